@@ -1,0 +1,29 @@
+'use strict';
+
+// Each step can be repeated (IF NOT EXISTS, OR REPLACE): a process killed between a step and its record
+// in the table of migrations leaves nothing that the next start trips over.
+module.exports = {
+  async up(queryInterface, Sequelize) {
+    await queryInterface.createTable('rooms', {
+      id: { type: Sequelize.INTEGER, primaryKey: true, autoIncrement: true },
+      uuid: { type: Sequelize.UUID, allowNull: false, unique: true },
+      name: { type: Sequelize.STRING(100), allowNull: false },
+      type: { type: Sequelize.STRING(16), allowNull: false },
+      entity_owner: { type: Sequelize.UUID, allowNull: false },
+      level_admin: { type: Sequelize.INTEGER, allowNull: false },
+      max_entity_rules: { type: Sequelize.INTEGER, allowNull: false },
+      // The number of the room's last entry, and of its last rule entry.
+      head: { type: Sequelize.BIGINT, allowNull: false, defaultValue: 0 },
+      rules_head: { type: Sequelize.BIGINT, allowNull: false, defaultValue: 0 },
+      createdAt: { type: 'timestamptz(3)', allowNull: false },
+      updatedAt: { type: 'timestamptz(3)', allowNull: false },
+    });
+    await queryInterface.sequelize.query(
+      'CREATE INDEX IF NOT EXISTS rooms_entity_owner ON rooms (entity_owner)',
+    );
+  },
+
+  async down(queryInterface) {
+    await queryInterface.dropTable('rooms');
+  },
+};

@@ -1,0 +1,28 @@
+'use strict';
+
+module.exports = {
+  async up(queryInterface, Sequelize) {
+    await queryInterface.createTable('room_permissions', {
+      room_id: {
+        type: Sequelize.INTEGER,
+        primaryKey: true,
+        references: { model: 'rooms', key: 'id' },
+        onDelete: 'CASCADE',
+      },
+      entity_UUID: { type: Sequelize.UUID, primaryKey: true },
+      level: { type: Sequelize.INTEGER, allowNull: false },
+      permissions: { type: Sequelize.STRING(4), allowNull: false },
+      accepted: { type: Sequelize.BOOLEAN, allowNull: false, defaultValue: false },
+      createdAt: { type: 'timestamptz(3)', allowNull: false },
+      updatedAt: { type: 'timestamptz(3)', allowNull: false },
+    });
+    // "My rooms" asks by UUID.
+    await queryInterface.sequelize.query(
+      'CREATE INDEX IF NOT EXISTS room_permissions_entity ON room_permissions ("entity_UUID", room_id)',
+    );
+  },
+
+  async down(queryInterface) {
+    await queryInterface.dropTable('room_permissions');
+  },
+};

@@ -1,0 +1,31 @@
+'use strict';
+
+// The log of all rooms. No foreign key to rooms: an entry is only ever inserted while its room's row is
+// locked (append_entries), and a check a row would be paid at every message. Every key begins with
+// room_id, so that the table can be partitioned or sharded by room.
+module.exports = {
+  async up(queryInterface, Sequelize) {
+    await queryInterface.createTable('messages', {
+      room_id: { type: Sequelize.INTEGER, primaryKey: true },
+      seq: { type: Sequelize.BIGINT, primaryKey: true },
+      kind: { type: Sequelize.STRING(16), allowNull: false },
+      emitter: { type: Sequelize.UUID, allowNull: false },
+      content: { type: Sequelize.TEXT, allowNull: false },
+      ref: { type: Sequelize.STRING(64) },
+      target: { type: Sequelize.BIGINT },
+      createdAt: { type: 'timestamptz(3)', allowNull: false },
+      updatedAt: { type: 'timestamptz(3)', allowNull: false },
+    });
+    await queryInterface.sequelize.query(
+      `CREATE UNIQUE INDEX IF NOT EXISTS messages_ref ON messages (room_id, emitter, ref)
+       WHERE ref IS NOT NULL`,
+    );
+    await queryInterface.sequelize.query(
+      'CREATE INDEX IF NOT EXISTS messages_created_at ON messages (room_id, "createdAt", seq)',
+    );
+  },
+
+  async down(queryInterface) {
+    await queryInterface.dropTable('messages');
+  },
+};

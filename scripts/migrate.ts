@@ -1,0 +1,28 @@
+#!/usr/bin/env node
+/** Runs what is pending of migrations/, for where MIGRATE_ON_START is false. */
+import { loadConfig, loadEnvFile } from '../src/config.js';
+import { createLogger } from '../src/logger.js';
+import { connectDatabase } from '../src/store/connect.js';
+import { migrate } from '../src/store/migrate.js';
+
+async function main(): Promise<void> {
+  loadEnvFile();
+  const config = loadConfig(process.env);
+  const database = await connectDatabase(config);
+  try {
+    const done = await migrate(
+      database,
+      createLogger({ level: config.logLevel, production: config.production }),
+    );
+    process.stdout.write(done.length > 0 ? `migrated: ${done.join(', ')}\n` : 'up to date\n');
+  } finally {
+    await database.close();
+  }
+}
+
+try {
+  await main();
+} catch (error) {
+  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,41 @@
+import { randomBytes } from 'node:crypto';
+import { link, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+
+const FILE = 'jwt-secret';
+
+/**
+ * The secret of an installation that was given none: 256 random bits in `dataDir`, made at the first
+ * call and readable by the owner alone. Processes that call it at the same time get the same one.
+ */
+export async function readOrCreateSecret(dataDir: string): Promise<string> {
+  const path = join(dataDir, FILE);
+  const existing = await readSecret(path);
+  if (existing !== undefined) return existing;
+
+  await mkdir(dataDir, { recursive: true, mode: 0o700 });
+  const draft = `${path}.${randomBytes(6).toString('hex')}`;
+  await writeFile(draft, `${randomBytes(32).toString('base64url')}\n`, { mode: 0o600, flag: 'wx' });
+  try {
+    // A link appears whole or not at all, and never over another process' secret.
+    await link(draft, path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+  } finally {
+    await rm(draft);
+  }
+  const secret = await readSecret(path);
+  if (secret === undefined) throw new Error(`${path} vanished while it was being made`);
+  return secret;
+}
+
+async function readSecret(path: string): Promise<string | undefined> {
+  try {
+    const secret = (await readFile(path, 'utf8')).trim();
+    if (secret === '') throw new Error(`${path} is empty: remove it, and a new secret is made`);
+    return secret;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,92 @@
+import jwt from 'jsonwebtoken';
+import { z } from 'zod';
+import { ChatError } from '../errors.js';
+import { uuidSchema } from './uuid.js';
+
+/** HMAC with the shared secret, and nothing else: `none` and the asymmetric ones are refused. */
+const ALGORITHMS: jwt.Algorithm[] = ['HS256', 'HS384', 'HS512'];
+/** How far the clocks of the signer and of this machine may be apart, in seconds. */
+const LEEWAY_S = 5;
+
+const level = z.union([
+  z.number(),
+  z
+    .string()
+    .regex(/^[+-]?\d+(\.\d+)?$/)
+    .transform(Number),
+]);
+
+const claimsSchema = z.object({
+  userUUID: uuidSchema,
+  entityUUID: uuidSchema,
+  levelOnEntity: level.default(0),
+  exp: z.number().optional(),
+});
+
+/** Who is calling, as their application signed it. */
+export interface Identity {
+  readonly userUUID: string;
+  readonly entityUUID: string;
+  readonly levelOnEntity: number;
+  /** Milliseconds since the epoch at which the token is no longer accepted; undefined: never. */
+  readonly expiresAt: number | undefined;
+  /** The token's claims as they were signed. */
+  readonly claims: Readonly<Record<string, unknown>>;
+}
+
+/** @throws {ChatError} UNAUTHORIZED, with a sentence that says what is wrong with the token */
+export type VerifyToken = (token: string) => Identity;
+
+/** `audience` and `issuer` are checked where they are given. */
+export function createVerifier(options: {
+  secret: string;
+  audience?: string | undefined;
+  issuer?: string | undefined;
+}): VerifyToken {
+  const verifyOptions: jwt.VerifyOptions & { complete?: false } = {
+    algorithms: ALGORITHMS,
+    clockTolerance: LEEWAY_S,
+    ...(options.audience !== undefined && { audience: options.audience }),
+    ...(options.issuer !== undefined && { issuer: options.issuer }),
+  };
+
+  return (token) => {
+    const payload = verify(token, options.secret, verifyOptions);
+    const claims = claimsSchema.safeParse(payload);
+    if (!claims.success) {
+      const field = claims.error.issues[0]?.path.join('.') ?? '';
+      throw new ChatError('UNAUTHORIZED', { detail: `the token's claim ${field} is malformed` });
+    }
+    const { exp, ...identity } = claims.data;
+    return {
+      ...identity,
+      expiresAt: exp === undefined ? undefined : (exp + LEEWAY_S) * 1000,
+      claims: payload,
+    };
+  };
+}
+
+function verify(
+  token: string,
+  secret: string,
+  options: jwt.VerifyOptions & { complete?: false },
+): jwt.JwtPayload {
+  let payload: string | jwt.JwtPayload;
+  try {
+    payload = jwt.verify(token, secret, options);
+  } catch (error) {
+    // jsonwebtoken's sentences name the check that failed, never the token; a TypeError or
+    // SyntaxError out of a half token says nothing to a client.
+    const detail = error instanceof jwt.JsonWebTokenError ? error.message : 'jwt malformed';
+    throw new ChatError('UNAUTHORIZED', { detail, cause: error });
+  }
+  if (typeof payload === 'string') {
+    throw new ChatError('UNAUTHORIZED', { detail: 'the token has no claims' });
+  }
+  return payload;
+}
+
+/** The token of an `Authorization: Bearer` header; the scheme's case is ignored (RFC 7235). */
+export function bearerToken(header: string | undefined): string | undefined {
+  return /^bearer +(\S+) *$/i.exec(header ?? '')?.[1];
+}

@@ -1,0 +1,25 @@
+import type { Limits } from '../config.js';
+import type { Session } from './session.js';
+
+const MAX_SWEEP_INTERVAL_MS = 1_000;
+const MIN_SWEEP_INTERVAL_MS = 20;
+
+/**
+ * One sweep for all sockets, instead of timers for each: deadlines are kept to within a second, or a
+ * quarter of the shortest one where that is less.
+ * @returns ends it
+ */
+export function startHeartbeat(sessions: ReadonlySet<Session>, limits: Limits): () => void {
+  const shortest = Math.min(limits.authTimeoutMs, limits.pingIntervalMs, limits.pongTimeoutMs);
+  const interval = Math.max(
+    MIN_SWEEP_INTERVAL_MS,
+    Math.min(MAX_SWEEP_INTERVAL_MS, Math.floor(shortest / 4)),
+  );
+  const timer = setInterval(() => {
+    const now = Date.now();
+    for (const session of sessions) session.sweep(now);
+  }, interval);
+  return () => {
+    clearInterval(timer);
+  };
+}

@@ -1,0 +1,71 @@
+import type { Duplex } from 'node:stream';
+import { PING_FRAME, encodeFrame } from '../protocol/frame.js';
+import type { Flushable, Turn } from './turn.js';
+
+/**
+ * Bytes to one socket. Frames are written to the stream of the upgrade itself, whole and unmasked, so that
+ * one buffer serves any number of sockets; `ws` does the handshake, reads, and writes the close frame.
+ */
+export class Outbox implements Flushable {
+  readonly #stream: Duplex;
+  readonly #turn: Turn;
+  readonly #maxBytes: number;
+  #replies: Buffer[] = [];
+  #closed = false;
+
+  constructor(stream: Duplex, turn: Turn, maxBytes: number) {
+    this.#stream = stream;
+    this.#turn = turn;
+    this.#maxBytes = maxBytes;
+  }
+
+  /** Whether so much waits for this socket that it gets nothing more until it has read. */
+  get isFull(): boolean {
+    return this.#stream.writableLength >= this.#maxBytes;
+  }
+
+  /** An answer to this client, at the end of the turn, behind what its rooms have for it. */
+  reply(text: string): void {
+    if (this.#closed) return;
+    this.#replies.push(encodeFrame(text));
+    this.#turn.outboxChanged(this);
+  }
+
+  /** Frames of a room, now. */
+  write(frames: Buffer): void {
+    if (!this.#closed && this.#stream.writable) this.#stream.write(frames);
+  }
+
+  ping(): void {
+    this.write(PING_FRAME);
+  }
+
+  flush(): void {
+    const [first] = this.#replies;
+    if (first === undefined) return;
+    this.write(this.#replies.length === 1 ? first : Buffer.concat(this.#replies));
+    this.#replies = [];
+  }
+
+  /** Resolves once all that waited is written, or the socket is gone. */
+  drained(): Promise<void> {
+    const stream = this.#stream;
+    // In a later turn, so that who asks in a loop lets the socket's end come through.
+    if (!stream.writableNeedDrain || stream.destroyed) return new Promise(setImmediate);
+    return new Promise((resolve) => {
+      const done = (): void => {
+        stream.off('drain', done);
+        stream.off('close', done);
+        resolve();
+      };
+      stream.on('drain', done);
+      stream.on('close', done);
+    });
+  }
+
+  /** Writes what waits, and nothing after: a close frame is a socket's last (RFC 6455 section 5.5.1). */
+  end(): void {
+    this.flush();
+    this.#closed = true;
+  }
+}

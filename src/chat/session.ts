@@ -1,0 +1,373 @@
+import type { WebSocket } from 'ws';
+import { enteringRule, type Rule } from '../access/permissions.js';
+import type { Identity, VerifyToken } from '../access/token.js';
+import type { Limits } from '../config.js';
+import { ChatError, toChatError } from '../errors.js';
+import type { Logger } from '../logger.js';
+import { CLOSE_CODES, type CloseReason } from '../protocol/close-codes.js';
+import type { Command, CommandType, Decoded, Malformed } from '../protocol/commands.js';
+import { encodeQuery, encodeStatus, type QueryWord, type StatusWord } from '../protocol/events.js';
+import type { Log } from '../store/log.js';
+import type { Feed, Listener, LossReason } from './feed.js';
+import type { Hub } from './hub.js';
+import { Inbox } from './inbox.js';
+import type { Outbox } from './outbox.js';
+
+/** What all sessions of a node share. */
+export interface SessionContext {
+  readonly verify: VerifyToken;
+  readonly decode: (frame: string) => Decoded;
+  readonly hub: Hub;
+  readonly log: Log;
+  /** Marks the caller's rule of a room as accepted, and tells the feeds. */
+  readonly accept: (roomId: number, identity: Identity, rule: Rule) => Promise<void>;
+  readonly limits: Limits;
+  readonly logger: Logger;
+}
+
+/** `greeting` until the token is accepted; `lobby` without a room; `room` with one. */
+type State = 'greeting' | 'lobby' | 'room';
+
+type Input = Command | Malformed;
+
+/** One answer to one command; what it returns ends before the next command is handled. */
+type Handler = (session: Session, input: Input) => Promise<void> | void;
+
+/** docs/PROTOCOL.md has the same table. */
+const HANDLERS: Record<State, Record<CommandType, Handler>> = {
+  greeting: {
+    token: (session, input) => {
+      session.authenticate(input);
+    },
+    select_room: (session) => {
+      session.refuse('TOKEN?');
+    },
+    message: (session) => {
+      session.refuse('TOKEN?');
+    },
+    quit: (session) => {
+      session.close('NORMAL');
+    },
+  },
+  lobby: {
+    token: (session, input) => {
+      session.refresh(input);
+    },
+    select_room: (session, input) => session.selectRoom(input),
+    message: (session) => {
+      session.query('SELECTROOM?');
+    },
+    quit: (session) => {
+      session.close('NORMAL');
+    },
+  },
+  room: {
+    token: (session, input) => {
+      session.refresh(input);
+    },
+    select_room: (session, input) => session.selectRoom(input),
+    message: (session, input) => session.say(input),
+    quit: (session) => {
+      session.close('NORMAL');
+    },
+  },
+};
+
+interface Frame {
+  readonly data: Buffer;
+  readonly isBinary: boolean;
+}
+
+/** One socket: its state, and what its commands do. */
+export class Session implements Listener {
+  readonly outbox: Outbox;
+  /** Milliseconds since the epoch. */
+  readonly openedAt = Date.now();
+  readonly #socket: WebSocket;
+  readonly #context: SessionContext;
+  readonly #inbox: Inbox<Frame>;
+  /** Messages on their way into the log. */
+  readonly #unsettled = new Set<Promise<void>>();
+  #identity: Identity | undefined;
+  #feed: Feed | undefined;
+  #refusals = 0;
+  #closeReason: CloseReason | undefined;
+  /** When the last ping went out, and whether it was answered. */
+  #pingedAt = Date.now();
+  #answered = true;
+
+  constructor(socket: WebSocket, outbox: Outbox, context: SessionContext) {
+    this.#socket = socket;
+    this.outbox = outbox;
+    this.#context = context;
+    this.#inbox = new Inbox<Frame>(socket, context.limits.inboxFrames, (frame) =>
+      this.#handle(frame),
+    );
+    socket.on('message', (data: Buffer, isBinary) => {
+      if (this.#closeReason === undefined) this.#inbox.push({ data, isBinary });
+    });
+    socket.on('pong', () => {
+      this.#answered = true;
+    });
+    this.query('START?');
+  }
+
+  /** Who is there. Asked only of a session that is ready. */
+  get identity(): Identity {
+    if (this.#identity === undefined) throw new Error('the session is not authenticated');
+    return this.#identity;
+  }
+
+  get userUUID(): string | undefined {
+    return this.#identity?.userUUID;
+  }
+
+  get closeReason(): CloseReason | undefined {
+    return this.#closeReason;
+  }
+
+  get #state(): State {
+    if (this.#identity === undefined) return 'greeting';
+    return this.#feed === undefined ? 'lobby' : 'room';
+  }
+
+  /** Sends what waits and closes; frames that are still in the inbox are dropped. */
+  close(reason: CloseReason): void {
+    if (this.#closeReason !== undefined) return;
+    this.#closeReason = reason;
+    this.#leaveRoom();
+    this.#inbox.clear();
+    this.outbox.end();
+    this.#socket.close(CLOSE_CODES[reason].code, reason);
+  }
+
+  /** Ends the socket without a word. */
+  terminate(): void {
+    this.#socket.terminate();
+  }
+
+  /** The socket is gone, whoever closed it. */
+  ended(): void {
+    this.#leaveRoom();
+    this.#inbox.clear();
+    this.outbox.end();
+  }
+
+  /** The heartbeat's look at the session: deadlines, pings, and whether the last one was answered. */
+  sweep(now: number): void {
+    const { limits } = this.#context;
+    if (this.#closeReason !== undefined) return;
+    if (this.#identity === undefined && now - this.openedAt >= limits.authTimeoutMs) {
+      this.close('TOO_LATE');
+    } else if (now >= (this.#identity?.expiresAt ?? Infinity)) {
+      this.close('TOKEN');
+    } else if (!this.#answered && now - this.#pingedAt >= limits.pongTimeoutMs) {
+      // While the socket is paused its answer lies unread.
+      if (!this.#inbox.isPaused) this.terminate();
+    } else if (now - this.#pingedAt >= limits.pingIntervalMs) {
+      this.#pingedAt = now;
+      this.#answered = false;
+      this.outbox.ping();
+    }
+  }
+
+  lostRoom(roomId: number, reason: LossReason): void {
+    this.#feed = undefined;
+    this.#status('NOTAUTHORIZED', { room_id: roomId, reason });
+  }
+
+  query(word: QueryWord): void {
+    this.outbox.reply(encodeQuery(word));
+  }
+
+  /** An answer that counts: after the third, the server hangs up. */
+  refuse(word: 'TOKEN?' | 'BADAUTH', reason?: string): void {
+    if (word === 'TOKEN?') this.query(word);
+    else this.#status(word, { reason });
+    this.#refusals += 1;
+    if (this.#refusals >= this.#context.limits.authAttempts) this.close('TOKEN');
+  }
+
+  authenticate(input: Input): void {
+    try {
+      this.#identity = this.#verify(input);
+      this.#status('READY');
+    } catch (error) {
+      this.refuse('BADAUTH', toChatError(error).detail);
+    }
+  }
+
+  /** A token after READY: its rights from now on; a bad one changes nothing. */
+  refresh(input: Input): void {
+    let identity: Identity;
+    try {
+      identity = this.#verify(input);
+    } catch (error) {
+      this.#status('BADAUTH', { reason: toChatError(error).detail });
+      return;
+    }
+    this.#identity = identity;
+    this.#status('READY');
+    this.#feed?.recheck(this);
+  }
+
+  async selectRoom(input: Input): Promise<void> {
+    const wanted = 'problem' in input || input.type !== 'select_room' ? undefined : input;
+    const { after } = wanted ?? {};
+    const again = this.#feed !== undefined && this.#feed.roomId === wanted?.roomId;
+    // The same room again keeps its place, unless another one is asked for.
+    if (!again || after !== undefined) this.#leaveRoom();
+    try {
+      if (wanted === undefined) throw new ChatError('INVALID', { detail: problemOf(input) });
+      const feed = await this.#enter(wanted.roomId);
+      // The socket may have closed, and a revocation may have come, while the room was opened.
+      if (this.#closeReason !== undefined) return;
+      if (this.#feed !== feed) feed.join(this, after);
+      this.#feed = feed;
+      this.#status('CONNECTED', { room_id: feed.roomId });
+      // Before anything of the room.
+      this.outbox.flush();
+    } catch (error) {
+      this.#roomRefused(error, wanted?.roomId);
+    }
+  }
+
+  /**
+   * A message goes into the log's queue and the next command is handled: a client may have many on their
+   * way, and they keep their order.
+   */
+  say(input: Input): Promise<void> | void {
+    const feed = this.#feed;
+    if (feed === undefined || 'problem' in input || input.type !== 'message') {
+      return this.#settled().then(() => {
+        this.#status('INVALID', { reason: problemOf(input) });
+      });
+    }
+    const { content, ref = null } = input;
+    const { identity } = this;
+    const room_id = feed.roomId;
+    const draft = { room_id, kind: 'message', emitter: identity.userUUID, content, ref } as const;
+    const sending: Promise<void> = this.#context.log
+      .append(feed, identity, draft)
+      .then(
+        ({ seq }) => {
+          if (ref !== null) this.#status('SENT', { ref, room_id, seq });
+        },
+        (error: unknown) => {
+          this.#messageRefused(error, room_id, ref);
+        },
+      )
+      .finally(() => this.#unsettled.delete(sending));
+    this.#unsettled.add(sending);
+    if (this.#unsettled.size >= this.#context.limits.inboxFrames) return this.#settled();
+  }
+
+  /** Never throws or rejects: what goes wrong is answered, and logged where it is a fault of ours. */
+  #handle(frame: Frame): Promise<void> | void {
+    if (this.outbox.isFull) return this.outbox.drained().then(() => this.#handle(frame));
+    if (this.#closeReason !== undefined) return;
+    try {
+      const handled = this.#dispatch(frame);
+      return handled?.catch((error: unknown) => {
+        this.#failed(error);
+      });
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
+  #dispatch({ data, isBinary }: Frame): Promise<void> | void {
+    const { limits, decode } = this.#context;
+    if (this.#identity === undefined && data.length > limits.frameBytesBeforeReady) {
+      this.close('TOO_BIG');
+      return;
+    }
+    const decoded = isBinary ? ({ kind: 'not-json' } as const) : decode(data.toString());
+    const input = inputOf(decoded);
+    // A message may follow others that are on their way; anything else comes after their echoes.
+    if (this.#unsettled.size > 0 && input?.type !== 'message') {
+      return this.#settled().then(() => this.#answer(decoded, input));
+    }
+    return this.#answer(decoded, input);
+  }
+
+  #answer(decoded: Decoded, input: Input | undefined): Promise<void> | void {
+    if (this.#closeReason !== undefined) return;
+    if (input !== undefined) return HANDLERS[this.#state][input.type](this, input);
+    if (decoded.kind === 'not-json') {
+      this.#status('BADJSON');
+      this.close('BAD_JSON');
+    } else if (this.#identity === undefined) {
+      this.refuse('TOKEN?');
+    } else {
+      this.query('COMMAND?');
+    }
+  }
+
+  #verify(input: Input): Identity {
+    if ('problem' in input || input.type !== 'token') {
+      throw new ChatError('UNAUTHORIZED', { detail: problemOf(input) });
+    }
+    return this.#context.verify(input.content);
+  }
+
+  /** The room's feed, once the caller's rule there is accepted. */
+  async #enter(roomId: number): Promise<Feed> {
+    const { hub, accept } = this.#context;
+    const feed = await hub.enter(roomId);
+    if (feed === undefined) throw new ChatError('NOT_FOUND');
+    const rule = enteringRule(this.identity, feed.access);
+    if (rule === undefined) throw new ChatError('FORBIDDEN');
+    if (rule.accepted) return feed;
+    // Entering is consent.
+    await accept(roomId, this.identity, rule);
+    const accepted = await hub.enter(roomId);
+    if (accepted === undefined) throw new ChatError('NOT_FOUND');
+    return accepted;
+  }
+
+  #roomRefused(error: unknown, roomId: number | undefined): void {
+    const known = this.#known(error);
+    const word = known.code === 'INVALID' && roomId === undefined ? 'NOTAUTHORIZED' : known.word;
+    this.#status(word, { room_id: roomId, reason: known.detail });
+  }
+
+  #messageRefused(error: unknown, room_id: number, ref: string | null): void {
+    const known = this.#known(error);
+    this.#status(known.word, { room_id, reason: known.detail, ...(ref !== null && { ref }) });
+  }
+
+  /** Logs what isn't meant for the client. A failed store is UNAVAILABLE: nothing is known to be lost. */
+  #known(error: unknown): ChatError {
+    if (error instanceof ChatError) return error;
+    this.#context.logger.error({ err: error }, 'a command failed');
+    return new ChatError('UNAVAILABLE', { cause: error });
+  }
+
+  #failed(error: unknown): void {
+    this.#context.logger.error({ err: error }, 'a session failed');
+    this.close('INTERNAL');
+  }
+
+  #leaveRoom(): void {
+    this.#feed?.leave(this);
+    this.#feed = undefined;
+  }
+
+  async #settled(): Promise<void> {
+    while (this.#unsettled.size > 0) await Promise.all(this.#unsettled);
+  }
+
+  #status(word: StatusWord, details?: Readonly<Record<string, unknown>>): void {
+    this.outbox.reply(encodeStatus(word, details));
+  }
+}
+
+function inputOf(decoded: Decoded): Input | undefined {
+  if (decoded.kind === 'command') return decoded.command;
+  return decoded.kind === 'malformed' ? decoded.malformed : undefined;
+}
+
+function problemOf(input: Input): string {
+  return 'problem' in input ? input.problem : `${input.type} is not expected here`;
+}

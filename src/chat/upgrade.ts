@@ -1,0 +1,136 @@
+import { STATUS_CODES, type IncomingMessage } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { WebSocketServer, type WebSocket } from 'ws';
+import { bearerToken } from '../access/token.js';
+import { ChatError } from '../errors.js';
+import { CLOSE_CODES } from '../protocol/close-codes.js';
+import { startHeartbeat } from './heartbeat.js';
+import { Outbox } from './outbox.js';
+import { Session, type SessionContext } from './session.js';
+import type { Turn } from './turn.js';
+
+const PATH = /^\/chat\/?$/;
+
+/** How long a peer may take to answer a close frame while the server goes down. */
+const CLOSE_GRACE_MS = 2_000;
+
+/** The WebSocket side: takes upgrades of the HTTP server and owns the sessions that come of them. */
+export interface Chat {
+  /** For the `upgrade` event of a `http.Server`. */
+  upgrade(request: IncomingMessage, stream: Duplex, head: Buffer): void;
+  /** Sessions that are open at the moment. */
+  readonly size: number;
+  /** Closes all sessions with 1012 and resolves when they are gone. */
+  close(): Promise<void>;
+}
+
+export function createChat(
+  options: SessionContext & {
+    readonly turn: Turn;
+    /** `*`, or the only origin that browsers may come from. */
+    readonly corsOrigin: string;
+    /** What a refused upgrade is answered, as the body of a REST error. */
+    readonly errorBody: (error: ChatError) => string;
+  },
+): Chat {
+  const { limits, logger, turn } = options;
+  const sessions = new Set<Session>();
+  let closing = false;
+  const server = new WebSocketServer({
+    noServer: true,
+    clientTracking: false,
+    maxPayload: limits.frameBytes,
+    perMessageDeflate: false,
+    // Whoever asks for a subprotocol gets the first one: a browser drops a connection that has none. Those of
+    // ours that this server doesn't speak are not promised.
+    handleProtocols: (protocols) =>
+      [...protocols].find((name) => !name.startsWith('nano-messaging.')) ?? false,
+  });
+  const stopHeartbeat = startHeartbeat(sessions, limits);
+
+  function open(socket: WebSocket, stream: Duplex, request: IncomingMessage): void {
+    const session = new Session(socket, new Outbox(stream, turn, limits.outboxBytes), options);
+    sessions.add(session);
+    socket.on('error', (error) => {
+      // ws closes by itself, with the code that fits: 1007, 1009, 1002.
+      logger.debug({ err: error }, 'socket');
+    });
+    socket.on('close', (code) => {
+      sessions.delete(session);
+      session.ended();
+      logger.info(
+        {
+          code,
+          reason: session.closeReason ?? closeReasonOf(code),
+          user: session.userUUID,
+          ms: Date.now() - session.openedAt,
+        },
+        'session ended',
+      );
+    });
+    const token = bearerToken(request.headers.authorization);
+    if (token !== undefined) session.authenticate({ type: 'token', content: token });
+  }
+
+  function refusal(request: IncomingMessage): ChatError | undefined {
+    const [path = ''] = (request.url ?? '').split('?', 1);
+    if (!PATH.test(path)) return new ChatError('NOT_FOUND', { detail: 'the socket is at /chat' });
+    if (closing) return new ChatError('UNAVAILABLE', { detail: 'the server is going down' });
+    const { origin } = request.headers;
+    if (options.corsOrigin !== '*' && origin !== undefined && origin !== options.corsOrigin) {
+      return new ChatError('FORBIDDEN', { detail: 'this origin is not allowed' });
+    }
+    return undefined;
+  }
+
+  return {
+    get size() {
+      return sessions.size;
+    },
+
+    upgrade(request, stream, head) {
+      stream.on('error', (error) => {
+        logger.debug({ err: error }, 'socket');
+      });
+      const refused = refusal(request);
+      if (refused !== undefined) {
+        answer(stream, refused, options.errorBody(refused));
+        return;
+      }
+      server.handleUpgrade(request, stream, head, (socket) => {
+        open(socket, stream, request);
+      });
+    },
+
+    async close() {
+      closing = true;
+      stopHeartbeat();
+      for (const session of sessions) session.close('RESTART');
+      const deadline = Date.now() + CLOSE_GRACE_MS;
+      while (sessions.size > 0 && Date.now() < deadline) {
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+      for (const session of sessions) session.terminate();
+    },
+  };
+}
+
+/** An HTTP answer on the bare stream of an upgrade. */
+function answer(stream: Duplex, error: ChatError, body: string): void {
+  stream.end(
+    [
+      `HTTP/1.1 ${error.status} ${STATUS_CODES[error.status] ?? ''}`,
+      'Connection: close',
+      'Content-Type: application/json; charset=utf-8',
+      `Content-Length: ${Buffer.byteLength(body)}`,
+      '',
+      body,
+    ].join('\r\n'),
+  );
+}
+
+/** The name of a code that the peer or `ws` chose; 1005 and 1006 are no code at all. */
+function closeReasonOf(code: number): string {
+  const known = Object.entries(CLOSE_CODES).find(([, entry]) => entry.code === code);
+  return known?.[0] ?? (code === 1006 ? 'CONNECTION_LOST' : String(code));
+}

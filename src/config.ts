@@ -1,0 +1,269 @@
+import { IANAZone } from 'luxon';
+import { parse as parseConnectionString } from 'pg-connection-string';
+import { z } from 'zod';
+
+/** The secret of the proof of concept's example file: everybody knows it. */
+const WELL_KNOWN_SECRET = 'NOTASECRETANYMORE';
+/** RFC 7518 section 3.2: a key for HS256 has at least 256 bits. */
+const MIN_SECRET_CHARACTERS = 32;
+
+const count = (fallback: number, max = 2_147_483_647) =>
+  z
+    .string()
+    .regex(/^\d+$/, 'must be a whole number')
+    .transform(Number)
+    .refine((value) => value >= 1 && value <= max, `must be from 1 to ${max}`)
+    .default(fallback);
+
+const port = (fallback: number) =>
+  z
+    .string()
+    .regex(/^\d{1,5}$/, 'must be a port number')
+    .transform(Number)
+    .refine((value) => value <= 65_535, 'must be at most 65535')
+    .default(fallback);
+
+const flag = (fallback: boolean) =>
+  z
+    .enum(['true', 'false', '1', '0'], 'must be true or false')
+    .transform((value) => value === 'true' || value === '1')
+    .default(fallback);
+
+const url = (protocols: readonly string[]) =>
+  z.string().refine(
+    (value) => URL.canParse(value) && protocols.includes(new URL(value).protocol),
+    // The value may hold a password: it is not repeated.
+    `must be a URL that begins with ${protocols.map((protocol) => `${protocol}//`).join(' or ')}`,
+  );
+
+/** Each variable of the environment; .env.example lists them with what they mean. */
+export const environmentSchema = z.object({
+  NODE_ENV: z.string().default('development'),
+  PORT: port(7777),
+  HOST: z.string().optional(),
+  LOG_LEVEL: z
+    .enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], 'is not a level of pino')
+    .default('info'),
+  CORS_ORIGIN: z.string().default('*'),
+  TZ: z
+    .string()
+    .refine((zone) => IANAZone.isValidZone(zone), 'is not an IANA time zone')
+    .default('UTC'),
+
+  JWT_MASTER_SECRET: z.string().optional(),
+  AUDIENCE: z.string().optional(),
+  ISSUER: z.string().optional(),
+
+  DATABASE_URL: url(['postgres:', 'postgresql:']).optional(),
+  DB_HOST: z.string().optional(),
+  DB_PORT: port(5432),
+  DB_NAME: z.string().optional(),
+  DB_USERNAME: z.string().optional(),
+  DB_PASSWORD: z.string().optional(),
+  DB_POOL_SIZE: count(10, 1000),
+  DATA_DIR: z.string().default('./data'),
+  MIGRATE_ON_START: flag(true),
+
+  REDIS_URL: url(['redis:', 'rediss:']).optional(),
+  REDIS_PREFIX: z.string().default('nano-messaging'),
+
+  AUTH_TIMEOUT_MS: count(10_000),
+  AUTH_ATTEMPTS: count(3),
+  PING_INTERVAL_MS: count(25_000),
+  PONG_TIMEOUT_MS: count(10_000),
+  CONTENT_CHARACTERS: count(8_000),
+  FRAME_BYTES: count(65_536),
+  FRAME_BYTES_BEFORE_READY: count(8_192),
+  BODY_BYTES: count(65_536),
+  INBOX_FRAMES: count(128),
+  OUTBOX_BYTES: count(1_048_576),
+  LOG_LANES: count(4, 64),
+  LOG_QUEUE_ENTRIES: count(20_000),
+  LOG_QUEUE_BYTES: count(33_554_432),
+  POLL_INTERVAL_MS: count(1_000),
+  POLL_INTERVAL_BROKER_DOWN_MS: count(250),
+  SHUTDOWN_TIMEOUT_MS: count(8_000),
+});
+
+/** How to reach a Postgres server. */
+export interface DatabaseAddress {
+  readonly host: string;
+  readonly port: number;
+  readonly database: string;
+  readonly username: string;
+  readonly password: string | undefined;
+  /** As `pg` takes it: false, or options of node:tls. */
+  readonly ssl: boolean | object;
+}
+
+/** What one socket, one request or one queue may use; wire.md's numbers are the defaults. */
+export interface Limits {
+  readonly authTimeoutMs: number;
+  readonly authAttempts: number;
+  readonly pingIntervalMs: number;
+  readonly pongTimeoutMs: number;
+  readonly contentCharacters: number;
+  readonly frameBytes: number;
+  readonly frameBytesBeforeReady: number;
+  readonly bodyBytes: number;
+  /** Frames of one socket that may wait before it is no longer read. */
+  readonly inboxFrames: number;
+  /** Bytes that may wait for one socket before it only keeps its place in the log. */
+  readonly outboxBytes: number;
+  readonly logLanes: number;
+  readonly logQueueEntries: number;
+  readonly logQueueBytes: number;
+  readonly pollIntervalMs: number;
+  readonly pollIntervalBrokerDownMs: number;
+  readonly shutdownTimeoutMs: number;
+}
+
+export interface Config {
+  readonly production: boolean;
+  readonly port: number;
+  /** Undefined: every interface. */
+  readonly host: string | undefined;
+  readonly logLevel: string;
+  readonly corsOrigin: string;
+  /** IANA name of the zone in which days of the history begin. */
+  readonly timeZone: string;
+  /** Undefined: the one in `dataDir` (access/secret.ts). */
+  readonly jwtSecret: string | undefined;
+  readonly audience: string | undefined;
+  readonly issuer: string | undefined;
+  /** Undefined: embedded in `dataDir`. */
+  readonly database: DatabaseAddress | undefined;
+  readonly databasePoolSize: number;
+  readonly dataDir: string;
+  readonly migrateOnStart: boolean;
+  /** Undefined: the in-process broker. */
+  readonly redisUrl: string | undefined;
+  readonly redisPrefix: string;
+  readonly limits: Limits;
+}
+
+/** The environment cannot be used; each problem is a line for the operator, without any value. */
+export class ConfigError extends Error {
+  readonly problems: readonly string[];
+
+  constructor(problems: readonly string[]) {
+    super(`The configuration cannot be used:\n${problems.map((line) => `  ${line}`).join('\n')}`);
+    this.name = 'ConfigError';
+    this.problems = problems;
+  }
+}
+
+/**
+ * Reads `.env` of the working directory into `process.env`, where there is one; what the environment has
+ * already stays as it is.
+ */
+export function loadEnvFile(): void {
+  try {
+    process.loadEnvFile();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+  }
+}
+
+type Environment = z.infer<typeof environmentSchema>;
+
+/**
+ * Reads the environment; an empty variable counts as absent, one that is not ours is ignored.
+ * @throws {ConfigError} with all problems at once
+ */
+export function loadConfig(env: Readonly<Record<string, string | undefined>>): Config {
+  const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''));
+  const result = environmentSchema.safeParse(given);
+  const problems = result.success
+    ? []
+    : result.error.issues.map((issue) => `${issue.path.join('.')} ${issue.message}`);
+  // The rules between variables are asked even when one of them is wrong: all problems at once.
+  problems.push(...problemsBetween(given));
+  if (!result.success || problems.length > 0) throw new ConfigError(problems);
+  return toConfig(result.data);
+}
+
+function problemsBetween(env: Readonly<Record<string, string | undefined>>): string[] {
+  const problems: string[] = [];
+  const secret = env['JWT_MASTER_SECRET'];
+  const partial = ['DB_NAME', 'DB_USERNAME'].filter((name) => env[name] === undefined);
+  if (env['DATABASE_URL'] === undefined && env['DB_HOST'] !== undefined && partial.length > 0) {
+    problems.push(`${partial.join(' and ')} must be given beside DB_HOST`);
+  }
+  if (env['NODE_ENV'] !== 'production') return problems;
+  if (secret === undefined) {
+    problems.push('JWT_MASTER_SECRET must be given in production');
+  } else if (secret === WELL_KNOWN_SECRET) {
+    problems.push('JWT_MASTER_SECRET is the example that everybody knows');
+  } else if (secret.length < MIN_SECRET_CHARACTERS) {
+    problems.push(
+      `JWT_MASTER_SECRET must have at least ${MIN_SECRET_CHARACTERS} characters in production`,
+    );
+  }
+  if (env['DATABASE_URL'] === undefined && env['DB_HOST'] === undefined) {
+    problems.push('DATABASE_URL (or DB_HOST, DB_NAME, DB_USERNAME) must be given in production');
+  }
+  return problems;
+}
+
+function toConfig(env: Environment): Config {
+  return Object.freeze({
+    production: env.NODE_ENV === 'production',
+    port: env.PORT,
+    host: env.HOST,
+    logLevel: env.LOG_LEVEL,
+    corsOrigin: env.CORS_ORIGIN,
+    timeZone: env.TZ,
+    jwtSecret: env.JWT_MASTER_SECRET,
+    audience: env.AUDIENCE,
+    issuer: env.ISSUER,
+    database: databaseAddress(env),
+    databasePoolSize: env.DB_POOL_SIZE,
+    dataDir: env.DATA_DIR,
+    migrateOnStart: env.MIGRATE_ON_START,
+    redisUrl: env.REDIS_URL,
+    redisPrefix: env.REDIS_PREFIX,
+    limits: Object.freeze({
+      authTimeoutMs: env.AUTH_TIMEOUT_MS,
+      authAttempts: env.AUTH_ATTEMPTS,
+      pingIntervalMs: env.PING_INTERVAL_MS,
+      pongTimeoutMs: env.PONG_TIMEOUT_MS,
+      contentCharacters: env.CONTENT_CHARACTERS,
+      frameBytes: env.FRAME_BYTES,
+      frameBytesBeforeReady: env.FRAME_BYTES_BEFORE_READY,
+      bodyBytes: env.BODY_BYTES,
+      inboxFrames: env.INBOX_FRAMES,
+      outboxBytes: env.OUTBOX_BYTES,
+      logLanes: env.LOG_LANES,
+      logQueueEntries: env.LOG_QUEUE_ENTRIES,
+      logQueueBytes: env.LOG_QUEUE_BYTES,
+      pollIntervalMs: env.POLL_INTERVAL_MS,
+      pollIntervalBrokerDownMs: env.POLL_INTERVAL_BROKER_DOWN_MS,
+      shutdownTimeoutMs: env.SHUTDOWN_TIMEOUT_MS,
+    }),
+  });
+}
+
+function databaseAddress(env: Environment): DatabaseAddress | undefined {
+  if (env.DATABASE_URL !== undefined) {
+    const parsed = parseConnectionString(env.DATABASE_URL);
+    const username = parsed.user ?? 'postgres';
+    return {
+      host: parsed.host ?? 'localhost',
+      port: Number(parsed.port ?? 5432),
+      database: parsed.database ?? username,
+      username,
+      password: parsed.password,
+      ssl: typeof parsed.ssl === 'string' ? parsed.ssl === 'true' : (parsed.ssl ?? false),
+    };
+  }
+  if (env.DB_HOST === undefined) return undefined;
+  return {
+    host: env.DB_HOST,
+    port: env.DB_PORT,
+    database: env.DB_NAME ?? '',
+    username: env.DB_USERNAME ?? '',
+    password: env.DB_PASSWORD,
+    ssl: false,
+  };
+}

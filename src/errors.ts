@@ -1,0 +1,76 @@
+import type { CloseReason } from './protocol/close-codes.js';
+import type { StatusWord } from './protocol/events.js';
+
+interface ErrorEntry {
+  /** HTTP status of the answer. */
+  readonly status: number;
+  /** Word of the status frame on the socket. */
+  readonly word: StatusWord;
+  /** Set where the socket is closed after the word. */
+  readonly close?: CloseReason;
+}
+
+/**
+ * Every error that a client can meet: the code is `meta.reason` over HTTP; docs/HTTP-API.md and
+ * docs/PROTOCOL.md list the same rows.
+ */
+export const ERRORS = {
+  INVALID: { status: 400, word: 'INVALID' },
+  BAD_JSON: { status: 400, word: 'BADJSON', close: 'BAD_JSON' },
+  UNAUTHORIZED: { status: 401, word: 'BADAUTH' },
+  FORBIDDEN: { status: 403, word: 'NOTAUTHORIZED' },
+  TOO_MANY_RULES: { status: 403, word: 'NOTAUTHORIZED' },
+  ROOM_FULL: { status: 403, word: 'NOTAUTHORIZED' },
+  OUTRANKED: { status: 403, word: 'NOTAUTHORIZED' },
+  NOT_FOUND: { status: 404, word: 'NOTAUTHORIZED' },
+  METHOD_NOT_ALLOWED: { status: 405, word: 'INVALID' },
+  TOO_LARGE: { status: 413, word: 'INVALID', close: 'TOO_BIG' },
+  UNSUPPORTED_MEDIA_TYPE: { status: 415, word: 'INVALID' },
+  UPGRADE_REQUIRED: { status: 426, word: 'INVALID' },
+  INTERNAL: { status: 500, word: 'INTERNAL', close: 'INTERNAL' },
+  UNAVAILABLE: { status: 503, word: 'UNAVAILABLE' },
+} as const satisfies Record<string, ErrorEntry>;
+
+export type ErrorCode = keyof typeof ERRORS;
+
+/** A field of a request that was refused, by its path. */
+export interface FieldError {
+  readonly field: string;
+  readonly message: string;
+}
+
+export interface ErrorDetails {
+  /** A sentence for the client. */
+  readonly detail?: string;
+  readonly errors?: readonly FieldError[];
+  /** What went wrong underneath: logged, never sent. */
+  readonly cause?: unknown;
+}
+
+/** An error that is meant for the client. Anything else that is thrown is answered as INTERNAL. */
+export class ChatError extends Error {
+  readonly code: ErrorCode;
+  readonly detail: string | undefined;
+  readonly errors: readonly FieldError[] | undefined;
+
+  constructor(code: ErrorCode, details: ErrorDetails = {}) {
+    super(details.detail ?? code, { cause: details.cause });
+    this.name = 'ChatError';
+    this.code = code;
+    this.detail = details.detail;
+    this.errors = details.errors;
+  }
+
+  get status(): number {
+    return ERRORS[this.code].status;
+  }
+
+  get word(): StatusWord {
+    return ERRORS[this.code].word;
+  }
+}
+
+/** The error as it may be shown to a client: a ChatError as it is, anything else as INTERNAL. */
+export function toChatError(error: unknown): ChatError {
+  return error instanceof ChatError ? error : new ChatError('INTERNAL', { cause: error });
+}

@@ -1,0 +1,101 @@
+import cors from '@koa/cors';
+import { Router } from '@koa/router';
+import Koa, { type Middleware } from 'koa';
+import bodyParser from 'koa-bodyparser';
+import helmet from 'koa-helmet';
+import type { VerifyToken } from '../access/token.js';
+import { ChatError } from '../errors.js';
+import type { Logger } from '../logger.js';
+import type { Entry } from '../store/entries.js';
+import type { Store } from '../store/store.js';
+import { authenticate, type AuthenticatedState } from './authenticate.js';
+import { noStore, respond } from './envelope.js';
+import { createErrorHandler } from './error-handler.js';
+import { routeHealth, type Probes } from './health.js';
+import { routeMembers } from './members.js';
+import { routeMessages } from './messages.js';
+import { routeRooms } from './rooms.js';
+
+export interface AppOptions {
+  readonly store: Pick<Store, 'rooms' | 'rules' | 'history'>;
+  readonly verify: VerifyToken;
+  /** Hands what REST appended to a room's log to the feeds. */
+  readonly announce: (roomId: number, entries: readonly Entry[]) => void;
+  readonly announceDeletion: (roomId: number) => void;
+  readonly probes: Probes;
+  readonly isClosing: () => boolean;
+  readonly corsOrigin: string;
+  readonly timeZone: string;
+  readonly bodyBytes: number;
+  readonly logger: Logger;
+}
+
+/** The REST side, as a Koa application: middleware in order, then the routes. */
+export function createApp(options: AppOptions): Koa {
+  const app = new Koa();
+  app.use(logRequests(options.logger));
+  // Any application's page may read the answers; @koa/cors says which.
+  app.use(helmet({ crossOriginResourcePolicy: { policy: 'cross-origin' } }));
+  // Before authentication: a preflight carries no token.
+  app.use(cors({ origin: options.corsOrigin, exposeHeaders: ['Link', 'WWW-Authenticate'] }));
+  app.use(noStore);
+  app.use(createErrorHandler(options.logger));
+
+  const open = new Router();
+  routeHealth(open, options);
+  open.get('/chat', (ctx) => {
+    ctx.set('Upgrade', 'websocket');
+    throw new ChatError('UPGRADE_REQUIRED', { detail: 'this is a WebSocket' });
+  });
+
+  const router = new Router<AuthenticatedState>();
+  router.use(authenticate(options.verify));
+  router.use(onlyJson);
+  router.use(bodyParser({ enableTypes: ['json'], jsonLimit: String(options.bodyBytes) }));
+  routeRooms(router, { rooms: options.store.rooms, announceDeletion: options.announceDeletion });
+  routeMembers(router, { rules: options.store.rules, announce: options.announce });
+  routeMessages(router, { ...options.store, timeZone: options.timeZone });
+  router.get('/test/token', (ctx) => {
+    respond(ctx, ctx.state.caller.claims);
+  });
+
+  const notAllowed = (): ChatError => new ChatError('METHOD_NOT_ALLOWED');
+  for (const routes of [open, router]) {
+    app.use(routes.routes() as Middleware);
+    app.use(
+      routes.allowedMethods({
+        throw: true,
+        methodNotAllowed: notAllowed,
+        notImplemented: notAllowed,
+      }) as Middleware,
+    );
+  }
+  return app;
+}
+
+/** A body of another type is refused rather than ignored. DELETE's is nobody's concern. */
+const onlyJson: Middleware = (ctx, next) => {
+  const hasBody = ctx.request.length !== undefined ? ctx.request.length > 0 : ctx.is() !== null;
+  if (hasBody && ctx.method !== 'DELETE' && ctx.is('json') === false) {
+    throw new ChatError('UNSUPPORTED_MEDIA_TYPE', { detail: 'send application/json' });
+  }
+  return next();
+};
+
+/** A line a request; never its headers, query or body. */
+function logRequests(logger: Logger): Middleware {
+  return async (ctx, next) => {
+    const startedAt = performance.now();
+    await next();
+    logger.info(
+      {
+        method: ctx.method,
+        path: ctx.path,
+        status: ctx.status,
+        ms: Math.round(performance.now() - startedAt),
+        user: (ctx.state as Partial<AuthenticatedState>).caller?.userUUID,
+      },
+      'request',
+    );
+  };
+}

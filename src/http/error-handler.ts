@@ -1,0 +1,62 @@
+import type { Middleware } from 'koa';
+import { DatabaseError, ValidationError } from 'sequelize';
+import { ChatError, toChatError, type ErrorCode } from '../errors.js';
+import type { Logger } from '../logger.js';
+import { errorEnvelope } from './envelope.js';
+
+/** Errors of koa and koa-bodyparser carry an HTTP status; these are the ones that a client can cause. */
+const CODE_BY_STATUS: Readonly<Record<number, ErrorCode>> = {
+  400: 'INVALID',
+  404: 'NOT_FOUND',
+  405: 'METHOD_NOT_ALLOWED',
+  413: 'TOO_LARGE',
+  415: 'UNSUPPORTED_MEDIA_TYPE',
+};
+
+/**
+ * The one error path: whatever is thrown below is answered in the envelope. What isn't meant for the client
+ * is logged, and answered as INTERNAL, or UNAVAILABLE where the database does not answer.
+ */
+export function createErrorHandler(logger: Logger): Middleware {
+  return async (ctx, next) => {
+    let error: ChatError;
+    try {
+      await next();
+      if (ctx.status !== 404 || ctx.body != null) return;
+      error = new ChatError('NOT_FOUND', { detail: `there is nothing at ${ctx.path}` });
+    } catch (thrown) {
+      error = translate(thrown);
+      if (error.status >= 500) {
+        logger.error(
+          { err: error.cause ?? error, method: ctx.method, path: ctx.path },
+          'a request failed',
+        );
+      }
+    }
+    ctx.status = error.status;
+    if (error.code === 'UNAUTHORIZED') ctx.set('WWW-Authenticate', 'Bearer');
+    ctx.body = errorEnvelope(error);
+  };
+}
+
+function translate(thrown: unknown): ChatError {
+  if (thrown instanceof ChatError) return thrown;
+  if (isSequelizeFault(thrown)) return new ChatError('UNAVAILABLE', { cause: thrown });
+  const { status, type } = thrown as { status?: unknown; type?: unknown };
+  const code = typeof status === 'number' ? CODE_BY_STATUS[status] : undefined;
+  if (code === undefined) return toChatError(thrown);
+  if (code === 'INVALID' && (thrown instanceof SyntaxError || type === undefined)) {
+    return new ChatError('BAD_JSON', { detail: 'the body is not a JSON object', cause: thrown });
+  }
+  return new ChatError(code, { cause: thrown });
+}
+
+/** The database does not answer; a refused statement (DatabaseError) is a fault of ours instead. */
+function isSequelizeFault(thrown: unknown): boolean {
+  return (
+    thrown instanceof Error &&
+    thrown.name.startsWith('Sequelize') &&
+    !(thrown instanceof DatabaseError) &&
+    !(thrown instanceof ValidationError)
+  );
+}

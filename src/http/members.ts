@@ -1,0 +1,88 @@
+import type { Router } from '@koa/router';
+import { z } from 'zod';
+import { invitedRule, requireMayPutRule, requireMayRemoveRule } from '../access/permissions.js';
+import { uuidSchema } from '../access/uuid.js';
+import type { Entry } from '../store/entries.js';
+import type { Rules } from '../store/rules.js';
+import type { AuthenticatedState } from './authenticate.js';
+import { respond } from './envelope.js';
+import { flag, roomPath, roomIdSchema, validate, wholeNumber } from './validate.js';
+
+/** Postgres' `integer`. */
+const MAX_LEVEL = 2_147_483_647;
+
+/** Clients of the proof of concept send a field that they do not use as an empty string. */
+const member = z
+  .literal('')
+  .transform(() => undefined)
+  .or(uuidSchema)
+  .optional();
+
+const newRule = z
+  .strictObject({
+    userUUID: member,
+    entity_UUID: member,
+    entityUUID: member,
+    permissions: z
+      .string('must be letters of rwba, each once')
+      .regex(/^(?!.*(.).*\1)[rwba]{1,4}$/, 'must be letters of rwba, each once'),
+    level: wholeNumber(0, MAX_LEVEL),
+  })
+  .transform(({ userUUID, entity_UUID, entityUUID, ...rule }, context) => {
+    const [uuid, ...others] = new Set([userUUID, entity_UUID, entityUUID].filter(Boolean));
+    if (uuid !== undefined && others.length === 0) return { ...rule, entity_UUID: uuid };
+    context.addIssue({
+      code: 'custom',
+      path: ['userUUID'],
+      message: 'or entity_UUID must be given, and one of them only',
+    });
+    return z.NEVER;
+  });
+
+const memberPath = z.object({ id: roomIdSchema, uuid: uuidSchema });
+
+const answer = z.strictObject({ accepted: flag, use_parent_entity: flag.default(false) });
+
+/** `PUT /rooms/:id/members`, `DELETE /rooms/:id/members/:uuid`, `PUT /rooms/:id/invitation`. */
+export function routeMembers(
+  router: Router<AuthenticatedState>,
+  {
+    rules,
+    announce,
+  }: { rules: Rules; announce: (roomId: number, entries: readonly Entry[]) => void },
+): void {
+  router.put('/rooms/:id/members', async (ctx) => {
+    const { id } = validate(roomPath, ctx.params);
+    const wanted = validate(newRule, ctx.request.body);
+    const { caller } = ctx.state;
+    const changed = await rules.change(id, caller.userUUID, (room) => {
+      requireMayPutRule(caller, room, wanted);
+      const accepted = room.rules.get(wanted.entity_UUID)?.accepted ?? false;
+      return { set: { ...wanted, accepted } };
+    });
+    announce(id, [changed.entry]);
+    respond(ctx, changed.rule, { status: changed.created ? 201 : 200 });
+  });
+
+  router.delete('/rooms/:id/members/:uuid', async (ctx) => {
+    const { id, uuid } = validate(memberPath, ctx.params);
+    const { caller } = ctx.state;
+    const changed = await rules.change(id, caller.userUUID, (room) => {
+      requireMayRemoveRule(caller, room, uuid);
+      return { remove: uuid };
+    });
+    announce(id, [changed.entry]);
+    respond(ctx, changed.rule);
+  });
+
+  router.put('/rooms/:id/invitation', async (ctx) => {
+    const { id } = validate(roomPath, ctx.params);
+    const { accepted, use_parent_entity } = validate(answer, ctx.request.body);
+    const { caller } = ctx.state;
+    const changed = await rules.change(id, caller.userUUID, (room) => ({
+      set: { ...invitedRule(caller, room, use_parent_entity), accepted },
+    }));
+    announce(id, [changed.entry]);
+    respond(ctx, changed.rule);
+  });
+}

@@ -1,0 +1,54 @@
+import { z } from 'zod';
+import { ChatError } from '../errors.js';
+import { parseRoomId } from '../protocol/text.js';
+
+/**
+ * Input as its schema has it.
+ * @throws {ChatError} INVALID, naming each offending field
+ */
+export function validate<T extends z.ZodType>(schema: T, input: unknown): z.output<T> {
+  const result = schema.safeParse(input);
+  if (result.success) return result.data;
+  const errors = result.error.issues.flatMap((issue) =>
+    issue.code === 'unrecognized_keys'
+      ? issue.keys.map((field) => ({ field, message: 'is not known here' }))
+      : [{ field: issue.path.join('.'), message: issue.message }],
+  );
+  throw new ChatError('INVALID', {
+    detail: errors.map(({ field, message }) => `${field} ${message}`.trim()).join('; '),
+    errors,
+  });
+}
+
+/** A whole number, or one in decimal digits. */
+export function wholeNumber(min: number, max: number) {
+  const range = `must be a whole number from ${min} to ${max}`;
+  return z
+    .union(
+      [
+        z.number(),
+        z
+          .string()
+          .regex(/^\d{1,16}$/)
+          .transform(Number),
+      ],
+      range,
+    )
+    .refine((value) => Number.isInteger(value) && value >= min && value <= max, range);
+}
+
+/** `true` or `false`, as text where it stands in a query. */
+export const flag = z
+  .union([z.boolean(), z.enum(['true', 'false'])], 'must be true or false')
+  .transform((value) => value === true || value === 'true');
+
+/** The `:id` of a path. */
+export const roomIdSchema = z.unknown().transform((value, context) => {
+  const id = parseRoomId(value);
+  if (id !== undefined) return id;
+  context.addIssue('must be a positive integer');
+  return z.NEVER;
+});
+
+/** Schema of a path that names a room. */
+export const roomPath = z.object({ id: roomIdSchema });

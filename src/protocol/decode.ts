@@ -1,0 +1,91 @@
+import { z } from 'zod';
+import type { Command, CommandType, Decoded } from './commands.js';
+import { parseRoomId, textProblem } from './text.js';
+
+/** Longest `ref` of a message, in characters. */
+export const MAX_REF_CHARACTERS = 64;
+
+const text = (name: string, maxCharacters: number) =>
+  z.string(`${name} must be a string`).superRefine((value, context) => {
+    const problem = textProblem(value, maxCharacters);
+    if (problem !== undefined) context.addIssue(`${name} ${problem}`);
+  });
+
+const sequenceNumber = (name: string) =>
+  z
+    .union(
+      [
+        z.number(),
+        z
+          .string()
+          .regex(/^\d{1,16}$/)
+          .transform(Number),
+      ],
+      `${name} must be a number`,
+    )
+    .refine((value) => Number.isSafeInteger(value) && value >= 0, `${name} must be 0 or more`);
+
+const roomId = z.unknown().transform((value, context) => {
+  const id = parseRoomId(value);
+  if (id !== undefined) return id;
+  context.addIssue('room_id must be a positive integer');
+  return z.NEVER;
+});
+
+/**
+ * Makes the decoder of client frames. Unknown keys are ignored: clients of the proof of concept send
+ * some.
+ */
+export function createDecoder(limits: { contentCharacters: number }): (frame: string) => Decoded {
+  const content = text('content', limits.contentCharacters);
+  const schemas: { [T in CommandType]: z.ZodType<Extract<Command, { type: T }>> } = {
+    token: z.object({ type: z.literal('token'), content: z.string('content must be a string') }),
+    select_room: z
+      .object({
+        type: z.literal('select_room'),
+        room_id: roomId,
+        after: sequenceNumber('after').optional(),
+      })
+      .transform(({ type, room_id, after }) => ({ type, roomId: room_id, after })),
+    message: z
+      .object({
+        type: z.literal('message'),
+        content: z.unknown(),
+        msg: z.unknown(),
+        ref: text('ref', MAX_REF_CHARACTERS).optional(),
+      })
+      // `msg` is the name that some clients of the proof of concept use for `content`.
+      .transform(({ type, ref, ...said }, context) => {
+        const result = content.safeParse(said.content ?? said.msg);
+        if (result.success) return { type, ref, content: result.data };
+        context.addIssue(result.error.issues[0]?.message ?? 'content is malformed');
+        return z.NEVER;
+      }),
+    quit: z.object({ type: z.literal('quit') }),
+  };
+  const known = new Map<unknown, z.ZodType<Command>>(Object.entries(schemas));
+
+  return (frame) => {
+    let value: unknown;
+    try {
+      value = JSON.parse(frame);
+    } catch {
+      return { kind: 'not-json' };
+    }
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+      return { kind: 'not-json' };
+    }
+    const type = (value as { type?: unknown }).type;
+    const schema = known.get(type);
+    if (schema === undefined) return { kind: 'unknown' };
+    const result = schema.safeParse(value);
+    if (result.success) return { kind: 'command', command: result.data };
+    return {
+      kind: 'malformed',
+      malformed: {
+        type: type as CommandType,
+        problem: result.error.issues[0]?.message ?? 'malformed',
+      },
+    };
+  };
+}

@@ -1,0 +1,42 @@
+/** A stored message as everyone in its room gets it. */
+export interface MessageData {
+  readonly room_id: number;
+  readonly seq: number;
+  readonly emitter: string;
+  readonly content: string;
+  /** ISO 8601, UTC, milliseconds. */
+  readonly createdAt: string;
+  /** Only where the sender gave one. */
+  readonly ref?: string;
+}
+
+export type QueryWord = 'START?' | 'TOKEN?' | 'SELECTROOM?' | 'COMMAND?';
+
+export type StatusWord =
+  | 'READY'
+  | 'BADAUTH'
+  | 'CONNECTED'
+  | 'NOTAUTHORIZED'
+  | 'BADJSON'
+  | 'INVALID'
+  | 'SENT'
+  | 'UNAVAILABLE'
+  | 'INTERNAL';
+
+/** Text of the server's question for what it needs next. */
+export function encodeQuery(data: QueryWord): string {
+  return `{"type":"query","data":"${data}"}`;
+}
+
+/** Text of an answer; `details` are the keys that stand beside `data`. */
+export function encodeStatus(
+  data: StatusWord,
+  details?: Readonly<Record<string, unknown>>,
+): string {
+  return JSON.stringify({ type: 'status', data, ...details });
+}
+
+/** Text of a message's event: built once a room, whoever gets it. */
+export function encodeMessage(data: MessageData): string {
+  return `{"type":"message","data":${JSON.stringify(data)}}`;
+}

@@ -1,0 +1,156 @@
+import { createServer as createHttpServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { once } from 'node:events';
+import type { Rule } from './access/permissions.js';
+import { invitedRule } from './access/permissions.js';
+import { readOrCreateSecret } from './access/secret.js';
+import { createVerifier, type Identity } from './access/token.js';
+import type { CreateBroker } from './broker/broker.js';
+import { createLocalBroker } from './broker/local.js';
+import { createRedisBroker } from './broker/redis.js';
+import { createHub } from './chat/hub.js';
+import { createTurn } from './chat/turn.js';
+import { createChat } from './chat/upgrade.js';
+import type { Config } from './config.js';
+import { createApp } from './http/app.js';
+import { errorEnvelope } from './http/envelope.js';
+import { createLogger, type Logger } from './logger.js';
+import { createDecoder } from './protocol/decode.js';
+import { connectDatabase, type Database } from './store/connect.js';
+import { migrate } from './store/migrate.js';
+import { createStore } from './store/store.js';
+
+export { ConfigError, loadConfig, type Config } from './config.js';
+
+/** A node: REST and `/chat` on one port. */
+export interface Server {
+  /** Resolves when connections are accepted; rejects where the port can't be had. */
+  listen(): Promise<AddressInfo>;
+  /** Where it listens; undefined before and after. */
+  readonly address: AddressInfo | undefined;
+  /** Whether the database is the embedded one. */
+  readonly embedded: boolean;
+  /**
+   * Not ready any more; takes no connection, stores what is on its way, closes sockets with 1012, and
+   * resolves when everything that the server owns has ended.
+   */
+  close(): Promise<void>;
+}
+
+/**
+ * Opens the database, migrates it, and wires the parts of a node; the one place that knows whether the
+ * broker is Redis and the database embedded.
+ * @throws {DataDirInUseError} and whatever keeps the database from being opened
+ */
+export async function createServer(
+  config: Config,
+  logger: Logger = createLogger({ level: config.logLevel, production: config.production }),
+): Promise<Server> {
+  const secret = config.jwtSecret ?? (await readOrCreateSecret(config.dataDir));
+  const database = await openDatabase(config, logger);
+  const { limits } = config;
+  const store = createStore({ database, limits, logger });
+  const verify = createVerifier({ secret, audience: config.audience, issuer: config.issuer });
+  const turn = createTurn();
+  const hub = createHub({
+    log: store.log,
+    turn,
+    createBroker: brokerOf(config, logger),
+    limits,
+    logger,
+  });
+
+  /** Who enters a room accepts the rule that lets them in. */
+  async function accept(roomId: number, identity: Identity, rule: Rule): Promise<void> {
+    const byEntity = rule.entity_UUID !== identity.userUUID;
+    const { entry } = await store.rules.change(roomId, identity.userUUID, (room) => ({
+      set: { ...invitedRule(identity, room, byEntity), accepted: true },
+    }));
+    hub.announce(roomId, [entry]);
+  }
+
+  const chat = createChat({
+    verify,
+    decode: createDecoder(limits),
+    hub,
+    log: store.log,
+    accept,
+    limits,
+    logger,
+    turn,
+    corsOrigin: config.corsOrigin,
+    errorBody: (error) => JSON.stringify(errorEnvelope(error)),
+  });
+  let closing: Promise<void> | undefined;
+  const app = createApp({
+    store,
+    verify,
+    announce: (roomId, entries) => {
+      hub.announce(roomId, entries);
+    },
+    announceDeletion: (roomId) => {
+      hub.announceDeletion(roomId);
+    },
+    probes: { database: () => database.ping(), broker: () => hub.broker.ping() },
+    isClosing: () => closing !== undefined,
+    corsOrigin: config.corsOrigin,
+    timeZone: config.timeZone,
+    bodyBytes: limits.bodyBytes,
+    logger,
+  });
+  const handle = app.callback();
+  const http = createHttpServer((request, response) => {
+    // Koa answers its own errors: the promise never rejects.
+    void handle(request, response);
+  });
+  http.on('upgrade', (request, stream, head) => {
+    chat.upgrade(request, stream, head);
+  });
+
+  async function close(): Promise<void> {
+    const stopped = http.listening ? once(http, 'close') : undefined;
+    http.close();
+    http.closeIdleConnections();
+    await store.log.close();
+    await chat.close();
+    // A request that hangs does not keep the node; the log is closed, so none of them appends a message.
+    http.closeAllConnections();
+    await stopped;
+    await hub.close();
+    await database.close();
+  }
+
+  return {
+    embedded: database.embedded,
+    get address() {
+      return http.listening ? (http.address() as AddressInfo) : undefined;
+    },
+    async listen() {
+      http.listen({ port: config.port, ...(config.host !== undefined && { host: config.host }) });
+      await once(http, 'listening');
+      return http.address() as AddressInfo;
+    },
+    close() {
+      closing ??= close();
+      return closing;
+    },
+  };
+}
+
+async function openDatabase(config: Config, logger: Logger): Promise<Database> {
+  const database = await connectDatabase(config);
+  try {
+    if (config.migrateOnStart) await migrate(database, logger);
+    else await database.ping();
+    return database;
+  } catch (error) {
+    await database.close();
+    throw error;
+  }
+}
+
+function brokerOf(config: Config, logger: Logger): CreateBroker {
+  const { redisUrl: url, redisPrefix: prefix } = config;
+  if (url === undefined) return createLocalBroker;
+  return (onMessage) => createRedisBroker({ url, prefix, logger, onMessage });
+}

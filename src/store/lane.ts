@@ -1,0 +1,191 @@
+import type { Caller } from '../access/permissions.js';
+import { ChatError } from '../errors.js';
+import type { CheckedRoom, Entry, EntryDraft, Outcome } from './entries.js';
+
+/** Entries of one statement; larger ones only lengthen the time that its rooms are locked. */
+const MAX_BATCH_ENTRIES = 1_000;
+const MAX_BATCH_CHARACTERS = 1_000_000;
+
+/** A room as its messages are written: what is known of its rules here, and who takes what was stored. */
+export interface Writer {
+  readonly roomId: number;
+  /** Number of the last rule entry that `permits` knows. */
+  readonly rulesHead: number;
+  /** Asked as the batch is made up, with nothing awaited before it is sent. */
+  permits(author: Caller): boolean;
+  /** Asked where the room has newer rules; resolves when they are known. */
+  refresh(): Promise<void>;
+  /** Takes the entries of one batch, in the order of their numbers. */
+  stored(entries: readonly Entry[]): void;
+}
+
+/** A message that waits for its number. */
+export interface Pending {
+  readonly writer: Writer;
+  readonly author: Caller;
+  readonly draft: EntryDraft;
+  resolve(appended: Appended): void;
+  reject(error: ChatError): void;
+}
+
+/** Where a message stands in its room's log; `known` where its ref had been stored before. */
+export interface Appended {
+  readonly seq: number;
+  readonly known: boolean;
+}
+
+export type Append = (
+  rooms: readonly CheckedRoom[],
+  drafts: readonly EntryDraft[],
+) => Promise<readonly Outcome[]>;
+
+/**
+ * Messages of some rooms on their way into the log, one statement in flight at a time: what comes in
+ * meanwhile is the next batch. A room is always in the same lane, so its entries never overtake each other.
+ */
+export class Lane {
+  readonly #append: Append;
+  readonly #onError: (error: unknown, entries: number) => void;
+  #waiting: Pending[] = [];
+  /** Rooms whose newer rules are being read, with what waits for them. */
+  readonly #held = new Map<number, Pending[]>();
+  #flight: Promise<void> | undefined;
+
+  constructor(append: Append, onError: (error: unknown, entries: number) => void) {
+    this.#append = append;
+    this.#onError = onError;
+  }
+
+  push(pending: Pending): void {
+    const held = this.#held.get(pending.writer.roomId);
+    if (held !== undefined) {
+      held.push(pending);
+      return;
+    }
+    this.#waiting.push(pending);
+    this.#depart();
+  }
+
+  /** Resolves once nothing waits or flies. */
+  async drained(): Promise<void> {
+    while (this.#flight !== undefined || this.#held.size > 0) {
+      await (this.#flight ?? new Promise(setImmediate));
+    }
+  }
+
+  #depart(): void {
+    this.#flight ??= this.#fly().finally(() => {
+      this.#flight = undefined;
+      // What was pushed between the last look and this turn.
+      if (this.#waiting.length > 0) this.#depart();
+    });
+  }
+
+  async #fly(): Promise<void> {
+    // The end of this turn of the event loop: frames that came in together leave together.
+    await new Promise(setImmediate);
+    for (let batch = this.#board(); batch.length > 0; batch = this.#board()) {
+      await this.#store(batch);
+    }
+  }
+
+  /** Takes what fits in a batch, and turns away who may not write any more. */
+  #board(): Pending[] {
+    const batch: Pending[] = [];
+    let taken = 0;
+    let characters = 0;
+    for (const pending of this.#waiting) {
+      if (batch.length >= MAX_BATCH_ENTRIES || characters >= MAX_BATCH_CHARACTERS) break;
+      taken += 1;
+      if (!pending.writer.permits(pending.author)) {
+        pending.reject(new ChatError('FORBIDDEN', { detail: 'this needs the permission w' }));
+        continue;
+      }
+      characters += pending.draft.content.length;
+      batch.push(pending);
+    }
+    this.#waiting = this.#waiting.slice(taken);
+    return batch;
+  }
+
+  async #store(batch: readonly Pending[]): Promise<void> {
+    const rooms = checkedRooms(batch);
+    let outcomes: readonly Outcome[];
+    try {
+      outcomes = await this.#append(
+        rooms,
+        batch.map(({ draft }) => draft),
+      );
+    } catch (error) {
+      this.#onError(error, batch.length);
+      const unavailable = new ChatError('UNAVAILABLE', { cause: error });
+      for (const pending of batch) pending.reject(unavailable);
+      return;
+    }
+    this.#deliver(batch, outcomes);
+  }
+
+  #deliver(batch: readonly Pending[], outcomes: readonly Outcome[]): void {
+    const stored = new Map<Writer, Entry[]>();
+    const stale = new Map<Writer, Pending[]>();
+    for (const [index, pending] of batch.entries()) {
+      const outcome = outcomes[index];
+      if (outcome?.outcome === 'stored') {
+        const { seq, createdAt } = outcome;
+        pushTo(stored, pending.writer, { ...pending.draft, seq, createdAt });
+      } else if (outcome?.outcome === 'stale') {
+        pushTo(stale, pending.writer, pending);
+      }
+    }
+    for (const [writer, entries] of stored) writer.stored(entries);
+    for (const [writer, pendings] of stale) this.#hold(writer, pendings);
+    // After the echo: a sender sees its message before the word that it is stored.
+    for (const [index, pending] of batch.entries()) {
+      const outcome = outcomes[index];
+      if (outcome?.outcome === 'stored' || outcome?.outcome === 'known') {
+        pending.resolve({ seq: outcome.seq, known: outcome.outcome === 'known' });
+      } else if (outcome?.outcome !== 'stale') {
+        pending.reject(new ChatError('NOT_FOUND', { detail: 'there is no such room' }));
+      }
+    }
+  }
+
+  /** Keeps a room's messages, and those that come meanwhile, until its newer rules are known. */
+  #hold(writer: Writer, pendings: Pending[]): void {
+    const room = writer.roomId;
+    this.#waiting = this.#waiting.filter((pending) => {
+      if (pending.writer.roomId !== room) return true;
+      pendings.push(pending);
+      return false;
+    });
+    this.#held.set(room, pendings);
+    writer.refresh().then(
+      () => {
+        this.#held.delete(room);
+        this.#waiting = [...pendings, ...this.#waiting];
+        this.#depart();
+      },
+      (error: unknown) => {
+        this.#held.delete(room);
+        this.#onError(error, pendings.length);
+        const unavailable = new ChatError('UNAVAILABLE', { cause: error });
+        for (const pending of pendings) pending.reject(unavailable);
+      },
+    );
+  }
+}
+
+/** The rooms of a batch; where a room has two writers for a moment, what the older one knows counts. */
+function checkedRooms(batch: readonly Pending[]): CheckedRoom[] {
+  const rulesHeads = new Map<number, number>();
+  for (const { roomId, rulesHead } of new Set(batch.map(({ writer }) => writer))) {
+    rulesHeads.set(roomId, Math.min(rulesHead, rulesHeads.get(roomId) ?? rulesHead));
+  }
+  return [...rulesHeads].map(([id, rulesHead]) => ({ id, rulesHead }));
+}
+
+function pushTo<K, V>(lists: Map<K, V[]>, key: K, value: V): void {
+  const list = lists.get(key);
+  if (list === undefined) lists.set(key, [value]);
+  else list.push(value);
+}

@@ -1,0 +1,138 @@
+import { QueryTypes, type Sequelize } from 'sequelize';
+import type { Caller, RoomAccess, Rule } from '../access/permissions.js';
+import type { Limits } from '../config.js';
+import { ChatError } from '../errors.js';
+import type { Logger } from '../logger.js';
+import {
+  appendEntries,
+  rulesByUuid,
+  type Entry,
+  type EntryDraft,
+  type RoomState,
+} from './entries.js';
+import { Lane, type Appended, type Writer } from './lane.js';
+
+export interface Log {
+  /**
+   * Stores a message with its room's next number; `writer.stored` has had it before this resolves.
+   * @throws {ChatError} UNAVAILABLE: it is not known to be stored; FORBIDDEN; NOT_FOUND
+   */
+  append(writer: Writer, author: Caller, draft: EntryDraft): Promise<Appended>;
+  /** Entries beyond `after` up to `upTo`, in order, at most `limit`. */
+  read(roomId: number, range: { after: number; upTo: number; limit: number }): Promise<Entry[]>;
+  /** A room's head and rules at one moment; undefined where there is no such room. */
+  state(roomId: number): Promise<RoomState | undefined>;
+  /** Numbers of the rooms' last entries, in one query; a room that is gone is not in the map. */
+  heads(roomIds: readonly number[]): Promise<Map<number, number>>;
+  /** Takes nothing more, and resolves when what it took is stored or refused. */
+  close(): Promise<void>;
+}
+
+interface EntryRow extends Omit<Entry, 'createdAt'> {
+  createdAt: Date;
+}
+
+interface StateRow extends Omit<RoomAccess, 'rules'> {
+  id: number;
+  head: number;
+  rules_head: number;
+  rules: Rule[];
+}
+
+/** The log of all rooms over one database. */
+export function createLog({
+  sequelize,
+  limits,
+  logger,
+}: {
+  sequelize: Sequelize;
+  limits: Pick<Limits, 'logLanes' | 'logQueueEntries' | 'logQueueBytes'>;
+  logger: Logger;
+}): Log {
+  const lanes = Array.from(
+    { length: limits.logLanes },
+    () =>
+      new Lane(
+        (rooms, drafts) => appendEntries(sequelize, rooms, drafts),
+        (error, entries) => {
+          logger.error({ err: error, entries }, 'a batch could not be stored');
+        },
+      ),
+  );
+  let queuedEntries = 0;
+  let queuedBytes = 0;
+  let closed = false;
+
+  return {
+    append(writer, author, draft) {
+      const bytes = Buffer.byteLength(draft.content);
+      const isFull =
+        queuedEntries >= limits.logQueueEntries || queuedBytes + bytes > limits.logQueueBytes;
+      if (closed || isFull) {
+        return Promise.reject(
+          new ChatError('UNAVAILABLE', {
+            detail: closed ? 'the server is going down' : 'too many messages wait to be stored',
+          }),
+        );
+      }
+      queuedEntries += 1;
+      queuedBytes += bytes;
+      return new Promise<Appended>((resolve, reject) => {
+        const settled = (): void => {
+          queuedEntries -= 1;
+          queuedBytes -= bytes;
+        };
+        lanes[writer.roomId % lanes.length]?.push({
+          writer,
+          author,
+          draft,
+          resolve(appended) {
+            settled();
+            resolve(appended);
+          },
+          reject(error) {
+            settled();
+            reject(error);
+          },
+        });
+      });
+    },
+
+    async read(roomId, { after, upTo, limit }) {
+      const rows = await sequelize.query<EntryRow>(
+        `SELECT room_id, seq, kind, emitter, content, ref, "createdAt" FROM messages
+         WHERE room_id = $1 AND seq > $2 AND seq <= $3 ORDER BY seq LIMIT $4`,
+        { bind: [roomId, after, upTo, limit], type: QueryTypes.SELECT },
+      );
+      return rows.map((row) => ({ ...row, createdAt: row.createdAt.toISOString() }));
+    },
+
+    async state(roomId) {
+      // One statement, so that the head and the rules are of one snapshot.
+      const [row] = await sequelize.query<StateRow>(
+        `SELECT id, head, rules_head, type, entity_owner, level_admin, max_entity_rules,
+           (SELECT coalesce(json_agg(p), '[]') FROM (
+              SELECT "entity_UUID", level, permissions, accepted FROM room_permissions
+              WHERE room_id = rooms.id) AS p) AS rules
+         FROM rooms WHERE id = $1`,
+        { bind: [roomId], type: QueryTypes.SELECT },
+      );
+      if (row === undefined) return undefined;
+      const { id, head, rules_head, rules, ...room } = row;
+      return { id, head, rulesHead: rules_head, access: { ...room, rules: rulesByUuid(rules) } };
+    },
+
+    async heads(roomIds) {
+      const rows = await sequelize.query<{ id: number; head: number }>(
+        'SELECT id, head FROM rooms WHERE id = ANY ($1)',
+        { bind: [roomIds], type: QueryTypes.SELECT },
+      );
+      return new Map(rows.map(({ id, head }) => [id, head]));
+    },
+
+    async close() {
+      closed = true;
+      await Promise.all(lanes.map((lane) => lane.drained()));
+    },
+  };
+}

@@ -1,0 +1,87 @@
+import { readdir } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import pg from 'pg';
+import { Sequelize, type QueryInterface } from 'sequelize';
+import { SequelizeStorage, Umzug } from 'umzug';
+import type { Logger } from '../logger.js';
+import type { Database } from './connect.js';
+
+/** Any number, the same in every process: `pg_advisory_lock` takes a bigint. */
+const LOCK_KEY = 7_777_001;
+
+interface Migration {
+  up(queryInterface: QueryInterface, library: typeof Sequelize): Promise<void>;
+  down(queryInterface: QueryInterface, library: typeof Sequelize): Promise<void>;
+}
+
+/** From dist/src/store as from src/store: the folder beside package.json. */
+async function migrationsFolder(): Promise<string> {
+  for (const up of ['../../migrations', '../../../migrations']) {
+    const folder = fileURLToPath(new URL(up, import.meta.url));
+    const files = await readdir(folder).catch(() => []);
+    if (files.some((name) => name.endsWith('.cjs'))) return folder;
+  }
+  throw new Error('the folder migrations/ is missing beside package.json');
+}
+
+/**
+ * Runs what is pending of migrations/, one process at a time: who comes second waits at the advisory
+ * lock, and finds nothing to do. The table of what has run is that of sequelize-cli.
+ * @returns the names of the migrations that were run
+ */
+export async function migrate(database: Database, logger: Logger): Promise<string[]> {
+  const umzug = createUmzug(database.sequelize, await migrationsFolder(), logger);
+  // On a connection of its own: the lock is the session's, and ends with it, also with a process that dies.
+  const client = new pg.Client({
+    host: database.address.host,
+    port: database.address.port,
+    database: database.address.database,
+    user: database.address.username,
+    password: database.address.password,
+    ssl: database.address.ssl,
+  });
+  await client.connect();
+  try {
+    await client.query('SELECT pg_advisory_lock($1)', [LOCK_KEY]);
+    const done = await umzug.up();
+    return done.map((migration) => migration.name);
+  } finally {
+    await client.end();
+  }
+}
+
+function createUmzug(sequelize: Sequelize, folder: string, logger: Logger): Umzug {
+  const require = createRequire(import.meta.url);
+  const context = sequelize.getQueryInterface();
+  return new Umzug({
+    migrations: {
+      glob: join(folder, '*.cjs'),
+      resolve: ({ name, path }) => {
+        if (path === undefined) throw new Error(`the migration ${name} has no file`);
+        const migration = require(path) as Migration;
+        return {
+          name,
+          up: () => migration.up(context, Sequelize),
+          down: () => migration.down(context, Sequelize),
+        };
+      },
+    },
+    storage: new SequelizeStorage({ sequelize }),
+    logger: {
+      debug: (event) => {
+        logger.debug(event, 'migration');
+      },
+      info: (event) => {
+        logger.info(event, 'migration');
+      },
+      warn: (event) => {
+        logger.warn(event, 'migration');
+      },
+      error: (event) => {
+        logger.error(event, 'migration');
+      },
+    },
+  });
+}

@@ -1,0 +1,134 @@
+import { randomUUID } from 'node:crypto';
+import { QueryTypes, type Sequelize } from 'sequelize';
+import type { Caller, RoomAccess, Rule } from '../access/permissions.js';
+import { ChatError } from '../errors.js';
+import { loadAccess } from './access.js';
+import { appendEntries, ruleContent } from './entries.js';
+import type { MessageModel } from './models/message.js';
+import type { RoomDraft, RoomModel, RoomRow } from './models/room.js';
+import type { RuleModel, RuleRow } from './models/rule.js';
+
+/** A room as clients see it. */
+export type Room = Omit<RoomRow, 'head' | 'rules_head'>;
+
+/** One of the caller's rules, with the fields of its room. */
+export type RuleWithRoom = RuleRow &
+  Pick<Room, 'id' | 'uuid' | 'name' | 'type' | 'level_admin' | 'entity_owner'>;
+
+export interface Rooms {
+  /** Creates a room together with its first rules, as the first entries of its log. */
+  create(room: Omit<RoomDraft, 'uuid'>, rules: readonly Rule[], emitter: string): Promise<Room>;
+  /** Rules for the caller and for their entity, the newest room first. */
+  rulesOf(
+    caller: Caller,
+    filter: { accepted?: boolean | undefined; limit: number; offset: number },
+  ): Promise<RuleWithRoom[]>;
+  /** Rooms that the caller may read, and the group rooms of their entity. */
+  visibleTo(caller: Caller): Promise<Room[]>;
+  /**
+   * Deletes a room with its rules and log. `authorize` is asked with the room locked.
+   * @throws {ChatError} NOT_FOUND where there is no such room, and whatever `authorize` throws
+   */
+  remove(roomId: number, authorize: (room: RoomAccess) => void): Promise<void>;
+}
+
+export function createRooms({
+  sequelize,
+  models,
+}: {
+  sequelize: Sequelize;
+  models: { room: RoomModel; rule: RuleModel; message: MessageModel };
+}): Rooms {
+  return {
+    create(draft, rules, emitter) {
+      return sequelize.transaction(async (transaction) => {
+        const created = await models.room.create({ ...draft, uuid: randomUUID() }, { transaction });
+        const room = toRoom(created.get());
+        const room_id = room.id;
+        await models.rule.bulkCreate(
+          rules.map((rule) => ({ ...rule, room_id })),
+          { transaction },
+        );
+        await appendEntries(
+          sequelize,
+          [{ id: room_id, rulesHead: null }],
+          rules.map((rule) => ({
+            room_id,
+            kind: 'rule',
+            emitter,
+            content: ruleContent(rule),
+            ref: null,
+          })),
+          transaction,
+        );
+        return room;
+      });
+    },
+
+    rulesOf(caller, { accepted, limit, offset }) {
+      return sequelize.query<RuleWithRoom>(
+        `SELECT r.id, r.uuid, r.name, r.type, r.level_admin, r.entity_owner,
+           p.room_id, p."entity_UUID", p.level, p.permissions, p.accepted, p."createdAt", p."updatedAt"
+         FROM room_permissions p JOIN rooms r ON r.id = p.room_id
+         WHERE p."entity_UUID" IN ($1, $2) AND ($3::boolean IS NULL OR p.accepted = $3)
+         ORDER BY p.room_id DESC, p."entity_UUID" LIMIT $4 OFFSET $5`,
+        {
+          bind: [caller.userUUID, caller.entityUUID, accepted ?? null, limit, offset],
+          type: QueryTypes.SELECT,
+        },
+      );
+    },
+
+    visibleTo(caller) {
+      // The rules of access/permissions.ts (`may` with 'r'), in SQL: a test holds the two equal.
+      return sequelize.query<Room>(
+        `SELECT r.id, r.uuid, r.name, r.type, r.level_admin, r.entity_owner, r.max_entity_rules,
+           r."createdAt", r."updatedAt"
+         FROM rooms r
+         LEFT JOIN room_permissions own ON own.room_id = r.id AND own."entity_UUID" = $1
+         LEFT JOIN room_permissions entity ON entity.room_id = r.id AND entity."entity_UUID" = $2
+         WHERE r.id IN (
+             SELECT room_id FROM room_permissions WHERE "entity_UUID" IN ($1, $2)
+             UNION SELECT id FROM rooms WHERE entity_owner = $2 AND type = 'group')
+           AND coalesce(own.permissions NOT LIKE '%b%', true)
+           AND (own.permissions LIKE '%r%'
+             OR (r.type = 'group' AND entity.level <= $3
+               AND entity.permissions LIKE '%r%' AND entity.permissions NOT LIKE '%b%')
+             OR (r.type = 'group' AND r.entity_owner = $2))
+         ORDER BY r.id`,
+        {
+          bind: [caller.userUUID, caller.entityUUID, caller.levelOnEntity],
+          type: QueryTypes.SELECT,
+        },
+      );
+    },
+
+    remove(roomId, authorize) {
+      return sequelize.transaction(async (transaction) => {
+        // Who waits for the room's lock meanwhile finds it gone, and appends nothing behind its deletion.
+        const room = await loadAccess(sequelize, models.rule, roomId, transaction);
+        if (room === undefined)
+          throw new ChatError('NOT_FOUND', { detail: 'there is no such room' });
+        authorize(room);
+        await models.message.destroy({ where: { room_id: roomId }, transaction });
+        await models.room.destroy({ where: { id: roomId }, transaction });
+      });
+    },
+  };
+}
+
+function toRoom(row: RoomRow): Room {
+  const { id, uuid, name, type, level_admin, entity_owner, max_entity_rules } = row;
+  const { createdAt, updatedAt } = row;
+  return {
+    id,
+    uuid,
+    name,
+    type,
+    level_admin,
+    entity_owner,
+    max_entity_rules,
+    createdAt,
+    updatedAt,
+  };
+}

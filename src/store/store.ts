@@ -1,0 +1,41 @@
+import type { Limits } from '../config.js';
+import type { Logger } from '../logger.js';
+import type { Database } from './connect.js';
+import { createHistory, type History } from './history.js';
+import { createLog, type Log } from './log.js';
+import { defineMessage } from './models/message.js';
+import { defineRoom } from './models/room.js';
+import { defineRule } from './models/rule.js';
+import { createRooms, type Rooms } from './rooms.js';
+import { createRules, type Rules } from './rules.js';
+
+/** All that is kept, in domain verbs; whoever holds it knows no SQL. */
+export interface Store {
+  readonly rooms: Rooms;
+  readonly rules: Rules;
+  readonly history: History;
+  readonly log: Log;
+}
+
+/** The store over an open, migrated database; it closes with the log first, then the database. */
+export function createStore({
+  database: { sequelize },
+  limits,
+  logger,
+}: {
+  database: Database;
+  limits: Limits;
+  logger: Logger;
+}): Store {
+  const models = {
+    room: defineRoom(sequelize),
+    rule: defineRule(sequelize),
+    message: defineMessage(sequelize),
+  };
+  return {
+    rooms: createRooms({ sequelize, models }),
+    rules: createRules({ sequelize, models }),
+    history: createHistory({ sequelize, models }),
+    log: createLog({ sequelize, limits, logger }),
+  };
+}

@@ -1,0 +1,73 @@
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { startContainer } from './container.js';
+import { findFolder, homebrewFolders, pathFolders } from './programs.js';
+import { createServerFolder, findFreePort } from './server-process.js';
+import { startService } from './service-source.js';
+
+/** A Redis (or Valkey) server for the tests. */
+export interface Redis {
+  url: string;
+  /** Ends the server, unless it was given by TEST_REDIS_URL. */
+  stop(): Promise<void>;
+  pid?: number;
+}
+
+const IN_MEMORY = ['--save', '', '--appendonly', 'no'];
+
+/** Starts Redis: that of TEST_REDIS_URL, else from local programs, apt-get or Docker. */
+export function startRedis(): Promise<Redis> {
+  return startService<Redis>({
+    givenUrl: process.env['TEST_REDIS_URL'],
+    find() {
+      const folders = [...pathFolders(), ...homebrewFolders(/^(redis|valkey)$/)];
+      for (const program of ['redis-server', 'valkey-server']) {
+        const folder = findFolder(folders, [program]);
+        if (folder !== undefined) return join(folder, program);
+      }
+      return undefined;
+    },
+    debianPackage: 'redis-server',
+    startLocal,
+    startContainer: startRedisContainer,
+    missing:
+      'No Redis for the tests: set TEST_REDIS_URL, install Redis or Valkey ' +
+      '(apt-get install redis-server, brew install redis), or start Docker.',
+  });
+}
+
+async function startLocal(file: string): Promise<Redis> {
+  const folder = createServerFolder('redis');
+  const port = await findFreePort();
+  const server = await folder.start({
+    file,
+    args: ['--port', `${port}`, '--bind', '127.0.0.1', '--dir', folder.path, ...IN_MEMORY],
+    ready: () => ping(port),
+    stopSignal: 'SIGTERM',
+    orphanSignal: 'SIGTERM',
+  });
+  return { url: `redis://127.0.0.1:${port}`, ...server };
+}
+
+async function startRedisContainer(): Promise<Redis> {
+  const container = await startContainer({
+    port: 6379,
+    environment: {},
+    image: ['redis:7-alpine', 'redis-server', ...IN_MEMORY],
+    ready: ping,
+  });
+  return { url: `redis://127.0.0.1:${container.port}`, stop: () => container.stop() };
+}
+
+function ping(port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(port, '127.0.0.1', () => socket.write('PING\r\n'));
+    socket.setTimeout(2_000, () => socket.destroy());
+    socket.once('data', (answer) => {
+      if (answer.toString().startsWith('+PONG')) resolve();
+      socket.destroy();
+    });
+    socket.once('error', reject);
+    socket.once('close', () => reject(new Error('No answer to PING')));
+  });
+}
