@@ -43,12 +43,15 @@ export const flag = z
   .transform((value) => value === true || value === 'true');
 
 /** The `:id` of a path. */
-export const roomIdSchema = z.unknown().transform((value, context) => {
-  const id = parseRoomId(value);
-  if (id !== undefined) return id;
-  context.addIssue('must be a positive integer');
-  return z.NEVER;
-});
+export const roomIdSchema = z
+  .unknown()
+  .optional()
+  .transform((value, context) => {
+    const id = parseRoomId(value);
+    if (id !== undefined) return id;
+    context.addIssue('must be a positive integer');
+    return z.NEVER;
+  });
 
 /** Schema of a path that names a room. */
 export const roomPath = z.object({ id: roomIdSchema });

@@ -25,12 +25,15 @@ const sequenceNumber = (name: string) =>
     )
     .refine((value) => Number.isSafeInteger(value) && value >= 0, `${name} must be 0 or more`);
 
-const roomId = z.unknown().transform((value, context) => {
-  const id = parseRoomId(value);
-  if (id !== undefined) return id;
-  context.addIssue('room_id must be a positive integer');
-  return z.NEVER;
-});
+const roomId = z
+  .unknown()
+  .optional()
+  .transform((value, context) => {
+    const id = parseRoomId(value);
+    if (id !== undefined) return id;
+    context.addIssue('room_id must be a positive integer');
+    return z.NEVER;
+  });
 
 /**
  * Makes the decoder of client frames. Unknown keys are ignored: clients of the proof of concept send
@@ -50,8 +53,8 @@ export function createDecoder(limits: { contentCharacters: number }): (frame: st
     message: z
       .object({
         type: z.literal('message'),
-        content: z.unknown(),
-        msg: z.unknown(),
+        content: z.unknown().optional(),
+        msg: z.unknown().optional(),
         ref: text('ref', MAX_REF_CHARACTERS).optional(),
       })
       // `msg` is the name that some clients of the proof of concept use for `content`.

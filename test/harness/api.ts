@@ -1,0 +1,68 @@
+import type { TestNode } from './node.js';
+import type { Person } from './tokens.js';
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly meta: {
+    readonly code: number;
+    readonly message: string;
+    readonly reason?: string;
+    readonly detail?: string;
+    readonly next?: string;
+    readonly errors?: readonly { field: string; message: string }[];
+  };
+  readonly content: unknown;
+}
+
+/** One request; every answer must be an envelope whose code is the status. */
+export async function request(
+  node: TestNode,
+  method: string,
+  path: string,
+  {
+    as,
+    body,
+    headers = {},
+  }: { as?: Person; body?: unknown; headers?: Record<string, string> } = {},
+): Promise<Answer> {
+  const response = await fetch(node.url + path, {
+    method,
+    headers: {
+      ...(as && { Authorization: `Bearer ${as.token}` }),
+      ...(body !== undefined && { 'Content-Type': 'application/json' }),
+      ...headers,
+    },
+    ...(body !== undefined && { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+  });
+  const { meta, content } = (await response.json()) as Pick<Answer, 'meta' | 'content'>;
+  if (meta.code !== response.status) throw new Error(`meta.code ${meta.code}, not the status`);
+  return { status: response.status, headers: response.headers, meta, content };
+}
+
+/** Creates a room as `owner`, who needs a level of 100; returns its id. */
+export async function createRoom(
+  node: TestNode,
+  owner: Person,
+  room: Readonly<Record<string, unknown>> = {},
+): Promise<number> {
+  const answer = await request(node, 'POST', '/rooms', {
+    as: owner,
+    body: { name: 'a room', level_admin: 999, type: 'group', ...room },
+  });
+  if (answer.status !== 200) throw new Error(`no room: ${JSON.stringify(answer.meta)}`);
+  return (answer.content as { room: { id: number } }).room.id;
+}
+
+/** Sets a rule of a room, as `admin`. */
+export function putRule(
+  node: TestNode,
+  admin: Person,
+  roomId: number,
+  rule: { userUUID: string; permissions: string; level?: number },
+): Promise<Answer> {
+  return request(node, 'PUT', `/rooms/${roomId}/members`, {
+    as: admin,
+    body: { level: 0, ...rule },
+  });
+}
