@@ -1,0 +1,350 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createRoom, putRule, request } from '../harness/api.js';
+import { ChatClient } from '../harness/chat-client.js';
+import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
+import type { TestNode } from '../harness/node.js';
+import { person, secondsFromNow, type Person } from '../harness/tokens.js';
+import type { MessageData } from '../../src/protocol/events.js';
+
+let world: ChatWorld;
+let node: TestNode;
+const ana = person({ levelOnEntity: 999 });
+const ben = person();
+
+beforeAll(async () => {
+  world = await createChatWorld();
+  node = await world.start();
+});
+afterAll(() => world.close());
+
+async function roomWith(member: Person, permissions: string): Promise<number> {
+  const room = await createRoom(node, ana);
+  await putRule(node, ana, room, { userUUID: member.userUUID, permissions });
+  return room;
+}
+
+function tokenOf(who: Person): object {
+  return { type: 'token', content: who.token };
+}
+
+describe('a session before its token', () => {
+  it('is asked to start, and is READY with a valid token', async () => {
+    const client = await ChatClient.open(node.chatUrl);
+    expect(await client.next()).toEqual({ type: 'query', data: 'START?' });
+    client.send(tokenOf(ana));
+    expect(await client.next()).toEqual({ type: 'status', data: 'READY' });
+    await client.close();
+  });
+
+  it.each([
+    { command: { type: 'select_room', room_id: 1 } },
+    { command: { type: 'message', content: 'hi' } },
+    { command: { type: 'whatever' } },
+    { command: {} },
+  ])('is asked for the token on $command', async ({ command }) => {
+    const client = await ChatClient.open(node.chatUrl);
+    client.send(command);
+    await client.expect('START?', 'TOKEN?');
+    await client.close();
+  });
+
+  it('is closed with 4401 at the third refusal of either kind', async () => {
+    const client = await ChatClient.open(node.chatUrl);
+    client.send({ type: 'token', content: 'x.y.z' });
+    client.send({ type: 'message', content: 'hi' });
+    client.send({ type: 'token' });
+    await client.expect('START?', 'BADAUTH', 'TOKEN?', 'BADAUTH');
+    expect(await client.closed()).toMatchObject({ code: 4401 });
+  });
+
+  it('is authenticated by the Authorization header of the upgrade', async () => {
+    const client = await ChatClient.open(node.chatUrl, {
+      headers: { Authorization: `Bearer ${ana.token}` },
+    });
+    await client.expect('START?', 'READY');
+    await client.close();
+  });
+
+  it('may try again with a frame after a bad Authorization header', async () => {
+    const client = await ChatClient.open(node.chatUrl, {
+      headers: { Authorization: 'Bearer nonsense' },
+    });
+    await client.expect('START?', 'BADAUTH');
+    client.send(tokenOf(ana));
+    await client.expect('READY');
+    await client.close();
+  });
+
+  it('may quit', async () => {
+    const client = await ChatClient.open(node.chatUrl);
+    client.send({ type: 'quit' });
+    expect(await client.closed()).toMatchObject({ code: 1000 });
+  });
+});
+
+describe('a session that is READY', () => {
+  it('handles a token, a room and a message sent in one burst', async () => {
+    const room = await roomWith(ben, 'rw');
+    const client = await ChatClient.open(node.chatUrl);
+    client.send(tokenOf(ben));
+    client.send({ type: 'select_room', room_id: String(room) });
+    client.send({ type: 'message', content: 'all at once' });
+    await client.expect('START?', 'READY', 'CONNECTED');
+    expect(await client.messages(1)).toEqual(['all at once']);
+    await client.close();
+  });
+
+  it('gets the message with its number, emitter, instant and ref', async () => {
+    const room = await roomWith(ben, 'rw');
+    const client = await ChatClient.enter(node, ben, room);
+    client.say('hi', { ref: 'r-1' });
+    const echo = await client.next();
+    expect(echo).toEqual({
+      type: 'message',
+      data: {
+        room_id: room,
+        seq: expect.any(Number),
+        emitter: ben.userUUID,
+        content: 'hi',
+        createdAt: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/),
+        ref: 'r-1',
+      },
+    });
+    const { seq } = echo.data as MessageData;
+    expect(await client.next()).toEqual({
+      type: 'status',
+      data: 'SENT',
+      ref: 'r-1',
+      room_id: room,
+      seq,
+    });
+    await client.close();
+  });
+
+  it('takes msg for content', async () => {
+    const room = await roomWith(ben, 'rw');
+    const client = await ChatClient.enter(node, ben, room);
+    client.send({ type: 'message', msg: 'old client' });
+    expect(await client.messages(1)).toEqual(['old client']);
+    await client.close();
+  });
+
+  it('is asked to select a room before it sends', async () => {
+    const client = await ChatClient.enter(node, ben);
+    client.say('hi');
+    expect(await client.next()).toEqual({ type: 'query', data: 'SELECTROOM?' });
+    await client.close();
+  });
+
+  it('is told when a command is unknown', async () => {
+    const client = await ChatClient.enter(node, ben);
+    client.send({ type: 'dance' });
+    expect(await client.next()).toEqual({ type: 'query', data: 'COMMAND?' });
+    await client.close();
+  });
+
+  it('is not authorized to rooms of others, missing ones and garbage', async () => {
+    const theirs = await createRoom(node, ana);
+    const client = await ChatClient.enter(node, ben);
+    for (const room_id of [theirs, 2_000_000_000, 'x', -1, null, undefined, {}, '1e3']) {
+      client.send({ type: 'select_room', room_id });
+      await client.expect('NOTAUTHORIZED');
+    }
+    await client.close();
+  });
+
+  it('keeps one copy of each message when it selects the same room again', async () => {
+    const room = await roomWith(ben, 'rw');
+    const client = await ChatClient.enter(node, ben, room);
+    client.send({ type: 'select_room', room_id: room });
+    await client.expect('CONNECTED');
+    client.say('once');
+    expect(await client.messages(1)).toEqual(['once']);
+    await client.barrier();
+    await client.close();
+  });
+
+  it('leaves its room for the next one, also when that is refused', async () => {
+    const [first, second] = [await roomWith(ben, 'rw'), await roomWith(ben, 'rw')];
+    const client = await ChatClient.enter(node, ben, first);
+    const other = await ChatClient.enter(node, ana, first);
+    client.say('in the first');
+    client.send({ type: 'select_room', room_id: second });
+    expect(await client.messages(1)).toEqual(['in the first']);
+    await client.expect('CONNECTED');
+    expect(await other.messages(1)).toEqual(['in the first']);
+    other.say('not for ben');
+    expect(await other.messages(1)).toEqual(['not for ben']);
+    await client.barrier();
+    client.send({ type: 'select_room', room_id: 'nonsense' });
+    client.say('where am I?');
+    await client.expect('NOTAUTHORIZED', 'SELECTROOM?');
+    await Promise.all([client.close(), other.close()]);
+  });
+
+  it('listens with r, and is not authorized to send without w', async () => {
+    const room = await roomWith(ben, 'r');
+    const [listener, speaker] = [
+      await ChatClient.enter(node, ben, room),
+      await ChatClient.enter(node, ana, room),
+    ];
+    listener.say('may I?');
+    await listener.expect('NOTAUTHORIZED');
+    speaker.say('news');
+    expect(await listener.messages(1)).toEqual(['news']);
+    await Promise.all([listener.close(), speaker.close()]);
+  });
+
+  it('gets answers in the order of its commands', async () => {
+    const room = await roomWith(ben, 'rw');
+    const client = await ChatClient.enter(node, ben, room);
+    client.say('one');
+    client.say('');
+    client.say('two');
+    client.send({ type: 'dance' });
+    client.say('three');
+    client.send({ type: 'quit' });
+    expect(await client.messages(1)).toEqual(['one']);
+    await client.expect('INVALID');
+    expect(await client.messages(1)).toEqual(['two']);
+    await client.expect('COMMAND?');
+    expect(await client.messages(1)).toEqual(['three']);
+    expect(await client.closed()).toMatchObject({ code: 1000 });
+  });
+
+  it('is refused content that is empty, too long or no text, with the reason', async () => {
+    const room = await roomWith(ben, 'rw');
+    const client = await ChatClient.enter(node, ben, room);
+    const refused = ['', 'x'.repeat(8_001), 7, null, ['a'], 'nul \0', 'half \ud800'];
+    for (const content of refused) {
+      client.send({ type: 'message', content });
+      const [frame] = await client.expect('INVALID');
+      expect(frame?.['reason']).toMatch(/^content /);
+    }
+    client.say('\u{1f600}'.repeat(8_000));
+    expect((await client.messages(1))[0]).toHaveLength(16_000);
+    await client.close();
+  });
+
+  it('stores a ref once, and answers the same number again', async () => {
+    const room = await roomWith(ben, 'rw');
+    const client = await ChatClient.enter(node, ben, room);
+    client.say('once', { ref: 'same' });
+    client.say('once', { ref: 'same' });
+    const frames = await client.take(3);
+    expect(frames.map((frame) => frame.type)).toEqual(['message', 'status', 'status']);
+    expect(frames[1]).toEqual(frames[2]);
+    await client.barrier();
+    await client.close();
+  });
+
+  it('is closed with 4400 after BADJSON', async () => {
+    for (const frame of ['nonsense', '[1]', '"text"', 'null', '']) {
+      const client = await ChatClient.enter(node, ben);
+      client.raw(frame);
+      await client.expect('BADJSON');
+      expect(await client.closed()).toMatchObject({ code: 4400 });
+    }
+  });
+
+  it('may come back to a room with `after` and gets what it missed, then live messages', async () => {
+    const room = await roomWith(ben, 'rw');
+    const speaker = await ChatClient.enter(node, ana, room);
+    const seen = await ChatClient.enter(node, ben, room);
+    speaker.say('seen');
+    const [last] = await seen.take(1);
+    await seen.close();
+    const missed = Array.from({ length: 1_200 }, (_, i) => `missed ${i}`);
+    for (const word of missed) speaker.say(word);
+    await speaker.messages(1 + missed.length);
+
+    const back = await ChatClient.enter(node, ben);
+    back.send({ type: 'select_room', room_id: room, after: (last?.data as MessageData).seq });
+    speaker.say('live');
+    await back.expect('CONNECTED');
+    expect(await back.messages(missed.length + 1)).toEqual([...missed, 'live']);
+    back.send({ type: 'select_room', room_id: room, after: 1_000_000 });
+    const [refused] = await back.expect('INVALID');
+    expect(refused?.['reason']).toMatch(/beyond/);
+    await Promise.all([speaker.close(), back.close()]);
+  });
+});
+
+describe('a token after READY', () => {
+  it('refreshes the rights, and a bad one changes nothing', async () => {
+    const room = await createRoom(node, ana);
+    const member = person({ entityUUID: ana.entityUUID, levelOnEntity: 100 });
+    const demoted = person({ ...member, levelOnEntity: 1 });
+    const client = await ChatClient.enter(node, member, room);
+    for (let i = 0; i < 5; i += 1) {
+      client.send({ type: 'token', content: 'bad' });
+      await client.expect('BADAUTH');
+    }
+    client.say('still here');
+    expect(await client.messages(1)).toEqual(['still here']);
+    client.send(tokenOf(member));
+    await client.expect('READY');
+    client.send(tokenOf(demoted));
+    const [, lost] = await client.expect('READY', 'NOTAUTHORIZED');
+    expect(lost).toMatchObject({ room_id: room, reason: 'REVOKED' });
+    client.say('now?');
+    await client.expect('SELECTROOM?');
+    await client.close();
+  });
+});
+
+describe('entering a room', () => {
+  it('accepts the rule by which one enters', async () => {
+    const room = await roomWith(ben, 'rw');
+    const invited = await request(node, 'GET', '/rooms?accepted=false', { as: ben });
+    expect(invited.content).toContainEqual(expect.objectContaining({ room_id: room }));
+    const client = await ChatClient.enter(node, ben, room);
+    const accepted = await request(node, 'GET', '/rooms?accepted=true', { as: ben });
+    expect(accepted.content).toContainEqual(
+      expect.objectContaining({ room_id: room, entity_UUID: ben.userUUID }),
+    );
+    await client.close();
+  });
+});
+
+describe('an entity', () => {
+  it('loses the room for all its members at once', async () => {
+    const room = await createRoom(node, ana);
+    const members = [1, 2].map(() => person({ entityUUID: ana.entityUUID, levelOnEntity: 500 }));
+    const clients = await Promise.all(members.map((who) => ChatClient.enter(node, who, room)));
+    const changed = await request(node, 'PUT', `/rooms/${room}/members`, {
+      as: ana,
+      body: { entity_UUID: ana.entityUUID, permissions: 'rw', level: 600 },
+    });
+    expect(changed.status).toBe(200);
+    for (const client of clients) {
+      await client.expect('NOTAUTHORIZED');
+      await client.close();
+    }
+  });
+});
+
+describe('deadlines', () => {
+  it('closes with 4408 where no token comes in time', async () => {
+    const strict = await world.start({ AUTH_TIMEOUT_MS: '80' });
+    const client = await ChatClient.open(strict.chatUrl);
+    expect(await client.closed()).toMatchObject({ code: 4408 });
+  });
+
+  it('closes with 4401 when the token has expired', async () => {
+    const strict = await world.start({ AUTH_TIMEOUT_MS: '80' });
+    // Within the leeway of five seconds, so that it is accepted once more.
+    const late = person({}, { exp: secondsFromNow(-4) });
+    const client = await ChatClient.enter(strict, late);
+    expect(await client.closed()).toMatchObject({ code: 4401 });
+  });
+
+  it('ends a socket that answers no ping', async () => {
+    const strict = await world.start({ PING_INTERVAL_MS: '60', PONG_TIMEOUT_MS: '60' });
+    const mute = await ChatClient.open(strict.chatUrl, { autoPong: false });
+    const alive = await ChatClient.enter(strict, ben);
+    expect(await mute.closed()).toMatchObject({ code: 1006 });
+    await alive.barrier();
+    await alive.close();
+  });
+});

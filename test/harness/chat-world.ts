@@ -1,0 +1,34 @@
+import { inject } from 'vitest';
+import { createDatabase } from './database.js';
+import { startNode, type TestNode } from './node.js';
+
+/** A database and a Redis prefix of its own, and the nodes that share them. */
+export interface ChatWorld {
+  readonly databaseUrl: string;
+  /** Starts a node; `env` as .env.example has it. */
+  start(env?: Readonly<Record<string, string>>): Promise<TestNode>;
+  /** Closes what was started and is still open, and drops the database. */
+  close(): Promise<void>;
+}
+
+export async function createChatWorld(): Promise<ChatWorld> {
+  const database = await createDatabase(inject('postgresUrl'));
+  const nodes: TestNode[] = [];
+  return {
+    databaseUrl: database.url,
+    async start(env = {}) {
+      const node = await startNode({
+        DATABASE_URL: database.url,
+        REDIS_URL: inject('redisUrl'),
+        REDIS_PREFIX: new URL(database.url).pathname.slice(1),
+        ...env,
+      });
+      nodes.push(node);
+      return node;
+    },
+    async close() {
+      await Promise.all(nodes.map((node) => node.close()));
+      await database.drop();
+    },
+  };
+}

@@ -1,0 +1,124 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createRoom, putRule, request } from '../harness/api.js';
+import { ChatClient } from '../harness/chat-client.js';
+import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
+import type { TestNode } from '../harness/node.js';
+import { person } from '../harness/tokens.js';
+import type { MessageData } from '../../src/protocol/events.js';
+
+let world: ChatWorld;
+let east: TestNode;
+let west: TestNode;
+
+beforeAll(async () => {
+  world = await createChatWorld();
+  // Two processes that start at once: one migrates, both run.
+  [east, west] = await Promise.all([world.start(), world.start()]);
+});
+afterAll(() => world.close());
+
+describe('two nodes on one Postgres and one Redis', () => {
+  const ana = person({ levelOnEntity: 999 });
+  const ben = person();
+
+  async function roomForBoth(permissions = 'rw'): Promise<number> {
+    const room = await createRoom(east, ana);
+    await putRule(east, ana, room, { userUUID: ben.userUUID, permissions });
+    return room;
+  }
+
+  it('serve one chat: the same entries in the same order on both', async () => {
+    const room = await roomForBoth();
+    const here = await ChatClient.enter(east, ana, room);
+    const there = await ChatClient.enter(west, ben, room);
+    for (let i = 0; i < 50; i += 1) {
+      here.say(`east ${i}`);
+      there.say(`west ${i}`);
+    }
+    const [seen, alsoSeen] = await Promise.all([here.take(100), there.take(100)]);
+    const numbers = seen.map((frame) => (frame.data as MessageData).seq);
+    expect(alsoSeen).toEqual(seen);
+    expect(numbers).toEqual(numbers.toSorted((a, b) => a - b));
+    expect(new Set(numbers).size).toBe(100);
+    await Promise.all([here.close(), there.close()]);
+  });
+
+  it('detach who loses r on the other node, and let in again who is unbanned', async () => {
+    const room = await roomForBoth();
+    const here = await ChatClient.enter(east, ana, room);
+    const there = await ChatClient.enter(west, ben, room);
+
+    await putRule(east, ana, room, { userUUID: ben.userUUID, permissions: 'rwb' });
+    const [lost] = await there.expect('NOTAUTHORIZED');
+    expect(lost).toMatchObject({ type: 'status', room_id: room, reason: 'REVOKED' });
+    here.say('without ben');
+    expect(await here.messages(1)).toEqual(['without ben']);
+    there.say('may I?');
+    await there.expect('SELECTROOM?');
+    there.send({ type: 'select_room', room_id: room });
+    await there.expect('NOTAUTHORIZED');
+
+    await putRule(east, ana, room, { userUUID: ben.userUUID, permissions: 'rw' });
+    there.send({ type: 'select_room', room_id: room });
+    await there.expect('CONNECTED');
+    here.say('welcome back');
+    expect(await there.messages(1)).toEqual(['welcome back']);
+    await Promise.all([here.close(), there.close()]);
+  });
+
+  it('keep a member who loses only w as a listener', async () => {
+    const room = await roomForBoth();
+    const there = await ChatClient.enter(west, ben, room);
+    await putRule(east, ana, room, { userUUID: ben.userUUID, permissions: 'r' });
+    there.say('too late', { ref: 'mine' });
+    const [refused] = await there.expect('NOTAUTHORIZED');
+    expect(refused).toMatchObject({ room_id: room, ref: 'mine' });
+    const here = await ChatClient.enter(east, ana, room);
+    here.say('listen');
+    expect(await there.messages(1)).toEqual(['listen']);
+    await Promise.all([here.close(), there.close()]);
+  });
+
+  it('detach everybody when the room is deleted', async () => {
+    const room = await roomForBoth();
+    const here = await ChatClient.enter(east, ana, room);
+    const there = await ChatClient.enter(west, ben, room);
+    const deleted = await request(west, 'DELETE', `/rooms/${room}`, { as: ana });
+    expect(deleted.status).toBe(200);
+    for (const client of [here, there]) {
+      const [lost] = await client.expect('NOTAUTHORIZED');
+      expect(lost).toMatchObject({ room_id: room, reason: 'ROOM_DELETED' });
+      client.send({ type: 'select_room', room_id: room });
+      await client.expect('NOTAUTHORIZED');
+    }
+    await Promise.all([here.close(), there.close()]);
+  });
+
+  it('know a ref that was sent through the other node', async () => {
+    const room = await roomForBoth();
+    const first = await ChatClient.enter(east, ana, room);
+    first.say('once', { ref: 'r1' });
+    const [echo, sent] = await first.take(2);
+    expect(sent).toMatchObject({ data: 'SENT', ref: 'r1', room_id: room });
+    const second = await ChatClient.enter(west, ana, room);
+    second.say('once', { ref: 'r1' });
+    const [again] = await second.expect('SENT');
+    expect(again?.['seq']).toBe((echo?.data as MessageData).seq);
+    await first.barrier();
+    await Promise.all([first.close(), second.close()]);
+  });
+
+  it('go on when nothing comes through Redis', async () => {
+    // A node with another prefix hears nothing of the others, and finds everything by polling.
+    const deaf = await world.start({ REDIS_PREFIX: 'nobody', POLL_INTERVAL_MS: '50' });
+    const room = await roomForBoth();
+    const there = await ChatClient.enter(deaf, ben, room);
+    const here = await ChatClient.enter(east, ana, room);
+    const words = Array.from({ length: 20 }, (_, i) => `word ${i}`);
+    for (const word of words) here.say(word);
+    expect(await there.messages(20)).toEqual(words);
+    await putRule(east, ana, room, { userUUID: ben.userUUID, permissions: 'b' });
+    await there.expect('NOTAUTHORIZED');
+    await Promise.all([here.close(), there.close()]);
+  });
+});
