@@ -59,16 +59,9 @@ export function createApp(options: AppOptions): Koa {
     respond(ctx, ctx.state.caller.claims);
   });
 
-  const notAllowed = (): ChatError => new ChatError('METHOD_NOT_ALLOWED');
   for (const routes of [open, router]) {
     app.use(routes.routes() as Middleware);
-    app.use(
-      routes.allowedMethods({
-        throw: true,
-        methodNotAllowed: notAllowed,
-        notImplemented: notAllowed,
-      }) as Middleware,
-    );
+    app.use(routes.allowedMethods() as Middleware);
   }
   return app;
 }

@@ -11,6 +11,8 @@ const CODE_BY_STATUS: Readonly<Record<number, ErrorCode>> = {
   405: 'METHOD_NOT_ALLOWED',
   413: 'TOO_LARGE',
   415: 'UNSUPPORTED_MEDIA_TYPE',
+  // The router's word for a method that no route has.
+  501: 'METHOD_NOT_ALLOWED',
 };
 
 /**
@@ -22,8 +24,9 @@ export function createErrorHandler(logger: Logger): Middleware {
     let error: ChatError;
     try {
       await next();
-      if (ctx.status !== 404 || ctx.body != null) return;
-      error = new ChatError('NOT_FOUND', { detail: `there is nothing at ${ctx.path}` });
+      const code = ctx.body == null ? CODE_BY_STATUS[ctx.status] : undefined;
+      if (code === undefined) return;
+      error = new ChatError(code, { detail: `${ctx.method} ${ctx.path} is not served` });
     } catch (thrown) {
       error = translate(thrown);
       if (error.status >= 500) {

@@ -1,0 +1,154 @@
+import { QueryTypes, Sequelize } from 'sequelize';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { HistoryMessage } from '../../src/store/history.js';
+import { createRoom, request, type Answer } from '../harness/api.js';
+import { ChatClient } from '../harness/chat-client.js';
+import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
+import type { TestNode } from '../harness/node.js';
+import { person } from '../harness/tokens.js';
+
+let world: ChatWorld;
+let node: TestNode;
+let sequelize: Sequelize;
+let room: number;
+const ana = person({ levelOnEntity: 999 });
+
+/** Instants of the room's messages: the days around a night in Santiago, and the ends of a UTC day. */
+const INSTANTS = [
+  '2026-03-10T23:59:59.999Z',
+  '2026-03-11T00:00:00.000Z',
+  '2026-03-11T02:30:00.000Z',
+  '2026-03-11T23:59:59.999Z',
+  '2026-03-12T00:00:00.000Z',
+  '2026-03-12T12:00:00.000Z',
+];
+
+beforeAll(async () => {
+  world = await createChatWorld();
+  node = await world.start();
+  room = await createRoom(node, ana);
+  const client = await ChatClient.enter(node, ana, room);
+  for (const instant of INSTANTS) client.say(instant);
+  client.say('today');
+  await client.messages(INSTANTS.length + 1);
+  await client.close();
+  sequelize = new Sequelize(world.databaseUrl, { logging: false });
+  await sequelize.query(
+    `UPDATE messages SET "createdAt" = content::timestamptz
+     WHERE room_id = $1 AND kind = 'message' AND content <> 'today'`,
+    { bind: [room], type: QueryTypes.UPDATE },
+  );
+});
+afterAll(async () => {
+  await sequelize.close();
+  await world.close();
+});
+
+function get(query: string): Promise<Answer> {
+  return request(node, 'GET', `/rooms/${room}/messages${query}`, { as: ana });
+}
+
+function contents(answer: Answer): string[] {
+  return (answer.content as HistoryMessage[]).map((message) => message.content);
+}
+
+describe('GET /rooms/:id/messages', () => {
+  it('answers with today, oldest first, where no date is given', async () => {
+    const answer = await get('');
+    expect(answer.status).toBe(200);
+    expect(answer.content).toEqual([
+      {
+        id: expect.any(Number),
+        room_id: room,
+        seq: expect.any(Number),
+        emitter: ana.userUUID,
+        content: 'today',
+        createdAt: expect.any(String),
+        updatedAt: expect.any(String),
+      },
+    ]);
+    const [message] = answer.content as HistoryMessage[];
+    expect(message?.id).toBe(message?.seq);
+  });
+
+  it('takes whole days, both ends included', async () => {
+    expect(contents(await get('?dateFrom=2026-03-11&dateTo=2026-03-11'))).toEqual(
+      INSTANTS.slice(1, 4),
+    );
+    expect(contents(await get('?dateFrom=2026-03-10&dateTo=2026-03-12'))).toEqual(INSTANTS);
+    expect(contents(await get('?dateFrom=2026-03-12'))).toEqual([...INSTANTS.slice(4), 'today']);
+  });
+
+  it('takes days in a time zone, also one with a change of the clock', async () => {
+    // Santiago is three hours behind UTC in March: its 10th ends at 03:00 UTC.
+    expect(
+      contents(await get('?dateFrom=2026-03-10&dateTo=2026-03-10&timezone=America/Santiago')),
+    ).toEqual(INSTANTS.slice(0, 3));
+    const spring = await get('?dateFrom=2026-03-29&dateTo=2026-03-29&timezone=Europe/Madrid');
+    expect(spring).toMatchObject({ status: 200, content: [] });
+  });
+
+  it('takes instants, both ends included', async () => {
+    const query = `?dateFrom=${INSTANTS[2]}&dateTo=${INSTANTS[4]}`;
+    expect(contents(await get(query))).toEqual(INSTANTS.slice(2, 5));
+  });
+
+  it.each([
+    '?dateFrom=yesterday',
+    '?dateFrom=2026-02-30',
+    '?dateFrom=2026-W10',
+    '?dateTo=11:30',
+    '?dateFrom=2026-03-12&dateTo=2026-03-11',
+    '?dateTo=2020-01-01',
+    '?timezone=Moon/Base',
+    '?limit=0',
+    '?limit=1001',
+    '?before=x',
+    '?after=-1',
+  ])('answers 400 to %s', async (query) => {
+    expect(await get(query)).toMatchObject({ status: 400, meta: { reason: 'INVALID' } });
+  });
+
+  it('pages by number, backwards from the end and forwards, and links to more', async () => {
+    const all = [...INSTANTS, 'today'];
+    const last = await get('?limit=3');
+    expect(contents(last)).toEqual(all.slice(-3));
+    expect(last.headers.get('Link')).toBe(`<${last.meta.next}>; rel="next"`);
+    const before = await request(node, 'GET', last.meta.next ?? '', { as: ana });
+    expect(contents(before)).toEqual(all.slice(-6, -3));
+
+    const seen: string[] = [];
+    for (let next: string | undefined = `/rooms/${room}/messages?after=0&limit=3`; next;) {
+      const page: Answer = await request(node, 'GET', next, { as: ana });
+      seen.push(...contents(page));
+      next = page.meta.next;
+    }
+    expect(seen).toEqual(all);
+  });
+
+  it('pages within a period where dates are given, too', async () => {
+    const page = await get('?dateFrom=2026-03-11&dateTo=2026-03-11&limit=2&after=0');
+    expect(contents(page)).toEqual(INSTANTS.slice(1, 3));
+    const rest = await request(node, 'GET', page.meta.next ?? '', { as: ana });
+    expect(contents(rest)).toEqual(INSTANTS.slice(3, 4));
+    expect(rest.meta.next).toBeUndefined();
+  });
+
+  it('needs r', async () => {
+    const answer = await request(node, 'GET', `/rooms/${room}/messages`, { as: person() });
+    expect(answer).toMatchObject({ status: 403, meta: { reason: 'FORBIDDEN' } });
+    const missing = await request(node, 'GET', '/rooms/2000000000/messages', { as: ana });
+    expect(missing.status).toBe(404);
+  });
+
+  it('gives a long day whole, page by page', async () => {
+    const long = await createRoom(node, ana);
+    const client = await ChatClient.enter(node, ana, long);
+    const words = Array.from({ length: 2_345 }, (_, i) => `word ${i} “ünïcode” 🙂`);
+    for (const word of words) client.say(word);
+    await client.messages(words.length);
+    await client.close();
+    const answer = await request(node, 'GET', `/rooms/${long}/messages`, { as: ana });
+    expect(contents(answer)).toEqual(words);
+  });
+});

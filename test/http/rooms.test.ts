@@ -1,0 +1,169 @@
+import { randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createRoom, putRule, request } from '../harness/api.js';
+import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
+import type { TestNode } from '../harness/node.js';
+import { person } from '../harness/tokens.js';
+
+let world: ChatWorld;
+let node: TestNode;
+
+beforeAll(async () => {
+  world = await createChatWorld();
+  node = await world.start();
+});
+afterAll(() => world.close());
+
+describe('POST /rooms', () => {
+  it('creates a room, with numbers as strings too, and the rules of creator and entity', async () => {
+    const ana = person({ levelOnEntity: 321 });
+    const answer = await request(node, 'POST', '/rooms', {
+      as: ana,
+      body: { name: 'the room', level_admin: '999', type: 'group' },
+    });
+    expect(answer.status).toBe(200);
+    expect(answer.content).toEqual({
+      room: {
+        id: expect.any(Number),
+        uuid: expect.stringMatching(/^[0-9a-f-]{36}$/),
+        name: 'the room',
+        type: 'group',
+        level_admin: 999,
+        entity_owner: ana.entityUUID,
+        max_entity_rules: 10,
+        createdAt: expect.any(String),
+        updatedAt: expect.any(String),
+      },
+    });
+    const rules = await request(node, 'GET', '/rooms', { as: ana });
+    expect(rules.content).toHaveLength(2);
+    expect(rules.content).toEqual(
+      expect.arrayContaining([
+        expect.objectContaining({
+          name: 'the room',
+          entity_UUID: ana.userUUID,
+          level: 321,
+          permissions: 'rwa',
+        }),
+        expect.objectContaining({ entity_UUID: ana.entityUUID, level: 100, permissions: 'rw' }),
+      ]),
+    );
+  });
+
+  it('writes one rule for a pair, and where both UUIDs are equal', async () => {
+    const uuid = randomUUID();
+    const same = person({ userUUID: uuid, entityUUID: uuid, levelOnEntity: 100 });
+    await createRoom(node, same);
+    expect((await request(node, 'GET', '/rooms', { as: same })).content).toHaveLength(1);
+    const ana = person({ levelOnEntity: 100 });
+    await createRoom(node, ana, { type: 'user2user' });
+    expect((await request(node, 'GET', '/rooms', { as: ana })).content).toHaveLength(1);
+  });
+
+  it('is for levels from 100 on', async () => {
+    const body = { name: 'a', level_admin: 1, type: 'group' };
+    const refused = await request(node, 'POST', '/rooms', {
+      as: person({ levelOnEntity: 99 }),
+      body,
+    });
+    expect(refused).toMatchObject({ status: 403, meta: { reason: 'FORBIDDEN' }, content: {} });
+  });
+
+  it.each([
+    [{ name: '' }, 'name'],
+    [{ name: 'x'.repeat(101) }, 'name'],
+    [{ level_admin: 1001 }, 'level_admin'],
+    [{ level_admin: -1 }, 'level_admin'],
+    [{ level_admin: '1e3' }, 'level_admin'],
+    [{ type: 'party' }, 'type'],
+    [{ max_entity_rules: 0 }, 'max_entity_rules'],
+    [{ colour: 'red' }, 'colour'],
+  ])('answers 400 to %j and names the field', async (wrong, field) => {
+    const answer = await request(node, 'POST', '/rooms', {
+      as: person({ levelOnEntity: 100 }),
+      body: { name: 'a', level_admin: 1, type: 'group', ...wrong },
+    });
+    expect(answer.status).toBe(400);
+    expect(answer.meta.reason).toBe('INVALID');
+    expect(answer.meta.errors?.map((error) => error.field)).toEqual([field]);
+  });
+});
+
+describe('GET /rooms', () => {
+  it('lists own and entity rules with their rooms, paged and filtered', async () => {
+    const ana = person({ levelOnEntity: 100 });
+    const ben = person({ entityUUID: ana.entityUUID });
+    const rooms = [];
+    for (let i = 0; i < 3; i += 1) rooms.push(await createRoom(node, ana));
+    await putRule(node, ana, rooms[0] ?? 0, { userUUID: ben.userUUID, permissions: 'r' });
+
+    const all = await request(node, 'GET', '/rooms', { as: ben });
+    expect(all.content).toHaveLength(4);
+    const own = await request(node, 'GET', '/rooms?accepted=false', { as: ben });
+    expect(own.content).toEqual([
+      {
+        id: rooms[0],
+        uuid: expect.any(String),
+        name: 'a room',
+        type: 'group',
+        level_admin: 999,
+        entity_owner: ana.entityUUID,
+        room_id: rooms[0],
+        entity_UUID: ben.userUUID,
+        level: 0,
+        permissions: 'r',
+        accepted: false,
+        createdAt: expect.any(String),
+        updatedAt: expect.any(String),
+      },
+    ]);
+    const pages = await Promise.all(
+      [0, 2].map((offset) => request(node, 'GET', `/rooms?limit=2&offset=${offset}`, { as: ben })),
+    );
+    expect(pages.flatMap((page) => page.content)).toEqual(all.content);
+  });
+});
+
+describe('GET /rooms/all', () => {
+  it('lists what the caller may read, and the group rooms of their entity', async () => {
+    const ana = person({ levelOnEntity: 100 });
+    const ben = person();
+    const colleague = person({ entityUUID: ana.entityUUID, levelOnEntity: 0 });
+    const room = await createRoom(node, ana);
+    const pair = await createRoom(node, ana, { type: 'user2user' });
+    await putRule(node, ana, pair, { userUUID: ben.userUUID, permissions: 'rw' });
+    const ids = async (who: typeof ana): Promise<number[]> => {
+      const answer = await request(node, 'GET', '/rooms/all', { as: who });
+      return (answer.content as { id: number }[]).map(({ id }) => id);
+    };
+    expect(await ids(ana)).toEqual([room, pair]);
+    expect(await ids(ben)).toEqual([pair]);
+    expect(await ids(colleague)).toEqual([room]);
+    await putRule(node, ana, room, { userUUID: colleague.userUUID, permissions: 'b' });
+    expect(await ids(colleague)).toEqual([]);
+  });
+});
+
+describe('DELETE /rooms/:id', () => {
+  it('is for admins, and leaves nothing', async () => {
+    const ana = person({ levelOnEntity: 100 });
+    const ben = person();
+    const room = await createRoom(node, ana);
+    await putRule(node, ana, room, { userUUID: ben.userUUID, permissions: 'rw' });
+    expect((await request(node, 'DELETE', `/rooms/${room}`, { as: ben })).status).toBe(403);
+    expect((await request(node, 'DELETE', `/rooms/${room}`, { as: ana })).status).toBe(200);
+    expect((await request(node, 'DELETE', `/rooms/${room}`, { as: ana })).status).toBe(404);
+    const messages = await request(node, 'GET', `/rooms/${room}/messages`, { as: ana });
+    expect(messages.status).toBe(404);
+    expect((await request(node, 'GET', '/rooms', { as: ben })).content).toEqual([]);
+  });
+
+  it('is for the owning entity from level_admin on', async () => {
+    const ana = person({ levelOnEntity: 100 });
+    const chief = person({ entityUUID: ana.entityUUID, levelOnEntity: 500 });
+    const room = await createRoom(node, ana, { level_admin: 500 });
+    const below = person({ ...chief, levelOnEntity: 499 });
+    expect((await request(node, 'DELETE', `/rooms/${room}`, { as: below })).status).toBe(403);
+    expect((await request(node, 'DELETE', `/rooms/${room}`, { as: chief })).status).toBe(200);
+  });
+});
