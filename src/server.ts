@@ -22,6 +22,9 @@ import { createStore } from './store/store.js';
 
 export { ConfigError, loadConfig, type Config } from './config.js';
 
+/** How long requests in flight have to end when the node goes down. */
+const REQUEST_GRACE_MS = 3_000;
+
 /** A node: REST and `/chat` on one port. */
 export interface Server {
   /** Resolves when connections are accepted; rejects where the port can't be had. */
@@ -113,9 +116,12 @@ export async function createServer(
     http.closeIdleConnections();
     await store.log.close();
     await chat.close();
-    // A request that hangs does not keep the node; the log is closed, so none of them appends a message.
-    http.closeAllConnections();
+    // Requests in flight end by themselves; one that hangs does not keep the node.
+    const patience = setTimeout(() => {
+      http.closeAllConnections();
+    }, REQUEST_GRACE_MS);
     await stopped;
+    clearTimeout(patience);
     await hub.close();
     await database.close();
   }

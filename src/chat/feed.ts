@@ -145,6 +145,12 @@ export class Feed implements Writer, Flushable {
     this.touch();
   }
 
+  /** Whether a session gets entries as they come, and is not behind. */
+  isLive(listener: Listener): boolean {
+    const place = this.#places.get(listener);
+    return place !== undefined && place.behindAt === undefined;
+  }
+
   /** Asks a session's rights again, after its token has changed. */
   recheck(listener: Listener): void {
     if (this.#places.has(listener) && !may(listener.identity, this.#access, 'r')) {

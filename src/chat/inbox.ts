@@ -16,7 +16,7 @@ export class Inbox<Frame> {
   #frames: Frame[] = [];
   #busy = false;
   #paused = false;
-  /** Frames handled in this turn of the event loop. */
+  /** Frames handled since other sockets last had a turn for sure. */
   #handled = 0;
 
   /** `handle` must not throw or reject. */

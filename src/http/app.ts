@@ -34,6 +34,7 @@ export interface AppOptions {
 export function createApp(options: AppOptions): Koa {
   const app = new Koa();
   app.use(logRequests(options.logger));
+  app.use(hangUpWhen(options.isClosing));
   // Any application's page may read the answers; @koa/cors says which.
   app.use(helmet({ crossOriginResourcePolicy: { policy: 'cross-origin' } }));
   // Before authentication: a preflight carries no token.
@@ -74,6 +75,14 @@ const onlyJson: Middleware = (ctx, next) => {
   }
   return next();
 };
+
+/** A node that goes down keeps no connection for a next request. */
+function hangUpWhen(isClosing: () => boolean): Middleware {
+  return async (ctx, next) => {
+    await next();
+    if (isClosing()) ctx.set('Connection', 'close');
+  };
+}
 
 /** A line a request; never its headers, query or body. */
 function logRequests(logger: Logger): Middleware {

@@ -17,7 +17,7 @@ export interface Answer {
 
 /** One request; every answer must be an envelope whose code is the status. */
 export async function request(
-  node: TestNode,
+  node: Pick<TestNode, 'url'>,
   method: string,
   path: string,
   {
@@ -42,7 +42,7 @@ export async function request(
 
 /** Creates a room as `owner`, who needs a level of 100; returns its id. */
 export async function createRoom(
-  node: TestNode,
+  node: Pick<TestNode, 'url'>,
   owner: Person,
   room: Readonly<Record<string, unknown>> = {},
 ): Promise<number> {
@@ -56,7 +56,7 @@ export async function createRoom(
 
 /** Sets a rule of a room, as `admin`. */
 export function putRule(
-  node: TestNode,
+  node: Pick<TestNode, 'url'>,
   admin: Person,
   roomId: number,
   rule: { userUUID: string; permissions: string; level?: number },

@@ -47,7 +47,11 @@ export class ChatClient {
   }
 
   /** Opens a socket, authenticates, and selects a room where one is given. */
-  static async enter(node: TestNode, who: Person, roomId?: number): Promise<ChatClient> {
+  static async enter(
+    node: Pick<TestNode, 'chatUrl'>,
+    who: Person,
+    roomId?: number,
+  ): Promise<ChatClient> {
     const client = await ChatClient.open(node.chatUrl);
     client.send({ type: 'token', content: who.token });
     await client.expect('START?', 'READY');
@@ -88,6 +92,11 @@ export class ChatClient {
     const frames: ServerFrame[] = [];
     while (frames.length < count) frames.push(await this.next());
     return frames;
+  }
+
+  /** Frames of a type that came and were not asked for. */
+  unread(type: string): ServerFrame[] {
+    return this.#frames.filter((frame) => frame.type === type);
   }
 
   /** The next frames must be these words, in this order; returns them. */

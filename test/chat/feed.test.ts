@@ -1,0 +1,264 @@
+import fc from 'fast-check';
+import { randomUUID } from 'node:crypto';
+import { PassThrough } from 'node:stream';
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { loadConfig } from '../../src/config.js';
+import { Feed, type Listener, type LossReason } from '../../src/chat/feed.js';
+import { Outbox } from '../../src/chat/outbox.js';
+import { createTurn } from '../../src/chat/turn.js';
+import { createLogger } from '../../src/logger.js';
+import type { MessageData } from '../../src/protocol/events.js';
+import { connectDatabase, type Database } from '../../src/store/connect.js';
+import type { Entry } from '../../src/store/entries.js';
+import { migrate } from '../../src/store/migrate.js';
+import { createStore, type Store } from '../../src/store/store.js';
+import { createDatabase, type TestDatabase } from '../harness/database.js';
+
+const logger = createLogger({ level: 'silent', production: true });
+const owner = { userUUID: randomUUID(), entityUUID: randomUUID(), levelOnEntity: 100 };
+const member = { userUUID: randomUUID(), entityUUID: randomUUID(), levelOnEntity: 0 };
+
+let testDatabase: TestDatabase;
+let database: Database;
+let store: Store;
+
+beforeAll(async () => {
+  testDatabase = await createDatabase(inject('postgresUrl'));
+  const config = loadConfig({ DATABASE_URL: testDatabase.url });
+  database = await connectDatabase(config);
+  await migrate(database, logger);
+  store = createStore({ database, limits: config.limits, logger });
+});
+afterAll(async () => {
+  await store.log.close();
+  await database.close();
+  await testDatabase.drop();
+});
+
+/** Someone who looks at a room; the frames that reach them are read off a real stream. */
+class Reader implements Listener {
+  readonly identity: typeof owner;
+  readonly outbox: Outbox;
+  readonly losses: LossReason[] = [];
+  readonly #stream = new PassThrough({ highWaterMark: 1 << 24 });
+
+  constructor(identity: typeof owner) {
+    this.identity = identity;
+    this.outbox = new Outbox(this.#stream, createTurn(), 1 << 20);
+  }
+
+  lostRoom(_roomId: number, reason: LossReason): void {
+    this.losses.push(reason);
+  }
+
+  /** Numbers of the messages that came, in their order. */
+  seen(): number[] {
+    const bytes = (this.#stream.read() as Buffer | null) ?? Buffer.alloc(0);
+    const seqs: number[] = [];
+    for (let at = 0; at < bytes.length;) {
+      const short = bytes.readUInt8(at + 1);
+      const start = short < 126 ? at + 2 : at + 4;
+      const length = short < 126 ? short : bytes.readUInt16BE(at + 2);
+      const text = bytes.toString('utf8', start, start + length);
+      seqs.push((JSON.parse(text) as { data: MessageData }).data.seq);
+      at = start + length;
+    }
+    return seqs;
+  }
+}
+
+function createFeed(roomId: number): Feed {
+  return new Feed({
+    roomId,
+    log: store.log,
+    turn: createTurn(),
+    logger,
+    publish: () => undefined,
+  });
+}
+
+async function createRoom(): Promise<number> {
+  const draft = {
+    name: 'a',
+    type: 'group',
+    entity_owner: owner.entityUUID,
+    level_admin: 1,
+    max_entity_rules: 10,
+  } as const;
+  const rules = [owner, member].map(({ userUUID }) => ({
+    entity_UUID: userUUID,
+    level: 0,
+    permissions: 'rw',
+    accepted: true,
+  }));
+  return (await store.rooms.create(draft, rules, owner.userUUID)).id;
+}
+
+/** A feed that is active at the room's head. */
+async function activeFeed(roomId: number): Promise<Feed> {
+  const state = await store.log.state(roomId);
+  if (state === undefined) throw new Error('no such room');
+  const feed = createFeed(roomId);
+  feed.activate(state);
+  return feed;
+}
+
+/** Appends messages by way of another node: this feed hears nothing of them. */
+async function appendElsewhere(roomId: number, count: number): Promise<Entry[]> {
+  const elsewhere = await activeFeed(roomId);
+  const from = elsewhere.number;
+  await Promise.all(
+    Array.from({ length: count }, (_, i) =>
+      store.log.append(elsewhere, owner, {
+        room_id: roomId,
+        kind: 'message',
+        emitter: owner.userUUID,
+        content: `${i}`,
+        ref: null,
+      }),
+    ),
+  );
+  return store.log.read(roomId, { after: from, upTo: Number.MAX_SAFE_INTEGER, limit: count });
+}
+
+async function revoke(roomId: number): Promise<Entry> {
+  const { entry } = await store.rules.change(roomId, owner.userUUID, () => ({
+    remove: member.userUUID,
+  }));
+  return entry;
+}
+
+function range(from: number, to: number): number[] {
+  return Array.from({ length: to - from + 1 }, (_, i) => from + i);
+}
+
+describe('a feed', () => {
+  it('delivers every entry once and in order, however entries arrive', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.integer({ min: 1, max: 30 }),
+        fc.infiniteStream(fc.record({ keep: fc.boolean(), twice: fc.boolean(), key: fc.nat() })),
+        async (count, fates) => {
+          const room = await createRoom();
+          const feed = await activeFeed(room);
+          const start = feed.number;
+          const reader = new Reader(owner);
+          feed.join(reader);
+          const entries = await appendElsewhere(room, count);
+          const arriving = entries
+            .flatMap((entry) => {
+              const fate = fates.next().value;
+              return !fate.keep ? [] : Array(fate.twice ? 2 : 1).fill({ entry, key: fate.key });
+            })
+            .toSorted((a: { key: number }, b: { key: number }) => a.key - b.key);
+          for (const { entry } of arriving as { entry: Entry }[]) feed.take([entry]);
+          // The poll tells the head; what is missing by then is read.
+          feed.headIs(start + count);
+          await feed.refresh();
+          feed.flush();
+          expect(reader.seen()).toEqual(range(start + 1, start + count));
+        },
+      ),
+      { numRuns: 40 },
+    );
+  });
+
+  it('takes what arrives between the subscription and its activation', async () => {
+    const room = await createRoom();
+    const state = await store.log.state(room);
+    if (state === undefined) throw new Error('no such room');
+    const feed = createFeed(room);
+    const entries = await appendElsewhere(room, 5);
+    feed.take(entries);
+    feed.activate(state);
+    expect(feed.number).toBe(state.head + 5);
+  });
+
+  it('gives who joins nothing of before, and who leaves all of before', async () => {
+    const room = await createRoom();
+    const feed = await activeFeed(room);
+    const start = feed.number;
+    const [early, late] = [new Reader(owner), new Reader(owner)];
+    feed.join(early);
+    const [first, second] = [await appendElsewhere(room, 1), await appendElsewhere(room, 1)];
+    feed.take(first);
+    feed.join(late);
+    feed.leave(early);
+    feed.take(second);
+    feed.flush();
+    expect(early.seen()).toEqual([start + 1]);
+    expect(late.seen()).toEqual([start + 2]);
+  });
+
+  it('applies a revocation before the entry behind it, and after the one in front of it', async () => {
+    const room = await createRoom();
+    const feed = await activeFeed(room);
+    const start = feed.number;
+    const [stays, goes] = [new Reader(owner), new Reader(member)];
+    feed.join(stays);
+    feed.join(goes);
+    const before = await appendElsewhere(room, 2);
+    const revocation = await revoke(room);
+    const after = await appendElsewhere(room, 2);
+    expect(feed.permits(member)).toBe(true);
+    feed.take([...after, revocation, ...before.toReversed()]);
+    feed.flush();
+    expect(goes.seen()).toEqual([start + 1, start + 2]);
+    expect(goes.losses).toEqual(['REVOKED']);
+    expect(stays.seen()).toEqual([start + 1, start + 2, start + 4, start + 5]);
+    expect(feed.permits(member)).toBe(false);
+    expect(() => {
+      feed.join(goes);
+    }).toThrow(expect.objectContaining({ code: 'FORBIDDEN' }));
+  });
+
+  it('pages up who is behind, and never beyond its own number', async () => {
+    const room = await createRoom();
+    const entries = await appendElsewhere(room, 1_200);
+    const feed = await activeFeed(room);
+    const first = entries[0]?.seq ?? 0;
+    const revocation = await revoke(room);
+    await appendElsewhere(room, 10);
+    // The feed has heard neither of the revocation nor of what came behind it.
+    const goes = new Reader(member);
+    feed.join(goes, first - 1);
+    await until(() => feed.isLive(goes));
+    expect(goes.seen()).toEqual(range(first, first + 1_199));
+    feed.take([revocation]);
+    expect(goes.losses).toEqual(['REVOKED']);
+    await feed.refresh();
+    feed.flush();
+    expect(goes.seen()).toEqual([]);
+  });
+
+  it('joins live entries to pages with nothing missing or twice', async () => {
+    const room = await createRoom();
+    const entries = await appendElsewhere(room, 1_200);
+    const first = entries[0]?.seq ?? 0;
+    const feed = await activeFeed(room);
+    const reader = new Reader(owner);
+    feed.join(reader, first - 1);
+    for (let batch = 0; batch < 20; batch += 1) feed.take(await appendElsewhere(room, 5));
+    await until(() => feed.isLive(reader));
+    feed.flush();
+    expect(reader.seen()).toEqual(range(first, first + 1_299));
+  });
+
+  it('is no room for anybody once it is deleted', async () => {
+    const room = await createRoom();
+    const feed = await activeFeed(room);
+    const reader = new Reader(owner);
+    feed.join(reader);
+    feed.deleted();
+    expect(reader.losses).toEqual(['ROOM_DELETED']);
+    expect(feed.permits(owner)).toBe(false);
+  });
+});
+
+async function until(condition: () => boolean): Promise<void> {
+  for (let turn = 0; turn < 100_000; turn += 1) {
+    if (condition()) return;
+    await new Promise(setImmediate);
+  }
+  throw new Error('it did not come about');
+}

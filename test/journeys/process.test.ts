@@ -1,0 +1,161 @@
+import { once } from 'node:events';
+import { mkdtemp, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest';
+import { createRoom, request } from '../harness/api.js';
+import { ChatClient } from '../harness/chat-client.js';
+import { createDatabase, type TestDatabase } from '../harness/database.js';
+import { SECRET } from '../harness/node.js';
+import { runProgram, type Program } from '../harness/process.js';
+import { person } from '../harness/tokens.js';
+
+const MAIN = 'src/main.js';
+const LISTENING = /listening on http:\/\/localhost:(\d+)/;
+
+let dataDir: string;
+let database: TestDatabase;
+
+beforeEach(async () => {
+  dataDir = await mkdtemp(join(tmpdir(), 'nano-test-'));
+  database = await createDatabase(inject('postgresUrl'));
+});
+afterEach(async () => {
+  await database.drop();
+  await rm(dataDir, { recursive: true });
+});
+
+/** Where a started program listens, as a node of the tests. */
+async function nodeOf(program: Program): Promise<{ url: string; chatUrl: string }> {
+  const [, port] = await program.seen(LISTENING);
+  return { url: `http://127.0.0.1:${port}`, chatUrl: `ws://127.0.0.1:${port}/chat` };
+}
+
+/** Over the servers of the test run. */
+function serverEnv(): Record<string, string> {
+  return {
+    PORT: '0',
+    DATA_DIR: dataDir,
+    DATABASE_URL: database.url,
+    REDIS_URL: inject('redisUrl'),
+    REDIS_PREFIX: database.url,
+    JWT_MASTER_SECRET: SECRET,
+  };
+}
+
+describe('the process', () => {
+  it('starts on the embedded defaults, says so, and serves a token of createJWT', async () => {
+    const env = { PORT: '0', DATA_DIR: dataDir };
+    const program = runProgram(MAIN, { env, cwd: dataDir });
+    const node = await nodeOf(program);
+    await program.seen(/embedded/);
+    await program.seen(/createJWT/);
+    expect((await stat(join(dataDir, 'jwt-secret'))).mode & 0o777).toBe(0o600);
+
+    const created = runProgram('scripts/createJWT.js', { env, cwd: dataDir });
+    expect(await created.exited()).toBe(0);
+    const who = { ...person(), token: created.stdout().trim() };
+    const room = await createRoom(node, who);
+    const client = await ChatClient.enter(node, who, room);
+    client.say('embedded');
+    expect(await client.messages(1)).toEqual(['embedded']);
+
+    program.child.kill('SIGTERM');
+    expect(await client.closed()).toMatchObject({ code: 1012 });
+    expect(await program.exited()).toBe(0);
+  });
+
+  it('ends in order at SIGTERM: what was sent is stored, and sockets are closed with 1012', async () => {
+    const program = runProgram(MAIN, { env: serverEnv() });
+    const node = await nodeOf(program);
+    const ana = person({ levelOnEntity: 100 });
+    const room = await createRoom(node, ana);
+    const client = await ChatClient.enter(node, ana, room);
+    const idle = await ChatClient.open(node.chatUrl);
+    await idle.expect('START?');
+    const words = Array.from({ length: 300 }, (_, i) => `word ${i}`);
+    for (const word of words) client.say(word);
+    // The first echo shows that the rest is on its way.
+    const [first] = await client.messages(1);
+    program.child.kill('SIGTERM');
+    expect(await idle.closed()).toMatchObject({ code: 1012 });
+    expect(await client.closed()).toMatchObject({ code: 1012 });
+    expect(await program.exited()).toBe(0);
+
+    const echoed = [first, ...client.unread('message').map(({ data }) => contentOf(data))];
+    const again = runProgram(MAIN, { env: serverEnv() });
+    const history = await request(await nodeOf(again), 'GET', `/rooms/${room}/messages`, {
+      as: ana,
+    });
+    const stored = (history.content as { content: string }[]).map(({ content }) => content);
+    // All that was echoed is stored, in order; all that is stored was echoed.
+    expect(stored).toEqual(echoed);
+    expect(words.slice(0, stored.length)).toEqual(stored);
+    again.child.kill('SIGTERM');
+    expect(await again.exited()).toBe(0);
+  });
+
+  it('runs twice at once on a fresh database: one migrates, both run', async () => {
+    const programs = [1, 2].map(() => runProgram(MAIN, { env: serverEnv() }));
+    for (const program of programs) {
+      const node = await nodeOf(program);
+      expect((await request(node, 'GET', '/readyz')).status).toBe(200);
+    }
+    for (const program of programs) program.child.kill('SIGTERM');
+    expect(await Promise.all(programs.map((program) => program.exited()))).toEqual([0, 0]);
+  });
+
+  it('lists all problems of its configuration and exits with 1', async () => {
+    const program = runProgram(MAIN, {
+      env: { PORT: 'x', LOG_LEVEL: 'loud', NODE_ENV: 'production', JWT_MASTER_SECRET: 'hush-hush' },
+    });
+    expect(await program.exited()).toBe(1);
+    for (const name of ['PORT', 'LOG_LEVEL', 'JWT_MASTER_SECRET', 'DATABASE_URL']) {
+      expect(program.stderr()).toContain(name);
+    }
+    expect(program.stderr()).not.toContain('hush-hush');
+  });
+
+  it('exits with 1 where its port is taken', async () => {
+    const first = runProgram(MAIN, { env: serverEnv() });
+    const [, port = ''] = await first.seen(LISTENING);
+    const second = runProgram(MAIN, { env: { ...serverEnv(), PORT: port } });
+    expect(await second.exited()).toBe(1);
+    expect(second.stdout()).toContain('EADDRINUSE');
+    first.child.kill('SIGINT');
+    expect(await first.exited()).toBe(0);
+  });
+
+  it('logs requests and the ends of sessions as JSON, without tokens or contents', async () => {
+    const program = runProgram(MAIN, { env: { ...serverEnv(), NODE_ENV: 'production' } });
+    const node = await nodeOf(program);
+    const ana = person({ levelOnEntity: 100 });
+    const room = await createRoom(node, ana);
+    const client = await ChatClient.enter(node, ana, room);
+    client.say('a secret between us');
+    await client.messages(1);
+    client.send({ type: 'quit' });
+    await client.closed();
+    await program.seen(/session ended/);
+    program.child.kill('SIGTERM');
+    await once(program.child, 'close');
+
+    const lines = program
+      .stdout()
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+    expect(lines).toContainEqual(
+      expect.objectContaining({ method: 'POST', path: '/rooms', status: 200, user: ana.userUUID }),
+    );
+    expect(lines).toContainEqual(
+      expect.objectContaining({ msg: 'session ended', reason: 'NORMAL', user: ana.userUUID }),
+    );
+    expect(program.stdout()).not.toContain(ana.token);
+    expect(program.stdout()).not.toContain('a secret between us');
+  });
+});
+
+function contentOf(data: unknown): string {
+  return (data as { content: string }).content;
+}
