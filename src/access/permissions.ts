@@ -1,9 +1,6 @@
 import { ChatError } from '../errors.js';
 import type { Identity } from './token.js';
 
-/** What a rule allows: read, write, banned, admin. */
-export type Letter = 'r' | 'w' | 'b' | 'a';
-
 /** A rule of a room: what a user, or the members of an entity, may do there. */
 export interface Rule {
   /** UUID of a user or of an entity, in lower case. */

@@ -35,8 +35,18 @@ export function createApp(options: AppOptions): Koa {
   const app = new Koa();
   app.use(logRequests(options.logger));
   app.use(hangUpWhen(options.isClosing));
-  // Any application's page may read the answers; @koa/cors says which.
-  app.use(helmet({ crossOriginResourcePolicy: { policy: 'cross-origin' } }));
+  app.use(
+    helmet({
+      // Any application's page may read the answers; @koa/cors says which.
+      crossOriginResourcePolicy: { policy: 'cross-origin' },
+      // Without upgrade-insecure-requests: TLS is the business of whoever terminates it, and a page opened over
+      // plain HTTP may open its socket.
+      contentSecurityPolicy: {
+        useDefaults: false,
+        directives: { 'default-src': ["'self'"], 'frame-ancestors': ["'none'"] },
+      },
+    }),
+  );
   // Before authentication: a preflight carries no token.
   app.use(cors({ origin: options.corsOrigin, exposeHeaders: ['Link', 'WWW-Authenticate'] }));
   app.use(noStore);

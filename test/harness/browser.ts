@@ -1,0 +1,35 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { chromium, type Browser } from 'playwright-core';
+import { installDebianPackage, pathFolders } from './programs.js';
+
+const PROGRAMS = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'];
+const MACOS_CHROME = '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome';
+
+/** A Chromium without a window: that of the machine, else installed by apt-get where that is possible. */
+export async function startBrowser(): Promise<Browser> {
+  if (findChromium() === undefined) await installDebianPackage('chromium');
+  const executablePath = findChromium();
+  if (executablePath === undefined) {
+    throw new Error('No browser for the tests: install Chromium or Google Chrome.');
+  }
+  return chromium.launch({
+    executablePath,
+    // As root, Chromium's sandbox can't be had; it visits nothing but the tests' own server.
+    args: [
+      '--no-sandbox',
+      '--disable-gpu',
+      '--no-first-run',
+      '--disable-background-networking',
+      '--disable-component-update',
+      '--disable-sync',
+    ],
+  });
+}
+
+function findChromium(): string | undefined {
+  const onPath = PROGRAMS.flatMap((program) =>
+    pathFolders().map((folder) => join(folder, program)),
+  );
+  return [...onPath, MACOS_CHROME].find((file) => existsSync(file));
+}

@@ -1,0 +1,102 @@
+import { existsSync } from 'node:fs';
+import { cp, mkdir, mkdtemp, readFile, rename, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { inject } from 'vitest';
+import { loadConfig } from '../../src/config.js';
+import { createLogger } from '../../src/logger.js';
+import { connectDatabase, type Database } from '../../src/store/connect.js';
+import { startEmbeddedPostgres } from '../../src/store/embedded.js';
+import { migrate } from '../../src/store/migrate.js';
+import { createStore, type Store } from '../../src/store/store.js';
+import { createDatabase } from './database.js';
+
+export const QUIET = createLogger({ level: 'silent', production: true });
+export const LIMITS = loadConfig({}).limits;
+
+/** A migrated database that a contract test of the store runs over. */
+export interface StoreHost {
+  readonly database: Database;
+  /** The same database as a second node has it: through a pool of its own, where there can be one. */
+  another(): Promise<Database>;
+  /** Closes what was opened and is still open, and removes the database. */
+  close(): Promise<void>;
+}
+
+/** For `describe.each`: both databases that the store supports, with what opens one. */
+export const storeHosts: readonly (readonly [name: string, open: () => Promise<StoreHost>])[] = [
+  ['Postgres', openPostgres],
+  ['the embedded PGlite', openEmbedded],
+];
+
+export async function openPostgres(): Promise<StoreHost> {
+  const { url, drop } = await createDatabase(inject('postgresUrl'));
+  const config = loadConfig({ DATABASE_URL: url, DB_POOL_SIZE: '8' });
+  const opened: Database[] = [];
+  async function open(): Promise<Database> {
+    const database = await connectDatabase(config);
+    opened.push(database);
+    return database;
+  }
+  const database = await open();
+  await migrate(database, QUIET);
+  return {
+    database,
+    another: open,
+    async close() {
+      await Promise.all(opened.map((database) => database.close()));
+      await drop();
+    },
+  };
+}
+
+export async function openEmbedded(): Promise<StoreHost> {
+  const folder = await createDataDir();
+  const database = await connectDatabase(loadConfig({ DATA_DIR: folder.path }));
+  await migrate(database, QUIET);
+  return {
+    database,
+    // One process owns the folder, by one connection: its nodes differ only in their logs.
+    another: () => Promise.resolve(database),
+    async close() {
+      await database.close();
+      await folder.remove();
+    },
+  };
+}
+
+export function storeOver(database: Database, limits: Partial<typeof LIMITS> = {}): Store {
+  return createStore({ database, limits: { ...LIMITS, ...limits }, logger: QUIET });
+}
+
+/**
+ * A DATA_DIR of one test, with an empty database in it: a copy, as making one takes seconds. The original
+ * is made once and stays in node_modules/.cache.
+ */
+export async function createDataDir(): Promise<{ path: string; remove(): Promise<void> }> {
+  const template = await embeddedTemplate();
+  const path = await mkdtemp(join(tmpdir(), 'nano-messaging-data-'));
+  await cp(template, path, { recursive: true });
+  return { path, remove: () => rm(path, { recursive: true, force: true, maxRetries: 5 }) };
+}
+
+async function embeddedTemplate(): Promise<string> {
+  const modules = fileURLToPath(new URL('../../node_modules/', import.meta.url));
+  const manifest = await readFile(join(modules, '@electric-sql/pglite/package.json'), 'utf8');
+  const { version } = JSON.parse(manifest) as { version: string };
+  const cache = join(modules, '.cache/nano-messaging');
+  const template = join(cache, `pglite-${version}`);
+  if (existsSync(template)) return template;
+  await mkdir(cache, { recursive: true });
+  const draft = await mkdtemp(join(cache, 'draft-'));
+  await (await startEmbeddedPostgres(draft)).close();
+  try {
+    await rename(draft, template);
+  } catch (error) {
+    // Another test file was faster.
+    await rm(draft, { recursive: true });
+    if (!existsSync(template)) throw error;
+  }
+  return template;
+}
