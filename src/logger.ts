@@ -3,6 +3,20 @@ import pretty from 'pino-pretty';
 
 export type Logger = PinoLogger;
 
+/** What of an error is logged: no other keys, as Sequelize's hold the statement with its parameters. */
+function serializeError(error: unknown): unknown {
+  if (!(error instanceof Error)) return error;
+  const { name, message, stack, cause } = error;
+  const { code } = error as NodeJS.ErrnoException;
+  return {
+    type: name,
+    message,
+    ...(code !== undefined && { code }),
+    stack,
+    ...(cause !== undefined && { cause: serializeError(cause) }),
+  };
+}
+
 /**
  * The process' log on stdout: JSON in production, readable lines otherwise. Headers and tokens are never
  * passed to it; `redact` is the second line of defence.
@@ -10,6 +24,7 @@ export type Logger = PinoLogger;
 export function createLogger(options: { level: string; production: boolean }): Logger {
   const settings = {
     level: options.level,
+    serializers: { err: serializeError },
     redact: ['req.headers', 'headers', 'authorization', 'token', 'content', 'password', 'secret'],
   };
   return options.production

@@ -1,19 +1,25 @@
 import type { Duplex } from 'node:stream';
+import { WebSocket } from 'ws';
 import { PING_FRAME, encodeFrame } from '../protocol/frame.js';
 import type { Flushable, Turn } from './turn.js';
+
+const { OPEN } = WebSocket;
 
 /**
  * Bytes to one socket. Frames are written to the stream of the upgrade itself, whole and unmasked, so that
  * one buffer serves any number of sockets; `ws` does the handshake, reads, and writes the close frame.
  */
 export class Outbox implements Flushable {
+  readonly #socket: Pick<WebSocket, 'readyState'>;
   readonly #stream: Duplex;
   readonly #turn: Turn;
   readonly #maxBytes: number;
   #replies: Buffer[] = [];
-  #closed = false;
+  #ended = false;
 
-  constructor(stream: Duplex, turn: Turn, maxBytes: number) {
+  /** `stream` is the one that `socket` was upgraded on. */
+  constructor(socket: Pick<WebSocket, 'readyState'>, stream: Duplex, turn: Turn, maxBytes: number) {
+    this.#socket = socket;
     this.#stream = stream;
     this.#turn = turn;
     this.#maxBytes = maxBytes;
@@ -26,14 +32,14 @@ export class Outbox implements Flushable {
 
   /** An answer to this client, at the end of the turn, behind what its rooms have for it. */
   reply(text: string): void {
-    if (this.#closed) return;
+    if (this.#ended) return;
     this.#replies.push(encodeFrame(text));
     this.#turn.outboxChanged(this);
   }
 
-  /** Frames of a room, now. */
+  /** Frames, now; nothing once a close frame went out: it is a socket's last (RFC 6455 section 5.5.1). */
   write(frames: Buffer): void {
-    if (!this.#closed && this.#stream.writable) this.#stream.write(frames);
+    if (!this.#ended && this.#socket.readyState === OPEN) this.#stream.write(frames);
   }
 
   ping(): void {
@@ -63,9 +69,9 @@ export class Outbox implements Flushable {
     });
   }
 
-  /** Writes what waits, and nothing after: a close frame is a socket's last (RFC 6455 section 5.5.1). */
+  /** Writes what waits, and nothing after it. */
   end(): void {
     this.flush();
-    this.#closed = true;
+    this.#ended = true;
   }
 }

@@ -7,6 +7,7 @@ import type { Logger } from '../logger.js';
 import { CLOSE_CODES, type CloseReason } from '../protocol/close-codes.js';
 import type { Command, CommandType, Decoded, Malformed } from '../protocol/commands.js';
 import { encodeQuery, encodeStatus, type QueryWord, type StatusWord } from '../protocol/events.js';
+import { isDatabaseUnavailable } from '../store/failure.js';
 import type { Log } from '../store/log.js';
 import type { Feed, Listener, LossReason } from './feed.js';
 import type { Hub } from './hub.js';
@@ -337,11 +338,12 @@ export class Session implements Listener {
     this.#status(known.word, { room_id, reason: known.detail, ...(ref !== null && { ref }) });
   }
 
-  /** Logs what isn't meant for the client. A failed store is UNAVAILABLE: nothing is known to be lost. */
+  /** The error for the client; what isn't meant for it is logged. */
   #known(error: unknown): ChatError {
     if (error instanceof ChatError) return error;
     this.#context.logger.error({ err: error }, 'a command failed');
-    return new ChatError('UNAVAILABLE', { cause: error });
+    if (isDatabaseUnavailable(error)) return new ChatError('UNAVAILABLE', { cause: error });
+    return toChatError(error);
   }
 
   #failed(error: unknown): void {

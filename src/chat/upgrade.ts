@@ -49,7 +49,11 @@ export function createChat(
   const stopHeartbeat = startHeartbeat(sessions, limits);
 
   function open(socket: WebSocket, stream: Duplex, request: IncomingMessage): void {
-    const session = new Session(socket, new Outbox(stream, turn, limits.outboxBytes), options);
+    const session = new Session(
+      socket,
+      new Outbox(socket, stream, turn, limits.outboxBytes),
+      options,
+    );
     sessions.add(session);
     socket.on('error', (error) => {
       // ws closes by itself, with the code that fits: 1007, 1009, 1002.

@@ -33,6 +33,11 @@ export interface AppOptions {
 /** The REST side, as a Koa application: middleware in order, then the routes. */
 export function createApp(options: AppOptions): Koa {
   const app = new Koa();
+  // What goes wrong once an answer has begun: a client that went away, or the database in a long history. The
+  // connection is cut, so that nobody takes half an answer for a whole one.
+  app.on('error', (error: Error) => {
+    options.logger.debug({ err: error }, 'an answer broke off');
+  });
   app.use(logRequests(options.logger));
   app.use(hangUpWhen(options.isClosing));
   app.use(

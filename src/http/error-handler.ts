@@ -1,7 +1,7 @@
 import type { Middleware } from 'koa';
-import { DatabaseError, ValidationError } from 'sequelize';
 import { ChatError, toChatError, type ErrorCode } from '../errors.js';
 import type { Logger } from '../logger.js';
+import { isDatabaseUnavailable } from '../store/failure.js';
 import { errorEnvelope } from './envelope.js';
 
 /** Errors of koa and koa-bodyparser carry an HTTP status; these are the ones that a client can cause. */
@@ -44,7 +44,7 @@ export function createErrorHandler(logger: Logger): Middleware {
 
 function translate(thrown: unknown): ChatError {
   if (thrown instanceof ChatError) return thrown;
-  if (isSequelizeFault(thrown)) return new ChatError('UNAVAILABLE', { cause: thrown });
+  if (isDatabaseUnavailable(thrown)) return new ChatError('UNAVAILABLE', { cause: thrown });
   const { status, type } = thrown as { status?: unknown; type?: unknown };
   const code = typeof status === 'number' ? CODE_BY_STATUS[status] : undefined;
   if (code === undefined) return toChatError(thrown);
@@ -52,14 +52,4 @@ function translate(thrown: unknown): ChatError {
     return new ChatError('BAD_JSON', { detail: 'the body is not a JSON object', cause: thrown });
   }
   return new ChatError(code, { cause: thrown });
-}
-
-/** The database does not answer; a refused statement (DatabaseError) is a fault of ours instead. */
-function isSequelizeFault(thrown: unknown): boolean {
-  return (
-    thrown instanceof Error &&
-    thrown.name.startsWith('Sequelize') &&
-    !(thrown instanceof DatabaseError) &&
-    !(thrown instanceof ValidationError)
-  );
 }

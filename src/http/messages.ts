@@ -47,8 +47,11 @@ export function routeMessages(
     const byNumber = before !== undefined || after !== undefined || limit !== undefined;
     const period = periodOf(asked, timeZone, { byNumber });
     if (!byNumber && period !== undefined) {
+      const pages = history.pagesOf(id, period);
+      // The first page before the first byte: until then an error can still be answered as one.
+      const first = await pages.next();
       ctx.type = 'json';
-      ctx.body = Readable.from(encodePages(history.pagesOf(id, period)));
+      ctx.body = Readable.from(encodePages(first.value ?? [], pages));
       return;
     }
 
@@ -127,16 +130,23 @@ function parseInstant(field: string, text: string, zone: string): DateTime {
 }
 
 /** The envelope around pages as they are read: a year of messages is never in memory at once. */
-async function* encodePages(pages: AsyncIterable<HistoryMessage[]>): AsyncGenerator<string> {
+async function* encodePages(
+  first: readonly HistoryMessage[],
+  rest: AsyncIterable<readonly HistoryMessage[]>,
+): AsyncGenerator<string> {
   let separator = '';
   let text = `{"meta":${JSON.stringify(metaOf(200))},"content":[`;
-  for await (const page of pages) {
+  const encode = (page: readonly HistoryMessage[]): void => {
     for (const message of page) {
       text += separator + JSON.stringify(message);
       separator = ',';
     }
+  };
+  encode(first);
+  for await (const page of rest) {
     yield text;
     text = '';
+    encode(page);
   }
   yield `${text}]}`;
 }

@@ -49,6 +49,8 @@ export class Lane {
   #waiting: Pending[] = [];
   /** Rooms whose newer rules are being read, with what waits for them. */
   readonly #held = new Map<number, Pending[]>();
+  /** The reading of those rules. */
+  readonly #refreshes = new Set<Promise<void>>();
   #flight: Promise<void> | undefined;
 
   constructor(append: Append, onError: (error: unknown, entries: number) => void) {
@@ -68,8 +70,8 @@ export class Lane {
 
   /** Resolves once nothing waits or flies. */
   async drained(): Promise<void> {
-    while (this.#flight !== undefined || this.#held.size > 0) {
-      await (this.#flight ?? new Promise(setImmediate));
+    while (this.#flight !== undefined || this.#refreshes.size > 0) {
+      await Promise.all([this.#flight, ...this.#refreshes]);
     }
   }
 
@@ -117,9 +119,7 @@ export class Lane {
         batch.map(({ draft }) => draft),
       );
     } catch (error) {
-      this.#onError(error, batch.length);
-      const unavailable = new ChatError('UNAVAILABLE', { cause: error });
-      for (const pending of batch) pending.reject(unavailable);
+      this.#fail(batch, error);
       return;
     }
     this.#deliver(batch, outcomes);
@@ -150,6 +150,13 @@ export class Lane {
     }
   }
 
+  /** Answers that nothing is known of these messages: a commit that broke may have been made. */
+  #fail(pendings: readonly Pending[], error: unknown): void {
+    this.#onError(error, pendings.length);
+    const unavailable = new ChatError('UNAVAILABLE', { cause: error });
+    for (const pending of pendings) pending.reject(unavailable);
+  }
+
   /** Keeps a room's messages, and those that come meanwhile, until its newer rules are known. */
   #hold(writer: Writer, pendings: Pending[]): void {
     const room = writer.roomId;
@@ -159,19 +166,23 @@ export class Lane {
       return false;
     });
     this.#held.set(room, pendings);
-    writer.refresh().then(
-      () => {
-        this.#held.delete(room);
-        this.#waiting = [...pendings, ...this.#waiting];
-        this.#depart();
-      },
-      (error: unknown) => {
-        this.#held.delete(room);
-        this.#onError(error, pendings.length);
-        const unavailable = new ChatError('UNAVAILABLE', { cause: error });
-        for (const pending of pendings) pending.reject(unavailable);
-      },
-    );
+    const refresh: Promise<void> = writer
+      .refresh()
+      .then(
+        () => {
+          this.#held.delete(room);
+          this.#waiting = [...pendings, ...this.#waiting];
+          this.#depart();
+        },
+        (error: unknown) => {
+          this.#held.delete(room);
+          this.#fail(pendings, error);
+        },
+      )
+      .finally(() => {
+        this.#refreshes.delete(refresh);
+      });
+    this.#refreshes.add(refresh);
   }
 }
 

@@ -44,7 +44,7 @@ class Reader implements Listener {
 
   constructor(identity: typeof owner) {
     this.identity = identity;
-    this.outbox = new Outbox(this.#stream, createTurn(), 1 << 20);
+    this.outbox = new Outbox({ readyState: 1 }, this.#stream, createTurn(), 1 << 20);
   }
 
   lostRoom(_roomId: number, reason: LossReason): void {
@@ -148,10 +148,11 @@ describe('a feed', () => {
           const arriving = entries
             .flatMap((entry) => {
               const fate = fates.next().value;
-              return !fate.keep ? [] : Array(fate.twice ? 2 : 1).fill({ entry, key: fate.key });
+              const copies = fate.keep ? (fate.twice ? 2 : 1) : 0;
+              return Array.from({ length: copies }, () => ({ entry, key: fate.key }));
             })
-            .toSorted((a: { key: number }, b: { key: number }) => a.key - b.key);
-          for (const { entry } of arriving as { entry: Entry }[]) feed.take([entry]);
+            .toSorted((a, b) => a.key - b.key);
+          for (const { entry } of arriving) feed.take([entry]);
           // The poll tells the head; what is missing by then is read.
           feed.headIs(start + count);
           await feed.refresh();

@@ -1,10 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createRoom, putRule, request } from '../harness/api.js';
-import { ChatClient } from '../harness/chat-client.js';
+import { ChatClient, numberOf } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import type { TestNode } from '../harness/node.js';
 import { person, secondsFromNow, type Person } from '../harness/tokens.js';
-import type { MessageData } from '../../src/protocol/events.js';
 
 let world: ChatWorld;
 let node: TestNode;
@@ -110,7 +109,7 @@ describe('a session that is READY', () => {
         ref: 'r-1',
       },
     });
-    const { seq } = echo.data as MessageData;
+    const seq = numberOf(echo);
     expect(await client.next()).toEqual({
       type: 'status',
       data: 'SENT',
@@ -259,7 +258,7 @@ describe('a session that is READY', () => {
     await speaker.messages(1 + missed.length);
 
     const back = await ChatClient.enter(node, ben);
-    back.send({ type: 'select_room', room_id: room, after: (last?.data as MessageData).seq });
+    back.send({ type: 'select_room', room_id: room, after: numberOf(last) });
     speaker.say('live');
     await back.expect('CONNECTED');
     expect(await back.messages(missed.length + 1)).toEqual([...missed, 'live']);

@@ -1,7 +1,6 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import type { MessageData } from '../../src/protocol/events.js';
 import { createRoom } from '../harness/api.js';
-import { ChatClient } from '../harness/chat-client.js';
+import { ChatClient, numberOf } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import type { TestNode } from '../harness/node.js';
 import { person } from '../harness/tokens.js';
@@ -27,13 +26,9 @@ it('gives a reader who stopped everything once it reads again, and slows nobody'
   for (let i = 0; i < count; i += 1) quick.say(content);
   const seen = await quick.take(count);
   slow.socket.resume();
-  expect(numbersOf(await slow.take(count))).toEqual(numbersOf(seen));
+  expect((await slow.take(count)).map(numberOf)).toEqual(seen.map(numberOf));
   quick.say('live again');
   expect(await slow.messages(1)).toEqual(['live again']);
   await slow.barrier();
   await Promise.all([slow.close(), quick.close()]);
 });
-
-function numbersOf(frames: readonly { data: unknown }[]): number[] {
-  return frames.map((frame) => (frame.data as MessageData).seq);
-}

@@ -137,3 +137,9 @@ export class ChatClient {
     this.socket.terminate();
   }
 }
+
+/** The number of a message. */
+export function numberOf(frame: ServerFrame | undefined): number {
+  if (frame?.type !== 'message') throw new Error(`no message: ${JSON.stringify(frame)}`);
+  return (frame.data as MessageData).seq;
+}

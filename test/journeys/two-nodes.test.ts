@@ -1,10 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createRoom, putRule, request } from '../harness/api.js';
-import { ChatClient } from '../harness/chat-client.js';
+import { ChatClient, numberOf } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import type { TestNode } from '../harness/node.js';
 import { person } from '../harness/tokens.js';
-import type { MessageData } from '../../src/protocol/events.js';
 
 let world: ChatWorld;
 let east: TestNode;
@@ -36,7 +35,7 @@ describe('two nodes on one Postgres and one Redis', () => {
       there.say(`west ${i}`);
     }
     const [seen, alsoSeen] = await Promise.all([here.take(100), there.take(100)]);
-    const numbers = seen.map((frame) => (frame.data as MessageData).seq);
+    const numbers = seen.map(numberOf);
     expect(alsoSeen).toEqual(seen);
     expect(numbers).toEqual(numbers.toSorted((a, b) => a - b));
     expect(new Set(numbers).size).toBe(100);
@@ -103,7 +102,7 @@ describe('two nodes on one Postgres and one Redis', () => {
     const second = await ChatClient.enter(west, ana, room);
     second.say('once', { ref: 'r1' });
     const [again] = await second.expect('SENT');
-    expect(again?.['seq']).toBe((echo?.data as MessageData).seq);
+    expect(again).toMatchObject({ seq: numberOf(echo) });
     await first.barrier();
     await Promise.all([first.close(), second.close()]);
   });

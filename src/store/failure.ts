@@ -1,0 +1,20 @@
+import { BaseError, DatabaseError, ValidationError } from 'sequelize';
+
+/**
+ * SQLSTATE classes that say the server is in no state to answer, whatever was asked (appendix A of the
+ * Postgres manual): connection exception, insufficient resources, operator intervention.
+ */
+const UNAVAILABLE_CLASSES = ['08', '53', '57'];
+
+/**
+ * Whether an error means that the database did not answer, so that the same may succeed later; else it
+ * refused a statement, which is a fault of ours.
+ */
+export function isDatabaseUnavailable(error: unknown): boolean {
+  if (!(error instanceof BaseError) || error instanceof ValidationError) return false;
+  if (!(error instanceof DatabaseError)) return true;
+  const { code } = error.parent as { code?: unknown };
+  // Without a SQLSTATE the connection broke while the statement ran.
+  if (typeof code !== 'string' || !/^[0-9A-Z]{5}$/.test(code)) return true;
+  return UNAVAILABLE_CLASSES.some((sqlClass) => code.startsWith(sqlClass));
+}
