@@ -1,2 +1,2 @@
-export { startPostgres, type Postgres } from './postgres.js';
-export { startRedis, type Redis } from './redis.js';
+export { startPostgres } from './postgres.js';
+export { startRedis } from './redis.js';

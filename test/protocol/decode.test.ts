@@ -1,0 +1,87 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { createDecoder } from '../../src/protocol/decode.js';
+import { parseRoomId, textProblem } from '../../src/protocol/text.js';
+
+const decode = createDecoder({ contentCharacters: 10 });
+
+function decodeValue(value: unknown): unknown {
+  return decode(JSON.stringify(value));
+}
+
+describe('the decoder', () => {
+  it('takes a number, or digits, for a room', () => {
+    for (const room_id of [7, '7']) {
+      expect(decodeValue({ type: 'select_room', room_id, after: '12' })).toEqual({
+        kind: 'command',
+        command: { type: 'select_room', roomId: 7, after: 12 },
+      });
+    }
+  });
+
+  it('takes content before msg', () => {
+    expect(decodeValue({ type: 'message', content: 'a', msg: 'b' })).toMatchObject({
+      command: { content: 'a' },
+    });
+    expect(decodeValue({ type: 'message', msg: 'b' })).toMatchObject({ command: { content: 'b' } });
+  });
+
+  it('ignores keys that it does not know', () => {
+    expect(decode('{"type":"quit","now":true,"__proto__":{"type":"x"}}')).toEqual({
+      kind: 'command',
+      command: { type: 'quit' },
+    });
+  });
+
+  it.each([
+    [{ type: 'message' }, /^content must be a string/],
+    [{ type: 'message', content: '' }, /^content is empty/],
+    [{ type: 'message', content: '01234567890' }, /^content is longer than 10/],
+    [{ type: 'message', content: 'a', ref: '' }, /^ref is empty/],
+    [{ type: 'message', content: 'a', ref: 'x'.repeat(65) }, /^ref is longer than 64/],
+    [{ type: 'select_room' }, /^room_id must be/],
+    [{ type: 'select_room', room_id: 1, after: -1 }, /^after must be/],
+    [{ type: 'token', content: 7 }, /^content must be/],
+  ])('says what is wrong with %j', (value, problem) => {
+    expect(decodeValue(value)).toEqual({
+      kind: 'malformed',
+      malformed: { type: value.type, problem: expect.stringMatching(problem) },
+    });
+  });
+
+  it('knows no type that is inherited, or no string', () => {
+    for (const type of ['constructor', '__proto__', 'toString', 1, null, ['quit']]) {
+      expect(decodeValue({ type })).toEqual({ kind: 'unknown' });
+    }
+  });
+
+  it('never throws, whatever the frame is', () => {
+    fc.assert(
+      fc.property(fc.oneof(fc.json(), fc.string({ unit: 'binary' })), (frame) => {
+        expect(decode(frame)).toHaveProperty('kind');
+      }),
+    );
+  });
+});
+
+describe('parseRoomId', () => {
+  it('takes the positive integers of Postgres, and nothing that looks like one', () => {
+    expect(parseRoomId('2147483647')).toBe(2_147_483_647);
+    const wrong = ['1e3', '-1', '0', '07', ' 7', '1; drop table', '2147483648', '9'.repeat(20)];
+    for (const value of [...wrong, 0, -1, 1.5, NaN, 2_147_483_648, null, undefined, [], {}, true]) {
+      expect(parseRoomId(value)).toBeUndefined();
+    }
+  });
+});
+
+describe('textProblem', () => {
+  it('counts code points, not UTF-16 units', () => {
+    expect(textProblem('\u{1f600}'.repeat(10), 10)).toBeUndefined();
+    expect(textProblem('\u{1f600}'.repeat(11), 10)).toMatch(/longer/);
+  });
+
+  it('refuses what Postgres refuses', () => {
+    expect(textProblem('a\0b', 10)).toMatch(/U\+0000/);
+    expect(textProblem('a\ud800b', 10)).toMatch(/surrogate/);
+  });
+});
