@@ -99,12 +99,16 @@ function hangUpWhen(isClosing: () => boolean): Middleware {
   };
 }
 
+const HEALTH_PATHS = new Set(['/healthz', '/readyz']);
+
 /** A line a request; never its headers, query or body. */
 function logRequests(logger: Logger): Middleware {
   return async (ctx, next) => {
     const startedAt = performance.now();
     await next();
-    logger.info(
+    // Probes ask every few seconds.
+    const level = HEALTH_PATHS.has(ctx.path) ? 'debug' : 'info';
+    logger[level](
       {
         method: ctx.method,
         path: ctx.path,
