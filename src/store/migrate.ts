@@ -55,7 +55,7 @@ export async function migrate(database: Database, logger: Logger): Promise<strin
 function createUmzug(sequelize: Sequelize, folder: string, logger: Logger): Umzug {
   const require = createRequire(import.meta.url);
   const context = sequelize.getQueryInterface();
-  return new Umzug({
+  const umzug = new Umzug({
     migrations: {
       glob: join(folder, '*.cjs'),
       resolve: ({ name, path }) => {
@@ -69,19 +69,10 @@ function createUmzug(sequelize: Sequelize, folder: string, logger: Logger): Umzu
       },
     },
     storage: new SequelizeStorage({ sequelize }),
-    logger: {
-      debug: (event) => {
-        logger.debug(event, 'migration');
-      },
-      info: (event) => {
-        logger.info(event, 'migration');
-      },
-      warn: (event) => {
-        logger.warn(event, 'migration');
-      },
-      error: (event) => {
-        logger.error(event, 'migration');
-      },
-    },
+    logger: undefined,
   });
+  umzug.on('migrated', ({ name }) => {
+    logger.info({ migration: name }, 'migrated');
+  });
+  return umzug;
 }

@@ -1,0 +1,75 @@
+import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { ChatClient } from '../harness/chat-client.js';
+import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
+import type { TestNode } from '../harness/node.js';
+import { person, type Person } from '../harness/tokens.js';
+
+const document = readFileSync(new URL('../../docs/HTTP-API.md', import.meta.url), 'utf8');
+
+/** Each command with the answer that is written behind it. */
+const examples = [...document.matchAll(/```bash\n([\s\S]*?)```\n\n```json\n([\s\S]*?)```/g)].map(
+  ([, command = '', answer = '']) => ({ command, answer }),
+);
+
+/** Whose token the page shows the claims of. */
+const { content: claims } = JSON.parse(
+  examples.find(({ command }) => command.includes('/test/token'))?.answer ?? '',
+) as { content: Omit<Person, 'token'> };
+
+let world: ChatWorld;
+let node: TestNode;
+let caller: Person;
+
+beforeAll(async () => {
+  world = await createChatWorld();
+  node = await world.start();
+  caller = person(claims, { sub: claims.userUUID });
+});
+afterAll(() => world.close());
+
+async function run(command: string): Promise<string> {
+  const { stdout } = await promisify(execFile)(
+    'bash',
+    ['-ec', command.replaceAll('http://localhost:7777', node.url)],
+    { env: { ...process.env, TOKEN: caller.token } },
+  );
+  return stdout;
+}
+
+/** What differs from one run to the next is made equal, where it has the right form. */
+function steady(answer: string): unknown {
+  return JSON.parse(answer, (key, value: unknown) => {
+    const text = String(value);
+    if (key === 'uuid' && /^[0-9a-f-]{36}$/.test(text)) return 'a UUID';
+    if (/^(?:created|updated)At$/.test(key) && /^\d{4}-\d\d-\d\dT[\d:.]{12}Z$/.test(text)) {
+      return 'a date';
+    }
+    return /^(?:exp|iat)$/.test(key) && /^\d{10}$/.test(text) ? 'a time' : value;
+  });
+}
+
+it('has an answer behind each command', () => {
+  expect(examples).toHaveLength([...document.matchAll(/^```bash$/gm)].length);
+  expect(examples).not.toHaveLength(0);
+});
+
+it('has commands that are answered as it says, in the order of the page', async () => {
+  const answers: unknown[] = [];
+  for (const { command } of examples) {
+    const given = await run(command);
+    answers.push(steady(given));
+    const { content } = JSON.parse(given) as { content: { room?: { id: number } } };
+    // The history that is asked for later.
+    if (content.room !== undefined) {
+      const client = await ChatClient.enter(node, caller, content.room.id);
+      client.say('Fueled up and ready to go');
+      client.say('Anybody there?');
+      await client.messages(2);
+      await client.close();
+    }
+  }
+  expect(answers).toEqual(examples.map(({ answer }) => steady(answer)));
+});

@@ -1,0 +1,33 @@
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { expect, it } from 'vitest';
+
+const docs = new URL('../../docs/', import.meta.url);
+const pages = readdirSync(docs).filter((name) => name.endsWith('.md'));
+
+/** The anchors of a page, as GitHub makes them of its headings. */
+function anchorsOf(markdown: string): string[] {
+  const seen = new Map<string, number>();
+  const prose = markdown.replaceAll(/```[\s\S]*?```/g, '');
+  return [...prose.matchAll(/^#+ (.+)$/gm)].map(([, heading = '']) => {
+    const slug = heading
+      .toLowerCase()
+      .replaceAll(/[^\p{L}\p{N}_ -]/gu, '')
+      .replaceAll(' ', '-');
+    const times = seen.get(slug) ?? 0;
+    seen.set(slug, times + 1);
+    return times === 0 ? slug : `${slug}-${times}`;
+  });
+}
+
+it.each(pages)('%s links only to pages and headings that exist', (page) => {
+  const markdown = readFileSync(new URL(page, docs), 'utf8');
+  const links = [...markdown.matchAll(/\]\(([^)#]*)(?:#([^)]+))?\)/g)];
+  const broken = links.filter(([, path = '', anchor]) => {
+    if (/^https?:/.test(path)) return false;
+    const target = new URL(path === '' ? page : path, docs);
+    if (!existsSync(target)) return true;
+    return anchor !== undefined && !anchorsOf(readFileSync(target, 'utf8')).includes(anchor);
+  });
+  expect(links).not.toEqual([]);
+  expect(broken.map(([link]) => link)).toEqual([]);
+});

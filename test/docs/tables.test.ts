@@ -1,0 +1,206 @@
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { environmentSchema } from '../../src/config.js';
+import { ERRORS, type ErrorCode } from '../../src/errors.js';
+import { CLOSE_CODES } from '../../src/protocol/close-codes.js';
+import { createRoom, putRule } from '../harness/api.js';
+import { ChatClient, type ServerFrame } from '../harness/chat-client.js';
+import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
+import type { TestNode } from '../harness/node.js';
+import { person } from '../harness/tokens.js';
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const read = (path: string): string => readFileSync(`${ROOT}/${path}`, 'utf8');
+const protocol = read('docs/PROTOCOL.md');
+const httpApi = read('docs/HTTP-API.md');
+
+/** The rows of the only table that has these columns, each as its cells by column. */
+function table(markdown: string, ...columns: string[]): Record<string, string>[] {
+  const tables = [...markdown.matchAll(/^\|(?:.*\n\|)+.*/gm)].map(([text]) =>
+    text.split('\n').map((line) =>
+      line
+        .split('|')
+        .slice(1, -1)
+        .map((cell) => cell.trim()),
+    ),
+  );
+  const found = tables.filter(([header]) => columns.every((column) => header?.includes(column)));
+  const [[header = [], , ...rows] = []] = found;
+  expect(found, `tables with ${columns.join(', ')}`).toHaveLength(1);
+  return rows.map((cells) =>
+    Object.fromEntries(header.map((column, index) => [column, cells[index] ?? ''])),
+  );
+}
+
+/** What stands in backticks. */
+const codes = (text = ''): string[] =>
+  [...text.matchAll(/`([^`]+)`/g)].map(([, code = '']) => code);
+const code = (text = ''): string => codes(text)[0] ?? '';
+
+describe('the tables of PROTOCOL.md', () => {
+  it('have every close code, and whether to reconnect', () => {
+    const documented = table(protocol, 'Code', 'Name', 'Reconnect').map((row) => [
+      code(row['Name']),
+      { code: Number(row['Code']), reconnect: /^(yes|no)\b/.exec(row['Reconnect'] ?? '')?.[1] },
+    ]);
+    const served = Object.entries(CLOSE_CODES).map(([name, { code, reconnect }]) => [
+      name,
+      { code, reconnect: reconnect ? 'yes' : 'no' },
+    ]);
+    expect(documented).toEqual(served);
+  });
+
+  it.each([
+    ['QueryWord', 'Word', 'Means'],
+    ['StatusWord', 'Word', 'Keys beside it'],
+  ])('have every %s', (type, ...columns) => {
+    const source = new RegExp(`type ${type} =([^;]+);`).exec(read('src/protocol/events.ts'))?.[1];
+    const words = [...(source ?? '').matchAll(/'([^']+)'/g)].map(([, word = '']) => word);
+    const section = protocol.split(/^### /m).find((text) => {
+      return text.startsWith(type === 'QueryWord' ? '`query`' : '`status`');
+    });
+    const documented = table(section ?? '', ...columns).map((row) => code(row['Word']));
+    expect(words).not.toEqual([]);
+    expect(documented.toSorted()).toEqual(words.toSorted());
+  });
+
+  it('have the words of the errors that a socket meets', () => {
+    const documented = table(protocol, 'Error', 'Word').map((row) => [
+      code(row['Error']),
+      code(row['Word']),
+    ]);
+    expect(documented).not.toEqual([]);
+    for (const [error, word] of documented) expect(ERRORS[error as ErrorCode]?.word).toBe(word);
+  });
+
+  it('have limits with the defaults of the configuration', () => {
+    const documented = table(protocol, 'Variable', 'Default', 'Beyond it').map((row) => [
+      code(row['Variable']),
+      Number(row['Default']),
+    ]);
+    expect(documented).not.toEqual([]);
+    expect(environmentSchema.parse({})).toMatchObject(Object.fromEntries(documented));
+  });
+});
+
+describe('the tables of HTTP-API.md', () => {
+  it('have every error, with its status and word', () => {
+    const documented = table(httpApi, 'Reason', 'Status', 'Word').map((row) => [
+      code(row['Reason']),
+      { status: Number(row['Status']), word: code(row['Word']) },
+    ]);
+    const served = Object.entries(ERRORS).map(([error, { status, word }]) => [
+      error,
+      { status, word },
+    ]);
+    expect(documented).toEqual(served);
+  });
+
+  it('have every route', () => {
+    const documented = table(httpApi, 'Route', 'Who').map((row) => code(row['Route']));
+    const served = ['app', 'health', 'members', 'messages', 'rooms'].flatMap((file) =>
+      [
+        ...read(`src/http/${file}.ts`).matchAll(
+          /\b(?:router|open)\.(get|put|post|patch|delete)\(\s*'([^']+)'/g,
+        ),
+      ].map(([, method = '', path]) => `${method.toUpperCase()} ${path}`),
+    );
+    expect(documented.toSorted()).toEqual(served.toSorted());
+  });
+});
+
+describe('the table of states', () => {
+  const rows = table(protocol, 'State', '`quit`');
+  const admin = person({ levelOnEntity: 999 });
+  const reader = person();
+  let world: ChatWorld;
+  let node: TestNode;
+  let room: number;
+
+  beforeAll(async () => {
+    world = await createChatWorld();
+    node = await world.start();
+    room = await createRoom(node, admin);
+    await putRule(node, admin, room, { userUUID: reader.userUUID, permissions: 'r' });
+  });
+  afterAll(() => world.close());
+
+  it('has the states and the commands of the session', () => {
+    const source = /const HANDLERS[^=]*= \{([\s\S]*?)\n\};/.exec(read('src/chat/session.ts'))?.[1];
+    const states = (source ?? '').split(/^ {2}(\w+): \{$/m).slice(1);
+    const served = states.flatMap((state, index) =>
+      [...(states[index + 1] ?? '').matchAll(/^ {4}(\w+):/gm)]
+        .filter(() => index % 2 === 0)
+        .map(([, command]) => `${state} ${command}`),
+    );
+    const documented = rows.flatMap(({ State, ...cells }) =>
+      Object.keys(cells)
+        .flatMap(codes)
+        .filter((command) => command !== 'type')
+        .map((command) => `${code(State)} ${command}`),
+    );
+    expect(served).not.toEqual([]);
+    expect(documented.toSorted()).toEqual(served.toSorted());
+  });
+
+  /** A frame of each kind that a column stands for; where the column is a command, also malformed ones. */
+  const FRAMES: Record<string, () => unknown[]> = {
+    '`token`': () => [
+      { type: 'token', content: admin.token },
+      { type: 'token', content: 'no token' },
+      { type: 'token' },
+    ],
+    '`select_room`': () => [
+      { type: 'select_room', room_id: room },
+      { type: 'select_room', room_id: room, after: 0 },
+      { type: 'select_room', room_id: room, after: 1_000 },
+      { type: 'select_room', room_id: 'no room' },
+      { type: 'select_room' },
+    ],
+    '`message`': () => [
+      { type: 'message', content: 'hi' },
+      { type: 'message', content: 'hi', ref: 'a1' },
+      { type: 'message', content: '' },
+      { type: 'message' },
+    ],
+    '`quit`': () => [{ type: 'quit' }],
+    'another `type`': () => [{ type: 'dance' }, {}],
+    'not a JSON object': () => [[], null],
+  };
+
+  /** Everything that one frame, sent in a state, is answered with: words, `message`, a close code. */
+  async function answers(state: string, who: typeof admin, frame: unknown): Promise<string[]> {
+    const client =
+      state === 'greeting'
+        ? await ChatClient.open(node.chatUrl)
+        : await ChatClient.enter(node, who, state === 'room' ? room : undefined);
+    if (state === 'greeting') await client.expect('START?');
+    const frames: ServerFrame[] = [];
+    client.socket.on('message', (data: Buffer) => {
+      frames.push(JSON.parse(data.toString()) as ServerFrame);
+    });
+    client.raw(JSON.stringify(frame));
+    const isQuit = (frame as { type?: unknown } | null)?.type === 'quit';
+    // Answered behind all that the frame causes.
+    if (!isQuit) client.send({ type: 'quit' });
+    const closed = await client.closed();
+    return [
+      ...frames.map(({ type, data }) => (type === 'message' ? 'message' : String(data))),
+      ...(isQuit || closed.code !== CLOSE_CODES.NORMAL.code ? [String(closed.code)] : []),
+    ];
+  }
+
+  const cells = rows.flatMap(({ State, ...cells }) =>
+    Object.entries(cells).map(([column, cell]) => [code(State), column, cell] as const),
+  );
+
+  it.each(cells)('says what is answered in %s to %s', async (state, column, cell) => {
+    const frames = FRAMES[column]?.() ?? [];
+    const people = state === 'room' ? [admin, reader] : [admin];
+    const given = await Promise.all(
+      people.flatMap((who) => frames.map((frame) => answers(state, who, frame))),
+    );
+    expect(new Set(given.flat())).toEqual(new Set(codes(cell)));
+  });
+});
