@@ -96,7 +96,7 @@ export interface DatabaseAddress {
   readonly ssl: boolean | object;
 }
 
-/** What one socket, one request or one queue may use; wire.md's numbers are the defaults. */
+/** What one socket, one request or one queue may use; docs/PROTOCOL.md explains those of the wire. */
 export interface Limits {
   readonly authTimeoutMs: number;
   readonly authAttempts: number;

@@ -11,8 +11,8 @@ interface ErrorEntry {
 }
 
 /**
- * Every error that a client can meet: the code is `meta.reason` over HTTP; docs/HTTP-API.md and
- * docs/PROTOCOL.md list the same rows.
+ * Every error that a client can meet: the code is `meta.reason` over HTTP. docs/HTTP-API.md lists the same
+ * rows, docs/PROTOCOL.md those that a socket can meet.
  */
 export const ERRORS = {
   INVALID: { status: 400, word: 'INVALID' },
@@ -67,6 +67,12 @@ export class ChatError extends Error {
 
   get word(): StatusWord {
     return ERRORS[this.code].word;
+  }
+
+  /** Why the socket is closed after the word; undefined where it stays open. */
+  get close(): CloseReason | undefined {
+    const entry: ErrorEntry = ERRORS[this.code];
+    return entry.close;
   }
 }
 

@@ -3,9 +3,6 @@ import { ConfigError, loadConfig, loadEnvFile, type Config } from './config.js';
 import { createLogger, type Logger } from './logger.js';
 import { createServer, type Server } from './server.js';
 
-/** How long the last lines and sockets have after close() has given up waiting. */
-const EXIT_MARGIN_MS = 1_000;
-
 function readConfig(): Config {
   loadEnvFile();
   try {
@@ -33,7 +30,7 @@ function shutDownOn(
       setTimeout(() => {
         logger.error('could not end in time');
         process.exit(1);
-      }, config.limits.shutdownTimeoutMs + EXIT_MARGIN_MS).unref();
+      }, config.limits.shutdownTimeoutMs).unref();
       server.close().then(
         () => process.exit(0),
         (error: unknown) => {

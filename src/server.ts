@@ -1,4 +1,8 @@
-import { createServer as createHttpServer } from 'node:http';
+import {
+  createServer as createHttpServer,
+  type IncomingMessage,
+  type ServerOptions,
+} from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { once } from 'node:events';
 import type { Rule } from './access/permissions.js';
@@ -102,7 +106,7 @@ export async function createServer(
     logger,
   });
   const handle = app.callback();
-  const http = createHttpServer((request, response) => {
+  const http = createHttpServer(serverOptions(), (request, response) => {
     // Koa answers its own errors: the promise never rejects.
     void handle(request, response);
   });
@@ -141,6 +145,16 @@ export async function createServer(
       return closing;
     },
   };
+}
+
+/**
+ * Requests that offer another protocol than WebSocket (`Upgrade: h2c`, as some HTTP clients do by default) are
+ * plain requests. Known to Node from 24.9 on; before, they are answered 404 like any other upgrade.
+ */
+function serverOptions(): ServerOptions {
+  const shouldUpgradeCallback = ({ headers }: IncomingMessage): boolean =>
+    headers.upgrade?.toLowerCase() === 'websocket';
+  return { shouldUpgradeCallback } as ServerOptions;
 }
 
 async function openDatabase(config: Config, logger: Logger): Promise<Database> {

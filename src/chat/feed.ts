@@ -162,8 +162,11 @@ export class Feed implements Writer, Flushable {
     return may(author, this.#access, 'w');
   }
 
-  refresh(): Promise<void> {
-    return this.#readOn();
+  /** Resolves when everything is taken in that was in the log at the time of the call. */
+  async refresh(): Promise<void> {
+    // A reading that is under way may have begun before the entry that is wanted.
+    await this.#repair?.catch(() => undefined);
+    await this.#readOn();
   }
 
   stored(entries: readonly Entry[]): void {

@@ -14,7 +14,8 @@ export class Inbox<Frame> {
   readonly #handle: (frame: Frame) => Promise<void> | void;
   readonly #maxFrames: number;
   #frames: Frame[] = [];
-  #busy = false;
+  /** The handling of what waits, while it takes more than this turn. */
+  #work: Promise<void> | undefined;
   #paused = false;
   /** Frames handled since other sockets last had a turn for sure. */
   #handled = 0;
@@ -33,11 +34,16 @@ export class Inbox<Frame> {
 
   push(frame: Frame): void {
     this.#frames.push(frame);
-    if (!this.#busy) this.#run();
+    if (this.#work === undefined) this.#run();
     if (this.#frames.length >= this.#maxFrames && !this.#paused) {
       this.#paused = true;
       this.#source.pause();
     }
+  }
+
+  /** Resolves once nothing waits or is being handled. */
+  idle(): Promise<void> {
+    return this.#work ?? Promise.resolve();
   }
 
   /** Drops what waits. */
@@ -45,31 +51,40 @@ export class Inbox<Frame> {
     this.#frames = [];
   }
 
+  /** Handles what it can at once: most commands take no time. */
   #run(): void {
     for (let frame = this.#frames.shift(); frame !== undefined; frame = this.#frames.shift()) {
-      const handling = this.#handle(frame);
-      this.#handled += 1;
-      if (handling !== undefined) {
-        void this.#resumeAfter(handling);
-        return;
-      }
-      if (this.#handled >= this.#maxFrames) {
-        // Other sockets have a turn, too.
-        void this.#resumeAfter(new Promise(setImmediate));
+      const pause = this.#next(frame);
+      if (pause !== undefined) {
+        this.#work = this.#goOn(pause);
         return;
       }
     }
-    if (this.#paused) {
-      this.#paused = false;
-      this.#source.resume();
-    }
+    this.#resume();
   }
 
-  async #resumeAfter(handling: Promise<void>): Promise<void> {
-    this.#busy = true;
-    await handling;
-    this.#busy = false;
+  async #goOn(pause: Promise<void>): Promise<void> {
+    await pause;
+    for (let frame = this.#frames.shift(); frame !== undefined; frame = this.#frames.shift()) {
+      await this.#next(frame);
+    }
+    this.#work = undefined;
+    this.#resume();
+  }
+
+  /** Handles a frame; returns what the one behind it waits for. */
+  #next(frame: Frame): Promise<void> | undefined {
+    const handling = this.#handle(frame) ?? undefined;
+    this.#handled += 1;
+    if (handling === undefined && this.#handled < this.#maxFrames) return undefined;
     this.#handled = 0;
-    this.#run();
+    // After so many at once, other sockets have a turn.
+    return handling ?? new Promise(setImmediate);
+  }
+
+  #resume(): void {
+    if (!this.#paused) return;
+    this.#paused = false;
+    this.#source.resume();
   }
 }

@@ -27,7 +27,7 @@ export class Outbox implements Flushable {
 
   /** Whether so much waits for this socket that it gets nothing more until it has read. */
   get isFull(): boolean {
-    return this.#stream.writableLength >= this.#maxBytes;
+    return !this.#ended && this.#stream.writableLength >= this.#maxBytes;
   }
 
   /** An answer to this client, at the end of the turn, behind what its rooms have for it. */

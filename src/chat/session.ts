@@ -35,7 +35,7 @@ type Input = Command | Malformed;
 type Handler = (session: Session, input: Input) => Promise<void> | void;
 
 /** docs/PROTOCOL.md has the same table. */
-const HANDLERS: Record<State, Record<CommandType, Handler>> = {
+export const HANDLERS: Record<State, Record<CommandType, Handler>> = {
   greeting: {
     token: (session, input) => {
       session.authenticate(input);
@@ -147,11 +147,11 @@ export class Session implements Listener {
     this.#socket.terminate();
   }
 
-  /** The socket is gone, whoever closed it. */
-  ended(): void {
-    this.#leaveRoom();
-    this.#inbox.clear();
+  /** The socket is gone, whoever closed it. Commands that had come before are still handled. */
+  async ended(): Promise<void> {
     this.outbox.end();
+    await this.#inbox.idle();
+    this.#leaveRoom();
   }
 
   /** The heartbeat's look at the session: deadlines, pings, and whether the last one was answered. */
@@ -219,8 +219,12 @@ export class Session implements Listener {
     // The same room again keeps its place, unless another one is asked for.
     if (!again || after !== undefined) this.#leaveRoom();
     try {
-      if (wanted === undefined) throw new ChatError('INVALID', { detail: problemOf(input) });
-      const feed = await this.#enter(wanted.roomId);
+      if (wanted === undefined) {
+        // A room that can't be named can't be entered; another field is merely wrong.
+        const isRoom = 'field' in input && input.field === 'room_id';
+        throw new ChatError(isRoom ? 'NOT_FOUND' : 'INVALID', { detail: problemOf(input) });
+      }
+      const feed = await this.#enter(wanted.roomId, after);
       // The socket may have closed, and a revocation may have come, while the room was opened.
       if (this.#closeReason !== undefined) return;
       if (this.#feed !== feed) feed.join(this, after);
@@ -229,7 +233,8 @@ export class Session implements Listener {
       // Before anything of the room.
       this.outbox.flush();
     } catch (error) {
-      this.#roomRefused(error, wanted?.roomId);
+      this.#leaveRoom();
+      this.#failedWith(error, { room_id: wanted?.roomId });
     }
   }
 
@@ -240,27 +245,48 @@ export class Session implements Listener {
   say(input: Input): Promise<void> | void {
     const feed = this.#feed;
     if (feed === undefined || 'problem' in input || input.type !== 'message') {
+      const ref = 'ref' in input ? input.ref : undefined;
       return this.#settled().then(() => {
-        this.#status('INVALID', { reason: problemOf(input) });
+        this.#status('INVALID', { room_id: feed?.roomId, reason: problemOf(input), ref });
       });
     }
-    const { content, ref = null } = input;
+    // Where this node knows of no right to write, one may have been granted a moment ago on another.
+    if (!feed.permits(this.identity)) {
+      return feed.refresh().then(
+        () => {
+          this.#append(feed, input);
+        },
+        (error: unknown) => {
+          this.#failedWith(error, { room_id: feed.roomId, ref: input.ref });
+        },
+      );
+    }
+    this.#append(feed, input);
+    if (this.#unsettled.size >= this.#context.limits.inboxFrames) return this.#settled();
+  }
+
+  #append(feed: Feed, { content, ref }: Extract<Command, { type: 'message' }>): void {
     const { identity } = this;
     const room_id = feed.roomId;
-    const draft = { room_id, kind: 'message', emitter: identity.userUUID, content, ref } as const;
+    const draft = {
+      room_id,
+      kind: 'message',
+      emitter: identity.userUUID,
+      content,
+      ref: ref ?? null,
+    } as const;
     const sending: Promise<void> = this.#context.log
       .append(feed, identity, draft)
       .then(
         ({ seq }) => {
-          if (ref !== null) this.#status('SENT', { ref, room_id, seq });
+          if (ref !== undefined) this.#status('SENT', { ref, room_id, seq });
         },
         (error: unknown) => {
-          this.#messageRefused(error, room_id, ref);
+          this.#failedWith(error, { room_id, ref });
         },
       )
       .finally(() => this.#unsettled.delete(sending));
     this.#unsettled.add(sending);
-    if (this.#unsettled.size >= this.#context.limits.inboxFrames) return this.#settled();
   }
 
   /** Never throws or rejects: what goes wrong is answered, and logged where it is a fault of ours. */
@@ -296,8 +322,7 @@ export class Session implements Listener {
     if (this.#closeReason !== undefined) return;
     if (input !== undefined) return HANDLERS[this.#state][input.type](this, input);
     if (decoded.kind === 'not-json') {
-      this.#status('BADJSON');
-      this.close('BAD_JSON');
+      this.#failedWith(new ChatError('BAD_JSON'));
     } else if (this.#identity === undefined) {
       this.refuse('TOKEN?');
     } else {
@@ -313,29 +338,32 @@ export class Session implements Listener {
   }
 
   /** The room's feed, once the caller's rule there is accepted. */
-  async #enter(roomId: number): Promise<Feed> {
+  async #enter(roomId: number, after = 0): Promise<Feed> {
     const { hub, accept } = this.#context;
     const feed = await hub.enter(roomId);
     if (feed === undefined) throw new ChatError('NOT_FOUND');
+    // This node may not have heard yet of a right that another one granted, or of the entry that the client
+    // has had from another one.
+    const isAhead = enteringRule(this.identity, feed.access) === undefined || after > feed.number;
+    if (isAhead) await feed.refresh();
     const rule = enteringRule(this.identity, feed.access);
     if (rule === undefined) throw new ChatError('FORBIDDEN');
-    if (rule.accepted) return feed;
     // Entering is consent.
-    await accept(roomId, this.identity, rule);
-    const accepted = await hub.enter(roomId);
-    if (accepted === undefined) throw new ChatError('NOT_FOUND');
-    return accepted;
+    if (!rule.accepted) await accept(roomId, this.identity, rule);
+    // The feed may have been closed meanwhile.
+    const entered = await hub.enter(roomId);
+    if (entered === undefined) throw new ChatError('NOT_FOUND');
+    return entered;
   }
 
-  #roomRefused(error: unknown, roomId: number | undefined): void {
+  /** Answers an error by its row of the table. */
+  #failedWith(
+    error: unknown,
+    about: { room_id?: number | undefined; ref?: string | undefined } = {},
+  ): void {
     const known = this.#known(error);
-    const word = known.code === 'INVALID' && roomId === undefined ? 'NOTAUTHORIZED' : known.word;
-    this.#status(word, { room_id: roomId, reason: known.detail });
-  }
-
-  #messageRefused(error: unknown, room_id: number, ref: string | null): void {
-    const known = this.#known(error);
-    this.#status(known.word, { room_id, reason: known.detail, ...(ref !== null && { ref }) });
+    this.#status(known.word, { ...about, reason: known.detail });
+    if (known.close !== undefined) this.close(known.close);
   }
 
   /** The error for the client; what isn't meant for it is logged. */

@@ -61,7 +61,7 @@ export function createChat(
     });
     socket.on('close', (code) => {
       sessions.delete(session);
-      session.ended();
+      void session.ended();
       logger.info(
         {
           code,

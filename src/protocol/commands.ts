@@ -7,10 +7,15 @@ export type Command =
 
 export type CommandType = Command['type'];
 
-/** A command of a known type whose fields are wrong; `problem` is a sentence for the client. */
-export interface Malformed<T extends CommandType = CommandType> {
-  readonly type: T;
+/** A command of a known type whose fields are wrong. */
+export interface Malformed {
+  readonly type: CommandType;
+  /** The first field that is. */
+  readonly field: string;
+  /** A sentence for the client. */
   readonly problem: string;
+  /** The sender's name for the command, where that is sound. */
+  readonly ref?: string | undefined;
 }
 
 /** What one frame turned out to be. */

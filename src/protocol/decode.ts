@@ -11,6 +11,8 @@ const text = (name: string, maxCharacters: number) =>
     if (problem !== undefined) context.addIssue(`${name} ${problem}`);
   });
 
+const ref = text('ref', MAX_REF_CHARACTERS);
+
 const sequenceNumber = (name: string) =>
   z
     .union(
@@ -55,12 +57,12 @@ export function createDecoder(limits: { contentCharacters: number }): (frame: st
         type: z.literal('message'),
         content: z.unknown().optional(),
         msg: z.unknown().optional(),
-        ref: text('ref', MAX_REF_CHARACTERS).optional(),
+        ref: ref.optional(),
       })
       // `msg` is the name that some clients of the proof of concept use for `content`.
-      .transform(({ type, ref, ...said }, context) => {
+      .transform(({ type, ref: name, ...said }, context) => {
         const result = content.safeParse(said.content ?? said.msg);
-        if (result.success) return { type, ref, content: result.data };
+        if (result.success) return { type, ref: name, content: result.data };
         context.addIssue(result.error.issues[0]?.message ?? 'content is malformed');
         return z.NEVER;
       }),
@@ -83,11 +85,14 @@ export function createDecoder(limits: { contentCharacters: number }): (frame: st
     if (schema === undefined) return { kind: 'unknown' };
     const result = schema.safeParse(value);
     if (result.success) return { kind: 'command', command: result.data };
+    const [issue] = result.error.issues;
     return {
       kind: 'malformed',
       malformed: {
         type: type as CommandType,
-        problem: result.error.issues[0]?.message ?? 'malformed',
+        field: String(issue?.path[0] ?? 'content'),
+        problem: issue?.message ?? 'malformed',
+        ref: ref.safeParse((value as { ref?: unknown }).ref).data,
       },
     };
   };

@@ -10,18 +10,25 @@ export interface MessageData {
   readonly ref?: string;
 }
 
-export type QueryWord = 'START?' | 'TOKEN?' | 'SELECTROOM?' | 'COMMAND?';
+/** What the server asks for. */
+export const QUERY_WORDS = ['START?', 'TOKEN?', 'SELECTROOM?', 'COMMAND?'] as const;
 
-export type StatusWord =
-  | 'READY'
-  | 'BADAUTH'
-  | 'CONNECTED'
-  | 'NOTAUTHORIZED'
-  | 'BADJSON'
-  | 'INVALID'
-  | 'SENT'
-  | 'UNAVAILABLE'
-  | 'INTERNAL';
+export type QueryWord = (typeof QUERY_WORDS)[number];
+
+/** What the server answers. */
+export const STATUS_WORDS = [
+  'READY',
+  'BADAUTH',
+  'CONNECTED',
+  'NOTAUTHORIZED',
+  'BADJSON',
+  'INVALID',
+  'SENT',
+  'UNAVAILABLE',
+  'INTERNAL',
+] as const;
+
+export type StatusWord = (typeof STATUS_WORDS)[number];
 
 /** Text of the server's question for what it needs next. */
 export function encodeQuery(data: QueryWord): string {

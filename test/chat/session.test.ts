@@ -225,6 +225,31 @@ describe('a session that is READY', () => {
     await client.close();
   });
 
+  it('keeps what was sent before it hung up', async () => {
+    const room = await roomWith(ben, 'rw');
+    const client = await ChatClient.enter(node, ben, room);
+    const words = Array.from({ length: 1_000 }, (_, i) => `word ${i}`);
+    for (const word of words) client.say(word);
+    await client.close();
+    const reader = await ChatClient.enter(node, ben);
+    reader.send({ type: 'select_room', room_id: room, after: 0 });
+    await reader.expect('CONNECTED');
+    expect(await reader.messages(words.length)).toEqual(words);
+    await reader.close();
+  });
+
+  it('is told of a malformed ref or place by INVALID, with the ref where that is sound', async () => {
+    const room = await roomWith(ben, 'rw');
+    const client = await ChatClient.enter(node, ben, room);
+    client.send({ type: 'message', content: '', ref: 'r-1' });
+    expect((await client.expect('INVALID'))[0]).toMatchObject({ ref: 'r-1', room_id: room });
+    client.send({ type: 'message', content: 'hi', ref: 7 });
+    expect((await client.expect('INVALID'))[0]).toMatchObject({ reason: 'ref must be a string' });
+    client.send({ type: 'select_room', room_id: room, after: 'x' });
+    expect((await client.expect('INVALID'))[0]).toMatchObject({ reason: expect.any(String) });
+    await client.close();
+  });
+
   it('stores a ref once, and answers the same number again', async () => {
     const room = await roomWith(ben, 'rw');
     const client = await ChatClient.enter(node, ben, room);

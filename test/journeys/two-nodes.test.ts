@@ -107,6 +107,30 @@ describe('two nodes on one Postgres and one Redis', () => {
     await Promise.all([first.close(), second.close()]);
   });
 
+  it('know at once what was granted and stored on the other, whatever Redis does', async () => {
+    // Nothing comes through Redis, and no poll is due for a minute.
+    const deaf = await world.start({
+      REDIS_PREFIX: 'nobody',
+      POLL_INTERVAL_MS: '60000',
+      POLL_INTERVAL_BROKER_DOWN_MS: '60000',
+    });
+    const room = await createRoom(east, ana);
+    const here = await ChatClient.enter(east, ana, room);
+    // The room is active on the deaf node from now on.
+    const first = await ChatClient.enter(deaf, ana, room);
+    await putRule(east, ana, room, { userUUID: ben.userUUID, permissions: 'r' });
+    const there = await ChatClient.enter(deaf, ben, room);
+    await putRule(east, ana, room, { userUUID: ben.userUUID, permissions: 'rw' });
+    there.say('thank you');
+    expect(await there.messages(1)).toEqual(['thank you']);
+    here.say('more');
+    const [, more] = await here.take(2);
+    const late = await ChatClient.enter(deaf, ben);
+    late.send({ type: 'select_room', room_id: room, after: numberOf(more) });
+    await late.expect('CONNECTED');
+    await Promise.all([here, first, there, late].map((client) => client.close()));
+  });
+
   it('go on when nothing comes through Redis', async () => {
     // A node with another prefix hears nothing of the others, and finds everything by polling.
     const deaf = await world.start({ REDIS_PREFIX: 'nobody', POLL_INTERVAL_MS: '50' });

@@ -43,7 +43,7 @@ describe('the decoder', () => {
     [{ type: 'select_room', room_id: 1, after: -1 }, /^after must be/],
     [{ type: 'token', content: 7 }, /^content must be/],
   ])('says what is wrong with %j', (value, problem) => {
-    expect(decodeValue(value)).toEqual({
+    expect(decodeValue(value)).toMatchObject({
       kind: 'malformed',
       malformed: { type: value.type, problem: expect.stringMatching(problem) },
     });
