@@ -1,3 +1,4 @@
+import { createSecretKey, type KeyObject } from 'node:crypto';
 import jwt from 'jsonwebtoken';
 import { z } from 'zod';
 import { ChatError } from '../errors.js';
@@ -50,8 +51,11 @@ export function createVerifier(options: {
     ...(options.issuer !== undefined && { issuer: options.issuer }),
   };
 
+  // A key object once: of a string, jsonwebtoken finds out at every token that it is no public key.
+  const key = createSecretKey(Buffer.from(options.secret));
+
   return (token) => {
-    const payload = verify(token, options.secret, verifyOptions);
+    const payload = verify(token, key, verifyOptions);
     const claims = claimsSchema.safeParse(payload);
     if (!claims.success) {
       const field = claims.error.issues[0]?.path.join('.') ?? '';
@@ -68,12 +72,12 @@ export function createVerifier(options: {
 
 function verify(
   token: string,
-  secret: string,
+  key: KeyObject,
   options: jwt.VerifyOptions & { complete?: false },
 ): jwt.JwtPayload {
   let payload: string | jwt.JwtPayload;
   try {
-    payload = jwt.verify(token, secret, options);
+    payload = jwt.verify(token, key, options);
   } catch (error) {
     // jsonwebtoken's sentences name the check that failed, never the token; a TypeError or
     // SyntaxError out of a half token says nothing to a client.
