@@ -37,7 +37,7 @@ BEGIN
     FROM unnest(checked_room, checked_rules_head) AS c (id, rules_head)
     JOIN rooms r ON r.id = c.id
   ), entry AS (
-    SELECT e.*, room.head, room.stale,
+    SELECT e.*, room.head, room.stale, m.seq AS known_seq, m."createdAt" AS known_at,
       -- Of two copies in one batch, the first is the entry.
       first_value(e.ord) OVER (
         PARTITION BY e.room_id, e.emitter, coalesce(e.ref, e.ord::text), e.ref IS NULL ORDER BY e.ord
@@ -45,16 +45,11 @@ BEGIN
     FROM unnest(entry_room, entry_kind, entry_emitter, entry_content, entry_ref, entry_target)
       WITH ORDINALITY AS e (room_id, kind, emitter, content, ref, target, ord)
     LEFT JOIN room ON room.id = e.room_id
-  ), known AS (
-    SELECT entry.ord, m.seq, m."createdAt"
-    FROM entry
-    JOIN messages m ON m.room_id = entry.room_id AND m.emitter = entry.emitter AND m.ref = entry.ref
-    WHERE entry.ref IS NOT NULL
+    LEFT JOIN messages m ON m.room_id = e.room_id AND m.emitter = e.emitter AND m.ref = e.ref
   ), fresh AS (
     SELECT entry.*, entry.head + row_number() OVER (PARTITION BY entry.room_id ORDER BY entry.ord) AS seq
     FROM entry
-    WHERE NOT entry.stale AND entry.ord = entry.first_ord
-      AND NOT EXISTS (SELECT 1 FROM known WHERE known.ord = entry.ord)
+    WHERE NOT entry.stale AND entry.ord = entry.first_ord AND entry.known_seq IS NULL
   ), raised AS (
     UPDATE rooms SET
       head = grown.head,
@@ -78,10 +73,9 @@ BEGIN
       WHEN fresh.ord = entry.ord THEN 'stored'
       ELSE 'known'
     END,
-    coalesce(known.seq, fresh.seq),
-    coalesce(known."createdAt", moment)
+    coalesce(entry.known_seq, fresh.seq),
+    coalesce(entry.known_at, moment)
   FROM entry
-  LEFT JOIN known ON known.ord = entry.ord
   LEFT JOIN fresh ON fresh.ord = entry.first_ord
   ORDER BY entry.ord;
 END

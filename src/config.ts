@@ -6,6 +6,7 @@ import { z } from 'zod';
 const WELL_KNOWN_SECRET = 'NOTASECRETANYMORE';
 /** RFC 7518 section 3.2: a key for HS256 has at least 256 bits. */
 const MIN_SECRET_CHARACTERS = 32;
+const DEFAULT_POSTGRES_PORT = 5432;
 
 const count = (fallback: number, max = 2_147_483_647) =>
   z
@@ -30,11 +31,35 @@ const flag = (fallback: boolean) =>
     .default(fallback);
 
 const url = (protocols: readonly string[]) =>
-  z.string().refine(
-    (value) => URL.canParse(value) && protocols.includes(new URL(value).protocol),
+  z.string().refine((value) => URL.canParse(value) && protocols.includes(new URL(value).protocol), {
     // The value may hold a password: it is not repeated.
-    `must be a URL that begins with ${protocols.map((protocol) => `${protocol}//`).join(' or ')}`,
-  );
+    error: `must be a URL that begins with ${protocols.map((protocol) => `${protocol}//`).join(' or ')}`,
+    abort: true,
+  });
+
+/**
+ * The address in a URL, as `pg` reads it: sslmode, sslrootcert and the like in its query. Undefined where it
+ * can't be read: a wrong escape, a port that is none, a certificate that is not there.
+ */
+function parseDatabaseUrl(value: string): DatabaseAddress | undefined {
+  let parsed: ReturnType<typeof parseConnectionString>;
+  try {
+    parsed = parseConnectionString(value);
+  } catch {
+    return undefined;
+  }
+  const username = parsed.user || 'postgres';
+  const portNumber = Number(parsed.port || DEFAULT_POSTGRES_PORT);
+  if (!Number.isInteger(portNumber) || portNumber < 1 || portNumber > 65_535) return undefined;
+  return {
+    host: parsed.host || 'localhost',
+    port: portNumber,
+    database: parsed.database || username,
+    username,
+    password: parsed.password || undefined,
+    ssl: typeof parsed.ssl === 'string' ? parsed.ssl === 'true' : (parsed.ssl ?? false),
+  };
+}
 
 /** Each variable of the environment; .env.example lists them with what they mean. */
 export const environmentSchema = z.object({
@@ -54,9 +79,11 @@ export const environmentSchema = z.object({
   AUDIENCE: z.string().optional(),
   ISSUER: z.string().optional(),
 
-  DATABASE_URL: url(['postgres:', 'postgresql:']).optional(),
+  DATABASE_URL: url(['postgres:', 'postgresql:'])
+    .refine((value) => parseDatabaseUrl(value) !== undefined, 'cannot be read')
+    .optional(),
   DB_HOST: z.string().optional(),
-  DB_PORT: port(5432),
+  DB_PORT: port(DEFAULT_POSTGRES_PORT),
   DB_NAME: z.string().optional(),
   DB_USERNAME: z.string().optional(),
   DB_PASSWORD: z.string().optional(),
@@ -75,7 +102,7 @@ export const environmentSchema = z.object({
   FRAME_BYTES: count(65_536),
   FRAME_BYTES_BEFORE_READY: count(8_192),
   BODY_BYTES: count(65_536),
-  INBOX_FRAMES: count(128),
+  INBOX_FRAMES: count(128, 10_000),
   OUTBOX_BYTES: count(1_048_576),
   LOG_LANES: count(4, 64),
   LOG_QUEUE_ENTRIES: count(20_000),
@@ -245,18 +272,7 @@ function toConfig(env: Environment): Config {
 }
 
 function databaseAddress(env: Environment): DatabaseAddress | undefined {
-  if (env.DATABASE_URL !== undefined) {
-    const parsed = parseConnectionString(env.DATABASE_URL);
-    const username = parsed.user ?? 'postgres';
-    return {
-      host: parsed.host ?? 'localhost',
-      port: Number(parsed.port ?? 5432),
-      database: parsed.database ?? username,
-      username,
-      password: parsed.password,
-      ssl: typeof parsed.ssl === 'string' ? parsed.ssl === 'true' : (parsed.ssl ?? false),
-    };
-  }
+  if (env.DATABASE_URL !== undefined) return parseDatabaseUrl(env.DATABASE_URL);
   if (env.DB_HOST === undefined) return undefined;
   return {
     host: env.DB_HOST,

@@ -4,6 +4,7 @@ import {
   type ServerOptions,
 } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import { once } from 'node:events';
 import type { Rule } from './access/permissions.js';
 import { invitedRule } from './access/permissions.js';
@@ -17,7 +18,7 @@ import { createTurn } from './chat/turn.js';
 import { createChat } from './chat/upgrade.js';
 import type { Config } from './config.js';
 import { createApp } from './http/app.js';
-import { errorEnvelope } from './http/envelope.js';
+import { answerError, refuseBytes, serveWithoutUpgrade } from './http/raw.js';
 import { createLogger, type Logger } from './logger.js';
 import { createDecoder } from './protocol/decode.js';
 import { connectDatabase, type Database } from './store/connect.js';
@@ -26,8 +27,12 @@ import { createStore } from './store/store.js';
 
 export { ConfigError, loadConfig, type Config } from './config.js';
 
+/** How long messages on their way have to be stored when the node goes down. */
+const LOG_GRACE_MS = 3_000;
 /** How long requests in flight have to end when the node goes down. */
-const REQUEST_GRACE_MS = 3_000;
+const REQUEST_GRACE_MS = 1_500;
+/** How long a connection of REST may be silent, also while an answer waits to be read. */
+const IDLE_TIMEOUT_MS = 120_000;
 
 /** A node: REST and `/chat` on one port. */
 export interface Server {
@@ -86,7 +91,7 @@ export async function createServer(
     logger,
     turn,
     corsOrigin: config.corsOrigin,
-    errorBody: (error) => JSON.stringify(errorEnvelope(error)),
+    refuse: answerError,
   });
   let closing: Promise<void> | undefined;
   const app = createApp({
@@ -106,19 +111,23 @@ export async function createServer(
     logger,
   });
   const handle = app.callback();
-  const http = createHttpServer(serverOptions(), (request, response) => {
+  const http = createHttpServer(HTTP_OPTIONS, (request, response) => {
     // Koa answers its own errors: the promise never rejects.
     void handle(request, response);
   });
+  http.timeout = IDLE_TIMEOUT_MS;
   http.on('upgrade', (request, stream, head) => {
-    chat.upgrade(request, stream, head);
+    if (isWebSocket(request)) chat.upgrade(request, stream, head);
+    else serveWithoutUpgrade(http, request, stream);
   });
+  http.on('clientError', refuseBytes);
 
   async function close(): Promise<void> {
     const stopped = http.listening ? once(http, 'close') : undefined;
     http.close();
     http.closeIdleConnections();
-    await store.log.close();
+    // Where the database does not answer, what is on its way stays unknown, and is not waited for.
+    await Promise.race([store.log.close(), delay(LOG_GRACE_MS, undefined, { ref: false })]);
     await chat.close();
     // Requests in flight end by themselves; one that hangs does not keep the node.
     const patience = setTimeout(() => {
@@ -147,15 +156,12 @@ export async function createServer(
   };
 }
 
-/**
- * Requests that offer another protocol than WebSocket (`Upgrade: h2c`, as some HTTP clients do by default) are
- * plain requests. Known to Node from 24.9 on; before, they are answered 404 like any other upgrade.
- */
-function serverOptions(): ServerOptions {
-  const shouldUpgradeCallback = ({ headers }: IncomingMessage): boolean =>
-    headers.upgrade?.toLowerCase() === 'websocket';
-  return { shouldUpgradeCallback } as ServerOptions;
+function isWebSocket({ headers }: IncomingMessage): boolean {
+  return headers.upgrade?.toLowerCase() === 'websocket';
 }
+
+/** `shouldUpgradeCallback` is known to Node from 24.9 on: other upgrades are plain requests then. */
+const HTTP_OPTIONS = { shouldUpgradeCallback: isWebSocket } as ServerOptions;
 
 async function openDatabase(config: Config, logger: Logger): Promise<Database> {
   const database = await connectDatabase(config);

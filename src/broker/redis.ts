@@ -7,6 +7,10 @@ const RETRY_STEP_MS = 50;
 const RETRY_MAX_MS = 1_000;
 /** A command unanswered for so long means that Redis hangs. */
 const COMMAND_TIMEOUT_MS = 1_000;
+/** What may wait to be sent; more is dropped. */
+const MAX_UNSENT_BYTES = 4 * 1024 * 1024;
+/** How often each connection is asked whether it still answers. */
+const PING_INTERVAL_MS = 1_000;
 
 /**
  * The broker over Redis pub/sub, on two connections however many sockets the node has: a subscribed
@@ -54,6 +58,17 @@ export function createRedisBroker(options: {
     });
   });
 
+  const pings = setInterval(() => {
+    for (const connection of [publisher, subscriber]) {
+      if (connection.status !== 'ready') continue;
+      connection.ping().catch((error: unknown) => {
+        logger.warn({ err: error }, 'the broker does not answer');
+        // A connection that hangs is down: `isUp` says so, and a new one tries again.
+        if (connection.status === 'ready') connection.disconnect(true);
+      });
+    }
+  }, PING_INTERVAL_MS);
+
   async function restore(): Promise<void> {
     if (channels.size > 0)
       await subscriber.subscribe(...[...channels].map((name) => prefix + name));
@@ -66,6 +81,9 @@ export function createRedisBroker(options: {
       return restored && publisher.status === 'ready';
     },
     publish(channel, message) {
+      // A Redis that hangs takes nothing more: what waits for it must not grow with every message.
+      if (publisher.status !== 'ready' || publisher.stream.writableLength > MAX_UNSENT_BYTES)
+        return;
       publisher.publish(prefix + channel, message).catch((error: unknown) => {
         logger.debug({ err: error, channel }, 'not published');
       });
@@ -99,6 +117,7 @@ export function createRedisBroker(options: {
       if (!restored) throw new Error('the subscribing connection is down');
     },
     close() {
+      clearInterval(pings);
       for (const connection of [publisher, subscriber]) connection.disconnect();
       return Promise.resolve();
     },

@@ -1,15 +1,14 @@
 import { may, type Caller, type RoomAccess, type Rule } from '../access/permissions.js';
 import { ChatError } from '../errors.js';
 import type { Logger } from '../logger.js';
-import { encodeMessage } from '../protocol/events.js';
-import { encodeFrame } from '../protocol/frame.js';
 import { ruleOf, type Entry, type RoomState } from '../store/entries.js';
 import type { Writer } from '../store/lane.js';
 import type { Log } from '../store/log.js';
 import type { Outbox } from './outbox.js';
+import { Pages, frameOf, writePage } from './pages.js';
 import type { Flushable, Turn } from './turn.js';
 
-/** Entries of one read from Postgres. */
+/** Entries of one read while a gap is repaired. */
 const PAGE = 500;
 /** Entries that may wait for a gap before them; beyond that they are read from Postgres with it. */
 const MAX_EARLY = 1_000;
@@ -30,7 +29,8 @@ interface Place {
   readonly listener: Listener;
   /** Number of the last entry that went to it; undefined while it is live, at the feed's own number. */
   behindAt: number | undefined;
-  catchingUp: boolean;
+  /** The catching up, while it is under way. */
+  work: Promise<void> | undefined;
 }
 
 /**
@@ -46,7 +46,7 @@ export class Feed implements Writer, Flushable {
   readonly #publish: (entries: readonly Entry[]) => void;
   readonly #places = new Map<Listener, Place>();
   readonly #early = new Map<number, Entry>();
-  readonly #pages = new Map<number, Promise<EncodedPage>>();
+  readonly #pages: Pages;
   #active = false;
   #number = 0;
   #rulesHead = 0;
@@ -71,6 +71,7 @@ export class Feed implements Writer, Flushable {
     this.#turn = options.turn;
     this.#logger = options.logger;
     this.#publish = options.publish;
+    this.#pages = new Pages(options.roomId, options.log);
     // Nobody may do anything until the room's state is known.
     this.#access = {
       type: 'group',
@@ -131,24 +132,23 @@ export class Feed implements Writer, Flushable {
     const place: Place = {
       listener,
       behindAt: after === this.#number ? undefined : after,
-      catchingUp: false,
+      work: undefined,
     };
     this.#places.set(listener, place);
     this.#catchUp(place);
   }
 
-  /** A session goes; it has had every entry up to the feed's number, unless it was behind. */
-  leave(listener: Listener): void {
-    if (!this.#places.has(listener)) return;
+  /**
+   * A session goes; it has had every entry up to the feed's number, unless it was behind.
+   * @returns resolves when nothing is read for it any more
+   */
+  leave(listener: Listener): Promise<void> | undefined {
+    const place = this.#places.get(listener);
+    if (place === undefined) return undefined;
     this.flush();
     this.#places.delete(listener);
     this.touch();
-  }
-
-  /** Whether a session gets entries as they come, and is not behind. */
-  isLive(listener: Listener): boolean {
-    const place = this.#places.get(listener);
-    return place !== undefined && place.behindAt === undefined;
+    return place.work;
   }
 
   /** Asks a session's rights again, after its token has changed. */
@@ -169,9 +169,16 @@ export class Feed implements Writer, Flushable {
     await this.#readOn();
   }
 
-  stored(entries: readonly Entry[]): void {
+  stored(entries: readonly Entry[]): Promise<void> | void {
     this.take(entries);
     this.#publish(entries);
+    // Behind a gap they wait for what is before them; where that can't be read, the poll comes back to it.
+    const last = entries.at(-1);
+    if (last !== undefined && last.seq > this.#number) {
+      return this.refresh().catch((error: unknown) => {
+        this.#logger.warn({ err: error, room: this.roomId }, 'a gap could not be read');
+      });
+    }
   }
 
   /** Takes entries from wherever they come, in any order and any number of times. */
@@ -226,7 +233,9 @@ export class Feed implements Writer, Flushable {
       this.#written = entry.seq;
       return;
     }
-    this.#frames.push(encodeEntry(entry));
+    const frame = frameOf(entry);
+    if (frame === undefined) return;
+    this.#frames.push(frame);
     this.#turn.feedChanged(this);
   }
 
@@ -242,7 +251,7 @@ export class Feed implements Writer, Flushable {
   }
 
   #drop(listener: Listener, reason: LossReason): void {
-    this.leave(listener);
+    void this.leave(listener);
     listener.lostRoom(this.roomId, reason);
   }
 
@@ -297,24 +306,27 @@ export class Feed implements Writer, Flushable {
   }
 
   #catchUp(place: Place): void {
-    if (place.behindAt === undefined || place.catchingUp) return;
-    place.catchingUp = true;
-    this.#pageUp(place)
+    if (place.behindAt === undefined || place.work !== undefined) return;
+    place.work = this.#pageUp(place)
       .catch((error: unknown) => {
+        // The next poll comes back to it.
         this.#logger.warn({ err: error, room: this.roomId }, 'a page could not be read');
       })
       .finally(() => {
-        place.catchingUp = false;
+        place.work = undefined;
       });
   }
 
-  /** Sends pages until the place is at the feed's own number; the session is live in the same turn. */
+  /**
+   * Sends pages until the place is at the feed's own number; the session is live in the same turn. No page goes
+   * beyond that number: a revocation that was not applied yet can't be overtaken by one.
+   */
   async #pageUp(place: Place): Promise<void> {
-    const { listener } = place;
-    const isHere = (): boolean => this.#places.get(listener) === place;
+    const { outbox } = place.listener;
+    const isHere = (): boolean => this.#places.get(place.listener) === place;
     while (isHere() && place.behindAt !== undefined) {
-      if (listener.outbox.isFull) {
-        await listener.outbox.drained();
+      if (outbox.isFull) {
+        await outbox.drained();
         continue;
       }
       this.flush();
@@ -322,45 +334,8 @@ export class Feed implements Writer, Flushable {
         place.behindAt = undefined;
         return;
       }
-      const page = await this.#page(place.behindAt);
-      if (!isHere()) return;
-      if (page.frames !== undefined) listener.outbox.write(page.frames);
-      place.behindAt = page.last;
+      const page = await this.#pages.read(place.behindAt, this.#number);
+      if (isHere()) place.behindAt = writePage(page, outbox);
     }
   }
-
-  /**
-   * The page beyond `after`, shared by all that ask while it is read. Never beyond the feed's number: a
-   * revocation that was not applied yet can't be overtaken by a page.
-   */
-  #page(after: number): Promise<EncodedPage> {
-    const shared = this.#pages.get(after);
-    if (shared !== undefined) return shared;
-    const upTo = this.#number;
-    const page = this.#log
-      .read(this.roomId, { after, upTo, limit: PAGE })
-      .then((entries) => encodePage(entries, entries.at(-1)?.seq ?? upTo))
-      .finally(() => {
-        this.#pages.delete(after);
-      });
-    this.#pages.set(after, page);
-    return page;
-  }
-}
-
-interface EncodedPage {
-  readonly frames: Buffer | undefined;
-  /** Number of its last entry. */
-  readonly last: number;
-}
-
-function encodePage(entries: readonly Entry[], last: number): EncodedPage {
-  const frames = entries.filter(({ kind }) => kind === 'message').map(encodeEntry);
-  return { frames: frames.length > 0 ? Buffer.concat(frames) : undefined, last };
-}
-
-function encodeEntry({ room_id, seq, emitter, content, createdAt, ref }: Entry): Buffer {
-  return encodeFrame(
-    encodeMessage({ room_id, seq, emitter, content, createdAt, ...(ref !== null && { ref }) }),
-  );
 }

@@ -1,9 +1,11 @@
 import { randomUUID } from 'node:crypto';
+import { z } from 'zod';
 import type { Broker, CreateBroker } from '../broker/broker.js';
 import type { Limits } from '../config.js';
 import type { Logger } from '../logger.js';
 import type { Entry } from '../store/entries.js';
 import type { Log } from '../store/log.js';
+import { ENTRY_KINDS } from '../store/models/message.js';
 import { Feed } from './feed.js';
 import type { Turn } from './turn.js';
 
@@ -13,10 +15,24 @@ const LINGER_MS = 5_000;
 const CHANNEL = /^room:(\d+)$/;
 
 /** What one node tells the others about a room, as `<node> <JSON of this>`. */
-interface News {
-  readonly entries?: readonly Entry[];
-  readonly deleted?: true;
-}
+const newsSchema = z.object({
+  entries: z
+    .array(
+      z.object({
+        room_id: z.number(),
+        seq: z.number().int(),
+        kind: z.enum(ENTRY_KINDS),
+        emitter: z.string(),
+        content: z.string(),
+        ref: z.string().nullable(),
+        createdAt: z.string(),
+      }),
+    )
+    .optional(),
+  deleted: z.literal(true).optional(),
+});
+
+type News = z.infer<typeof newsSchema>;
 
 /** The rooms that sessions of this node look at, each with its feed. */
 export interface Hub {
@@ -48,7 +64,7 @@ export function createHub({
   const broker = createBroker(receive);
   let timer: NodeJS.Timeout | undefined;
   let polling: Promise<void> | undefined;
-  let closed = false;
+  let polledAt = 0;
 
   broker.onReconnect(() => {
     void poll();
@@ -78,7 +94,10 @@ export function createHub({
       turn,
       logger,
       publish: (entries) => {
-        publish(roomId, { entries });
+        // A feed that was forgotten while its messages were on their way has a successor, maybe.
+        const current = feeds.get(roomId);
+        if (current !== feed) current?.take(entries);
+        publish(roomId, { entries: [...entries] });
       },
     });
     feeds.set(roomId, feed);
@@ -116,11 +135,12 @@ export function createHub({
     forgetInBackground(feed);
   }
 
+  /** Looks often whether a comparison is due: the broker may go down at any time. */
   function schedulePoll(): void {
-    if (closed) return;
-    const interval = broker.isUp ? limits.pollIntervalMs : limits.pollIntervalBrokerDownMs;
-    timer = setTimeout(() => {
-      void poll().then(schedulePoll);
+    const interval = Math.min(limits.pollIntervalMs, limits.pollIntervalBrokerDownMs);
+    timer = setInterval(() => {
+      const isDue = !broker.isUp || Date.now() - polledAt >= limits.pollIntervalMs;
+      if (isDue) void poll();
     }, interval);
   }
 
@@ -138,6 +158,7 @@ export function createHub({
 
   async function compareHeads(): Promise<void> {
     const now = Date.now();
+    polledAt = now;
     for (const feed of feeds.values()) {
       const isIdle = feed.idleSince !== undefined && now - feed.idleSince > LINGER_MS;
       if (isIdle && !opening.has(feed.roomId)) forgetInBackground(feed);
@@ -172,7 +193,7 @@ export function createHub({
 
     announce(roomId, entries) {
       feeds.get(roomId)?.take(entries);
-      publish(roomId, { entries });
+      publish(roomId, { entries: [...entries] });
     },
 
     announceDeletion(roomId) {
@@ -182,8 +203,7 @@ export function createHub({
     },
 
     async close() {
-      closed = true;
-      clearTimeout(timer);
+      clearInterval(timer);
       await polling;
       feeds.clear();
       await broker.close();
@@ -195,9 +215,10 @@ function channelOf(roomId: number): string {
   return `room:${roomId}`;
 }
 
+/** Undefined where the message is none of ours, or of a node that speaks otherwise: the poll makes up for it. */
 function parseNews(message: string): News | undefined {
   try {
-    return JSON.parse(message.slice(message.indexOf(' ') + 1)) as News;
+    return newsSchema.safeParse(JSON.parse(message.slice(message.indexOf(' ') + 1))).data;
   } catch {
     return undefined;
   }

@@ -5,20 +5,28 @@ import type { Flushable, Turn } from './turn.js';
 
 const { OPEN } = WebSocket;
 
+/** The stream of an upgrade; a socket counts its bytes, those that wait included. */
+type ByteStream = Duplex & { readonly bytesWritten?: number };
+
 /**
  * Bytes to one socket. Frames are written to the stream of the upgrade itself, whole and unmasked, so that
  * one buffer serves any number of sockets; `ws` does the handshake, reads, and writes the close frame.
  */
 export class Outbox implements Flushable {
   readonly #socket: Pick<WebSocket, 'readyState'>;
-  readonly #stream: Duplex;
+  readonly #stream: ByteStream;
   readonly #turn: Turn;
   readonly #maxBytes: number;
   #replies: Buffer[] = [];
   #ended = false;
 
   /** `stream` is the one that `socket` was upgraded on. */
-  constructor(socket: Pick<WebSocket, 'readyState'>, stream: Duplex, turn: Turn, maxBytes: number) {
+  constructor(
+    socket: Pick<WebSocket, 'readyState'>,
+    stream: ByteStream,
+    turn: Turn,
+    maxBytes: number,
+  ) {
     this.#socket = socket;
     this.#stream = stream;
     this.#turn = turn;
@@ -28,6 +36,11 @@ export class Outbox implements Flushable {
   /** Whether so much waits for this socket that it gets nothing more until it has read. */
   get isFull(): boolean {
     return !this.#ended && this.#stream.writableLength >= this.#maxBytes;
+  }
+
+  /** Bytes that the peer's kernel has taken so far. */
+  get takenBytes(): number {
+    return (this.#stream.bytesWritten ?? 0) - this.#stream.writableLength;
   }
 
   /** An answer to this client, at the end of the turn, behind what its rooms have for it. */

@@ -5,14 +5,16 @@ import type { Limits } from '../config.js';
 import { ChatError, toChatError } from '../errors.js';
 import type { Logger } from '../logger.js';
 import { CLOSE_CODES, type CloseReason } from '../protocol/close-codes.js';
-import type { Command, CommandType, Decoded, Malformed } from '../protocol/commands.js';
+import type { Command, Decoded } from '../protocol/commands.js';
 import { encodeQuery, encodeStatus, type QueryWord, type StatusWord } from '../protocol/events.js';
 import { isDatabaseUnavailable } from '../store/failure.js';
 import type { Log } from '../store/log.js';
+import { HANDLERS, type Input, type State } from './handlers.js';
 import type { Feed, Listener, LossReason } from './feed.js';
 import type { Hub } from './hub.js';
 import { Inbox } from './inbox.js';
 import type { Outbox } from './outbox.js';
+import { Pulse } from './pulse.js';
 
 /** What all sessions of a node share. */
 export interface SessionContext {
@@ -25,54 +27,6 @@ export interface SessionContext {
   readonly limits: Limits;
   readonly logger: Logger;
 }
-
-/** `greeting` until the token is accepted; `lobby` without a room; `room` with one. */
-type State = 'greeting' | 'lobby' | 'room';
-
-type Input = Command | Malformed;
-
-/** One answer to one command; what it returns ends before the next command is handled. */
-type Handler = (session: Session, input: Input) => Promise<void> | void;
-
-/** docs/PROTOCOL.md has the same table. */
-export const HANDLERS: Record<State, Record<CommandType, Handler>> = {
-  greeting: {
-    token: (session, input) => {
-      session.authenticate(input);
-    },
-    select_room: (session) => {
-      session.refuse('TOKEN?');
-    },
-    message: (session) => {
-      session.refuse('TOKEN?');
-    },
-    quit: (session) => {
-      session.close('NORMAL');
-    },
-  },
-  lobby: {
-    token: (session, input) => {
-      session.refresh(input);
-    },
-    select_room: (session, input) => session.selectRoom(input),
-    message: (session) => {
-      session.query('SELECTROOM?');
-    },
-    quit: (session) => {
-      session.close('NORMAL');
-    },
-  },
-  room: {
-    token: (session, input) => {
-      session.refresh(input);
-    },
-    select_room: (session, input) => session.selectRoom(input),
-    message: (session, input) => session.say(input),
-    quit: (session) => {
-      session.close('NORMAL');
-    },
-  },
-};
 
 interface Frame {
   readonly data: Buffer;
@@ -87,20 +41,19 @@ export class Session implements Listener {
   readonly #socket: WebSocket;
   readonly #context: SessionContext;
   readonly #inbox: Inbox<Frame>;
+  readonly #pulse: Pulse;
   /** Messages on their way into the log. */
   readonly #unsettled = new Set<Promise<void>>();
   #identity: Identity | undefined;
   #feed: Feed | undefined;
   #refusals = 0;
   #closeReason: CloseReason | undefined;
-  /** When the last ping went out, and whether it was answered. */
-  #pingedAt = Date.now();
-  #answered = true;
 
   constructor(socket: WebSocket, outbox: Outbox, context: SessionContext) {
     this.#socket = socket;
     this.outbox = outbox;
     this.#context = context;
+    this.#pulse = new Pulse(outbox, context.limits);
     this.#inbox = new Inbox<Frame>(socket, context.limits.inboxFrames, (frame) =>
       this.#handle(frame),
     );
@@ -108,7 +61,7 @@ export class Session implements Listener {
       if (this.#closeReason === undefined) this.#inbox.push({ data, isBinary });
     });
     socket.on('pong', () => {
-      this.#answered = true;
+      this.#pulse.beat();
     });
     this.query('START?');
   }
@@ -136,7 +89,7 @@ export class Session implements Listener {
   close(reason: CloseReason): void {
     if (this.#closeReason !== undefined) return;
     this.#closeReason = reason;
-    this.#leaveRoom();
+    void this.#leaveRoom();
     this.#inbox.clear();
     this.outbox.end();
     this.#socket.close(CLOSE_CODES[reason].code, reason);
@@ -151,25 +104,16 @@ export class Session implements Listener {
   async ended(): Promise<void> {
     this.outbox.end();
     await this.#inbox.idle();
-    this.#leaveRoom();
+    await this.#leaveRoom();
   }
 
-  /** The heartbeat's look at the session: deadlines, pings, and whether the last one was answered. */
+  /** The heartbeat's look at the session: deadlines, and whether the peer lives. */
   sweep(now: number): void {
-    const { limits } = this.#context;
     if (this.#closeReason !== undefined) return;
-    if (this.#identity === undefined && now - this.openedAt >= limits.authTimeoutMs) {
-      this.close('TOO_LATE');
-    } else if (now >= (this.#identity?.expiresAt ?? Infinity)) {
-      this.close('TOKEN');
-    } else if (!this.#answered && now - this.#pingedAt >= limits.pongTimeoutMs) {
-      // While the socket is paused its answer lies unread.
-      if (!this.#inbox.isPaused) this.terminate();
-    } else if (now - this.#pingedAt >= limits.pingIntervalMs) {
-      this.#pingedAt = now;
-      this.#answered = false;
-      this.outbox.ping();
-    }
+    const isLate = now - this.openedAt >= this.#context.limits.authTimeoutMs;
+    if (this.#identity === undefined && isLate) this.close('TOO_LATE');
+    else if (now >= (this.#identity?.expiresAt ?? Infinity)) this.close('TOKEN');
+    else if (!this.#pulse.check(now, this.#inbox.isPaused)) this.terminate();
   }
 
   lostRoom(roomId: number, reason: LossReason): void {
@@ -217,7 +161,7 @@ export class Session implements Listener {
     const { after } = wanted ?? {};
     const again = this.#feed !== undefined && this.#feed.roomId === wanted?.roomId;
     // The same room again keeps its place, unless another one is asked for.
-    if (!again || after !== undefined) this.#leaveRoom();
+    if (!again || after !== undefined) await this.#leaveRoom();
     try {
       if (wanted === undefined) {
         // A room that can't be named can't be entered; another field is merely wrong.
@@ -233,7 +177,7 @@ export class Session implements Listener {
       // Before anything of the room.
       this.outbox.flush();
     } catch (error) {
-      this.#leaveRoom();
+      void this.#leaveRoom();
       this.#failedWith(error, { room_id: wanted?.roomId });
     }
   }
@@ -254,7 +198,7 @@ export class Session implements Listener {
     if (!feed.permits(this.identity)) {
       return feed.refresh().then(
         () => {
-          this.#append(feed, input);
+          if (this.#closeReason === undefined) this.#append(feed, input);
         },
         (error: unknown) => {
           this.#failedWith(error, { room_id: feed.roomId, ref: input.ref });
@@ -379,9 +323,11 @@ export class Session implements Listener {
     this.close('INTERNAL');
   }
 
-  #leaveRoom(): void {
-    this.#feed?.leave(this);
+  /** Resolves when nothing of the room is read for this session any more: one page at a time, whatever it asks. */
+  #leaveRoom(): Promise<void> | undefined {
+    const reading = this.#feed?.leave(this);
     this.#feed = undefined;
+    return reading;
   }
 
   async #settled(): Promise<void> {

@@ -1,4 +1,4 @@
-import { STATUS_CODES, type IncomingMessage } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer, type WebSocket } from 'ws';
 import { bearerToken } from '../access/token.js';
@@ -29,8 +29,8 @@ export function createChat(
     readonly turn: Turn;
     /** `*`, or the only origin that browsers may come from. */
     readonly corsOrigin: string;
-    /** What a refused upgrade is answered, as the body of a REST error. */
-    readonly errorBody: (error: ChatError) => string;
+    /** Answers an upgrade that is refused, as REST would, and closes its stream. */
+    readonly refuse: (stream: Duplex, error: ChatError) => void;
   },
 ): Chat {
   const { limits, logger, turn } = options;
@@ -98,7 +98,7 @@ export function createChat(
       });
       const refused = refusal(request);
       if (refused !== undefined) {
-        answer(stream, refused, options.errorBody(refused));
+        options.refuse(stream, refused);
         return;
       }
       server.handleUpgrade(request, stream, head, (socket) => {
@@ -117,20 +117,6 @@ export function createChat(
       for (const session of sessions) session.terminate();
     },
   };
-}
-
-/** An HTTP answer on the bare stream of an upgrade. */
-function answer(stream: Duplex, error: ChatError, body: string): void {
-  stream.end(
-    [
-      `HTTP/1.1 ${error.status} ${STATUS_CODES[error.status] ?? ''}`,
-      'Connection: close',
-      'Content-Type: application/json; charset=utf-8',
-      `Content-Length: ${Buffer.byteLength(body)}`,
-      '',
-      body,
-    ].join('\r\n'),
-  );
 }
 
 /** The name of a code that the peer or `ws` chose; 1005 and 1006 are no code at all. */

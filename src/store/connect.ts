@@ -10,6 +10,11 @@ const ACQUIRE_TIMEOUT_MS = 10_000;
 
 export interface Database {
   readonly sequelize: Sequelize;
+  /**
+   * Where the log appends: over a server, connections of its own, so that no flood of reading keeps a message
+   * from being stored.
+   */
+  readonly appends: Sequelize;
   readonly embedded: boolean;
   readonly address: DatabaseAddress;
   /** Rejects where the database does not answer. */
@@ -23,30 +28,30 @@ export interface Database {
  * @throws {DataDirInUseError}
  */
 export async function connectDatabase(
-  config: Pick<Config, 'database' | 'databasePoolSize' | 'dataDir'>,
+  config: Pick<Config, 'database' | 'databasePoolSize' | 'dataDir' | 'limits'>,
 ): Promise<Database> {
   const embedded =
     config.database === undefined ? await startEmbeddedPostgres(config.dataDir) : null;
   const address = config.database ?? embedded?.address;
   if (address === undefined) throw new Error('no address of a database');
-  const sequelize = new Sequelize({
-    ...sequelizeOptions(address),
-    // The embedded one has a single connection, whose transactions would mix.
-    pool: {
-      max: embedded ? 1 : config.databasePoolSize,
-      min: embedded ? 1 : 0,
-      acquire: ACQUIRE_TIMEOUT_MS,
-    },
-  });
+  const open = (connections: number): Sequelize =>
+    new Sequelize({
+      ...sequelizeOptions(address),
+      // The embedded one has a single connection: transactions of two would mix.
+      pool: { max: embedded ? 1 : connections, min: embedded ? 1 : 0, acquire: ACQUIRE_TIMEOUT_MS },
+    });
+  const sequelize = open(config.databasePoolSize);
+  const appends = embedded ? sequelize : open(config.limits.logLanes);
   return {
     sequelize,
+    appends,
     embedded: embedded !== null,
     address,
     async ping() {
       await sequelize.query('SELECT 1');
     },
     async close() {
-      await sequelize.close();
+      await Promise.all([...new Set([sequelize, appends])].map((pool) => pool.close()));
       await embedded?.close();
     },
   };

@@ -1,8 +1,9 @@
 import { PGlite } from '@electric-sql/pglite';
 import { PGLiteSocketServer } from '@electric-sql/pglite-socket';
-import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, stat } from 'node:fs/promises';
 import { connect, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
+import { setTimeout as delay } from 'node:timers/promises';
 import { join, relative, resolve } from 'node:path';
 import { once } from 'node:events';
 import type { DatabaseAddress } from '../config.js';
@@ -10,8 +11,12 @@ import type { DatabaseAddress } from '../config.js';
 /** PGlite has one user and one database of this name. */
 const NAME = 'postgres';
 const PORT = 5432;
+/** What `pg` adds to a folder that it is given as a host. */
+const SOCKET_NAME = `.s.PGSQL.${PORT}`;
 /** sun_path of unix(7) has 108 bytes on Linux and 104 on macOS, with the closing NUL. */
 const MAX_SOCKET_PATH_BYTES = 103;
+const TAKE_OVER_RETRY_MS = 20;
+const GUARD_MAX_AGE_MS = 10_000;
 
 export interface EmbeddedPostgres {
   /** Where `pg` finds it: a Unix socket that only this user can reach. */
@@ -40,10 +45,8 @@ export async function startEmbeddedPostgres(dataDir: string): Promise<EmbeddedPo
   const lock = await lockDataDir(dataDir);
   try {
     const database = await PGlite.create(join(dataDir, 'postgres'));
-    // A Unix socket rather than a TCP port, in a folder of mode 0700: PGlite asks for no password. Not in
-    // dataDir, whose path may be longer than a socket's may be.
-    const folder = await mkdtemp(join(tmpdir(), 'nano-messaging-'));
-    const socket = join(folder, `.s.PGSQL.${PORT}`);
+    const folder = await makeSocketFolder(dataDir);
+    const socket = join(folder, SOCKET_NAME);
     // More than the one pooled connection, which may be replaced before its end is noticed.
     const server = new PGLiteSocketServer({ db: database, path: socket, maxConnections: 10 });
     await server.start();
@@ -70,35 +73,66 @@ export async function startEmbeddedPostgres(dataDir: string): Promise<EmbeddedPo
 }
 
 /**
+ * A folder of mode 0700 for the socket that `pg` connects to: rather than a TCP port, as PGlite asks for no
+ * password. In dataDir, unless its path is longer than a socket's may be.
+ */
+async function makeSocketFolder(dataDir: string): Promise<string> {
+  const folder = resolve(dataDir, 'socket');
+  if (Buffer.byteLength(join(folder, SOCKET_NAME)) > MAX_SOCKET_PATH_BYTES) {
+    return mkdtemp(join(tmpdir(), 'nano-messaging-'));
+  }
+  // What a killed process left there is nobody's: this one holds the lock.
+  await rm(folder, { recursive: true, force: true });
+  await mkdir(folder, { mode: 0o700 });
+  return folder;
+}
+
+/**
  * The lock is a Unix socket that its owner listens on: the kernel ends it with the process, however that
  * ends, so that a socket nobody answers on is a dead owner's. (A file with a process id would be fooled
  * by containers, where every server is process 1.)
  */
 async function lockDataDir(dataDir: string): Promise<Server> {
   const path = lockPath(dataDir);
-  for (let attempt = 0; attempt < 3; attempt += 1) {
-    const server = await tryListen(path);
+  for (;;) {
+    const server = (await tryListen(path)) ?? (await takeOver(path));
     if (server !== undefined) return server;
     if (await isAnswered(path)) throw new DataDirInUseError(dataDir);
-    await removeDeadSocket(path);
+    await delay(TAKE_OVER_RETRY_MS);
   }
-  throw new DataDirInUseError(dataDir);
 }
 
 /**
- * Two processes may find the same dead socket. The one that moves it away looks again at what it has
- * moved: if that is the other's new lock, it is put back.
+ * Listens in place of a dead owner, or not where somebody else does. One process at a time looks and removes:
+ * else the second could remove what the first has just put there.
  */
-async function removeDeadSocket(path: string): Promise<void> {
-  const aside = `${path}.${process.pid}`;
+async function takeOver(path: string): Promise<Server | undefined> {
+  const guard = `${path}.guard`;
+  if (!(await tryMakeGuard(guard))) return undefined;
   try {
-    await rename(path, aside);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
-    throw error;
+    // Somebody may have closed it in order, or taken it, since.
+    const server = await tryListen(path);
+    if (server !== undefined || (await isAnswered(path))) return server;
+    await rm(path, { force: true });
+    return await tryListen(path);
+  } finally {
+    await rm(guard, { recursive: true, force: true });
   }
-  if (await isAnswered(aside)) await rename(aside, path);
-  else await rm(aside, { force: true });
+}
+
+async function tryMakeGuard(guard: string): Promise<boolean> {
+  try {
+    await mkdir(guard);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    const made = await stat(guard).catch(() => undefined);
+    // It is there for milliseconds, unless its maker was killed then.
+    if (made !== undefined && Date.now() - made.mtimeMs > GUARD_MAX_AGE_MS) {
+      await rm(guard, { recursive: true, force: true });
+    }
+    return false;
+  }
 }
 
 async function tryListen(path: string): Promise<Server | undefined> {
@@ -119,8 +153,11 @@ async function isAnswered(path: string): Promise<boolean> {
   try {
     await once(socket, 'connect');
     return true;
-  } catch {
-    return false;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    // Refused: its owner is dead. Missing: it has just been closed. Anything else is no answer to the question.
+    if (code === 'ECONNREFUSED' || code === 'ENOENT') return false;
+    throw error;
   } finally {
     socket.destroy();
   }

@@ -27,24 +27,30 @@ export interface Page {
 
 export interface History {
   /**
-   * One page by number: the first `limit` messages beyond `after`, or else the last `limit` before
-   * `before` (before the end, where that is not given either).
+   * One page by number, up to `upTo` (or the end): the first `limit` messages beyond `after`, or else the last `limit`
+   * before `before` (before the end, where that is not given either).
    */
   page(
     roomId: number,
     range: {
+      upTo?: number | undefined;
       after?: number | undefined;
       before?: number | undefined;
       limit: number;
       period?: Period | undefined;
     },
   ): Promise<Page>;
-  /** All messages of a period, a page at a time, however many they are. */
-  pagesOf(roomId: number, period: Period): AsyncGenerator<HistoryMessage[], void, undefined>;
+  /** All messages of a period, up to the number `upTo` (or the end), a page at a time, however many they are. */
+  pagesOf(
+    roomId: number,
+    period: Period,
+    upTo?: number,
+  ): AsyncGenerator<HistoryMessage[], void, undefined>;
 }
 
+const LAST_NUMBER = Number.MAX_SAFE_INTEGER;
 /** Messages of one query while a period is read. */
-const PAGE = 1_000;
+const PAGE = 250;
 
 export function createHistory({
   sequelize,
@@ -55,13 +61,17 @@ export function createHistory({
 }): History {
   async function page(
     roomId: number,
-    { after, before, limit, period }: Parameters<History['page']>[1],
+    { upTo = LAST_NUMBER, after, before, limit, period }: Parameters<History['page']>[1],
   ): Promise<Page> {
     const forwards = after !== undefined;
     const where: WhereOptions<MessageRow> = {
       room_id: roomId,
       kind: 'message',
-      seq: { [Op.gt]: after ?? 0, ...(before !== undefined && { [Op.lt]: before }) },
+      seq: {
+        [Op.gt]: after ?? 0,
+        [Op.lte]: upTo,
+        ...(before !== undefined && { [Op.lt]: before }),
+      },
       ...(period && { createdAt: { [Op.gte]: period.from, [Op.lt]: period.until } }),
     };
     // One more than asked for tells whether there is more.
@@ -84,7 +94,7 @@ export function createHistory({
   return {
     page,
 
-    async *pagesOf(roomId, period) {
+    async *pagesOf(roomId, period, upTo = LAST_NUMBER) {
       // `seq + 0`: a bare min(seq) would be read off the primary key, past all that is older.
       const [bounds] = await sequelize.query<{ first: number | null; last: number | null }>(
         `SELECT min(seq + 0) AS first, max(seq + 0) AS last FROM messages
@@ -92,10 +102,10 @@ export function createHistory({
         { bind: [roomId, period.from, period.until], type: QueryTypes.SELECT },
       );
       if (bounds === undefined || bounds.first === null || bounds.last === null) return;
-      const before = bounds.last + 1;
+      const end = Math.min(bounds.last, upTo);
       let after = bounds.first - 1;
       for (let more = true; more;) {
-        const next = await page(roomId, { after, before, limit: PAGE, period });
+        const next = await page(roomId, { upTo: end, after, limit: PAGE, period });
         const last = next.messages.at(-1);
         if (last === undefined) return;
         yield next.messages;

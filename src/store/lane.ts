@@ -15,8 +15,11 @@ export interface Writer {
   permits(author: Caller): boolean;
   /** Asked where the room has newer rules; resolves when they are known. */
   refresh(): Promise<void>;
-  /** Takes the entries of one batch, in the order of their numbers. */
-  stored(entries: readonly Entry[]): void;
+  /**
+   * Takes the entries of one batch, in the order of their numbers. What it returns resolves, if not at once,
+   * when they have gone out: only then are their senders told.
+   */
+  stored(entries: readonly Entry[]): Promise<void> | void;
 }
 
 /** A message that waits for its number. */
@@ -127,23 +130,33 @@ export class Lane {
 
   #deliver(batch: readonly Pending[], outcomes: readonly Outcome[]): void {
     const stored = new Map<Writer, Entry[]>();
-    const stale = new Map<Writer, Pending[]>();
+    const stale = new Map<number, Pending[]>();
     for (const [index, pending] of batch.entries()) {
       const outcome = outcomes[index];
       if (outcome?.outcome === 'stored') {
         const { seq, createdAt } = outcome;
         pushTo(stored, pending.writer, { ...pending.draft, seq, createdAt });
       } else if (outcome?.outcome === 'stale') {
-        pushTo(stale, pending.writer, pending);
+        pushTo(stale, pending.writer.roomId, pending);
       }
     }
-    for (const [writer, entries] of stored) writer.stored(entries);
-    for (const [writer, pendings] of stale) this.#hold(writer, pendings);
-    // After the echo: a sender sees its message before the word that it is stored.
+    const goingOut = new Map<Writer, Promise<void>>();
+    for (const [writer, entries] of stored) {
+      const gone = writer.stored(entries);
+      if (gone !== undefined) goingOut.set(writer, gone);
+    }
+    for (const [roomId, pendings] of stale) this.#hold(roomId, pendings);
     for (const [index, pending] of batch.entries()) {
       const outcome = outcomes[index];
       if (outcome?.outcome === 'stored' || outcome?.outcome === 'known') {
-        pending.resolve({ seq: outcome.seq, known: outcome.outcome === 'known' });
+        const appended = { seq: outcome.seq, known: outcome.outcome === 'known' };
+        // After the echo: a sender sees its message before the word that it is stored.
+        const echoed = goingOut.get(pending.writer);
+        if (echoed === undefined) pending.resolve(appended);
+        else
+          void echoed.then(() => {
+            pending.resolve(appended);
+          });
       } else if (outcome?.outcome !== 'stale') {
         pending.reject(new ChatError('NOT_FOUND', { detail: 'there is no such room' }));
       }
@@ -158,24 +171,23 @@ export class Lane {
   }
 
   /** Keeps a room's messages, and those that come meanwhile, until its newer rules are known. */
-  #hold(writer: Writer, pendings: Pending[]): void {
-    const room = writer.roomId;
+  #hold(roomId: number, pendings: Pending[]): void {
     this.#waiting = this.#waiting.filter((pending) => {
-      if (pending.writer.roomId !== room) return true;
+      if (pending.writer.roomId !== roomId) return true;
       pendings.push(pending);
       return false;
     });
-    this.#held.set(room, pendings);
-    const refresh: Promise<void> = writer
-      .refresh()
+    this.#held.set(roomId, pendings);
+    const writers = new Set(pendings.map(({ writer }) => writer));
+    const refresh: Promise<void> = Promise.all([...writers].map((writer) => writer.refresh()))
       .then(
         () => {
-          this.#held.delete(room);
+          this.#held.delete(roomId);
           this.#waiting = [...pendings, ...this.#waiting];
           this.#depart();
         },
         (error: unknown) => {
-          this.#held.delete(room);
+          this.#held.delete(roomId);
           this.#fail(pendings, error);
         },
       )

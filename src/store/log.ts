@@ -1,3 +1,4 @@
+import pLimit from 'p-limit';
 import { QueryTypes, type Sequelize } from 'sequelize';
 import type { Caller, RoomAccess, Rule } from '../access/permissions.js';
 import type { Limits } from '../config.js';
@@ -39,13 +40,19 @@ interface StateRow extends Omit<RoomAccess, 'rules'> {
   rules: Rule[];
 }
 
+/** Pages that are read at the same time; each holds its rows in memory until they are written. */
+const MAX_READERS = 4;
+
 /** The log of all rooms over one database. */
 export function createLog({
   sequelize,
+  appends,
   limits,
   logger,
 }: {
   sequelize: Sequelize;
+  /** Has a connection for each lane. */
+  appends: Sequelize;
   limits: Pick<Limits, 'logLanes' | 'logQueueEntries' | 'logQueueBytes'>;
   logger: Logger;
 }): Log {
@@ -53,12 +60,13 @@ export function createLog({
     { length: limits.logLanes },
     () =>
       new Lane(
-        (rooms, drafts) => appendEntries(sequelize, rooms, drafts),
+        (rooms, drafts) => appendEntries(appends, rooms, drafts),
         (error, entries) => {
           logger.error({ err: error, entries }, 'a batch could not be stored');
         },
       ),
   );
+  const oneOfFewReaders = pLimit(MAX_READERS);
   let queuedEntries = 0;
   let queuedBytes = 0;
   let closed = false;
@@ -99,10 +107,12 @@ export function createLog({
     },
 
     async read(roomId, { after, upTo, limit }) {
-      const rows = await sequelize.query<EntryRow>(
-        `SELECT room_id, seq, kind, emitter, content, ref, "createdAt" FROM messages
-         WHERE room_id = $1 AND seq > $2 AND seq <= $3 ORDER BY seq LIMIT $4`,
-        { bind: [roomId, after, upTo, limit], type: QueryTypes.SELECT },
+      const rows = await oneOfFewReaders(() =>
+        sequelize.query<EntryRow>(
+          `SELECT room_id, seq, kind, emitter, content, ref, "createdAt" FROM messages
+           WHERE room_id = $1 AND seq > $2 AND seq <= $3 ORDER BY seq LIMIT $4`,
+          { bind: [roomId, after, upTo, limit], type: QueryTypes.SELECT },
+        ),
       );
       return rows.map((row) => ({ ...row, createdAt: row.createdAt.toISOString() }));
     },

@@ -11,6 +11,8 @@ import type { Database } from './connect.js';
 /** Any number, the same in every process: `pg_advisory_lock` takes a bigint. */
 const LOCK_KEY = 7_777_001;
 
+const CONNECT_TIMEOUT_MS = 10_000;
+
 interface Migration {
   up(queryInterface: QueryInterface, library: typeof Sequelize): Promise<void>;
   down(queryInterface: QueryInterface, library: typeof Sequelize): Promise<void>;
@@ -41,6 +43,11 @@ export async function migrate(database: Database, logger: Logger): Promise<strin
     user: database.address.username,
     password: database.address.password,
     ssl: database.address.ssl,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+  });
+  // A connection that breaks while migrations run on others: the queries on it reject, and that is enough.
+  client.on('error', (error) => {
+    logger.warn({ err: error }, 'the connection that holds the migration lock broke');
   });
   await client.connect();
   try {

@@ -17,8 +17,6 @@ export interface ChangedRule {
 }
 
 export interface Rules {
-  /** A room's rules, and what else permissions depend on; undefined where there is no such room. */
-  access(roomId: number): Promise<RoomAccess | undefined>;
   /**
    * Changes a room's rules, and appends the change to its log, in one transaction. `decide` is asked with
    * the room locked, so nothing changes between its check and the change.
@@ -60,8 +58,6 @@ export function createRules({
   }
 
   return {
-    access: (roomId) => loadAccess(sequelize, models.rule, roomId),
-
     change(roomId, emitter, decide) {
       return sequelize.transaction(async (transaction) => {
         const room = await loadAccess(sequelize, models.rule, roomId, transaction);

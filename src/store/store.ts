@@ -19,7 +19,7 @@ export interface Store {
 
 /** The store over an open, migrated database; it closes with the log first, then the database. */
 export function createStore({
-  database: { sequelize },
+  database: { sequelize, appends },
   limits,
   logger,
 }: {
@@ -36,6 +36,6 @@ export function createStore({
     rooms: createRooms({ sequelize, models }),
     rules: createRules({ sequelize, models }),
     history: createHistory({ sequelize, models }),
-    log: createLog({ sequelize, limits, logger }),
+    log: createLog({ sequelize, appends, limits, logger }),
   };
 }

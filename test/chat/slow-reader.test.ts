@@ -14,6 +14,22 @@ beforeAll(async () => {
 });
 afterAll(() => world.close());
 
+it('ends a client that floods and never reads', async () => {
+  const strict = await world.start({
+    OUTBOX_BYTES: '65536',
+    PING_INTERVAL_MS: '200',
+    PONG_TIMEOUT_MS: '400',
+  });
+  const deaf = await ChatClient.enter(strict, person());
+  deaf.socket.pause();
+  while (deaf.socket.readyState === deaf.socket.OPEN) {
+    // Its own end is seen only by writing: it does not read.
+    for (let i = 0; i < 1_000 && deaf.socket.bufferedAmount < 1 << 22; i += 1) deaf.raw('{}');
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  expect(await deaf.closed()).toMatchObject({ code: 1006 });
+});
+
 it('gives a reader who stopped everything once it reads again, and slows nobody', async () => {
   const ana = person({ levelOnEntity: 100 });
   const room = await createRoom(node, ana);

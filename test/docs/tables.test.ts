@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { HANDLERS } from '../../src/chat/session.js';
+import { HANDLERS } from '../../src/chat/handlers.js';
 import { environmentSchema } from '../../src/config.js';
 import { ERRORS, type ErrorCode } from '../../src/errors.js';
 import { CLOSE_CODES } from '../../src/protocol/close-codes.js';

@@ -1,4 +1,5 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Redis } from 'ioredis';
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { createRoom, putRule, request } from '../harness/api.js';
 import { ChatClient, numberOf } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
@@ -129,6 +130,46 @@ describe('two nodes on one Postgres and one Redis', () => {
     late.send({ type: 'select_room', room_id: room, after: numberOf(more) });
     await late.expect('CONNECTED');
     await Promise.all([here, first, there, late].map((client) => client.close()));
+  });
+
+  it('tell a sender behind a gap of what it missed, then of its message, then that it is stored', async () => {
+    const deaf = await world.start({ REDIS_PREFIX: 'nobody', POLL_INTERVAL_MS: '60000' });
+    const room = await roomForBoth();
+    const here = await ChatClient.enter(east, ana, room);
+    const there = await ChatClient.enter(deaf, ben, room);
+    for (let i = 0; i < 3; i += 1) {
+      here.say(`east ${i}`);
+      await here.messages(1);
+      there.say(`deaf ${i}`, { ref: `${i}` });
+      expect(await there.messages(2)).toEqual([`east ${i}`, `deaf ${i}`]);
+      await there.expect('SENT');
+      await here.messages(1);
+    }
+    await Promise.all([here.close(), there.close()]);
+  });
+
+  it('heed nothing that comes through Redis and is not theirs', async () => {
+    const room = await roomForBoth();
+    const there = await ChatClient.enter(west, ben, room);
+    const stranger = new Redis(inject('redisUrl'));
+    const channel = `${new URL(world.databaseUrl).pathname.slice(1)}:room:${room}`;
+    const bodies = [
+      '',
+      'x',
+      'x null',
+      'x {"entries":5}',
+      'x {"entries":[null]}',
+      'x {"deleted":1}',
+    ];
+    for (const body of bodies) {
+      // It must have reached both nodes, or nothing is shown.
+      expect(await stranger.publish(channel, body)).toBeGreaterThan(0);
+    }
+    stranger.disconnect();
+    const here = await ChatClient.enter(east, ana, room);
+    here.say('still there');
+    expect(await there.messages(1)).toEqual(['still there']);
+    await Promise.all([here.close(), there.close()]);
   });
 
   it('go on when nothing comes through Redis', async () => {

@@ -1,7 +1,9 @@
 import { DataTypes, type Model, type ModelStatic, type Sequelize } from 'sequelize';
 
 /** What an entry of a room's log is. */
-export type EntryKind = 'message' | 'rule';
+export const ENTRY_KINDS = ['message', 'rule'] as const;
+
+export type EntryKind = (typeof ENTRY_KINDS)[number];
 
 /** A row of `messages`: an entry of a room's log. */
 export interface MessageRow {

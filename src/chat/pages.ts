@@ -1,0 +1,84 @@
+import type { Entry } from '../store/entries.js';
+import type { Log } from '../store/log.js';
+import { encodeMessage } from '../protocol/events.js';
+import { encodeFrame } from '../protocol/frame.js';
+import type { Outbox } from './outbox.js';
+
+/** Entries of one page. */
+const PAGE = 250;
+/** Bytes written at once, before the socket is asked whether it takes more. */
+const CHUNK_BYTES = 65_536;
+
+/** A stretch of a room's log, as frames: built once for all sessions that read it at the same time. */
+export interface Page {
+  /** The page's entries, in order; those without a frame are not for this protocol. */
+  readonly entries: readonly { readonly seq: number; readonly frame: Buffer | undefined }[];
+  /** The number at which the page ends. */
+  readonly last: number;
+}
+
+/** Reads pages of one room's log; all that ask for the same one while it is read share the reading. */
+export class Pages {
+  readonly #roomId: number;
+  readonly #log: Log;
+  readonly #reading = new Map<number, Promise<Page>>();
+
+  constructor(roomId: number, log: Log) {
+    this.#roomId = roomId;
+    this.#log = log;
+  }
+
+  /** The page beyond `after`, up to `upTo` or to where an earlier asker wanted it. */
+  read(after: number, upTo: number): Promise<Page> {
+    const shared = this.#reading.get(after);
+    if (shared !== undefined) return shared;
+    const page = this.#log
+      .read(this.#roomId, { after, upTo, limit: PAGE })
+      .then((entries) => ({
+        entries: entries.map((entry) => ({ seq: entry.seq, frame: frameOf(entry) })),
+        last: entries.at(-1)?.seq ?? upTo,
+      }))
+      .finally(() => {
+        this.#reading.delete(after);
+      });
+    this.#reading.set(after, page);
+    return page;
+  }
+}
+
+/** The entry as its frame; undefined for what version 1 does not show. */
+export function frameOf({
+  kind,
+  room_id,
+  seq,
+  emitter,
+  content,
+  createdAt,
+  ref,
+}: Entry): Buffer | undefined {
+  if (kind !== 'message') return undefined;
+  return encodeFrame(
+    encodeMessage({ room_id, seq, emitter, content, createdAt, ...(ref !== null && { ref }) }),
+  );
+}
+
+/**
+ * Writes what fits of a page: at most a chunk more than the outbox' cap.
+ * @returns the number up to which the page is written
+ */
+export function writePage(page: Page, outbox: Outbox): number {
+  let chunk: Buffer[] = [];
+  let bytes = 0;
+  for (const { seq, frame } of page.entries) {
+    if (frame === undefined) continue;
+    chunk.push(frame);
+    bytes += frame.length;
+    if (bytes < CHUNK_BYTES) continue;
+    outbox.write(Buffer.concat(chunk));
+    if (outbox.isFull) return seq;
+    chunk = [];
+    bytes = 0;
+  }
+  if (chunk.length > 0) outbox.write(Buffer.concat(chunk));
+  return page.last;
+}

@@ -1,0 +1,52 @@
+import type { Limits } from '../config.js';
+import type { Outbox } from './outbox.js';
+
+/**
+ * Whether the peer of one socket still lives. It is asked by pings; the answer may also be that it goes on
+ * reading: a slow reader has to get through what waits for it before it sees the ping.
+ */
+export class Pulse {
+  readonly #outbox: Outbox;
+  readonly #limits: Pick<Limits, 'pingIntervalMs' | 'pongTimeoutMs'>;
+  #pingedAt = Date.now();
+  #answered = true;
+  /** Bytes that the peer had taken when it was asked. */
+  #takenAtPing = 0;
+
+  constructor(outbox: Outbox, limits: Pick<Limits, 'pingIntervalMs' | 'pongTimeoutMs'>) {
+    this.#outbox = outbox;
+    this.#limits = limits;
+  }
+
+  /** The peer answered a ping. */
+  beat(): void {
+    this.#answered = true;
+  }
+
+  /**
+   * Asks the peer when it is time to.
+   * @param isUnread whether its frames are left unread at the moment, and its answer with them
+   * @returns false once it is dead
+   */
+  check(now: number, isUnread: boolean): boolean {
+    const silence = now - this.#pingedAt;
+    if (this.#answered) {
+      if (silence >= this.#limits.pingIntervalMs) this.#ask(now);
+    } else if (silence >= this.#limits.pongTimeoutMs) {
+      const taken = this.#outbox.takenBytes;
+      // Where we don't read because it doesn't, silence is an answer.
+      const isExcused = isUnread && !this.#outbox.isFull;
+      if (taken === this.#takenAtPing && !isExcused) return false;
+      this.#takenAtPing = taken;
+      this.#pingedAt = now;
+    }
+    return true;
+  }
+
+  #ask(now: number): void {
+    this.#pingedAt = now;
+    this.#answered = false;
+    this.#outbox.ping();
+    this.#takenAtPing = this.#outbox.takenBytes;
+  }
+}
