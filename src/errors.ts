@@ -24,9 +24,11 @@ export const ERRORS = {
   OUTRANKED: { status: 403, word: 'NOTAUTHORIZED' },
   NOT_FOUND: { status: 404, word: 'NOTAUTHORIZED' },
   METHOD_NOT_ALLOWED: { status: 405, word: 'INVALID' },
+  REQUEST_TIMEOUT: { status: 408, word: 'INVALID' },
   TOO_LARGE: { status: 413, word: 'INVALID', close: 'TOO_BIG' },
   UNSUPPORTED_MEDIA_TYPE: { status: 415, word: 'INVALID' },
   UPGRADE_REQUIRED: { status: 426, word: 'INVALID' },
+  HEADERS_TOO_LARGE: { status: 431, word: 'INVALID' },
   INTERNAL: { status: 500, word: 'INTERNAL', close: 'INTERNAL' },
   UNAVAILABLE: { status: 503, word: 'UNAVAILABLE' },
 } as const satisfies Record<string, ErrorEntry>;

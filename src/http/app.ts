@@ -1,7 +1,6 @@
 import cors from '@koa/cors';
 import { Router } from '@koa/router';
 import Koa, { type Middleware } from 'koa';
-import bodyParser from 'koa-bodyparser';
 import helmet from 'koa-helmet';
 import type { VerifyToken } from '../access/token.js';
 import { ChatError } from '../errors.js';
@@ -9,6 +8,7 @@ import type { Logger } from '../logger.js';
 import type { Entry } from '../store/entries.js';
 import type { Store } from '../store/store.js';
 import { authenticate, type AuthenticatedState } from './authenticate.js';
+import { jsonBody } from './body.js';
 import { noStore, respond } from './envelope.js';
 import { createErrorHandler } from './error-handler.js';
 import { routeHealth, type Probes } from './health.js';
@@ -17,7 +17,7 @@ import { routeMessages } from './messages.js';
 import { routeRooms } from './rooms.js';
 
 export interface AppOptions {
-  readonly store: Pick<Store, 'rooms' | 'rules' | 'history'>;
+  readonly store: Store;
   readonly verify: VerifyToken;
   /** Hands what REST appended to a room's log to the feeds. */
   readonly announce: (roomId: number, entries: readonly Entry[]) => void;
@@ -38,6 +38,7 @@ export function createApp(options: AppOptions): Koa {
   app.on('error', (error: Error) => {
     options.logger.debug({ err: error }, 'an answer broke off');
   });
+  app.use(onlyPaths);
   app.use(logRequests(options.logger));
   app.use(hangUpWhen(options.isClosing));
   app.use(
@@ -66,8 +67,7 @@ export function createApp(options: AppOptions): Koa {
 
   const router = new Router<AuthenticatedState>();
   router.use(authenticate(options.verify));
-  router.use(onlyJson);
-  router.use(bodyParser({ enableTypes: ['json'], jsonLimit: String(options.bodyBytes) }));
+  router.use(jsonBody(options.bodyBytes));
   routeRooms(router, { rooms: options.store.rooms, announceDeletion: options.announceDeletion });
   routeMembers(router, { rules: options.store.rules, announce: options.announce });
   routeMessages(router, { ...options.store, timeZone: options.timeZone });
@@ -82,12 +82,9 @@ export function createApp(options: AppOptions): Koa {
   return app;
 }
 
-/** A body of another type is refused rather than ignored. DELETE's is nobody's concern. */
-const onlyJson: Middleware = (ctx, next) => {
-  const hasBody = ctx.request.length !== undefined ? ctx.request.length > 0 : ctx.is() !== null;
-  if (hasBody && ctx.method !== 'DELETE' && ctx.is('json') === false) {
-    throw new ChatError('UNSUPPORTED_MEDIA_TYPE', { detail: 'send application/json' });
-  }
+/** A target that is no path (`http://[`) is nowhere; Koa's `ctx.path` would throw on it. */
+const onlyPaths: Middleware = (ctx, next) => {
+  if (!URL.canParse(ctx.url, 'http://localhost')) ctx.req.url = '/';
   return next();
 };
 

@@ -36,6 +36,8 @@ export function createErrorHandler(logger: Logger): Middleware {
         );
       }
     }
+    // Else the rest of the body would be taken for the next request of the connection.
+    if (error.code === 'TOO_LARGE') ctx.req.unpipe().resume();
     ctx.status = error.status;
     if (error.code === 'UNAUTHORIZED') ctx.set('WWW-Authenticate', 'Bearer');
     ctx.body = errorEnvelope(error);

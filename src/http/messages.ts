@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { requirePermission } from '../access/permissions.js';
 import { ChatError } from '../errors.js';
 import type { History, HistoryMessage, Period } from '../store/history.js';
-import type { Rules } from '../store/rules.js';
+import type { Log } from '../store/log.js';
 import type { AuthenticatedState } from './authenticate.js';
 import { metaOf, respond } from './envelope.js';
 import { roomPath, validate, wholeNumber } from './validate.js';
@@ -13,6 +13,11 @@ import { roomPath, validate, wholeNumber } from './validate.js';
 const DEFAULT_PAGE = 50;
 const MAX_PAGE = 1_000;
 
+/** Years of four digits in UTC, as Postgres and ISO 8601 both write them. */
+const FIRST_INSTANT = new Date('0001-01-01T00:00:00Z');
+const LAST_INSTANT = new Date('9999-12-31T23:59:59.999Z');
+
+const DAY_OR_INSTANT = /^\d{4}-\d{2}-\d{2}(T[\d:.,]+(Z|[+-]([01]\d|2[0-3])(:?[0-5]\d)?)?)?$/;
 const DAY = /^\d{4}-\d{2}-\d{2}$/;
 /** Whole days, or an instant: what has a time has a zone, or is in `timezone`. */
 const DATE_PROBLEM = 'must be a day as YYYY-MM-DD or an ISO 8601 instant';
@@ -34,20 +39,22 @@ type Query = z.infer<typeof query>;
 /** `GET /rooms/:id/messages`. */
 export function routeMessages(
   router: Router<AuthenticatedState>,
-  { rules, history, timeZone }: { rules: Rules; history: History; timeZone: string },
+  { log, history, timeZone }: { log: Pick<Log, 'state'>; history: History; timeZone: string },
 ): void {
   router.get('/rooms/:id/messages', async (ctx) => {
     const { id } = validate(roomPath, ctx.params);
     const asked = validate(query, ctx.query);
-    const room = await rules.access(id);
+    const room = await log.state(id);
     if (room === undefined) throw new ChatError('NOT_FOUND', { detail: 'there is no such room' });
-    requirePermission(ctx.state.caller, room, 'r');
+    requirePermission(ctx.state.caller, room.access, 'r');
+    // What the caller may read is known at this number: a revocation may follow at once.
+    const upTo = room.head;
 
     const { before, after, limit } = asked;
     const byNumber = before !== undefined || after !== undefined || limit !== undefined;
     const period = periodOf(asked, timeZone, { byNumber });
     if (!byNumber && period !== undefined) {
-      const pages = history.pagesOf(id, period);
+      const pages = history.pagesOf(id, period, upTo);
       // The first page before the first byte: until then an error can still be answered as one.
       const first = await pages.next();
       ctx.type = 'json';
@@ -56,7 +63,7 @@ export function routeMessages(
     }
 
     const size = limit ?? DEFAULT_PAGE;
-    const page = await history.page(id, { before, after, limit: size, period });
+    const page = await history.page(id, { upTo, before, after, limit: size, period });
     const next = page.more ? nextQuery(asked, page.messages, size) : undefined;
     if (next === undefined) {
       respond(ctx, page.messages);
@@ -95,15 +102,21 @@ function periodOf(
   const zone = timezone ?? timeZone;
   const today = DateTime.now().setZone(zone).toISODate() ?? '';
   const from =
-    byNumber && dateFrom === undefined ? new Date(0) : startOf('dateFrom', dateFrom ?? today, zone);
-  const until = endOf('dateTo', dateTo ?? (byNumber ? '9999-12-31' : today), zone);
+    dateFrom === undefined && byNumber
+      ? FIRST_INSTANT
+      : startOf('dateFrom', dateFrom ?? today, zone);
+  const until =
+    dateTo === undefined && byNumber ? LAST_INSTANT : endOf('dateTo', dateTo ?? today, zone);
   if (until <= from) {
     throw new ChatError('INVALID', {
       detail: 'dateTo is before dateFrom',
       errors: [{ field: 'dateTo', message: 'is before dateFrom' }],
     });
   }
-  return { from, until };
+  return {
+    from: from < FIRST_INSTANT ? FIRST_INSTANT : from,
+    until: until > LAST_INSTANT ? LAST_INSTANT : until,
+  };
 }
 
 function startOf(field: string, text: string, zone: string): Date {
@@ -122,7 +135,7 @@ function endOf(field: string, text: string, zone: string): Date {
 function parseInstant(field: string, text: string, zone: string): DateTime {
   const instant = DateTime.fromISO(text, { zone });
   // Times alone and week dates are ISO 8601, too, but neither is a day or an instant.
-  if (/^\d{4}-\d{2}-\d{2}(T.+)?$/.test(text) && instant.isValid) return instant;
+  if (DAY_OR_INSTANT.test(text) && instant.isValid) return instant;
   throw new ChatError('INVALID', {
     detail: `${field} ${DATE_PROBLEM}`,
     errors: [{ field, message: DATE_PROBLEM }],
