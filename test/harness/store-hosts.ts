@@ -31,8 +31,8 @@ export const storeHosts: readonly (readonly [name: string, open: () => Promise<S
 ];
 
 export async function openPostgres(): Promise<StoreHost> {
-  const { url, drop } = await createDatabase(inject('postgresUrl'));
-  const config = loadConfig({ DATABASE_URL: url, DB_POOL_SIZE: '8' });
+  const fresh = await createDatabase(inject('postgresUrl'));
+  const config = loadConfig({ DATABASE_URL: fresh.url, DB_POOL_SIZE: '8' });
   const opened: Database[] = [];
   async function open(): Promise<Database> {
     const database = await connectDatabase(config);
@@ -46,7 +46,7 @@ export async function openPostgres(): Promise<StoreHost> {
     another: open,
     async close() {
       await Promise.all(opened.map((database) => database.close()));
-      await drop();
+      await fresh.drop();
     },
   };
 }
@@ -70,11 +70,16 @@ export function storeOver(database: Database, limits: Partial<typeof LIMITS> = {
   return createStore({ database, limits: { ...LIMITS, ...limits }, logger: QUIET });
 }
 
+export interface DataDir {
+  readonly path: string;
+  remove(): Promise<void>;
+}
+
 /**
  * A DATA_DIR of one test, with an empty database in it: a copy, as making one takes seconds. The original
  * is made once and stays in node_modules/.cache.
  */
-export async function createDataDir(): Promise<{ path: string; remove(): Promise<void> }> {
+export async function createDataDir(): Promise<DataDir> {
   const template = await embeddedTemplate();
   const path = await mkdtemp(join(tmpdir(), 'nano-messaging-data-'));
   await cp(template, path, { recursive: true });

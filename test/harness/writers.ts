@@ -15,7 +15,10 @@ export class TestWriter implements Writer {
   /** What it was given, in that order. */
   readonly taken: Entry[] = [];
 
-  constructor(roomId: number, given: Partial<Omit<TestWriter, 'roomId' | 'taken' | 'stored'>> = {}) {
+  constructor(
+    roomId: number,
+    given: Partial<Omit<TestWriter, 'roomId' | 'taken' | 'stored'>> = {},
+  ) {
     this.roomId = roomId;
     Object.assign(this, given);
   }

@@ -1,0 +1,341 @@
+import { describe, expect, it } from 'vitest';
+import {
+  enteringRule,
+  invitedRule,
+  isAdmin,
+  isBanned,
+  may,
+  rankOf,
+  requireAdmin,
+  requireMayPutRule,
+  requireMayRemoveRule,
+  requirePermission,
+  type Caller,
+  type RoomAccess,
+  type Rule,
+} from '../../src/access/permissions.js';
+
+const USER = 'user';
+const ENTITY = 'entity';
+const OTHER = 'other';
+
+describe('what a caller may do', () => {
+  it('is nothing without a rule', () => {
+    expect(lettersOf(caller(), room())).toBe('');
+  });
+
+  it('is nothing by the rules of others', () => {
+    expect(lettersOf(caller(), room([rule(OTHER, 'rwa')]))).toBe('');
+  });
+
+  it.each(['r', 'w', 'a', 'rw', 'rwa', ''])('is what the own rule has: %j', (permissions) => {
+    expect(lettersOf(caller(), room([rule(USER, permissions)]))).toBe(permissions);
+  });
+
+  it('is what the own rule has, at any level and accepted or not', () => {
+    const own = rule(USER, 'rw', { level: 999, accepted: false });
+
+    expect(lettersOf(caller({ levelOnEntity: -1 }), room([own]))).toBe('rw');
+  });
+
+  it.each([
+    ['nothing below its level', 99, ''],
+    ['all at its level', 100, 'rw'],
+    ['all above its level', 101, 'rw'],
+    ['nothing just below', 99.999, ''],
+  ])('is by the rule of the entity: %s', (_, levelOnEntity, letters) => {
+    const byEntity = rule(ENTITY, 'rw', { level: 100 });
+
+    expect(lettersOf(caller({ levelOnEntity }), room([byEntity]))).toBe(letters);
+  });
+
+  it('is the union of both rules: by own merit or through a group', () => {
+    const rules = [rule(USER, 'r'), rule(ENTITY, 'wa')];
+
+    expect(lettersOf(caller(), room(rules))).toBe('rwa');
+  });
+
+  it('is nothing when banned, whatever the other rules say', () => {
+    for (const permissions of ['b', 'rwba', 'br']) {
+      const banned = room([rule(USER, permissions), rule(ENTITY, 'rwa')]);
+
+      expect(lettersOf(caller(), banned)).toBe('');
+      expect(isBanned(caller(), banned)).toBe(true);
+    }
+  });
+
+  it('is nothing by the rule of an entity that is banned, but all by the own one', () => {
+    const byEntity = rule(ENTITY, 'rwba');
+
+    expect(lettersOf(caller(), room([byEntity]))).toBe('');
+    expect(lettersOf(caller(), room([rule(USER, 'rw'), byEntity]))).toBe('rw');
+    expect(isBanned(caller(), room([byEntity]))).toBe(false);
+  });
+
+  it('is nothing by the rule of the entity in a room of two users', () => {
+    const access = room([rule(ENTITY, 'rwa')], { type: 'user2user' });
+
+    expect(lettersOf(caller(), access)).toBe('');
+    expect(lettersOf(caller(), room([rule(USER, 'rw')], { type: 'user2user' }))).toBe('rw');
+  });
+
+  it('is what the one rule has, for who is their own entity', () => {
+    const alone = caller({ entityUUID: USER, levelOnEntity: 0 });
+
+    expect(lettersOf(alone, room([rule(USER, 'rw', { level: 100 })]))).toBe('rw');
+    expect(lettersOf(alone, room([rule(USER, 'rwb')]))).toBe('');
+  });
+
+  it('is told as FORBIDDEN where it lacks', () => {
+    const access = room([rule(USER, 'r')]);
+
+    expect(() => requirePermission(caller(), access, 'r')).not.toThrow();
+    expect(codeOf(() => requirePermission(caller(), access, 'w'))).toBe('FORBIDDEN');
+    expect(codeOf(() => requireAdmin(caller(), access))).toBe('FORBIDDEN');
+  });
+});
+
+describe('a room admin', () => {
+  it('is who has the letter a, by the own rule or the entity’s', () => {
+    expect(isAdmin(caller(), room([rule(USER, 'a')]))).toBe(true);
+    expect(isAdmin(caller(), room([rule(ENTITY, 'a')]))).toBe(true);
+    expect(isAdmin(caller(), room([rule(USER, 'rw')]))).toBe(false);
+  });
+
+  it.each([
+    ['from level_admin on', 50, true],
+    ['not below it', 49, false],
+  ])('is who belongs to the entity that owns the room: %s', (_, levelOnEntity, expected) => {
+    const owned = room([], { entity_owner: ENTITY, level_admin: 50 });
+
+    expect(isAdmin(caller({ levelOnEntity }), owned)).toBe(expected);
+    // That alone grants neither reading nor writing.
+    expect(lettersOf(caller({ levelOnEntity }), owned)).toBe('');
+  });
+
+  it('is not who belongs to the owner of a room of two users', () => {
+    const owned = room([], { entity_owner: ENTITY, level_admin: 0, type: 'user2user' });
+
+    expect(isAdmin(caller({ levelOnEntity: 999 }), owned)).toBe(false);
+  });
+
+  it('is nobody who is banned', () => {
+    const owned = room([rule(USER, 'ba')], { entity_owner: ENTITY, level_admin: 0 });
+
+    expect(isAdmin(caller({ levelOnEntity: 999 }), owned)).toBe(false);
+  });
+});
+
+describe('the rank', () => {
+  it.each([
+    ['the level of the own rule', [rule(USER, 'a', { level: 7 })], 7],
+    ['the level of an entity’s rule with a', [rule(ENTITY, 'a', { level: 5 })], 5],
+    ['not that of an entity’s rule without a', [rule(ENTITY, 'rw', { level: 5 })], 0],
+    ['the higher of both', [rule(USER, 'r', { level: 3 }), rule(ENTITY, 'a', { level: 5 })], 5],
+    ['0 without a rule', [], 0],
+  ])('is %s', (_, rules, expected) => {
+    expect(rankOf(caller({ levelOnEntity: 10 }), room(rules))).toBe(expected);
+  });
+
+  it('of who administers by the owning entity is levelOnEntity', () => {
+    const owned = room([rule(USER, 'r', { level: 3 })], { entity_owner: ENTITY, level_admin: 50 });
+
+    expect(rankOf(caller({ levelOnEntity: 60 }), owned)).toBe(60);
+    expect(rankOf(caller({ levelOnEntity: 49 }), owned)).toBe(3);
+  });
+});
+
+describe('adding or changing a rule', () => {
+  const admin = rule(USER, 'rwa', { level: 100 });
+  const put = (access: RoomAccess, level: number, uuid = OTHER, who = caller()) =>
+    codeOf(() => requireMayPutRule(who, access, { entity_UUID: uuid, level }));
+
+  it('needs an admin', () => {
+    expect(put(room([admin]), 0)).toBeUndefined();
+    expect(put(room([rule(USER, 'rw')]), 0)).toBe('FORBIDDEN');
+    expect(put(room([rule(USER, 'rwab')]), 0)).toBe('FORBIDDEN');
+  });
+
+  it('grants no level above the own one', () => {
+    expect(put(room([admin]), 100)).toBeUndefined();
+    expect(put(room([admin]), 101)).toBe('OUTRANKED');
+  });
+
+  it('changes no rule above the own one, nor bans who outranks', () => {
+    const above = rule(OTHER, 'rw', { level: 101 });
+    const level = rule(OTHER, 'rw', { level: 100 });
+
+    expect(put(room([admin, above]), 0)).toBe('OUTRANKED');
+    expect(put(room([admin, level]), 0)).toBeUndefined();
+  });
+
+  it('raises nobody, oneself neither', () => {
+    expect(put(room([admin]), 101, USER)).toBe('OUTRANKED');
+    expect(put(room([admin]), 100, USER)).toBeUndefined();
+  });
+
+  it('adds no more rules than the room takes, and a change is never counted', () => {
+    const full = room([admin, rule(OTHER, 'r')], { max_entity_rules: 2 });
+
+    expect(put(full, 0, 'third')).toBe('TOO_MANY_RULES');
+    expect(put(full, 0, OTHER)).toBeUndefined();
+    expect(put(room([admin], { max_entity_rules: 2 }), 0, 'second')).toBeUndefined();
+  });
+
+  it('changes a rule of a room that has more than it takes', () => {
+    const over = room([admin, rule(OTHER, 'r'), rule('third', 'r')], { max_entity_rules: 2 });
+
+    expect(put(over, 0, OTHER)).toBeUndefined();
+  });
+
+  it('puts no third into a room of two users', () => {
+    const pair = { type: 'user2user' as const };
+
+    expect(put(room([admin], pair), 0)).toBeUndefined();
+    expect(put(room([admin, rule(OTHER, 'rw')], pair), 0, 'third')).toBe('ROOM_FULL');
+    expect(put(room([admin, rule(OTHER, 'rw')], pair), 0, OTHER)).toBeUndefined();
+  });
+
+  it('tells who may not before what is full', () => {
+    const full = room([rule(USER, 'rw')], { max_entity_rules: 1 });
+
+    expect(put(full, 0)).toBe('FORBIDDEN');
+  });
+});
+
+describe('removing a rule', () => {
+  const admin = rule(USER, 'rwa', { level: 100 });
+  const remove = (access: RoomAccess, uuid: string, who = caller()) =>
+    codeOf(() => {
+      requireMayRemoveRule(who, access, uuid);
+    });
+
+  it('needs an admin', () => {
+    expect(remove(room([admin, rule(OTHER, 'r')]), OTHER)).toBeUndefined();
+    expect(remove(room([rule(USER, 'rw'), rule(OTHER, 'r')]), OTHER)).toBe('FORBIDDEN');
+  });
+
+  it('is for the member itself too, whatever its level', () => {
+    expect(remove(room([rule(USER, '', { level: 999 })]), USER)).toBeUndefined();
+  });
+
+  it('is not for the member itself when banned', () => {
+    expect(remove(room([rule(USER, 'b')]), USER)).toBe('FORBIDDEN');
+    expect(remove(room([rule(USER, 'rwab')]), USER)).toBe('FORBIDDEN');
+  });
+
+  it('is not for a member in the name of the entity', () => {
+    expect(remove(room([rule(USER, 'rw'), rule(ENTITY, 'rw')]), ENTITY)).toBe('FORBIDDEN');
+  });
+
+  it('is refused for a rule above the own one', () => {
+    expect(remove(room([admin, rule(OTHER, 'r', { level: 101 })]), OTHER)).toBe('OUTRANKED');
+    expect(remove(room([admin, rule(OTHER, 'r', { level: 100 })]), OTHER)).toBeUndefined();
+  });
+
+  it('is NOT_FOUND where there is none, for who may know', () => {
+    expect(remove(room([admin]), OTHER)).toBe('NOT_FOUND');
+    expect(remove(room([rule(ENTITY, 'rw')]), USER)).toBe('NOT_FOUND');
+    expect(remove(room([rule(USER, 'rw')]), OTHER)).toBe('FORBIDDEN');
+  });
+});
+
+describe('an invitation', () => {
+  it('is the caller’s own rule', () => {
+    const own = rule(USER, 'rw');
+
+    expect(invitedRule(caller(), room([own, rule(ENTITY, 'rw')]), false)).toBe(own);
+  });
+
+  it('is NOT_FOUND where there is none', () => {
+    expect(codeOf(() => invitedRule(caller(), room([rule(ENTITY, 'rw')]), false))).toBe(
+      'NOT_FOUND',
+    );
+    expect(codeOf(() => invitedRule(caller(), room([rule(USER, 'rw')]), true))).toBe('NOT_FOUND');
+  });
+
+  it('is the entity’s, for who has its level', () => {
+    const byEntity = rule(ENTITY, 'rw', { level: 5 });
+    const access = room([byEntity]);
+
+    expect(invitedRule(caller({ levelOnEntity: 5 }), access, true)).toBe(byEntity);
+    expect(codeOf(() => invitedRule(caller({ levelOnEntity: 4 }), access, true))).toBe('FORBIDDEN');
+  });
+
+  it('is not answered by who is banned', () => {
+    const access = room([rule(USER, 'rb'), rule(ENTITY, 'rw')]);
+
+    expect(codeOf(() => invitedRule(caller(), access, false))).toBe('FORBIDDEN');
+    expect(codeOf(() => invitedRule(caller(), access, true))).toBe('FORBIDDEN');
+  });
+
+  it('is one and the same for who is their own entity', () => {
+    const own = rule(USER, 'rw', { level: 100 });
+    const alone = caller({ entityUUID: USER });
+
+    expect(invitedRule(alone, room([own]), true)).toBe(own);
+  });
+});
+
+describe('the rule by which a caller enters', () => {
+  it('is the own one where it grants reading, else the entity’s', () => {
+    const byEntity = rule(ENTITY, 'rw');
+
+    expect(enteringRule(caller(), room([rule(USER, 'r'), byEntity]))?.entity_UUID).toBe(USER);
+    expect(enteringRule(caller(), room([rule(USER, 'w'), byEntity]))).toBe(byEntity);
+  });
+
+  it('is there exactly where the caller may read', () => {
+    const permissions = ['', 'r', 'w', 'rb', 'b', 'ra'];
+    for (const own of [undefined, ...permissions]) {
+      for (const byEntity of [undefined, ...permissions]) {
+        for (const type of ['group', 'user2user'] as const) {
+          const rules = [
+            ...(own === undefined ? [] : [rule(USER, own)]),
+            ...(byEntity === undefined ? [] : [rule(ENTITY, byEntity)]),
+          ];
+          const access = room(rules, { type });
+
+          expect(enteringRule(caller(), access) !== undefined).toBe(may(caller(), access, 'r'));
+        }
+      }
+    }
+  });
+});
+
+function caller(given: Partial<Caller> = {}): Caller {
+  return { userUUID: USER, entityUUID: ENTITY, levelOnEntity: 10, ...given };
+}
+
+function room(
+  rules: readonly Rule[] = [],
+  given: Partial<Omit<RoomAccess, 'rules'>> = {},
+): RoomAccess {
+  return {
+    type: 'group',
+    entity_owner: 'owner',
+    level_admin: 999,
+    max_entity_rules: 10,
+    ...given,
+    rules: new Map(rules.map((rule) => [rule.entity_UUID, rule])),
+  };
+}
+
+function rule(uuid: string, permissions: string, given: Partial<Rule> = {}): Rule {
+  return { entity_UUID: uuid, level: 0, permissions, accepted: false, ...given };
+}
+
+/** The letters that the caller has, in the order of `rwa`. */
+function lettersOf(who: Caller, access: RoomAccess): string {
+  return (['r', 'w', 'a'] as const).filter((letter) => may(who, access, letter)).join('');
+}
+
+/** The code of the error that is thrown; undefined where none is. */
+function codeOf(check: () => unknown): string | undefined {
+  try {
+    check();
+    return undefined;
+  } catch (error) {
+    return (error as { code: string }).code;
+  }
+}

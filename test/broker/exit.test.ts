@@ -1,0 +1,47 @@
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { describe, expect, inject, it } from 'vitest';
+
+const DIST = new URL('../../dist/src/', import.meta.url).href;
+
+/** A port where nothing listens. */
+const NOWHERE = 'redis://127.0.0.1:1';
+
+/** A process that opens, uses and closes a broker, and must then end by itself. */
+describe('a closed broker keeps no process alive', () => {
+  it.each([
+    ['in the process', `createLocalBroker(() => undefined)`],
+    ['over Redis', redisBroker(inject('redisUrl'))],
+    ['over a Redis that is not there', redisBroker(NOWHERE)],
+  ])('%s', async (_, create) => {
+    const program = `
+      import { createLocalBroker } from '${DIST}broker/local.js';
+      import { createRedisBroker } from '${DIST}broker/redis.js';
+      import { createLogger } from '${DIST}logger.js';
+      const logger = createLogger({ level: 'silent', production: true });
+      const broker = ${create};
+      await broker.subscribe('a');
+      broker.publish('a', 'hi');
+      await broker.ping().catch(() => undefined);
+      await broker.subscribe('b');
+      const closing = broker.subscribe('c');
+      broker.publish('a', 'hi');
+      await broker.close();
+      await closing;
+      console.log('closed');
+    `;
+
+    const { stdout } = await promisify(execFile)(
+      process.execPath,
+      ['--input-type=module', '--eval', program],
+      { timeout: 15_000, killSignal: 'SIGKILL' },
+    );
+
+    expect(stdout).toBe('closed\n');
+  });
+});
+
+function redisBroker(url: string): string {
+  const options = JSON.stringify({ url, prefix: 'exit' });
+  return `createRedisBroker({ ...${options}, logger, onMessage: () => undefined })`;
+}

@@ -1,0 +1,365 @@
+import fc from 'fast-check';
+import { inspect } from 'node:util';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { ConfigError, environmentSchema, loadConfig } from '../src/config.js';
+
+const SECRET = 'x'.repeat(32);
+const DATABASE_URL = 'postgres://ana:hush@db.example:5433/chat';
+const PRODUCTION = { NODE_ENV: 'production', JWT_MASTER_SECRET: SECRET, DATABASE_URL };
+
+afterEach(() => {
+  vi.restoreAllMocks();
+});
+
+describe('the configuration', () => {
+  it('needs nothing: every variable has a default', () => {
+    expect(loadConfig({})).toEqual({
+      production: false,
+      port: 7777,
+      host: undefined,
+      logLevel: 'info',
+      corsOrigin: '*',
+      timeZone: 'UTC',
+      jwtSecret: undefined,
+      audience: undefined,
+      issuer: undefined,
+      database: undefined,
+      databasePoolSize: 10,
+      dataDir: './data',
+      migrateOnStart: true,
+      redisUrl: undefined,
+      redisPrefix: 'nano-messaging',
+      // The numbers of docs/PROTOCOL.md.
+      limits: expect.objectContaining({
+        authTimeoutMs: 10_000,
+        authAttempts: 3,
+        pingIntervalMs: 25_000,
+        pongTimeoutMs: 10_000,
+        contentCharacters: 8_000,
+        frameBytes: 65_536,
+        frameBytesBeforeReady: 8_192,
+      }) as object,
+    });
+  });
+
+  it('takes each variable', () => {
+    const config = loadConfig({
+      ...PRODUCTION,
+      PORT: '0',
+      HOST: '127.0.0.1',
+      LOG_LEVEL: 'debug',
+      CORS_ORIGIN: 'https://app.example',
+      TZ: 'Europe/Madrid',
+      AUDIENCE: 'chat',
+      ISSUER: 'app',
+      DB_POOL_SIZE: '25',
+      DATA_DIR: '/var/lib/chat',
+      MIGRATE_ON_START: 'false',
+      REDIS_URL: 'rediss://:hush@pubsub:6379/1',
+      REDIS_PREFIX: 'mine',
+      LOG_LANES: '8',
+    });
+
+    expect(config).toMatchObject({
+      production: true,
+      port: 0,
+      host: '127.0.0.1',
+      logLevel: 'debug',
+      corsOrigin: 'https://app.example',
+      timeZone: 'Europe/Madrid',
+      jwtSecret: SECRET,
+      audience: 'chat',
+      issuer: 'app',
+      databasePoolSize: 25,
+      dataDir: '/var/lib/chat',
+      migrateOnStart: false,
+      redisUrl: 'rediss://:hush@pubsub:6379/1',
+      redisPrefix: 'mine',
+      limits: { logLanes: 8 },
+    });
+  });
+
+  it('counts an empty variable as absent', () => {
+    const empty = Object.fromEntries(
+      Object.keys(environmentSchema.shape).map((name) => [name, '']),
+    );
+
+    expect(loadConfig(empty)).toEqual(loadConfig({}));
+  });
+
+  it('ignores what is not its own', () => {
+    expect(loadConfig({ PATH: '/bin', port: '1', npm_config_port: 'x' })).toEqual(loadConfig({}));
+  });
+
+  it('can not be changed', () => {
+    const config = loadConfig({}) as { port: number; limits: { logLanes: number } };
+
+    expect(() => (config.port = 1)).toThrow(TypeError);
+    expect(() => (config.limits.logLanes = 1)).toThrow(TypeError);
+  });
+
+  it.each(['true', '1'])('takes MIGRATE_ON_START=%s for yes', (value) => {
+    expect(loadConfig({ MIGRATE_ON_START: value }).migrateOnStart).toBe(true);
+  });
+
+  it.each(['false', '0'])('takes MIGRATE_ON_START=%s for no', (value) => {
+    expect(loadConfig({ MIGRATE_ON_START: value }).migrateOnStart).toBe(false);
+  });
+});
+
+describe('the problems of a configuration', () => {
+  it('are listed all at once, a line each', () => {
+    const problems = problemsOf({
+      NODE_ENV: 'production',
+      PORT: 'seven',
+      LOG_LEVEL: 'loud',
+      TZ: 'Nowhere/Land',
+      DB_POOL_SIZE: '0',
+      MIGRATE_ON_START: 'perhaps',
+      REDIS_URL: 'http://pubsub',
+      PING_INTERVAL_MS: '-1',
+    });
+
+    expect(problems).toEqual([
+      'PORT must be a port number',
+      'LOG_LEVEL is not a level of pino',
+      'TZ is not an IANA time zone',
+      'DB_POOL_SIZE must be from 1 to 1000',
+      'MIGRATE_ON_START must be true or false',
+      'REDIS_URL must be a URL that begins with redis:// or rediss://',
+      'PING_INTERVAL_MS must be a whole number',
+      'JWT_MASTER_SECRET must be given in production',
+      'DATABASE_URL (or DB_HOST, DB_NAME, DB_USERNAME) must be given in production',
+    ]);
+  });
+
+  it('are what its message lists', () => {
+    const error = errorOf({ PORT: 'x', LOG_LEVEL: 'y' });
+
+    expect(error.message.split('\n')).toEqual([
+      'The configuration cannot be used:',
+      ...error.problems.map((line) => `  ${line}`),
+    ]);
+  });
+
+  it.each(['x', '-1', '1.5', '1e3', '0x10', ' 1', '1 ', '65536', '99999999999', '١'])(
+    'are there with PORT=%j',
+    (value) => {
+      expect(problemsOf({ PORT: value })).toEqual([expect.stringMatching(/^PORT /)]);
+    },
+  );
+
+  it.each(['0', '-5', '1.5', 'x', '2147483648', '1e3'])(
+    'are there with OUTBOX_BYTES=%j',
+    (value) => {
+      expect(problemsOf({ OUTBOX_BYTES: value })).toEqual([
+        expect.stringMatching(/^OUTBOX_BYTES /),
+      ]);
+    },
+  );
+});
+
+describe('production', () => {
+  it('starts with a secret of 32 characters and a database', () => {
+    expect(loadConfig(PRODUCTION).production).toBe(true);
+    expect(
+      loadConfig({
+        NODE_ENV: 'production',
+        JWT_MASTER_SECRET: SECRET,
+        DB_HOST: 'db',
+        DB_NAME: 'chat',
+        DB_USERNAME: 'ana',
+      }).production,
+    ).toBe(true);
+  });
+
+  it.each([
+    ['no secret', { JWT_MASTER_SECRET: undefined }, 'JWT_MASTER_SECRET'],
+    ['an empty secret', { JWT_MASTER_SECRET: '' }, 'JWT_MASTER_SECRET'],
+    ['a short secret', { JWT_MASTER_SECRET: 'x'.repeat(31) }, 'at least 32 characters'],
+    ['the secret that all know', { JWT_MASTER_SECRET: 'NOTASECRETANYMORE' }, 'everybody knows'],
+    ['no database', { DATABASE_URL: undefined }, 'DATABASE_URL'],
+    ['an empty database', { DATABASE_URL: '' }, 'DATABASE_URL'],
+  ])('does not start with %s', (_, given, problem) => {
+    const problems = problemsOf({ ...PRODUCTION, ...given });
+
+    expect(problems).toHaveLength(1);
+    expect(problems[0]).toContain(problem);
+  });
+
+  it('has rules that hold nowhere else', () => {
+    const config = loadConfig({ NODE_ENV: 'test', JWT_MASTER_SECRET: 'NOTASECRETANYMORE' });
+
+    expect(config).toMatchObject({ production: false, jwtSecret: 'NOTASECRETANYMORE' });
+  });
+});
+
+describe('the database', () => {
+  it('is that of DATABASE_URL', () => {
+    expect(loadConfig({ DATABASE_URL }).database).toEqual({
+      host: 'db.example',
+      port: 5433,
+      database: 'chat',
+      username: 'ana',
+      password: 'hush',
+      ssl: false,
+    });
+  });
+
+  it('has the defaults of Postgres for what DATABASE_URL leaves out', () => {
+    expect(loadConfig({ DATABASE_URL: 'postgres://ana:hush@db/chat' }).database?.port).toBe(5432);
+    expect(loadConfig({ DATABASE_URL: 'postgresql://db' }).database).toEqual({
+      host: 'db',
+      port: 5432,
+      database: 'postgres',
+      username: 'postgres',
+      password: undefined,
+      ssl: false,
+    });
+    expect(loadConfig({ DATABASE_URL: 'postgres:///chat' }).database?.host).toBe('localhost');
+  });
+
+  it('may have any character in its password, percent-encoded', () => {
+    const password = 'p@ss:w/rd?#[%] ñ🎈';
+    const url = `postgres://ana:${encodeURIComponent(password)}@db/chat`;
+
+    expect(loadConfig({ DATABASE_URL: url }).database?.password).toBe(password);
+  });
+
+  it('may be at an IPv6 address, or at a socket', () => {
+    expect(loadConfig({ DATABASE_URL: 'postgres://ana@[::1]:5433/chat' }).database).toMatchObject({
+      host: '::1',
+      port: 5433,
+    });
+    for (const url of [
+      'postgres://ana@%2Fvar%2Frun%2Fpostgresql/chat',
+      'postgres:///chat?host=/var/run/postgresql',
+    ]) {
+      expect(loadConfig({ DATABASE_URL: url }).database).toMatchObject({
+        host: '/var/run/postgresql',
+        database: 'chat',
+      });
+    }
+  });
+
+  it.each([
+    ['', false],
+    ['?sslmode=disable', false],
+    ['?ssl=true', true],
+    ['?ssl=false', false],
+    ['?sslmode=verify-full', {}],
+    ['?sslmode=require', {}],
+    ['?sslmode=no-verify', { rejectUnauthorized: false }],
+  ])('is reached by TLS as its URL says: %j', (query, ssl) => {
+    // pg warns that `require` will mean less one day.
+    vi.spyOn(process, 'emitWarning').mockImplementation(() => undefined);
+
+    expect(loadConfig({ DATABASE_URL: DATABASE_URL + query }).database?.ssl).toEqual(ssl);
+  });
+
+  it.each([
+    ['another protocol', 'mysql://ana@db/chat'],
+    ['no protocol', 'db.example/chat'],
+    ['no URL', '://'],
+    ['a port that is none', 'postgres://ana@db:99999/chat'],
+    ['a port in the query that is none', 'postgres://ana@db/chat?port=abc'],
+    ['half a character in the password', 'postgres://ana:hush%C3@db/chat'],
+    ['half a character in the name', 'postgres://ana:hush@db/chat%C3'],
+    ['a certificate that is not there', `${DATABASE_URL}?sslrootcert=/no/such/hush.pem`],
+  ])('is a problem with %s', (_, url) => {
+    const [problem, ...others] = problemsOf({ DATABASE_URL: url });
+
+    expect(problem).toMatch(/^DATABASE_URL /);
+    expect(problem).not.toContain('hush');
+    expect(others).toEqual([]);
+  });
+
+  it('may be given in parts', () => {
+    const parts = { DB_HOST: 'db', DB_NAME: 'chat', DB_USERNAME: 'ana', DB_PASSWORD: 'hush' };
+
+    expect(loadConfig(parts).database).toEqual({
+      host: 'db',
+      port: 5432,
+      database: 'chat',
+      username: 'ana',
+      password: 'hush',
+      ssl: false,
+    });
+    expect(loadConfig({ ...parts, DB_PORT: '5433', DB_PASSWORD: '' }).database).toMatchObject({
+      port: 5433,
+      password: undefined,
+    });
+  });
+
+  it('is that of DATABASE_URL where both are given', () => {
+    const config = loadConfig({ DATABASE_URL, DB_HOST: 'other', DB_PORT: '1' });
+
+    expect(config.database).toMatchObject({ host: 'db.example', port: 5433, database: 'chat' });
+  });
+
+  it('is a problem where a part is missing beside DB_HOST, and embedded without DB_HOST', () => {
+    expect(problemsOf({ DB_HOST: 'db' })).toEqual([
+      'DB_NAME and DB_USERNAME must be given beside DB_HOST',
+    ]);
+    expect(problemsOf({ DB_HOST: 'db', DB_NAME: 'chat' })).toEqual([
+      'DB_USERNAME must be given beside DB_HOST',
+    ]);
+    expect(loadConfig({ DB_NAME: 'chat', DB_USERNAME: 'ana' }).database).toBeUndefined();
+  });
+});
+
+describe('a message about the configuration', () => {
+  it('never has a value in it, wherever a secret was put', () => {
+    const secret = fc.stringMatching(/^[A-Za-z0-9]{12,40}$/).filter((text) => /\d/.test(text));
+    /** A value with a secret in it, in one of the places where an operator would have one. */
+    const value = fc.tuple(secret, fc.nat(7)).map(([text, place]) => ({
+      secret: text,
+      value:
+        [
+          text,
+          `postgres://ana:${text}@db:99999/chat`,
+          `postgres://ana:${text}%C3@db/chat`,
+          `postgres://ana:%${text}@db/chat`,
+          `postgres://ana@db/chat?password=${text}&port=x`,
+          `mysql://ana:${text}@db/chat`,
+          `redis://:${text}@pubsub:99999`,
+          `${text}\n${text}`,
+        ][place] ?? text,
+    }));
+    const names = Object.keys(environmentSchema.shape);
+
+    fc.assert(
+      fc.property(
+        fc.uniqueArray(fc.constantFrom(...names), { minLength: 1 }),
+        fc.array(value, { minLength: names.length, maxLength: names.length }),
+        fc.constantFrom('production', 'development'),
+        (chosen, values, NODE_ENV) => {
+          const given = chosen.map((name, index) => [name, values[index]?.value] as const);
+          // One variable at least is always wrong.
+          const env = { ...Object.fromEntries(given), NODE_ENV, PORT: values.at(-1)?.value };
+
+          const error = errorOf(env);
+
+          const shown = [inspect(error, { depth: 9 }), error.stack, JSON.stringify(error)].join();
+          for (const { secret } of values) expect(shown).not.toContain(secret);
+        },
+      ),
+      { numRuns: 300 },
+    );
+  });
+});
+
+/** The error of a configuration that can not be used. */
+function errorOf(env: Record<string, string | undefined>): ConfigError {
+  try {
+    loadConfig(env);
+  } catch (error) {
+    if (error instanceof ConfigError) return error;
+    throw error;
+  }
+  throw new Error('it can be used');
+}
+
+function problemsOf(env: Record<string, string | undefined>): readonly string[] {
+  return errorOf(env).problems;
+}

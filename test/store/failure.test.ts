@@ -1,0 +1,77 @@
+import { Sequelize } from 'sequelize';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { loadConfig } from '../../src/config.js';
+import { sequelizeOptions } from '../../src/store/connect.js';
+import { isDatabaseUnavailable } from '../../src/store/failure.js';
+import { openPostgres, type StoreHost } from '../harness/store-hosts.js';
+
+const UUID = '11111111-2222-3333-4444-555555555555';
+
+/** Of an error that Postgres or the way to it has caused. */
+describe('a database is', () => {
+  let host: StoreHost;
+
+  beforeAll(async () => {
+    host = await openPostgres();
+  });
+  afterAll(() => host.close());
+
+  it.each([
+    ['its connection is ended by an operator', 'SELECT pg_terminate_backend(pg_backend_pid())'],
+    ['it is shutting down', raise('57P01')],
+    ['its statement is cancelled', raise('57014')],
+    ['it has no memory left', raise('53200')],
+    ['its disk is full', raise('53100')],
+    ['it has too many connections', raise('53300')],
+    ['the connection has failed', raise('08006')],
+  ])('unavailable where %s', async (_, statement) => {
+    expect(isDatabaseUnavailable(await errorOf(host.database.sequelize, statement))).toBe(true);
+  });
+
+  it('unavailable where nothing listens', async () => {
+    const { database } = loadConfig({ DATABASE_URL: 'postgres://ana:hush@127.0.0.1:1/chat' });
+    if (database === undefined) throw new Error('no address');
+    const nowhere = new Sequelize(sequelizeOptions(database));
+
+    const error = await errorOf(nowhere, 'SELECT 1');
+    await nowhere.close();
+
+    expect(isDatabaseUnavailable(error)).toBe(true);
+  });
+
+  it.each([
+    ['the statement is wrong', 'SELEC 1'],
+    ['a table is missing', 'SELECT * FROM nothing'],
+    ['a value is malformed', `SELECT 'x'::int`],
+    ['a value is out of range', `SELECT 99999999999::int`],
+    [
+      'a key is there already',
+      `INSERT INTO "SequelizeMeta" (name) SELECT name FROM "SequelizeMeta"`,
+    ],
+    [
+      'a reference leads nowhere',
+      `INSERT INTO room_permissions VALUES (2147483647, '${UUID}', 0, 'r', false, now(), now())`,
+    ],
+  ])('available where %s', async (_, statement) => {
+    expect(isDatabaseUnavailable(await errorOf(host.database.sequelize, statement))).toBe(false);
+  });
+
+  it('not to blame for any other error', () => {
+    for (const error of [new Error('57P01'), new TypeError('x'), { code: '57P01' }, null, 'x']) {
+      expect(isDatabaseUnavailable(error)).toBe(false);
+    }
+  });
+});
+
+function raise(sqlState: string): string {
+  return `DO $$ BEGIN RAISE EXCEPTION 'made up' USING ERRCODE = '${sqlState}'; END $$`;
+}
+
+async function errorOf(sequelize: Sequelize, statement: string): Promise<unknown> {
+  try {
+    await sequelize.query(statement);
+  } catch (error) {
+    return error;
+  }
+  throw new Error(`no error: ${statement}`);
+}

@@ -1,0 +1,170 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { HistoryMessage, Period } from '../../src/store/history.js';
+import type { Store } from '../../src/store/store.js';
+import { storeHosts, storeOver, type StoreHost } from '../harness/store-hosts.js';
+import { emptyRoom, newCaller, say, TestWriter } from '../harness/writers.js';
+
+describe.each(storeHosts)('the history over %s', (_, openHost) => {
+  let host: StoreHost;
+  let store: Store;
+  /** Messages `1` to `10` with the numbers 1 to 5 and 7 to 11: the sixth entry is a rule. */
+  let room: number;
+  const author = newCaller();
+
+  beforeAll(async () => {
+    host = await openHost();
+    store = storeOver(host.database);
+    room = await emptyRoom(store);
+    const elsewhere = new TestWriter(await emptyRoom(store));
+    for (let n = 1; n <= 10; n += 1) {
+      if (n === 6) await addRule(room);
+      await say(store.log, new TestWriter(room), `${n}`, { author, ref: `ref ${n}` });
+      await say(store.log, elsewhere, 'elsewhere');
+    }
+    await datedByNumber(room);
+  });
+  afterAll(() => host.close());
+
+  describe('in pages', () => {
+    it.each([
+      ['from the beginning', { after: 0, limit: 3 }, [1, 2, 3], true],
+      ['behind a message', { after: 3, limit: 3 }, [4, 5, 7], true],
+      ['behind a number that is no message', { after: 6, limit: 2 }, [7, 8], true],
+      ['up to the end', { after: 8, limit: 3 }, [9, 10, 11], false],
+      ['at the end', { after: 11, limit: 3 }, [], false],
+      ['the last ones', { limit: 3 }, [9, 10, 11], true],
+      ['before a message', { before: 9, limit: 3 }, [5, 7, 8], true],
+      ['back to the beginning', { before: 4, limit: 3 }, [1, 2, 3], false],
+      ['before the beginning', { before: 1, limit: 3 }, [], false],
+      ['between two messages', { after: 2, before: 9, limit: 3 }, [3, 4, 5], true],
+      ['all there is', { limit: 1_000 }, [1, 2, 3, 4, 5, 7, 8, 9, 10, 11], false],
+    ])('gives messages %s, oldest first', async (_, range, seqs, more) => {
+      const page = await store.history.page(room, range);
+
+      expect(seqsOf(page.messages)).toEqual(seqs);
+      expect(page.more).toBe(more);
+    });
+
+    it('gives each message as it was stored', async () => {
+      const { messages } = await store.history.page(room, { after: 6, limit: 1 });
+
+      expect(messages).toEqual([
+        {
+          id: 7,
+          room_id: room,
+          seq: 7,
+          emitter: author.userUUID,
+          content: '6',
+          createdAt: secondOf(7),
+          updatedAt: expect.any(Date) as Date,
+        },
+      ]);
+    });
+
+    it('keeps to a period', async () => {
+      const period = { from: secondOf(3), until: secondOf(9) };
+
+      const forwards = await store.history.page(room, { after: 3, limit: 3, period });
+      const backwards = await store.history.page(room, { limit: 3, period });
+
+      expect(seqsOf(forwards.messages)).toEqual([4, 5, 7]);
+      expect(seqsOf(backwards.messages)).toEqual([5, 7, 8]);
+      expect(forwards.more).toBe(true);
+    });
+
+    it('gives nothing of a room that is not there', async () => {
+      const page = await store.history.page(2_147_483_647, { limit: 3 });
+
+      expect(page).toEqual({ messages: [], more: false });
+    });
+  });
+
+  describe('by period', () => {
+    it.each([
+      ['its first instant is included and its last not', 3, 8, [3, 4, 5, 7]],
+      ['it may begin and end between messages', 0.5, 2.5, [1, 2]],
+      ['it may hold all', 0, 100, [1, 2, 3, 4, 5, 7, 8, 9, 10, 11]],
+      ['it may hold a rule only', 6, 7, []],
+      ['it may be before all', -2, -1, []],
+      ['it may end before it begins', 8, 3, []],
+    ])('gives its messages: %s', async (_, from, until, seqs) => {
+      const pages = await pagesOf({ from: secondOf(from), until: secondOf(until) });
+
+      expect(seqsOf(pages.flat())).toEqual(seqs);
+    });
+
+    it('gives each message once, however many there are', async () => {
+      const large = await emptyRoom(store);
+      const writer = new TestWriter(large);
+      const texts = Array.from({ length: 2_345 }, (_, n) => `${n}`);
+      await Promise.all(texts.map((text) => say(store.log, writer, text)));
+      await addRule(large);
+      await datedByNumber(large);
+
+      const pages = await pagesOf({ from: secondOf(0), until: secondOf(10_000) }, large);
+
+      expect(pages.every((page) => page.length > 0 && page.length <= 1_000)).toBe(true);
+      expect(pages.flat().map(({ content }) => content)).toEqual(texts);
+    });
+
+    it('ends with what was there when it was asked', async () => {
+      const live = await emptyRoom(store);
+      const writer = new TestWriter(live);
+      await Promise.all(Array.from({ length: 1_001 }, () => say(store.log, writer, 'before')));
+
+      const contents: string[] = [];
+      const always = { from: new Date(0), until: new Date('2999-01-01') };
+      for await (const page of store.history.pagesOf(live, always)) {
+        contents.push(...page.map(({ content }) => content));
+        await say(store.log, writer, 'meanwhile');
+      }
+
+      expect(contents).toEqual(Array.from({ length: 1_001 }, () => 'before'));
+    });
+  });
+
+  it('gives any text as it was sent', async () => {
+    const texts = [
+      '👩‍👩‍👧 ñandú',
+      'e\u0301 is not \u00e9',
+      '\u202Eabc\u2028',
+      '\uFFFF\u0001\t\r\n',
+      ' ',
+    ];
+    const writer = new TestWriter(await emptyRoom(store));
+    await Promise.all(texts.map((text) => say(store.log, writer, text)));
+
+    const { messages } = await store.history.page(writer.roomId, { limit: 10 });
+
+    expect(messages.map(({ content }) => content)).toEqual(texts);
+  });
+
+  async function pagesOf(period: Period, roomId = room): Promise<HistoryMessage[][]> {
+    const pages: HistoryMessage[][] = [];
+    for await (const page of store.history.pagesOf(roomId, period)) pages.push(page);
+    return pages;
+  }
+
+  async function addRule(roomId: number): Promise<void> {
+    const { userUUID } = newCaller();
+    await store.rules.change(roomId, userUUID, () => ({
+      set: { entity_UUID: userUUID, level: 0, permissions: 'rw', accepted: false },
+    }));
+  }
+
+  /** Dates each entry of a room at the second of its number. */
+  async function datedByNumber(roomId: number): Promise<void> {
+    await host.database.sequelize.query(
+      `UPDATE messages SET "createdAt" = to_timestamp(1767225600 + seq) WHERE room_id = $1`,
+      { bind: [roomId] },
+    );
+  }
+});
+
+function secondOf(seq: number): Date {
+  return new Date(Date.UTC(2026, 0, 1) + seq * 1000);
+}
+
+function seqsOf(messages: readonly HistoryMessage[]): number[] {
+  return messages.map(({ seq }) => seq);
+}

@@ -1,0 +1,131 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Store } from '../../src/store/store.js';
+import { deferred } from '../harness/deferred.js';
+import { storeHosts, storeOver, type StoreHost } from '../harness/store-hosts.js';
+import { emptyRoom, readAll, say, TestWriter } from '../harness/writers.js';
+
+const UNAVAILABLE = { status: 'rejected', reason: { code: 'UNAVAILABLE' } };
+const STORED = { status: 'fulfilled' };
+
+describe.each(storeHosts)('the bounds of the log over %s', (_, openHost) => {
+  let host: StoreHost;
+  let store: Store;
+
+  beforeAll(async () => {
+    host = await openHost();
+    store = storeOver(host.database);
+  });
+  afterAll(() => host.close());
+
+  it('hold for the number of messages that wait', async () => {
+    const { log } = storeOver(host.database, { logQueueEntries: 2 });
+    const rooms = await Promise.all([emptyRoom(store), emptyRoom(store)]);
+    const [writer, elsewhere] = rooms.map((room) => new TestWriter(room)) as [
+      TestWriter,
+      TestWriter,
+    ];
+
+    const outcomes = await Promise.allSettled([
+      say(log, writer, 'one'),
+      say(log, elsewhere, 'two'),
+      say(log, writer, 'one too many'),
+    ]);
+
+    expect(outcomes).toMatchObject([STORED, STORED, UNAVAILABLE]);
+    await Promise.all([say(log, writer, 'three'), say(log, writer, 'four')]);
+    expect(await contentsOf(writer)).toEqual(['one', 'three', 'four']);
+  });
+
+  it('hold for the bytes of the messages that wait', async () => {
+    const { log } = storeOver(host.database, { logQueueBytes: 10 });
+    const writer = new TestWriter(await emptyRoom(store));
+
+    const outcomes = await Promise.allSettled([
+      say(log, writer, 'ééé'),
+      say(log, writer, 'ñññ'),
+      say(log, writer, 'abcd'),
+      say(log, writer, 'x'),
+    ]);
+
+    expect(outcomes).toMatchObject([STORED, UNAVAILABLE, STORED, UNAVAILABLE]);
+    await say(log, writer, '0123456789');
+    expect(await contentsOf(writer)).toEqual(['ééé', 'abcd', '0123456789']);
+  });
+
+  it('count what was refused no longer', async () => {
+    const { log } = storeOver(host.database, { logQueueEntries: 1 });
+    const writer = new TestWriter(await emptyRoom(store), { permits: () => false });
+
+    await expect(say(log, writer, 'no')).rejects.toMatchObject({ code: 'FORBIDDEN' });
+    await expect(say(log, writer, 'no')).rejects.toMatchObject({ code: 'FORBIDDEN' });
+    expect(await contentsOf(writer)).toEqual([]);
+  });
+
+  it('close: what was taken is stored, the rest refused', async () => {
+    const { log } = storeOver(host.database);
+    const writers = await Promise.all(
+      Array.from({ length: 8 }, async () => new TestWriter(await emptyRoom(store))),
+    );
+    let stored = 0;
+    for (const writer of writers) {
+      for (let n = 0; n < 20; n += 1) void say(log, writer, `${n}`).then(() => (stored += 1));
+    }
+
+    await log.close();
+
+    expect(stored).toBe(160);
+    const [writer] = writers as [TestWriter];
+    await expect(say(log, writer, 'late')).rejects.toMatchObject({ code: 'UNAVAILABLE' });
+    expect(await contentsOf(writer)).toHaveLength(20);
+  });
+
+  it('close: waits for what waits for newer rules', async () => {
+    const { log } = storeOver(host.database);
+    const room = await emptyRoom(store);
+    const emitter = '00000000-0000-0000-0000-000000000001';
+    await store.rules.change(room, emitter, () => ({
+      set: { entity_UUID: emitter, level: 0, permissions: 'rw', accepted: false },
+    }));
+    const refreshing = deferred();
+    const rulesRead = deferred();
+    const writer: TestWriter = new TestWriter(room, {
+      rulesHead: 0,
+      async refresh() {
+        refreshing.resolve();
+        await rulesRead.promise;
+        writer.rulesHead = 1;
+      },
+    });
+    const events: string[] = [];
+
+    const sent = say(log, writer, 'hi').then(() => events.push('stored'));
+    await refreshing.promise;
+    const closed = log.close().then(() => events.push('closed'));
+    rulesRead.resolve();
+    await Promise.all([sent, closed]);
+
+    expect(events).toEqual(['stored', 'closed']);
+  });
+
+  it('are no end: after a database error the lane goes on', async () => {
+    const writer = new TestWriter(await emptyRoom(store));
+    const { sequelize } = host.database;
+    const signature = 'int[], bigint[], int[], text[], uuid[], text[], text[], bigint[]';
+
+    await sequelize.query(`ALTER FUNCTION append_entries (${signature}) RENAME TO hidden`);
+    const outcomes = await Promise.allSettled([
+      say(store.log, writer, 'one'),
+      say(store.log, writer, 'two'),
+    ]);
+    await sequelize.query(`ALTER FUNCTION hidden (${signature}) RENAME TO append_entries`);
+    const next = await say(store.log, writer, 'three');
+
+    expect(outcomes).toMatchObject([UNAVAILABLE, UNAVAILABLE]);
+    expect(next).toEqual({ seq: 1, known: false });
+    expect(await contentsOf(writer)).toEqual(['three']);
+  });
+
+  async function contentsOf(writer: TestWriter): Promise<string[]> {
+    return (await readAll(store.log, writer.roomId)).map(({ content }) => content);
+  }
+});

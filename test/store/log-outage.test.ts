@@ -1,0 +1,61 @@
+import { QueryTypes } from 'sequelize';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Store } from '../../src/store/store.js';
+import { openPostgres, storeOver, type StoreHost } from '../harness/store-hosts.js';
+import { emptyRoom, readAll, say, TestWriter } from '../harness/writers.js';
+
+describe('the log while Postgres is away', () => {
+  let host: StoreHost;
+  /** On connections that no test cuts. */
+  let store: Store;
+
+  beforeAll(async () => {
+    host = await openPostgres();
+    store = storeOver(host.database);
+  });
+  afterAll(() => host.close());
+
+  it('is UNAVAILABLE once the pool is closed', async () => {
+    const database = await host.another();
+    const { log } = storeOver(database);
+    const writer = new TestWriter(await emptyRoom(store));
+    await database.appends.close();
+
+    await expect(say(log, writer, 'one')).rejects.toMatchObject({ code: 'UNAVAILABLE' });
+    await expect(say(log, writer, 'two')).rejects.toMatchObject({ code: 'UNAVAILABLE' });
+    expect(await readAll(store.log, writer.roomId)).toEqual([]);
+  });
+
+  it('is UNAVAILABLE for what was in flight on a cut connection, and goes on by a new one', async () => {
+    const { sequelize } = host.database;
+    const { log } = storeOver(await host.another());
+    const writer = new TestWriter(await emptyRoom(store));
+
+    const outcomes = await sequelize.transaction(async (transaction) => {
+      // The batch waits for its room's lock until its connection is cut.
+      await sequelize.query('SELECT 1 FROM rooms WHERE id = $1 FOR UPDATE', {
+        bind: [writer.roomId],
+        transaction,
+      });
+      const sent = Promise.allSettled([say(log, writer, 'one'), say(log, writer, 'two')]);
+      for (let cut = 0; cut === 0;) {
+        const rows = await sequelize.query(
+          `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+           WHERE datname = current_database() AND wait_event_type = 'Lock'`,
+          { type: QueryTypes.SELECT },
+        );
+        cut = rows.length;
+      }
+      return sent;
+    });
+    const next = await say(log, writer, 'three');
+
+    expect(outcomes).toMatchObject([
+      { status: 'rejected', reason: { code: 'UNAVAILABLE' } },
+      { status: 'rejected', reason: { code: 'UNAVAILABLE' } },
+    ]);
+    expect(next).toEqual({ seq: 1, known: false });
+    const entries = await readAll(store.log, writer.roomId);
+    expect(entries.map(({ content }) => content)).toEqual(['three']);
+  });
+});

@@ -1,0 +1,94 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Store } from '../../src/store/store.js';
+import { storeHosts, storeOver, type StoreHost } from '../harness/store-hosts.js';
+import { emptyRoom, newCaller, roomDraft, say, TestWriter } from '../harness/writers.js';
+
+const NO_ROOM = 2_147_483_647;
+
+describe.each(storeHosts)('reading the log over %s', (_, openHost) => {
+  let host: StoreHost;
+  let store: Store;
+  let room: number;
+
+  beforeAll(async () => {
+    host = await openHost();
+    store = storeOver(host.database);
+    room = await emptyRoom(store);
+    const writer = new TestWriter(room);
+    // Another room's log runs beside it.
+    const other = new TestWriter(await emptyRoom(store));
+    for (let n = 1; n <= 12; n += 1) {
+      void say(store.log, writer, `${n}`);
+      void say(store.log, other, 'elsewhere');
+    }
+    await store.log.close();
+  });
+  afterAll(() => host.close());
+
+  it.each([
+    ['begins behind `after`', { after: 9, upTo: 100, limit: 100 }, [10, 11, 12]],
+    ['ends with `upTo`', { after: 0, upTo: 3, limit: 100 }, [1, 2, 3]],
+    ['stops at `limit`', { after: 4, upTo: 12, limit: 2 }, [5, 6]],
+    ['is empty at the end', { after: 12, upTo: 100, limit: 100 }, []],
+    ['is empty where `upTo` is not beyond `after`', { after: 5, upTo: 5, limit: 100 }, []],
+  ])('%s', async (_, range, seqs) => {
+    const entries = await store.log.read(room, range);
+
+    expect(entries.map(({ seq }) => seq)).toEqual(seqs);
+    expect(entries.map(({ content }) => content)).toEqual(seqs.map(String));
+  });
+
+  it('gives nothing of a room that is not there', async () => {
+    expect(await store.log.read(NO_ROOM, { after: 0, upTo: 100, limit: 100 })).toEqual([]);
+    expect(await store.log.state(NO_ROOM)).toBeUndefined();
+  });
+
+  it('gives heads of many rooms at once, without those that are gone', async () => {
+    const gone = await emptyRoom(store);
+    await store.rooms.remove(gone, () => undefined);
+    const empty = await emptyRoom(store);
+
+    const heads = await store.log.heads([room, empty, gone, NO_ROOM, room]);
+
+    expect(heads).toEqual(
+      new Map([
+        [room, 12],
+        [empty, 0],
+      ]),
+    );
+    expect(await store.log.heads([])).toEqual(new Map());
+  });
+
+  it('gives the state of a room: its head, and the rules up to its last rule entry', async () => {
+    const draft = roomDraft();
+    const own = { entity_UUID: newCaller().userUUID, level: 7, permissions: 'rwa', accepted: true };
+    const other = {
+      entity_UUID: newCaller().userUUID,
+      level: 0,
+      permissions: 'r',
+      accepted: false,
+    };
+    const { id } = await store.rooms.create(draft, [own], own.entity_UUID);
+    const fresh = storeOver(host.database).log;
+    await say(fresh, new TestWriter(id), 'hi');
+    await store.rules.change(id, own.entity_UUID, () => ({ set: other }));
+    await say(fresh, new TestWriter(id), 'hi again');
+
+    expect(await store.log.state(id)).toEqual({
+      id,
+      head: 4,
+      rulesHead: 3,
+      access: {
+        type: 'group',
+        entity_owner: draft.entity_owner,
+        level_admin: 999,
+        max_entity_rules: 10,
+        rules: new Map([
+          [own.entity_UUID, own],
+          [other.entity_UUID, other],
+        ]),
+      },
+    });
+    expect(await store.log.state(room)).toMatchObject({ head: 12, rulesHead: 0 });
+  });
+});

@@ -1,0 +1,169 @@
+import fc from 'fast-check';
+import { randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Caller } from '../../src/access/permissions.js';
+import type { Log } from '../../src/store/log.js';
+import type { Store } from '../../src/store/store.js';
+import { storeHosts, storeOver, type StoreHost } from '../harness/store-hosts.js';
+import { emptyRoom, newCaller, readAll, say, TestWriter } from '../harness/writers.js';
+
+describe.each(storeHosts)('refs over %s', (_, openHost) => {
+  let host: StoreHost;
+  let store: Store;
+  let logs: readonly [Log, Log];
+  let writer: TestWriter;
+  const author = newCaller();
+
+  beforeAll(async () => {
+    host = await openHost();
+    store = storeOver(host.database);
+    logs = [store.log, storeOver(await host.another()).log];
+    writer = new TestWriter(await emptyRoom(store));
+  });
+  afterAll(() => host.close());
+
+  it('stores a message once that is sent again later', async () => {
+    const ref = randomUUID();
+
+    const first = await say(store.log, writer, 'hi', { author, ref });
+    const again = await say(logs[1], writer, 'hi, changed', { author, ref });
+
+    expect(first.known).toBe(false);
+    expect(again).toEqual({ seq: first.seq, known: true });
+    expect(await contentsOf(ref)).toEqual(['hi']);
+  });
+
+  it('stores a message once that is twice in one batch', async () => {
+    const ref = randomUUID();
+
+    const [first, between, again] = await Promise.all([
+      say(store.log, writer, 'hi', { author, ref }),
+      say(store.log, writer, 'something else', { author }),
+      say(store.log, writer, 'hi, changed', { author, ref }),
+    ]);
+
+    expect(again).toEqual({ seq: first.seq, known: true });
+    expect(between.seq).toBe(first.seq + 1);
+    expect(await contentsOf(ref)).toEqual(['hi']);
+    expect(writer.taken.filter((entry) => entry.ref === ref)).toHaveLength(1);
+  });
+
+  it('stores a message once that is sent to two nodes at the same time', async () => {
+    for (let round = 0; round < 20; round += 1) {
+      const ref = randomUUID();
+
+      const both = await Promise.all(logs.map((log) => say(log, writer, 'hi', { author, ref })));
+
+      expect(both.filter(({ known }) => known)).toHaveLength(1);
+      expect(both[0]?.seq).toBe(both[1]?.seq);
+      expect(await contentsOf(ref)).toEqual(['hi']);
+    }
+  });
+
+  it('takes the same ref of another sender, or in another room, for another message', async () => {
+    const ref = randomUUID();
+    const elsewhere = new TestWriter(await emptyRoom(store));
+
+    const sent = await Promise.all([
+      say(store.log, writer, 'mine', { author, ref }),
+      say(store.log, writer, 'yours', { ref }),
+      say(store.log, elsewhere, 'mine elsewhere', { author, ref }),
+    ]);
+
+    expect(sent.map(({ known }) => known)).toEqual([false, false, false]);
+    expect(await contentsOf(ref)).toEqual(['mine', 'yours']);
+  });
+
+  it('takes a ref for a text, not a number or a place', async () => {
+    const room = new TestWriter(await emptyRoom(store));
+
+    const refs = [null, '1', '2', '3', null, '01', ' 1', 'null', ''];
+    const sent = await Promise.all(
+      refs.map((ref) => say(store.log, room, `${ref}`, { author, ref })),
+    );
+
+    expect(sent.map(({ seq }) => seq)).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9]);
+  });
+
+  it('agrees with a model, whatever is sent in whatever batches by two nodes', async () => {
+    const people = [newCaller(), newCaller()];
+    const message = fc.record({
+      node: fc.nat(1),
+      room: fc.nat(2),
+      person: fc.nat(1),
+      ref: fc.option(fc.constantFrom('1', '2', 'a')),
+      content: fc.string({ unit: 'grapheme' }).map((text) => text.replaceAll('\0', '')),
+    });
+    const batches = fc.array(fc.array(message, { maxLength: 12 }), { maxLength: 4 });
+
+    await fc.assert(
+      fc.asyncProperty(batches, async (batches) => {
+        const rooms = await Promise.all([emptyRoom(store), emptyRoom(store), emptyRoom(store)]);
+        const writers = logs.map(() => rooms.map((room) => new TestWriter(room)));
+        const sent: Sent[] = [];
+        for (const [batch, messages] of batches.entries()) {
+          const stored = await Promise.all(
+            messages.map(async ({ node, room, person, ref, content }) => {
+              const writer = writers[node]?.[room];
+              const author = people[person];
+              if (writer === undefined || author === undefined) throw new Error('out of range');
+              const log = node === 0 ? logs[0] : logs[1];
+              const appended = await say(log, writer, content, { author, ref });
+              return { batch, node, room: writer.roomId, author, ref, content, ...appended };
+            }),
+          );
+          sent.push(...stored);
+        }
+
+        for (const room of rooms) {
+          const ofRoom = sent.filter((one) => one.room === room);
+          const entries = await readAll(store.log, room);
+          expect(entries).toHaveLength(countMessages(ofRoom));
+          expect(entries.map(({ seq }) => seq)).toEqual(entries.map((_, index) => index + 1));
+          for (const { seq, ref, author } of ofRoom) {
+            expect(entries[seq - 1]).toMatchObject({ seq, ref, emitter: author.userUUID });
+          }
+          // Each entry is the message of exactly one append, and those of a node are in its order.
+          const fresh = ofRoom.filter(({ known }) => !known);
+          expect(fresh.map(({ seq }) => seq).toSorted((a, b) => a - b)).toEqual(
+            entries.map(({ seq }) => seq),
+          );
+          for (const { seq, content } of fresh) expect(entries[seq - 1]?.content).toBe(content);
+          const inOrder = fresh.toSorted((a, b) => a.seq - b.seq).map(({ batch }) => batch);
+          expect(inOrder).toEqual(inOrder.toSorted((a, b) => a - b));
+          for (const [node, ofNode] of writers.entries()) {
+            const seqs = fresh.filter((one) => one.node === node).map(({ seq }) => seq);
+            expect(seqs).toEqual(seqs.toSorted((a, b) => a - b));
+            const taken = ofNode.find((writer) => writer.roomId === room)?.taken ?? [];
+            expect(taken).toEqual(entries.filter(({ seq }) => seqs.includes(seq)));
+          }
+        }
+      }),
+      { numRuns: 25 },
+    );
+  });
+
+  async function contentsOf(ref: string): Promise<string[]> {
+    const entries = await readAll(store.log, writer.roomId);
+    return entries.filter((entry) => entry.ref === ref).map((entry) => entry.content);
+  }
+});
+
+interface Sent {
+  readonly batch: number;
+  readonly node: number;
+  readonly room: number;
+  readonly author: Caller;
+  readonly ref: string | null;
+  readonly content: string;
+  readonly seq: number;
+  readonly known: boolean;
+}
+
+/** What the log of one room must hold: each message without a ref, and each (sender, ref) once. */
+function countMessages(sent: readonly Sent[]): number {
+  const keys = sent.map(({ author, ref }, index) =>
+    ref === null ? `${index}` : `${author.userUUID} ${ref}`,
+  );
+  return new Set(keys).size;
+}

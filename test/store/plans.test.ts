@@ -1,0 +1,131 @@
+import { randomUUID } from 'node:crypto';
+import { QueryTypes, type QueryOptions, type Transaction } from 'sequelize';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { appendEntries, type EntryDraft } from '../../src/store/entries.js';
+import type { Store } from '../../src/store/store.js';
+import { openPostgres, storeOver, type StoreHost } from '../harness/store-hosts.js';
+import { emptyRoom } from '../harness/writers.js';
+
+const ROOMS = 10;
+const MESSAGES = 4_000;
+
+/** In a table large enough that a scan of it would be seen by its users. */
+describe('the plans of Postgres', () => {
+  let host: StoreHost;
+  let store: Store;
+  let room: number;
+  const emitter = randomUUID();
+
+  beforeAll(async () => {
+    host = await openPostgres();
+    store = storeOver(host.database);
+    const rooms = await Promise.all(Array.from({ length: ROOMS }, () => emptyRoom(store)));
+    room = rooms[3] ?? 0;
+    const { sequelize } = host.database;
+    await sequelize.query(
+      `INSERT INTO messages (room_id, seq, kind, emitter, content, ref, "createdAt", "updatedAt")
+       SELECT room_id, seq, 'message', $1, 'a message of usual length, more or less', 'ref ' || seq,
+         moment, moment
+       FROM unnest($2::int[]) AS room_id, generate_series(1, $3::int) AS seq,
+         LATERAL (SELECT timestamptz '2026-01-01' + seq * interval '1 minute' AS moment) AS dated`,
+      { bind: [emitter, rooms, MESSAGES] },
+    );
+    await sequelize.query('UPDATE rooms SET head = $1', { bind: [MESSAGES] });
+    await sequelize.query('ANALYZE');
+  });
+  afterAll(() => host.close());
+
+  const period = { from: new Date('2026-01-02'), until: new Date('2026-01-03') };
+  const always = { from: new Date('2025-01-01'), until: new Date('2027-01-01') };
+
+  it.each<[string, (room: number) => Promise<unknown>]>([
+    ['log.read', (room) => store.log.read(room, { after: 2_000, upTo: 4_000, limit: 500 })],
+    [
+      'log.read near the end',
+      (room) => store.log.read(room, { after: 3_990, upTo: 4_000, limit: 500 }),
+    ],
+    ['history.page, the last', (room) => store.history.page(room, { limit: 50 })],
+    ['history.page after', (room) => store.history.page(room, { after: 100, limit: 1_000 })],
+    ['history.page before', (room) => store.history.page(room, { before: 3_000, limit: 50 })],
+    ['history.page of a period', (room) => store.history.page(room, { limit: 50, period })],
+    ['history.pagesOf a day', (room) => drain(store.history.pagesOf(room, period))],
+    ['history.pagesOf always', (room) => drain(store.history.pagesOf(room, always))],
+  ])('read messages by an index: %s', async (_, run) => {
+    const plans = await plansOf(() => run(room));
+
+    expect(plans.length).toBeGreaterThan(0);
+    for (const plan of plans) {
+      expect(plan).toMatch(/Index.* on messages/);
+      expect(plan).not.toMatch(/Seq Scan on messages/);
+    }
+  });
+
+  it('read a day by the index of dates', async () => {
+    const [bounds] = await plansOf(() => drain(store.history.pagesOf(room, period)));
+
+    expect(bounds).toContain('messages_created_at');
+  });
+
+  it.each([
+    ['a message', 1],
+    ['a batch of 100', 100],
+  ])('append without a scan of messages: %s', async (_, size) => {
+    const { sequelize } = host.database;
+    const drafts = Array.from({ length: size }, (_, n): EntryDraft => ({
+      room_id: room,
+      kind: 'message',
+      emitter,
+      content: 'hi',
+      // Half of them are known.
+      ref: `ref ${MESSAGES - size / 2 + n}`,
+    }));
+    const rollback = new Error('rolled back');
+
+    const appending = sequelize.transaction(async (transaction) => {
+      const before = await scansOfMessages(transaction);
+      // PL/pgSQL may turn to a generic plan after some executions.
+      for (let execution = 0; execution < 8; execution += 1) {
+        await appendEntries(sequelize, [{ id: room, rulesHead: 0 }], drafts, transaction);
+      }
+      const after = await scansOfMessages(transaction);
+      expect(after.idx_scan - before.idx_scan).toBeGreaterThanOrEqual(8);
+      expect(after.seq_scan - before.seq_scan).toBe(0);
+      throw rollback;
+    });
+
+    await expect(appending).rejects.toBe(rollback);
+  });
+
+  /** What the transaction's connection has counted: it reports in between transactions only. */
+  async function scansOfMessages(
+    transaction: Transaction,
+  ): Promise<{ seq_scan: number; idx_scan: number }> {
+    const [scans] = await host.database.sequelize.query<{ seq_scan: number; idx_scan: number }>(
+      `SELECT seq_scan, idx_scan FROM pg_stat_xact_user_tables WHERE relname = 'messages'`,
+      { type: QueryTypes.SELECT, transaction },
+    );
+    return scans ?? { seq_scan: 0, idx_scan: 0 };
+  }
+
+  /** Runs what queries the database, and explains each of its queries with the same parameters. */
+  async function plansOf(run: () => Promise<unknown>): Promise<string[]> {
+    const { sequelize } = host.database;
+    const query = vi.spyOn(sequelize, 'query');
+    await run();
+    const calls = query.mock.calls as unknown as [sql: string, options: QueryOptions][];
+    query.mockRestore();
+    return Promise.all(
+      calls.map(async ([sql, { bind }]) => {
+        const rows = await sequelize.query<Record<'QUERY PLAN', string>>(`EXPLAIN ${sql}`, {
+          type: QueryTypes.SELECT,
+          ...(bind !== undefined && { bind }),
+        });
+        return rows.map((row) => row['QUERY PLAN']).join('\n');
+      }),
+    );
+  }
+});
+
+async function drain(pages: AsyncGenerator): Promise<void> {
+  for await (const _ of pages);
+}

@@ -1,0 +1,115 @@
+import fc from 'fast-check';
+import { randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import {
+  isBanned,
+  may,
+  type Caller,
+  type RoomAccess,
+  type Rule,
+} from '../../src/access/permissions.js';
+import type { Room } from '../../src/store/rooms.js';
+import type { Store } from '../../src/store/store.js';
+import { storeHosts, storeOver, type StoreHost } from '../harness/store-hosts.js';
+import { newCaller } from '../harness/writers.js';
+
+/** Who the rules, the rooms and the callers of one run are about: UUIDs by number. */
+const UUIDS = 4;
+
+const ruleArbitrary = fc.record({
+  uuid: fc.nat(UUIDS - 1),
+  level: fc.constantFrom(0, 1, 100, 2_147_483_647),
+  permissions: fc.subarray(['r', 'w', 'b', 'a']).map((letters) => letters.join('')),
+  accepted: fc.boolean(),
+});
+
+const roomArbitrary = fc.record({
+  type: fc.constantFrom('group' as const, 'user2user' as const),
+  owner: fc.nat(UUIDS - 1),
+  rules: fc.uniqueArray(ruleArbitrary, { selector: ({ uuid }) => uuid, maxLength: UUIDS }),
+});
+
+const callerArbitrary = fc.record({
+  user: fc.nat(UUIDS - 1),
+  entity: fc.nat(UUIDS - 1),
+  // A token's levelOnEntity is any number, whatever a column of rules can hold.
+  levelOnEntity: fc.oneof(
+    fc.constantFrom(-1, 0, 0.5, 1, 99, 99.5, 100, 2_147_483_648, 1e21, -1e300, Number.MAX_VALUE),
+    fc.double({ noNaN: true, noDefaultInfinity: true }),
+  ),
+});
+
+describe.each(storeHosts)('rooms that a caller sees over %s', (_, openHost) => {
+  let host: StoreHost;
+  let store: Store;
+
+  beforeAll(async () => {
+    host = await openHost();
+    store = storeOver(host.database);
+  });
+  afterAll(() => host.close());
+
+  it('are those that permissions let them read, and the groups of their entity', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(roomArbitrary, { minLength: 1, maxLength: 4 }),
+        fc.array(callerArbitrary, { minLength: 1, maxLength: 4 }),
+        async (drafts, callers) => {
+          const uuids = Array.from({ length: UUIDS }, () => randomUUID());
+          const rooms: { room: Room; access: RoomAccess }[] = [];
+          for (const { type, owner, rules: given } of drafts) {
+            const rules = given.map(({ uuid, ...rule }): Rule => ({
+              ...rule,
+              entity_UUID: uuids[uuid] ?? '',
+            }));
+            const draft = {
+              name: 'a room',
+              type,
+              entity_owner: uuids[owner] ?? '',
+              level_admin: 0,
+              max_entity_rules: 10,
+            };
+            rooms.push({
+              room: await store.rooms.create(draft, rules, randomUUID()),
+              access: { ...draft, rules: new Map(rules.map((rule) => [rule.entity_UUID, rule])) },
+            });
+          }
+          for (const { user, entity, levelOnEntity } of callers) {
+            const caller = {
+              userUUID: uuids[user] ?? '',
+              entityUUID: uuids[entity] ?? '',
+              levelOnEntity,
+            };
+            expect(await store.rooms.visibleTo(caller)).toEqual(
+              rooms.filter(({ access }) => sees(caller, access)).map(({ room }) => room),
+            );
+          }
+        },
+      ),
+      { numRuns: 40 },
+    );
+  });
+
+  it.each([0.5, 1e10, -1e300])('are found at the level %d too', async (levelOnEntity) => {
+    const caller = newCaller({ levelOnEntity });
+    const rule = { entity_UUID: caller.userUUID, level: 0, permissions: 'r', accepted: false };
+    const room = await store.rooms.create(
+      {
+        name: 'a room',
+        type: 'group',
+        entity_owner: randomUUID(),
+        level_admin: 0,
+        max_entity_rules: 10,
+      },
+      [rule],
+      caller.userUUID,
+    );
+
+    expect(await store.rooms.visibleTo(caller)).toEqual([room]);
+  });
+});
+
+function sees(caller: Caller, room: RoomAccess): boolean {
+  const ofTheirGroup = room.type === 'group' && room.entity_owner === caller.entityUUID;
+  return may(caller, room, 'r') || (ofTheirGroup && !isBanned(caller, room));
+}

@@ -1,0 +1,207 @@
+import { randomUUID } from 'node:crypto';
+import { QueryTypes } from 'sequelize';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Rule } from '../../src/access/permissions.js';
+import { ChatError } from '../../src/errors.js';
+import { ruleOf } from '../../src/store/entries.js';
+import type { Store } from '../../src/store/store.js';
+import { storeHosts, storeOver, type StoreHost } from '../harness/store-hosts.js';
+import { newCaller, readAll, roomDraft, say, TestWriter } from '../harness/writers.js';
+
+describe.each(storeHosts)('rooms over %s', (_, openHost) => {
+  let host: StoreHost;
+  let store: Store;
+
+  beforeAll(async () => {
+    host = await openHost();
+    store = storeOver(host.database);
+  });
+  afterAll(() => host.close());
+
+  it('are created with their first rules, as the first entries of their logs', async () => {
+    const draft = { ...roomDraft(), name: 'La sala “ñ” 🎈', max_entity_rules: 3 };
+    const creator = newCaller();
+    const rules = [
+      ruleFor(creator.userUUID, { permissions: 'rwa', level: 999, accepted: true }),
+      ruleFor(creator.entityUUID, { level: 100 }),
+    ];
+
+    const room = await store.rooms.create(draft, rules, creator.userUUID);
+
+    expect(room).toEqual({
+      ...draft,
+      id: expect.any(Number) as number,
+      uuid: expect.stringMatching(/^[0-9a-f-]{36}$/) as string,
+      createdAt: expect.any(Date) as Date,
+      updatedAt: expect.any(Date) as Date,
+    });
+    const entries = await readAll(store.log, room.id);
+    expect(entries.map(({ seq, kind, emitter }) => ({ seq, kind, emitter }))).toEqual([
+      { seq: 1, kind: 'rule', emitter: creator.userUUID },
+      { seq: 2, kind: 'rule', emitter: creator.userUUID },
+    ]);
+    expect(entries.map(ruleOf)).toEqual(rules);
+    const state = await store.log.state(room.id);
+    expect(state).toMatchObject({ head: 2, rulesHead: 2 });
+    expect(state?.access.rules).toEqual(new Map(rules.map((rule) => [rule.entity_UUID, rule])));
+  });
+
+  it('are created whole or not at all', async () => {
+    const { userUUID } = newCaller();
+    const twice = [ruleFor(userUUID), ruleFor(userUUID)];
+    const before = await countRows('rooms');
+
+    await expect(store.rooms.create(roomDraft(), twice, userUUID)).rejects.toBeInstanceOf(Error);
+
+    expect(await countRows('rooms')).toBe(before);
+  });
+
+  it('are removed with their rules and their log, and no others', async () => {
+    const { userUUID } = newCaller();
+    const room = await store.rooms.create(roomDraft(), [ruleFor(userUUID)], userUUID);
+    const other = await store.rooms.create(roomDraft(), [ruleFor(userUUID)], userUUID);
+    await say(store.log, new TestWriter(room.id), 'hi');
+
+    await store.rooms.remove(room.id, () => undefined);
+
+    expect(await store.log.state(room.id)).toBeUndefined();
+    expect(await readAll(store.log, room.id)).toEqual([]);
+    for (const table of ['room_permissions', 'messages']) {
+      expect(await countRows(table, room.id)).toBe(0);
+      expect(await countRows(table, other.id)).toBe(1);
+    }
+    await expect(store.rooms.remove(room.id, () => undefined)).rejects.toMatchObject({
+      code: 'NOT_FOUND',
+    });
+  });
+
+  it('stay where authorize throws, which is told the rules', async () => {
+    const { userUUID } = newCaller();
+    const rule = ruleFor(userUUID);
+    const room = await store.rooms.create(roomDraft(), [rule], userUUID);
+    const refusal = new ChatError('FORBIDDEN');
+
+    const removal = store.rooms.remove(room.id, ({ rules }) => {
+      expect(rules.get(userUUID)).toMatchObject(rule);
+      throw refusal;
+    });
+
+    await expect(removal).rejects.toBe(refusal);
+    expect(await store.log.state(room.id)).toMatchObject({ head: 1 });
+  });
+
+  it('are removed once, however many want to at the same time', async () => {
+    const { id } = await store.rooms.create(roomDraft(), [], randomUUID());
+
+    const outcomes = await Promise.allSettled(
+      Array.from({ length: 5 }, () => store.rooms.remove(id, () => undefined)),
+    );
+
+    expect(outcomes.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
+    const refused = outcomes.filter((outcome) => outcome.status === 'rejected');
+    for (const { reason } of refused) expect(reason).toMatchObject({ code: 'NOT_FOUND' });
+  });
+
+  it('never keep a message that came with their removal', async () => {
+    for (let round = 0; round < 10; round += 1) {
+      const { id } = await store.rooms.create(roomDraft(), [], randomUUID());
+      const writer = new TestWriter(id);
+
+      await Promise.allSettled([
+        say(store.log, writer, 'before?'),
+        store.rooms.remove(id, () => undefined),
+        say(store.log, writer, 'after?'),
+      ]);
+
+      expect(await countRows('messages', id)).toBe(0);
+    }
+  });
+
+  describe('of a caller', () => {
+    const caller = newCaller();
+    const ids: number[] = [];
+
+    beforeAll(async () => {
+      // In turn: by user, by entity, by both, not at all.
+      for (let n = 0; n < 8; n += 1) {
+        const own = ruleFor(caller.userUUID, { accepted: n >= 4, level: n });
+        const byEntity = ruleFor(caller.entityUUID, { accepted: false, permissions: 'b' });
+        const rules = [[own], [byEntity], [own, byEntity], [ruleFor(randomUUID())]][n % 4] ?? [];
+        const room = await store.rooms.create(
+          { ...roomDraft(), name: `${n}` },
+          rules,
+          randomUUID(),
+        );
+        ids.push(room.id);
+      }
+    });
+
+    it('are given rule by rule, the newest room first', async () => {
+      const rules = await store.rooms.rulesOf(caller, { limit: 100, offset: 0 });
+
+      expect(rules.map(({ name }) => name)).toEqual(['6', '6', '5', '4', '2', '2', '1', '0']);
+      const newest = rules.find(({ name }) => name === '4');
+      const room = await store.log.state(ids[4] ?? 0);
+      expect(newest).toEqual({
+        id: ids[4],
+        uuid: expect.any(String) as string,
+        name: '4',
+        type: 'group',
+        level_admin: 999,
+        entity_owner: room?.access.entity_owner,
+        room_id: ids[4],
+        entity_UUID: caller.userUUID,
+        level: 4,
+        permissions: 'rw',
+        accepted: true,
+        createdAt: expect.any(Date) as Date,
+        updatedAt: expect.any(Date) as Date,
+      });
+    });
+
+    it.each([
+      ['accepted ones', { accepted: true }, ['6', '4']],
+      ['those not accepted', { accepted: false }, ['6', '5', '2', '2', '1', '0']],
+      ['both', { accepted: undefined }, ['6', '6', '5', '4', '2', '2', '1', '0']],
+    ])('are filtered: %s', async (_, filter, names) => {
+      const rules = await store.rooms.rulesOf(caller, { ...filter, limit: 100, offset: 0 });
+
+      expect(rules.map(({ name }) => name)).toEqual(names);
+    });
+
+    it('are given in pages, each rule on one of them', async () => {
+      const all = await store.rooms.rulesOf(caller, { limit: 100, offset: 0 });
+
+      const pages = await Promise.all(
+        [0, 3, 6, 9].map((offset) => store.rooms.rulesOf(caller, { limit: 3, offset })),
+      );
+
+      expect(pages.map((page) => page.length)).toEqual([3, 3, 2, 0]);
+      expect(pages.flat()).toEqual(all);
+    });
+
+    it('are given once to a caller who is their own entity', async () => {
+      const { userUUID } = caller;
+
+      const rules = await store.rooms.rulesOf(newCaller({ userUUID, entityUUID: userUUID }), {
+        limit: 100,
+        offset: 0,
+      });
+
+      expect(rules.map(({ name }) => name)).toEqual(['6', '4', '2', '0']);
+    });
+  });
+
+  async function countRows(table: string, roomId?: number): Promise<number> {
+    const where = roomId === undefined ? '' : `WHERE room_id = ${roomId}`;
+    const [row] = await host.database.sequelize.query<{ count: number }>(
+      `SELECT count(*) AS count FROM ${table} ${where}`,
+      { type: QueryTypes.SELECT },
+    );
+    return row?.count ?? Number.NaN;
+  }
+});
+
+function ruleFor(uuid: string, given: Partial<Rule> = {}): Rule {
+  return { entity_UUID: uuid, level: 0, permissions: 'rw', accepted: false, ...given };
+}
