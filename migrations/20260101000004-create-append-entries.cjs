@@ -20,7 +20,10 @@ CREATE OR REPLACE FUNCTION append_entries(
   entry_room integer[], entry_kind text[], entry_emitter uuid[],
   entry_content text[], entry_ref text[], entry_target bigint[]
 ) RETURNS TABLE (ord bigint, outcome text, seq bigint, created_at timestamptz)
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql
+-- A room whose lock is kept by somebody who hangs must not keep a lane, and with it other rooms, for ever.
+SET lock_timeout = '4s'
+AS $$
 #variable_conflict use_column
 DECLARE
   moment timestamptz(3);

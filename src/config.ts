@@ -104,6 +104,7 @@ export const environmentSchema = z.object({
   BODY_BYTES: count(65_536),
   INBOX_FRAMES: count(128, 10_000),
   OUTBOX_BYTES: count(1_048_576),
+  STORE_TIMEOUT_MS: count(5_000),
   LOG_LANES: count(4, 64),
   LOG_QUEUE_ENTRIES: count(20_000),
   LOG_QUEUE_BYTES: count(33_554_432),
@@ -137,6 +138,8 @@ export interface Limits {
   readonly inboxFrames: number;
   /** Bytes that may wait for one socket before it only keeps its place in the log. */
   readonly outboxBytes: number;
+  /** How long the statement that stores a batch may go unanswered. */
+  readonly storeTimeoutMs: number;
   readonly logLanes: number;
   readonly logQueueEntries: number;
   readonly logQueueBytes: number;
@@ -261,6 +264,7 @@ function toConfig(env: Environment): Config {
       bodyBytes: env.BODY_BYTES,
       inboxFrames: env.INBOX_FRAMES,
       outboxBytes: env.OUTBOX_BYTES,
+      storeTimeoutMs: env.STORE_TIMEOUT_MS,
       logLanes: env.LOG_LANES,
       logQueueEntries: env.LOG_QUEUE_ENTRIES,
       logQueueBytes: env.LOG_QUEUE_BYTES,

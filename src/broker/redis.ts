@@ -32,7 +32,8 @@ export function createRedisBroker(options: {
     maxRetriesPerRequest: null,
     commandTimeout: COMMAND_TIMEOUT_MS,
   };
-  const publisher = new Redis(url, settings);
+  // What is published within one turn of the event loop leaves as one write.
+  const publisher = new Redis(url, { ...settings, enableAutoPipelining: true });
   // The set below is the truth about subscriptions, and is restored before onReconnect is called.
   const subscriber = new Redis(url, { ...settings, autoResubscribe: false });
   const channels = new Set<string>();

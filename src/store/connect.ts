@@ -2,9 +2,13 @@ import pg from 'pg';
 import { Sequelize, type Options } from 'sequelize';
 import type { Config, DatabaseAddress } from '../config.js';
 import { startEmbeddedPostgres } from './embedded.js';
+import { ImpatientSocket } from './silence.js';
 
 const INT8_OID = 20;
 const CONNECT_TIMEOUT_MS = 5_000;
+/** A reader may be slower than the statement that stores a batch. */
+const SILENCE_FACTOR = 4;
+const IDLE_IN_TRANSACTION_MS = 10_000;
 /** How long a query may wait for a connection of the pool. */
 const ACQUIRE_TIMEOUT_MS = 10_000;
 
@@ -34,14 +38,17 @@ export async function connectDatabase(
     config.database === undefined ? await startEmbeddedPostgres(config.dataDir) : null;
   const address = config.database ?? embedded?.address;
   if (address === undefined) throw new Error('no address of a database');
-  const open = (connections: number): Sequelize =>
+  const { storeTimeoutMs, logLanes } = config.limits;
+  const open = (connections: number, silenceMs: number): Sequelize =>
     new Sequelize({
-      ...sequelizeOptions(address),
-      // The embedded one has a single connection: transactions of two would mix.
-      pool: { max: embedded ? 1 : connections, min: embedded ? 1 : 0, acquire: ACQUIRE_TIMEOUT_MS },
+      ...sequelizeOptions(address, silenceMs),
+      pool: { max: connections, acquire: ACQUIRE_TIMEOUT_MS },
     });
-  const sequelize = open(config.databasePoolSize);
-  const appends = embedded ? sequelize : open(config.limits.logLanes);
+  // The embedded one has a single connection: transactions of two would mix.
+  const sequelize = embedded
+    ? new Sequelize({ ...sequelizeOptions(address), pool: { max: 1, min: 1 } })
+    : open(config.databasePoolSize, SILENCE_FACTOR * storeTimeoutMs);
+  const appends = embedded ? sequelize : open(logLanes, storeTimeoutMs);
   return {
     sequelize,
     appends,
@@ -57,8 +64,11 @@ export async function connectDatabase(
   };
 }
 
-/** Sequelize's options for an address, without a pool; sequelize-cli takes the same ones. */
-export function sequelizeOptions(address: DatabaseAddress): Options {
+/**
+ * Sequelize's options for an address, without a pool; sequelize-cli takes the same ones.
+ * @param silenceMs after which a connection breaks that was asked and does not answer; none: never
+ */
+export function sequelizeOptions(address: DatabaseAddress, silenceMs?: number): Options {
   return {
     dialect: 'postgres',
     dialectModule: pgWithNumbers(),
@@ -72,9 +82,17 @@ export function sequelizeOptions(address: DatabaseAddress): Options {
       connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
       keepAlive: true,
       ssl: address.ssl,
+      ...(silenceMs !== undefined && { stream: () => new ImpatientSocket(silenceMs) }),
     },
+    // By SET: poolers like PgBouncer refuse a connection that begins with parameters they don't know.
+    hooks: { afterConnect: (connection) => limitIdleTransactions(connection as pg.Client) },
     logging: false,
   };
+}
+
+/** A node that stops within a transaction must not keep a room's lock for the others. */
+async function limitIdleTransactions(connection: pg.Client): Promise<void> {
+  await connection.query(`SET idle_in_transaction_session_timeout = ${IDLE_IN_TRANSACTION_MS}`);
 }
 
 /**

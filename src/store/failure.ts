@@ -2,9 +2,10 @@ import { BaseError, DatabaseError, ValidationError } from 'sequelize';
 
 /**
  * SQLSTATE classes that say the server is in no state to answer, whatever was asked (appendix A of the
- * Postgres manual): connection exception, insufficient resources, operator intervention.
+ * Postgres manual): connection exception, transaction rollback, insufficient resources, object not in
+ * prerequisite state (a lock that is not to be had in time), operator intervention.
  */
-const UNAVAILABLE_CLASSES = ['08', '53', '57'];
+const UNAVAILABLE_CLASSES = ['08', '40', '53', '55', '57'];
 
 /**
  * Whether an error means that the database did not answer, so that the same may succeed later; else it

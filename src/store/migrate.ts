@@ -6,7 +6,7 @@ import pg from 'pg';
 import { Sequelize, type QueryInterface } from 'sequelize';
 import { SequelizeStorage, Umzug } from 'umzug';
 import type { Logger } from '../logger.js';
-import type { Database } from './connect.js';
+import { sequelizeOptions, type Database } from './connect.js';
 
 /** Any number, the same in every process: `pg_advisory_lock` takes a bigint. */
 const LOCK_KEY = 7_777_001;
@@ -34,7 +34,12 @@ async function migrationsFolder(): Promise<string> {
  * @returns the names of the migrations that were run
  */
 export async function migrate(database: Database, logger: Logger): Promise<string[]> {
-  const umzug = createUmzug(database.sequelize, await migrationsFolder(), logger);
+  // Of its own, too: a migration may take long, and the server's connections are impatient.
+  const sequelize = new Sequelize({
+    ...sequelizeOptions(database.address),
+    pool: { max: 1 },
+  });
+  const umzug = createUmzug(sequelize, await migrationsFolder(), logger);
   // On a connection of its own: the lock is the session's, and ends with it, also with a process that dies.
   const client = new pg.Client({
     host: database.address.host,
@@ -56,6 +61,7 @@ export async function migrate(database: Database, logger: Logger): Promise<strin
     return done.map((migration) => migration.name);
   } finally {
     await client.end();
+    await sequelize.close();
   }
 }
 

@@ -1,0 +1,111 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
+import { createRoom, request } from '../harness/api.js';
+import { ChatClient, numberOf } from '../harness/chat-client.js';
+import { createDatabase, type TestDatabase } from '../harness/database.js';
+import { startNode, type TestNode } from '../harness/node.js';
+import { openOutlet, type Outlet } from '../harness/outlet.js';
+import { person } from '../harness/tokens.js';
+
+describe('a node whose Postgres', () => {
+  const ana = person({ levelOnEntity: 999 });
+  let database: TestDatabase;
+  let outlet: Outlet;
+  /** Reaches Postgres through the outlet. */
+  let weak: TestNode;
+  /** Reaches it directly. */
+  let strong: TestNode;
+  let room: number;
+
+  beforeAll(async () => {
+    database = await createDatabase(inject('postgresUrl'));
+    outlet = await openOutlet(database.url);
+    const env = {
+      REDIS_URL: inject('redisUrl'),
+      REDIS_PREFIX: new URL(database.url).pathname.slice(1),
+      STORE_TIMEOUT_MS: '400',
+      POLL_INTERVAL_MS: '200',
+    };
+    weak = await startNode({ ...env, DATABASE_URL: outlet.url });
+    strong = await startNode({ ...env, DATABASE_URL: database.url });
+  });
+  afterAll(async () => {
+    await weak.close();
+    await strong.close();
+    await outlet.close();
+    await database.drop();
+  });
+  beforeEach(async () => {
+    room = await createRoom(strong, ana);
+  });
+
+  it.each([
+    {
+      fault: 'hangs',
+      fail: (at: Outlet) => {
+        at.stall();
+      },
+      mend: (at: Outlet) => {
+        at.resume();
+      },
+    },
+    {
+      fault: 'is away',
+      fail: (at: Outlet) => at.cut(),
+      mend: (at: Outlet) => at.restore(),
+    },
+  ])(
+    '$fault answers UNAVAILABLE, keeps its sockets, and goes on by itself',
+    async ({ fail, mend }) => {
+      const sender = await ChatClient.enter(weak, ana, room);
+      const listener = await ChatClient.enter(strong, ana, room);
+      sender.say('before', { ref: 'before' });
+      await sender.take(2);
+      await listener.messages(1);
+
+      await fail(outlet);
+      const words = Array.from({ length: 20 }, (_, i) => `word ${i}`);
+      for (const word of words) sender.say(word, { ref: word });
+      const answers = await sender.take(words.length);
+      // Each is told of the message that it is about; what was in flight is merely not known to be stored.
+      expect(answers.map((frame) => [frame.data, frame['ref']])).toEqual(
+        words.map((word) => ['UNAVAILABLE', word]),
+      );
+      expect((await request(weak, 'GET', '/healthz')).status).toBe(200);
+
+      await mend(outlet);
+      // Again with the same refs until each is stored, as a client does.
+      const missing = new Set(words);
+      const numbers: number[] = [];
+      while (missing.size > 0) {
+        for (const word of missing) sender.say(word, { ref: word });
+        for (let due = missing.size; due > 0;) {
+          const frame = await sender.next();
+          if (frame.type === 'message') continue;
+          due -= 1;
+          if (frame.data !== 'SENT') continue;
+          missing.delete(String(frame['ref']));
+          numbers.push(Number(frame['seq']));
+        }
+      }
+      expect(new Set(numbers).size).toBe(words.length);
+      const heard = await listener.take(words.length);
+      expect(heard.map(numberOf).toSorted((a, b) => a - b)).toEqual(
+        numbers.toSorted((a, b) => a - b),
+      );
+      await listener.barrier();
+      await Promise.all([sender.close(), listener.close()]);
+    },
+  );
+
+  it('answers 503 to REST while Postgres hangs, and not ready', async () => {
+    outlet.stall();
+    const [rooms, ready] = await Promise.all([
+      request(weak, 'GET', '/rooms', { as: ana }),
+      request(weak, 'GET', '/readyz'),
+    ]);
+    expect(rooms).toMatchObject({ status: 503, meta: { reason: 'UNAVAILABLE' } });
+    expect(ready.meta.detail).toBe('not ready: database');
+    outlet.resume();
+    expect((await request(weak, 'GET', '/rooms', { as: ana })).status).toBe(200);
+  });
+});
