@@ -111,6 +111,8 @@ export const environmentSchema = z.object({
   POLL_INTERVAL_MS: count(1_000),
   POLL_INTERVAL_BROKER_DOWN_MS: count(250),
   SHUTDOWN_TIMEOUT_MS: count(8_000),
+
+  NANO_TEST_NO_GAP_REPAIR: flag(false),
 });
 
 /** How to reach a Postgres server. */
@@ -170,6 +172,8 @@ export interface Config {
   readonly redisUrl: string | undefined;
   readonly redisPrefix: string;
   readonly limits: Limits;
+  /** Only ever false to show that the proof can fail: then a feed skips what it has missed. */
+  readonly repairsGaps: boolean;
 }
 
 /** The environment cannot be used; each problem is a line for the operator, without any value. */
@@ -272,6 +276,7 @@ function toConfig(env: Environment): Config {
       pollIntervalBrokerDownMs: env.POLL_INTERVAL_BROKER_DOWN_MS,
       shutdownTimeoutMs: env.SHUTDOWN_TIMEOUT_MS,
     }),
+    repairsGaps: !env.NANO_TEST_NO_GAP_REPAIR,
   });
 }
 

@@ -68,6 +68,7 @@ export async function createServer(
     log: store.log,
     turn,
     createBroker: brokerOf(config, logger),
+    repairsGaps: config.repairsGaps,
     limits,
     logger,
   });

@@ -44,6 +44,7 @@ export class Feed implements Writer, Flushable {
   readonly #turn: Turn;
   readonly #logger: Logger;
   readonly #publish: (entries: readonly Entry[]) => void;
+  readonly #repairsGaps: boolean;
   readonly #places = new Map<Listener, Place>();
   readonly #early = new Map<number, Entry>();
   readonly #pages: Pages;
@@ -63,6 +64,8 @@ export class Feed implements Writer, Flushable {
     log: Log;
     turn: Turn;
     logger: Logger;
+    /** False only to show that the proof can fail: then what was missed is skipped. */
+    repairsGaps?: boolean;
     /** Tells the other nodes. */
     publish: (entries: readonly Entry[]) => void;
   }) {
@@ -71,6 +74,7 @@ export class Feed implements Writer, Flushable {
     this.#turn = options.turn;
     this.#logger = options.logger;
     this.#publish = options.publish;
+    this.#repairsGaps = options.repairsGaps ?? true;
     this.#pages = new Pages(options.roomId, options.log);
     // Nobody may do anything until the room's state is known.
     this.#access = {
@@ -184,7 +188,8 @@ export class Feed implements Writer, Flushable {
   /** Takes entries from wherever they come, in any order and any number of times. */
   take(entries: readonly Entry[]): void {
     for (const entry of entries) {
-      if (this.#active && entry.seq === this.#number + 1) this.#deliver(entry);
+      const isNext = entry.seq === this.#number + 1 || !this.#repairsGaps;
+      if (this.#active && isNext && entry.seq > this.#number) this.#deliver(entry);
       else if (!this.#active || entry.seq > this.#number) this.#keepEarly(entry);
     }
     if (!this.#active) return;
@@ -194,7 +199,7 @@ export class Feed implements Writer, Flushable {
 
   /** The log's head, as it was read from Postgres a moment ago. */
   headIs(head: number): void {
-    if (head > this.#number) this.#mend();
+    if (head > this.#number && this.#repairsGaps) this.#mend();
     for (const place of this.#places.values()) this.#catchUp(place);
   }
 

@@ -49,12 +49,14 @@ export function createHub({
   log,
   turn,
   createBroker,
+  repairsGaps,
   limits,
   logger,
 }: {
   log: Log;
   turn: Turn;
   createBroker: CreateBroker;
+  repairsGaps: boolean;
   limits: Pick<Limits, 'pollIntervalMs' | 'pollIntervalBrokerDownMs'>;
   logger: Logger;
 }): Hub {
@@ -93,6 +95,7 @@ export function createHub({
       log,
       turn,
       logger,
+      repairsGaps,
       publish: (entries) => {
         // A feed that was forgotten while its messages were on their way has a successor, maybe.
         const current = feeds.get(roomId);
