@@ -1,86 +1,104 @@
 'use strict';
 
-// Appends a batch of entries to the logs of its rooms, in the order of the arrays.
+// Appends a batch of entries to the logs of their rooms:
 //
-//   checked_room[i], checked_rules_head[i]: a room of the batch, and the rule entry up to which its senders
-//     were checked (null: they were checked inside this transaction)
-//   entry_room[j], entry_kind[j], ...: the entries
+//   room_ids[r], ...      the rooms of the batch: the rule entry up to which the emitters were checked (null: they
+//                         were checked inside this transaction), how many entries, and which of them is the last
+//                         rule (0: none)
+//   entry_rooms[i], ...   the entries: the index r of the room, and the entry's place among the room's, from 1
+//                         (entry_refs is null where no entry has a ref)
 //
-// Returns a row an entry: its place `ord` in the arrays (from 1), and its `outcome`:
-//   stored  numbered seq, at created_at
-//   known   the emitter had sent this ref before: seq and created_at of that entry
-//   stale   the room has a rule newer than those checked: nothing of this room was stored
+// Returns a row a room (its index, and in seq the head before the batch), whose outcome is
+//   stored  its entries are numbered head + place
+//   stale   it has a rule newer than those checked: nothing of it was stored
+//   again   an emitter had sent one of its refs before: nothing of it was stored
 //   gone    there is no such room
+// and a row an entry whose ref is known: outcome known, the entry's index, and seq and created_at as stored.
 //
 // In PL/pgSQL rather than one statement, because each statement of a function has a snapshot of its own
 // (READ COMMITTED): the second one sees what was committed while the first waited for the rooms' locks.
+//
+// Planned once a connection: planning takes as long as storing many messages. Such a plan is made while the
+// tables may still be empty, and must be right when they have grown: index lookups, and nothing else.
 const up = `
 CREATE OR REPLACE FUNCTION append_entries(
-  checked_room integer[], checked_rules_head bigint[],
-  entry_room integer[], entry_kind text[], entry_emitter uuid[],
-  entry_content text[], entry_ref text[], entry_target bigint[]
-) RETURNS TABLE (ord bigint, outcome text, seq bigint, created_at timestamptz)
+  room_ids integer[], room_rules_heads bigint[], room_counts integer[], room_last_rules integer[],
+  entry_rooms integer[], entry_places integer[], entry_kinds text[], entry_emitters uuid[],
+  entry_contents text[], entry_refs text[], entry_targets bigint[]
+) RETURNS TABLE (room integer, entry integer, outcome text, seq bigint, created_at timestamptz)
 LANGUAGE plpgsql
 -- A room whose lock is kept by somebody who hangs must not keep a lane, and with it other rooms, for ever.
 SET lock_timeout = '4s'
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
 AS $$
 #variable_conflict use_column
 DECLARE
   moment timestamptz(3);
+  repeated integer[] := '{}';
+  heads bigint[];
+  outcomes text[];
+  -- Without nulls and of fixed width: subscripts are found at once.
+  is_stored boolean[];
 BEGIN
   -- The row of a room is the lock of its log. In the order of ids, so that two batches never wait for
   -- each other.
-  PERFORM 1 FROM rooms WHERE id = ANY (checked_room) ORDER BY id FOR NO KEY UPDATE;
+  PERFORM 1 FROM rooms WHERE id = ANY (room_ids) ORDER BY id FOR NO KEY UPDATE;
   -- After the locks, so that entries of a room are dated in their order.
   moment := clock_timestamp();
 
+  IF entry_refs IS NOT NULL THEN
+    RETURN QUERY
+    SELECT e.room, e.ord::integer, 'known', known.seq, known."createdAt"
+    FROM unnest(entry_rooms, entry_emitters, entry_refs) WITH ORDINALITY AS e (room, emitter, ref, ord)
+    CROSS JOIN LATERAL (
+      SELECT seq, "createdAt" FROM messages
+      WHERE room_id = room_ids[e.room] AND emitter = e.emitter AND ref = e.ref LIMIT 1
+    ) AS known;
+    IF FOUND THEN
+      SELECT array_agg(e.room) INTO repeated
+      FROM unnest(entry_rooms, entry_emitters, entry_refs) AS e (room, emitter, ref)
+      WHERE EXISTS (
+        SELECT 1 FROM messages
+        WHERE room_id = room_ids[e.room] AND emitter = e.emitter AND ref = e.ref);
+    END IF;
+  END IF;
+
+  SELECT array_agg(judged.head ORDER BY ord), array_agg(judged.outcome ORDER BY ord),
+    array_agg(judged.outcome = 'stored' ORDER BY ord)
+  INTO heads, outcomes, is_stored
+  FROM (
+    SELECT r.ord, coalesce(found.head, 0) AS head,
+      CASE
+        WHEN found.head IS NULL THEN 'gone'
+        WHEN found.rules_head > r.rules_head THEN 'stale'
+        WHEN r.ord = ANY (repeated) THEN 'again'
+        ELSE 'stored'
+      END AS outcome
+    FROM unnest(room_ids, room_rules_heads) WITH ORDINALITY AS r (id, rules_head, ord)
+    LEFT JOIN LATERAL (SELECT head, rules_head FROM rooms WHERE id = r.id LIMIT 1) AS found ON true
+  ) AS judged;
+
+  INSERT INTO messages
+    (room_id, seq, kind, emitter, content, ref, target, "createdAt", "updatedAt")
+  SELECT room_ids[e.room], heads[e.room] + e.place, e.kind, e.emitter, e.content, e.ref, e.target,
+    moment, moment
+  FROM unnest(
+    entry_rooms, entry_places, entry_kinds, entry_emitters, entry_contents, entry_refs, entry_targets
+  ) AS e (room, place, kind, emitter, content, ref, target)
+  WHERE is_stored[e.room];
+
+  UPDATE rooms SET
+    head = rooms.head + r.entries,
+    rules_head = CASE WHEN r.last_rule > 0 THEN rooms.head + r.last_rule ELSE rooms.rules_head END
+  FROM unnest(room_ids, room_counts, room_last_rules) WITH ORDINALITY AS r (id, entries, last_rule, ord)
+  WHERE rooms.id = r.id AND is_stored[r.ord];
+
   RETURN QUERY
-  WITH room AS (
-    SELECT r.id, r.head, coalesce(r.rules_head > c.rules_head, false) AS stale
-    FROM unnest(checked_room, checked_rules_head) AS c (id, rules_head)
-    JOIN rooms r ON r.id = c.id
-  ), entry AS (
-    SELECT e.*, room.head, room.stale, m.seq AS known_seq, m."createdAt" AS known_at,
-      -- Of two copies in one batch, the first is the entry.
-      first_value(e.ord) OVER (
-        PARTITION BY e.room_id, e.emitter, coalesce(e.ref, e.ord::text), e.ref IS NULL ORDER BY e.ord
-      ) AS first_ord
-    FROM unnest(entry_room, entry_kind, entry_emitter, entry_content, entry_ref, entry_target)
-      WITH ORDINALITY AS e (room_id, kind, emitter, content, ref, target, ord)
-    LEFT JOIN room ON room.id = e.room_id
-    LEFT JOIN messages m ON m.room_id = e.room_id AND m.emitter = e.emitter AND m.ref = e.ref
-  ), fresh AS (
-    SELECT entry.*, entry.head + row_number() OVER (PARTITION BY entry.room_id ORDER BY entry.ord) AS seq
-    FROM entry
-    WHERE NOT entry.stale AND entry.ord = entry.first_ord AND entry.known_seq IS NULL
-  ), raised AS (
-    UPDATE rooms SET
-      head = grown.head,
-      rules_head = coalesce(grown.rules_head, rooms.rules_head)
-    FROM (
-      SELECT room_id, max(seq) AS head, max(seq) FILTER (WHERE kind = 'rule') AS rules_head
-      FROM fresh GROUP BY room_id
-    ) AS grown
-    WHERE rooms.id = grown.room_id
-  ), inserted AS (
-    INSERT INTO messages
-      (room_id, seq, kind, emitter, content, ref, target, "createdAt", "updatedAt")
-    SELECT fresh.room_id, fresh.seq, fresh.kind, fresh.emitter, fresh.content, fresh.ref, fresh.target,
-      moment, moment
-    FROM fresh
-  )
-  SELECT entry.ord,
-    CASE
-      WHEN entry.head IS NULL THEN 'gone'
-      WHEN entry.stale THEN 'stale'
-      WHEN fresh.ord = entry.ord THEN 'stored'
-      ELSE 'known'
-    END,
-    coalesce(entry.known_seq, fresh.seq),
-    coalesce(entry.known_at, moment)
-  FROM entry
-  LEFT JOIN fresh ON fresh.ord = entry.first_ord
-  ORDER BY entry.ord;
+  SELECT r.ord::integer, NULL::integer, r.outcome, heads[r.ord], moment::timestamptz
+  FROM unnest(outcomes) WITH ORDINALITY AS r (outcome, ord);
 END
 $$`;
 

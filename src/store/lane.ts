@@ -1,6 +1,6 @@
 import type { Caller } from '../access/permissions.js';
 import { ChatError } from '../errors.js';
-import type { CheckedRoom, Entry, EntryDraft, Outcome } from './entries.js';
+import type { CheckedDraft, Entry, EntryDraft, Outcome } from './entries.js';
 
 /** Entries of one statement; larger ones only lengthen the time that its rooms are locked. */
 const MAX_BATCH_ENTRIES = 1_000;
@@ -37,10 +37,7 @@ export interface Appended {
   readonly known: boolean;
 }
 
-export type Append = (
-  rooms: readonly CheckedRoom[],
-  drafts: readonly EntryDraft[],
-) => Promise<readonly Outcome[]>;
+export type Append = (checked: readonly CheckedDraft[]) => Promise<readonly Outcome[]>;
 
 /**
  * Messages of some rooms on their way into the log, one statement in flight at a time: what comes in
@@ -114,13 +111,9 @@ export class Lane {
   }
 
   async #store(batch: readonly Pending[]): Promise<void> {
-    const rooms = checkedRooms(batch);
     let outcomes: readonly Outcome[];
     try {
-      outcomes = await this.#append(
-        rooms,
-        batch.map(({ draft }) => draft),
-      );
+      outcomes = await this.#append(check(batch));
     } catch (error) {
       this.#fail(batch, error);
       return;
@@ -131,6 +124,7 @@ export class Lane {
   #deliver(batch: readonly Pending[], outcomes: readonly Outcome[]): void {
     const stored = new Map<Writer, Entry[]>();
     const stale = new Map<number, Pending[]>();
+    const again: Pending[] = [];
     for (const [index, pending] of batch.entries()) {
       const outcome = outcomes[index];
       if (outcome?.outcome === 'stored') {
@@ -138,6 +132,8 @@ export class Lane {
         pushTo(stored, pending.writer, { ...pending.draft, seq, createdAt });
       } else if (outcome?.outcome === 'stale') {
         pushTo(stale, pending.writer.roomId, pending);
+      } else if (outcome?.outcome === 'again') {
+        again.push(pending);
       }
     }
     const goingOut = new Map<Writer, Promise<void>>();
@@ -145,6 +141,8 @@ export class Lane {
       const gone = writer.stored(entries);
       if (gone !== undefined) goingOut.set(writer, gone);
     }
+    // In front of what came in meanwhile, and behind the copies that they wait for.
+    this.#waiting = [...again, ...this.#waiting];
     for (const [roomId, pendings] of stale) this.#hold(roomId, pendings);
     for (const [index, pending] of batch.entries()) {
       const outcome = outcomes[index];
@@ -157,7 +155,7 @@ export class Lane {
           void echoed.then(() => {
             pending.resolve(appended);
           });
-      } else if (outcome?.outcome !== 'stale') {
+      } else if (outcome?.outcome !== 'stale' && outcome?.outcome !== 'again') {
         pending.reject(new ChatError('NOT_FOUND', { detail: 'there is no such room' }));
       }
     }
@@ -198,13 +196,16 @@ export class Lane {
   }
 }
 
-/** The rooms of a batch; where a room has two writers for a moment, what the older one knows counts. */
-function checkedRooms(batch: readonly Pending[]): CheckedRoom[] {
+/**
+ * Each draft with what is known of its room's rules, read now: nothing is awaited between the permission and
+ * the statement. Where a room has two writers for a moment, what the older one knows counts.
+ */
+function check(batch: readonly Pending[]): CheckedDraft[] {
   const rulesHeads = new Map<number, number>();
   for (const { roomId, rulesHead } of new Set(batch.map(({ writer }) => writer))) {
     rulesHeads.set(roomId, Math.min(rulesHead, rulesHeads.get(roomId) ?? rulesHead));
   }
-  return [...rulesHeads].map(([id, rulesHead]) => ({ id, rulesHead }));
+  return batch.map(({ draft }) => ({ draft, rulesHead: rulesHeads.get(draft.room_id) ?? 0 }));
 }
 
 function pushTo<K, V>(lists: Map<K, V[]>, key: K, value: V): void {

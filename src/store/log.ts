@@ -60,7 +60,7 @@ export function createLog({
     { length: limits.logLanes },
     () =>
       new Lane(
-        (rooms, drafts) => appendEntries(appends, rooms, drafts),
+        (checked) => appendEntries(appends, checked),
         (error, entries) => {
           logger.error({ err: error, entries }, 'a batch could not be stored');
         },

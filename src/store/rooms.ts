@@ -66,13 +66,9 @@ export function createRooms({
         );
         await appendEntries(
           sequelize,
-          [{ id: room_id, rulesHead: null }],
           rules.map((rule) => ({
-            room_id,
-            kind: 'rule',
-            emitter,
-            content: ruleContent(rule),
-            ref: null,
+            draft: { room_id, kind: 'rule', emitter, content: ruleContent(rule), ref: null },
+            rulesHead: null,
           })),
           transaction,
         );

@@ -73,8 +73,7 @@ export function createRules({
         };
         const [appended] = await appendEntries(
           sequelize,
-          [{ id: roomId, rulesHead: null }],
-          [draft],
+          [{ draft, rulesHead: null }],
           transaction,
         );
         if (appended?.outcome !== 'stored') throw noSuchRoom();

@@ -78,11 +78,11 @@ function laneOverMemory(): { lane: Lane; stored: string[]; batches: number[] } {
   const stored: string[] = [];
   const batches: number[] = [];
   const lane = new Lane(
-    (rooms, drafts) => {
-      batches.push(drafts.length);
-      const isStale = rooms.some(({ rulesHead }) => rulesHead !== null && rulesHead < RULES_HEAD);
+    (checked) => {
+      batches.push(checked.length);
+      const isStale = checked.some(({ rulesHead }) => rulesHead !== null && rulesHead < RULES_HEAD);
       return Promise.resolve(
-        drafts.map(({ content }): Outcome =>
+        checked.map(({ draft: { content } }): Outcome =>
           isStale
             ? { outcome: 'stale' }
             : { outcome: 'stored', seq: stored.push(content), createdAt: '' },

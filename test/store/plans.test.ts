@@ -85,7 +85,11 @@ describe('the plans of Postgres', () => {
       const before = await scansOfMessages(transaction);
       // PL/pgSQL may turn to a generic plan after some executions.
       for (let execution = 0; execution < 8; execution += 1) {
-        await appendEntries(sequelize, [{ id: room, rulesHead: 0 }], drafts, transaction);
+        await appendEntries(
+          sequelize,
+          drafts.map((draft) => ({ draft, rulesHead: 0 })),
+          transaction,
+        );
       }
       const after = await scansOfMessages(transaction);
       expect(after.idx_scan - before.idx_scan).toBeGreaterThanOrEqual(8);
