@@ -39,6 +39,7 @@ describe('the configuration', () => {
         frameBytes: 65_536,
         frameBytesBeforeReady: 8_192,
       }) as object,
+      repairsGaps: true,
     });
   });
 
