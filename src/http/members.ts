@@ -6,7 +6,7 @@ import type { Entry } from '../store/entries.js';
 import type { Rules } from '../store/rules.js';
 import type { AuthenticatedState } from './authenticate.js';
 import { respond } from './envelope.js';
-import { flag, roomPath, roomIdSchema, validate, wholeNumber } from './validate.js';
+import { flag, roomPath, roomId, validate, wholeNumber } from './validate.js';
 
 /** Postgres' `integer`. */
 const MAX_LEVEL = 2_147_483_647;
@@ -39,7 +39,7 @@ const newRule = z
     return z.NEVER;
   });
 
-const memberPath = z.object({ id: roomIdSchema, uuid: uuidSchema });
+const memberPath = z.object({ id: roomId, uuid: uuidSchema });
 
 const answer = z.strictObject({ accepted: flag, use_parent_entity: flag.default(false) });
 

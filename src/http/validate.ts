@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { ChatError } from '../errors.js';
-import { parseRoomId } from '../protocol/text.js';
+import { roomIdSchema } from '../protocol/decode.js';
 
 /**
  * Input as its schema has it.
@@ -43,15 +43,7 @@ export const flag = z
   .transform((value) => value === true || value === 'true');
 
 /** The `:id` of a path. */
-export const roomIdSchema = z
-  .unknown()
-  .optional()
-  .transform((value, context) => {
-    const id = parseRoomId(value);
-    if (id !== undefined) return id;
-    context.addIssue('must be a positive integer');
-    return z.NEVER;
-  });
+export const roomId = roomIdSchema('must be a positive integer');
 
 /** Schema of a path that names a room. */
-export const roomPath = z.object({ id: roomIdSchema });
+export const roomPath = z.object({ id: roomId });

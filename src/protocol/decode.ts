@@ -27,15 +27,17 @@ const sequenceNumber = (name: string) =>
     )
     .refine((value) => Number.isSafeInteger(value) && value >= 0, `${name} must be 0 or more`);
 
-const roomId = z
-  .unknown()
-  .optional()
-  .transform((value, context) => {
-    const id = parseRoomId(value);
-    if (id !== undefined) return id;
-    context.addIssue('room_id must be a positive integer');
-    return z.NEVER;
-  });
+/** A room's id as `parseRoomId` takes it; `problem` says what it must be. */
+export const roomIdSchema = (problem: string) =>
+  z
+    .unknown()
+    .optional()
+    .transform((value, context) => {
+      const id = parseRoomId(value);
+      if (id !== undefined) return id;
+      context.addIssue(problem);
+      return z.NEVER;
+    });
 
 /**
  * Makes the decoder of client frames. Unknown keys are ignored: clients of the proof of concept send
@@ -48,7 +50,7 @@ export function createDecoder(limits: { contentCharacters: number }): (frame: st
     select_room: z
       .object({
         type: z.literal('select_room'),
-        room_id: roomId,
+        room_id: roomIdSchema('room_id must be a positive integer'),
         after: sequenceNumber('after').optional(),
       })
       .transform(({ type, room_id, after }) => ({ type, roomId: room_id, after })),
