@@ -41,12 +41,8 @@ describe('a node whose Postgres', () => {
   it.each([
     {
       fault: 'hangs',
-      fail: (at: Outlet) => {
-        at.stall();
-      },
-      mend: (at: Outlet) => {
-        at.resume();
-      },
+      fail: (at: Outlet) => Promise.resolve(at.stall()),
+      mend: (at: Outlet) => Promise.resolve(at.resume()),
     },
     {
       fault: 'is away',

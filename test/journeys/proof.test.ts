@@ -1,0 +1,81 @@
+import { execFile } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it, onTestFailed, onTestFinished } from 'vitest';
+import { FAULT_NAMES } from '../proof/faults.js';
+import type { Result } from '../proof/report.js';
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const TIMEOUT_MS = 180_000;
+
+interface Proved {
+  readonly code: number;
+  readonly result: Result;
+}
+
+/** Runs the proof to its end, as `npm run proof` does. */
+async function prove(...args: string[]): Promise<Proved> {
+  const folder = mkdtempSync(join(tmpdir(), 'nano-messaging-proof-test-'));
+  onTestFinished(() => {
+    rmSync(folder, { recursive: true });
+  });
+  const json = join(folder, 'result.json');
+  const jiti = join(ROOT, 'node_modules/jiti/lib/jiti-cli.mjs');
+  const run = [join(ROOT, 'test/proof/main.ts'), '--json', json, ...args];
+  const { code, output } = await new Promise<{ code: number; output: string }>((resolve) => {
+    // SIGTERM rather than SIGKILL: it ends what it has started.
+    const options = { cwd: ROOT, timeout: TIMEOUT_MS - 10_000 };
+    const child = execFile(process.execPath, [jiti, ...run], options, (_, stdout, stderr) => {
+      resolve({ code: child.exitCode ?? -1, output: stdout + stderr });
+    });
+  });
+  onTestFailed(() => {
+    process.stderr.write(output);
+  });
+  if (!existsSync(json)) throw new Error(`the proof broke off: ${output}`);
+  return { code, result: JSON.parse(readFileSync(json, 'utf8')) as Result };
+}
+
+describe('npm run proof', () => {
+  it(
+    'loses, doubles and reorders nothing under every fault',
+    async () => {
+      const { code, result } = await prove('--seconds', '25', '--seed', '7');
+      expect(result.verdict).toMatchObject({
+        passed: true,
+        examples: [],
+        counts: {
+          lost: 0,
+          doubled: 0,
+          reordered: 0,
+          deliveredAfterRevocation: 0,
+          storedAfterRevocation: 0,
+          gaps: 0,
+          unlikeTheLog: 0,
+        },
+      });
+      expect(code).toBe(0);
+      const injected = new Set(result.incidents.map(({ fault }) => fault));
+      expect([...injected].toSorted()).toEqual(FAULT_NAMES.toSorted());
+      expect(result.incidents.filter(({ wholeMs }) => wholeMs === undefined)).toEqual([]);
+      expect(result.unanswered).toBe(0);
+      expect(result.acknowledged).toBeGreaterThan(1_000);
+      expect(result.ruleChanges).toBeGreaterThan(20);
+    },
+    TIMEOUT_MS,
+  );
+
+  it(
+    'reports losses where the nodes repair no gaps',
+    async () => {
+      const faults = 'redis-kill,redis-pause,redis-flush';
+      const args = ['--seconds', '8', '--seed', '7', '--faults', faults, '--no-gap-repair'];
+      const { code, result } = await prove(...args);
+      expect(result.verdict.counts.lost).toBeGreaterThan(0);
+      expect(code).toBe(1);
+    },
+    TIMEOUT_MS,
+  );
+});

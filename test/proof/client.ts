@@ -1,0 +1,288 @@
+import { WebSocket } from 'ws';
+import type { Person } from '../harness/tokens.js';
+import type { ClientRecord, Ledger, Sending } from './ledger.js';
+import type { Random } from './random.js';
+
+/** A client that has so many messages without an answer makes no new ones. */
+const MAX_UNANSWERED = 20;
+const HANDSHAKE_TIMEOUT_MS = 3_000;
+/** A socket that is not in its room by then is given up. */
+const ENTER_TIMEOUT_MS = 15_000;
+const MIN_BACKOFF_MS = 50;
+const MAX_BACKOFF_MS = 1_000;
+
+interface Frame {
+  readonly type: string;
+  readonly data: unknown;
+  readonly ref?: string;
+  readonly seq?: number;
+}
+
+interface MessageData {
+  readonly seq: number;
+  readonly emitter: string;
+  readonly ref?: string;
+}
+
+/**
+ * A member of one room over a raw socket: sends with refs, sends again what was not answered, comes back to
+ * any node with the last number it has seen, and writes everything down.
+ */
+export class ProofClient {
+  readonly record: ClientRecord;
+  readonly #ledger: Ledger;
+  readonly #token: string;
+  readonly #random: Random;
+  readonly #urls: readonly string[];
+  readonly #intervalMs: number;
+  readonly #unanswered = new Map<string, Sending>();
+  readonly #toRepeat = new Set<Sending>();
+  #socket: WebSocket | undefined;
+  #url = '';
+  #live = false;
+  #ended = false;
+  #attempts = 0;
+  #lastSeq = 0;
+  #sayTimer: NodeJS.Timeout | undefined;
+  #connectTimer: NodeJS.Timeout | undefined;
+  #enterTimer: NodeJS.Timeout | undefined;
+  #selectTimer: NodeJS.Timeout | undefined;
+  #repeatTimer: NodeJS.Timeout | undefined;
+
+  constructor(options: {
+    who: Person;
+    roomId: number;
+    ledger: Ledger;
+    random: Random;
+    /** The socket's URL on each node. */
+    urls: readonly string[];
+    messagesPerSecond: number;
+  }) {
+    this.record = options.ledger.addClient(options.who.userUUID, options.roomId);
+    this.#ledger = options.ledger;
+    this.#token = options.who.token;
+    this.#random = options.random;
+    this.#urls = options.urls;
+    this.#intervalMs = 1_000 / options.messagesPerSecond;
+  }
+
+  /** Whether it is in its room. */
+  get isLive(): boolean {
+    return this.#live;
+  }
+
+  /** Number of the last message that it has seen. */
+  get lastSeq(): number {
+    return this.#lastSeq;
+  }
+
+  /** Messages that were neither acknowledged nor refused. */
+  get unanswered(): number {
+    return this.#unanswered.size;
+  }
+
+  connect(): void {
+    // Another node than the one that it was on, or that did not answer.
+    const url = this.#random.pick(this.#urls.filter((other) => other !== this.#url));
+    this.#url = url;
+    const socket = new WebSocket(url, {
+      handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
+      perMessageDeflate: false,
+    });
+    this.#socket = socket;
+    this.#enterTimer = setTimeout(() => {
+      this.#ledger.surprise(`not in the room within ${ENTER_TIMEOUT_MS / 1_000} s`);
+      socket.terminate();
+    }, ENTER_TIMEOUT_MS);
+    socket.on('message', (data: Buffer) => {
+      this.#take(JSON.parse(data.toString()) as Frame);
+    });
+    // What follows is a close.
+    socket.on('error', () => undefined);
+    socket.on('close', () => {
+      this.#disconnected();
+    });
+  }
+
+  startSending(): void {
+    const pause = this.#intervalMs * (0.5 + this.#random.next());
+    this.#sayTimer = setTimeout(() => {
+      this.startSending();
+      if (this.#live && this.#unanswered.size < MAX_UNANSWERED) this.#say();
+    }, pause);
+  }
+
+  stopSending(): void {
+    clearTimeout(this.#sayTimer);
+  }
+
+  /** Breaks the connection without a word; it comes back. */
+  terminate(): void {
+    this.#socket?.terminate();
+  }
+
+  /** Leaves for good. */
+  end(): void {
+    this.#ended = true;
+    this.stopSending();
+    this.terminate();
+    this.#clearTimers();
+  }
+
+  #disconnected(): void {
+    this.#live = false;
+    this.#clearTimers();
+    if (this.#ended) return;
+    this.#ledger.reconnects += 1;
+    const backoff = Math.min(MIN_BACKOFF_MS * 2 ** this.#attempts, MAX_BACKOFF_MS);
+    this.#attempts += 1;
+    this.#connectTimer = setTimeout(
+      () => {
+        this.connect();
+      },
+      backoff * (0.5 + this.#random.next()),
+    );
+  }
+
+  #clearTimers(): void {
+    for (const timer of [
+      this.#connectTimer,
+      this.#enterTimer,
+      this.#selectTimer,
+      this.#repeatTimer,
+    ]) {
+      clearTimeout(timer);
+    }
+    this.#repeatTimer = undefined;
+  }
+
+  #take(frame: Frame): void {
+    if (frame.type === 'message') this.#delivered(frame.data as MessageData);
+    else this.#answered(frame);
+  }
+
+  #delivered({ seq, emitter, ref }: MessageData): void {
+    this.#ledger.delivered += 1;
+    this.record.deliveries.push({ seq, emitter, ref, at: this.#ledger.tick() });
+    this.#lastSeq = Math.max(this.#lastSeq, seq);
+    if (emitter === this.record.userUUID && ref !== undefined) this.#acknowledged(ref, seq);
+  }
+
+  #answered({ data, ref, seq }: Frame): void {
+    switch (data) {
+      case 'START?':
+        this.#send({ type: 'token', content: this.#token });
+        this.#select();
+        break;
+      case 'READY':
+      // A message crossed the word that the room is lost: it is sent again once the room is back.
+      case 'SELECTROOM?':
+        break;
+      case 'CONNECTED':
+        this.#entered();
+        break;
+      case 'SENT':
+        if (ref !== undefined && seq !== undefined) this.#acknowledged(ref, seq);
+        break;
+      case 'NOTAUTHORIZED':
+        if (ref === undefined) this.#selectLater();
+        else this.#refused(ref);
+        break;
+      case 'UNAVAILABLE':
+        if (ref === undefined) this.#selectLater();
+        else this.#repeatLater(ref);
+        break;
+      default:
+        this.#ledger.surprise(String(data));
+        if (!this.#live) this.#selectLater();
+    }
+  }
+
+  #select(): void {
+    const { roomId } = this.record;
+    this.#send({ type: 'select_room', room_id: roomId, after: this.#lastSeq });
+  }
+
+  #selectLater(): void {
+    this.#live = false;
+    clearTimeout(this.#enterTimer);
+    clearTimeout(this.#selectTimer);
+    this.#selectTimer = setTimeout(
+      () => {
+        this.#select();
+      },
+      this.#random.between(150, 350),
+    );
+  }
+
+  #entered(): void {
+    clearTimeout(this.#enterTimer);
+    this.#live = true;
+    this.#attempts = 0;
+    this.#toRepeat.clear();
+    for (const sending of this.#unanswered.values()) this.#transmit(sending);
+  }
+
+  #say(): void {
+    const { sendings } = this.record;
+    const sending: Sending = {
+      ref: `${this.record.userUUID.slice(0, 8)}-${sendings.size + 1}`,
+      transmissions: 0,
+      acknowledgedSeq: undefined,
+      refused: false,
+    };
+    sendings.set(sending.ref, sending);
+    this.#unanswered.set(sending.ref, sending);
+    this.#ledger.sent += 1;
+    this.#transmit(sending);
+  }
+
+  #transmit(sending: Sending): void {
+    sending.transmissions += 1;
+    this.#send({ type: 'message', content: `message ${sending.ref}`, ref: sending.ref });
+  }
+
+  #acknowledged(ref: string, seq: number): void {
+    const sending = this.record.sendings.get(ref);
+    if (sending === undefined) {
+      this.#ledger.surprise('a ref that was never sent');
+      return;
+    }
+    this.#unanswered.delete(ref);
+    if (sending.acknowledgedSeq === undefined) {
+      sending.acknowledgedSeq = seq;
+      this.#ledger.acknowledged += 1;
+    } else if (sending.acknowledgedSeq !== seq) {
+      this.#ledger.surprise('one ref acknowledged with two numbers');
+    }
+  }
+
+  #refused(ref: string): void {
+    const sending = this.#unanswered.get(ref);
+    if (sending === undefined) return;
+    this.#unanswered.delete(ref);
+    sending.refused = true;
+    this.#ledger.refused += 1;
+  }
+
+  #repeatLater(ref: string): void {
+    const sending = this.#unanswered.get(ref);
+    if (sending === undefined) return;
+    this.#toRepeat.add(sending);
+    this.#repeatTimer ??= setTimeout(
+      () => {
+        this.#repeatTimer = undefined;
+        const due = [...this.#toRepeat];
+        this.#toRepeat.clear();
+        // Without a room: they are sent again once it is back.
+        if (!this.#live) return;
+        for (const sending of due) if (this.#unanswered.has(sending.ref)) this.#transmit(sending);
+      },
+      this.#random.between(200, 500),
+    );
+  }
+
+  #send(command: object): void {
+    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(command));
+  }
+}

@@ -1,0 +1,73 @@
+import { parseArgs } from 'node:util';
+import { FAULT_NAMES, type FaultName } from './faults.js';
+
+/** What the command line asks for. */
+export interface Options {
+  /** How long faults are injected, at the least. */
+  readonly seconds: number;
+  readonly seed: number;
+  readonly faults: readonly FaultName[];
+  readonly clients: number;
+  readonly rooms: number;
+  /** False: the nodes run without, and the proof must fail. */
+  readonly gapRepair: boolean;
+  /** A file for the result. */
+  readonly json: string | undefined;
+}
+
+const USAGE = `npm run proof -- [options]
+  --seconds N       how long faults are injected, at the least (60)
+  --seed N          repeats the choices of an earlier run (random)
+  --faults A,B      all of them by default; "none"; or some of:
+                    ${FAULT_NAMES.join(', ')}
+  --clients N       (100)
+  --rooms N         (a tenth of the clients)
+  --no-gap-repair   switches the nodes' gap repair off: the proof must fail
+  --json FILE       writes the result there
+`;
+
+/** Reads the command line; where that can't be done, prints the usage and exits. */
+export function readOptions(args: string[]): Options {
+  try {
+    return parse(args);
+  } catch (error) {
+    process.stderr.write(`${(error as Error).message}\n\n${USAGE}`);
+    process.exit(2);
+  }
+}
+
+function parse(args: string[]): Options {
+  const { values } = parseArgs({
+    args,
+    options: {
+      seconds: { type: 'string', default: '60' },
+      seed: { type: 'string', default: String(Date.now() % 1_000_000) },
+      faults: { type: 'string', default: FAULT_NAMES.join(',') },
+      clients: { type: 'string', default: '100' },
+      rooms: { type: 'string' },
+      'no-gap-repair': { type: 'boolean', default: false },
+      json: { type: 'string' },
+    },
+  });
+  const clients = wholeNumber('clients', values.clients);
+  return {
+    seconds: wholeNumber('seconds', values.seconds),
+    seed: wholeNumber('seed', values.seed),
+    faults: values.faults === 'none' ? [] : values.faults.split(',').map(faultNamed),
+    clients,
+    rooms: wholeNumber('rooms', values.rooms ?? String(Math.ceil(clients / 10))),
+    gapRepair: !values['no-gap-repair'],
+    json: values.json,
+  };
+}
+
+function wholeNumber(name: string, text: string): number {
+  if (!/^\d{1,9}$/.test(text)) throw new Error(`--${name} must be a whole number`);
+  return Number(text);
+}
+
+function faultNamed(name: string): FaultName {
+  const fault = FAULT_NAMES.find((known) => known === name);
+  if (fault === undefined) throw new Error(`there is no fault ${name}`);
+  return fault;
+}
