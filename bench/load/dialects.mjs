@@ -1,0 +1,66 @@
+/**
+ * How a client speaks to one kind of server.
+ *
+ * @typedef {{
+ *   path: string,
+ *   messageSign: number,
+ *   onOpen?: (client: import('./client.mjs').Client) => void,
+ *   onText: (client: import('./client.mjs').Client, text: string) => void,
+ *   message: (content: string) => string,
+ * }} Dialect
+ * `messageSign`: where in a message's frame the letter `m` of `message` stands.
+ */
+
+/** @param {import('./client.mjs').Client} client */
+function selectRoom({ roomId, after }) {
+  return JSON.stringify({ type: 'select_room', room_id: roomId, after });
+}
+
+/**
+ * @param {import('./client.mjs').Client} client
+ * @param {string} text
+ */
+function refused(client, text) {
+  client.failed(new Error(`the server answered ${text}`));
+  if (!text.includes('UNAVAILABLE')) return;
+  process.stderr.write(`  ! ${text.slice(0, 200)}\n`);
+}
+
+/** @type {Dialect} */
+const nano = {
+  path: '/chat',
+  messageSign: '{"type":"m'.length - 1,
+  onText(client, text) {
+    const { data } = JSON.parse(text);
+    if (data === 'START?') client.send(JSON.stringify({ type: 'token', content: client.token }));
+    else if (data === 'READY') client.send(selectRoom(client));
+    else if (data === 'CONNECTED') client.ready();
+    else refused(client, text);
+  },
+  message: (content) => `{"type":"message","content":"${content}"}`,
+};
+
+/** The bare broadcasts: the same frames, without START? and the token. @type {Dialect} */
+const bare = {
+  path: '/',
+  messageSign: nano.messageSign,
+  onOpen: (client) => client.send(selectRoom(client)),
+  onText: (client) => client.ready(),
+  message: nano.message,
+};
+
+/** Engine.IO 4 and Socket.IO 5 over its WebSocket transport. @type {Dialect} */
+const socketio = {
+  path: '/socket.io/?EIO=4&transport=websocket',
+  messageSign: '42["m'.length - 1,
+  onText(client, text) {
+    if (text === '2') client.send('3');
+    else if (text.startsWith('0')) client.send(`40${JSON.stringify({ token: client.token })}`);
+    else if (text.startsWith('40')) client.send(`42["select_room",${client.roomId}]`);
+    else if (text.includes('CONNECTED')) client.ready();
+    else refused(client, text);
+  },
+  message: (content) => `42["message","${content}"]`,
+};
+
+export const dialects = { nano, ws: bare, uws: bare, socketio };

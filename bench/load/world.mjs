@@ -1,0 +1,148 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { busyMilliseconds, cpuMilliseconds, untilQuiet } from '../processes.mjs';
+import { Client } from './client.mjs';
+import { dialects } from './dialects.mjs';
+import { Tally } from './tally.mjs';
+import { newToken } from './tokens.mjs';
+
+/** Connections that are being made at the same time. */
+const CONNECTING = 100;
+const TICK_MS = 1;
+const QUIET_TIMEOUT_MS = 3_000;
+const SERVER_CORE = 0;
+
+/** @typedef {import('../servers.mjs').RunningServer} RunningServer */
+
+/**
+ * Creates rooms; the bare broadcasts and Socket.IO know a room once somebody enters it.
+ *
+ * @param {RunningServer} server
+ * @param {number} count
+ * @returns {Promise<number[]>} their ids
+ */
+export async function createRooms(server, count) {
+  if (server.kind !== 'nano') return Array.from({ length: count }, (_, i) => i + 1);
+  const token = newToken();
+  const ids = [];
+  for (let i = 0; i < count; i++) {
+    const response = await fetch(`http://127.0.0.1:${server.port}/rooms`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', authorization: `Bearer ${token}` },
+      body: JSON.stringify({ name: `room ${i}`, level_admin: 999, type: 'group' }),
+    });
+    if (!response.ok) throw new Error(`POST /rooms: ${await response.text()}`);
+    const { content } = /** @type {{ content: { room: { id: number } } }} */ (
+      await response.json()
+    );
+    ids.push(content.room.id);
+  }
+  return ids;
+}
+
+/**
+ * @param {RunningServer} server
+ * @param {{ roomId: number, tally: Tally, sampled: boolean, after?: number, token?: string }} options
+ */
+export function newClient(server, { token = newToken(), ...options }) {
+  return new Client({ server, dialect: dialects[server.kind], token, ...options });
+}
+
+/**
+ * Connects clients, some at a time.
+ *
+ * @param {Client[]} clients
+ * @param {number} [atATime]
+ */
+export async function connectAll(clients, atATime = CONNECTING) {
+  const waiting = clients.values();
+  const lanes = Array.from({ length: atATime }, async () => {
+    for (const client of waiting) await client.connect();
+  });
+  await Promise.all(lanes);
+}
+
+/**
+ * Sends at a steady rate while `seconds` pass, whose messages and CPU time are counted after a warm-up.
+ *
+ * @param {{
+ *   server: RunningServer, senders: Client[], tallies: Tally[], rate: number, seconds: number,
+ *   warmUp?: number,
+ * }} options `rate` in messages a second, over all senders
+ */
+export async function sendSteadily({ server, senders, tallies, rate, seconds, warmUp = 1 }) {
+  let sender = 0;
+  let sent = 0;
+  const sendOne = () => {
+    senders[sender++ % senders.length]?.sendMessage();
+    sent++;
+  };
+  await untilQuiet(QUIET_TIMEOUT_MS);
+  await pace(rate, warmUp, sendOne);
+  sent = 0;
+  for (const tally of tallies) tally.open();
+  const from = {
+    time: performance.now(),
+    busy: busyMilliseconds(SERVER_CORE),
+    cpu: cpuMilliseconds(server.pid),
+    own: ownCpu(),
+  };
+  await pace(rate, seconds, sendOne);
+  for (const tally of tallies) tally.close();
+  const ms = performance.now() - from.time;
+  const cpu = cpuMilliseconds(server.pid) - from.cpu;
+  return {
+    seconds: ms / 1000,
+    sent,
+    delivered: tallies.reduce((sum, tally) => sum + tally.delivered, 0),
+    cpuMs: cpu,
+    /** The share of a core that the server, and the load generator, took. */
+    cpuShare: cpu / ms,
+    loadShare: (ownCpu() - from.own) / ms,
+    /** What others, Postgres among them, took of the server's core; it says so only where it is pinned. */
+    othersShare: (busyMilliseconds(SERVER_CORE) - from.busy - cpu) / ms,
+    ...(tallies[0] ?? new Tally()).latency,
+  };
+}
+
+/**
+ * @param {number} rate
+ * @param {number} seconds
+ * @param {() => void} sendOne
+ */
+async function pace(rate, seconds, sendOne) {
+  const start = performance.now();
+  let done = 0;
+  for (;;) {
+    const elapsed = performance.now() - start;
+    const due = Math.floor((Math.min(elapsed, seconds * 1000) * rate) / 1000);
+    // What is behind by much is not made up for: the rate was too high for the generator.
+    for (let i = 0; done < due && i < 100; i++, done++) sendOne();
+    if (elapsed >= seconds * 1000) return;
+    await delay(TICK_MS);
+  }
+}
+
+/**
+ * Waits until nothing comes any more.
+ *
+ * @param {Client[]} clients
+ */
+export async function drain(clients, timeoutMs = 15_000) {
+  const deadline = performance.now() + timeoutMs;
+  for (let before = -1; performance.now() < deadline;) {
+    const now = clients.reduce((sum, client) => sum + client.received, 0);
+    if (now === before) return;
+    before = now;
+    await delay(400);
+  }
+}
+
+function ownCpu() {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
+}
+
+/** @param {Client[]} clients */
+export function closeAll(clients) {
+  for (const client of clients) client.close();
+}

@@ -1,0 +1,105 @@
+import { Tally } from '../load/tally.mjs';
+import { closeAll, connectAll, createRooms, newClient, sendSteadily } from '../load/world.mjs';
+
+const ROOMS = 100;
+const MEMBERS = 10;
+const RATE = 1_000;
+
+/** @type {import('../run.mjs').Measure} */
+export const chat = {
+  name: 'chat',
+  title: 'Chat',
+  work: `${ROOMS} rooms x ${MEMBERS} members, ${RATE} messages/s`,
+  kinds: ['nano', 'ws', 'uws', 'socketio'],
+  metrics: [
+    { key: 'p50', label: 'p50, ms', better: 'lower', targets: [{ times: 1, of: 'socketio' }] },
+    { key: 'p99', label: 'p99, ms', better: 'lower', targets: [{ times: 1, of: 'socketio' }] },
+    {
+      key: 'cpuMicros',
+      label: 'CPU a message, µs',
+      better: 'lower',
+      targets: [{ times: 0.6, of: 'socketio' }],
+    },
+  ],
+  async run(kind, context) {
+    const server = await context.start(kind);
+    const result = await converse([server], context);
+    await server.stop();
+    const { p50, p99, cpuMs, delivered, cpuShare, loadShare, keptUp } = result;
+    // Of those that were delivered: a server that is behind has not paid for the others.
+    const cpuMicros = (cpuMs * 1000 * MEMBERS) / delivered;
+    return { p50, p99, cpuMicros, keptUp, cpuShare, loadShare };
+  },
+};
+
+/** @type {import('../run.mjs').Measure} */
+export const twoNodes = {
+  name: 'two-nodes',
+  title: 'Two nodes',
+  work: `${ROOMS} rooms x ${MEMBERS} members over two nodes, ${RATE} messages/s, beside one node`,
+  kinds: ['nano', 'socketio'],
+  metrics: [
+    { key: 'one', label: 'p50 on one node, ms', better: 'lower' },
+    { key: 'across', label: 'p50 between nodes, ms', better: 'lower' },
+    { key: 'ratio', label: 'between / one', better: 'lower', targets: [{ atMost: 2 }] },
+  ],
+  async run(kind, context) {
+    const alone = await context.start(kind);
+    const one = await converse([alone], context);
+    await alone.stop();
+    const first = await context.start(kind);
+    const second = await context.start(kind);
+    const two = await converse([first, second], context);
+    await Promise.all([first.stop(), second.stop()]);
+    const across = two.across.p50;
+    return {
+      one: one.p50,
+      across,
+      ratio: across / one.p50,
+      sameNodeOfTwo: two.p50,
+      acrossP99: two.across.p99,
+      oneP99: one.p99,
+    };
+  },
+};
+
+/**
+ * The members of each room are spread over the nodes; those on the first one send.
+ *
+ * @param {import('../servers.mjs').RunningServer[]} servers
+ * @param {import('../run.mjs').Context} context
+ */
+async function converse(servers, context) {
+  const [server] = servers;
+  if (server === undefined) throw new Error('no server');
+  const tallies = servers.map(() => new Tally());
+  const rooms = await createRooms(server, ROOMS);
+  const clients = rooms.flatMap((roomId) =>
+    Array.from({ length: MEMBERS }, (_, i) => {
+      const node = i % servers.length;
+      const on = { server: servers[node] ?? server, tally: tallies[node] ?? new Tally() };
+      return { node, client: newClient(on.server, { roomId, tally: on.tally, sampled: true }) };
+    }),
+  );
+  await connectAll(clients.map(({ client }) => client));
+  // Room by room, so that one room does not get all at once.
+  const senders = Array.from({ length: MEMBERS / servers.length }, (_, i) =>
+    rooms.flatMap((roomId) => {
+      const here = clients.filter(({ client, node }) => client.roomId === roomId && node === 0);
+      return here[i]?.client ?? [];
+    }),
+  ).flat();
+  const seconds = context.seconds(10, 4);
+  const result = await sendSteadily({ server, senders, tallies, rate: RATE, seconds, warmUp: 2 });
+  closeAll(clients.map(({ client }) => client));
+  const across = tallies[1]?.latency ?? { p50: NaN, p99: NaN, max: NaN };
+  const keptUp = result.delivered / (result.sent * MEMBERS);
+  context.note(
+    `${servers.length} node(s): p50 ${result.p50.toFixed(2)}, p99 ${result.p99.toFixed(2)} ms` +
+      (servers.length > 1 ? `, between nodes p50 ${across.p50.toFixed(2)}` : '') +
+      `, core ${Math.round(result.cpuShare * 100)} %, others on it ` +
+      `${Math.round(result.othersShare * 100)} %` +
+      (keptUp < 0.98 ? `; only ${Math.round(keptUp * 100)} % delivered in time` : ''),
+  );
+  return { ...result, keptUp, across };
+}

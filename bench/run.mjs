@@ -1,0 +1,190 @@
+#!/usr/bin/env node
+// Measures this server beside its peers; README.md of this folder says how.
+import { execFileSync } from 'node:child_process';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpus } from 'node:os';
+import { resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { drawChart } from './chart.mjs';
+import { ceiling, cost } from './measures/big-room.mjs';
+import { chat, twoNodes } from './measures/chat.mjs';
+import { connecting } from './measures/connecting.mjs';
+import { durable } from './measures/durable.mjs';
+import { history } from './measures/history.mjs';
+import { resume } from './measures/resume.mjs';
+import { canPin, pinSelf } from './processes.mjs';
+import { printProfiles } from './profile.mjs';
+import { printTable } from './report.mjs';
+import { createServers, problemOfUws } from './servers.mjs';
+import { startPostgres, startRedis } from './services.mjs';
+
+/**
+ * @typedef {import('./servers.mjs').Kind} Kind
+ *
+ * @typedef {{ atLeast: number } | { atMost: number } | { times: number, of: Kind }} Target
+ *
+ * @typedef {{ key: string, label: string, better: 'higher' | 'lower', targets?: Target[] }} Metric
+ *
+ * @typedef {{
+ *   quick: boolean,
+ *   seconds: (normal: number, quick: number) => number,
+ *   note: (text: string) => void,
+ *   start: ReturnType<typeof createServers>['start'],
+ *   databaseUrl: (name: string) => Promise<string>,
+ * }} Context
+ *
+ * @typedef {{
+ *   name: string, title: string, work: string, kinds: Kind[], metrics: Metric[],
+ *   onlyWhenAsked?: boolean,
+ *   run: (kind: Kind, context: Context) => Promise<Record<string, number>>,
+ * }} Measure
+ *
+ * @typedef {Record<string, Partial<Record<Kind, Record<string, number>>>>} Results by measure and server
+ */
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const HERE = fileURLToPath(new URL('.', import.meta.url));
+const LOAD_CORE = 1;
+
+/** @type {Measure[]} */
+const MEASURES = [ceiling, cost, chat, durable, connecting, twoNodes, history, resume];
+
+const USAGE = `npm run bench -- [options]
+
+  --only NAME,...   of ${MEASURES.map(({ name }) => name).join(', ')}
+  --peers NAME,...  of ws, uws, socketio (or none)
+  --quick           short windows, to try it out
+  --full            with history, which fills a table with 5,000,000 rows
+  --seconds N       the length of each window
+  --json FILE       where the results go (bench/results.json)
+  --chart FILE      where the chart goes (bench/chart.svg)
+  --redraw          only print and draw the results that are there
+  --no-pin          leave the processes to the scheduler
+  --no-build        take dist/ as it is
+  --server FILE     another build of this server (dist/src/main.js)
+  --profile DIR     write CPU profiles of this server there, and print where its time went`;
+
+const { values: options } = parseArgs({
+  options: {
+    only: { type: 'string' },
+    peers: { type: 'string' },
+    quick: { type: 'boolean', default: false },
+    full: { type: 'boolean', default: false },
+    seconds: { type: 'string' },
+    json: { type: 'string', default: `${HERE}results.json` },
+    chart: { type: 'string', default: `${HERE}chart.svg` },
+    redraw: { type: 'boolean', default: false },
+    'no-pin': { type: 'boolean', default: false },
+    'no-build': { type: 'boolean', default: false },
+    server: { type: 'string', default: `${ROOT}dist/src/main.js` },
+    profile: { type: 'string' },
+    help: { type: 'boolean', default: false },
+  },
+});
+
+if (options.help) {
+  console.log(USAGE);
+} else if (options.redraw) {
+  const { results, machine } = JSON.parse(readFileSync(options.json, 'utf8'));
+  printTable(MEASURES, results);
+  writeFileSync(options.chart, drawChart(results, machine));
+} else {
+  await main();
+}
+
+async function main() {
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => process.exit(1));
+  const only = options.only?.split(',');
+  const unknown = only?.filter((name) => !MEASURES.some((measure) => measure.name === name));
+  if (unknown?.length) throw new Error(`No such measure: ${unknown.join(', ')}\n\n${USAGE}`);
+  const wanted = MEASURES.filter(({ name, onlyWhenAsked }) =>
+    only === undefined ? options.full || !onlyWhenAsked : only.includes(name),
+  );
+  prepare();
+  const kinds = await wantedKinds();
+  const pin = canPin && !options['no-pin'];
+  if (!pin) console.log('The processes are not pinned to cores.');
+
+  const postgres = await startPostgres();
+  const redis = await startRedis();
+  if (pin) pinSelf(LOAD_CORE);
+  const servers = createServers({
+    postgres,
+    redisUrl: redis.url,
+    pin,
+    server: resolve(options.server),
+    profile: options.profile,
+  });
+  /** @type {Context} */
+  const context = {
+    quick: options.quick,
+    seconds: (normal, quick) => Number(options.seconds ?? (options.quick ? quick : normal)),
+    note: (text) => console.log(`    ${text}`),
+    start: servers.start,
+    databaseUrl: servers.databaseUrl,
+  };
+
+  const machine = {
+    cpu: cpus()[0]?.model ?? '',
+    cores: cpus().length,
+    node: process.version,
+    pinned: pin,
+    quick: options.quick,
+    date: new Date().toISOString(),
+  };
+  /** @type {Results} With `--only`, those of the other measures stay. */
+  const results = only === undefined ? {} : earlierResults();
+  for (const measure of wanted) {
+    console.log(`\n${measure.title}: ${measure.work}`);
+    delete results[measure.name];
+    for (const kind of kinds.filter((kind) => measure.kinds.includes(kind))) {
+      console.log(`  ${kind}`);
+      try {
+        const values = await measure.run(kind, context);
+        (results[measure.name] ??= {})[kind] = values;
+      } catch (error) {
+        console.error(`    failed: ${error instanceof Error ? error.message : String(error)}`);
+        process.exitCode = 1;
+        await servers.stopAll();
+      }
+    }
+    // After each measure, so that what is there stays when the run is broken off.
+    writeFileSync(options.json, `${JSON.stringify({ machine, results }, null, 2)}\n`);
+    writeFileSync(options.chart, drawChart(results, machine));
+  }
+  await redis.stop();
+  await postgres.stop();
+
+  console.log('');
+  printTable(wanted, results);
+  if (options.profile !== undefined) printProfiles(options.profile);
+  // Sockets of a failed measure may be open still.
+  process.exit();
+}
+
+/** @returns {Results} */
+function earlierResults() {
+  return existsSync(options.json) ? JSON.parse(readFileSync(options.json, 'utf8')).results : {};
+}
+
+/** Installs the peers once, and builds this server. */
+function prepare() {
+  /** @param {string[]} args @param {string} cwd */
+  const npm = (args, cwd) => execFileSync('npm', args, { cwd, stdio: 'inherit' });
+  if (!existsSync(`${HERE}node_modules/.package-lock.json`)) {
+    npm(['ci', '--ignore-scripts', '--no-audit', '--no-fund'], HERE);
+  }
+  if (!options['no-build']) npm(['run', '-s', 'build'], ROOT);
+}
+
+/** @returns {Promise<Kind[]>} */
+async function wantedKinds() {
+  const peers = (options.peers ?? 'ws,uws,socketio').split(',').filter((name) => name !== 'none');
+  const kinds = /** @type {Kind[]} */ (['nano', ...peers]);
+  if (!kinds.includes('uws')) return kinds;
+  const problem = await problemOfUws();
+  if (problem === undefined) return kinds;
+  console.log(`Without uWebSockets.js: ${problem}`);
+  return kinds.filter((kind) => kind !== 'uws');
+}
