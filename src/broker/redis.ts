@@ -113,7 +113,7 @@ export function createRedisBroker(options: {
       reconnected.add(listener);
     },
     async ping() {
-      // Not PING on the subscriber: it answers that only once subscribed with RESP3.
+      // The subscriber is asked every second anyway: `restored` says what it answered.
       await publisher.ping();
       if (!restored) throw new Error('the subscribing connection is down');
     },

@@ -155,7 +155,7 @@ export class Feed implements Writer, Flushable {
     return place.work;
   }
 
-  /** Asks a session's rights again, after its token has changed. */
+  /** Asks a session's rights again, after its token or the rules have changed. */
   recheck(listener: Listener): void {
     if (this.#places.has(listener) && !may(listener.identity, this.#access, 'r')) {
       this.#drop(listener, 'REVOKED');
