@@ -8,13 +8,16 @@ const WELL_KNOWN_SECRET = 'NOTASECRETANYMORE';
 const MIN_SECRET_CHARACTERS = 32;
 const DEFAULT_POSTGRES_PORT = 5432;
 
-const count = (fallback: number, max = 2_147_483_647) =>
+const count = (fallback: number, { min = 1, max = 2_147_483_647 } = {}) =>
   z
     .string()
     .regex(/^\d+$/, 'must be a whole number')
     .transform(Number)
-    .refine((value) => value >= 1 && value <= max, `must be from 1 to ${max}`)
+    .refine((value) => value >= min && value <= max, `must be from ${min} to ${max}`)
     .default(fallback);
+
+/** What a stream buffers before it asks to be waited for, at most (Node 22): a smaller cap would never be waited for. */
+const MIN_OUTBOX_BYTES = 65_536;
 
 const port = (fallback: number) =>
   z
@@ -87,7 +90,7 @@ export const environmentSchema = z.object({
   DB_NAME: z.string().optional(),
   DB_USERNAME: z.string().optional(),
   DB_PASSWORD: z.string().optional(),
-  DB_POOL_SIZE: count(10, 1000),
+  DB_POOL_SIZE: count(10, { max: 1000 }),
   DATA_DIR: z.string().default('./data'),
   MIGRATE_ON_START: flag(true),
 
@@ -102,10 +105,10 @@ export const environmentSchema = z.object({
   FRAME_BYTES: count(65_536),
   FRAME_BYTES_BEFORE_READY: count(8_192),
   BODY_BYTES: count(65_536),
-  INBOX_FRAMES: count(128, 10_000),
-  OUTBOX_BYTES: count(1_048_576),
+  INBOX_FRAMES: count(128, { max: 10_000 }),
+  OUTBOX_BYTES: count(1_048_576, { min: MIN_OUTBOX_BYTES }),
   STORE_TIMEOUT_MS: count(5_000),
-  LOG_LANES: count(4, 64),
+  LOG_FLIGHTS: count(4, { max: 64 }),
   LOG_QUEUE_ENTRIES: count(20_000),
   LOG_QUEUE_BYTES: count(33_554_432),
   POLL_INTERVAL_MS: count(1_000),
@@ -142,7 +145,8 @@ export interface Limits {
   readonly outboxBytes: number;
   /** How long the statement that stores a batch may go unanswered. */
   readonly storeTimeoutMs: number;
-  readonly logLanes: number;
+  /** Statements that store messages at the same time, at most: more than one only where one hangs. */
+  readonly logFlights: number;
   readonly logQueueEntries: number;
   readonly logQueueBytes: number;
   readonly pollIntervalMs: number;
@@ -269,7 +273,7 @@ function toConfig(env: Environment): Config {
       inboxFrames: env.INBOX_FRAMES,
       outboxBytes: env.OUTBOX_BYTES,
       storeTimeoutMs: env.STORE_TIMEOUT_MS,
-      logLanes: env.LOG_LANES,
+      logFlights: env.LOG_FLIGHTS,
       logQueueEntries: env.LOG_QUEUE_ENTRIES,
       logQueueBytes: env.LOG_QUEUE_BYTES,
       pollIntervalMs: env.POLL_INTERVAL_MS,

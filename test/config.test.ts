@@ -58,7 +58,7 @@ describe('the configuration', () => {
       MIGRATE_ON_START: 'false',
       REDIS_URL: 'rediss://:hush@pubsub:6379/1',
       REDIS_PREFIX: 'mine',
-      LOG_LANES: '8',
+      LOG_FLIGHTS: '8',
     });
 
     expect(config).toMatchObject({
@@ -76,7 +76,7 @@ describe('the configuration', () => {
       migrateOnStart: false,
       redisUrl: 'rediss://:hush@pubsub:6379/1',
       redisPrefix: 'mine',
-      limits: { logLanes: 8 },
+      limits: { logFlights: 8 },
     });
   });
 
@@ -93,10 +93,10 @@ describe('the configuration', () => {
   });
 
   it('can not be changed', () => {
-    const config = loadConfig({}) as { port: number; limits: { logLanes: number } };
+    const config = loadConfig({}) as { port: number; limits: { logFlights: number } };
 
     expect(() => (config.port = 1)).toThrow(TypeError);
-    expect(() => (config.limits.logLanes = 1)).toThrow(TypeError);
+    expect(() => (config.limits.logFlights = 1)).toThrow(TypeError);
   });
 
   it.each(['true', '1'])('takes MIGRATE_ON_START=%s for yes', (value) => {
@@ -150,7 +150,7 @@ describe('the problems of a configuration', () => {
     },
   );
 
-  it.each(['0', '-5', '1.5', 'x', '2147483648', '1e3'])(
+  it.each(['0', '-5', '1.5', 'x', '2147483648', '1e3', '65535'])(
     'are there with OUTBOX_BYTES=%j',
     (value) => {
       expect(problemsOf({ OUTBOX_BYTES: value })).toEqual([

@@ -5,7 +5,7 @@ import type { RuleModel } from './models/rule.js';
 
 /**
  * A room's rules, and what else permissions depend on; undefined where there is no such room. The room stays
- * locked until the transaction ends: its row is the lock of its log, as in append_entries.
+ * locked until the transaction ends: its row is the lock of its log, as in append_batch.
  */
 export async function loadAccess(
   sequelize: Sequelize,

@@ -38,7 +38,7 @@ export async function connectDatabase(
     config.database === undefined ? await startEmbeddedPostgres(config.dataDir) : null;
   const address = config.database ?? embedded?.address;
   if (address === undefined) throw new Error('no address of a database');
-  const { storeTimeoutMs, logLanes } = config.limits;
+  const { storeTimeoutMs, logFlights } = config.limits;
   const open = (connections: number, silenceMs: number): Sequelize =>
     new Sequelize({
       ...sequelizeOptions(address, silenceMs),
@@ -48,7 +48,7 @@ export async function connectDatabase(
   const sequelize = embedded
     ? new Sequelize({ ...sequelizeOptions(address), pool: { max: 1, min: 1 } })
     : open(config.databasePoolSize, SILENCE_FACTOR * storeTimeoutMs);
-  const appends = embedded ? sequelize : open(logLanes, storeTimeoutMs);
+  const appends = embedded ? sequelize : open(logFlights, storeTimeoutMs);
   return {
     sequelize,
     appends,

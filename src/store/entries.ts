@@ -1,6 +1,6 @@
-import { QueryTypes, type Sequelize, type Transaction } from 'sequelize';
 import type { RoomAccess, Rule } from '../access/permissions.js';
 import type { EntryKind } from './models/message.js';
+import type { RunStatement } from './statement.js';
 
 /** An entry of a room's log, as it is read, published and delivered. */
 export interface Entry {
@@ -52,49 +52,47 @@ interface Placed {
   readonly place: number;
 }
 
-interface AppendRow {
-  room: number;
-  /** Index of a draft whose ref is known; null in the row of a room. */
-  entry: number | null;
-  outcome: Outcome['outcome'];
-  seq: number;
-  createdAt: Date;
+/** What append_batch gives; the migration that makes it says what each is. */
+interface AppendedBatch {
+  /** ISO 8601, as Postgres writes it. */
+  readonly moment: string;
+  readonly heads: readonly (number | null)[];
+  readonly outcomes: readonly ('stored' | 'stale' | 'again' | 'gone')[] | null;
+  readonly known_entries: readonly number[] | null;
+  readonly known_seqs: readonly number[] | null;
+  readonly known_moments: readonly string[] | null;
 }
+
+// Without targets: nothing that is appended so far is about another entry. As JSON: one value to parse.
+const APPEND = `SELECT to_json(batch) AS batch FROM append_batch(
+  $1::int[], $2::bigint[], $3::int[], $4::int[],
+  $5::int[], $6::int[], $7::text[], $8::uuid[], $9::text[], $10::text[], NULL) AS batch`;
 
 /**
  * Appends drafts to the logs of their rooms in one statement, in their order.
  * @returns an outcome a draft, in the same order
  */
 export async function appendEntries(
-  sequelize: Sequelize,
+  run: RunStatement,
   checked: readonly CheckedDraft[],
-  transaction?: Transaction,
 ): Promise<Outcome[]> {
   const { rooms, placed } = place(checked);
   const sent = placed.filter((one) => one !== undefined);
   const hasRefs = sent.some(({ draft }) => draft.ref !== null);
-  const rows = await sequelize.query<AppendRow>(
-    `SELECT room, entry, outcome, seq, created_at AS "createdAt" FROM append_entries(
-       $1::int[], $2::bigint[], $3::int[], $4::int[],
-       $5::int[], $6::int[], $7::text[], $8::uuid[], $9::text[], $10::text[], NULL)`,
-    {
-      bind: [
-        rooms.map(({ id }) => id),
-        rooms.map(({ rulesHead }) => rulesHead),
-        rooms.map(({ count }) => count),
-        rooms.map(({ lastRule }) => lastRule),
-        sent.map(({ room }) => room),
-        sent.map((one) => one.place),
-        sent.map(({ draft }) => draft.kind),
-        sent.map(({ draft }) => draft.emitter),
-        sent.map(({ draft }) => draft.content),
-        hasRefs ? sent.map(({ draft }) => draft.ref) : null,
-      ],
-      type: QueryTypes.SELECT,
-      ...(transaction !== undefined && { transaction }),
-    },
-  );
-  return outcomesOf(rows, placed);
+  const [row] = await run(APPEND, [
+    rooms.map(({ id }) => id),
+    rooms.map(({ rulesHead }) => rulesHead),
+    rooms.map(({ count }) => count),
+    rooms.map(({ lastRule }) => lastRule),
+    sent.map(({ room }) => room),
+    sent.map((one) => one.place),
+    sent.map(({ draft }) => draft.kind),
+    sent.map(({ draft }) => draft.emitter),
+    sent.map(({ draft }) => draft.content),
+    hasRefs ? sent.map(({ draft }) => draft.ref) : null,
+  ]);
+  if (row === undefined) throw new Error('append_batch gave nothing');
+  return outcomesOf((row as { batch: AppendedBatch }).batch, placed);
 }
 
 /** Numbers the rooms and the drafts of a batch; the second of two drafts with one ref has to wait. */
@@ -125,32 +123,40 @@ function place(checked: readonly CheckedDraft[]): {
   return { rooms, placed };
 }
 
-function outcomesOf(
-  rows: readonly AppendRow[],
-  placed: readonly (Placed | undefined)[],
-): Outcome[] {
-  const roomRows = new Map<number, AppendRow & { instant: string }>();
-  const knownRows = new Map<number, AppendRow>();
-  for (const row of rows) {
-    if (row.entry === null)
-      roomRows.set(row.room, { ...row, instant: row.createdAt.toISOString() });
-    else knownRows.set(row.entry, row);
-  }
+function outcomesOf(batch: AppendedBatch, placed: readonly (Placed | undefined)[]): Outcome[] {
+  const { heads, outcomes } = batch;
+  const createdAt = isoInstant(batch.moment);
+  const known = knownEntries(batch);
   let sent = 0;
   return placed.map((one): Outcome => {
     if (one === undefined) return { outcome: 'again' };
     sent += 1;
-    const room = roomRows.get(one.room);
-    if (room === undefined) return { outcome: 'gone' };
-    if (room.outcome === 'stored') {
-      return { outcome: 'stored', seq: room.seq + one.place, createdAt: room.instant };
-    }
-    const known = knownRows.get(sent);
-    if (room.outcome === 'again' && known !== undefined) {
-      return { outcome: 'known', seq: known.seq, createdAt: known.createdAt.toISOString() };
-    }
-    return { outcome: room.outcome === 'known' ? 'again' : room.outcome };
+    const head = heads[one.room - 1] ?? null;
+    if (head !== null) return { outcome: 'stored', seq: head + one.place, createdAt };
+    const outcome = outcomes?.[one.room - 1] ?? 'gone';
+    const earlier = known.get(sent);
+    if (outcome === 'again' && earlier !== undefined) return { outcome: 'known', ...earlier };
+    // A room without a head has stored nothing, whatever it is called.
+    return { outcome: outcome === 'stored' ? 'again' : outcome };
   });
+}
+
+/** The entries of a batch whose refs were known, by their index among those sent, from 1. */
+function knownEntries({
+  known_entries: indexes,
+  known_seqs: seqs,
+  known_moments: moments,
+}: AppendedBatch): Map<number, { seq: number; createdAt: string }> {
+  const known = new Map<number, { seq: number; createdAt: string }>();
+  for (const [k, index] of (indexes ?? []).entries()) {
+    known.set(index, { seq: seqs?.[k] ?? 0, createdAt: isoInstant(moments?.[k] ?? '') });
+  }
+  return known;
+}
+
+/** As all instants of ours are written: UTC, milliseconds. */
+function isoInstant(moment: string): string {
+  return new Date(moment).toISOString();
 }
 
 /** A rule entry's content. A removed rule is one without permissions. */

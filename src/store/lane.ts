@@ -5,6 +5,8 @@ import type { CheckedDraft, Entry, EntryDraft, Outcome } from './entries.js';
 /** Entries of one statement; larger ones only lengthen the time that its rooms are locked. */
 const MAX_BATCH_ENTRIES = 1_000;
 const MAX_BATCH_CHARACTERS = 1_000_000;
+/** How long a statement may keep rooms waiting that it has nothing of. */
+const PATIENCE_MS = 100;
 
 /** A room as its messages are written: what is known of its rules here, and who takes what was stored. */
 export interface Writer {
@@ -39,23 +41,40 @@ export interface Appended {
 
 export type Append = (checked: readonly CheckedDraft[]) => Promise<readonly Outcome[]>;
 
+/** A batch in flight. */
+interface Flight {
+  readonly rooms: ReadonlySet<number>;
+  /** By `performance.now()`. */
+  readonly departedAt: number;
+}
+
 /**
- * Messages of some rooms on their way into the log, one statement in flight at a time: what comes in
- * meanwhile is the next batch. A room is always in the same lane, so its entries never overtake each other.
+ * Messages on their way into the log, one statement in flight at a time: what comes in meanwhile is the next batch.
+ * Only where a statement hangs, on the lock of a room say, the others do not wait for it, up to so many at a time.
+ * What is in flight of a room is waited for in any case: its entries never overtake each other.
  */
 export class Lane {
   readonly #append: Append;
   readonly #onError: (error: unknown, entries: number) => void;
+  readonly #maxFlights: number;
   #waiting: Pending[] = [];
   /** Rooms whose newer rules are being read, with what waits for them. */
   readonly #held = new Map<number, Pending[]>();
   /** The reading of those rules. */
   readonly #refreshes = new Set<Promise<void>>();
-  #flight: Promise<void> | undefined;
+  /** Each sends one batch after the other; more than one only while the others hang. */
+  readonly #pilots = new Set<Promise<void>>();
+  readonly #flights = new Set<Flight>();
+  #patience: NodeJS.Timeout | undefined;
 
-  constructor(append: Append, onError: (error: unknown, entries: number) => void) {
+  constructor(
+    append: Append,
+    onError: (error: unknown, entries: number) => void,
+    maxFlights: number,
+  ) {
     this.#append = append;
     this.#onError = onError;
+    this.#maxFlights = maxFlights;
   }
 
   push(pending: Pending): void {
@@ -70,43 +89,79 @@ export class Lane {
 
   /** Resolves once nothing waits or flies. */
   async drained(): Promise<void> {
-    while (this.#flight !== undefined || this.#refreshes.size > 0) {
-      await Promise.all([this.#flight, ...this.#refreshes]);
+    while (this.#pilots.size > 0 || this.#refreshes.size > 0) {
+      await Promise.all([...this.#pilots, ...this.#refreshes]);
     }
   }
 
   #depart(): void {
-    this.#flight ??= this.#fly().finally(() => {
-      this.#flight = undefined;
+    if (this.#pilots.size === 0) this.#startPilot();
+    else if (this.#flights.size > 0) this.#patience ??= this.#losePatience();
+  }
+
+  #startPilot(): void {
+    const pilot: Promise<void> = this.#fly().finally(() => {
+      this.#pilots.delete(pilot);
+      if (this.#pilots.size > 0) return;
+      clearTimeout(this.#patience);
+      this.#patience = undefined;
       // What was pushed between the last look and this turn.
       if (this.#waiting.length > 0) this.#depart();
     });
+    this.#pilots.add(pilot);
+  }
+
+  /** Looks once more at what waits, after a while: a statement that hangs is overtaken. */
+  #losePatience(): NodeJS.Timeout {
+    return setTimeout(() => {
+      this.#patience = undefined;
+      if (this.#waiting.length === 0) return;
+      if (this.#allHang() && this.#pilots.size < this.#maxFlights) this.#startPilot();
+      this.#depart();
+    }, PATIENCE_MS);
+  }
+
+  #allHang(): boolean {
+    const before = performance.now() - PATIENCE_MS;
+    return [...this.#flights].every(({ departedAt }) => departedAt <= before);
   }
 
   async #fly(): Promise<void> {
     // The end of this turn of the event loop: frames that came in together leave together.
     await new Promise(setImmediate);
-    for (let batch = this.#board(); batch.length > 0; batch = this.#board()) {
+    // Where another flight is well on its way, its pilot goes on.
+    while (this.#allHang()) {
+      const batch = this.#board();
+      if (batch.length === 0) break;
+      const rooms = new Set(batch.map(({ writer }) => writer.roomId));
+      const flight = { rooms, departedAt: performance.now() };
+      this.#flights.add(flight);
       await this.#store(batch);
+      this.#flights.delete(flight);
     }
   }
 
-  /** Takes what fits in a batch, and turns away who may not write any more. */
+  /** Takes what fits in a batch of the rooms that nothing is in flight of, and turns away who may not write any more. */
   #board(): Pending[] {
     const batch: Pending[] = [];
-    let taken = 0;
+    const left: Pending[] = [];
+    const flights = [...this.#flights];
+    const isInFlight = (roomId: number): boolean => flights.some(({ rooms }) => rooms.has(roomId));
     let characters = 0;
+    let taken = 0;
     for (const pending of this.#waiting) {
       if (batch.length >= MAX_BATCH_ENTRIES || characters >= MAX_BATCH_CHARACTERS) break;
       taken += 1;
-      if (!pending.writer.permits(pending.author)) {
+      if (isInFlight(pending.writer.roomId)) {
+        left.push(pending);
+      } else if (pending.writer.permits(pending.author)) {
+        characters += pending.draft.content.length;
+        batch.push(pending);
+      } else {
         pending.reject(new ChatError('FORBIDDEN', { detail: 'this needs the permission w' }));
-        continue;
       }
-      characters += pending.draft.content.length;
-      batch.push(pending);
     }
-    this.#waiting = this.#waiting.slice(taken);
+    this.#waiting = [...left, ...this.#waiting.slice(taken)];
     return batch;
   }
 

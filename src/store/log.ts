@@ -12,6 +12,7 @@ import {
   type RoomState,
 } from './entries.js';
 import { Lane, type Appended, type Writer } from './lane.js';
+import type { RunStatement } from './statement.js';
 
 export interface Log {
   /**
@@ -46,25 +47,22 @@ const MAX_READERS = 4;
 /** The log of all rooms over one database. */
 export function createLog({
   sequelize,
-  appends,
+  runAppend,
   limits,
   logger,
 }: {
   sequelize: Sequelize;
-  /** Has a connection for each lane. */
-  appends: Sequelize;
-  limits: Pick<Limits, 'logLanes' | 'logQueueEntries' | 'logQueueBytes'>;
+  /** On as many connections as batches may be in flight. */
+  runAppend: RunStatement;
+  limits: Pick<Limits, 'logFlights' | 'logQueueEntries' | 'logQueueBytes'>;
   logger: Logger;
 }): Log {
-  const lanes = Array.from(
-    { length: limits.logLanes },
-    () =>
-      new Lane(
-        (checked) => appendEntries(appends, checked),
-        (error, entries) => {
-          logger.error({ err: error, entries }, 'a batch could not be stored');
-        },
-      ),
+  const lane = new Lane(
+    (checked) => appendEntries(runAppend, checked),
+    (error, entries) => {
+      logger.error({ err: error, entries }, 'a batch could not be stored');
+    },
+    limits.logFlights,
   );
   const oneOfFewReaders = pLimit(MAX_READERS);
   let queuedEntries = 0;
@@ -90,7 +88,7 @@ export function createLog({
           queuedEntries -= 1;
           queuedBytes -= bytes;
         };
-        lanes[writer.roomId % lanes.length]?.push({
+        lane.push({
           writer,
           author,
           draft,
@@ -111,7 +109,8 @@ export function createLog({
         sequelize.query<EntryRow>(
           `SELECT room_id, seq, kind, emitter, content, ref, "createdAt" FROM messages
            WHERE room_id = $1 AND seq > $2 AND seq <= $3 ORDER BY seq LIMIT $4`,
-          { bind: [roomId, after, upTo, limit], type: QueryTypes.SELECT },
+          // Numbers have no gaps: a range that ends with the page is short under any plan.
+          { bind: [roomId, after, Math.min(upTo, after + limit), limit], type: QueryTypes.SELECT },
         ),
       );
       return rows.map((row) => ({ ...row, createdAt: row.createdAt.toISOString() }));
@@ -142,7 +141,7 @@ export function createLog({
 
     async close() {
       closed = true;
-      await Promise.all(lanes.map((lane) => lane.drained()));
+      await lane.drained();
     },
   };
 }

@@ -6,6 +6,7 @@ import { loadAccess } from './access.js';
 import { appendEntries, ruleContent } from './entries.js';
 import type { RoomDraft, RoomModel, RoomRow } from './models/room.js';
 import type { RuleModel, RuleRow } from './models/rule.js';
+import { within } from './statement.js';
 
 /** A room as clients see it. */
 export type Room = Omit<RoomRow, 'head' | 'rules_head'>;
@@ -25,10 +26,15 @@ export interface Rooms {
   /** Rooms that the caller may read, and the group rooms of their entity. */
   visibleTo(caller: Caller): Promise<Room[]>;
   /**
-   * Deletes a room with its rules and log. `authorize` is asked with the room locked.
+   * Deletes a room with its rules and log. `authorize` is asked with the room locked; `removed` is called when
+   * nobody can enter it any more, before its log is deleted, which may take long.
    * @throws {ChatError} NOT_FOUND where there is no such room, and whatever `authorize` throws
    */
-  remove(roomId: number, authorize: (room: RoomAccess) => void): Promise<void>;
+  remove(
+    roomId: number,
+    authorize: (room: RoomAccess) => void,
+    removed?: () => void,
+  ): Promise<void>;
 }
 
 /** Messages that one statement deletes. */
@@ -41,12 +47,12 @@ export function createRooms({
   sequelize: Sequelize;
   models: { room: RoomModel; rule: RuleModel };
 }): Rooms {
-  /** Deletes some messages of a room; returns how many. */
+  /** Deletes the newest messages of a room: who is being paged up sees no gap. Returns how many. */
   async function purge(roomId: number): Promise<number> {
     const [row] = await sequelize.query<{ removed: number }>(
       `WITH removed AS (
          DELETE FROM messages WHERE room_id = $1 AND seq IN (
-           SELECT seq FROM messages WHERE room_id = $1 ORDER BY seq LIMIT $2)
+           SELECT seq FROM messages WHERE room_id = $1 ORDER BY seq DESC LIMIT $2)
          RETURNING 1)
        SELECT count(*)::int AS removed FROM removed`,
       { bind: [roomId, PURGE], type: QueryTypes.SELECT },
@@ -65,12 +71,11 @@ export function createRooms({
           { transaction },
         );
         await appendEntries(
-          sequelize,
+          within(sequelize, transaction),
           rules.map((rule) => ({
             draft: { room_id, kind: 'rule', emitter, content: ruleContent(rule), ref: null },
             rulesHead: null,
           })),
-          transaction,
         );
         return room;
       });
@@ -114,7 +119,7 @@ export function createRooms({
       );
     },
 
-    async remove(roomId, authorize) {
+    async remove(roomId, authorize, removed) {
       await sequelize.transaction(async (transaction) => {
         // Who waits for the room's lock meanwhile finds it gone, and appends nothing behind its deletion.
         const room = await loadAccess(sequelize, models.rule, roomId, transaction);
@@ -123,9 +128,10 @@ export function createRooms({
         authorize(room);
         await models.room.destroy({ where: { id: roomId }, transaction });
       });
-      // Not under the lock, for which a whole lane would wait: nobody reads a log without its room, and the
+      removed?.();
+      // Not under the lock, for which messages of other rooms would wait: nobody reads a log without its room, and the
       // room's id is never used again.
-      for (let removed = PURGE; removed === PURGE;) removed = await purge(roomId);
+      for (let purged = PURGE; purged === PURGE;) purged = await purge(roomId);
     },
   };
 }

@@ -8,6 +8,7 @@ import { defineRoom } from './models/room.js';
 import { defineRule } from './models/rule.js';
 import { createRooms, type Rooms } from './rooms.js';
 import { createRules, type Rules } from './rules.js';
+import { prepared } from './statement.js';
 
 /** All that is kept, in domain verbs; whoever holds it knows no SQL. */
 export interface Store {
@@ -19,7 +20,7 @@ export interface Store {
 
 /** The store over an open, migrated database; it closes with the log first, then the database. */
 export function createStore({
-  database: { sequelize, appends },
+  database: { sequelize, appends, embedded },
   limits,
   logger,
 }: {
@@ -36,6 +37,11 @@ export function createStore({
     rooms: createRooms({ sequelize, models }),
     rules: createRules({ sequelize, models }),
     history: createHistory({ sequelize, models }),
-    log: createLog({ sequelize, appends, limits, logger }),
+    log: createLog({
+      sequelize,
+      runAppend: prepared(appends, embedded ? undefined : 'append_batch'),
+      limits,
+      logger,
+    }),
   };
 }

@@ -50,6 +50,36 @@ describe('a lane', () => {
     expect(storedWhenDrained).toHaveLength(2);
   });
 
+  it('goes on beside a statement that hangs, but for the rooms in it', async () => {
+    const stored: string[] = [];
+    const hanging = deferred();
+    const lane = new Lane(
+      async (checked) => {
+        if (checked.some(({ draft }) => draft.content === 'hangs')) await hanging.promise;
+        return checked.map(({ draft: { content } }): Outcome => ({
+          outcome: 'stored',
+          seq: stored.push(content),
+          createdAt: '',
+        }));
+      },
+      fail,
+      2,
+    );
+    const stuck = new TestWriter(ROOM);
+    const other = new TestWriter(ROOM + 1);
+
+    const first = push(lane, stuck, 'hangs');
+    await new Promise(setImmediate);
+    const second = push(lane, stuck, 'behind it');
+    await push(lane, other, 'beside it');
+    await push(lane, other, 'beside it again');
+    hanging.resolve();
+    await Promise.all([first, second]);
+    await lane.drained();
+
+    expect(stored).toEqual(['beside it', 'beside it again', 'hangs', 'behind it']);
+  });
+
   it('fills a batch by the count and the length of its messages', async () => {
     const { lane, batches } = laneOverMemory();
     const writer = new TestWriter(ROOM);
@@ -73,7 +103,7 @@ function outdated(read: Promise<void>): TestWriter {
   return writer;
 }
 
-/** A lane whose log is a list, and tells `stale` as append_entries does. */
+/** A lane whose log is a list, and tells `stale` as append_batch does. */
 function laneOverMemory(): { lane: Lane; stored: string[]; batches: number[] } {
   const stored: string[] = [];
   const batches: number[] = [];
@@ -89,11 +119,14 @@ function laneOverMemory(): { lane: Lane; stored: string[]; batches: number[] } {
         ),
       );
     },
-    (error) => {
-      throw error;
-    },
+    fail,
+    1,
   );
   return { lane, stored, batches };
+}
+
+function fail(error: unknown): never {
+  throw error;
 }
 
 function push(lane: Lane, writer: TestWriter, content: string): Promise<Appended> {
@@ -102,7 +135,13 @@ function push(lane: Lane, writer: TestWriter, content: string): Promise<Appended
     lane.push({
       writer,
       author,
-      draft: { room_id: ROOM, kind: 'message', emitter: author.userUUID, content, ref: null },
+      draft: {
+        room_id: writer.roomId,
+        kind: 'message',
+        emitter: author.userUUID,
+        content,
+        ref: null,
+      },
       resolve,
       reject,
     });

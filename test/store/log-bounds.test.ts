@@ -111,12 +111,12 @@ describe.each(storeHosts)('the bounds of the log over %s', (_, openHost) => {
     const writer = new TestWriter(await emptyRoom(store));
     const { sequelize } = host.database;
 
-    await sequelize.query(`ALTER FUNCTION append_entries RENAME TO hidden`);
+    await sequelize.query(`ALTER FUNCTION append_batch RENAME TO hidden`);
     const outcomes = await Promise.allSettled([
       say(store.log, writer, 'one'),
       say(store.log, writer, 'two'),
     ]);
-    await sequelize.query(`ALTER FUNCTION hidden RENAME TO append_entries`);
+    await sequelize.query(`ALTER FUNCTION hidden RENAME TO append_batch`);
     const next = await say(store.log, writer, 'three');
 
     expect(outcomes).toMatchObject([UNAVAILABLE, UNAVAILABLE]);

@@ -11,8 +11,7 @@ describe.each(storeHosts)('messages under old rules over %s', (_, openHost) => {
 
   beforeAll(async () => {
     host = await openHost();
-    // All rooms share one lane.
-    store = storeOver(host.database, { logLanes: 1 });
+    store = storeOver(host.database);
   });
   afterAll(() => host.close());
 
