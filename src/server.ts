@@ -123,12 +123,17 @@ export async function createServer(
   });
   http.on('clientError', refuseBytes);
 
+  async function storeWhatCame(): Promise<void> {
+    await chat.quiesce();
+    await store.log.close();
+  }
+
   async function close(): Promise<void> {
     const stopped = http.listening ? once(http, 'close') : undefined;
     http.close();
     http.closeIdleConnections();
     // Where the database does not answer, what is on its way stays unknown, and is not waited for.
-    await Promise.race([store.log.close(), delay(LOG_GRACE_MS, undefined, { ref: false })]);
+    await Promise.race([storeWhatCame(), delay(LOG_GRACE_MS, undefined, { ref: false })]);
     await chat.close();
     // Requests in flight end by themselves; one that hangs does not keep the node.
     const patience = setTimeout(() => {

@@ -4,6 +4,8 @@ import { closeAll, connectAll, createRooms, newClient, sendSteadily } from '../l
 const ROOMS = 100;
 const MEMBERS = 10;
 const RATE = 1_000;
+/** Until what runs this often is compiled, by each server: a short run would measure the compiler of V8. */
+const WARM_UP_SECONDS = 12;
 
 /** @type {import('../run.mjs').Measure} */
 export const chat = {
@@ -90,7 +92,14 @@ async function converse(servers, context) {
     }),
   ).flat();
   const seconds = context.seconds(10, 4);
-  const result = await sendSteadily({ server, senders, tallies, rate: RATE, seconds, warmUp: 2 });
+  const result = await sendSteadily({
+    server,
+    senders,
+    tallies,
+    rate: RATE,
+    seconds,
+    warmUp: WARM_UP_SECONDS,
+  });
   closeAll(clients.map(({ client }) => client));
   const across = tallies[1]?.latency ?? { p50: NaN, p99: NaN, max: NaN };
   const keptUp = result.delivered / (result.sent * MEMBERS);

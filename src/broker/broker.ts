@@ -16,7 +16,10 @@ export interface Broker {
    */
   subscribe(channel: string): Promise<void>;
   unsubscribe(channel: string): Promise<void>;
-  /** Called after each connect, when all subscriptions are in force: what was sent before is lost. */
+  /**
+   * Called after each connect, when all subscriptions are in force and messages can be published: what was sent
+   * before is lost.
+   */
   onReconnect(listener: () => void): void;
   /** Rejects where the broker does not answer. */
   ping(): Promise<void>;

@@ -32,8 +32,7 @@ export function createRedisBroker(options: {
     maxRetriesPerRequest: null,
     commandTimeout: COMMAND_TIMEOUT_MS,
   };
-  // What is published within one turn of the event loop leaves as one write.
-  const publisher = new Redis(url, { ...settings, enableAutoPipelining: true });
+  const publisher = new Redis(url, settings);
   // The set below is the truth about subscriptions, and is restored before onReconnect is called.
   const subscriber = new Redis(url, { ...settings, autoResubscribe: false });
   const channels = new Set<string>();
@@ -45,6 +44,7 @@ export function createRedisBroker(options: {
       logger.warn({ err: error, connection: name }, 'broker');
     });
   }
+  publisher.on('ready', tellIfUp);
   subscriber.on('message', (channel: string, message: string) => {
     onMessage(channel.slice(prefix.length), message);
   });
@@ -74,17 +74,34 @@ export function createRedisBroker(options: {
     if (channels.size > 0)
       await subscriber.subscribe(...[...channels].map((name) => prefix + name));
     restored = true;
+    tellIfUp();
+  }
+
+  function isUp(): boolean {
+    return restored && publisher.status === 'ready';
+  }
+
+  /** Whichever of the two connections came last. */
+  function tellIfUp(): void {
+    if (!isUp()) return;
     for (const listener of reconnected) listener();
   }
 
   return {
     get isUp() {
-      return restored && publisher.status === 'ready';
+      return isUp();
     },
     publish(channel, message) {
+      const { status, stream } = publisher;
       // A Redis that hangs takes nothing more: what waits for it must not grow with every message.
-      if (publisher.status !== 'ready' || publisher.stream.writableLength > MAX_UNSENT_BYTES)
-        return;
+      if (status !== 'ready' || stream.writableLength > MAX_UNSENT_BYTES) return;
+      // What is published together, that of a batch, leaves as one write.
+      if (stream.writableCorked === 0) {
+        stream.cork();
+        process.nextTick(() => {
+          stream.uncork();
+        });
+      }
       publisher.publish(prefix + channel, message).catch((error: unknown) => {
         logger.debug({ err: error, channel }, 'not published');
       });

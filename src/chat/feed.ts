@@ -4,57 +4,34 @@ import type { Logger } from '../logger.js';
 import { ruleOf, type Entry, type RoomState } from '../store/entries.js';
 import type { Writer } from '../store/lane.js';
 import type { Log } from '../store/log.js';
-import type { Outbox } from './outbox.js';
-import { Pages, frameOf, writePage } from './pages.js';
-import type { Flushable, Turn } from './turn.js';
+import { Audience, type Listener, type LossReason } from './audience.js';
+import { frameOf } from './pages.js';
+import type { Turn } from './turn.js';
 
 /** Entries of one read while a gap is repaired. */
 const PAGE = 500;
 /** Entries that may wait for a gap before them; beyond that they are read from Postgres with it. */
 const MAX_EARLY = 1_000;
 
-/** Why a session lost its room. */
-export type LossReason = 'REVOKED' | 'ROOM_DELETED';
-
-/** A session, as the feed of its room sees it. */
-export interface Listener {
-  readonly identity: Caller;
-  readonly outbox: Outbox;
-  /** The room is gone for this session; it has had every entry before. */
-  lostRoom(roomId: number, reason: LossReason): void;
-}
-
-/** Where a session is in the room's log. */
-interface Place {
-  readonly listener: Listener;
-  /** Number of the last entry that went to it; undefined while it is live, at the feed's own number. */
-  behindAt: number | undefined;
-  /** The catching up, while it is under way. */
-  work: Promise<void> | undefined;
-}
-
 /**
  * One room on this node: puts the log's entries in order, repairs gaps from Postgres, applies revocations,
- * and hands frames that are built once to every session here. `number` is its place in the log; its rules
- * are exact at that number, so that joining and sending cost no query.
+ * and shows the entries to its audience. `number` is its place in the log; its rules are exact at that number,
+ * so that joining and sending cost no query.
  */
-export class Feed implements Writer, Flushable {
+export class Feed implements Writer {
   readonly roomId: number;
   readonly #log: Log;
-  readonly #turn: Turn;
   readonly #logger: Logger;
   readonly #publish: (entries: readonly Entry[]) => void;
   readonly #repairsGaps: boolean;
-  readonly #places = new Map<Listener, Place>();
+  readonly #audience: Audience;
   readonly #early = new Map<number, Entry>();
-  readonly #pages: Pages;
   #active = false;
   #number = 0;
   #rulesHead = 0;
   #access: RoomAccess & { rules: Map<string, Rule> };
-  /** Frames taken in during this turn: those of the entries from `#written` on. */
-  #frames: Buffer[] = [];
-  #written = 0;
+  /** The largest number that anybody has told of. */
+  #headTold = 0;
   #repair: Promise<void> | undefined;
   #gapSeen = false;
   #idleSince = Date.now();
@@ -71,11 +48,10 @@ export class Feed implements Writer, Flushable {
   }) {
     this.roomId = options.roomId;
     this.#log = options.log;
-    this.#turn = options.turn;
     this.#logger = options.logger;
     this.#publish = options.publish;
     this.#repairsGaps = options.repairsGaps ?? true;
-    this.#pages = new Pages(options.roomId, options.log);
+    this.#audience = new Audience(options);
     // Nobody may do anything until the room's state is known.
     this.#access = {
       type: 'group',
@@ -101,18 +77,18 @@ export class Feed implements Writer, Flushable {
 
   /** Milliseconds since the epoch from which on nobody looks; undefined while somebody does. */
   get idleSince(): number | undefined {
-    return this.#places.size === 0 ? this.#idleSince : undefined;
+    return this.#audience.size === 0 ? this.#idleSince : undefined;
   }
 
   /** Begins at `state`; what came in since the subscription follows. */
   activate(state: RoomState): void {
     this.#active = true;
     this.#number = state.head;
-    this.#written = state.head;
+    this.#audience.beginAt(state.head);
     this.#rulesHead = state.rulesHead;
     this.#access = { ...state.access, rules: new Map(state.access.rules) };
     this.#takeEarly();
-    if (this.#early.size > 0) this.#mend();
+    if (this.#early.size > 0 || this.#headTold > this.#number) this.#mend();
   }
 
   /** Somebody is about to join. */
@@ -131,15 +107,7 @@ export class Feed implements Writer, Flushable {
         detail: `after is beyond the room's head, ${this.#number}`,
       });
     }
-    // What was taken in before is not for who comes now.
-    this.flush();
-    const place: Place = {
-      listener,
-      behindAt: after === this.#number ? undefined : after,
-      work: undefined,
-    };
-    this.#places.set(listener, place);
-    this.#catchUp(place);
+    this.#audience.join(listener, after);
   }
 
   /**
@@ -147,17 +115,18 @@ export class Feed implements Writer, Flushable {
    * @returns resolves when nothing is read for it any more
    */
   leave(listener: Listener): Promise<void> | undefined {
-    const place = this.#places.get(listener);
-    if (place === undefined) return undefined;
-    this.flush();
-    this.#places.delete(listener);
     this.touch();
-    return place.work;
+    return this.#audience.leave(listener);
+  }
+
+  /** Before something is answered to a session: what it has not had of the room yet. */
+  bringUp(listener: Listener): void {
+    this.#audience.bringUp(listener);
   }
 
   /** Asks a session's rights again, after its token or the rules have changed. */
   recheck(listener: Listener): void {
-    if (this.#places.has(listener) && !may(listener.identity, this.#access, 'r')) {
+    if (this.#audience.has(listener) && !may(listener.identity, this.#access, 'r')) {
       this.#drop(listener, 'REVOKED');
     }
   }
@@ -197,34 +166,21 @@ export class Feed implements Writer, Flushable {
     if (this.#early.size > 0 || this.#gapSeen) this.#mend();
   }
 
-  /** The log's head, as it was read from Postgres a moment ago. */
+  /** The log's head, as Postgres or another node told a moment ago. */
   headIs(head: number): void {
-    if (head > this.#number && this.#repairsGaps) this.#mend();
-    for (const place of this.#places.values()) this.#catchUp(place);
+    this.#headTold = Math.max(this.#headTold, head);
+    if (this.#active && head > this.#number && this.#repairsGaps) this.#mend();
+  }
+
+  /** Comes back to what had broken off. */
+  goOn(): void {
+    this.#audience.catchUpAll();
   }
 
   /** The room is gone. */
   deleted(): void {
-    for (const listener of this.#places.keys()) this.#drop(listener, 'ROOM_DELETED');
+    for (const listener of this.#audience.listeners()) this.#drop(listener, 'ROOM_DELETED');
     this.#access.rules.clear();
-  }
-
-  flush(): void {
-    const [first] = this.#frames;
-    if (first !== undefined) {
-      const bytes = this.#frames.length === 1 ? first : Buffer.concat(this.#frames);
-      this.#frames = [];
-      for (const place of this.#places.values()) {
-        if (place.behindAt !== undefined) continue;
-        if (place.listener.outbox.isFull) {
-          place.behindAt = this.#written;
-          this.#catchUp(place);
-        } else {
-          place.listener.outbox.write(bytes);
-        }
-      }
-    }
-    this.#written = this.#number;
   }
 
   #deliver(entry: Entry): void {
@@ -232,23 +188,15 @@ export class Feed implements Writer, Flushable {
     if (entry.kind === 'rule') {
       this.#applyRule(ruleOf(entry));
       this.#rulesHead = entry.seq;
-      return;
     }
-    if (this.#places.size === 0) {
-      this.#written = entry.seq;
-      return;
-    }
-    const frame = frameOf(entry);
-    if (frame === undefined) return;
-    this.#frames.push(frame);
-    this.#turn.feedChanged(this);
+    this.#audience.show(entry.seq, this.#audience.size > 0 ? frameOf(entry) : undefined);
   }
 
   #applyRule(rule: Rule): void {
     const { rules } = this.#access;
     if (rule.permissions === '') rules.delete(rule.entity_UUID);
     else rules.set(rule.entity_UUID, rule);
-    for (const listener of this.#places.keys()) {
+    for (const listener of this.#audience.listeners()) {
       const { userUUID, entityUUID } = listener.identity;
       const isConcerned = rule.entity_UUID === userUUID || rule.entity_UUID === entityUUID;
       if (isConcerned) this.recheck(listener);
@@ -308,39 +256,5 @@ export class Feed implements Writer, Flushable {
     }
     // What is still early is not in the log: no node of ours has sent it.
     this.#early.clear();
-  }
-
-  #catchUp(place: Place): void {
-    if (place.behindAt === undefined || place.work !== undefined) return;
-    place.work = this.#pageUp(place)
-      .catch((error: unknown) => {
-        // The next poll comes back to it.
-        this.#logger.warn({ err: error, room: this.roomId }, 'a page could not be read');
-      })
-      .finally(() => {
-        place.work = undefined;
-      });
-  }
-
-  /**
-   * Sends pages until the place is at the feed's own number; the session is live in the same turn. No page goes
-   * beyond that number: a revocation that was not applied yet can't be overtaken by one.
-   */
-  async #pageUp(place: Place): Promise<void> {
-    const { outbox } = place.listener;
-    const isHere = (): boolean => this.#places.get(place.listener) === place;
-    while (isHere() && place.behindAt !== undefined) {
-      if (outbox.isFull) {
-        await outbox.drained();
-        continue;
-      }
-      this.flush();
-      if (place.behindAt === this.#number) {
-        place.behindAt = undefined;
-        return;
-      }
-      const page = await this.#pages.read(place.behindAt, this.#number);
-      if (isHere()) place.behindAt = writePage(page, outbox);
-    }
   }
 }

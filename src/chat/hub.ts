@@ -1,38 +1,16 @@
-import { randomUUID } from 'node:crypto';
-import { z } from 'zod';
 import type { Broker, CreateBroker } from '../broker/broker.js';
 import type { Limits } from '../config.js';
 import type { Logger } from '../logger.js';
 import type { Entry } from '../store/entries.js';
 import type { Log } from '../store/log.js';
-import { ENTRY_KINDS } from '../store/models/message.js';
 import { Feed } from './feed.js';
+import { createNeighbours } from './neighbours.js';
 import type { Turn } from './turn.js';
 
 /** How long a room that nobody looks at stays active: clients that reconnect find it warm. */
 const LINGER_MS = 5_000;
-
-const CHANNEL = /^room:(\d+)$/;
-
-/** What one node tells the others about a room, as `<node> <JSON of this>`. */
-const newsSchema = z.object({
-  entries: z
-    .array(
-      z.object({
-        room_id: z.number(),
-        seq: z.number().int(),
-        kind: z.enum(ENTRY_KINDS),
-        emitter: z.string(),
-        content: z.string(),
-        ref: z.string().nullable(),
-        createdAt: z.string(),
-      }),
-    )
-    .optional(),
-  deleted: z.literal(true).optional(),
-});
-
-type News = z.infer<typeof newsSchema>;
+/** How often nodes ask each other again: one that was killed is told nothing more. */
+const RENEW_INTERVAL_MS = 30_000;
 
 /** The rooms that sessions of this node look at, each with its feed. */
 export interface Hub {
@@ -60,34 +38,33 @@ export function createHub({
   limits: Pick<Limits, 'pollIntervalMs' | 'pollIntervalBrokerDownMs'>;
   logger: Logger;
 }): Hub {
-  const node = randomUUID();
   const feeds = new Map<number, Feed>();
   const opening = new Map<number, Promise<Feed | undefined>>();
-  const broker = createBroker(receive);
+  const neighbours = createNeighbours({
+    createBroker,
+    logger,
+    handlers: {
+      entries: (roomId, entries) => feeds.get(roomId)?.take(entries),
+      number: (roomId, number) => feeds.get(roomId)?.headIs(number),
+      numberOf: (roomId) => feeds.get(roomId)?.number,
+      deleted(roomId) {
+        const feed = feeds.get(roomId);
+        if (feed !== undefined) drop(feed);
+      },
+    },
+  });
+  const { broker } = neighbours;
   let timer: NodeJS.Timeout | undefined;
   let polling: Promise<void> | undefined;
   let polledAt = 0;
+  let renewedAt = Date.now();
 
   broker.onReconnect(() => {
+    // What was said meanwhile was lost, greetings too.
+    for (const roomId of feeds.keys()) neighbours.greet(roomId);
     void poll();
   });
   schedulePoll();
-
-  function publish(roomId: number, news: News): void {
-    broker.publish(channelOf(roomId), `${node} ${JSON.stringify(news)}`);
-  }
-
-  function receive(channel: string, message: string): void {
-    // What this node published it has already.
-    if (message.startsWith(node)) return;
-    const roomId = Number(CHANNEL.exec(channel)?.[1]);
-    const feed = feeds.get(roomId);
-    if (feed === undefined) return;
-    const news = parseNews(message);
-    if (news === undefined) logger.warn({ channel }, 'a message of the broker is not ours');
-    else if (news.deleted) drop(feed);
-    else feed.take(news.entries ?? []);
-  }
 
   async function open(roomId: number): Promise<Feed | undefined> {
     const feed = new Feed({
@@ -100,13 +77,13 @@ export function createHub({
         // A feed that was forgotten while its messages were on their way has a successor, maybe.
         const current = feeds.get(roomId);
         if (current !== feed) current?.take(entries);
-        publish(roomId, { entries: [...entries] });
+        neighbours.tell(roomId, entries);
       },
     });
     feeds.set(roomId, feed);
     try {
       // Subscribed first, read then: nothing falls in between.
-      await broker.subscribe(channelOf(roomId));
+      await neighbours.join(roomId);
       const state = await log.state(roomId);
       // Not even a feed that was closed or deleted meanwhile is handed out.
       if (state !== undefined && feeds.get(roomId) === feed) {
@@ -124,7 +101,7 @@ export function createHub({
   async function forget(feed: Feed): Promise<void> {
     if (feeds.get(feed.roomId) !== feed) return;
     feeds.delete(feed.roomId);
-    await broker.unsubscribe(channelOf(feed.roomId));
+    await neighbours.leave(feed.roomId);
   }
 
   function forgetInBackground(feed: Feed): void {
@@ -162,6 +139,10 @@ export function createHub({
   async function compareHeads(): Promise<void> {
     const now = Date.now();
     polledAt = now;
+    if (now - renewedAt >= RENEW_INTERVAL_MS) {
+      renewedAt = now;
+      neighbours.renew();
+    }
     for (const feed of feeds.values()) {
       const isIdle = feed.idleSince !== undefined && now - feed.idleSince > LINGER_MS;
       if (isIdle && !opening.has(feed.roomId)) forgetInBackground(feed);
@@ -171,8 +152,14 @@ export function createHub({
     const heads = await log.heads(active.map((feed) => feed.roomId));
     for (const feed of active) {
       const head = heads.get(feed.roomId);
-      if (head !== undefined) feed.headIs(head);
-      else if (feeds.get(feed.roomId) === feed) drop(feed);
+      if (head === undefined) {
+        if (feeds.get(feed.roomId) === feed) drop(feed);
+        continue;
+      }
+      // Some node has written that may not know of this one.
+      if (head > feed.number && broker.isUp) neighbours.greet(feed.roomId);
+      feed.headIs(head);
+      feed.goOn();
     }
   }
 
@@ -196,13 +183,13 @@ export function createHub({
 
     announce(roomId, entries) {
       feeds.get(roomId)?.take(entries);
-      publish(roomId, { entries: [...entries] });
+      neighbours.tellAll(roomId, { entries });
     },
 
     announceDeletion(roomId) {
       const feed = feeds.get(roomId);
       if (feed !== undefined) drop(feed);
-      publish(roomId, { deleted: true });
+      neighbours.tellAll(roomId, { deleted: true });
     },
 
     async close() {
@@ -212,17 +199,4 @@ export function createHub({
       await broker.close();
     },
   };
-}
-
-function channelOf(roomId: number): string {
-  return `room:${roomId}`;
-}
-
-/** Undefined where the message is none of ours, or of a node that speaks otherwise: the poll makes up for it. */
-function parseNews(message: string): News | undefined {
-  try {
-    return newsSchema.safeParse(JSON.parse(message.slice(message.indexOf(' ') + 1))).data;
-  } catch {
-    return undefined;
-  }
 }

@@ -17,6 +17,7 @@ export class Inbox<Frame> {
   /** The handling of what waits, while it takes more than this turn. */
   #work: Promise<void> | undefined;
   #paused = false;
+  #stopped = false;
   /** Frames handled since other sockets last had a turn for sure. */
   #handled = 0;
 
@@ -44,6 +45,13 @@ export class Inbox<Frame> {
   /** Resolves once nothing waits or is being handled. */
   idle(): Promise<void> {
     return this.#work ?? Promise.resolve();
+  }
+
+  /** Reads nothing more; resolves when what was read is handled. */
+  stop(): Promise<void> {
+    this.#stopped = true;
+    this.#source.pause();
+    return this.idle();
   }
 
   /** Drops what waits. */
@@ -83,7 +91,7 @@ export class Inbox<Frame> {
   }
 
   #resume(): void {
-    if (!this.#paused) return;
+    if (!this.#paused || this.#stopped) return;
     this.#paused = false;
     this.#source.resume();
   }

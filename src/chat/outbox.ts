@@ -17,7 +17,7 @@ export class Outbox implements Flushable {
   readonly #stream: ByteStream;
   readonly #turn: Turn;
   readonly #maxBytes: number;
-  #replies: Buffer[] = [];
+  #waiting: Buffer[] = [];
   #ended = false;
 
   /** `stream` is the one that `socket` was upgraded on. */
@@ -43,15 +43,27 @@ export class Outbox implements Flushable {
     return (this.#stream.bytesWritten ?? 0) - this.#stream.writableLength;
   }
 
-  /** An answer to this client, at the end of the turn, behind what its rooms have for it. */
+  /** Bytes that it takes until it is full. */
+  get space(): number {
+    return Math.max(0, this.#maxBytes - this.#stream.writableLength);
+  }
+
+  /** An answer to this client, at the end of the turn. */
   reply(text: string): void {
+    this.add(encodeFrame(text));
+  }
+
+  /** Frames in line with the answers, at the end of the turn. */
+  add(frames: Buffer): void {
     if (this.#ended) return;
-    this.#replies.push(encodeFrame(text));
+    this.#waiting.push(frames);
     this.#turn.outboxChanged(this);
   }
 
-  /** Frames, now; nothing once a close frame went out: it is a socket's last (RFC 6455 section 5.5.1). */
+  /** Frames, now, behind the answers that wait. */
   write(frames: Buffer): void {
+    if (this.#waiting.length > 0) this.flush();
+    // Nothing once a close frame went out: it is a socket's last (RFC 6455 section 5.5.1).
     if (!this.#ended && this.#socket.readyState === OPEN) this.#stream.write(frames);
   }
 
@@ -60,10 +72,11 @@ export class Outbox implements Flushable {
   }
 
   flush(): void {
-    const [first] = this.#replies;
+    const waiting = this.#waiting;
+    const [first] = waiting;
     if (first === undefined) return;
-    this.write(this.#replies.length === 1 ? first : Buffer.concat(this.#replies));
-    this.#replies = [];
+    this.#waiting = [];
+    this.write(waiting.length === 1 ? first : Buffer.concat(waiting));
   }
 
   /** Resolves once all that waited is written, or the socket is gone. */

@@ -4,8 +4,11 @@ import { encodeMessage } from '../protocol/events.js';
 import { encodeFrame } from '../protocol/frame.js';
 import type { Outbox } from './outbox.js';
 
-/** Entries of one page. */
+/** Entries of one page, at most and at least. */
 const PAGE = 250;
+const MIN_PAGE = 16;
+/** Bytes of a usual frame, until it is known how long they are in this room. */
+const USUAL_FRAME_BYTES = 256;
 /** Bytes written at once, before the socket is asked whether it takes more. */
 const CHUNK_BYTES = 65_536;
 
@@ -22,27 +25,35 @@ export class Pages {
   readonly #roomId: number;
   readonly #log: Log;
   readonly #reading = new Map<number, Promise<Page>>();
+  /** Mean length of the frames of the last page. */
+  #frameBytes = USUAL_FRAME_BYTES;
 
   constructor(roomId: number, log: Log) {
     this.#roomId = roomId;
     this.#log = log;
   }
 
-  /** The page beyond `after`, up to `upTo` or to where an earlier asker wanted it. */
-  read(after: number, upTo: number): Promise<Page> {
+  /**
+   * The page beyond `after`, up to `upTo` or to where an earlier asker wanted it.
+   * @param bytes about how much is wanted: what would not be written has not to be read
+   */
+  read(after: number, upTo: number, bytes: number): Promise<Page> {
     const shared = this.#reading.get(after);
     if (shared !== undefined) return shared;
-    const page = this.#log
-      .read(this.#roomId, { after, upTo, limit: PAGE })
-      .then((entries) => ({
-        entries: entries.map((entry) => ({ seq: entry.seq, frame: frameOf(entry) })),
-        last: entries.at(-1)?.seq ?? upTo,
-      }))
-      .finally(() => {
-        this.#reading.delete(after);
-      });
+    const limit = Math.max(MIN_PAGE, Math.min(PAGE, Math.ceil(bytes / this.#frameBytes)));
+    const page = this.#readFresh({ after, upTo, limit }).finally(() => {
+      this.#reading.delete(after);
+    });
     this.#reading.set(after, page);
     return page;
+  }
+
+  async #readFresh(range: { after: number; upTo: number; limit: number }): Promise<Page> {
+    const entries = await this.#log.read(this.#roomId, range);
+    const framed = entries.map((entry) => ({ seq: entry.seq, frame: frameOf(entry) }));
+    const bytes = framed.reduce((sum, { frame }) => sum + (frame?.length ?? 0), 0);
+    if (bytes > 0) this.#frameBytes = bytes / framed.length;
+    return { entries: framed, last: entries.at(-1)?.seq ?? range.upTo };
   }
 }
 

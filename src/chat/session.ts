@@ -10,7 +10,8 @@ import { encodeQuery, encodeStatus, type QueryWord, type StatusWord } from '../p
 import { isDatabaseUnavailable } from '../store/failure.js';
 import type { Log } from '../store/log.js';
 import { HANDLERS, type Input, type State } from './handlers.js';
-import type { Feed, Listener, LossReason } from './feed.js';
+import type { Listener, LossReason } from './audience.js';
+import type { Feed } from './feed.js';
 import type { Hub } from './hub.js';
 import { Inbox } from './inbox.js';
 import type { Outbox } from './outbox.js';
@@ -85,6 +86,12 @@ export class Session implements Listener {
     return this.#feed === undefined ? 'lobby' : 'room';
   }
 
+  /** Takes nothing more; resolves when what came before is stored or answered. */
+  async quiesce(): Promise<void> {
+    await this.#inbox.stop();
+    await this.#settled();
+  }
+
   /** Sends what waits and closes; frames that are still in the inbox are dropped. */
   close(reason: CloseReason): void {
     if (this.#closeReason !== undefined) return;
@@ -93,6 +100,8 @@ export class Session implements Listener {
     this.#inbox.clear();
     this.outbox.end();
     this.#socket.close(CLOSE_CODES[reason].code, reason);
+    // So that the peer's answer is seen.
+    this.#socket.resume();
   }
 
   /** Ends the socket without a word. */
@@ -122,7 +131,7 @@ export class Session implements Listener {
   }
 
   query(word: QueryWord): void {
-    this.outbox.reply(encodeQuery(word));
+    this.#reply(encodeQuery(word));
   }
 
   /** An answer that counts: after the third, the server hangs up. */
@@ -174,8 +183,6 @@ export class Session implements Listener {
       if (this.#feed !== feed) feed.join(this, after);
       this.#feed = feed;
       this.#status('CONNECTED', { room_id: feed.roomId });
-      // Before anything of the room.
-      this.outbox.flush();
     } catch (error) {
       void this.#leaveRoom();
       this.#failedWith(error, { room_id: wanted?.roomId });
@@ -335,7 +342,13 @@ export class Session implements Listener {
   }
 
   #status(word: StatusWord, details?: Readonly<Record<string, unknown>>): void {
-    this.outbox.reply(encodeStatus(word, details));
+    this.#reply(encodeStatus(word, details));
+  }
+
+  /** An echo comes before the word that it is stored, and everything in the order in which it came about. */
+  #reply(text: string): void {
+    this.#feed?.bringUp(this);
+    this.outbox.reply(text);
   }
 }
 

@@ -3,17 +3,32 @@ export interface Flushable {
   flush(): void;
 }
 
+/** Something that writes to many sockets, and may have to stop in between. */
+export interface Divisible {
+  /**
+   * Writes to at most so many sockets.
+   * @returns what is left of them; with 0 there may be more to write
+   */
+  flush(sockets: number): number;
+}
+
 /**
- * Ends the turn: what feeds took in during one turn of the event loop leaves as one write a socket, and
- * the answers to single clients behind it, so that an echo comes before the word that it is stored.
+ * Sockets that the rooms write to in one turn, about 2 ms of work: then whoever waits to be read has a turn, and
+ * messages are stored while a large room is still written to.
+ */
+const SOCKETS_A_TURN = 256;
+
+/**
+ * Ends the turn: what a room took in while the sockets before were written to leaves as one write a socket.
+ * Rooms take turns; the answers to single clients leave with each.
  */
 export interface Turn {
-  feedChanged(feed: Flushable): void;
+  roomChanged(room: Divisible): void;
   outboxChanged(outbox: Flushable): void;
 }
 
 export function createTurn(): Turn {
-  let feeds = new Set<Flushable>();
+  const rooms = new Set<Divisible>();
   let outboxes = new Set<Flushable>();
   let scheduled = false;
 
@@ -25,15 +40,23 @@ export function createTurn(): Turn {
 
   function end(): void {
     scheduled = false;
-    const changed = [feeds, outboxes];
-    feeds = new Set();
+    let sockets = SOCKETS_A_TURN;
+    // What is put back is met again at the end, unless nothing is left for it.
+    for (const room of rooms) {
+      if (sockets === 0) break;
+      rooms.delete(room);
+      sockets = room.flush(sockets);
+      if (sockets === 0) rooms.add(room);
+    }
+    const changed = outboxes;
     outboxes = new Set();
-    for (const flushables of changed) for (const flushable of flushables) flushable.flush();
+    for (const outbox of changed) outbox.flush();
+    if (rooms.size > 0 || outboxes.size > 0) schedule();
   }
 
   return {
-    feedChanged(feed) {
-      feeds.add(feed);
+    roomChanged(room) {
+      rooms.add(room);
       schedule();
     },
     outboxChanged(outbox) {

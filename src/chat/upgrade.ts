@@ -20,6 +20,8 @@ export interface Chat {
   upgrade(request: IncomingMessage, stream: Duplex, head: Buffer): void;
   /** Sessions that are open at the moment. */
   readonly size: number;
+  /** Takes no more sessions and commands; resolves when those that came before are answered. */
+  quiesce(): Promise<void>;
   /** Closes all sessions with 1012 and resolves when they are gone. */
   close(): Promise<void>;
 }
@@ -104,6 +106,11 @@ export function createChat(
       server.handleUpgrade(request, stream, head, (socket) => {
         open(socket, stream, request);
       });
+    },
+
+    async quiesce() {
+      closing = true;
+      await Promise.all([...sessions].map((session) => session.quiesce()));
     },
 
     async close() {

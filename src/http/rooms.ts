@@ -78,10 +78,15 @@ export function routeRooms(
 
   router.delete('/rooms/:id', async (ctx) => {
     const { id } = validate(roomPath, ctx.params);
-    await rooms.remove(id, (room) => {
-      requireAdmin(ctx.state.caller, room);
-    });
-    announceDeletion(id);
+    await rooms.remove(
+      id,
+      (room) => {
+        requireAdmin(ctx.state.caller, room);
+      },
+      () => {
+        announceDeletion(id);
+      },
+    );
     respond(ctx, {});
   });
 }

@@ -3,7 +3,8 @@ import { randomUUID } from 'node:crypto';
 import { PassThrough } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { loadConfig } from '../../src/config.js';
-import { Feed, type Listener, type LossReason } from '../../src/chat/feed.js';
+import type { Listener, LossReason } from '../../src/chat/audience.js';
+import { Feed } from '../../src/chat/feed.js';
 import { Outbox } from '../../src/chat/outbox.js';
 import { createTurn } from '../../src/chat/turn.js';
 import { createLogger } from '../../src/logger.js';
@@ -156,7 +157,7 @@ describe('a feed', () => {
           // The poll tells the head; what is missing by then is read.
           feed.headIs(start + count);
           await feed.refresh();
-          feed.flush();
+          await turnEnded();
           expect(reader.seen()).toEqual(range(start + 1, start + count));
         },
       ),
@@ -186,7 +187,7 @@ describe('a feed', () => {
     feed.join(late);
     void feed.leave(early);
     feed.take(second);
-    feed.flush();
+    await turnEnded();
     expect(early.seen()).toEqual([start + 1]);
     expect(late.seen()).toEqual([start + 2]);
   });
@@ -203,7 +204,7 @@ describe('a feed', () => {
     const after = await appendElsewhere(room, 2);
     expect(feed.permits(member)).toBe(true);
     feed.take([...after, revocation, ...before.toReversed()]);
-    feed.flush();
+    await turnEnded();
     expect(goes.seen()).toEqual([start + 1, start + 2]);
     expect(goes.losses).toEqual(['REVOKED']);
     expect(stays.seen()).toEqual([start + 1, start + 2, start + 4, start + 5]);
@@ -229,7 +230,7 @@ describe('a feed', () => {
     feed.take([revocation]);
     expect(goes.losses).toEqual(['REVOKED']);
     await feed.refresh();
-    feed.flush();
+    await turnEnded();
     expect(goes.seen()).toEqual([]);
   });
 
@@ -242,10 +243,7 @@ describe('a feed', () => {
     feed.join(reader, first - 1);
     for (let batch = 0; batch < 20; batch += 1) feed.take(await appendElsewhere(room, 5));
     const seen: number[] = [];
-    await until(() => {
-      feed.flush();
-      return seen.push(...reader.seen()) >= 1_300;
-    });
+    await until(() => seen.push(...reader.seen()) >= 1_300);
     expect(seen).toEqual(range(first, first + 1_299));
   });
 
@@ -259,6 +257,12 @@ describe('a feed', () => {
     expect(feed.permits(owner)).toBe(false);
   });
 });
+
+/** What was taken in has gone out, and the answers behind it. */
+async function turnEnded(): Promise<void> {
+  await new Promise(setImmediate);
+  await new Promise(setImmediate);
+}
 
 async function until(condition: () => boolean): Promise<void> {
   for (let turn = 0; turn < 100_000; turn += 1) {
