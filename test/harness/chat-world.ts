@@ -1,5 +1,6 @@
 import { inject } from 'vitest';
 import { createDatabase } from './database.js';
+import { startNodeProcess, type NodeProcess } from './node-process.js';
 import { startNode, type TestNode } from './node.js';
 
 /** A database and a Redis prefix of its own, and the nodes that share them. */
@@ -7,6 +8,8 @@ export interface ChatWorld {
   readonly databaseUrl: string;
   /** Starts a node; `env` as .env.example has it. */
   start(env?: Readonly<Record<string, string>>): Promise<TestNode>;
+  /** Starts a node in a process of its own; `npm test` builds it first. */
+  startProcess(env?: Readonly<Record<string, string>>): Promise<NodeProcess>;
   /** Closes what was started and is still open, and drops the database. */
   close(): Promise<void>;
 }
@@ -14,20 +17,29 @@ export interface ChatWorld {
 export async function createChatWorld(): Promise<ChatWorld> {
   const database = await createDatabase(inject('postgresUrl'));
   const nodes: TestNode[] = [];
+  const processes: NodeProcess[] = [];
+  const services = {
+    DATABASE_URL: database.url,
+    REDIS_URL: inject('redisUrl'),
+    REDIS_PREFIX: new URL(database.url).pathname.slice(1),
+  };
   return {
     databaseUrl: database.url,
     async start(env = {}) {
-      const node = await startNode({
-        DATABASE_URL: database.url,
-        REDIS_URL: inject('redisUrl'),
-        REDIS_PREFIX: new URL(database.url).pathname.slice(1),
-        ...env,
-      });
+      const node = await startNode({ ...services, ...env });
       nodes.push(node);
       return node;
     },
+    async startProcess(env = {}) {
+      const started = await startNodeProcess({ ...services, ...env });
+      processes.push(started);
+      return started;
+    },
     async close() {
-      await Promise.all(nodes.map((node) => node.close()));
+      await Promise.all([
+        ...nodes.map((node) => node.close()),
+        ...processes.map((started) => started.end('SIGKILL')),
+      ]);
       await database.drop();
     },
   };

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { Client } from 'pg';
+import { Client, type QueryResultRow } from 'pg';
 
 /** A database of one test. */
 export interface TestDatabase {
@@ -12,20 +12,27 @@ export interface TestDatabase {
 export async function createDatabase(adminUrl: string): Promise<TestDatabase> {
   const name = `test_${randomUUID().replaceAll('-', '')}`;
   // Nobody can be connected to template0, which would make the copying fail.
-  await execute(adminUrl, `CREATE DATABASE ${name} TEMPLATE template0`);
+  await query(adminUrl, `CREATE DATABASE ${name} TEMPLATE template0`);
   const url = new URL(adminUrl);
   url.pathname = `/${name}`;
   return {
     url: url.href,
-    drop: () => execute(adminUrl, `DROP DATABASE IF EXISTS ${name} WITH (FORCE)`),
+    async drop() {
+      await query(adminUrl, `DROP DATABASE IF EXISTS ${name} WITH (FORCE)`);
+    },
   };
 }
 
-async function execute(url: string, statement: string): Promise<void> {
+/** Runs one statement over a connection of its own. */
+export async function query<Row extends QueryResultRow>(
+  url: string,
+  statement: string,
+  values?: readonly unknown[],
+): Promise<Row[]> {
   const client = new Client({ connectionString: url });
   try {
     await client.connect();
-    await client.query(statement);
+    return (await client.query<Row>(statement, values && [...values])).rows;
   } finally {
     await client.end();
   }

@@ -7,11 +7,11 @@ import { createRoom, request } from '../harness/api.js';
 import { ChatClient } from '../harness/chat-client.js';
 import { createDatabase, type TestDatabase } from '../harness/database.js';
 import { SECRET } from '../harness/node.js';
-import { runProgram, type Program } from '../harness/process.js';
+import { listening } from '../harness/node-process.js';
+import { runProgram } from '../harness/process.js';
 import { person } from '../harness/tokens.js';
 
 const MAIN = 'src/main.js';
-const LISTENING = /listening on http:\/\/localhost:(\d+)/;
 
 let dataDir: string;
 let database: TestDatabase;
@@ -24,12 +24,6 @@ afterEach(async () => {
   await database.drop();
   await rm(dataDir, { recursive: true });
 });
-
-/** Where a started program listens, as a node of the tests. */
-async function nodeOf(program: Program): Promise<{ url: string; chatUrl: string }> {
-  const [, port] = await program.seen(LISTENING);
-  return { url: `http://127.0.0.1:${port}`, chatUrl: `ws://127.0.0.1:${port}/chat` };
-}
 
 /** Over the servers of the test run. */
 function serverEnv(): Record<string, string> {
@@ -47,7 +41,7 @@ describe('the process', () => {
   it('starts on the embedded defaults, says so, and serves a token of createJWT', async () => {
     const env = { PORT: '0', DATA_DIR: dataDir };
     const program = runProgram(MAIN, { env, cwd: dataDir });
-    const node = await nodeOf(program);
+    const node = await listening(program);
     await program.seen(/embedded/);
     await program.seen(/createJWT/);
     expect((await stat(join(dataDir, 'jwt-secret'))).mode & 0o777).toBe(0o600);
@@ -67,7 +61,7 @@ describe('the process', () => {
 
   it('ends in order at SIGTERM: what was sent is stored, and sockets are closed with 1012', async () => {
     const program = runProgram(MAIN, { env: serverEnv() });
-    const node = await nodeOf(program);
+    const node = await listening(program);
     const ana = person({ levelOnEntity: 100 });
     const room = await createRoom(node, ana);
     const client = await ChatClient.enter(node, ana, room);
@@ -84,7 +78,7 @@ describe('the process', () => {
 
     const echoed = [first, ...client.unread('message').map(({ data }) => contentOf(data))];
     const again = runProgram(MAIN, { env: serverEnv() });
-    const history = await request(await nodeOf(again), 'GET', `/rooms/${room}/messages`, {
+    const history = await request(await listening(again), 'GET', `/rooms/${room}/messages`, {
       as: ana,
     });
     const stored = (history.content as { content: string }[]).map(({ content }) => content);
@@ -98,7 +92,7 @@ describe('the process', () => {
   it('runs twice at once on a fresh database: one migrates, both run', async () => {
     const programs = [1, 2].map(() => runProgram(MAIN, { env: serverEnv() }));
     for (const program of programs) {
-      const node = await nodeOf(program);
+      const node = await listening(program);
       expect((await request(node, 'GET', '/readyz')).status).toBe(200);
     }
     for (const program of programs) program.child.kill('SIGTERM');
@@ -118,7 +112,7 @@ describe('the process', () => {
 
   it('exits with 1 where its port is taken', async () => {
     const first = runProgram(MAIN, { env: serverEnv() });
-    const [, port = ''] = await first.seen(LISTENING);
+    const { port } = new URL((await listening(first)).url);
     const second = runProgram(MAIN, { env: { ...serverEnv(), PORT: port } });
     expect(await second.exited()).toBe(1);
     expect(second.stdout()).toContain('EADDRINUSE');
@@ -128,7 +122,7 @@ describe('the process', () => {
 
   it('logs requests and the ends of sessions as JSON, without tokens or contents', async () => {
     const program = runProgram(MAIN, { env: { ...serverEnv(), NODE_ENV: 'production' } });
-    const node = await nodeOf(program);
+    const node = await listening(program);
     const ana = person({ levelOnEntity: 100 });
     const room = await createRoom(node, ana);
     const client = await ChatClient.enter(node, ana, room);

@@ -1,0 +1,79 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createRoom } from '../harness/api.js';
+import { fillRoom } from '../harness/backlog.js';
+import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
+import { query } from '../harness/database.js';
+import { memoryOf } from '../harness/memory.js';
+import type { NodeProcess } from '../harness/node-process.js';
+import { RawClient } from '../harness/raw-client.js';
+import { Talker } from '../harness/talker.js';
+import { person } from '../harness/tokens.js';
+
+const ENTRIES = 1_000_000;
+/**
+ * The entries are some 270 MB as frames, and the server holds a page and an outbox of 1 MiB of them: 10 to 20 MB more
+ * were seen, V8's garbage included.
+ */
+const MAX_GROWTH_BYTES = 100 * 1024 * 1024;
+const TIMEOUT_MS = 120_000;
+
+let world: ChatWorld;
+/** In a process of its own, so that its memory is its own too. */
+let node: NodeProcess;
+
+beforeAll(async () => {
+  world = await createChatWorld();
+  node = await world.startProcess();
+});
+afterAll(() => world.close());
+
+/** When a page of a log was last asked for, as Postgres has it. */
+async function lastReading(): Promise<string | null | undefined> {
+  const [row] = await query<{ at: string | null }>(
+    world.databaseUrl,
+    `SELECT max(query_start)::text AS at FROM pg_stat_activity
+     WHERE datname = current_database() AND query LIKE '%FROM messages%' AND pid <> pg_backend_pid()`,
+  );
+  return row?.at;
+}
+
+/** Talks until nothing was read of the log from one look to the next. */
+async function untilReadingStops(talker: Talker): Promise<void> {
+  let before: string | null | undefined;
+  for (let at = await lastReading(); at !== before; at = await lastReading()) {
+    before = at;
+    await talker.say(50);
+  }
+}
+
+describe('a session a million entries behind', () => {
+  it(
+    'is paged up in bounded memory, also when it stops reading for a while, and hurts no other session',
+    async () => {
+      const ana = person({ levelOnEntity: 100 });
+      const room = await createRoom(node, ana);
+      const { first, last } = await fillRoom(world.databaseUrl, room, ENTRIES);
+      const other = await RawClient.enter(node, ana, room);
+      const talker = new Talker(other);
+      await talker.say(100);
+      const before = memoryOf(node.pid);
+
+      const behind = await RawClient.enter(node, ana, room, first - 1);
+      expect(await talker.during(behind.reached(first + ENTRIES / 10))).toBeGreaterThan(0);
+      behind.pause();
+      // The most of the backlog is still to come: without a bound it would all wait in the server now.
+      await untilReadingStops(talker);
+      behind.resume();
+      expect(await talker.during(behind.reached(last))).toBeGreaterThan(0);
+
+      // What was said meanwhile follows, and what is said from now on; no number is missing, and none comes twice.
+      await talker.say(1);
+      await behind.reached(other.last ?? 0);
+      expect(behind.received).toBe(ENTRIES + talker.echoes);
+      expect([...behind.answers, ...other.answers]).toEqual([]);
+      expect(memoryOf(node.pid).peak - before.peak).toBeLessThan(MAX_GROWTH_BYTES);
+      await Promise.all([behind.terminate(), other.terminate()]);
+    },
+    TIMEOUT_MS,
+  );
+});
