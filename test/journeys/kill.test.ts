@@ -1,0 +1,169 @@
+import { afterAll, beforeAll, expect, it, vi } from 'vitest';
+import { createRoom } from '../harness/api.js';
+import { ChatClient, numberOf, type ServerFrame } from '../harness/chat-client.js';
+import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
+import { query } from '../harness/database.js';
+import type { NodeProcess } from '../harness/node-process.js';
+import { person, type Person } from '../harness/tokens.js';
+
+const TIMEOUT_MS = 60_000;
+const CLIENTS = 4;
+/** Messages that a client has on their way: the node is never without some when it dies. */
+const WINDOW = 8;
+
+let world: ChatWorld;
+
+beforeAll(async () => {
+  world = await createChatWorld();
+});
+afterAll(() => world.close());
+
+/**
+ * A client as docs/PROTOCOL.md wants it: it comes back with the number of the last message that it has, and sends
+ * again what was not answered.
+ */
+class Survivor {
+  readonly who: Person;
+  /** Number and ref of each message that came, in the order in which they came. */
+  readonly seen: [seq: number, ref: unknown][] = [];
+  /** Numbers that the answers gave to its refs. */
+  readonly sent = new Map<string, number>();
+  /** Codes of the closes that it has seen. */
+  readonly closes: number[] = [];
+  /** Whatever else came. */
+  readonly surprises: ServerFrame[] = [];
+  readonly #room: number;
+  readonly #unanswered = new Set<string>();
+  #client: ChatClient | undefined;
+  #refs = 0;
+  #isTalking = true;
+  #last: number;
+
+  constructor(who: Person, room: number, after: number) {
+    this.who = who;
+    this.#room = room;
+    this.#last = after;
+  }
+
+  get last(): number {
+    return this.#last;
+  }
+
+  /** Talks on the node until the connection is gone. */
+  async visit(node: Pick<NodeProcess, 'chatUrl'>): Promise<void> {
+    const client = await ChatClient.enter(node, this.who);
+    this.#client = client;
+    client.send({ type: 'select_room', room_id: this.#room, after: this.#last });
+    const gone = client.closed().then(({ code }) => {
+      this.closes.push(code);
+      return undefined;
+    });
+    for (;;) {
+      const frame = await Promise.race([client.next(), gone]);
+      if (frame === undefined) return;
+      this.#take(frame);
+    }
+  }
+
+  /** Sends nothing new. */
+  hush(): void {
+    this.#isTalking = false;
+  }
+
+  get isAnswered(): boolean {
+    return this.#unanswered.size === 0;
+  }
+
+  leave(): void {
+    this.#client?.socket.close();
+  }
+
+  #take(frame: ServerFrame): void {
+    if (frame.type === 'message') {
+      this.#last = numberOf(frame);
+      this.seen.push([this.#last, (frame.data as { ref?: string }).ref]);
+    } else if (frame.data === 'CONNECTED') {
+      for (const ref of this.#unanswered) this.#send(ref);
+      while (this.#unanswered.size < WINDOW) this.#say();
+    } else if (frame.data === 'SENT') {
+      this.#unanswered.delete(String(frame['ref']));
+      this.sent.set(String(frame['ref']), Number(frame['seq']));
+      if (this.#isTalking) this.#say();
+    } else if (frame.data !== 'UNAVAILABLE' || frame['ref'] === undefined) {
+      // A node that goes down may refuse a message: it stays unanswered, and is sent again elsewhere.
+      this.surprises.push(frame);
+    }
+  }
+
+  #say(): void {
+    this.#refs += 1;
+    const ref = `${this.who.userUUID.slice(0, 8)} ${this.#refs}`;
+    this.#unanswered.add(ref);
+    this.#send(ref);
+  }
+
+  #send(ref: string): void {
+    this.#client?.say(`message ${ref}`, { ref });
+  }
+}
+
+/** Number and ref of the messages in the log, in order. */
+async function storedIn(room: number): Promise<[seq: number, ref: unknown][]> {
+  const rows = await query<{ seq: string; ref: string | null }>(
+    world.databaseUrl,
+    `SELECT seq, ref FROM messages WHERE room_id = $1 AND kind = 'message' ORDER BY seq`,
+    [room],
+  );
+  return rows.map(({ seq, ref }) => [Number(seq), ref]);
+}
+
+function until(isSo: () => boolean): Promise<void> {
+  return vi.waitFor(() => {
+    if (!isSo()) throw new Error('it does not come about');
+  }, TIMEOUT_MS / 4);
+}
+
+it.each([
+  { signal: 'SIGKILL', exit: 'SIGKILL', code: 1006 },
+  { signal: 'SIGTERM', exit: 0, code: 1012 },
+] as const)(
+  'a node ended by $signal loses nothing that was acknowledged: its clients resume on another',
+  async ({ signal, exit, code }) => {
+    const [east, west] = await Promise.all([world.startProcess(), world.startProcess()]);
+    const ana = person({ levelOnEntity: 100 });
+    const room = await createRoom(east, ana);
+    // Of her entity: they enter by its rule, and there is no entry but their messages.
+    const crowd = Array.from(
+      { length: 2 * CLIENTS },
+      () => new Survivor(person({ entityUUID: ana.entityUUID, levelOnEntity: 100 }), room, 0),
+    );
+    const movers = crowd.slice(CLIENTS);
+    const visits = crowd.map(async (one) => {
+      if (movers.includes(one)) await one.visit(east);
+      await one.visit(west);
+    });
+    const all = Promise.all(visits);
+    await until(() => crowd.every(({ sent }) => sent.size >= 50));
+    expect(await east.end(signal)).toBe(exit);
+    const sentThere = movers.map(({ sent }) => sent.size);
+    await until(() => movers.every(({ sent }, i) => sent.size >= (sentThere[i] ?? 0) + 50));
+
+    for (const one of crowd) one.hush();
+    await until(() => crowd.every(({ isAnswered }) => isAnswered));
+    const log = await storedIn(room);
+    await until(() => crowd.every(({ last }) => last === log.at(-1)?.[0]));
+    for (const one of crowd) one.leave();
+    await all;
+
+    const numbers = new Map(log.map(([seq, ref]) => [ref, seq]));
+    expect(numbers.size).toBe(log.length);
+    expect(numbers).toEqual(new Map(crowd.flatMap(({ sent }) => [...sent])));
+    for (const one of crowd) {
+      expect(one.seen).toEqual(log);
+      expect(one.surprises).toEqual([]);
+      // 1005 is their own leave.
+      expect(one.closes).toEqual(movers.includes(one) ? [code, 1005] : [1005]);
+    }
+  },
+  TIMEOUT_MS,
+);
