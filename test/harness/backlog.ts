@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { query } from './database.js';
+import type { Talker } from './talker.js';
 
 /**
  * Puts so many messages of 36 characters or a few less into a room's log, behind what is there, past every
@@ -25,4 +26,27 @@ export async function fillRoom(
   await query(databaseUrl, 'ANALYZE messages');
   const last = Number(row?.last);
   return { first: last - count + 1, last };
+}
+
+/** Talks until no node has read the log from one look to the next: who catches up has all it takes, or is stuck. */
+export async function untilReadingStops(databaseUrl: string, talker: Talker): Promise<void> {
+  let before: string | null | undefined;
+  for (
+    let at = await lastReading(databaseUrl);
+    at !== before;
+    at = await lastReading(databaseUrl)
+  ) {
+    before = at;
+    await talker.say(50);
+  }
+}
+
+/** When a page of a log was last asked for, as Postgres has it. */
+async function lastReading(databaseUrl: string): Promise<string | null | undefined> {
+  const [row] = await query<{ at: string | null }>(
+    databaseUrl,
+    `SELECT max(query_start)::text AS at FROM pg_stat_activity
+     WHERE datname = current_database() AND query LIKE '%FROM messages%' AND pid <> pg_backend_pid()`,
+  );
+  return row?.at;
 }

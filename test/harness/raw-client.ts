@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import type { ServerFrame } from './chat-client.js';
 import type { TestNode } from './node.js';
@@ -29,7 +28,7 @@ export class RawClient {
   /** What came and is no message, since the room was selected. */
   readonly answers: ServerFrame[] = [];
   /** Resolves when the connection is gone. */
-  readonly closed: Promise<unknown>;
+  readonly closed: Promise<void>;
   readonly #socket: Socket;
   #upgraded = false;
   /** A frame that has not come in whole. */
@@ -52,8 +51,11 @@ export class RawClient {
       },
     });
     this.#socket.on('error', () => undefined);
-    this.closed = once(this.#socket, 'close').then(() => {
-      this.#fail('the connection is gone');
+    this.closed = new Promise((resolve) => {
+      this.#socket.on('close', () => {
+        this.#fail('the connection is gone');
+        resolve();
+      });
     });
   }
 

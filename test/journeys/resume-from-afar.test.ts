@@ -1,8 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createRoom } from '../harness/api.js';
-import { fillRoom } from '../harness/backlog.js';
+import { fillRoom, untilReadingStops } from '../harness/backlog.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
-import { query } from '../harness/database.js';
 import { memoryOf } from '../harness/memory.js';
 import type { NodeProcess } from '../harness/node-process.js';
 import { RawClient } from '../harness/raw-client.js';
@@ -27,25 +26,6 @@ beforeAll(async () => {
 });
 afterAll(() => world.close());
 
-/** When a page of a log was last asked for, as Postgres has it. */
-async function lastReading(): Promise<string | null | undefined> {
-  const [row] = await query<{ at: string | null }>(
-    world.databaseUrl,
-    `SELECT max(query_start)::text AS at FROM pg_stat_activity
-     WHERE datname = current_database() AND query LIKE '%FROM messages%' AND pid <> pg_backend_pid()`,
-  );
-  return row?.at;
-}
-
-/** Talks until nothing was read of the log from one look to the next. */
-async function untilReadingStops(talker: Talker): Promise<void> {
-  let before: string | null | undefined;
-  for (let at = await lastReading(); at !== before; at = await lastReading()) {
-    before = at;
-    await talker.say(50);
-  }
-}
-
 describe('a session a million entries behind', () => {
   it(
     'is paged up in bounded memory, also when it stops reading for a while, and hurts no other session',
@@ -62,7 +42,7 @@ describe('a session a million entries behind', () => {
       expect(await talker.during(behind.reached(first + ENTRIES / 10))).toBeGreaterThan(0);
       behind.pause();
       // The most of the backlog is still to come: without a bound it would all wait in the server now.
-      await untilReadingStops(talker);
+      await untilReadingStops(world.databaseUrl, talker);
       behind.resume();
       expect(await talker.during(behind.reached(last))).toBeGreaterThan(0);
 

@@ -1,0 +1,107 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createRoom } from '../harness/api.js';
+import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
+import { memoryOf } from '../harness/memory.js';
+import { RawClient } from '../harness/raw-client.js';
+import { Talker } from '../harness/talker.js';
+import { person } from '../harness/tokens.js';
+
+const CONTENT = 'x'.repeat(8_000);
+/** 8 MB: the kernel's buffers and the outbox of a socket hold less. */
+const FILLING = 1_000;
+const OUTBOX_BYTES = 65_536;
+/** What V8 may take before it collects; 20 to 80 MB were seen. */
+const GARBAGE_BYTES = 100 * 1024 * 1024;
+const TIMEOUT_MS = 90_000;
+
+const ana = person({ levelOnEntity: 100 });
+let world: ChatWorld;
+
+beforeAll(async () => {
+  world = await createChatWorld();
+});
+afterAll(() => world.close());
+
+/** Clients that select a room and never read again, unless they are resumed. */
+async function enterStuck(
+  node: { readonly url: string },
+  room: number,
+  count: number,
+): Promise<RawClient[]> {
+  const stuck: RawClient[] = [];
+  while (stuck.length < count) {
+    const group = Array.from({ length: 50 }, () => RawClient.enter(node, ana, room));
+    for (const client of await Promise.all(group)) {
+      client.pause();
+      stuck.push(client);
+    }
+  }
+  return stuck;
+}
+
+describe('readers that are stuck in a busy room', () => {
+  it(
+    'cost an outbox each and nothing more, slow nobody, and get everything once they read again',
+    async () => {
+      const node = await world.startProcess({
+        OUTBOX_BYTES: `${OUTBOX_BYTES}`,
+        // The stuck ones live on.
+        PING_INTERVAL_MS: '3600000',
+      });
+      const room = await createRoom(node, ana);
+      const sender = await RawClient.enter(node, ana, room);
+      const talker = new Talker(sender);
+      const quick = await Promise.all([1, 2, 3].map(() => RawClient.enter(node, ana, room)));
+      const stuck = await enterStuck(node, room, 1_000);
+      const empty = memoryOf(node.pid);
+      await talker.say(FILLING, CONTENT);
+      const full = memoryOf(node.pid);
+      await talker.say(2 * FILLING, CONTENT);
+      const later = memoryOf(node.pid);
+
+      for (const client of quick) await client.reached(sender.last ?? 0);
+      for (const client of quick) expect(client.received).toBe(talker.echoes);
+      // All is full by now: it makes no difference how much more is said.
+      expect(later.now - full.now).toBeLessThan(GARBAGE_BYTES);
+      expect(later.peak - empty.now).toBeLessThan(stuck.length * OUTBOX_BYTES + GARBAGE_BYTES);
+
+      const awake = stuck.slice(0, 20);
+      for (const client of awake) client.resume();
+      for (const client of awake) await client.reached(sender.last ?? 0);
+      await talker.say(1);
+      for (const client of awake) await client.reached(sender.last ?? 0);
+      for (const client of awake) expect(client.received).toBe(talker.echoes);
+      for (const client of [sender, ...quick, ...awake]) expect(client.answers).toEqual([]);
+      await Promise.all([sender, ...quick, ...stuck].map((client) => client.terminate()));
+    },
+    TIMEOUT_MS,
+  );
+
+  it(
+    'are cut off when they take no bytes from one ping to its deadline, and nobody else is',
+    async () => {
+      const node = await world.startProcess({
+        OUTBOX_BYTES: `${OUTBOX_BYTES}`,
+        PING_INTERVAL_MS: '500',
+        PONG_TIMEOUT_MS: '2000',
+      });
+      const room = await createRoom(node, ana);
+      const sender = await RawClient.enter(node, ana, room);
+      const talker = new Talker(sender);
+      const quick = await RawClient.enter(node, ana, room);
+      const stuck = await enterStuck(node, room, 100);
+      const cutOff = (): number => node.program.stdout().match(/session ended/g)?.length ?? 0;
+      while (cutOff() < stuck.length) await talker.say(100, CONTENT);
+      // They learn of it now that they read.
+      for (const client of stuck) client.resume();
+      await Promise.all(stuck.map((client) => client.closed));
+      for (const client of stuck) expect(client.received).toBeLessThan(talker.echoes);
+      await talker.say(1);
+      await quick.reached(sender.last ?? 0);
+      expect(quick.received).toBe(talker.echoes);
+      expect(cutOff()).toBe(stuck.length);
+      await Promise.all([sender.terminate(), quick.terminate()]);
+    },
+    TIMEOUT_MS,
+  );
+});
