@@ -11,10 +11,10 @@ export class Talker {
     this.#client = client;
   }
 
-  async say(count: number, content = 'live'): Promise<void> {
+  async say(count: number, content?: string): Promise<void> {
     for (let said = 0; said < count; said += 1) {
       const due = this.#client.received + 1;
-      this.#client.say(content);
+      this.#client.say(content ?? `live ${due}`);
       await this.#client.until(() => this.#client.received >= due);
       this.echoes += 1;
     }

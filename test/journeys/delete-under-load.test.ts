@@ -1,0 +1,87 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createRoom, request } from '../harness/api.js';
+import { fillRoom } from '../harness/backlog.js';
+import { ChatClient } from '../harness/chat-client.js';
+import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
+import { query } from '../harness/database.js';
+import type { TestNode } from '../harness/node.js';
+import { RawClient } from '../harness/raw-client.js';
+import { Talker } from '../harness/talker.js';
+import { person } from '../harness/tokens.js';
+
+const ENTRIES = 300_000;
+/** As many as a node has lanes: each lane has one of them. */
+const OTHERS = 4;
+const TIMEOUT_MS = 60_000;
+
+const ana = person({ levelOnEntity: 999 });
+let world: ChatWorld;
+let east: TestNode;
+let west: TestNode;
+
+beforeAll(async () => {
+  world = await createChatWorld();
+  [east, west] = await Promise.all([world.start(), world.start()]);
+});
+afterAll(() => world.close());
+
+/** Texts of the messages in a room's log, in order. */
+async function storedIn(room: number): Promise<string[]> {
+  const rows = await query<{ content: string }>(
+    world.databaseUrl,
+    `SELECT content FROM messages WHERE room_id = $1 AND kind = 'message' ORDER BY seq`,
+    [room],
+  );
+  return rows.map(({ content }) => content);
+}
+
+/** Somebody who talks in a room of their own. */
+async function startTalker(): Promise<{ room: number; client: RawClient; talker: Talker }> {
+  const room = await createRoom(east, ana);
+  const client = await RawClient.enter(east, ana, room);
+  return { room, client, talker: new Talker(client) };
+}
+
+describe('the deletion of a room with a large log', () => {
+  it(
+    'leaves nothing of it, tells its sessions once, and keeps no other room from talking',
+    async () => {
+      const doomed = await createRoom(east, ana);
+      const { last } = await fillRoom(world.databaseUrl, doomed, ENTRIES);
+      const listeners = [
+        await ChatClient.enter(east, ana, doomed),
+        await ChatClient.enter(west, ana, doomed),
+      ];
+      const others = await Promise.all(Array.from({ length: OTHERS }, startTalker));
+
+      const deletion = request(east, 'DELETE', `/rooms/${doomed}`, { as: ana });
+      const echoes = await Promise.all(others.map(({ talker }) => talker.during(deletion)));
+      expect((await deletion).status).toBe(200);
+      // Hundreds; a few before the deletion would keep them waiting, if it did.
+      expect(Math.min(...echoes)).toBeGreaterThan(30);
+      for (const { room, client, talker } of others) {
+        expect(await storedIn(room)).toEqual(
+          Array.from({ length: talker.echoes }, (_, i) => `live ${i + 1}`),
+        );
+        expect(client.answers).toEqual([]);
+        await client.terminate();
+      }
+
+      for (const listener of listeners) {
+        const [lost] = await listener.expect('NOTAUTHORIZED');
+        expect(lost).toMatchObject({ room_id: doomed, reason: 'ROOM_DELETED' });
+        await listener.barrier();
+        listener.send({ type: 'select_room', room_id: doomed, after: last });
+        await listener.expect('NOTAUTHORIZED');
+        await listener.close();
+      }
+      const [rows] = await query(
+        world.databaseUrl,
+        'SELECT count(*)::int AS count FROM messages WHERE room_id = $1',
+        [doomed],
+      );
+      expect(rows).toEqual({ count: 0 });
+    },
+    TIMEOUT_MS,
+  );
+});
