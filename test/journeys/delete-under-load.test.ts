@@ -84,4 +84,21 @@ describe('the deletion of a room with a large log', () => {
     },
     TIMEOUT_MS,
   );
+
+  it(
+    'shows no gap to a session that is being paged up',
+    async () => {
+      const doomed = await createRoom(east, ana);
+      const { first } = await fillRoom(world.databaseUrl, doomed, ENTRIES);
+      const behind = await RawClient.enter(east, ana, doomed, first - 1);
+      await behind.reached(first + 1_000);
+      const deletion = request(east, 'DELETE', `/rooms/${doomed}`, { as: ana });
+      // It throws where a number does not follow the one before.
+      await behind.until(() => behind.answers.length > 0);
+      expect(behind.answers).toMatchObject([{ data: 'NOTAUTHORIZED', reason: 'ROOM_DELETED' }]);
+      expect((await deletion).status).toBe(200);
+      await behind.terminate();
+    },
+    TIMEOUT_MS,
+  );
 });
