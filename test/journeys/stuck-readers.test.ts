@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createRoom } from '../harness/api.js';
+import { untilReadingStops } from '../harness/backlog.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import { memoryOf } from '../harness/memory.js';
 import { RawClient } from '../harness/raw-client.js';
@@ -10,6 +11,8 @@ const CONTENT = 'x'.repeat(8_000);
 /** 8 MB: the kernel's buffers and the outbox of a socket hold less. */
 const FILLING = 1_000;
 const OUTBOX_BYTES = 65_536;
+/** What a session that is paged up gets beyond the cap. */
+const CHUNK_BYTES = 65_536 + CONTENT.length;
 /** What V8 may take before it collects; 20 to 80 MB were seen. */
 const GARBAGE_BYTES = 100 * 1024 * 1024;
 const TIMEOUT_MS = 90_000;
@@ -78,12 +81,45 @@ describe('readers that are stuck in a busy room', () => {
   );
 
   it(
+    'cost an outbox and a chunk each while they are paged up',
+    async () => {
+      const node = await world.startProcess({
+        OUTBOX_BYTES: `${OUTBOX_BYTES}`,
+        PING_INTERVAL_MS: '3600000',
+      });
+      const room = await createRoom(node, ana);
+      const sender = await RawClient.enter(node, ana, room);
+      const talker = new Talker(sender);
+      await talker.say(1);
+      const first = sender.last ?? 0;
+      await talker.say(FILLING, CONTENT);
+      const before = memoryOf(node.pid);
+      const stuck: RawClient[] = [];
+      // One after the other: no two have the same page in hand.
+      while (stuck.length < 300) {
+        const client = await RawClient.enter(node, ana, room, first);
+        client.pause();
+        stuck.push(client);
+      }
+      await untilReadingStops(world.databaseUrl, talker);
+      const growth = memoryOf(node.pid).now - before.now;
+      expect(growth).toBeLessThan(stuck.length * (OUTBOX_BYTES + CHUNK_BYTES) + GARBAGE_BYTES);
+
+      for (const client of stuck) client.resume();
+      for (const client of stuck) await client.reached(sender.last ?? 0);
+      for (const client of stuck) expect(client.received).toBe(talker.echoes - 1);
+      await Promise.all([sender, ...stuck].map((client) => client.terminate()));
+    },
+    TIMEOUT_MS,
+  );
+
+  it(
     'are cut off when they take no bytes from one ping to its deadline, and nobody else is',
     async () => {
       const node = await world.startProcess({
         OUTBOX_BYTES: `${OUTBOX_BYTES}`,
         PING_INTERVAL_MS: '500',
-        PONG_TIMEOUT_MS: '2000',
+        PONG_TIMEOUT_MS: '1000',
       });
       const room = await createRoom(node, ana);
       const sender = await RawClient.enter(node, ana, room);
