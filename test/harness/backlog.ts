@@ -22,8 +22,6 @@ export async function fillRoom(
      SELECT head AS last FROM filled`,
     [roomId, count, randomUUID()],
   );
-  // As autovacuum has done in a log that grew by and by.
-  await query(databaseUrl, 'ANALYZE messages');
   const last = Number(row?.last);
   return { first: last - count + 1, last };
 }

@@ -10,7 +10,6 @@ import { Talker } from '../harness/talker.js';
 import { person } from '../harness/tokens.js';
 
 const ENTRIES = 300_000;
-/** As many as a node has lanes: each lane has one of them. */
 const OTHERS = 4;
 const TIMEOUT_MS = 60_000;
 

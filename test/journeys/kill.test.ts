@@ -89,8 +89,7 @@ class Survivor {
       this.#unanswered.delete(String(frame['ref']));
       this.sent.set(String(frame['ref']), Number(frame['seq']));
       if (this.#isTalking) this.#say();
-    } else if (frame.data !== 'UNAVAILABLE' || frame['ref'] === undefined) {
-      // A node that goes down may refuse a message: it stays unanswered, and is sent again elsewhere.
+    } else {
       this.surprises.push(frame);
     }
   }
