@@ -65,7 +65,8 @@ export class Lane {
   /** Each sends one batch after the other; more than one only while the others hang. */
   readonly #pilots = new Set<Promise<void>>();
   readonly #flights = new Set<Flight>();
-  #patience: NodeJS.Timeout | undefined;
+  /** One look at what hangs for all flights. */
+  readonly #patience: NodeJS.Timeout;
 
   constructor(
     append: Append,
@@ -75,6 +76,9 @@ export class Lane {
     this.#append = append;
     this.#onError = onError;
     this.#maxFlights = maxFlights;
+    this.#patience = setInterval(() => {
+      this.#overtake();
+    }, PATIENCE_MS);
   }
 
   push(pending: Pending): void {
@@ -87,43 +91,36 @@ export class Lane {
     this.#depart();
   }
 
-  /** Resolves once nothing waits or flies. */
-  async drained(): Promise<void> {
+  /** Resolves once nothing waits or flies; nothing may be pushed any more. */
+  async close(): Promise<void> {
     while (this.#pilots.size > 0 || this.#refreshes.size > 0) {
       await Promise.all([...this.#pilots, ...this.#refreshes]);
     }
+    clearInterval(this.#patience);
   }
 
   #depart(): void {
     if (this.#pilots.size === 0) this.#startPilot();
-    else if (this.#flights.size > 0) this.#patience ??= this.#losePatience();
   }
 
   #startPilot(): void {
     const pilot: Promise<void> = this.#fly().finally(() => {
       this.#pilots.delete(pilot);
-      if (this.#pilots.size > 0) return;
-      clearTimeout(this.#patience);
-      this.#patience = undefined;
       // What was pushed between the last look and this turn.
       if (this.#waiting.length > 0) this.#depart();
     });
     this.#pilots.add(pilot);
   }
 
-  /** Looks once more at what waits, after a while: a statement that hangs is overtaken. */
-  #losePatience(): NodeJS.Timeout {
-    return setTimeout(() => {
-      this.#patience = undefined;
-      if (this.#waiting.length === 0) return;
-      if (this.#allHang() && this.#pilots.size < this.#maxFlights) this.#startPilot();
-      this.#depart();
-    }, PATIENCE_MS);
+  #overtake(): void {
+    const isKept = this.#waiting.length > 0 && this.#flights.size > 0 && this.#allHang();
+    if (isKept && this.#pilots.size < this.#maxFlights) this.#startPilot();
   }
 
   #allHang(): boolean {
     const before = performance.now() - PATIENCE_MS;
-    return [...this.#flights].every(({ departedAt }) => departedAt <= before);
+    for (const { departedAt } of this.#flights) if (departedAt > before) return false;
+    return true;
   }
 
   async #fly(): Promise<void> {

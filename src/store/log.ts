@@ -141,7 +141,7 @@ export function createLog({
 
     async close() {
       closed = true;
-      await lane.drained();
+      await lane.close();
     },
   };
 }

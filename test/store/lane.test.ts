@@ -30,7 +30,7 @@ describe('a lane', () => {
     expect(stored).toEqual(['first', 'second', 'third']);
   });
 
-  it('is drained only when what both writers hold is settled', async () => {
+  it('is closed only when what both writers hold is settled', async () => {
     const { lane, stored } = laneOverMemory();
     const newRules = deferred();
     const older = outdated(Promise.resolve());
@@ -39,15 +39,15 @@ describe('a lane', () => {
     const sent = Promise.all([push(lane, older, 'first'), push(lane, newer, 'second')]);
     await new Promise(setImmediate);
     await new Promise(setImmediate);
-    let storedWhenDrained: string[] = [];
-    const drained = lane.drained().then(() => {
-      storedWhenDrained = [...stored];
+    let storedWhenClosed: string[] = [];
+    const closed = lane.close().then(() => {
+      storedWhenClosed = [...stored];
     });
     for (let turn = 0; turn < 10; turn += 1) await new Promise(setImmediate);
     newRules.resolve();
-    await Promise.all([sent, drained]);
+    await Promise.all([sent, closed]);
 
-    expect(storedWhenDrained).toHaveLength(2);
+    expect(storedWhenClosed).toHaveLength(2);
   });
 
   it('goes on beside a statement that hangs, but for the rooms in it', async () => {
@@ -75,7 +75,7 @@ describe('a lane', () => {
     await push(lane, other, 'beside it again');
     hanging.resolve();
     await Promise.all([first, second]);
-    await lane.drained();
+    await lane.close();
 
     expect(stored).toEqual(['beside it', 'beside it again', 'hangs', 'behind it']);
   });
