@@ -12,9 +12,9 @@
 // Gives, at one moment,
 //   heads[r]       the head of the room before the batch: its entries are numbered head + place. Null where nothing
 //                  of the room was stored; only then is there
-//   outcomes[r]    stored
-//                  stale   the room has a rule newer than those checked
+//   outcomes[r]    stale   the room has a rule newer than those checked
 //                  again   an emitter had sent one of its refs before
+//                  busy    its lock was not to be had
 //                  gone    there is no such room
 //   known_*[k]     the entries whose ref is known: their index, and seq and createdAt as stored
 //
@@ -32,8 +32,8 @@ CREATE OR REPLACE FUNCTION append_batch(
   OUT known_entries integer[], OUT known_seqs bigint[], OUT known_moments timestamptz[]
 )
 LANGUAGE plpgsql
--- A room whose lock is kept by somebody who hangs must not keep a lane, and with it other rooms, for ever.
-SET lock_timeout = '4s'
+-- A room whose lock is kept by somebody who hangs must not keep the other rooms of its batch for long.
+SET lock_timeout = '2s'
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 SET enable_hashjoin = off
@@ -42,13 +42,21 @@ AS $$
 #variable_conflict use_column
 DECLARE
   repeated integer[] := '{}';
+  -- The rooms that could be locked; null where all were.
+  locked integer[];
   room integer;
   room_head bigint;
 BEGIN
   -- The row of a room is the lock of its log. In the order of ids, so that two batches never wait for each
   -- other; one room without refs is locked by its update.
   IF cardinality(room_ids) > 1 OR entry_refs IS NOT NULL THEN
-    PERFORM 1 FROM rooms WHERE id = ANY (room_ids) ORDER BY id FOR NO KEY UPDATE;
+    BEGIN
+      PERFORM 1 FROM rooms WHERE id = ANY (room_ids) ORDER BY id FOR NO KEY UPDATE;
+    EXCEPTION WHEN lock_not_available THEN
+      -- Somebody who hangs has one of them: the others go on without it.
+      SELECT coalesce(array_agg(id), '{}') INTO locked FROM (
+        SELECT id FROM rooms WHERE id = ANY (room_ids) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED) AS free;
+    END;
   END IF;
 
   IF entry_refs IS NOT NULL THEN
@@ -70,6 +78,7 @@ BEGIN
     FROM unnest(room_ids, room_rules_heads, room_counts, room_last_rules) WITH ORDINALITY
       AS r (id, rules_head, entries, last_rule, ord)
     WHERE rooms.id = r.id AND (rooms.rules_head > r.rules_head) IS NOT TRUE AND r.ord <> ALL (repeated)
+      AND (locked IS NULL OR rooms.id = ANY (locked))
     RETURNING r.ord, rooms.head - r.entries
   LOOP
     heads[room] := room_head;
@@ -89,8 +98,9 @@ BEGIN
   IF array_position(heads, NULL) IS NOT NULL THEN
     SELECT array_agg(
       CASE
-        WHEN heads[r.ord] IS NOT NULL THEN 'stored'
+        WHEN heads[r.ord] IS NOT NULL THEN NULL
         WHEN found.rules_head IS NULL THEN 'gone'
+        WHEN r.id <> ALL (locked) THEN 'busy'
         WHEN r.ord = ANY (repeated) AND (found.rules_head > r.rules_head) IS NOT TRUE THEN 'again'
         ELSE 'stale'
       END ORDER BY r.ord)
@@ -101,14 +111,13 @@ BEGIN
 END
 $$`;
 
+// append_entries stays, for nodes of the version before that run on beside this one.
 module.exports = {
   async up(queryInterface) {
-    await queryInterface.sequelize.query('DROP FUNCTION IF EXISTS append_entries');
     await queryInterface.sequelize.query(up);
   },
 
-  async down(queryInterface, Sequelize) {
+  async down(queryInterface) {
     await queryInterface.sequelize.query('DROP FUNCTION append_batch');
-    await require('./20260101000004-create-append-entries.cjs').up(queryInterface, Sequelize);
   },
 };

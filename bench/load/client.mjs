@@ -92,9 +92,11 @@ export class Client {
     this.#failed?.(error);
   }
 
-  /** @param {string} text */
-  send(text) {
-    this.#socket?.write(maskedFrame(TEXT_FRAME, Buffer.from(text)));
+  /** @param {string[]} texts a frame each, in one write */
+  send(...texts) {
+    const frames = texts.map((text) => maskedFrame(TEXT_FRAME, Buffer.from(text)));
+    const [first] = frames;
+    this.#socket?.write(frames.length === 1 && first ? first : Buffer.concat(frames));
   }
 
   /** Sends a message of 100 bytes that carries the time. */

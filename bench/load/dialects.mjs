@@ -30,12 +30,14 @@ function refused(client, text) {
 const nano = {
   path: '/chat',
   messageSign: '{"type":"m'.length - 1,
+  // Without waiting for the answers, as its clients do.
+  onOpen(client) {
+    client.send(JSON.stringify({ type: 'token', content: client.token }), selectRoom(client));
+  },
   onText(client, text) {
     const { data } = JSON.parse(text);
-    if (data === 'START?') client.send(JSON.stringify({ type: 'token', content: client.token }));
-    else if (data === 'READY') client.send(selectRoom(client));
-    else if (data === 'CONNECTED') client.ready();
-    else refused(client, text);
+    if (data === 'CONNECTED') client.ready();
+    else if (data !== 'START?' && data !== 'READY') refused(client, text);
   },
   message: (content) => `{"type":"message","content":"${content}"}`,
 };

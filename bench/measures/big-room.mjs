@@ -18,12 +18,16 @@ const MAX_P99_MS = 50;
  * Messages a second that the ramp tries. Who batches may do better at a higher rate than at a lower one: only
  * what is not delivered in time, twice in a row, ends it.
  */
-const RAMP = [20, 40, 60, 90, 130, 190, 280, 400, 600, 800, 1_000, 1_200, 1_500, 2_000, 2_500, 3_000];
+const RAMP = [
+  20, 40, 60, 90, 130, 190, 280, 400, 600, 800, 1_000, 1_200, 1_500, 2_000, 2_500, 3_000,
+];
 const QUICK_RAMP = [40, 80, 150, 300, 600, 1_000, 1_300];
 /** When the rate of the ramp is not kept up for the whole time, how far and in which steps it goes down. */
 const MIN_HELD = 0.6;
 const STEP_DOWN = 0.8;
 const COST_RATE = 50;
+/** Until what runs this often is compiled, by each server. */
+const WARM_UP_SECONDS = 8;
 /** The share of its core from which on it is not the server that could not follow. */
 const DISTURBED = 0.3;
 
@@ -146,7 +150,7 @@ export const cost = {
       tallies: [tally],
       rate: COST_RATE,
       seconds: context.seconds(10, 4),
-      warmUp: 2,
+      warmUp: WARM_UP_SECONDS,
     });
     closeAll(clients);
     await server.stop();

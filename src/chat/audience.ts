@@ -19,6 +19,8 @@ export interface Listener {
 /** Where a session is in the room's log. */
 interface Place {
   readonly listener: Listener;
+  /** The listener's: a round over thousands of places is bound by what it has to fetch from memory. */
+  readonly outbox: Outbox;
   /** Number of the last entry that went to it. */
   at: number;
   /** Whether it is paged up from the log; else everything beyond `at` is among the recent frames. */
@@ -93,7 +95,8 @@ export class Audience implements Divisible {
   /** Somebody comes: live, or, with `after`, behind that number. */
   join(listener: Listener, after = this.#number): void {
     const isBehind = after < this.#number;
-    const place: Place = { listener, at: after, isBehind, work: undefined };
+    const { outbox } = listener;
+    const place: Place = { listener, outbox, at: after, isBehind, work: undefined };
     this.#places.set(listener, place);
     this.#catchUp(place);
   }
@@ -106,6 +109,8 @@ export class Audience implements Divisible {
     this.bringUp(listener);
     const place = this.#places.get(listener);
     this.#places.delete(listener);
+    // Nobody is owed anything, and what comes now is not kept for anybody.
+    if (this.#places.size === 0) this.#forgetUpTo(this.#number);
     return place?.work;
   }
 
@@ -113,7 +118,7 @@ export class Audience implements Divisible {
   bringUp(listener: Listener): void {
     const place = this.#places.get(listener);
     const frames = place && this.#due(place);
-    if (frames !== undefined) listener.outbox.add(frames);
+    if (frames !== undefined) place?.outbox.add(frames);
   }
 
   /** Goes on paging up who is behind, where that had broken off. */
@@ -128,12 +133,11 @@ export class Audience implements Divisible {
       const next = this.#round.places.next();
       if (next.done === true) {
         this.#forgetUpTo(this.#round.from);
-        this.#round = undefined;
         continue;
       }
       const frames = this.#due(next.value);
       if (frames === undefined) continue;
-      next.value.listener.outbox.write(frames);
+      next.value.outbox.write(frames);
       left -= 1;
     }
     return left;
@@ -143,7 +147,7 @@ export class Audience implements Divisible {
   #due(place: Place): Buffer | undefined {
     if (place.isBehind || place.at === this.#number) return undefined;
     const frames = this.#framesBeyond(place.at);
-    if (frames !== undefined && place.listener.outbox.isFull) {
+    if (frames !== undefined && place.outbox.isFull) {
       place.isBehind = true;
       this.#catchUp(place);
       return undefined;
@@ -163,22 +167,31 @@ export class Audience implements Divisible {
     return joined;
   }
 
+  /** Ends the round: everybody has had all up to `number`. */
   #forgetUpTo(number: number): void {
+    this.#round = undefined;
     this.#recent = this.#recent.filter(({ seq }) => seq > number);
     this.#recentFrom = this.#recent.length === 0 ? this.#number : number;
     if (this.#recent.length === 0) this.#joined.clear();
   }
 
   #catchUp(place: Place): void {
-    if (!place.isBehind || place.work !== undefined) return;
-    place.work = this.#pageUp(place)
-      .catch((error: unknown) => {
-        // The next poll comes back to it.
-        this.#logger.warn({ err: error, room: this.#roomId }, 'a page could not be read');
-      })
-      .finally(() => {
-        place.work = undefined;
-      });
+    if (!place.isBehind || place.work !== undefined || !this.#isHere(place)) return;
+    // Not before whoever joins is told so.
+    place.work = Promise.resolve()
+      .then(() => this.#pageUp(place))
+      .then(
+        () => {
+          place.work = undefined;
+          // It may have got behind again since.
+          this.#catchUp(place);
+        },
+        (error: unknown) => {
+          place.work = undefined;
+          // The next poll comes back to it.
+          this.#logger.warn({ err: error, room: this.#roomId }, 'a page could not be read');
+        },
+      );
   }
 
   /**
@@ -186,7 +199,7 @@ export class Audience implements Divisible {
    * beyond the room's number here: a revocation that was not applied yet can't be overtaken by one.
    */
   async #pageUp(place: Place): Promise<void> {
-    const { outbox } = place.listener;
+    const { outbox } = place;
     while (this.#isHere(place) && place.isBehind) {
       if (outbox.isFull) {
         await outbox.drained();
@@ -202,7 +215,7 @@ export class Audience implements Divisible {
 
   /** A function of its own: while the outbox drains, nobody keeps the page. */
   async #sendPage(place: Place): Promise<void> {
-    const { outbox } = place.listener;
+    const { outbox } = place;
     const page = await this.#pages.read(place.at, this.#number, outbox.space);
     if (this.#isHere(place)) place.at = writePage(page, outbox);
   }

@@ -30,7 +30,7 @@ export class Feed implements Writer {
   #number = 0;
   #rulesHead = 0;
   #access: RoomAccess & { rules: Map<string, Rule> };
-  /** The largest number that anybody has told of. */
+  /** The largest number that anybody has told of: some do before the feed is active. */
   #headTold = 0;
   #repair: Promise<void> | undefined;
   #gapSeen = false;
@@ -88,7 +88,8 @@ export class Feed implements Writer {
     this.#rulesHead = state.rulesHead;
     this.#access = { ...state.access, rules: new Map(state.access.rules) };
     this.#takeEarly();
-    if (this.#early.size > 0 || this.#headTold > this.#number) this.#mend();
+    if (this.#early.size > 0) this.#mend();
+    this.headIs(this.#headTold);
   }
 
   /** Somebody is about to join. */
@@ -210,6 +211,7 @@ export class Feed implements Writer {
 
   #keepEarly(entry: Entry): void {
     this.#gapSeen = true;
+    this.#headTold = Math.max(this.#headTold, entry.seq);
     if (this.#early.size < MAX_EARLY) this.#early.set(entry.seq, entry);
   }
 

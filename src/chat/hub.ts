@@ -156,8 +156,8 @@ export function createHub({
         if (feeds.get(feed.roomId) === feed) drop(feed);
         continue;
       }
-      // Some node has written that may not know of this one.
-      if (head > feed.number && broker.isUp) neighbours.greet(feed.roomId);
+      // Somebody may write who does not know of this node.
+      if (head > feed.number && broker.isUp) neighbours.remind(feed.roomId);
       feed.headIs(head);
       feed.goOn();
     }

@@ -50,6 +50,7 @@ export class Inbox<Frame> {
   /** Reads nothing more; resolves when what was read is handled. */
   stop(): Promise<void> {
     this.#stopped = true;
+    this.#paused = true;
     this.#source.pause();
     return this.idle();
   }

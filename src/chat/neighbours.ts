@@ -45,8 +45,8 @@ export interface NewsHandlers {
 
 /**
  * The other nodes, room by room. A message is published only where another node looks at its room: nodes greet
- * each other as they begin to look, when the broker is back, and where one finds that it was not told. A greeting
- * that is lost makes a message late, by the hub's poll, and never lost.
+ * each other as they begin to look, when the broker is back, where one finds that it was not told, and by `renew`. A
+ * greeting that is lost makes messages late, by the hub's poll, and never lost.
  */
 export interface Neighbours {
   readonly broker: Broker;
@@ -55,6 +55,8 @@ export interface Neighbours {
   leave(roomId: number): Promise<void>;
   /** Says that this node looks at the room, and asks who else does. */
   greet(roomId: number): void;
+  /** Says only that this node looks at the room. */
+  remind(roomId: number): void;
   /** Tells of messages, where anybody else looks at the room. */
   tell(roomId: number, entries: readonly Entry[]): void;
   /** Tells of what must not be late, whoever is known to look. */
@@ -94,11 +96,25 @@ export function createNeighbours({
     }
     const sender = message.slice(0, message.indexOf(' '));
     if (news.gone) others.delete(sender);
-    else if (news.here !== undefined) others.set(sender, true);
-    if (news.asks) publish(roomId, { here: handlers.numberOf(roomId) ?? 0 });
-    if (news.here !== undefined) handlers.number(roomId, news.here);
+    if (news.here !== undefined)
+      takeGreeting(roomId, news.here, {
+        asks: news.asks ?? false,
+        isNew: !others.has(sender),
+      });
+    if (news.here !== undefined) others.set(sender, true);
     if (news.entries !== undefined) handlers.entries(roomId, news.entries);
     if (news.deleted) handlers.deleted(roomId);
+  }
+
+  function takeGreeting(
+    roomId: number,
+    number: number,
+    { asks, isNew }: { asks: boolean; isNew: boolean },
+  ): void {
+    const here = handlers.numberOf(roomId) ?? 0;
+    // Who was not known here may have missed what was stored since it asked, as it was not told.
+    if (asks || (isNew && number < here)) publish(roomId, { here });
+    handlers.number(roomId, number);
   }
 
   function greet(roomId: number): void {
@@ -107,18 +123,26 @@ export function createNeighbours({
 
   return {
     broker,
-    greet,
+
+    greet(roomId) {
+      if (neighbours.has(roomId)) greet(roomId);
+    },
 
     async join(roomId) {
       neighbours.set(roomId, new Map());
       await broker.subscribe(channelOf(roomId));
-      greet(roomId);
+      // It may have been left meanwhile.
+      if (neighbours.has(roomId)) greet(roomId);
     },
 
     async leave(roomId) {
       neighbours.delete(roomId);
       publish(roomId, { gone: true });
       await broker.unsubscribe(channelOf(roomId));
+    },
+
+    remind(roomId) {
+      publish(roomId, { here: handlers.numberOf(roomId) ?? 0 });
     },
 
     tell(roomId, entries) {

@@ -53,7 +53,8 @@ export class Pages {
     const framed = entries.map((entry) => ({ seq: entry.seq, frame: frameOf(entry) }));
     const bytes = framed.reduce((sum, { frame }) => sum + (frame?.length ?? 0), 0);
     if (bytes > 0) this.#frameBytes = bytes / framed.length;
-    return { entries: framed, last: entries.at(-1)?.seq ?? range.upTo };
+    const { after, upTo, limit } = range;
+    return { entries: framed, last: entries.at(-1)?.seq ?? Math.min(upTo, after + limit) };
   }
 }
 

@@ -86,9 +86,15 @@ export class Session implements Listener {
     return this.#feed === undefined ? 'lobby' : 'room';
   }
 
-  /** Takes nothing more; resolves when what came before is stored or answered. */
+  /**
+   * Takes nothing more; resolves when what came before is stored or answered. Who does not read the answers is not
+   * waited for.
+   */
   async quiesce(): Promise<void> {
-    await this.#inbox.stop();
+    if (this.#closeReason !== undefined) return;
+    const handled = this.#inbox.stop();
+    if (this.outbox.isFull) return;
+    await handled;
     await this.#settled();
   }
 

@@ -50,7 +50,7 @@ export function createChat(
   });
   const stopHeartbeat = startHeartbeat(sessions, limits);
 
-  function open(socket: WebSocket, stream: Duplex, request: IncomingMessage): void {
+  function open(socket: WebSocket, stream: Duplex, request: IncomingMessage): Session {
     const session = new Session(
       socket,
       new Outbox(socket, stream, turn, limits.outboxBytes),
@@ -76,6 +76,7 @@ export function createChat(
     });
     const token = bearerToken(request.headers.authorization);
     if (token !== undefined) session.authenticate({ type: 'token', content: token });
+    return session;
   }
 
   function refusal(request: IncomingMessage): ChatError | undefined {
@@ -103,9 +104,12 @@ export function createChat(
         options.refuse(stream, refused);
         return;
       }
+      // The answer to the handshake and START? leave as one write.
+      stream.cork();
       server.handleUpgrade(request, stream, head, (socket) => {
-        open(socket, stream, request);
+        open(socket, stream, request).outbox.flush();
       });
+      stream.uncork();
     },
 
     async quiesce() {

@@ -22,12 +22,12 @@ export type EntryDraft = Pick<Entry, 'room_id' | 'kind' | 'emitter' | 'content' 
 /**
  * What became of a draft: `stored` now; `known`, as the emitter had sent its ref before; `again`, as one of its
  * room's was known, or is twice in the batch, and nothing more of the room was stored: send it again; `stale`,
- * as the room has a newer rule than its senders were checked under (nothing of it was stored); `gone`, as there
- * is no such room.
+ * as the room has a newer rule than its senders were checked under (nothing of it was stored); `busy`, as the room's
+ * lock was not to be had; `gone`, as there is no such room.
  */
 export type Outcome =
   | { readonly outcome: 'stored' | 'known'; readonly seq: number; readonly createdAt: string }
-  | { readonly outcome: 'again' | 'stale' | 'gone' };
+  | { readonly outcome: 'again' | 'stale' | 'busy' | 'gone' };
 
 /** A draft, and the number of the rule entry up to which its emitter was checked. */
 export interface CheckedDraft {
@@ -57,7 +57,7 @@ interface AppendedBatch {
   /** ISO 8601, as Postgres writes it. */
   readonly moment: string;
   readonly heads: readonly (number | null)[];
-  readonly outcomes: readonly ('stored' | 'stale' | 'again' | 'gone')[] | null;
+  readonly outcomes: readonly ('stale' | 'again' | 'gone' | 'busy' | null)[] | null;
   readonly known_entries: readonly number[] | null;
   readonly known_seqs: readonly number[] | null;
   readonly known_moments: readonly string[] | null;
@@ -136,8 +136,7 @@ function outcomesOf(batch: AppendedBatch, placed: readonly (Placed | undefined)[
     const outcome = outcomes?.[one.room - 1] ?? 'gone';
     const earlier = known.get(sent);
     if (outcome === 'again' && earlier !== undefined) return { outcome: 'known', ...earlier };
-    // A room without a head has stored nothing, whatever it is called.
-    return { outcome: outcome === 'stored' ? 'again' : outcome };
+    return { outcome };
   });
 }
 

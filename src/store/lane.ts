@@ -62,9 +62,8 @@ export class Lane {
   readonly #held = new Map<number, Pending[]>();
   /** The reading of those rules. */
   readonly #refreshes = new Set<Promise<void>>();
-  /** Each sends one batch after the other; more than one only while the others hang. */
-  readonly #pilots = new Set<Promise<void>>();
-  readonly #flights = new Set<Flight>();
+  readonly #flights = new Map<Flight, Promise<void>>();
+  #departure: Promise<void> | undefined;
   /** One look at what hangs for all flights. */
   readonly #patience: NodeJS.Timeout;
 
@@ -77,7 +76,7 @@ export class Lane {
     this.#onError = onError;
     this.#maxFlights = maxFlights;
     this.#patience = setInterval(() => {
-      this.#overtake();
+      this.#depart();
     }, PATIENCE_MS);
   }
 
@@ -93,56 +92,50 @@ export class Lane {
 
   /** Resolves once nothing waits or flies; nothing may be pushed any more. */
   async close(): Promise<void> {
-    while (this.#pilots.size > 0 || this.#refreshes.size > 0) {
-      await Promise.all([...this.#pilots, ...this.#refreshes]);
+    while (this.#waiting.length > 0 || this.#flights.size > 0 || this.#refreshes.size > 0) {
+      await Promise.all([this.#departure, ...this.#flights.values(), ...this.#refreshes]);
     }
     clearInterval(this.#patience);
   }
 
+  /** Sends what waits at the end of this turn of the event loop: frames that came in together leave together. */
   #depart(): void {
-    if (this.#pilots.size === 0) this.#startPilot();
-  }
-
-  #startPilot(): void {
-    const pilot: Promise<void> = this.#fly().finally(() => {
-      this.#pilots.delete(pilot);
-      // What was pushed between the last look and this turn.
-      if (this.#waiting.length > 0) this.#depart();
+    if (this.#departure !== undefined || this.#waiting.length === 0 || !this.#mayDepart()) return;
+    this.#departure = new Promise<void>(setImmediate).then(() => {
+      this.#departure = undefined;
+      this.#flyOn();
     });
-    this.#pilots.add(pilot);
   }
 
-  #overtake(): void {
-    const isKept = this.#waiting.length > 0 && this.#flights.size > 0 && this.#allHang();
-    if (isKept && this.#pilots.size < this.#maxFlights) this.#startPilot();
-  }
-
-  #allHang(): boolean {
+  /** A statement that hangs is overtaken by others. */
+  #mayDepart(): boolean {
+    if (this.#flights.size === 0) return true;
     const before = performance.now() - PATIENCE_MS;
-    for (const { departedAt } of this.#flights) if (departedAt > before) return false;
-    return true;
+    for (const { departedAt } of this.#flights.keys()) if (departedAt > before) return false;
+    return this.#flights.size < this.#maxFlights;
   }
 
-  async #fly(): Promise<void> {
-    // The end of this turn of the event loop: frames that came in together leave together.
-    await new Promise(setImmediate);
-    // Where another flight is well on its way, its pilot goes on.
-    while (this.#allHang()) {
-      const batch = this.#board();
-      if (batch.length === 0) break;
-      const rooms = new Set(batch.map(({ writer }) => writer.roomId));
-      const flight = { rooms, departedAt: performance.now() };
-      this.#flights.add(flight);
-      await this.#store(batch);
-      this.#flights.delete(flight);
-    }
+  /** Sends a batch, and the next one as soon as it is back. */
+  #flyOn(): void {
+    if (!this.#mayDepart()) return;
+    const batch = this.#board();
+    if (batch.length === 0) return;
+    const rooms = new Set(batch.map(({ writer }) => writer.roomId));
+    const flight: Flight = { rooms, departedAt: performance.now() };
+    this.#flights.set(
+      flight,
+      this.#store(batch).finally(() => {
+        this.#flights.delete(flight);
+        this.#flyOn();
+      }),
+    );
   }
 
   /** Takes what fits in a batch of the rooms that nothing is in flight of, and turns away who may not write any more. */
   #board(): Pending[] {
     const batch: Pending[] = [];
     const left: Pending[] = [];
-    const flights = [...this.#flights];
+    const flights = [...this.#flights.keys()];
     const isInFlight = (roomId: number): boolean => flights.some(({ rooms }) => rooms.has(roomId));
     let characters = 0;
     let taken = 0;
@@ -163,14 +156,11 @@ export class Lane {
   }
 
   async #store(batch: readonly Pending[]): Promise<void> {
-    let outcomes: readonly Outcome[];
     try {
-      outcomes = await this.#append(check(batch));
+      this.#deliver(batch, await this.#append(check(batch)));
     } catch (error) {
       this.#fail(batch, error);
-      return;
     }
-    this.#deliver(batch, outcomes);
   }
 
   #deliver(batch: readonly Pending[], outcomes: readonly Outcome[]): void {
@@ -207,6 +197,8 @@ export class Lane {
           void echoed.then(() => {
             pending.resolve(appended);
           });
+      } else if (outcome?.outcome === 'busy') {
+        pending.reject(new ChatError('UNAVAILABLE', { detail: 'the room is locked' }));
       } else if (outcome?.outcome !== 'stale' && outcome?.outcome !== 'again') {
         pending.reject(new ChatError('NOT_FOUND', { detail: 'there is no such room' }));
       }

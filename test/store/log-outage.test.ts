@@ -26,6 +26,30 @@ describe('the log while Postgres is away', () => {
     expect(await readAll(store.log, writer.roomId)).toEqual([]);
   });
 
+  it('is UNAVAILABLE for a room whose lock is kept, and stores the rest of its batch', async () => {
+    const { sequelize } = host.database;
+    const { log } = storeOver(await host.another());
+    const [locked, other] = [
+      new TestWriter(await emptyRoom(store)),
+      new TestWriter(await emptyRoom(store)),
+    ];
+
+    const outcomes = await sequelize.transaction(async (transaction) => {
+      await sequelize.query('SELECT 1 FROM rooms WHERE id = $1 FOR UPDATE', {
+        bind: [locked.roomId],
+        transaction,
+      });
+      return Promise.allSettled([say(log, locked, 'one'), say(log, other, 'two')]);
+    });
+
+    expect(outcomes).toMatchObject([
+      { status: 'rejected', reason: { code: 'UNAVAILABLE' } },
+      { status: 'fulfilled', value: { seq: 1 } },
+    ]);
+    expect(await say(log, locked, 'three')).toEqual({ seq: 1, known: false });
+    await log.close();
+  });
+
   it('is UNAVAILABLE for what was in flight on a cut connection, and goes on by a new one', async () => {
     const { sequelize } = host.database;
     const { log } = storeOver(await host.another());

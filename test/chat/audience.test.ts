@@ -1,0 +1,124 @@
+import fc from 'fast-check';
+import { PassThrough } from 'node:stream';
+import { expect, it } from 'vitest';
+import { Audience, type Listener } from '../../src/chat/audience.js';
+import { Outbox } from '../../src/chat/outbox.js';
+import type { Turn } from '../../src/chat/turn.js';
+import { encodeMessage } from '../../src/protocol/events.js';
+import { encodeFrame } from '../../src/protocol/frame.js';
+import type { Entry } from '../../src/store/entries.js';
+import type { Log } from '../../src/store/log.js';
+import { QUIET } from '../harness/store-hosts.js';
+
+const ROOM = 1;
+/** A turn that ends when the test says so. */
+const NO_TURN: Turn = { roomChanged: () => undefined, outboxChanged: () => undefined };
+
+/** As a page has it. */
+function frameOf(room_id: number, seq: number): Buffer {
+  return encodeFrame(encodeMessage({ room_id, seq, emitter: '', content: '', createdAt: '' }));
+}
+
+class Reader implements Listener {
+  readonly identity = { userUUID: '', entityUUID: '', levelOnEntity: 0 };
+  readonly outbox: Outbox;
+  /** Number behind which it has joined. */
+  readonly after: number;
+  readonly #stream = new PassThrough({ highWaterMark: 1 << 20 });
+
+  constructor(after: number) {
+    this.after = after;
+    this.outbox = new Outbox({ readyState: 1 }, this.#stream, NO_TURN, 1 << 20);
+  }
+
+  lostRoom(): void {
+    // Nobody loses it here.
+  }
+
+  /** Numbers of the messages that came behind CONNECTED. */
+  seen(): number[] {
+    this.outbox.flush();
+    const text = String((this.#stream.read() as Buffer | null) ?? '');
+    expect(text.slice(0, 11)).toContain('CONNECTED');
+    return [...text.matchAll(/"seq":(\d+)/g)].map(([, seq]) => Number(seq));
+  }
+}
+
+/** The log of a room whose every fifth entry is a rule, without a frame. */
+const LOG = {
+  read: (room_id: number, { after, upTo, limit }: { after: number; upTo: number; limit: number }) =>
+    Promise.resolve(
+      Array.from({ length: Math.min(upTo - after, limit) }, (_, i): Entry => {
+        const seq = after + 1 + i;
+        const kind = isMessage(seq) ? 'message' : 'rule';
+        return { room_id, seq, kind, emitter: '', content: '', ref: null, createdAt: '' };
+      }),
+    ),
+} as unknown as Log;
+
+function isMessage(seq: number): boolean {
+  return seq % 5 !== 0;
+}
+
+type Step = 'show' | 'join' | 'come back' | 'leave' | 'flush' | 'answer' | 'wait';
+
+const steps = fc.array(
+  fc.record({
+    what: fc.constantFrom<Step>(
+      'show',
+      'show',
+      'join',
+      'come back',
+      'leave',
+      'flush',
+      'answer',
+      'wait',
+    ),
+    n: fc.nat(20),
+  }),
+  { maxLength: 200 },
+);
+
+it('shows everybody every message from where they came to where they went, in whatever slices', async () => {
+  await fc.assert(
+    fc.asyncProperty(steps, async (steps) => {
+      const audience = new Audience({ roomId: ROOM, log: LOG, turn: NO_TURN, logger: QUIET });
+      const here: Reader[] = [];
+      let number = 0;
+      const shown = (reader: Reader, last: number): void => {
+        const due = Array.from({ length: last - reader.after }, (_, i) => reader.after + 1 + i);
+        expect(reader.seen()).toEqual(due.filter(isMessage));
+      };
+      audience.beginAt(0);
+      for (const { what, n } of steps) {
+        const reader = here[n % Math.max(here.length, 1)];
+        if (what === 'show') {
+          number += 1;
+          audience.show(number, isMessage(number) ? frameOf(ROOM, number) : undefined);
+        } else if (what === 'join' || what === 'come back') {
+          const joined = new Reader(what === 'join' ? number : Math.max(0, number - n));
+          here.push(joined);
+          audience.join(joined, what === 'join' ? undefined : joined.after);
+          // It is told so before it gets anything.
+          joined.outbox.reply('CONNECTED');
+        } else if (what === 'flush') {
+          audience.flush(n);
+        } else if (what === 'wait') {
+          await new Promise(setImmediate);
+        } else if (reader !== undefined && what === 'answer') {
+          audience.bringUp(reader);
+        } else if (reader !== undefined) {
+          // Whoever is behind goes without the rest.
+          for (let turn = 0; turn < 3; turn += 1) await new Promise(setImmediate);
+          void audience.leave(reader);
+          here.splice(here.indexOf(reader), 1);
+          shown(reader, number);
+        }
+      }
+      for (let turn = 0; turn < 3; turn += 1) await new Promise(setImmediate);
+      audience.flush(Infinity);
+      for (const reader of here) shown(reader, number);
+    }),
+    { numRuns: 300 },
+  );
+});
