@@ -107,6 +107,19 @@ describe('nodes', () => {
     await heard(west.numbers, 3);
     west.neighbours.tell(ROOM, [message(4)]);
     await heard(east.entries, 4);
+    expect(new Set(west.numbers)).toEqual(new Set([3]));
+  });
+
+  it('tell who was not known to look what it has missed while it was not', async () => {
+    const east = await startNode(3);
+    await east.neighbours.join(ROOM);
+    // A node that has more already when it hears who answers its greeting.
+    const west = await startNode(5);
+    await west.neighbours.join(ROOM);
+    await heard(west.numbers, 3);
+    await vi.waitFor(() => {
+      expect(east.numbers.filter((number) => number === 5).length).toBeGreaterThanOrEqual(2);
+    });
   });
 
   it('tell everybody of a change of rules', async () => {
@@ -116,6 +129,7 @@ describe('nodes', () => {
     // It does not look at the room itself.
     east.neighbours.tellAll(ROOM, { entries: [message(4)] });
     await heard(west.entries, 4);
+    expect(west.entries).toEqual([4]);
   });
 
   it('forget who has not answered from one renewal to the next, and nobody else', async () => {
