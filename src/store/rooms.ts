@@ -47,17 +47,16 @@ export function createRooms({
   sequelize: Sequelize;
   models: { room: RoomModel; rule: RuleModel };
 }): Rooms {
-  /** Deletes the newest messages of a room: who is being paged up sees no gap. Returns how many. */
-  async function purge(roomId: number): Promise<number> {
-    const [row] = await sequelize.query<{ removed: number }>(
-      `WITH removed AS (
-         DELETE FROM messages WHERE room_id = $1 AND seq IN (
-           SELECT seq FROM messages WHERE room_id = $1 ORDER BY seq DESC LIMIT $2)
-         RETURNING 1)
-       SELECT count(*)::int AS removed FROM removed`,
-      { bind: [roomId, PURGE], type: QueryTypes.SELECT },
-    );
-    return row?.removed ?? 0;
+  /**
+   * Deletes a room's log up to `head`, the newest entries first: who is being paged up sees no gap. In ranges of
+   * numbers, which have no gaps: a short one is found by its index under any plan.
+   */
+  async function purge(roomId: number, head: number): Promise<void> {
+    for (let last = head; last > 0; last -= PURGE) {
+      await sequelize.query('DELETE FROM messages WHERE room_id = $1 AND seq > $2 AND seq <= $3', {
+        bind: [roomId, last - PURGE, last],
+      });
+    }
   }
 
   return {
@@ -120,18 +119,22 @@ export function createRooms({
     },
 
     async remove(roomId, authorize, removed) {
-      await sequelize.transaction(async (transaction) => {
+      const head = await sequelize.transaction(async (transaction) => {
         // Who waits for the room's lock meanwhile finds it gone, and appends nothing behind its deletion.
         const room = await loadAccess(sequelize, models.rule, roomId, transaction);
         if (room === undefined)
           throw new ChatError('NOT_FOUND', { detail: 'there is no such room' });
         authorize(room);
-        await models.room.destroy({ where: { id: roomId }, transaction });
+        const [deleted] = await sequelize.query<{ head: number }>(
+          'DELETE FROM rooms WHERE id = $1 RETURNING head',
+          { bind: [roomId], type: QueryTypes.SELECT, transaction },
+        );
+        return deleted?.head ?? 0;
       });
       removed?.();
       // Not under the lock, for which messages of other rooms would wait: nobody reads a log without its room, and the
       // room's id is never used again.
-      for (let purged = PURGE; purged === PURGE;) purged = await purge(roomId);
+      await purge(roomId, head);
     },
   };
 }

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { mkdtemp, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, inject, it, vi } from 'vitest';
 import { createRoom, request } from '../harness/api.js';
 import { ChatClient } from '../harness/chat-client.js';
 import { createDatabase, type TestDatabase } from '../harness/database.js';
@@ -93,7 +93,10 @@ describe('the process', () => {
     const programs = [1, 2].map(() => runProgram(MAIN, { env: serverEnv() }));
     for (const program of programs) {
       const node = await listening(program);
-      expect((await request(node, 'GET', '/readyz')).status).toBe(200);
+      // Redis may be later than the port.
+      await vi.waitFor(async () => {
+        expect((await request(node, 'GET', '/readyz')).status).toBe(200);
+      }, 5_000);
     }
     for (const program of programs) program.child.kill('SIGTERM');
     expect(await Promise.all(programs.map((program) => program.exited()))).toEqual([0, 0]);
