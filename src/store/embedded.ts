@@ -95,7 +95,7 @@ async function makeSocketFolder(dataDir: string): Promise<string> {
 async function lockDataDir(dataDir: string): Promise<Server> {
   const path = lockPath(dataDir);
   for (;;) {
-    const server = (await tryListen(path)) ?? (await takeOver(path));
+    const server = await listenAlone(path);
     if (server !== undefined) return server;
     if (await isAnswered(path)) throw new DataDirInUseError(dataDir);
     await delay(TAKE_OVER_RETRY_MS);
@@ -103,14 +103,13 @@ async function lockDataDir(dataDir: string): Promise<Server> {
 }
 
 /**
- * Listens in place of a dead owner, or not where somebody else does. One process at a time looks and removes:
- * else the second could remove what the first has just put there.
+ * Listens, in place of a dead owner if need be, or not where somebody else does. One process at a time looks,
+ * removes and listens: else the second could remove what the first has just put there, and does not answer on yet.
  */
-async function takeOver(path: string): Promise<Server | undefined> {
+async function listenAlone(path: string): Promise<Server | undefined> {
   const guard = `${path}.guard`;
   if (!(await tryMakeGuard(guard))) return undefined;
   try {
-    // Somebody may have closed it in order, or taken it, since.
     const server = await tryListen(path);
     if (server !== undefined || (await isAnswered(path))) return server;
     await rm(path, { force: true });
