@@ -96,12 +96,10 @@ export function createNeighbours({
     }
     const sender = message.slice(0, message.indexOf(' '));
     if (news.gone) others.delete(sender);
-    if (news.here !== undefined)
-      takeGreeting(roomId, news.here, {
-        asks: news.asks ?? false,
-        isNew: !others.has(sender),
-      });
-    if (news.here !== undefined) others.set(sender, true);
+    if (news.here !== undefined) {
+      takeGreeting(roomId, news.here, { asks: news.asks ?? false, isNew: !others.has(sender) });
+      others.set(sender, true);
+    }
     if (news.entries !== undefined) handlers.entries(roomId, news.entries);
     if (news.deleted) handlers.deleted(roomId);
   }
