@@ -3,6 +3,7 @@ import { Sequelize, type Options } from 'sequelize';
 import type { Config, DatabaseAddress } from '../config.js';
 import { startEmbeddedPostgres } from './embedded.js';
 import { ImpatientSocket } from './silence.js';
+import { plain, PreparedStatements, type RunStatement } from './statement.js';
 
 const INT8_OID = 20;
 const CONNECT_TIMEOUT_MS = 5_000;
@@ -15,10 +16,10 @@ const ACQUIRE_TIMEOUT_MS = 10_000;
 export interface Database {
   readonly sequelize: Sequelize;
   /**
-   * Where the log appends: over a server, connections of its own, so that no flood of reading keeps a message
-   * from being stored.
+   * Runs what the log appends: over a server, on LOG_FLIGHTS connections of its own, so that no flood of reading keeps
+   * a message from being stored.
    */
-  readonly appends: Sequelize;
+  readonly runAppend: RunStatement;
   readonly embedded: boolean;
   readonly address: DatabaseAddress;
   /** Rejects where the database does not answer. */
@@ -48,17 +49,19 @@ export async function connectDatabase(
   const sequelize = embedded
     ? new Sequelize({ ...sequelizeOptions(address), pool: { max: 1, min: 1 } })
     : open(config.databasePoolSize, SILENCE_FACTOR * storeTimeoutMs);
-  const appends = embedded ? sequelize : open(logFlights, storeTimeoutMs);
+  const appends = embedded ? undefined : open(logFlights, storeTimeoutMs);
+  const prepared = appends && new PreparedStatements(appends);
   return {
     sequelize,
-    appends,
+    runAppend: prepared?.run ?? plain(sequelize),
     embedded: embedded !== null,
     address,
     async ping() {
       await sequelize.query('SELECT 1');
     },
     async close() {
-      await Promise.all([...new Set([sequelize, appends])].map((pool) => pool.close()));
+      prepared?.close();
+      await Promise.all([sequelize.close(), appends?.close()]);
       await embedded?.close();
     },
   };

@@ -1,6 +1,6 @@
 import type { RoomAccess, Rule } from '../access/permissions.js';
 import type { EntryKind } from './models/message.js';
-import type { RunStatement } from './statement.js';
+import type { RunStatement, Statement } from './statement.js';
 
 /** An entry of a room's log, as it is read, published and delivered. */
 export interface Entry {
@@ -63,10 +63,30 @@ interface AppendedBatch {
   readonly known_moments: readonly string[] | null;
 }
 
-// Without targets: nothing that is appended so far is about another entry. As JSON: one value to parse.
-const APPEND = `SELECT to_json(batch) AS batch FROM append_batch(
-  $1::int[], $2::bigint[], $3::int[], $4::int[],
-  $5::int[], $6::int[], $7::text[], $8::uuid[], $9::text[], $10::text[], NULL) AS batch`;
+/** What append_message gives. */
+interface AppendedMessage {
+  readonly outcome: 'stored' | 'known' | 'stale' | 'gone';
+  readonly seq: number;
+  /** ISO 8601, as Postgres writes it. */
+  readonly moment: string;
+}
+
+// Answers come as JSON, which is one column to describe and one value to parse. Nothing that is appended so far has a
+// target.
+const APPEND_BATCH: Statement = {
+  name: 'append_batch',
+  text: `SELECT to_json(batch) AS batch FROM append_batch(
+    $1::int[], $2::bigint[], $3::int[], $4::int[],
+    $5::int[], $6::int[], $7::text[], $8::uuid[], $9::text[], $10::text[], NULL) AS batch`,
+};
+
+const APPEND_MESSAGE: Statement = {
+  name: 'append_message',
+  text: 'SELECT to_json(message) AS message FROM append_message($1, $2, $3, $4, $5) AS message',
+};
+
+/** SQLSTATE lock_not_available. */
+const LOCK_NOT_AVAILABLE = '55P03';
 
 /**
  * Appends drafts to the logs of their rooms in one statement, in their order.
@@ -76,10 +96,38 @@ export async function appendEntries(
   run: RunStatement,
   checked: readonly CheckedDraft[],
 ): Promise<Outcome[]> {
+  const [first] = checked;
+  if (first === undefined) return [];
+  const isOneMessage = checked.length === 1 && first.draft.kind === 'message';
+  if (!isOneMessage || first.rulesHead === null) return appendBatch(run, checked);
+  return [await appendMessage(run, first.draft, first.rulesHead)];
+}
+
+/** A server that has time has batches of one. */
+async function appendMessage(
+  run: RunStatement,
+  { room_id, emitter, content, ref }: EntryDraft,
+  rulesHead: number,
+): Promise<Outcome> {
+  try {
+    const [row] = await run(APPEND_MESSAGE, [room_id, rulesHead, emitter, content, ref]);
+    const { outcome, seq, moment } = (row as { message: AppendedMessage }).message;
+    if (outcome === 'stale' || outcome === 'gone') return { outcome };
+    return { outcome, seq, createdAt: isoInstant(moment) };
+  } catch (error) {
+    if ((error as { code?: unknown }).code === LOCK_NOT_AVAILABLE) return { outcome: 'busy' };
+    throw error;
+  }
+}
+
+async function appendBatch(
+  run: RunStatement,
+  checked: readonly CheckedDraft[],
+): Promise<Outcome[]> {
   const { rooms, placed } = place(checked);
   const sent = placed.filter((one) => one !== undefined);
   const hasRefs = sent.some(({ draft }) => draft.ref !== null);
-  const [row] = await run(APPEND, [
+  const [row] = await run(APPEND_BATCH, [
     rooms.map(({ id }) => id),
     rooms.map(({ rulesHead }) => rulesHead),
     rooms.map(({ count }) => count),

@@ -5,7 +5,9 @@ import type { CheckedDraft, Entry, EntryDraft, Outcome } from './entries.js';
 /** Entries of one statement; larger ones only lengthen the time that its rooms are locked. */
 const MAX_BATCH_ENTRIES = 1_000;
 const MAX_BATCH_CHARACTERS = 1_000_000;
-/** How long a statement may keep rooms waiting that it has nothing of. */
+/** Statements at a time: the next one is worked on while the commit of the one before is on its way to the disk. */
+const USUAL_FLIGHTS = 2;
+/** How long statements may keep rooms waiting that they have nothing of. */
 const PATIENCE_MS = 100;
 
 /** A room as its messages are written: what is known of its rules here, and who takes what was stored. */
@@ -49,9 +51,9 @@ interface Flight {
 }
 
 /**
- * Messages on their way into the log, one statement in flight at a time: what comes in meanwhile is the next batch.
- * Only where a statement hangs, on the lock of a room say, the others do not wait for it, up to so many at a time.
- * What is in flight of a room is waited for in any case: its entries never overtake each other.
+ * Messages on their way into the log, two statements in flight at a time: what comes in meanwhile is the next batch.
+ * Only those that hang, on the lock of a room say, are not waited for, up to so many at a time. What is in flight of a
+ * room is waited for in any case: its entries never overtake each other.
  */
 export class Lane {
   readonly #append: Append;
@@ -109,10 +111,11 @@ export class Lane {
 
   /** A statement that hangs is overtaken by others. */
   #mayDepart(): boolean {
-    if (this.#flights.size === 0) return true;
+    if (this.#flights.size < USUAL_FLIGHTS) return this.#flights.size < this.#maxFlights;
     const before = performance.now() - PATIENCE_MS;
-    for (const { departedAt } of this.#flights.keys()) if (departedAt > before) return false;
-    return this.#flights.size < this.#maxFlights;
+    let flying = 0;
+    for (const { departedAt } of this.#flights.keys()) if (departedAt > before) flying += 1;
+    return flying < USUAL_FLIGHTS && this.#flights.size < this.#maxFlights;
   }
 
   /** Sends a batch, and the next one as soon as it is back. */

@@ -52,7 +52,6 @@ export function createLog({
   logger,
 }: {
   sequelize: Sequelize;
-  /** On as many connections as batches may be in flight. */
   runAppend: RunStatement;
   limits: Pick<Limits, 'logFlights' | 'logQueueEntries' | 'logQueueBytes'>;
   logger: Logger;

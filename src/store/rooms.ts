@@ -6,7 +6,7 @@ import { loadAccess } from './access.js';
 import { appendEntries, ruleContent } from './entries.js';
 import type { RoomDraft, RoomModel, RoomRow } from './models/room.js';
 import type { RuleModel, RuleRow } from './models/rule.js';
-import { within } from './statement.js';
+import { plain } from './statement.js';
 
 /** A room as clients see it. */
 export type Room = Omit<RoomRow, 'head' | 'rules_head'>;
@@ -70,7 +70,7 @@ export function createRooms({
           { transaction },
         );
         await appendEntries(
-          within(sequelize, transaction),
+          plain(sequelize, transaction),
           rules.map((rule) => ({
             draft: { room_id, kind: 'rule', emitter, content: ruleContent(rule), ref: null },
             rulesHead: null,

@@ -4,7 +4,7 @@ import { ChatError } from '../errors.js';
 import { loadAccess } from './access.js';
 import { appendEntries, ruleContent, type Entry, type EntryDraft } from './entries.js';
 import type { RuleModel, RuleRow } from './models/rule.js';
-import { within } from './statement.js';
+import { plain } from './statement.js';
 
 /** What is to be done with a room's rules: set one (added or changed), or remove one. */
 export type RuleChange = { readonly set: Rule } | { readonly remove: string };
@@ -72,7 +72,7 @@ export function createRules({
           content: ruleContent('set' in change ? rule : { ...rule, permissions: '' }),
           ref: null,
         };
-        const [appended] = await appendEntries(within(sequelize, transaction), [
+        const [appended] = await appendEntries(plain(sequelize, transaction), [
           { draft, rulesHead: null },
         ]);
         if (appended?.outcome !== 'stored') throw noSuchRoom();

@@ -8,7 +8,6 @@ import { defineRoom } from './models/room.js';
 import { defineRule } from './models/rule.js';
 import { createRooms, type Rooms } from './rooms.js';
 import { createRules, type Rules } from './rules.js';
-import { prepared } from './statement.js';
 
 /** All that is kept, in domain verbs; whoever holds it knows no SQL. */
 export interface Store {
@@ -20,7 +19,7 @@ export interface Store {
 
 /** The store over an open, migrated database; it closes with the log first, then the database. */
 export function createStore({
-  database: { sequelize, appends, embedded },
+  database: { sequelize, runAppend, embedded },
   limits,
   logger,
 }: {
@@ -39,8 +38,9 @@ export function createStore({
     history: createHistory({ sequelize, models }),
     log: createLog({
       sequelize,
-      runAppend: prepared(appends, embedded ? undefined : 'append_batch'),
-      limits,
+      runAppend,
+      // The embedded one runs one statement at a time: a second batch would only be a smaller one.
+      limits: embedded ? { ...limits, logFlights: 1 } : limits,
       logger,
     }),
   };

@@ -1,4 +1,5 @@
-import { describe, expect, it } from 'vitest';
+import { setTimeout as delay } from 'node:timers/promises';
+import { describe, expect, it, vi } from 'vitest';
 import type { Outcome } from '../../src/store/entries.js';
 import { Lane, type Appended } from '../../src/store/lane.js';
 import { deferred } from '../harness/deferred.js';
@@ -50,34 +51,56 @@ describe('a lane', () => {
     expect(storedWhenClosed).toHaveLength(2);
   });
 
-  it('goes on beside a statement that hangs, but for the rooms in it', async () => {
-    const stored: string[] = [];
-    const hanging = deferred();
-    const lane = new Lane(
-      async (checked) => {
-        if (checked.some(({ draft }) => draft.content === 'hangs')) await hanging.promise;
-        return checked.map(({ draft: { content } }): Outcome => ({
-          outcome: 'stored',
-          seq: stored.push(content),
-          createdAt: '',
-        }));
-      },
-      fail,
-      2,
-    );
-    const stuck = new TestWriter(ROOM);
-    const other = new TestWriter(ROOM + 1);
+  it('has two statements in flight, and gathers what comes meanwhile', async () => {
+    const { lane, flights } = laneByHand(4);
+    const rooms = [1, 2, 3, 4].map((roomId) => new TestWriter(roomId));
 
-    const first = push(lane, stuck, 'hangs');
-    await new Promise(setImmediate);
-    const second = push(lane, stuck, 'behind it');
-    await push(lane, other, 'beside it');
-    await push(lane, other, 'beside it again');
-    hanging.resolve();
-    await Promise.all([first, second]);
+    const sent: Promise<Appended>[] = [];
+    for (const writer of rooms) {
+      sent.push(push(lane, writer, `of room ${writer.roomId}`));
+      await turn();
+    }
+    const before = contentsOf(flights);
+    flights[1]?.land();
+    await turn();
+
+    expect(before).toEqual([['of room 1'], ['of room 2']]);
+    expect(contentsOf(flights)).toEqual([...before, ['of room 3', 'of room 4']]);
+    for (const flight of flights) flight.land();
+    await Promise.all(sent);
     await lane.close();
+  });
 
-    expect(stored).toEqual(['beside it', 'beside it again', 'hangs', 'behind it']);
+  it('goes on beside statements that hang, but for the rooms in them', async () => {
+    const { lane, flights } = laneByHand(3);
+    const stuck = [new TestWriter(1), new TestWriter(2)];
+    const other = new TestWriter(3);
+
+    const sent: Promise<Appended>[] = [];
+    for (const writer of stuck) {
+      sent.push(push(lane, writer, 'hangs'));
+      await turn();
+    }
+    for (const writer of stuck) sent.push(push(lane, writer, 'behind it'));
+    sent.push(push(lane, other, 'beside them'));
+    await vi.waitUntil(() => flights.length === 3);
+    sent.push(push(lane, other, 'when that is back'));
+    flights[2]?.land();
+    await vi.waitUntil(() => flights.length === 4);
+    // No more than three, though these hang too.
+    const late = push(lane, new TestWriter(4), 'too many');
+    await delay(300);
+    const meanwhile = contentsOf(flights);
+    flights[0]?.land();
+    await turn();
+
+    expect(meanwhile).toEqual([['hangs'], ['hangs'], ['beside them'], ['when that is back']]);
+    expect(contentsOf(flights).slice(4)).toEqual([['behind it', 'too many']]);
+    for (const flight of flights) flight.land();
+    await turn();
+    for (const flight of flights) flight.land();
+    await Promise.all([...sent, late]);
+    await lane.close();
   });
 
   it('fills a batch by the count and the length of its messages', async () => {
@@ -123,6 +146,43 @@ function laneOverMemory(): { lane: Lane; stored: string[]; batches: number[] } {
     1,
   );
   return { lane, stored, batches };
+}
+
+interface HandFlight {
+  readonly contents: readonly string[];
+  /** Stores all of it. */
+  land(): void;
+}
+
+/** A lane whose statements end when the test says so. */
+function laneByHand(maxFlights: number): { lane: Lane; flights: readonly HandFlight[] } {
+  const flights: HandFlight[] = [];
+  let seq = 0;
+  const lane = new Lane(
+    async (checked) => {
+      const landed = deferred();
+      flights.push({
+        contents: checked.map(({ draft }) => draft.content),
+        land() {
+          landed.resolve();
+        },
+      });
+      await landed.promise;
+      return checked.map((): Outcome => ({ outcome: 'stored', seq: (seq += 1), createdAt: '' }));
+    },
+    fail,
+    maxFlights,
+  );
+  return { lane, flights };
+}
+
+function contentsOf(flights: readonly HandFlight[]): (readonly string[])[] {
+  return flights.map(({ contents }) => contents);
+}
+
+/** Long enough for a batch to depart or to be delivered. */
+async function turn(): Promise<void> {
+  for (let n = 0; n < 3; n += 1) await new Promise(setImmediate);
 }
 
 function fail(error: unknown): never {

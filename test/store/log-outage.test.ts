@@ -19,7 +19,7 @@ describe('the log while Postgres is away', () => {
     const database = await host.another();
     const { log } = storeOver(database);
     const writer = new TestWriter(await emptyRoom(store));
-    await database.appends.close();
+    await database.close();
 
     await expect(say(log, writer, 'one')).rejects.toMatchObject({ code: 'UNAVAILABLE' });
     await expect(say(log, writer, 'two')).rejects.toMatchObject({ code: 'UNAVAILABLE' });
@@ -43,10 +43,30 @@ describe('the log while Postgres is away', () => {
     });
 
     expect(outcomes).toMatchObject([
-      { status: 'rejected', reason: { code: 'UNAVAILABLE' } },
+      { status: 'rejected', reason: { code: 'UNAVAILABLE', detail: 'the room is locked' } },
       { status: 'fulfilled', value: { seq: 1 } },
     ]);
     expect(await say(log, locked, 'three')).toEqual({ seq: 1, known: false });
+    await log.close();
+  });
+
+  it('is UNAVAILABLE for a message alone whose room is locked, and stores what comes after', async () => {
+    const { sequelize } = host.database;
+    const { log } = storeOver(await host.another());
+    const writer = new TestWriter(await emptyRoom(store));
+
+    await sequelize.transaction(async (transaction) => {
+      await sequelize.query('SELECT 1 FROM rooms WHERE id = $1 FOR UPDATE', {
+        bind: [writer.roomId],
+        transaction,
+      });
+      await expect(say(log, writer, 'one')).rejects.toMatchObject({
+        code: 'UNAVAILABLE',
+        detail: 'the room is locked',
+      });
+    });
+
+    expect(await say(log, writer, 'two')).toEqual({ seq: 1, known: false });
     await log.close();
   });
 

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { QueryTypes, type QueryOptions, type Transaction } from 'sequelize';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { appendEntries, type EntryDraft } from '../../src/store/entries.js';
-import { within } from '../../src/store/statement.js';
+import { plain } from '../../src/store/statement.js';
 import type { Store } from '../../src/store/store.js';
 import { openPostgres, storeOver, type StoreHost } from '../harness/store-hosts.js';
 import { emptyRoom } from '../harness/writers.js';
@@ -87,7 +87,7 @@ describe('the plans of Postgres', () => {
       // PL/pgSQL may turn to a generic plan after some executions.
       for (let execution = 0; execution < 8; execution += 1) {
         await appendEntries(
-          within(sequelize, transaction),
+          plain(sequelize, transaction),
           drafts.map((draft) => ({ draft, rulesHead: 0 })),
         );
       }
