@@ -5,7 +5,13 @@ import { format } from './report.mjs';
 
 const KINDS = /** @type {Kind[]} */ (Object.keys(NAMES));
 /** @type {Record<Kind, string>} */
-const COLORS = { nano: '#1a7f5a', ws: '#9aa5b1', uws: '#6b7c93', socketio: '#c9822b' };
+const COLORS = {
+  nano: '#1a7f5a',
+  ws: '#9aa5b1',
+  uws: '#6b7c93',
+  stored: '#8a86c9',
+  socketio: '#c9822b',
+};
 
 const PANELS = [
   ['ceiling', 'perSecond', 'Big room: deliveries/s kept up', 'more is better'],
@@ -55,7 +61,7 @@ export function drawChart(results, machine) {
   const note =
     `${machine.cpu}, server on one core, Node ${machine.node}, ${machine.date.slice(0, 10)}` +
     (machine.quick ? ', short windows (--quick)' : '') +
-    '. bare ws and uWebSockets.js: no token, store or broker.';
+    '. bare ws and uWebSockets.js: no token, store or broker; ws + INSERT: stores, and nothing else.';
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${size.width} ${size.height}" width="${size.width}" height="${size.height}" font-family="system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif">`,
     `<rect width="100%" height="100%" fill="#fbfcfd"/>`,

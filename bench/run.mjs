@@ -53,7 +53,7 @@ const MEASURES = [ceiling, cost, chat, durable, connecting, twoNodes, history, r
 const USAGE = `npm run bench -- [options]
 
   --only NAME,...   of ${MEASURES.map(({ name }) => name).join(', ')}
-  --peers NAME,...  of ws, uws, socketio (or none)
+  --peers NAME,...  of ws, uws, stored, socketio (or none)
   --quick           short windows, to try it out
   --full            with history, which fills a table with 5,000,000 rows
   --seconds N       the length of each window
@@ -180,7 +180,9 @@ function prepare() {
 
 /** @returns {Promise<Kind[]>} */
 async function wantedKinds() {
-  const peers = (options.peers ?? 'ws,uws,socketio').split(',').filter((name) => name !== 'none');
+  const peers = (options.peers ?? 'ws,uws,stored,socketio')
+    .split(',')
+    .filter((name) => name !== 'none');
   const kinds = /** @type {Kind[]} */ (['nano', ...peers]);
   if (!kinds.includes('uws')) return kinds;
   const problem = await problemOfUws();

@@ -2,7 +2,7 @@ import { fileURLToPath } from 'node:url';
 import { SECRET } from './load/tokens.mjs';
 import { accepts, findFreePort, startProcess } from './processes.mjs';
 
-/** @typedef {'nano' | 'ws' | 'uws' | 'socketio'} Kind */
+/** @typedef {'nano' | 'ws' | 'uws' | 'stored' | 'socketio'} Kind */
 /** @typedef {{ kind: Kind, port: number, pid: number, hasEnded: () => boolean, stop: () => Promise<void> }} RunningServer */
 
 /** @type {Record<Kind, string>} */
@@ -10,6 +10,7 @@ export const NAMES = {
   nano: 'nano-messaging',
   ws: 'bare ws',
   uws: 'uWebSockets.js',
+  stored: 'ws + INSERT',
   socketio: 'Socket.IO',
 };
 

@@ -12,7 +12,7 @@ export const chat = {
   name: 'chat',
   title: 'Chat',
   work: `${ROOMS} rooms x ${MEMBERS} members, ${RATE} messages/s`,
-  kinds: ['nano', 'ws', 'uws', 'socketio'],
+  kinds: ['nano', 'ws', 'uws', 'stored', 'socketio'],
   metrics: [
     { key: 'p50', label: 'p50, ms', better: 'lower', targets: [{ times: 1, of: 'socketio' }] },
     { key: 'p99', label: 'p99, ms', better: 'lower', targets: [{ times: 1, of: 'socketio' }] },
