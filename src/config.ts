@@ -145,7 +145,7 @@ export interface Limits {
   readonly outboxBytes: number;
   /** How long the statement that stores a batch may go unanswered. */
   readonly storeTimeoutMs: number;
-  /** Statements that store messages at the same time, at most: more than one only where one hangs. */
+  /** Statements that store messages at the same time, at most: more than two only where some hang. */
   readonly logFlights: number;
   readonly logQueueEntries: number;
   readonly logQueueBytes: number;

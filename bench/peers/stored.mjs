@@ -1,5 +1,6 @@
 // The least that a Node server does which stores a message before anybody sees it: one INSERT on one connection
-// through pg, one frame for all members, one write each. No token, rules, order, broker or slow readers.
+// through pg, one frame for all members, one write each. No token, rules, order, broker or slow readers; an
+// INSERT that fails ends it.
 import pg from 'pg';
 import { WebSocketServer } from 'ws';
 

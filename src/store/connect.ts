@@ -16,8 +16,8 @@ const ACQUIRE_TIMEOUT_MS = 10_000;
 export interface Database {
   readonly sequelize: Sequelize;
   /**
-   * Runs what the log appends: over a server, on LOG_FLIGHTS connections of its own, so that no flood of reading keeps
-   * a message from being stored.
+   * Runs what the log appends, LOG_FLIGHTS statements at a time at most: over a server, on as many connections of its
+   * own, so that no flood of reading keeps a message from being stored.
    */
   readonly runAppend: RunStatement;
   readonly embedded: boolean;

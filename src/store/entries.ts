@@ -63,13 +63,11 @@ interface AppendedBatch {
   readonly known_moments: readonly string[] | null;
 }
 
-/** What append_message gives. */
-interface AppendedMessage {
-  readonly outcome: 'stored' | 'known' | 'stale' | 'gone';
-  readonly seq: number;
-  /** ISO 8601, as Postgres writes it. */
-  readonly moment: string;
-}
+/** What append_message gives; `moment` in ISO 8601, as Postgres writes it. */
+type AppendedMessage =
+  | { readonly outcome: 'stored' | 'known'; readonly seq: number; readonly moment: string }
+  | { readonly outcome: 'stale' }
+  | { readonly outcome: 'gone' };
 
 // Answers come as JSON, which is one column to describe and one value to parse. Nothing that is appended so far has a
 // target.
@@ -85,11 +83,9 @@ const APPEND_MESSAGE: Statement = {
   text: 'SELECT to_json(message) AS message FROM append_message($1, $2, $3, $4, $5) AS message',
 };
 
-/** SQLSTATE lock_not_available. */
-const LOCK_NOT_AVAILABLE = '55P03';
-
 /**
- * Appends drafts to the logs of their rooms in one statement, in their order.
+ * Appends drafts to the logs of their rooms in one statement, in their order. It fails with lock_not_available where
+ * all are of one room whose lock is not to be had.
  * @returns an outcome a draft, in the same order
  */
 export async function appendEntries(
@@ -103,21 +99,18 @@ export async function appendEntries(
   return [await appendMessage(run, first.draft, first.rulesHead)];
 }
 
-/** A server that has time has batches of one. */
+/** Appends a batch of one, the usual one of a server that is not busy. */
 async function appendMessage(
   run: RunStatement,
   { room_id, emitter, content, ref }: EntryDraft,
   rulesHead: number,
 ): Promise<Outcome> {
-  try {
-    const [row] = await run(APPEND_MESSAGE, [room_id, rulesHead, emitter, content, ref]);
-    const { outcome, seq, moment } = (row as { message: AppendedMessage }).message;
-    if (outcome === 'stale' || outcome === 'gone') return { outcome };
-    return { outcome, seq, createdAt: isoInstant(moment) };
-  } catch (error) {
-    if ((error as { code?: unknown }).code === LOCK_NOT_AVAILABLE) return { outcome: 'busy' };
-    throw error;
-  }
+  const [row] = await run(APPEND_MESSAGE, [room_id, rulesHead, emitter, content, ref]);
+  if (row === undefined) throw new Error('append_message gave nothing');
+  const { message } = row as { message: AppendedMessage };
+  const { outcome } = message;
+  if (outcome === 'stale' || outcome === 'gone') return { outcome };
+  return { outcome, seq: message.seq, createdAt: isoInstant(message.moment) };
 }
 
 async function appendBatch(

@@ -1,3 +1,4 @@
+import pg from 'pg';
 import { BaseError, DatabaseError, ValidationError } from 'sequelize';
 
 /**
@@ -6,6 +7,14 @@ import { BaseError, DatabaseError, ValidationError } from 'sequelize';
  * prerequisite state (a lock that is not to be had in time), operator intervention.
  */
 const UNAVAILABLE_CLASSES = ['08', '40', '53', '55', '57'];
+
+/** SQLSTATE lock_not_available. */
+const LOCK_NOT_AVAILABLE = '55P03';
+
+/** Whether a prepared statement gave up a lock; the error is Postgres' own, past Sequelize. */
+export function isLockTimeout(error: unknown): boolean {
+  return error instanceof pg.DatabaseError && error.code === LOCK_NOT_AVAILABLE;
+}
 
 /**
  * Whether an error means that the database did not answer, so that the same may succeed later; else it

@@ -89,7 +89,8 @@ export class Lane {
       return;
     }
     this.#waiting.push(pending);
-    this.#depart();
+    // Behind one in flight of its room it departs when that is back.
+    if (!this.#isInFlight(pending.writer.roomId)) this.#depart();
   }
 
   /** Resolves once nothing waits or flies; nothing may be pushed any more. */
@@ -138,14 +139,12 @@ export class Lane {
   #board(): Pending[] {
     const batch: Pending[] = [];
     const left: Pending[] = [];
-    const flights = [...this.#flights.keys()];
-    const isInFlight = (roomId: number): boolean => flights.some(({ rooms }) => rooms.has(roomId));
     let characters = 0;
     let taken = 0;
     for (const pending of this.#waiting) {
       if (batch.length >= MAX_BATCH_ENTRIES || characters >= MAX_BATCH_CHARACTERS) break;
       taken += 1;
-      if (isInFlight(pending.writer.roomId)) {
+      if (this.#isInFlight(pending.writer.roomId)) {
         left.push(pending);
       } else if (pending.writer.permits(pending.author)) {
         characters += pending.draft.content.length;
@@ -156,6 +155,11 @@ export class Lane {
     }
     this.#waiting = [...left, ...this.#waiting.slice(taken)];
     return batch;
+  }
+
+  #isInFlight(roomId: number): boolean {
+    for (const { rooms } of this.#flights.keys()) if (rooms.has(roomId)) return true;
+    return false;
   }
 
   async #store(batch: readonly Pending[]): Promise<void> {

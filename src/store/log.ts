@@ -7,10 +7,13 @@ import type { Logger } from '../logger.js';
 import {
   appendEntries,
   rulesByUuid,
+  type CheckedDraft,
   type Entry,
   type EntryDraft,
+  type Outcome,
   type RoomState,
 } from './entries.js';
+import { isLockTimeout } from './failure.js';
 import { Lane, type Appended, type Writer } from './lane.js';
 import type { RunStatement } from './statement.js';
 
@@ -57,7 +60,7 @@ export function createLog({
   logger: Logger;
 }): Log {
   const lane = new Lane(
-    (checked) => appendEntries(runAppend, checked),
+    append,
     (error, entries) => {
       logger.error({ err: error, entries }, 'a batch could not be stored');
     },
@@ -67,6 +70,20 @@ export function createLog({
   let queuedEntries = 0;
   let queuedBytes = 0;
   let closed = false;
+
+  /** A room whose lock is not to be had is one that is `busy`. */
+  async function append(checked: readonly CheckedDraft[]): Promise<Outcome[]> {
+    const outcomes = await appendEntries(runAppend, checked).catch((error: unknown) => {
+      if (!isLockTimeout(error)) throw error;
+      return checked.map((): Outcome => ({ outcome: 'busy' }));
+    });
+    const busy = checked.filter((_, index) => outcomes[index]?.outcome === 'busy');
+    if (busy.length > 0) {
+      const rooms = new Set(busy.map(({ draft }) => draft.room_id));
+      logger.warn({ rooms: [...rooms], entries: busy.length }, 'rooms are locked');
+    }
+    return outcomes;
+  }
 
   return {
     append(writer, author, draft) {

@@ -1,4 +1,4 @@
-import type pg from 'pg';
+import pg from 'pg';
 import { QueryTypes, type Sequelize, type Transaction } from 'sequelize';
 
 /** A statement that is run often. */
@@ -24,7 +24,7 @@ export function plain(sequelize: Sequelize, transaction?: Transaction): RunState
     });
 }
 
-/** As long as the pool keeps one: where nothing is sent for longer, a firewall may forget a connection. */
+/** For how long a connection is used again: where nothing is sent for longer, a firewall may forget it. */
 const KEEP_MS = 10_000;
 
 /**
@@ -37,7 +37,7 @@ export class PreparedStatements {
   readonly #idle: { readonly connection: pg.Client; readonly since: number }[] = [];
   #closed = false;
 
-  /** It may come to keep all connections of the pool. */
+  /** It keeps what it has taken, so that no more may run at a time than the pool has connections. */
   constructor({ connectionManager }: Sequelize) {
     this.#connections = connectionManager;
   }
@@ -46,12 +46,13 @@ export class PreparedStatements {
     const connection = await this.#take();
     try {
       const { rows } = await connection.query<object>({ name, text, values: [...values] });
-      if (this.#closed) this.#connections.releaseConnection(connection);
-      else this.#idle.push({ connection, since: performance.now() });
+      this.#keep(connection);
       return rows;
     } catch (error) {
-      // It may be broken, and not know it yet.
-      this.#destroy(connection);
+      // After any other error it may be broken, and not know it yet.
+      const isRefusal = error instanceof pg.DatabaseError && error.severity === 'ERROR';
+      if (isRefusal) this.#keep(connection);
+      else this.#destroy(connection);
       throw error;
     }
   };
@@ -65,12 +66,12 @@ export class PreparedStatements {
   }
 
   async #take(): Promise<pg.Client> {
-    for (let kept = this.#idle.pop(); kept !== undefined; kept = this.#idle.pop()) {
-      if (performance.now() - kept.since < KEEP_MS) return kept.connection;
-      this.#destroy(kept.connection);
-    }
+    this.#endOld();
+    const kept = this.#idle.pop();
+    if (kept !== undefined) return kept.connection;
     const connection = (await this.#connections.getConnection({ type: 'write' })) as pg.Client;
-    // Some break while nothing is asked of them.
+    // Some break while nothing is asked of them. The second event is for one that broke with its last answer: the
+    // first came before it was idle.
     const forget = (): void => {
       const index = this.#idle.findIndex((kept) => kept.connection === connection);
       if (index !== -1) this.#idle.splice(index, 1);
@@ -78,6 +79,28 @@ export class PreparedStatements {
     connection.once('error', forget);
     connection.once('end', forget);
     return connection;
+  }
+
+  #keep(connection: pg.Client): void {
+    if (this.#closed) {
+      this.#connections.releaseConnection(connection);
+      return;
+    }
+    this.#idle.push({ connection, since: performance.now() });
+    this.#endOld();
+  }
+
+  /** Those that were used longest ago come first. */
+  #endOld(): void {
+    const now = performance.now();
+    for (
+      let [old] = this.#idle;
+      old !== undefined && now - old.since >= KEEP_MS;
+      [old] = this.#idle
+    ) {
+      this.#idle.shift();
+      this.#destroy(old.connection);
+    }
   }
 
   #destroy(connection: pg.Client): void {

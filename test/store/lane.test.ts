@@ -1,5 +1,4 @@
-import { setTimeout as delay } from 'node:timers/promises';
-import { describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Outcome } from '../../src/store/entries.js';
 import { Lane, type Appended } from '../../src/store/lane.js';
 import { deferred } from '../harness/deferred.js';
@@ -9,7 +8,17 @@ const ROOM = 1;
 /** Number of the room's last rule entry. */
 const RULES_HEAD = 5;
 
+/** When a statement is taken for one that hangs, at the latest. */
+const HANGS_MS = 200;
+
 describe('a lane', () => {
+  beforeEach(() => {
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'performance'] });
+  });
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
   it('keeps the order of a room that has two writers for a moment', async () => {
     const { lane, stored } = laneOverMemory();
     const oldRules = deferred();
@@ -83,23 +92,26 @@ describe('a lane', () => {
     }
     for (const writer of stuck) sent.push(push(lane, writer, 'behind it'));
     sent.push(push(lane, other, 'beside them'));
-    await vi.waitUntil(() => flights.length === 3);
+    await later(HANGS_MS / 2 - 1);
+    const early = flights.length;
+    await later(HANGS_MS / 2 + 1);
     sent.push(push(lane, other, 'when that is back'));
     flights[2]?.land();
-    await vi.waitUntil(() => flights.length === 4);
+    await turn();
     // No more than three, though these hang too.
-    const late = push(lane, new TestWriter(4), 'too many');
-    await delay(300);
+    sent.push(push(lane, new TestWriter(4), 'too many'));
+    await later(2 * HANGS_MS);
     const meanwhile = contentsOf(flights);
     flights[0]?.land();
     await turn();
 
+    expect(early).toBe(2);
     expect(meanwhile).toEqual([['hangs'], ['hangs'], ['beside them'], ['when that is back']]);
     expect(contentsOf(flights).slice(4)).toEqual([['behind it', 'too many']]);
     for (const flight of flights) flight.land();
     await turn();
     for (const flight of flights) flight.land();
-    await Promise.all([...sent, late]);
+    await Promise.all(sent);
     await lane.close();
   });
 
@@ -178,6 +190,11 @@ function laneByHand(maxFlights: number): { lane: Lane; flights: readonly HandFli
 
 function contentsOf(flights: readonly HandFlight[]): (readonly string[])[] {
   return flights.map(({ contents }) => contents);
+}
+
+async function later(milliseconds: number): Promise<void> {
+  vi.advanceTimersByTime(milliseconds);
+  await turn();
 }
 
 /** Long enough for a batch to depart or to be delivered. */

@@ -5,6 +5,10 @@ import { openPostgres, type StoreHost } from '../harness/store-hosts.js';
 const WHICH = { name: 'which', text: 'SELECT pg_backend_pid() AS pid' };
 const KEEP_MS = 10_000;
 
+function sleepFor(seconds: number): typeof WHICH {
+  return { name: `sleep ${seconds}`, text: `SELECT pg_backend_pid() AS pid, pg_sleep(${seconds})` };
+}
+
 describe('prepared statements', () => {
   let host: StoreHost;
   let database: Database;
@@ -18,14 +22,30 @@ describe('prepared statements', () => {
     await host.close();
   });
 
-  it('run on the connection that was used last, and on another one beside it', async () => {
-    const first = await which();
-    const both = await Promise.all([which(), which()]);
-    const next = await which();
+  it('run on the connection that was used last, which is not asked of the pool again', async () => {
+    const slow = database.runAppend(sleepFor(0.2), []);
+    const quick = await which();
+    const beside = await which();
+    const [row] = await slow;
+    const after = await which();
 
-    expect(both).toContain(first);
-    expect(new Set(both).size).toBe(2);
-    expect(both).toContain(next);
+    expect(beside).toBe(quick);
+    expect(after).toBe((row as { pid: number }).pid);
+    expect(after).not.toBe(quick);
+  });
+
+  it('keep no connection that was not used for long, while another one is', async () => {
+    const [first, second] = await Promise.all([which(), which()]);
+    const used = await which();
+    const now = performance.now();
+    const clock = vi.spyOn(performance, 'now');
+    clock.mockImplementation(() => now + KEEP_MS / 2);
+    expect(await which()).toBe(used);
+    clock.mockImplementation(() => now + KEEP_MS + 1_000);
+    expect(await which()).toBe(used);
+
+    const unused = used === first ? second : first;
+    await vi.waitUntil(async () => !(await backends()).includes(unused));
   });
 
   it('are prepared once a connection', async () => {
@@ -50,12 +70,20 @@ describe('prepared statements', () => {
     expect(await which()).not.toBe(broken);
   });
 
-  it('do not meet a connection again that failed a statement', async () => {
+  it('meet a connection again that refused a statement', async () => {
     const before = await which();
 
-    await expect(database.runAppend({ name: 'bad', text: 'SELECT 1 / 0' }, [])).rejects.toThrow(
-      'division by zero',
-    );
+    const refused = database.runAppend({ name: 'bad', text: 'SELECT 1 / 0' }, []);
+
+    await expect(refused).rejects.toThrow('division by zero');
+    expect(await which()).toBe(before);
+  });
+
+  it('do not meet a connection again that broke in a statement', async () => {
+    const before = await which();
+    const suicide = { name: 'end', text: 'SELECT pg_terminate_backend(pg_backend_pid())' };
+
+    await expect(database.runAppend(suicide, [])).rejects.toThrow('terminating connection');
 
     expect(await which()).not.toBe(before);
   });
@@ -70,9 +98,9 @@ describe('prepared statements', () => {
   });
 
   it('let the database be closed while one runs, and run no more', async () => {
-    const slow = database.runAppend({ name: 'slow', text: 'SELECT pg_sleep(0.2)' }, []);
+    const slow = database.runAppend(sleepFor(1), []);
     // Not before it has a connection.
-    await vi.waitUntil(async () => (await backends('SELECT pg_sleep%')).length === 1);
+    await vi.waitUntil(async () => (await backends('%pg_sleep%')).length === 1);
     const closed = database.close();
 
     await expect(slow).resolves.toHaveLength(1);
@@ -87,7 +115,8 @@ describe('prepared statements', () => {
 
   async function backends(query = '%'): Promise<number[]> {
     const [rows] = await host.database.sequelize.query(
-      `SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE $1`,
+      `SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE $1
+         AND ($1 = '%' OR (state = 'active' AND pid <> pg_backend_pid()))`,
       { bind: [query] },
     );
     return (rows as { pid: number }[]).map(({ pid }) => pid);

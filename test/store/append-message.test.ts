@@ -1,0 +1,145 @@
+import { randomUUID } from 'node:crypto';
+import { QueryTypes } from 'sequelize';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { appendEntries, type EntryDraft, type Outcome } from '../../src/store/entries.js';
+import type { Store } from '../../src/store/store.js';
+import { openPostgres, storeHosts, storeOver, type StoreHost } from '../harness/store-hosts.js';
+import { emptyRoom, readAll } from '../harness/writers.js';
+
+const emitter = randomUUID();
+
+describe.each(storeHosts)('a message that is stored alone over %s', (_, openHost) => {
+  let host: StoreHost;
+  let store: Store;
+
+  beforeAll(async () => {
+    host = await openHost();
+    store = storeOver(host.database);
+  });
+  afterAll(() => host.close());
+
+  it('gives its number back where its ref is known', async () => {
+    const room = await emptyRoom(store);
+
+    const first = await append(host, room, { ref: 'a' });
+    const again = await append(host, room, { ref: 'a', content: 'changed' });
+    const next = await append(host, room, { ref: 'b' });
+
+    expect(first).toMatchObject({ outcome: 'stored', seq: 1 });
+    expect(again).toEqual({ ...first, outcome: 'known' });
+    expect(next).toMatchObject({ outcome: 'stored', seq: 2 });
+    expect(await store.log.heads([room])).toEqual(new Map([[room, 2]]));
+    expect(await readAll(store.log, room)).toMatchObject([
+      { seq: 1, content: 'hi', ref: 'a', emitter },
+      { seq: 2, content: 'hi', ref: 'b', emitter },
+    ]);
+  });
+
+  it('has the instant that is told', async () => {
+    const room = await emptyRoom(store);
+
+    const stored = await append(host, room);
+
+    const [entry] = await readAll(store.log, room);
+    expect(stored).toEqual({ outcome: 'stored', seq: 1, createdAt: entry?.createdAt });
+  });
+
+  it('is stale under a newer rule, also where its ref is known, and takes no number', async () => {
+    const room = await emptyRoom(store);
+    const first = await append(host, room, { ref: 'a' });
+    await addRule(store, room);
+
+    expect(await append(host, room)).toEqual({ outcome: 'stale' });
+    expect(await append(host, room, { ref: 'a' })).toEqual({ outcome: 'stale' });
+    expect(await append(host, room, { ref: 'a' }, 2)).toEqual({ ...first, outcome: 'known' });
+    expect(await append(host, room, {}, 2)).toMatchObject({ outcome: 'stored', seq: 3 });
+  });
+
+  it('is gone with its room', async () => {
+    const room = await emptyRoom(store);
+    await store.rooms.remove(room, () => undefined);
+
+    expect(await append(host, room)).toEqual({ outcome: 'gone' });
+    expect(await append(host, room, { ref: 'a' })).toEqual({ outcome: 'gone' });
+    expect(await readAll(store.log, room)).toEqual([]);
+  });
+});
+
+describe('a message that waits for the lock of its room', () => {
+  let host: StoreHost;
+  let store: Store;
+
+  beforeAll(async () => {
+    host = await openPostgres();
+    store = storeOver(host.database);
+  });
+  afterAll(() => host.close());
+
+  it('is gone where the room is deleted meanwhile', async () => {
+    const room = await emptyRoom(store);
+
+    const outcome = await whileLocked(room, 'DELETE FROM rooms WHERE id = $1');
+
+    expect(outcome).toEqual({ outcome: 'gone' });
+    expect(await readAll(store.log, room)).toEqual([]);
+  });
+
+  it('is stale where a rule comes meanwhile', async () => {
+    const room = await emptyRoom(store);
+
+    const outcome = await whileLocked(
+      room,
+      'UPDATE rooms SET head = head + 1, rules_head = head + 1 WHERE id = $1',
+    );
+
+    expect(outcome).toEqual({ outcome: 'stale' });
+    expect(await store.log.heads([room])).toEqual(new Map([[room, 1]]));
+  });
+
+  it('has the number behind what was stored meanwhile', async () => {
+    const room = await emptyRoom(store);
+
+    const outcome = await whileLocked(room, 'UPDATE rooms SET head = head + 7 WHERE id = $1');
+
+    expect(outcome).toMatchObject({ outcome: 'stored', seq: 8 });
+  });
+
+  /** What becomes of a message that comes while a transaction with this statement is open. */
+  async function whileLocked(room: number, statement: string): Promise<Outcome | undefined> {
+    const { sequelize } = host.database;
+    let appending: Promise<Outcome | undefined> | undefined;
+    await sequelize.transaction(async (transaction) => {
+      await sequelize.query(statement, { bind: [room], transaction });
+      appending = append(host, room, { ref: 'a' });
+      for (let waiting = 0; waiting === 0;) {
+        const rows = await sequelize.query(
+          `SELECT 1 FROM pg_stat_activity
+           WHERE datname = current_database() AND wait_event_type = 'Lock'`,
+          { type: QueryTypes.SELECT },
+        );
+        waiting = rows.length;
+      }
+    });
+    return appending;
+  }
+});
+
+/** Appends one message, whose emitter was checked under the rules up to `rulesHead`. */
+async function append(
+  host: StoreHost,
+  room: number,
+  given: Partial<EntryDraft> = {},
+  rulesHead = 0,
+): Promise<Outcome | undefined> {
+  const draft = { room_id: room, kind: 'message', emitter, content: 'hi', ref: null } as const;
+  const [outcome] = await appendEntries(host.database.runAppend, [
+    { draft: { ...draft, ...given }, rulesHead },
+  ]);
+  return outcome;
+}
+
+async function addRule(store: Store, room: number): Promise<void> {
+  await store.rules.change(room, emitter, () => ({
+    set: { entity_UUID: emitter, level: 0, permissions: 'rw', accepted: false },
+  }));
+}
