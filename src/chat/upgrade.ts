@@ -6,10 +6,14 @@ import { ChatError } from '../errors.js';
 import { CLOSE_CODES } from '../protocol/close-codes.js';
 import { startHeartbeat } from './heartbeat.js';
 import { Outbox } from './outbox.js';
+import { Pace } from './pace.js';
 import { Session, type SessionContext } from './session.js';
 import type { Turn } from './turn.js';
 
 const PATH = /^\/chat\/?$/;
+
+/** Handshakes of one turn, about 3 ms of work: clients that all come back at once do not hold up those who talk. */
+const HANDSHAKES_A_TURN = 16;
 
 /** How long a peer may take to answer a close frame while the server goes down. */
 const CLOSE_GRACE_MS = 2_000;
@@ -49,6 +53,7 @@ export function createChat(
       [...protocols].find((name) => !name.startsWith('nano-messaging.')) ?? false,
   });
   const stopHeartbeat = startHeartbeat(sessions, limits);
+  const handshakes = new Pace(HANDSHAKES_A_TURN);
 
   function open(socket: WebSocket, stream: Duplex, request: IncomingMessage): Session {
     const session = new Session(
@@ -90,6 +95,20 @@ export function createChat(
     return undefined;
   }
 
+  function shakeHands(request: IncomingMessage, stream: Duplex, head: Buffer): void {
+    const refused = refusal(request);
+    if (refused !== undefined) {
+      options.refuse(stream, refused);
+      return;
+    }
+    // The answer to the handshake and START? leave as one write.
+    stream.cork();
+    server.handleUpgrade(request, stream, head, (socket) => {
+      open(socket, stream, request).outbox.flush();
+    });
+    stream.uncork();
+  }
+
   return {
     get size() {
       return sessions.size;
@@ -99,17 +118,9 @@ export function createChat(
       stream.on('error', (error) => {
         logger.debug({ err: error }, 'socket');
       });
-      const refused = refusal(request);
-      if (refused !== undefined) {
-        options.refuse(stream, refused);
-        return;
-      }
-      // The answer to the handshake and START? leave as one write.
-      stream.cork();
-      server.handleUpgrade(request, stream, head, (socket) => {
-        open(socket, stream, request).outbox.flush();
+      handshakes.run(() => {
+        shakeHands(request, stream, head);
       });
-      stream.uncork();
     },
 
     async quiesce() {
