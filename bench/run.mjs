@@ -37,6 +37,7 @@ import { startPostgres, startRedis } from './services.mjs';
  * @typedef {{
  *   name: string, title: string, work: string, kinds: Kind[], metrics: Metric[],
  *   onlyWhenAsked?: boolean,
+ *   rounds?: number, // So often, all servers in turn; the median of each number counts (1).
  *   run: (kind: Kind, context: Context) => Promise<Record<string, number>>,
  * }} Measure
  *
@@ -138,15 +139,19 @@ async function main() {
   for (const measure of wanted) {
     console.log(`\n${measure.title}: ${measure.work}`);
     delete results[measure.name];
-    for (const kind of kinds.filter((kind) => measure.kinds.includes(kind))) {
-      console.log(`  ${kind}`);
-      try {
-        const values = await measure.run(kind, context);
-        (results[measure.name] ??= {})[kind] = values;
-      } catch (error) {
-        console.error(`    failed: ${error instanceof Error ? error.message : String(error)}`);
-        process.exitCode = 1;
-        await servers.stopAll();
+    /** @type {Partial<Record<Kind, Record<string, number>[]>>} */
+    const runs = {};
+    for (let round = options.quick ? 1 : (measure.rounds ?? 1); round > 0; round--) {
+      for (const kind of kinds.filter((kind) => measure.kinds.includes(kind))) {
+        console.log(`  ${kind}`);
+        try {
+          (runs[kind] ??= []).push(await measure.run(kind, context));
+          (results[measure.name] ??= {})[kind] = medians(runs[kind]);
+        } catch (error) {
+          console.error(`    failed: ${error instanceof Error ? error.message : String(error)}`);
+          process.exitCode = 1;
+          await servers.stopAll();
+        }
       }
     }
     // After each measure, so that what is there stays when the run is broken off.
@@ -161,6 +166,22 @@ async function main() {
   if (options.profile !== undefined) printProfiles(options.profile);
   // Sockets of a failed measure may be open still.
   process.exit();
+}
+
+/**
+ * Of each number the middle one; of an even count the lower one of the two.
+ *
+ * @param {Record<string, number>[]} runs
+ * @returns {Record<string, number>}
+ */
+function medians(runs) {
+  const keys = Object.keys(runs[0] ?? {});
+  return Object.fromEntries(
+    keys.map((key) => {
+      const values = runs.map((run) => run[key] ?? NaN).toSorted((a, b) => a - b);
+      return [key, values[(values.length - 1) >> 1] ?? NaN];
+    }),
+  );
 }
 
 /** @returns {Results} */

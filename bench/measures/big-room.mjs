@@ -130,6 +130,7 @@ export const cost = {
   title: 'Big room, cost',
   work: `1 room x ${MEMBERS} members, ${COST_RATE} messages/s`,
   kinds: ['nano', 'ws', 'uws', 'socketio'],
+  rounds: 3,
   metrics: [
     {
       key: 'cpuMicros',

@@ -13,6 +13,7 @@ export const chat = {
   title: 'Chat',
   work: `${ROOMS} rooms x ${MEMBERS} members, ${RATE} messages/s`,
   kinds: ['nano', 'ws', 'uws', 'stored', 'socketio'],
+  rounds: 3,
   metrics: [
     { key: 'p50', label: 'p50, ms', better: 'lower', targets: [{ times: 1, of: 'socketio' }] },
     { key: 'p99', label: 'p99, ms', better: 'lower', targets: [{ times: 1, of: 'socketio' }] },

@@ -1,16 +1,14 @@
-// The least that a Node server does which stores a message before anybody sees it: one INSERT on one connection
-// through pg, one frame for all members, one write each. No token, rules, order, broker or slow readers; an
+// The least that a Node server does which stores a message before anybody sees it: one INSERT through a pool, one frame for all members, one write each. No token, rules, order, broker or slow readers; an
 // INSERT that fails ends it.
-import pg from 'pg';
+import { Pool } from 'pg';
 import { WebSocketServer } from 'ws';
 
 const { PORT, DATABASE_URL } = process.env;
 const EMITTER = '7d9f1c2e-58a4-4b0e-9c3d-0a1b2c3d4e5f';
 const FIN_TEXT = 0x81;
 
-const client = new pg.Client(DATABASE_URL);
-await client.connect();
-await client.query(`
+const pool = new Pool({ connectionString: DATABASE_URL, max: 10 });
+await pool.query(`
   CREATE TABLE IF NOT EXISTS messages (
     id bigserial PRIMARY KEY, room_id integer NOT NULL, emitter uuid NOT NULL, content text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now()
@@ -19,7 +17,7 @@ await client.query(`
 `);
 
 const INSERT = {
-  name: 'insert', // Parsed once.
+  name: 'insert', // Parsed once a connection.
   text: `INSERT INTO messages (room_id, emitter, content) VALUES ($1, $2, $3)
     RETURNING id, created_at::text AS "createdAt"`,
 };
@@ -58,7 +56,7 @@ server.on('connection', (socket, { socket: stream }) => {
  * @param {string} content
  */
 async function store(members, roomId, content) {
-  const { rows } = await client.query({ ...INSERT, values: [roomId, EMITTER, content] });
+  const { rows } = await pool.query({ ...INSERT, values: [roomId, EMITTER, content] });
   const [{ id, createdAt }] = rows;
   const data = { room_id: roomId, seq: Number(id), emitter: EMITTER, content, createdAt };
   const frame = frameOf(JSON.stringify({ type: 'message', data }));
