@@ -73,14 +73,14 @@ type AppendedMessage =
 // target.
 const APPEND_BATCH: Statement = {
   name: 'append_batch',
-  text: `SELECT to_json(batch) AS batch FROM append_batch(
+  text: `SELECT to_json(append_batch(
     $1::int[], $2::bigint[], $3::int[], $4::int[],
-    $5::int[], $6::int[], $7::text[], $8::uuid[], $9::text[], $10::text[], NULL) AS batch`,
+    $5::int[], $6::int[], $7::text[], $8::uuid[], $9::text[], $10::text[], NULL)) AS batch`,
 };
 
 const APPEND_MESSAGE: Statement = {
   name: 'append_message',
-  text: 'SELECT to_json(message) AS message FROM append_message($1, $2, $3, $4, $5) AS message',
+  text: 'SELECT to_json(append_message($1, $2, $3, $4, $5)) AS message',
 };
 
 /**
