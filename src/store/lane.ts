@@ -112,11 +112,12 @@ export class Lane {
 
   /** A statement that hangs is overtaken by others. */
   #mayDepart(): boolean {
-    if (this.#flights.size < USUAL_FLIGHTS) return this.#flights.size < this.#maxFlights;
+    if (this.#flights.size >= this.#maxFlights) return false;
+    if (this.#flights.size < USUAL_FLIGHTS) return true;
     const before = performance.now() - PATIENCE_MS;
     let flying = 0;
     for (const { departedAt } of this.#flights.keys()) if (departedAt > before) flying += 1;
-    return flying < USUAL_FLIGHTS && this.#flights.size < this.#maxFlights;
+    return flying < USUAL_FLIGHTS;
   }
 
   /** Sends a batch, and the next one as soon as it is back. */

@@ -82,24 +82,18 @@ export class PreparedStatements {
   }
 
   #keep(connection: pg.Client): void {
-    if (this.#closed) {
-      this.#connections.releaseConnection(connection);
-      return;
-    }
-    this.#idle.push({ connection, since: performance.now() });
-    this.#endOld();
+    if (this.#closed) this.#connections.releaseConnection(connection);
+    else this.#idle.push({ connection, since: performance.now() });
   }
 
   /** Those that were used longest ago come first. */
   #endOld(): void {
     const now = performance.now();
-    for (
-      let [old] = this.#idle;
-      old !== undefined && now - old.since >= KEEP_MS;
-      [old] = this.#idle
-    ) {
+    while (this.#idle[0] !== undefined && now - this.#idle[0].since >= KEEP_MS) {
+      const { connection } = this.#idle[0];
+      // First, as the end of a connection takes it out, too.
       this.#idle.shift();
-      this.#destroy(old.connection);
+      this.#destroy(connection);
     }
   }
 
