@@ -48,12 +48,12 @@ export class Outbox implements Flushable {
     return Math.max(0, this.#maxBytes - this.#stream.writableLength);
   }
 
-  /** An answer to this client, at the end of the turn. */
+  /** An answer to this client, at the end of the event. */
   reply(text: string): void {
     this.add(encodeFrame(text));
   }
 
-  /** Frames in line with the answers, at the end of the turn. */
+  /** Frames in line with the answers, at the end of the event. */
   add(frames: Buffer): void {
     if (this.#ended) return;
     this.#waiting.push(frames);

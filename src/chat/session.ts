@@ -16,6 +16,7 @@ import type { Hub } from './hub.js';
 import { Inbox } from './inbox.js';
 import type { Outbox } from './outbox.js';
 import { Pulse } from './pulse.js';
+import { WaitGroup } from './wait-group.js';
 
 /** What all sessions of a node share. */
 export interface SessionContext {
@@ -44,7 +45,7 @@ export class Session implements Listener {
   readonly #inbox: Inbox<Frame>;
   readonly #pulse: Pulse;
   /** Messages on their way into the log. */
-  readonly #unsettled = new Set<Promise<void>>();
+  readonly #sending = new WaitGroup();
   #identity: Identity | undefined;
   #feed: Feed | undefined;
   #refusals = 0;
@@ -95,7 +96,7 @@ export class Session implements Listener {
     const handled = this.#inbox.stop();
     if (this.outbox.isFull) return;
     await handled;
-    await this.#settled();
+    await this.#sending.wait();
   }
 
   /** Sends what waits and closes; frames that are still in the inbox are dropped. */
@@ -203,7 +204,7 @@ export class Session implements Listener {
     const feed = this.#feed;
     if (feed === undefined || 'problem' in input || input.type !== 'message') {
       const ref = 'ref' in input ? input.ref : undefined;
-      return this.#settled().then(() => {
+      return this.#sending.wait().then(() => {
         this.#status('INVALID', { room_id: feed?.roomId, reason: problemOf(input), ref });
       });
     }
@@ -219,7 +220,7 @@ export class Session implements Listener {
       );
     }
     this.#append(feed, input);
-    if (this.#unsettled.size >= this.#context.limits.inboxFrames) return this.#settled();
+    if (this.#sending.size >= this.#context.limits.inboxFrames) return this.#sending.wait();
   }
 
   #append(feed: Feed, { content, ref }: Extract<Command, { type: 'message' }>): void {
@@ -232,18 +233,17 @@ export class Session implements Listener {
       content,
       ref: ref ?? null,
     } as const;
-    const sending: Promise<void> = this.#context.log
-      .append(feed, identity, draft)
-      .then(
-        ({ seq }) => {
-          if (ref !== undefined) this.#status('SENT', { ref, room_id, seq });
-        },
-        (error: unknown) => {
-          this.#failedWith(error, { room_id, ref });
-        },
-      )
-      .finally(() => this.#unsettled.delete(sending));
-    this.#unsettled.add(sending);
+    this.#sending.add();
+    this.#context.log.append(feed, identity, draft).then(
+      ({ seq }) => {
+        if (ref !== undefined) this.#status('SENT', { ref, room_id, seq });
+        this.#sending.done();
+      },
+      (error: unknown) => {
+        this.#failedWith(error, { room_id, ref });
+        this.#sending.done();
+      },
+    );
   }
 
   /** Never throws or rejects: what goes wrong is answered, and logged where it is a fault of ours. */
@@ -269,8 +269,8 @@ export class Session implements Listener {
     const decoded = isBinary ? ({ kind: 'not-json' } as const) : decode(data.toString());
     const input = inputOf(decoded);
     // A message may follow others that are on their way; anything else comes after their echoes.
-    if (this.#unsettled.size > 0 && input?.type !== 'message') {
-      return this.#settled().then(() => this.#answer(decoded, input));
+    if (this.#sending.size > 0 && input?.type !== 'message') {
+      return this.#sending.wait().then(() => this.#answer(decoded, input));
     }
     return this.#answer(decoded, input);
   }
@@ -341,10 +341,6 @@ export class Session implements Listener {
     const reading = this.#feed?.leave(this);
     this.#feed = undefined;
     return reading;
-  }
-
-  async #settled(): Promise<void> {
-    while (this.#unsettled.size > 0) await Promise.all(this.#unsettled);
   }
 
   #status(word: StatusWord, details?: Readonly<Record<string, unknown>>): void {

@@ -1,4 +1,4 @@
-/** Something that gathers bytes during a turn of the event loop and writes them at its end. */
+/** Something that gathers bytes while one event is handled, and writes them when it is. */
 export interface Flushable {
   flush(): void;
 }
@@ -19,8 +19,9 @@ export interface Divisible {
 const SOCKETS_A_TURN = 256;
 
 /**
- * Ends the turn: what a room took in while the sockets before were written to leaves as one write a socket.
- * Rooms take turns; the answers to single clients leave with each.
+ * Writes at the end of what an event brought about, its promises included: an echo and the word that it is stored
+ * leave as one write. Where that is more than a turn's sockets, the rest has its turn when others were heard; what
+ * comes in meanwhile leaves with it. Rooms take turns; the answers to single clients leave with each.
  */
 export interface Turn {
   roomChanged(room: Divisible): void;
@@ -35,11 +36,16 @@ export function createTurn(): Turn {
   function schedule(): void {
     if (scheduled) return;
     scheduled = true;
-    setImmediate(end);
+    // A tick comes before the promises of the event that it was asked in, unless it is asked in one of them: then it
+    // comes behind them all, and still before the next socket is read.
+    queueMicrotask(endBehindPromises);
+  }
+
+  function endBehindPromises(): void {
+    process.nextTick(end);
   }
 
   function end(): void {
-    scheduled = false;
     let sockets = SOCKETS_A_TURN;
     // What is put back is met again at the end, unless nothing is left for it.
     for (const room of rooms) {
@@ -51,7 +57,8 @@ export function createTurn(): Turn {
     const changed = outboxes;
     outboxes = new Set();
     for (const outbox of changed) outbox.flush();
-    if (rooms.size > 0 || outboxes.size > 0) schedule();
+    scheduled = rooms.size > 0 || outboxes.size > 0;
+    if (scheduled) setImmediate(end);
   }
 
   return {

@@ -88,29 +88,30 @@ const APPEND_MESSAGE: Statement = {
  * all are of one room whose lock is not to be had.
  * @returns an outcome a draft, in the same order
  */
-export async function appendEntries(
+export function appendEntries(
   run: RunStatement,
   checked: readonly CheckedDraft[],
 ): Promise<Outcome[]> {
   const [first] = checked;
-  if (first === undefined) return [];
+  if (first === undefined) return Promise.resolve([]);
   const isOneMessage = checked.length === 1 && first.draft.kind === 'message';
   if (!isOneMessage || first.rulesHead === null) return appendBatch(run, checked);
-  return [await appendMessage(run, first.draft, first.rulesHead)];
+  return appendMessage(run, first.draft, first.rulesHead);
 }
 
 /** Appends a batch of one, the usual one of a server that is not busy. */
-async function appendMessage(
+function appendMessage(
   run: RunStatement,
   { room_id, emitter, content, ref }: EntryDraft,
   rulesHead: number,
-): Promise<Outcome> {
-  const [row] = await run(APPEND_MESSAGE, [room_id, rulesHead, emitter, content, ref]);
-  if (row === undefined) throw new Error('append_message gave nothing');
-  const { message } = row as { message: AppendedMessage };
-  const { outcome } = message;
-  if (outcome === 'stale' || outcome === 'gone') return { outcome };
-  return { outcome, seq: message.seq, createdAt: isoInstant(message.moment) };
+): Promise<Outcome[]> {
+  return run(APPEND_MESSAGE, [room_id, rulesHead, emitter, content, ref]).then(([row]) => {
+    if (row === undefined) throw new Error('append_message gave nothing');
+    const { message } = row as { message: AppendedMessage };
+    const { outcome } = message;
+    if (outcome === 'stale' || outcome === 'gone') return [{ outcome }];
+    return [{ outcome, seq: message.seq, createdAt: isoInstant(message.moment) }];
+  });
 }
 
 async function appendBatch(

@@ -48,6 +48,8 @@ interface Flight {
   readonly rooms: ReadonlySet<number>;
   /** By `performance.now()`. */
   readonly departedAt: number;
+  /** Resolves when it is back, and all that waited for it is told. */
+  landing: Promise<void> | undefined;
 }
 
 /**
@@ -64,7 +66,7 @@ export class Lane {
   readonly #held = new Map<number, Pending[]>();
   /** The reading of those rules. */
   readonly #refreshes = new Set<Promise<void>>();
-  readonly #flights = new Map<Flight, Promise<void>>();
+  readonly #flights = new Set<Flight>();
   #departure: Promise<void> | undefined;
   /** One look at what hangs for all flights. */
   readonly #patience: NodeJS.Timeout;
@@ -96,15 +98,16 @@ export class Lane {
   /** Resolves once nothing waits or flies; nothing may be pushed any more. */
   async close(): Promise<void> {
     while (this.#waiting.length > 0 || this.#flights.size > 0 || this.#refreshes.size > 0) {
-      await Promise.all([this.#departure, ...this.#flights.values(), ...this.#refreshes]);
+      const landings = [...this.#flights].map(({ landing }) => landing);
+      await Promise.all([this.#departure, ...landings, ...this.#refreshes]);
     }
     clearInterval(this.#patience);
   }
 
-  /** Sends what waits at the end of this turn of the event loop: frames that came in together leave together. */
+  /** Sends what waits as soon as what runs now is through: frames that came in with one read leave together. */
   #depart(): void {
     if (this.#departure !== undefined || this.#waiting.length === 0 || !this.#mayDepart()) return;
-    this.#departure = new Promise<void>(setImmediate).then(() => {
+    this.#departure = Promise.resolve().then(() => {
       this.#departure = undefined;
       this.#flyOn();
     });
@@ -116,7 +119,7 @@ export class Lane {
     if (this.#flights.size < USUAL_FLIGHTS) return true;
     const before = performance.now() - PATIENCE_MS;
     let flying = 0;
-    for (const { departedAt } of this.#flights.keys()) if (departedAt > before) flying += 1;
+    for (const { departedAt } of this.#flights) if (departedAt > before) flying += 1;
     return flying < USUAL_FLIGHTS;
   }
 
@@ -126,14 +129,9 @@ export class Lane {
     const batch = this.#board();
     if (batch.length === 0) return;
     const rooms = new Set(batch.map(({ writer }) => writer.roomId));
-    const flight: Flight = { rooms, departedAt: performance.now() };
-    this.#flights.set(
-      flight,
-      this.#store(batch).finally(() => {
-        this.#flights.delete(flight);
-        this.#flyOn();
-      }),
-    );
+    const flight: Flight = { rooms, departedAt: performance.now(), landing: undefined };
+    this.#flights.add(flight);
+    flight.landing = this.#fly(flight, batch);
   }
 
   /** Takes what fits in a batch of the rooms that nothing is in flight of, and turns away who may not write any more. */
@@ -159,16 +157,19 @@ export class Lane {
   }
 
   #isInFlight(roomId: number): boolean {
-    for (const { rooms } of this.#flights.keys()) if (rooms.has(roomId)) return true;
+    for (const { rooms } of this.#flights) if (rooms.has(roomId)) return true;
     return false;
   }
 
-  async #store(batch: readonly Pending[]): Promise<void> {
+  /** Stores a batch, and tells everybody. */
+  async #fly(flight: Flight, batch: readonly Pending[]): Promise<void> {
     try {
       this.#deliver(batch, await this.#append(check(batch)));
     } catch (error) {
       this.#fail(batch, error);
     }
+    this.#flights.delete(flight);
+    this.#flyOn();
   }
 
   #deliver(batch: readonly Pending[], outcomes: readonly Outcome[]): void {

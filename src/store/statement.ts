@@ -8,17 +8,14 @@ export interface Statement {
   readonly text: string;
 }
 
-/** Runs a statement with values for `$1`, `$2`, ..., and gives its rows. */
-export type RunStatement = (
-  statement: Statement,
-  values: readonly unknown[],
-) => Promise<readonly object[]>;
+/** Runs a statement with values for `$1`, `$2`, ..., which it may keep, and gives its rows. */
+export type RunStatement = (statement: Statement, values: unknown[]) => Promise<readonly object[]>;
 
 /** Statements as Sequelize runs them, within a transaction if there is one. */
 export function plain(sequelize: Sequelize, transaction?: Transaction): RunStatement {
   return ({ text }, values) =>
     sequelize.query<object>(text, {
-      bind: [...values],
+      bind: values,
       type: QueryTypes.SELECT,
       ...(transaction && { transaction }),
     });
@@ -42,19 +39,12 @@ export class PreparedStatements {
     this.#connections = connectionManager;
   }
 
-  readonly run: RunStatement = async ({ name, text }, values) => {
-    const connection = await this.#take();
-    try {
-      const { rows } = await connection.query<object>({ name, text, values: [...values] });
-      this.#keep(connection);
-      return rows;
-    } catch (error) {
-      // After any other error it may be broken, and not know it yet.
-      const isRefusal = error instanceof pg.DatabaseError && error.severity === 'ERROR';
-      if (isRefusal) this.#keep(connection);
-      else this.#destroy(connection);
-      throw error;
-    }
+  // Each promise between a message and its echo costs, where messages come one by one: there is one here.
+  readonly run: RunStatement = (statement, values) => {
+    this.#endOld();
+    const kept = this.#idle.pop();
+    if (kept !== undefined) return this.#runOn(kept.connection, statement, values);
+    return this.#connect().then((connection) => this.#runOn(connection, statement, values));
   };
 
   /** Gives the connections back to the pool, which can't be closed before. */
@@ -65,10 +55,30 @@ export class PreparedStatements {
     }
   }
 
-  async #take(): Promise<pg.Client> {
-    this.#endOld();
-    const kept = this.#idle.pop();
-    if (kept !== undefined) return kept.connection;
+  #runOn(
+    connection: pg.Client,
+    { name, text }: Statement,
+    values: unknown[],
+  ): Promise<readonly object[]> {
+    return new Promise((resolve, reject) => {
+      connection.query<object>({ name, text, values }, (error, result) => {
+        // It is null where all went well, whatever its type says.
+        const failure = error as Error | null;
+        if (failure === null) {
+          this.#keep(connection);
+          resolve(result.rows);
+          return;
+        }
+        // After any other error it may be broken, and not know it yet.
+        const isRefusal = failure instanceof pg.DatabaseError && failure.severity === 'ERROR';
+        if (isRefusal) this.#keep(connection);
+        else this.#destroy(connection);
+        reject(failure);
+      });
+    });
+  }
+
+  async #connect(): Promise<pg.Client> {
     const connection = (await this.#connections.getConnection({ type: 'write' })) as pg.Client;
     // Some break while nothing is asked of them. The second event is for one that broke with its last answer: the
     // first came before it was idle.
