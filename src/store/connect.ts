@@ -10,6 +10,8 @@ const CONNECT_TIMEOUT_MS = 5_000;
 /** A reader may be slower than the statement that stores a batch. */
 const SILENCE_FACTOR = 4;
 const IDLE_IN_TRANSACTION_MS = 10_000;
+/** A room whose lock is kept by somebody who hangs must not keep the other messages of its batch for long. */
+const APPEND_LOCK_TIMEOUT_MS = 2_000;
 /** How long a query may wait for a connection of the pool. */
 const ACQUIRE_TIMEOUT_MS = 10_000;
 
@@ -50,6 +52,7 @@ export async function connectDatabase(
     ? new Sequelize({ ...sequelizeOptions(address), pool: { max: 1, min: 1 } })
     : open(config.databasePoolSize, SILENCE_FACTOR * storeTimeoutMs);
   const appends = embedded ? undefined : open(logFlights, storeTimeoutMs);
+  appends?.addHook('afterConnect', (connection) => preparePlans(connection as pg.Client));
   const prepared = appends && new PreparedStatements(appends);
   return {
     sequelize,
@@ -96,6 +99,17 @@ export function sequelizeOptions(address: DatabaseAddress, silenceMs?: number): 
 /** A node that stops within a transaction must not keep a room's lock for the others. */
 async function limitIdleTransactions(connection: pg.Client): Promise<void> {
   await connection.query(`SET idle_in_transaction_session_timeout = ${IDLE_IN_TRANSACTION_MS}`);
+}
+
+/**
+ * Of what is appended: planned once a connection, as planning takes as long as storing many messages. Such a plan is
+ * made while the tables may still be empty, and must be right when they have grown.
+ */
+async function preparePlans(connection: pg.Client): Promise<void> {
+  await connection.query(
+    `SET lock_timeout = ${APPEND_LOCK_TIMEOUT_MS}; SET plan_cache_mode = force_generic_plan;
+     SET enable_seqscan = off`,
+  );
 }
 
 /**

@@ -10,10 +10,17 @@ const UNAVAILABLE_CLASSES = ['08', '40', '53', '55', '57'];
 
 /** SQLSTATE lock_not_available. */
 const LOCK_NOT_AVAILABLE = '55P03';
+/** SQLSTATE unique_violation. */
+const UNIQUE_VIOLATION = '23505';
 
 /** Whether a prepared statement gave up a lock; the error is Postgres' own, past Sequelize. */
 export function isLockTimeout(error: unknown): boolean {
   return error instanceof pg.DatabaseError && error.code === LOCK_NOT_AVAILABLE;
+}
+
+/** Whether a prepared statement met a row that is there already; the error is Postgres' own, past Sequelize. */
+export function isUniqueViolation(error: unknown): boolean {
+  return error instanceof pg.DatabaseError && error.code === UNIQUE_VIOLATION;
 }
 
 /**

@@ -68,8 +68,8 @@ export class Lane {
   readonly #refreshes = new Set<Promise<void>>();
   readonly #flights = new Set<Flight>();
   #departure: Promise<void> | undefined;
-  /** One look at what hangs for all flights. */
-  readonly #patience: NodeJS.Timeout;
+  /** A look at what hangs, while something waits. */
+  #patience: NodeJS.Timeout | undefined;
 
   constructor(
     append: Append,
@@ -79,9 +79,6 @@ export class Lane {
     this.#append = append;
     this.#onError = onError;
     this.#maxFlights = maxFlights;
-    this.#patience = setInterval(() => {
-      this.#depart();
-    }, PATIENCE_MS);
   }
 
   push(pending: Pending): void {
@@ -101,16 +98,28 @@ export class Lane {
       const landings = [...this.#flights].map(({ landing }) => landing);
       await Promise.all([this.#departure, ...landings, ...this.#refreshes]);
     }
-    clearInterval(this.#patience);
+    clearTimeout(this.#patience);
   }
 
   /** Sends what waits as soon as what runs now is through: frames that came in with one read leave together. */
   #depart(): void {
-    if (this.#departure !== undefined || this.#waiting.length === 0 || !this.#mayDepart()) return;
+    if (this.#departure !== undefined || this.#waiting.length === 0) return;
+    if (!this.#mayDepart()) {
+      this.#lookAgain();
+      return;
+    }
     this.#departure = Promise.resolve().then(() => {
       this.#departure = undefined;
       this.#flyOn();
     });
+  }
+
+  /** What flies may hang: then what waits departs beside it. */
+  #lookAgain(): void {
+    this.#patience ??= setTimeout(() => {
+      this.#patience = undefined;
+      this.#depart();
+    }, PATIENCE_MS);
   }
 
   /** A statement that hangs is overtaken by others. */
@@ -125,8 +134,8 @@ export class Lane {
 
   /** Sends a batch, and the next one as soon as it is back. */
   #flyOn(): void {
-    if (!this.#mayDepart()) return;
-    const batch = this.#board();
+    const batch = this.#mayDepart() ? this.#board() : [];
+    if (this.#waiting.length > 0) this.#lookAgain();
     if (batch.length === 0) return;
     const rooms = new Set(batch.map(({ writer }) => writer.roomId));
     const flight: Flight = { rooms, departedAt: performance.now(), landing: undefined };

@@ -44,7 +44,7 @@ async function lastReading(databaseUrl: string): Promise<string | null | undefin
   const [row] = await query<{ at: string | null }>(
     databaseUrl,
     `SELECT max(query_start)::text AS at FROM pg_stat_activity
-     WHERE datname = current_database() AND query LIKE '%FROM messages%' AND pid <> pg_backend_pid()`,
+     WHERE datname = current_database() AND query LIKE 'SELECT %FROM messages%' AND pid <> pg_backend_pid()`,
   );
   return row?.at;
 }

@@ -96,6 +96,22 @@ describe('a message that waits for the lock of its room', () => {
     expect(await store.log.heads([room])).toEqual(new Map([[room, 1]]));
   });
 
+  it('is known where its other copy is stored meanwhile, and takes no number', async () => {
+    const room = await emptyRoom(store);
+
+    const outcome = await whileLocked(
+      room,
+      `WITH place AS (UPDATE rooms SET head = head + 1 WHERE id = $1 RETURNING id, head)
+       INSERT INTO messages (room_id, seq, kind, emitter, content, ref, "createdAt", "updatedAt")
+       SELECT id, head, 'message', $2, 'hi', 'a', now(), now() FROM place`,
+      emitter,
+    );
+
+    expect(outcome).toMatchObject({ outcome: 'known', seq: 1 });
+    expect(await store.log.heads([room])).toEqual(new Map([[room, 1]]));
+    expect(await append(host, room)).toMatchObject({ outcome: 'stored', seq: 2 });
+  });
+
   it('has the number behind what was stored meanwhile', async () => {
     const room = await emptyRoom(store);
 
@@ -105,11 +121,15 @@ describe('a message that waits for the lock of its room', () => {
   });
 
   /** What becomes of a message that comes while a transaction with this statement is open. */
-  async function whileLocked(room: number, statement: string): Promise<Outcome | undefined> {
+  async function whileLocked(
+    room: number,
+    statement: string,
+    ...values: string[]
+  ): Promise<Outcome | undefined> {
     const { sequelize } = host.database;
     let appending: Promise<Outcome | undefined> | undefined;
     await sequelize.transaction(async (transaction) => {
-      await sequelize.query(statement, { bind: [room], transaction });
+      await sequelize.query(statement, { bind: [room, ...values], transaction });
       appending = append(host, room, { ref: 'a' });
       for (let waiting = 0; waiting === 0;) {
         const rows = await sequelize.query(

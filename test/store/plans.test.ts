@@ -16,6 +16,38 @@ interface Scans {
   readonly idx_tup_fetch: number;
 }
 
+/** A plan is kept for as long as its connection, and the tables grow. */
+describe('the plan of a message that is stored alone', () => {
+  it('is one of index lookups, also where it was made while the tables were empty', async () => {
+    const host = await openPostgres();
+    try {
+      const draft = { kind: 'message', emitter: randomUUID(), content: 'hi', ref: 'a' } as const;
+      const checked = { draft: { room_id: 1, ...draft }, rulesHead: 0 };
+      await expect(appendEntries(host.database.runAppend, [checked])).resolves.toEqual([
+        { outcome: 'gone' },
+      ]);
+
+      // On the connection that was used last.
+      const rows = await host.database.runAppend(
+        {
+          name: 'explain',
+          text: `EXPLAIN EXECUTE append_message(1, 0, '${draft.emitter}', 'hi', 'a')`,
+        },
+        [],
+      );
+
+      const plan = (rows as { 'QUERY PLAN': string }[]).map((row) => row['QUERY PLAN']).join('\n');
+      expect(plan).toMatch(/Index.* on rooms/);
+      expect(plan).toMatch(/Index.* on messages/);
+      expect(plan).not.toContain('Seq Scan');
+      // Of the parameters, not of these values.
+      expect(plan).toContain('$1');
+    } finally {
+      await host.close();
+    }
+  });
+});
+
 /** In a table large enough that a scan of it would be seen by its users. */
 describe('the plans of Postgres', () => {
   let host: StoreHost;
