@@ -26,8 +26,8 @@ const QUICK_RAMP = [40, 80, 150, 300, 600, 1_000, 1_300];
 const MIN_HELD = 0.6;
 const STEP_DOWN = 0.8;
 const COST_RATE = 50;
-/** Until what runs this often is compiled, by each server. */
-const WARM_UP_SECONDS = 8;
+/** A thousand messages, until what runs this seldom is compiled, by each server. */
+const WARM_UP_SECONDS = 20;
 /** The share of its core from which on it is not the server that could not follow. */
 const DISTURBED = 0.3;
 
@@ -129,7 +129,7 @@ export const cost = {
   name: 'cost',
   title: 'Big room, cost',
   work: `1 room x ${MEMBERS} members, ${COST_RATE} messages/s`,
-  kinds: ['nano', 'ws', 'uws', 'socketio'],
+  kinds: ['nano', 'ws', 'uws', 'stored', 'socketio'],
   rounds: 3,
   metrics: [
     {
