@@ -85,7 +85,7 @@ const APPEND_MESSAGE: Statement = {
       RETURNING id, head, date_trunc('milliseconds', clock_timestamp()) AS moment)
     INSERT INTO messages (room_id, seq, kind, emitter, content, ref, "createdAt", "updatedAt")
     SELECT id, head, 'message', $3::uuid, $4::text, $5::varchar, moment, moment FROM place
-    RETURNING json_build_array(seq, "createdAt") AS place`,
+    RETURNING json_build_array(seq, "createdAt") AS stored`,
 };
 
 /**
@@ -99,32 +99,27 @@ export function appendEntries(
 ): Promise<Outcome[]> {
   const [first] = checked;
   if (first === undefined) return Promise.resolve([]);
-  const isOneMessage = checked.length === 1 && first.draft.kind === 'message';
-  const asBatch = (): Promise<Outcome[]> => appendBatch(run, checked);
-  if (!isOneMessage || first.rulesHead === null) return asBatch();
-  return appendMessage(run, first.draft, first.rulesHead, asBatch);
+  const isAlone = checked.length === 1 && first.draft.kind === 'message';
+  return isAlone && first.rulesHead !== null
+    ? appendMessage(run, first)
+    : appendBatch(run, checked);
 }
 
 /**
  * Appends a batch of one, the usual one of a server that is not busy, in less time than `appendBatch`: where that is
  * not as simple as it mostly is, nothing is stored, and the batch is told why.
  */
-function appendMessage(
-  run: RunStatement,
-  draft: EntryDraft,
-  rulesHead: number,
-  asBatch: () => Promise<Outcome[]>,
-): Promise<Outcome[]> {
-  const { room_id, emitter, content, ref } = draft;
-  return run(APPEND_MESSAGE, [room_id, rulesHead, emitter, content, ref]).then(
+function appendMessage(run: RunStatement, message: CheckedDraft): Promise<Outcome[]> {
+  const { room_id, emitter, content, ref } = message.draft;
+  return run(APPEND_MESSAGE, [room_id, message.rulesHead, emitter, content, ref]).then(
     ([row]) => {
-      if (row === undefined) return asBatch();
-      const [seq, moment] = (row as { place: [seq: number, moment: string] }).place;
+      if (row === undefined) return appendBatch(run, [message]);
+      const [seq, moment] = (row as { stored: [seq: number, moment: string] }).stored;
       return [{ outcome: 'stored', seq, createdAt: isoInstant(moment) }];
     },
     (error: unknown) => {
       if (!isUniqueViolation(error)) throw error;
-      return asBatch();
+      return appendBatch(run, [message]);
     },
   );
 }
