@@ -2,7 +2,7 @@ import pg from 'pg';
 import { Sequelize, type Options } from 'sequelize';
 import type { Config, DatabaseAddress } from '../config.js';
 import { startEmbeddedPostgres } from './embedded.js';
-import { ImpatientSocket } from './silence.js';
+import { impatientClient } from './silence.js';
 import { plain, PreparedStatements, type RunStatement } from './statement.js';
 
 const INT8_OID = 20;
@@ -10,7 +10,7 @@ const CONNECT_TIMEOUT_MS = 5_000;
 /** A reader may be slower than the statement that stores a batch. */
 const SILENCE_FACTOR = 4;
 const IDLE_IN_TRANSACTION_MS = 10_000;
-/** A room whose lock is kept by somebody who hangs must not keep the other messages of its batch for long. */
+/** For how long a message waits for a room whose lock is kept by somebody who hangs. `append_batch` has its own. */
 const APPEND_LOCK_TIMEOUT_MS = 2_000;
 /** How long a query may wait for a connection of the pool. */
 const ACQUIRE_TIMEOUT_MS = 10_000;
@@ -77,7 +77,7 @@ export async function connectDatabase(
 export function sequelizeOptions(address: DatabaseAddress, silenceMs?: number): Options {
   return {
     dialect: 'postgres',
-    dialectModule: pgWithNumbers(),
+    dialectModule: ourPg(silenceMs),
     host: address.host,
     port: address.port,
     database: address.database,
@@ -88,7 +88,6 @@ export function sequelizeOptions(address: DatabaseAddress, silenceMs?: number): 
       connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
       keepAlive: true,
       ssl: address.ssl,
-      ...(silenceMs !== undefined && { stream: () => new ImpatientSocket(silenceMs) }),
     },
     // By SET: poolers like PgBouncer refuse a connection that begins with parameters they don't know.
     hooks: { afterConnect: (connection) => limitIdleTransactions(connection as pg.Client) },
@@ -114,13 +113,16 @@ async function preparePlans(connection: pg.Client): Promise<void> {
 
 /**
  * `pg` gives int8 as a string, as it may exceed what a number holds; a room's numbers are below 2^53. Only
- * for our Sequelize: `pg.types` itself belongs to the whole process.
+ * for our Sequelize, as its client is: `pg` itself belongs to the whole process.
  */
-function pgWithNumbers(): object {
+function ourPg(silenceMs: number | undefined): object {
   const types = {
     ...pg.types,
     getTypeParser: (oid: number, format?: 'text' | 'binary'): unknown =>
       oid === INT8_OID && format !== 'binary' ? Number : pg.types.getTypeParser(oid, format),
   };
-  return Object.create(pg, { types: { value: types } }) as object;
+  return Object.create(pg, {
+    types: { value: types },
+    ...(silenceMs !== undefined && { Client: { value: impatientClient(silenceMs) } }),
+  }) as object;
 }

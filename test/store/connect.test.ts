@@ -1,11 +1,16 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { QueryTypes } from 'sequelize';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
 import { loadConfig } from '../../src/config.js';
-import { connectDatabase } from '../../src/store/connect.js';
+import { connectDatabase, type Database } from '../../src/store/connect.js';
+import { createDatabase, type TestDatabase } from '../harness/database.js';
+import { openOutlet, type Outlet } from '../harness/outlet.js';
 import { storeHosts, type StoreHost } from '../harness/store-hosts.js';
+import { openTlsFront, type TlsFront } from '../harness/tls-front.js';
 
 const INT8_OID = 20;
+const SILENCE_MS = 500;
 
 describe.each(storeHosts)('a connection to %s', (name, openHost) => {
   let host: StoreHost;
@@ -62,4 +67,71 @@ describe('a connection to a Postgres that is not there', () => {
     await expect(database.ping()).rejects.toThrow(/ECONNREFUSED/);
     await expect(database.close()).resolves.toBeUndefined();
   });
+});
+
+describe.each(['plain', 'TLS'])('a %s connection whose Postgres hangs', (kind) => {
+  let testDatabase: TestDatabase;
+  let outlet: Outlet;
+  let front: TlsFront | undefined;
+  let database: Database;
+
+  beforeEach(async () => {
+    testDatabase = await createDatabase(inject('postgresUrl'));
+    outlet = await openOutlet(testDatabase.url);
+    front = kind === 'TLS' ? await openTlsFront(outlet.url) : undefined;
+    database = await connectDatabase(
+      loadConfig({
+        DATABASE_URL: front?.url ?? outlet.url,
+        STORE_TIMEOUT_MS: `${SILENCE_MS}`,
+        DB_POOL_SIZE: '2',
+      }),
+    );
+  });
+  afterEach(async () => {
+    await database.close();
+    await front?.close();
+    await outlet.close();
+    await testDatabase.drop();
+  });
+
+  it('breaks once that has been silent for long, of appends and of all others, and a new one goes on', async () => {
+    await Promise.all([append(), database.ping()]);
+    outlet.stall();
+
+    const outcomes = await Promise.allSettled([append(), database.ping()]);
+
+    expect(outcomes).toMatchObject([
+      { reason: { message: `the database has been silent for ${SILENCE_MS} ms` } },
+      { reason: { message: `the database has been silent for ${4 * SILENCE_MS} ms` } },
+    ]);
+    outlet.resume();
+    await expect(append()).resolves.toHaveLength(1);
+    await expect(database.ping()).resolves.toBeUndefined();
+  });
+
+  it('breaks in the middle of an answer too', async () => {
+    // So that there is a connection.
+    await database.ping();
+    const reading = database.sequelize.query(
+      `SELECT repeat('x', 1000) FROM generate_series(1, 300000)`,
+    );
+    // 300 MB take longer.
+    const stalling = delay(50).then(() => outlet.stall());
+
+    await expect(reading).rejects.toThrow('silent');
+    await stalling;
+    outlet.resume();
+  });
+
+  it('is kept while nothing is asked of it', async () => {
+    const [before] = await append();
+    await delay(3 * SILENCE_MS);
+
+    await expect(append()).resolves.toEqual([before]);
+  });
+
+  /** The process of Postgres that answers. */
+  function append(): Promise<readonly object[]> {
+    return database.runAppend({ name: 'which', text: 'SELECT pg_backend_pid() AS pid' }, []);
+  }
 });
