@@ -176,7 +176,7 @@ export class Audience implements Divisible {
   }
 
   #catchUp(place: Place): void {
-    if (!place.isBehind || place.work !== undefined || !this.#isHere(place)) return;
+    if (!place.isBehind || place.work !== undefined || !this.#takes(place)) return;
     // Not before whoever joins is told so.
     place.work = Promise.resolve()
       .then(() => this.#pageUp(place))
@@ -200,7 +200,7 @@ export class Audience implements Divisible {
    */
   async #pageUp(place: Place): Promise<void> {
     const { outbox } = place;
-    while (this.#isHere(place) && place.isBehind) {
+    while (this.#takes(place) && place.isBehind) {
       if (outbox.isFull) {
         await outbox.drained();
       } else if (place.at >= this.#recentFrom) {
@@ -218,6 +218,11 @@ export class Audience implements Divisible {
     const { outbox } = place;
     const page = await this.#pages.read(place.at, this.#number, outbox.space);
     if (this.#isHere(place)) place.at = writePage(page, outbox);
+  }
+
+  /** Whether there is still somebody to read for: a socket may have begun to close long before it is gone. */
+  #takes(place: Place): boolean {
+    return this.#isHere(place) && place.outbox.isOpen;
   }
 
   #isHere(place: Place): boolean {

@@ -5,8 +5,14 @@ import type { Flushable, Turn } from './turn.js';
 
 const { OPEN } = WebSocket;
 
-/** The stream of an upgrade; a socket counts its bytes, those that wait included. */
-type ByteStream = Duplex & { readonly bytesWritten?: number };
+/**
+ * The stream of an upgrade; a socket counts its bytes, those that wait included, and its handle those that libuv has of
+ * one write and the kernel has not. The handle is Node's own affair, but only it sees a large write go by in parts.
+ */
+type ByteStream = Duplex & {
+  readonly bytesWritten?: number;
+  readonly _handle?: { readonly writeQueueSize?: number } | null;
+};
 
 /**
  * Bytes to one socket. Frames are written to the stream of the upgrade itself, whole and unmasked, so that
@@ -38,9 +44,15 @@ export class Outbox implements Flushable {
     return !this.#ended && this.#stream.writableLength >= this.#maxBytes;
   }
 
-  /** Bytes that the peer's kernel has taken so far. */
+  /** Grows, and by no more than that, with every byte that the kernel takes: while the peer reads. */
   get takenBytes(): number {
-    return (this.#stream.bytesWritten ?? 0) - this.#stream.writableLength;
+    const { bytesWritten = 0, writableLength, _handle } = this.#stream;
+    return bytesWritten - writableLength - (_handle?.writeQueueSize ?? 0);
+  }
+
+  /** False once nothing more can be written: the peer is leaving, or this node has said that it closes. */
+  get isOpen(): boolean {
+    return !this.#ended && this.#socket.readyState === OPEN;
   }
 
   /** Bytes that it takes until it is full. */
@@ -64,7 +76,7 @@ export class Outbox implements Flushable {
   write(frames: Buffer): void {
     if (this.#waiting.length > 0) this.flush();
     // Nothing once a close frame went out: it is a socket's last (RFC 6455 section 5.5.1).
-    if (!this.#ended && this.#socket.readyState === OPEN) this.#stream.write(frames);
+    if (this.isOpen) this.#stream.write(frames);
   }
 
   ping(): void {

@@ -347,7 +347,10 @@ export class Session implements Listener {
     this.#reply(encodeStatus(word, details));
   }
 
-  /** An echo comes before the word that it is stored, and everything in the order in which it came about. */
+  /**
+   * An echo comes before the word that it is stored, and everything in the order in which it came about; not so for who
+   * is being paged up, or reads too slowly.
+   */
   #reply(text: string): void {
     this.#feed?.bringUp(this);
     this.outbox.reply(text);

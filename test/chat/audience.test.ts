@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { PassThrough } from 'node:stream';
-import { expect, it } from 'vitest';
+import { expect, it, vi } from 'vitest';
 import { Audience, type Listener } from '../../src/chat/audience.js';
 import { Outbox } from '../../src/chat/outbox.js';
 import type { Turn } from '../../src/chat/turn.js';
@@ -11,6 +11,7 @@ import type { Log } from '../../src/store/log.js';
 import { QUIET } from '../harness/store-hosts.js';
 
 const ROOM = 1;
+const OUTBOX_BYTES = 1 << 20;
 /** A turn that ends when the test says so. */
 const NO_TURN: Turn = { roomChanged: () => undefined, outboxChanged: () => undefined };
 
@@ -24,11 +25,12 @@ class Reader implements Listener {
   readonly outbox: Outbox;
   /** Number behind which it has joined. */
   readonly after: number;
-  readonly #stream = new PassThrough({ highWaterMark: 1 << 20 });
+  readonly stream = new PassThrough({ highWaterMark: OUTBOX_BYTES });
+  readonly socket: { readyState: 0 | 1 | 2 | 3 } = { readyState: 1 };
 
   constructor(after: number) {
     this.after = after;
-    this.outbox = new Outbox({ readyState: 1 }, this.#stream, NO_TURN, 1 << 20);
+    this.outbox = new Outbox(this.socket, this.stream, NO_TURN, OUTBOX_BYTES);
   }
 
   lostRoom(): void {
@@ -38,7 +40,7 @@ class Reader implements Listener {
   /** What came: words, and numbers of messages. */
   seen(): unknown[] {
     this.outbox.flush();
-    const text = String((this.#stream.read() as Buffer | null) ?? '');
+    const text = String((this.stream.read() as Buffer | null) ?? '');
     return [...text.matchAll(/CONNECTED|"seq":(\d+)/g)].map(([word, seq]) =>
       seq === undefined ? word : Number(seq),
     );
@@ -111,7 +113,7 @@ it('shows everybody every message from where they came to where they went, in wh
           audience.bringUp(reader);
         } else if (reader !== undefined) {
           // Whoever is behind goes without the rest.
-          for (let turn = 0; turn < 3; turn += 1) await new Promise(setImmediate);
+          await turns(3);
           const going = what === 'leave' ? [reader] : [...here];
           for (const one of going) {
             void audience.leave(one);
@@ -120,10 +122,55 @@ it('shows everybody every message from where they came to where they went, in wh
           }
         }
       }
-      for (let turn = 0; turn < 3; turn += 1) await new Promise(setImmediate);
+      await turns(3);
       audience.flush(Infinity);
       for (const reader of here) shown(reader, number);
     }),
     { numRuns: 1_000 },
   );
 });
+
+it('reads nothing more for a socket that has begun to close', async () => {
+  const read = vi.spyOn(LOG, 'read');
+  const audience = new Audience({ roomId: ROOM, log: LOG, turn: NO_TURN, logger: QUIET });
+  audience.beginAt(1_000_000);
+  const reader = new Reader(0);
+  audience.join(reader, 0);
+  while (read.mock.calls.length < 3) await new Promise(setImmediate);
+
+  reader.socket.readyState = 2;
+  await turns(3);
+  const before = read.mock.calls.length;
+  // It takes what was written, so that there would be room for more.
+  for (let turn = 0; turn < 20; turn += 1) {
+    reader.stream.read();
+    await turns(1);
+  }
+
+  expect(read).toHaveBeenCalledTimes(before);
+  audience.catchUpAll();
+  await turns(3);
+  expect(read).toHaveBeenCalledTimes(before);
+  read.mockRestore();
+});
+
+it('waits for nothing of a socket that is closed by its peer while it is full', async () => {
+  const audience = new Audience({ roomId: ROOM, log: LOG, turn: NO_TURN, logger: QUIET });
+  const reader = new Reader(0);
+  audience.join(reader);
+  reader.stream.write(Buffer.alloc(OUTBOX_BYTES));
+  // As `ws` does when the peer says that it sends no more.
+  reader.socket.readyState = 2;
+  reader.stream.end();
+  const drained = vi.spyOn(reader.outbox, 'drained');
+
+  audience.show(1, frameOf(ROOM, 1));
+  audience.flush(Infinity);
+  await turns(20);
+
+  expect(drained.mock.calls.length).toBeLessThanOrEqual(1);
+});
+
+async function turns(count: number): Promise<void> {
+  for (let turn = 0; turn < count; turn += 1) await new Promise(setImmediate);
+}

@@ -1,9 +1,13 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createRoom } from '../harness/api.js';
 import { ChatClient, numberOf } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import type { TestNode } from '../harness/node.js';
+import { RawClient } from '../harness/raw-client.js';
 import { person } from '../harness/tokens.js';
+
+const TIMEOUT_MS = 60_000;
 
 let world: ChatWorld;
 let node: TestNode;
@@ -48,3 +52,39 @@ it('gives a reader who stopped everything once it reads again, and slows nobody'
   await slow.barrier();
   await Promise.all([slow.close(), quick.close()]);
 });
+
+it(
+  'keeps a reader who is slow and goes on reading, though one write to it takes longer than a ping may',
+  async () => {
+    const patient = await world.start({
+      // All that waits goes to the kernel as one write.
+      OUTBOX_BYTES: `${16 * 1024 * 1024}`,
+      PING_INTERVAL_MS: '500',
+      PONG_TIMEOUT_MS: '2000',
+    });
+    const ana = person({ levelOnEntity: 100 });
+    const room = await createRoom(patient, ana);
+    const sender = await RawClient.enter(patient, ana, room);
+    const slow = await RawClient.enter(patient, ana, room);
+    const content = 'x'.repeat(8_000);
+    const count = 3_000;
+    const sent = sender.until(() => sender.received >= count);
+    for (let i = 0; i < count; i += 1) sender.say(content);
+    // Some 24 MB at 2.5 MB/s.
+    while (slow.received < count) {
+      const before = slow.received;
+      slow.resume();
+      await slow.until(() => slow.received > before);
+      slow.pause();
+      await delay(100);
+    }
+    slow.resume();
+    await sent;
+    sender.say('live again');
+    await slow.reached((sender.last ?? 0) + 1);
+    expect(slow.received).toBe(count + 1);
+    expect(slow.answers).toEqual([]);
+    await Promise.all([sender.terminate(), slow.terminate()]);
+  },
+  TIMEOUT_MS,
+);
