@@ -59,7 +59,7 @@ export function putRule(
   node: Pick<TestNode, 'url'>,
   admin: Person,
   roomId: number,
-  rule: { userUUID: string; permissions: string; level?: number },
+  rule: ({ userUUID: string } | { entity_UUID: string }) & { permissions: string; level?: number },
 ): Promise<Answer> {
   return request(node, 'PUT', `/rooms/${roomId}/members`, {
     as: admin,

@@ -4,6 +4,7 @@ import { createRoom, putRule, request } from '../harness/api.js';
 import { ChatClient, numberOf } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import type { TestNode } from '../harness/node.js';
+import { openOutlet, type Outlet } from '../harness/outlet.js';
 import { person } from '../harness/tokens.js';
 
 let world: ChatWorld;
@@ -64,6 +65,54 @@ describe('two nodes on one Postgres and one Redis', () => {
     here.say('welcome back');
     expect(await there.messages(1)).toEqual(['welcome back']);
     await Promise.all([here.close(), there.close()]);
+  });
+
+  it('detach all members of an entity that loses r, on both, before what is stored behind that', async () => {
+    const room = await roomForBoth();
+    const guests = person();
+    const entity_UUID = guests.entityUUID;
+    await putRule(east, ana, room, { entity_UUID, permissions: 'rw' });
+    const members = await Promise.all(
+      [east, east, west, west].map((node) =>
+        ChatClient.enter(node, person({ entityUUID: guests.entityUUID }), room),
+      ),
+    );
+    const here = await ChatClient.enter(east, ana, room);
+    const there = await ChatClient.enter(west, ben, room);
+
+    await putRule(west, ana, room, { entity_UUID, permissions: 'w' });
+    here.say('without them');
+    // Who sits beside them on either node has it: it would have reached them too.
+    for (const client of [here, there]) expect(await client.messages(1)).toEqual(['without them']);
+    for (const member of members) {
+      const [lost] = await member.expect('NOTAUTHORIZED');
+      expect(lost).toMatchObject({ room_id: room, reason: 'REVOKED' });
+      await member.barrier();
+    }
+    await Promise.all([here, there, ...members].map((client) => client.close()));
+  });
+
+  it('detach whose new token has fewer rights, and store nothing of theirs from then on', async () => {
+    const room = await roomForBoth();
+    const guests = person({ levelOnEntity: 500 });
+    const { userUUID, entityUUID: entity_UUID } = guests;
+    await putRule(east, ana, room, { entity_UUID, permissions: 'rw', level: 400 });
+    const guest = await ChatClient.enter(west, guests, room);
+    const here = await ChatClient.enter(east, ana, room);
+    const there = await ChatClient.enter(west, ben, room);
+
+    const demoted = person({ userUUID, entityUUID: entity_UUID, levelOnEntity: 399 });
+    guest.say('still allowed');
+    expect(await guest.messages(1)).toEqual(['still allowed']);
+    guest.send({ type: 'token', content: demoted.token });
+    guest.say('too late');
+    await guest.expect('READY', 'NOTAUTHORIZED', 'SELECTROOM?');
+    here.say('without the guest');
+    for (const client of [here, there]) {
+      expect(await client.messages(2)).toEqual(['still allowed', 'without the guest']);
+    }
+    await guest.barrier();
+    await Promise.all([here, there, guest].map((client) => client.close()));
   });
 
   it('keep a member who loses only w as a listener', async () => {
@@ -170,6 +219,48 @@ describe('two nodes on one Postgres and one Redis', () => {
     here.say('still there');
     expect(await there.messages(1)).toEqual(['still there']);
     await Promise.all([here.close(), there.close()]);
+  });
+
+  it.each([
+    {
+      fault: 'hangs',
+      fail: (at: Outlet) => Promise.resolve(at.stall()),
+      mend: (at: Outlet) => Promise.resolve(at.resume()),
+    },
+    { fault: 'is away', fail: (at: Outlet) => at.cut(), mend: (at: Outlet) => at.restore() },
+  ])('go on while Redis $fault for one of them', async ({ fail, mend }) => {
+    const outlet = await openOutlet(inject('redisUrl'));
+    // Only the poll of a node that knows its broker to be down comes soon enough to be seen here.
+    const weak = await world.start({
+      REDIS_URL: outlet.url,
+      POLL_INTERVAL_MS: '60000',
+      POLL_INTERVAL_BROKER_DOWN_MS: '50',
+    });
+    const room = await roomForBoth();
+    const here = await ChatClient.enter(east, ana, room);
+    const there = await ChatClient.enter(weak, ben, room);
+    here.say('before');
+    expect(await there.messages(1)).toEqual(['before']);
+
+    await fail(outlet);
+    there.say('from the weak one', { ref: 'weak' });
+    expect(await there.messages(1)).toEqual(['from the weak one']);
+    await there.expect('SENT');
+    here.say('from the other one');
+    expect(await there.messages(1)).toEqual(['from the other one']);
+    expect(await here.messages(3)).toEqual(['before', 'from the weak one', 'from the other one']);
+
+    await mend(outlet);
+    for (let i = 0; i < 20; i += 1) {
+      here.say(`here ${i}`);
+      there.say(`there ${i}`);
+    }
+    const [seen, alsoSeen] = await Promise.all([here.take(40), there.take(40)]);
+    expect(alsoSeen).toEqual(seen);
+    expect(new Set(seen.map(numberOf)).size).toBe(40);
+    await Promise.all([here.close(), there.close()]);
+    await weak.close();
+    await outlet.close();
   });
 
   it('go on when nothing comes through Redis', async () => {
