@@ -13,7 +13,9 @@ export interface Outlet {
   restore(url?: string): Promise<void>;
   /** As when the server hangs: connections are taken and kept, and nothing goes through. */
   stall(): void;
-  /** Leads on again, after `stall`. */
+  /** As when answers are lost: what is sent over the connections that are open arrives, and nothing comes back. */
+  mute(): void;
+  /** Leads on again, after `stall` or `mute`. */
   resume(): void;
   close(): Promise<void>;
 }
@@ -40,8 +42,9 @@ export async function openOutlet(url: string): Promise<Outlet> {
       upstream.on('error', () => undefined);
       upstream.on('close', () => client.destroy());
     }
-    client.pipe(upstream);
-    upstream.pipe(client);
+    // Where it is led in one direction already, it is not led there twice.
+    client.unpipe().pipe(upstream);
+    upstream.unpipe().pipe(client);
   }
 
   async function listen(port: number): Promise<number> {
@@ -77,6 +80,10 @@ export async function openOutlet(url: string): Promise<Outlet> {
         client.unpipe().pause();
         upstream?.unpipe().pause();
       }
+    },
+    mute() {
+      stalled = true;
+      for (const upstream of pairs.values()) upstream?.unpipe().pause();
     },
     resume() {
       stalled = false;

@@ -22,7 +22,7 @@ describe('a node whose Postgres', () => {
     const env = {
       REDIS_URL: inject('redisUrl'),
       REDIS_PREFIX: new URL(database.url).pathname.slice(1),
-      STORE_TIMEOUT_MS: '400',
+      STORE_TIMEOUT_MS: '1500',
       POLL_INTERVAL_MS: '200',
     };
     weak = await startNode({ ...env, DATABASE_URL: outlet.url });
@@ -92,6 +92,31 @@ describe('a node whose Postgres', () => {
       await Promise.all([sender.close(), listener.close()]);
     },
   );
+
+  it('takes a message and does not say so has it known all the same: to everyone once, at one number', async () => {
+    const sender = await ChatClient.enter(weak, ana, room);
+    const listener = await ChatClient.enter(strong, ana, room);
+    sender.say('before', { ref: 'before' });
+    await sender.take(2);
+    await listener.messages(1);
+
+    outlet.mute();
+    sender.say('kept', { ref: 'kept' });
+    await sender.expect('UNAVAILABLE');
+    // Nobody has sent it again, and the sender's node does not know that it is stored.
+    const [heard] = await listener.take(1);
+    expect(heard?.data).toMatchObject({ content: 'kept', ref: 'kept' });
+
+    outlet.resume();
+    expect(await sender.take(1)).toEqual([heard]);
+    sender.say('kept', { ref: 'kept' });
+    const [sent] = await sender.expect('SENT');
+    expect(sent).toMatchObject({ ref: 'kept', seq: numberOf(heard) });
+    sender.say('behind it');
+    expect(await sender.messages(1)).toEqual(['behind it']);
+    expect(await listener.messages(1)).toEqual(['behind it']);
+    await Promise.all([sender.close(), listener.close()]);
+  });
 
   it('answers 503 to REST while Postgres hangs, and not ready', async () => {
     outlet.stall();
