@@ -8,7 +8,7 @@ import { FAULT_NAMES } from '../proof/faults.js';
 import type { Result } from '../proof/report.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const TIMEOUT_MS = 180_000;
+const TIMEOUT_MS = 240_000;
 
 interface Proved {
   readonly code: number;
@@ -42,7 +42,7 @@ describe('npm run proof', () => {
   it(
     'loses, doubles and reorders nothing under every fault',
     async () => {
-      const { code, result } = await prove('--seconds', '25', '--seed', '7');
+      const { code, result } = await prove('--seconds', '60', '--seed', '7');
       expect(result.verdict).toMatchObject({
         passed: true,
         examples: [],

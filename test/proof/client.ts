@@ -21,6 +21,7 @@ interface Frame {
 interface MessageData {
   readonly seq: number;
   readonly emitter: string;
+  readonly content: string;
   readonly ref?: string;
 }
 
@@ -161,9 +162,9 @@ export class ProofClient {
     else this.#answered(frame);
   }
 
-  #delivered({ seq, emitter, ref }: MessageData): void {
+  #delivered({ seq, emitter, content, ref }: MessageData): void {
     this.#ledger.delivered += 1;
-    this.record.deliveries.push({ seq, emitter, ref, at: this.#ledger.tick() });
+    this.record.deliveries.push({ seq, emitter, content, ref, at: this.#ledger.tick() });
     this.#lastSeq = Math.max(this.#lastSeq, seq);
     if (emitter === this.record.userUUID && ref !== undefined) this.#acknowledged(ref, seq);
   }
@@ -225,21 +226,24 @@ export class ProofClient {
 
   #say(): void {
     const { sendings } = this.record;
+    const ref = `${this.record.userUUID.slice(0, 8)}-${sendings.size + 1}`;
     const sending: Sending = {
-      ref: `${this.record.userUUID.slice(0, 8)}-${sendings.size + 1}`,
+      ref,
+      content: `message ${ref}`,
       transmissions: 0,
       acknowledgedSeq: undefined,
       refused: false,
     };
-    sendings.set(sending.ref, sending);
-    this.#unanswered.set(sending.ref, sending);
+    sendings.set(ref, sending);
+    this.#unanswered.set(ref, sending);
     this.#ledger.sent += 1;
     this.#transmit(sending);
   }
 
   #transmit(sending: Sending): void {
     sending.transmissions += 1;
-    this.#send({ type: 'message', content: `message ${sending.ref}`, ref: sending.ref });
+    const { content, ref } = sending;
+    this.#send({ type: 'message', content, ref });
   }
 
   #acknowledged(ref: string, seq: number): void {

@@ -2,6 +2,7 @@
 export interface Delivery {
   readonly seq: number;
   readonly emitter: string;
+  readonly content: string;
   readonly ref: string | undefined;
   /** When, on the ledger's own clock. */
   readonly at: number;
@@ -10,6 +11,7 @@ export interface Delivery {
 /** A message that a client sent. */
 export interface Sending {
   readonly ref: string;
+  readonly content: string;
   transmissions: number;
   /** By its echo or by SENT. */
   acknowledgedSeq: number | undefined;

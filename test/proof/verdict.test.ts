@@ -11,8 +11,12 @@ function rule(seq: number, entity_UUID: string, permissions: string, level = 0):
   return { room_id: ROOM, seq, kind: 'rule', emitter: 'owner', content, ref: null };
 }
 
-function message(seq: number, emitter: string, ref: string): LogRow {
-  return { room_id: ROOM, seq, kind: 'message', emitter, content: ref, ref };
+function message(seq: number, emitter: string, ref: string, content = contentOf(ref)): LogRow {
+  return { room_id: ROOM, seq, kind: 'message', emitter, content, ref };
+}
+
+function contentOf(ref: string): string {
+  return `message ${ref}`;
 }
 
 /** Two members and what they did; everything went well until a test says otherwise. */
@@ -23,12 +27,14 @@ class Story {
   readonly log: LogRow[] = [rule(1, ANN, 'rw'), rule(2, BOB, 'rw')];
 
   send(client: ClientRecord, ref: string, acknowledgedSeq?: number, transmissions = 1): void {
-    client.sendings.set(ref, { ref, transmissions, acknowledgedSeq, refused: false });
+    const content = contentOf(ref);
+    client.sendings.set(ref, { ref, content, transmissions, acknowledgedSeq, refused: false });
   }
 
   deliver(client: ClientRecord, ...rows: LogRow[]): void {
-    for (const { seq, emitter, ref } of rows) {
-      client.deliveries.push({ seq, emitter, ref: ref ?? undefined, at: this.ledger.tick() });
+    for (const { seq, emitter, content, ref } of rows) {
+      const at = this.ledger.tick();
+      client.deliveries.push({ seq, emitter, content, ref: ref ?? undefined, at });
     }
   }
 
@@ -191,6 +197,17 @@ describe('the verdict', () => {
     other.deliver(other.ann, message(3, ANN, 'a1'));
     other.deliver(other.bob, message(3, ANN, 'a2'));
     expect(found(other.judge())).toEqual({ unlikeTheLog: 1 });
+  });
+
+  it('finds a message with another text, delivered or stored', () => {
+    const delivered = new Story();
+    delivered.log.push(message(3, ANN, 'a1'));
+    delivered.deliver(delivered.ann, message(3, ANN, 'a1'));
+    delivered.deliver(delivered.bob, message(3, ANN, 'a1', 'something else'));
+    expect(found(delivered.judge())).toEqual({ unlikeTheLog: 1 });
+    const stored = new Story();
+    stored.tell(message(3, ANN, 'a1', 'something else'));
+    expect(found(stored.judge())).toEqual({ unlikeTheLog: 1 });
   });
 
   it('finds an acknowledgement with another number', () => {

@@ -140,10 +140,10 @@ function judgeStored(roomId: number, room: RoomLog, found: Found): void {
   }
 }
 
-/** What was acknowledged is kept, at that number, and in the order in which it was sent. */
+/** What was acknowledged is kept as it was sent, at that number, and in the order in which it was sent. */
 function judgeSendings(client: ClientRecord, room: RoomLog, found: Found): void {
   let last = 0;
-  for (const { ref, acknowledgedSeq, transmissions } of client.sendings.values()) {
+  for (const { ref, content, acknowledgedSeq, transmissions } of client.sendings.values()) {
     if (acknowledgedSeq === undefined) continue;
     const [seq] = room.numbers.get(refKey(client.userUUID, ref)) ?? [];
     if (seq === undefined) {
@@ -152,6 +152,10 @@ function judgeSendings(client: ClientRecord, room: RoomLog, found: Found): void 
     }
     if (seq !== acknowledgedSeq) {
       found('unlikeTheLog', `${ref} was acknowledged at ${acknowledgedSeq}, stored at ${seq}`);
+    }
+    const stored = room.messages.get(seq)?.content;
+    if (stored !== content) {
+      found('unlikeTheLog', `${ref} was sent as "${content}", and is stored as "${stored}"`);
     }
     // What was sent again may stand behind what was sent after it.
     if (transmissions > 1) continue;
@@ -166,10 +170,15 @@ function judgeDeliveries(client: ClientRecord, room: RoomLog, found: Found): voi
   const { userUUID, roomId } = client;
   const seen = new Set<number>();
   let highest = 0;
-  for (const { seq, emitter, ref } of client.deliveries) {
+  for (const { seq, emitter, content, ref } of client.deliveries) {
     const stored = room.messages.get(seq);
-    if (stored?.emitter !== emitter || stored.ref !== (ref ?? null)) {
-      found('unlikeTheLog', `${userUUID} got ${ref} of ${emitter} as ${seq} of room ${roomId}`);
+    const isSame =
+      stored?.emitter === emitter && stored.content === content && stored.ref === (ref ?? null);
+    if (!isSame) {
+      found(
+        'unlikeTheLog',
+        `${userUUID} got ${ref}, "${content}", of ${emitter} as ${seq} of room ${roomId}`,
+      );
     }
     if (seen.has(seq)) found('doubled', `${userUUID} got ${seq} of room ${roomId} again`);
     else if (seq < highest) {
