@@ -8,6 +8,7 @@ import { BrokerEar } from '../harness/broker-ear.js';
 import { QUIET } from '../harness/store-hosts.js';
 
 const ROOM = 7;
+const PATIENCE = { timeout: 10_000 };
 const CHANNEL = `room:${ROOM}`;
 
 /** A node, with what it heard of the others. */
@@ -15,6 +16,8 @@ interface Node {
   readonly neighbours: Neighbours;
   readonly entries: number[];
   readonly numbers: number[];
+  /** Rooms that were said to be deleted. */
+  readonly deletions: number[];
 }
 
 describe('nodes', () => {
@@ -49,6 +52,7 @@ describe('nodes', () => {
   async function startNode(number: number): Promise<Node> {
     const entries: number[] = [];
     const numbers: number[] = [];
+    const deletions: number[] = [];
     const neighbours = createNeighbours({
       createBroker: openBroker,
       logger: QUIET,
@@ -56,13 +60,13 @@ describe('nodes', () => {
         entries: (_, news) => entries.push(...news.map(({ seq }) => seq)),
         number: (_, other) => numbers.push(other),
         numberOf: () => number,
-        deleted: () => undefined,
+        deleted: (roomId) => deletions.push(roomId),
       },
     });
     await vi.waitFor(() => {
       expect(neighbours.broker.isUp).toBe(true);
-    });
-    return { neighbours, entries, numbers };
+    }, PATIENCE);
+    return { neighbours, entries, numbers, deletions };
   }
 
   /** Numbers of the entries that were published up to now: what a node tells after them is heard. */
@@ -73,7 +77,7 @@ describe('nodes', () => {
     const before = marks();
     await vi.waitFor(() => {
       expect(marks()).toBeGreaterThan(before);
-    });
+    }, PATIENCE);
     return ear.messages.flatMap(([, message]) => {
       const news = JSON.parse(message.slice(message.indexOf(' '))) as { entries?: Entry[] };
       return (news.entries ?? []).map(({ seq }) => seq);
@@ -93,7 +97,7 @@ describe('nodes', () => {
     await heard(west.entries, 5);
 
     await west.neighbours.leave(ROOM);
-    await published(west);
+    await caughtUp(east, west);
     east.neighbours.tell(ROOM, [message(6)]);
     expect(await published(east)).toEqual([5]);
   });
@@ -119,7 +123,7 @@ describe('nodes', () => {
     await heard(west.numbers, 3);
     await vi.waitFor(() => {
       expect(east.numbers.filter((number) => number === 5).length).toBeGreaterThanOrEqual(2);
-    });
+    }, PATIENCE);
   });
 
   it('tell everybody of a change of rules', async () => {
@@ -150,16 +154,25 @@ describe('nodes', () => {
     await heard(west.entries, 4);
 
     await west.neighbours.leave(ROOM);
-    await published(west);
+    await caughtUp(east, west);
     east.neighbours.tell(ROOM, [message(5)]);
     expect(await published(east)).toEqual([9, 4]);
   });
 });
 
+/** Resolves when `listener` has heard all that `speaker` has published up to now. */
+async function caughtUp(listener: Node, speaker: Node): Promise<void> {
+  const before = listener.deletions.length;
+  speaker.neighbours.tellAll(ROOM, { deleted: true });
+  await vi.waitFor(() => {
+    expect(listener.deletions.length).toBeGreaterThan(before);
+  }, PATIENCE);
+}
+
 async function heard(list: readonly number[], number: number): Promise<void> {
   await vi.waitFor(() => {
     expect(list).toContain(number);
-  });
+  }, PATIENCE);
 }
 
 function message(seq: number): Entry {

@@ -356,15 +356,15 @@ describe('deadlines', () => {
   });
 
   it('closes with 4401 when the token has expired', async () => {
-    const strict = await world.start({ AUTH_TIMEOUT_MS: '80' });
     // Accepted within the leeway of five seconds, of which two at least are left.
     const late = person({}, { exp: secondsFromNow(-2) });
-    const client = await ChatClient.enter(strict, late);
+    const client = await ChatClient.enter(node, late);
     expect(await client.closed()).toMatchObject({ code: 4401 });
   });
 
   it('ends a socket that answers no ping', async () => {
-    const strict = await world.start({ PING_INTERVAL_MS: '60', PONG_TIMEOUT_MS: '60' });
+    // Time enough for who does answer, also where the machine does something else for a while.
+    const strict = await world.start({ PING_INTERVAL_MS: '60', PONG_TIMEOUT_MS: '1000' });
     const mute = await ChatClient.open(strict.chatUrl, { autoPong: false });
     const alive = await ChatClient.enter(strict, ben);
     expect(await mute.closed()).toMatchObject({ code: 1006 });

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const PATIENCE_MS = 15_000;
+const PATIENCE_MS = 30_000;
 
 /** A program of the build, as an operator runs it. */
 export interface Program {

@@ -12,6 +12,8 @@ import { runProgram } from '../harness/process.js';
 import { person } from '../harness/tokens.js';
 
 const MAIN = 'src/main.js';
+/** A new embedded database takes seconds. */
+const EMBEDDED_TIMEOUT_MS = 60_000;
 
 let dataDir: string;
 let database: TestDatabase;
@@ -38,26 +40,30 @@ function serverEnv(): Record<string, string> {
 }
 
 describe('the process', () => {
-  it('starts on the embedded defaults, says so, and serves a token of createJWT', async () => {
-    const env = { PORT: '0', DATA_DIR: dataDir };
-    const program = runProgram(MAIN, { env, cwd: dataDir });
-    const node = await listening(program);
-    await program.seen(/embedded/);
-    await program.seen(/createJWT/);
-    expect((await stat(join(dataDir, 'jwt-secret'))).mode & 0o777).toBe(0o600);
+  it(
+    'starts on the embedded defaults, says so, and serves a token of createJWT',
+    async () => {
+      const env = { PORT: '0', DATA_DIR: dataDir };
+      const program = runProgram(MAIN, { env, cwd: dataDir });
+      const node = await listening(program);
+      await program.seen(/embedded/);
+      await program.seen(/createJWT/);
+      expect((await stat(join(dataDir, 'jwt-secret'))).mode & 0o777).toBe(0o600);
 
-    const created = runProgram('scripts/createJWT.js', { env, cwd: dataDir });
-    expect(await created.exited()).toBe(0);
-    const who = { ...person(), token: created.stdout().trim() };
-    const room = await createRoom(node, who);
-    const client = await ChatClient.enter(node, who, room);
-    client.say('embedded');
-    expect(await client.messages(1)).toEqual(['embedded']);
+      const created = runProgram('scripts/createJWT.js', { env, cwd: dataDir });
+      expect(await created.exited()).toBe(0);
+      const who = { ...person(), token: created.stdout().trim() };
+      const room = await createRoom(node, who);
+      const client = await ChatClient.enter(node, who, room);
+      client.say('embedded');
+      expect(await client.messages(1)).toEqual(['embedded']);
 
-    program.child.kill('SIGTERM');
-    expect(await client.closed()).toMatchObject({ code: 1012 });
-    expect(await program.exited()).toBe(0);
-  });
+      program.child.kill('SIGTERM');
+      expect(await client.closed()).toMatchObject({ code: 1012 });
+      expect(await program.exited()).toBe(0);
+    },
+    EMBEDDED_TIMEOUT_MS,
+  );
 
   it('ends in order at SIGTERM: what was sent is stored, and sockets are closed with 1012', async () => {
     const program = runProgram(MAIN, { env: serverEnv() });

@@ -4,6 +4,7 @@ import { openPostgres, type StoreHost } from '../harness/store-hosts.js';
 
 const WHICH = { name: 'which', text: 'SELECT pg_backend_pid() AS pid' };
 const KEEP_MS = 10_000;
+const PATIENCE = { timeout: 10_000 };
 
 function sleepFor(seconds: number): typeof WHICH {
   return { name: `sleep ${seconds}`, text: `SELECT pg_backend_pid() AS pid, pg_sleep(${seconds})` };
@@ -23,7 +24,7 @@ describe('prepared statements', () => {
   });
 
   it('run on the connection that was used last, which is not asked of the pool again', async () => {
-    const slow = database.runAppend(sleepFor(0.2), []);
+    const slow = database.runAppend(sleepFor(1), []);
     const quick = await which();
     const beside = await which();
     const [row] = await slow;
@@ -45,7 +46,7 @@ describe('prepared statements', () => {
     expect(await which()).toBe(used);
 
     const unused = used === first ? second : first;
-    await vi.waitUntil(async () => !(await backends()).includes(unused));
+    await vi.waitUntil(async () => !(await backends()).includes(unused), PATIENCE);
   });
 
   it('are prepared once a connection', async () => {
@@ -65,7 +66,7 @@ describe('prepared statements', () => {
   it('do not meet a connection that broke while nothing was asked of it', async () => {
     const broken = await which();
     await host.database.sequelize.query('SELECT pg_terminate_backend($1)', { bind: [broken] });
-    await vi.waitUntil(async () => !(await backends()).includes(broken));
+    await vi.waitUntil(async () => !(await backends()).includes(broken), PATIENCE);
 
     expect(await which()).not.toBe(broken);
   });
@@ -94,13 +95,13 @@ describe('prepared statements', () => {
     vi.spyOn(performance, 'now').mockImplementation(() => now + KEEP_MS + 1_000);
 
     expect(await which()).not.toBe(before);
-    await vi.waitUntil(async () => !(await backends()).includes(before));
+    await vi.waitUntil(async () => !(await backends()).includes(before), PATIENCE);
   });
 
   it('let the database be closed while one runs, and run no more', async () => {
-    const slow = database.runAppend(sleepFor(1), []);
+    const slow = database.runAppend(sleepFor(2), []);
     // Not before it has a connection.
-    await vi.waitUntil(async () => (await backends('%pg_sleep%')).length === 1);
+    await vi.waitUntil(async () => (await backends('%pg_sleep%')).length === 1, PATIENCE);
     const closed = database.close();
 
     await expect(slow).resolves.toHaveLength(1);
