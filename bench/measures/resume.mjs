@@ -61,9 +61,9 @@ export const resume = {
     const caughtUp = clients.map(
       (client) =>
         new Promise((resolve) => {
-          // In order and without gaps: with the last of those it has missed, it is where the room is.
+          // In order and without gaps from the room's first message on, as the sender: it is where the room is.
           client.onMessage = () => {
-            if (client.received === BEHIND) resolve(undefined);
+            if (client.received >= sender.received) resolve(undefined);
           };
         }),
     );
