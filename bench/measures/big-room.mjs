@@ -130,7 +130,7 @@ export const cost = {
   title: 'Big room, cost',
   work: `1 room x ${MEMBERS} members, ${COST_RATE} messages/s`,
   kinds: ['nano', 'ws', 'uws', 'stored', 'socketio'],
-  rounds: 3,
+  rounds: 5,
   metrics: [
     {
       key: 'cpuMicros',

@@ -6,12 +6,11 @@ import type { Flushable, Turn } from './turn.js';
 const { OPEN } = WebSocket;
 
 /**
- * The stream of an upgrade; a socket counts its bytes, those that wait included, and its handle those that libuv has of
- * one write and the kernel has not. The handle is Node's own affair, but only it sees a large write go by in parts.
+ * The stream of an upgrade. The handle of a socket is Node's own affair, but only it sees a large write go by in parts:
+ * it counts the bytes that were given to libuv, and those of them that libuv still has.
  */
 type ByteStream = Duplex & {
-  readonly bytesWritten?: number;
-  readonly _handle?: { readonly writeQueueSize?: number } | null;
+  readonly _handle?: { readonly bytesWritten: number; readonly writeQueueSize: number } | null;
 };
 
 /**
@@ -44,10 +43,10 @@ export class Outbox implements Flushable {
     return !this.#ended && this.#stream.writableLength >= this.#maxBytes;
   }
 
-  /** Grows, and by no more than that, with every byte that the kernel takes: while the peer reads. */
+  /** Bytes that the kernel has taken so far, which it goes on doing while the peer reads. */
   get takenBytes(): number {
-    const { bytesWritten = 0, writableLength, _handle } = this.#stream;
-    return bytesWritten - writableLength - (_handle?.writeQueueSize ?? 0);
+    const { _handle } = this.#stream;
+    return _handle ? _handle.bytesWritten - _handle.writeQueueSize : 0;
   }
 
   /** False once nothing more can be written: the peer is leaving, or this node has said that it closes. */

@@ -89,9 +89,8 @@ const APPEND_MESSAGE: Statement = {
 };
 
 /**
- * Appends drafts to the logs of their rooms at one moment, in their order. Where a room's lock
- * is not to be had, its drafts are `busy`; of a message alone, or a room alone without refs, the statement fails with
- * lock_not_available.
+ * Appends drafts to the logs of their rooms at one moment, in their order. Where a room's lock is not to be had, its
+ * drafts are `busy`; of a message alone, or a room alone without refs, the statement fails with lock_not_available.
  * @returns an outcome a draft, in the same order
  */
 export function appendEntries(

@@ -19,7 +19,7 @@ export function impatientClient(silenceMs: number): typeof pg.Client {
       super(config);
       const internals = this as unknown as Internals;
       this.once('connect', () => {
-        // Not before: with TLS it is another stream than the one that it began with.
+        // Only now: with TLS it is another stream than the one that it began with.
         const { stream } = internals.connection;
         stream.setTimeout(silenceMs, () => {
           if (internals.readyForQuery) return;
