@@ -85,7 +85,7 @@ export function sequelizeOptions(address: DatabaseAddress, silenceMs?: number): 
     ...(address.password !== undefined && { password: address.password }),
     dialectOptions: {
       application_name: 'nano-messaging',
-      connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+      connectionTimeoutMillis: Math.min(CONNECT_TIMEOUT_MS, silenceMs ?? Infinity),
       keepAlive: true,
       ssl: address.ssl,
     },

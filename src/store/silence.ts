@@ -6,12 +6,14 @@ interface Internals {
   readonly connection: { readonly stream: Socket };
   /** False while a query is not answered, or not to its end. */
   readonly readyForQuery: boolean;
+  /** Whether its end was asked for, which the server has to answer as well. */
+  readonly _ending: boolean;
 }
 
 /**
  * `pg`'s client, of connections that break when nothing comes for `silenceMs` while a query is not answered: a
  * server that hangs, or a host that is gone, would else keep the query until TCP gives up. One that nothing is asked of
- * may be silent. Until it is connected, `connectionTimeoutMillis` bounds that.
+ * may be silent, unless it is to end. Until it is connected, `connectionTimeoutMillis` bounds that.
  */
 export function impatientClient(silenceMs: number): typeof pg.Client {
   return class ImpatientClient extends pg.Client {
@@ -22,8 +24,14 @@ export function impatientClient(silenceMs: number): typeof pg.Client {
         // Only now: with TLS it is another stream than the one that it began with.
         const { stream } = internals.connection;
         stream.setTimeout(silenceMs, () => {
-          if (internals.readyForQuery) return;
-          stream.destroy(new Error(`the database has been silent for ${silenceMs} ms`));
+          const { bytesRead } = stream;
+          // Where this process was held up, an answer may have come that was not read yet: timers come first.
+          setImmediate(() => {
+            const { readyForQuery, _ending } = internals;
+            const isAsked = !readyForQuery || _ending;
+            if (!isAsked || stream.bytesRead !== bytesRead) return;
+            stream.destroy(new Error(`the database has been silent for ${silenceMs} ms`));
+          });
         });
       });
     }

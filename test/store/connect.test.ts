@@ -11,6 +11,8 @@ import { openTlsFront, type TlsFront } from '../harness/tls-front.js';
 
 const INT8_OID = 20;
 const SILENCE_MS = 500;
+/** `pg` would wait for a connection for five seconds. */
+const BEFORE_ANY_OTHER_TIMEOUT_MS = 4_000;
 
 describe.each(storeHosts)('a connection to %s', (name, openHost) => {
   let host: StoreHost;
@@ -123,6 +125,26 @@ describe.each(['plain', 'TLS'])('a %s connection whose Postgres hangs', (kind) =
     outlet.resume();
   });
 
+  it(
+    'is given up in time while it connects',
+    async () => {
+      outlet.stall();
+
+      // In its own words: `pg` sees to that.
+      await expect(append()).rejects.toThrow('timeout expired');
+      outlet.resume();
+      await expect(append()).resolves.toHaveLength(1);
+    },
+    BEFORE_ANY_OTHER_TIMEOUT_MS,
+  );
+
+  it('is closed in time though Postgres takes no leave', async () => {
+    await Promise.all([append(), database.ping()]);
+    outlet.stall();
+
+    await expect(database.close()).resolves.toBeUndefined();
+  });
+
   it('is kept while nothing is asked of it', async () => {
     const [before] = await append();
     await delay(3 * SILENCE_MS);
@@ -134,4 +156,26 @@ describe.each(['plain', 'TLS'])('a %s connection whose Postgres hangs', (kind) =
   function append(): Promise<readonly object[]> {
     return database.runAppend({ name: 'which', text: 'SELECT pg_backend_pid() AS pid' }, []);
   }
+});
+
+describe('a connection whose answer came while this process was held up', () => {
+  it('is kept', async () => {
+    // Without anything of this process in between, which would be held up itself.
+    const testDatabase = await createDatabase(inject('postgresUrl'));
+    const database = await connectDatabase(
+      loadConfig({ DATABASE_URL: testDatabase.url, STORE_TIMEOUT_MS: `${SILENCE_MS}` }),
+    );
+    const slow = { name: 'slow', text: 'SELECT pg_sleep(0.1)' };
+    await database.runAppend(slow, []);
+    const answer = database.runAppend(slow, []);
+    // So that it is on its way, and so that timers come next, before anything is read.
+    await delay(20);
+    await new Promise(setImmediate);
+    const until = performance.now() + 2 * SILENCE_MS;
+    while (performance.now() < until);
+
+    await expect(answer).resolves.toHaveLength(1);
+    await database.close();
+    await testDatabase.drop();
+  });
 });
