@@ -4,6 +4,8 @@ import { PING_FRAME, encodeFrame } from '../protocol/frame.js';
 import type { Flushable, Turn } from './turn.js';
 
 const { OPEN } = WebSocket;
+/** Events of a stream at which nothing waits in it any more. */
+const WRITTEN = ['drain', 'finish', 'close'] as const;
 
 /**
  * The stream of an upgrade. The handle of a socket is Node's own affair, but only it sees a large write go by in parts:
@@ -93,16 +95,17 @@ export class Outbox implements Flushable {
   /** Resolves once all that waited is written, or the socket is gone. */
   drained(): Promise<void> {
     const stream = this.#stream;
+    // A stream that was ended needs no drain, says Node, and may be full all the same.
+    const isWaiting =
+      stream.writableNeedDrain || (stream.writableEnded && !stream.writableFinished);
     // In a later turn, so that who asks in a loop lets the socket's end come through.
-    if (!stream.writableNeedDrain || stream.destroyed) return new Promise(setImmediate);
+    if (!isWaiting || stream.destroyed) return new Promise(setImmediate);
     return new Promise((resolve) => {
       const done = (): void => {
-        stream.off('drain', done);
-        stream.off('close', done);
+        for (const event of WRITTEN) stream.off(event, done);
         resolve();
       };
-      stream.on('drain', done);
-      stream.on('close', done);
+      for (const event of WRITTEN) stream.on(event, done);
     });
   }
 

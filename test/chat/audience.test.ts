@@ -171,6 +171,23 @@ it('waits for nothing of a socket that is closed by its peer while it is full', 
   expect(drained.mock.calls.length).toBeLessThanOrEqual(1);
 });
 
+it('says that an outbox is drained once, when what was written before its end has gone out', async () => {
+  const { outbox, stream } = new Reader(0);
+  stream.write(Buffer.alloc(OUTBOX_BYTES));
+  stream.write(Buffer.alloc(OUTBOX_BYTES));
+  stream.end();
+  let isDrained = false;
+  const drained = outbox.drained().then(() => {
+    isDrained = true;
+  });
+  await turns(3);
+  expect(isDrained).toBe(false);
+
+  stream.resume();
+  await drained;
+  expect(outbox.isFull).toBe(false);
+});
+
 async function turns(count: number): Promise<void> {
   for (let turn = 0; turn < count; turn += 1) await new Promise(setImmediate);
 }
