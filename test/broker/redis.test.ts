@@ -178,6 +178,19 @@ describe('the broker over Redis', () => {
     await expect(broker.ping()).resolves.toBeUndefined();
   });
 
+  it('is down as soon as it has found that Redis hangs', async () => {
+    const warn = vi.spyOn(QUIET, 'warn');
+    outlet.stall();
+    await vi.waitFor(() => {
+      expect(warn).toHaveBeenCalledWith(expect.anything(), 'the broker does not answer');
+    }, 10_000);
+    warn.mockRestore();
+    // The end of a connection takes a turn or two.
+    for (let turn = 0; turn < 5; turn += 1) await new Promise(setImmediate);
+
+    expect(broker.isUp).toBe(false);
+  });
+
   it('has a subscription that was in flight when Redis ended', async () => {
     outlet.stall();
     const subscribed = broker.subscribe('a');

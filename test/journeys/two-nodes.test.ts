@@ -1,5 +1,5 @@
 import { Redis } from 'ioredis';
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, inject, it, onTestFinished } from 'vitest';
 import { createRoom, putRule, request } from '../harness/api.js';
 import { ChatClient, numberOf } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
@@ -230,6 +230,7 @@ describe('two nodes on one Postgres and one Redis', () => {
     { fault: 'is away', fail: (at: Outlet) => at.cut(), mend: (at: Outlet) => at.restore() },
   ])('go on while Redis $fault for one of them', async ({ fail, mend }) => {
     const outlet = await openOutlet(inject('redisUrl'));
+    onTestFinished(() => outlet.close());
     // Only the poll of a node that knows its broker to be down comes soon enough to be seen here.
     const weak = await world.start({
       REDIS_URL: outlet.url,
@@ -260,7 +261,6 @@ describe('two nodes on one Postgres and one Redis', () => {
     expect(new Set(seen.map(numberOf)).size).toBe(40);
     await Promise.all([here.close(), there.close()]);
     await weak.close();
-    await outlet.close();
   });
 
   it('go on when nothing comes through Redis', async () => {
