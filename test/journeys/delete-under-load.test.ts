@@ -56,8 +56,8 @@ describe('the deletion of a room with a large log', () => {
       const deletion = request(east, 'DELETE', `/rooms/${doomed}`, { as: ana });
       const echoes = await Promise.all(others.map(({ talker }) => talker.during(deletion)));
       expect((await deletion).status).toBe(200);
-      // Hundreds; a few before the deletion would keep them waiting, if it did.
-      expect(Math.min(...echoes)).toBeGreaterThan(30);
+      // One or more for each of its 30 statements; two or three before it would keep them waiting, if it did.
+      expect(Math.min(...echoes)).toBeGreaterThan(10);
       for (const { room, client, talker } of others) {
         expect(await storedIn(room)).toEqual(
           Array.from({ length: talker.echoes }, (_, i) => `live ${i + 1}`),
