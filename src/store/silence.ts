@@ -24,12 +24,12 @@ export function impatientClient(silenceMs: number): typeof pg.Client {
         // Only now: with TLS it is another stream than the one that it began with.
         const { stream } = internals.connection;
         stream.setTimeout(silenceMs, () => {
+          const { readyForQuery, _ending } = internals;
+          if (readyForQuery && !_ending) return;
           const { bytesRead } = stream;
           // Where this process was held up, an answer may have come that was not read yet: timers come first.
           setImmediate(() => {
-            const { readyForQuery, _ending } = internals;
-            const isAsked = !readyForQuery || _ending;
-            if (!isAsked || stream.bytesRead !== bytesRead) return;
+            if (stream.bytesRead !== bytesRead) return;
             stream.destroy(new Error(`the database has been silent for ${silenceMs} ms`));
           });
         });

@@ -145,6 +145,19 @@ describe.each(['plain', 'TLS'])('a %s connection whose Postgres hangs', (kind) =
     await expect(database.close()).resolves.toBeUndefined();
   });
 
+  it('is kept where it is asked at the very moment at which it has been silent for long', async () => {
+    await append();
+    const [before] = await append();
+    // Behind the timer of the connection in one list of Node's, as it was set behind it and for as long.
+    const asked = await new Promise<readonly object[]>((resolve, reject) => {
+      setTimeout(() => {
+        append().then(resolve, reject);
+      }, SILENCE_MS);
+    });
+
+    expect(asked).toEqual([before]);
+  });
+
   it('is kept while nothing is asked of it', async () => {
     const [before] = await append();
     await delay(3 * SILENCE_MS);
