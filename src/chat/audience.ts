@@ -176,7 +176,7 @@ export class Audience implements Divisible {
   }
 
   #catchUp(place: Place): void {
-    if (!place.isBehind || place.work !== undefined || !this.#takes(place)) return;
+    if (!place.isBehind || place.work !== undefined || !this.#isHere(place)) return;
     // Not before whoever joins is told so.
     place.work = Promise.resolve()
       .then(() => this.#pageUp(place))
@@ -200,7 +200,7 @@ export class Audience implements Divisible {
    */
   async #pageUp(place: Place): Promise<void> {
     const { outbox } = place;
-    while (this.#takes(place) && place.isBehind) {
+    while (this.#isHere(place) && place.isBehind) {
       if (outbox.isFull) {
         await outbox.drained();
       } else if (place.at >= this.#recentFrom) {
@@ -221,11 +221,7 @@ export class Audience implements Divisible {
   }
 
   /** Whether there is still somebody to read for: a socket may have begun to close long before it is gone. */
-  #takes(place: Place): boolean {
-    return this.#isHere(place) && place.outbox.isOpen;
-  }
-
   #isHere(place: Place): boolean {
-    return this.#places.get(place.listener) === place;
+    return place.outbox.isOpen && this.#places.get(place.listener) === place;
   }
 }
