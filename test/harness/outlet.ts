@@ -20,6 +20,20 @@ export interface Outlet {
   close(): Promise<void>;
 }
 
+/** The ways in which the server behind an outlet may fail, and come back. */
+export const OUTLET_FAULTS = [
+  {
+    fault: 'hangs',
+    fail: (at: Outlet): Promise<void> => Promise.resolve(at.stall()),
+    mend: (at: Outlet): Promise<void> => Promise.resolve(at.resume()),
+  },
+  {
+    fault: 'is away',
+    fail: (at: Outlet): Promise<void> => at.cut(),
+    mend: (at: Outlet): Promise<void> => at.restore(),
+  },
+] as const;
+
 /** Opens a port on 127.0.0.1 that leads to the server of `url`, which names its port. */
 export async function openOutlet(url: string): Promise<Outlet> {
   let target = new URL(url);

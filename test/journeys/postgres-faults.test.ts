@@ -3,7 +3,7 @@ import { createRoom, request } from '../harness/api.js';
 import { ChatClient, numberOf } from '../harness/chat-client.js';
 import { createDatabase, type TestDatabase } from '../harness/database.js';
 import { startNode, type TestNode } from '../harness/node.js';
-import { openOutlet, type Outlet } from '../harness/outlet.js';
+import { openOutlet, OUTLET_FAULTS, type Outlet } from '../harness/outlet.js';
 import { person } from '../harness/tokens.js';
 
 describe('a node whose Postgres', () => {
@@ -38,18 +38,7 @@ describe('a node whose Postgres', () => {
     room = await createRoom(strong, ana);
   });
 
-  it.each([
-    {
-      fault: 'hangs',
-      fail: (at: Outlet) => Promise.resolve(at.stall()),
-      mend: (at: Outlet) => Promise.resolve(at.resume()),
-    },
-    {
-      fault: 'is away',
-      fail: (at: Outlet) => at.cut(),
-      mend: (at: Outlet) => at.restore(),
-    },
-  ])(
+  it.each(OUTLET_FAULTS)(
     '$fault answers UNAVAILABLE, keeps its sockets, and goes on by itself',
     async ({ fail, mend }) => {
       const sender = await ChatClient.enter(weak, ana, room);

@@ -4,7 +4,7 @@ import { createRoom, putRule, request } from '../harness/api.js';
 import { ChatClient, numberOf } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import type { TestNode } from '../harness/node.js';
-import { openOutlet, type Outlet } from '../harness/outlet.js';
+import { openOutlet, OUTLET_FAULTS } from '../harness/outlet.js';
 import { person } from '../harness/tokens.js';
 
 let world: ChatWorld;
@@ -221,14 +221,7 @@ describe('two nodes on one Postgres and one Redis', () => {
     await Promise.all([here.close(), there.close()]);
   });
 
-  it.each([
-    {
-      fault: 'hangs',
-      fail: (at: Outlet) => Promise.resolve(at.stall()),
-      mend: (at: Outlet) => Promise.resolve(at.resume()),
-    },
-    { fault: 'is away', fail: (at: Outlet) => at.cut(), mend: (at: Outlet) => at.restore() },
-  ])('go on while Redis $fault for one of them', async ({ fail, mend }) => {
+  it.each(OUTLET_FAULTS)('go on while Redis $fault for one of them', async ({ fail, mend }) => {
     const outlet = await openOutlet(inject('redisUrl'));
     onTestFinished(() => outlet.close());
     // Only the poll of a node that knows its broker to be down comes soon enough to be seen here.
