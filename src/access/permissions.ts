@@ -5,7 +5,7 @@ import type { Identity } from './token.js';
 export interface Rule {
   /** UUID of a user or of an entity, in lower case. */
   readonly entity_UUID: string;
-  /** A user's rank; of an entity, the least levelOnEntity of the members it counts for. */
+  /** With `a`, the rank that it gives; of an entity, also the least levelOnEntity of the members it counts for. */
   readonly level: number;
   /** Letters of `rwba`, each once. */
   readonly permissions: string;
@@ -74,14 +74,20 @@ function ownsRoom(caller: Caller, room: RoomAccess): boolean {
   );
 }
 
-/** Nobody grants a level above their rank, nor touches a rule above it. */
+/** Nobody grants `a` at a level above their rank, nor touches a rule with `a` whose level is above it. */
 export function rankOf(caller: Caller, room: RoomAccess): number {
   const { own, entity } = countingRules(caller, room);
-  const ranks = [own?.level ?? 0];
-  if (ownsRoom(caller, room)) ranks.push(caller.levelOnEntity);
-  // An admin through a group has the group's rank.
-  if (entity?.permissions.includes('a')) ranks.push(entity.level);
-  return Math.max(...ranks);
+  return Math.max(
+    0,
+    rankOfRule(own),
+    rankOfRule(entity),
+    ownsRoom(caller, room) ? caller.levelOnEntity : 0,
+  );
+}
+
+/** A rule ranks by its level only if it holds `a`: without, any admin gives, changes and removes it. */
+function rankOfRule(rule: Pick<Rule, 'permissions' | 'level'> | undefined): number {
+  return rule?.permissions.includes('a') ? rule.level : 0;
 }
 
 /** @throws {ChatError} FORBIDDEN where the caller lacks `letter` */
@@ -105,12 +111,12 @@ export function requireAdmin(caller: Caller, room: RoomAccess): void {
 export function requireMayPutRule(
   caller: Caller,
   room: RoomAccess,
-  wanted: Pick<Rule, 'entity_UUID' | 'level'>,
+  wanted: Pick<Rule, 'entity_UUID' | 'level' | 'permissions'>,
 ): void {
   requireAdmin(caller, room);
   const rank = rankOf(caller, room);
   const before = room.rules.get(wanted.entity_UUID);
-  if (wanted.level > rank || (before?.level ?? 0) > rank) {
+  if (rankOfRule(wanted) > rank || rankOfRule(before) > rank) {
     throw new ChatError('OUTRANKED', { detail: `the caller's rank in the room is ${rank}` });
   }
   if (before !== undefined) return;
@@ -133,7 +139,7 @@ export function requireMayRemoveRule(caller: Caller, room: RoomAccess, uuid: str
   if (!isSelf) requireAdmin(caller, room);
   const rule = room.rules.get(uuid);
   if (rule === undefined) throw new ChatError('NOT_FOUND', { detail: 'there is no such rule' });
-  if (!isSelf && rule.level > rankOf(caller, room)) {
+  if (!isSelf && rankOfRule(rule) > rankOf(caller, room)) {
     throw new ChatError('OUTRANKED', { detail: 'the rule outranks the caller' });
   }
 }

@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
   enteringRule,
@@ -128,27 +129,33 @@ describe('a room admin', () => {
 
 describe('the rank', () => {
   it.each([
-    ['the level of the own rule', [rule(USER, 'a', { level: 7 })], 7],
+    ['the level of the own rule with a', [rule(USER, 'a', { level: 7 })], 7],
+    ['not that of the own rule without a', [rule(USER, 'rw', { level: 7 })], 0],
     ['the level of an entity’s rule with a', [rule(ENTITY, 'a', { level: 5 })], 5],
     ['not that of an entity’s rule without a', [rule(ENTITY, 'rw', { level: 5 })], 0],
-    ['the higher of both', [rule(USER, 'r', { level: 3 }), rule(ENTITY, 'a', { level: 5 })], 5],
+    ['the higher of both', [rule(USER, 'a', { level: 3 }), rule(ENTITY, 'a', { level: 5 })], 5],
+    [
+      'that of the one with a',
+      [rule(USER, 'rw', { level: 9 }), rule(ENTITY, 'a', { level: 5 })],
+      5,
+    ],
     ['0 without a rule', [], 0],
   ])('is %s', (_, rules, expected) => {
     expect(rankOf(caller({ levelOnEntity: 10 }), room(rules))).toBe(expected);
   });
 
   it('of who administers by the owning entity is levelOnEntity', () => {
-    const owned = room([rule(USER, 'r', { level: 3 })], { entity_owner: ENTITY, level_admin: 50 });
+    const owned = room([rule(USER, 'r', { level: 99 })], { entity_owner: ENTITY, level_admin: 50 });
 
     expect(rankOf(caller({ levelOnEntity: 60 }), owned)).toBe(60);
-    expect(rankOf(caller({ levelOnEntity: 49 }), owned)).toBe(3);
+    expect(rankOf(caller({ levelOnEntity: 49 }), owned)).toBe(0);
   });
 });
 
 describe('adding or changing a rule', () => {
   const admin = rule(USER, 'rwa', { level: 100 });
-  const put = (access: RoomAccess, level: number, uuid = OTHER, who = caller()) =>
-    codeOf(() => requireMayPutRule(who, access, { entity_UUID: uuid, level }));
+  const put = (access: RoomAccess, level: number, uuid = OTHER, permissions = 'rwa') =>
+    codeOf(() => requireMayPutRule(caller(), access, { entity_UUID: uuid, level, permissions }));
 
   it('needs an admin', () => {
     expect(put(room([admin]), 0)).toBeUndefined();
@@ -156,20 +163,37 @@ describe('adding or changing a rule', () => {
     expect(put(room([rule(USER, 'rwab')]), 0)).toBe('FORBIDDEN');
   });
 
-  it('grants no level above the own one', () => {
-    expect(put(room([admin]), 100)).toBeUndefined();
-    expect(put(room([admin]), 101)).toBe('OUTRANKED');
+  it.each(['a', 'rwa', 'ab'])('grants %s at no level above the own rank', (permissions) => {
+    expect(put(room([admin]), 100, OTHER, permissions)).toBeUndefined();
+    expect(put(room([admin]), 101, OTHER, permissions)).toBe('OUTRANKED');
+    expect(put(room([admin]), 101, ENTITY, permissions)).toBe('OUTRANKED');
   });
 
-  it('changes no rule above the own one, nor bans who outranks', () => {
-    const above = rule(OTHER, 'rw', { level: 101 });
-    const level = rule(OTHER, 'rw', { level: 100 });
-
-    expect(put(room([admin, above]), 0)).toBe('OUTRANKED');
-    expect(put(room([admin, level]), 0)).toBeUndefined();
+  it.each(['r', 'rw', 'b', 'rwb'])('grants %s at any level', (permissions) => {
+    expect(put(room([admin]), 999, OTHER, permissions)).toBeUndefined();
+    expect(put(room([admin]), 2_147_483_647, ENTITY, permissions)).toBeUndefined();
   });
 
-  it('raises nobody, oneself neither', () => {
+  it.each(['a', 'rwa', 'ab'])('changes no rule with %s above the own rank', (permissions) => {
+    const above = rule(OTHER, permissions, { level: 101 });
+    const level = rule(OTHER, permissions, { level: 100 });
+
+    for (const wanted of ['r', 'b', 'a', 'ab']) {
+      expect(put(room([admin, above]), 0, OTHER, wanted)).toBe('OUTRANKED');
+      expect(put(room([admin, level]), 0, OTHER, wanted)).toBeUndefined();
+    }
+  });
+
+  it.each(['r', 'rw', 'b'])('changes a rule with %s whatever its level', (permissions) => {
+    const above = rule(OTHER, permissions, { level: 999 });
+
+    expect(put(room([admin, above]), 999, OTHER, 'b')).toBeUndefined();
+    // To an admin's, too, but at no level above the own rank.
+    expect(put(room([admin, above]), 100, OTHER, 'rwa')).toBeUndefined();
+    expect(put(room([admin, above]), 999, OTHER, 'rwa')).toBe('OUTRANKED');
+  });
+
+  it('raises no admin, oneself neither', () => {
     expect(put(room([admin]), 101, USER)).toBe('OUTRANKED');
     expect(put(room([admin]), 100, USER)).toBeUndefined();
   });
@@ -228,9 +252,17 @@ describe('removing a rule', () => {
     expect(remove(room([rule(USER, 'rw'), rule(ENTITY, 'rw')]), ENTITY)).toBe('FORBIDDEN');
   });
 
-  it('is refused for a rule above the own one', () => {
-    expect(remove(room([admin, rule(OTHER, 'r', { level: 101 })]), OTHER)).toBe('OUTRANKED');
-    expect(remove(room([admin, rule(OTHER, 'r', { level: 100 })]), OTHER)).toBeUndefined();
+  it.each(['a', 'rwa', 'ab'])('is refused for a rule with %s above the own rank', (permissions) => {
+    expect(remove(room([admin, rule(OTHER, permissions, { level: 101 })]), OTHER)).toBe(
+      'OUTRANKED',
+    );
+    expect(remove(room([admin, rule(OTHER, permissions, { level: 100 })]), OTHER)).toBeUndefined();
+  });
+
+  it.each(['r', 'rw', 'b'])('is for an admin of any rank with %s in the rule', (permissions) => {
+    const above = rule(OTHER, permissions, { level: 999 });
+
+    expect(remove(room([admin, above]), OTHER)).toBeUndefined();
   });
 
   it('is NOT_FOUND where there is none, for who may know', () => {
@@ -238,6 +270,75 @@ describe('removing a rule', () => {
     expect(remove(room([rule(ENTITY, 'rw')]), USER)).toBe('NOT_FOUND');
     expect(remove(room([rule(USER, 'rw')]), OTHER)).toBe('FORBIDDEN');
   });
+});
+
+describe('the changes that an admin is allowed, however many and in whatever order,', () => {
+  const uuid = fc.constantFrom(USER, ENTITY, OTHER, 'third');
+  const permissions = fc.constantFrom('r', 'rw', 'a', 'rwa', 'b', 'ab');
+  const level = fc.nat(6);
+  const anyRule = fc
+    .record({ uuid, permissions, level })
+    .map((one) => rule(one.uuid, one.permissions, { level: one.level }));
+  const change = fc.oneof(anyRule, uuid);
+
+  it('raise nobody’s rank above theirs, and leave every admin’s rule above it as it was', () => {
+    fc.assert(
+      fc.property(
+        fc.array(anyRule, { maxLength: 4 }),
+        fc.record({ level_admin: level, entity_owner: fc.constantFrom(ENTITY, 'owner') }),
+        level,
+        fc.array(change, { minLength: 1, maxLength: 12 }),
+        (rules, given, levelOnEntity, changes) => {
+          const who = caller({ levelOnEntity });
+          let access = room(rules, given);
+          const rank = rankOf(who, access);
+          const adminsAbove = ({ rules: all }: RoomAccess) =>
+            [...all.values()].filter((one) => one.permissions.includes('a') && one.level > rank);
+          const above = adminsAbove(access);
+
+          for (const one of changes) {
+            const after = applied(who, access, one);
+            if (after === undefined) continue;
+            access = after;
+
+            expect(adminsAbove(access)).toEqual(above);
+            expect(rankOf(who, access)).toBeLessThanOrEqual(rank);
+          }
+        },
+      ),
+    );
+  });
+
+  it('are all those of rules without a, whatever their level', () => {
+    fc.assert(
+      fc.property(fc.array(anyRule, { maxLength: 4 }), anyRule, (rules, wanted) => {
+        const access = room(rules);
+        // Who bans themselves removes nothing afterwards.
+        fc.pre(isAdmin(caller(), access) && wanted.entity_UUID !== USER);
+        const before = access.rules.get(wanted.entity_UUID);
+        fc.pre([before, wanted].every((one) => !one?.permissions.includes('a')));
+
+        const put = applied(caller(), access, wanted) ?? access;
+        expect(put.rules.get(wanted.entity_UUID)).toBe(wanted);
+        expect(applied(caller(), put, wanted.entity_UUID)?.rules.size).toBe(put.rules.size - 1);
+      }),
+    );
+  });
+
+  /** The room after the caller put a rule, or removed that of a UUID; undefined where that is refused. */
+  function applied(who: Caller, access: RoomAccess, one: Rule | string): RoomAccess | undefined {
+    const rules = new Map(access.rules);
+    const refused = codeOf(() => {
+      if (typeof one === 'string') {
+        requireMayRemoveRule(who, access, one);
+        rules.delete(one);
+      } else {
+        requireMayPutRule(who, access, one);
+        rules.set(one.entity_UUID, one);
+      }
+    });
+    return refused === undefined ? { ...access, rules } : undefined;
+  }
 });
 
 describe('an invitation', () => {

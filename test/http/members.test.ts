@@ -93,17 +93,33 @@ describe('PUT /rooms/:id/members', () => {
     expect(third).toMatchObject({ status: 403, meta: { reason: 'ROOM_FULL' } });
   });
 
-  it('lets nobody grant above their rank, or touch a rule that outranks theirs', async () => {
+  it('lets nobody grant `a` above their rank, or touch a rule with `a` that outranks theirs', async () => {
     const room = await createRoom(node, ana, { level_admin: 1000 });
     const ben = person();
     await putRule(node, ana, room, { userUUID: ben.userUUID, permissions: 'rwa', level: 50 });
     const outranked = { status: 403, meta: { reason: 'OUTRANKED' } };
-    const newcomer = { userUUID: randomUUID(), permissions: 'r' };
+    const newcomer = { userUUID: randomUUID(), permissions: 'rwa' };
     expect(await putRule(node, ben, room, { ...newcomer, level: 51 })).toMatchObject(outranked);
     expect((await putRule(node, ben, room, { ...newcomer, level: 50 })).status).toBe(201);
     const ban = { userUUID: ana.userUUID, permissions: 'b' };
     expect(await putRule(node, ben, room, ban)).toMatchObject(outranked);
     expect(await remove(ben, room, ana.userUUID)).toMatchObject(outranked);
+  });
+
+  it('lets an admin invite, change and remove at a level above theirs, as clients of the first server do', async () => {
+    const host = person({ levelOnEntity: 100 });
+    const guest = person({ entityUUID: host.entityUUID, levelOnEntity: 100 });
+    const room = await createRoom(node, host);
+    const invite = (permissions: string) =>
+      request(node, 'PUT', `/rooms/${room}/members`, {
+        as: host,
+        body: { userUUID: guest.userUUID, permissions, level: '999' },
+      });
+
+    expect(await invite('rw')).toMatchObject({ status: 201, content: { level: 999 } });
+    expect((await invite('b')).status).toBe(200);
+    expect(await invite('rwa')).toMatchObject({ status: 403, meta: { reason: 'OUTRANKED' } });
+    expect((await remove(host, room, guest.userUUID)).status).toBe(200);
   });
 });
 

@@ -276,8 +276,8 @@ describe('the body of PUT /rooms/:id/members', () => {
     expectError(await call('PUT', `/rooms/${room}/members`, { body }), 'INVALID');
   });
 
-  it('is 403 OUTRANKED with a level above the own', async () => {
-    const body = { ...valid, level: 2_147_483_647 };
+  it('is 403 OUTRANKED with `a` at a level above the own', async () => {
+    const body = { ...valid, permissions: 'rwa', level: 2_147_483_647 };
     expectError(await call('PUT', `/rooms/${room}/members`, { body }), 'OUTRANKED');
   });
 });
