@@ -1,7 +1,7 @@
 'use strict';
 
 // The log of all rooms. No foreign key to rooms: an entry is only ever inserted while its room's row is
-// locked (append_entries), and a check a row would be paid at every message. Every key begins with
+// locked (append_batch), and a check a row would be paid at every message. Every key begins with
 // room_id, so that the table can be partitioned or sharded by room.
 module.exports = {
   async up(queryInterface, Sequelize) {

@@ -1,22 +1,25 @@
 'use strict';
 
-// Appends a batch of entries to the logs of their rooms, as append_entries did, in fewer statements and with one
-// row as its answer:
+// Appends a batch of entries to the logs of their rooms:
 //
 //   room_ids[r], ...      the rooms of the batch: the rule entry up to which the emitters were checked (null: they
-//                         were checked inside this transaction), how many entries, and which of them is the last
-//                         rule (0: none)
-//   entry_rooms[i], ...   the entries: the index r of the room, and the entry's place among the room's, from 1
-//                         (entry_refs is null where no entry has a ref)
+//                         were checked inside this transaction), how many entries get a number, and which of them is
+//                         the last rule (0: none)
+//   entry_rooms[i], ...   the entries: the index r of the room, and the entry's place among those of the room that get
+//                         a number, from 1; 0: another copy of a ref that is in the batch already, not to be stored
+//                         (entry_refs is null if no entry has a ref)
 //
 // Gives, at one moment,
-//   heads[r]       the head of the room before the batch: its entries are numbered head + place. Null where nothing
+//   heads[r]       the head of the room before the batch: its entries are numbered head + place. Null if nothing
 //                  of the room was stored; only then is there
 //   outcomes[r]    stale   the room has a rule newer than those checked
-//                  again   an emitter had sent one of its refs before
 //                  busy    its lock was not to be had
 //                  gone    there is no such room
-//   known_*[k]     the entries whose ref is known: their index, and seq and createdAt as stored
+//                  known   the refs of all its entries are
+// and, null unless the refs of some entries were stored before,
+//   known_seqs[i]  the number of the entry that has this emitter and ref; null if there is none
+//   known_same[i]  whether it has the same content
+//   places[i]      the places of the others, as those that are known take no number
 //
 // In PL/pgSQL rather than one statement, because each statement of a function has a snapshot of its own
 // (READ COMMITTED): the later ones see what was committed while the first waited for the rooms' locks.
@@ -29,7 +32,7 @@ CREATE OR REPLACE FUNCTION append_batch(
   entry_rooms integer[], entry_places integer[], entry_kinds text[], entry_emitters uuid[],
   entry_contents text[], entry_refs text[], entry_targets bigint[],
   OUT moment timestamptz, OUT heads bigint[], OUT outcomes text[],
-  OUT known_entries integer[], OUT known_seqs bigint[], OUT known_moments timestamptz[]
+  OUT known_seqs bigint[], OUT known_same boolean[], OUT places integer[]
 )
 LANGUAGE plpgsql
 -- A room whose lock is kept by somebody who hangs must not keep the other rooms of its batch for long.
@@ -41,7 +44,7 @@ SET enable_mergejoin = off
 AS $$
 #variable_conflict use_column
 DECLARE
-  repeated integer[] := '{}';
+  has_known boolean := false;
   -- The rooms that could be locked; null where all were.
   locked integer[];
   room integer;
@@ -60,14 +63,40 @@ BEGIN
   END IF;
 
   IF entry_refs IS NOT NULL THEN
-    SELECT array_agg(e.ord), array_agg(known.seq), array_agg(known."createdAt"),
-      coalesce(array_agg(e.room), '{}')
-    INTO known_entries, known_seqs, known_moments, repeated
-    FROM unnest(entry_rooms, entry_emitters, entry_refs) WITH ORDINALITY AS e (room, emitter, ref, ord)
-    CROSS JOIN LATERAL (
-      SELECT seq, "createdAt" FROM messages
+    SELECT array_agg(known.seq ORDER BY e.ord), array_agg(known.content = e.content ORDER BY e.ord),
+      count(known.seq) > 0
+    INTO known_seqs, known_same, has_known
+    FROM unnest(entry_rooms, entry_emitters, entry_refs, entry_contents) WITH ORDINALITY
+      AS e (room, emitter, ref, content, ord)
+    LEFT JOIN LATERAL (
+      SELECT seq, content FROM messages
       WHERE room_id = room_ids[e.room] AND emitter = e.emitter AND ref = e.ref LIMIT 1
-    ) AS known;
+    ) AS known ON true;
+    IF NOT has_known THEN
+      known_seqs := NULL;
+      known_same := NULL;
+    END IF;
+  END IF;
+  IF has_known THEN
+    SELECT array_agg(e.place ORDER BY e.ord) INTO places
+    FROM (
+      SELECT ord,
+        CASE WHEN is_new THEN count(*) FILTER (WHERE is_new) OVER (PARTITION BY room ORDER BY ord) ELSE 0 END
+          AS place
+      FROM (
+        SELECT room, ord, place > 0 AND known_seq IS NULL AS is_new
+        FROM unnest(entry_rooms, entry_places, known_seqs) WITH ORDINALITY AS e (room, place, known_seq, ord)
+      ) AS judged
+    ) AS e;
+    entry_places := places;
+    SELECT array_agg(counted.entries ORDER BY counted.ord), array_agg(counted.last_rule ORDER BY counted.ord)
+    INTO room_counts, room_last_rules
+    FROM (
+      SELECT e.room AS ord, max(e.place) AS entries,
+        coalesce(max(e.place) FILTER (WHERE e.kind = 'rule'), 0) AS last_rule
+      FROM unnest(entry_rooms, entry_places, entry_kinds) AS e (room, place, kind)
+      GROUP BY e.room
+    ) AS counted;
   END IF;
 
   heads := array_fill(NULL::bigint, ARRAY[cardinality(room_ids)]);
@@ -77,7 +106,7 @@ BEGIN
       rules_head = CASE WHEN r.last_rule > 0 THEN rooms.head + r.last_rule ELSE rooms.rules_head END
     FROM unnest(room_ids, room_rules_heads, room_counts, room_last_rules) WITH ORDINALITY
       AS r (id, rules_head, entries, last_rule, ord)
-    WHERE rooms.id = r.id AND (rooms.rules_head > r.rules_head) IS NOT TRUE AND r.ord <> ALL (repeated)
+    WHERE rooms.id = r.id AND (rooms.rules_head > r.rules_head) IS NOT TRUE AND r.entries > 0
       AND (locked IS NULL OR rooms.id = ANY (locked))
     RETURNING r.ord, rooms.head - r.entries
   LOOP
@@ -93,7 +122,7 @@ BEGIN
   FROM unnest(
     entry_rooms, entry_places, entry_kinds, entry_emitters, entry_contents, entry_refs, entry_targets
   ) AS e (room, place, kind, emitter, content, ref, target)
-  WHERE heads[e.room] IS NOT NULL;
+  WHERE heads[e.room] IS NOT NULL AND e.place > 0;
 
   IF array_position(heads, NULL) IS NOT NULL THEN
     SELECT array_agg(
@@ -101,17 +130,16 @@ BEGIN
         WHEN heads[r.ord] IS NOT NULL THEN NULL
         WHEN found.rules_head IS NULL THEN 'gone'
         WHEN r.id <> ALL (locked) THEN 'busy'
-        WHEN r.ord = ANY (repeated) AND (found.rules_head > r.rules_head) IS NOT TRUE THEN 'again'
+        WHEN r.entries = 0 AND (found.rules_head > r.rules_head) IS NOT TRUE THEN 'known'
         ELSE 'stale'
       END ORDER BY r.ord)
     INTO outcomes
-    FROM unnest(room_ids, room_rules_heads) WITH ORDINALITY AS r (id, rules_head, ord)
+    FROM unnest(room_ids, room_rules_heads, room_counts) WITH ORDINALITY AS r (id, rules_head, entries, ord)
     LEFT JOIN LATERAL (SELECT rules_head FROM rooms WHERE id = r.id LIMIT 1) AS found ON true;
   END IF;
 END
 $$`;
 
-// append_entries stays, for nodes of the version before that run on beside this one.
 module.exports = {
   async up(queryInterface) {
     await queryInterface.sequelize.query(up);

@@ -25,6 +25,7 @@ export const ERRORS = {
   NOT_FOUND: { status: 404, word: 'NOTAUTHORIZED' },
   METHOD_NOT_ALLOWED: { status: 405, word: 'INVALID' },
   REQUEST_TIMEOUT: { status: 408, word: 'INVALID' },
+  REF_USED: { status: 409, word: 'INVALID' },
   TOO_LARGE: { status: 413, word: 'INVALID', close: 'TOO_BIG' },
   UNSUPPORTED_MEDIA_TYPE: { status: 415, word: 'INVALID' },
   UPGRADE_REQUIRED: { status: 426, word: 'INVALID' },
@@ -45,6 +46,8 @@ export interface ErrorDetails {
   /** A sentence for the client. */
   readonly detail?: string;
   readonly errors?: readonly FieldError[];
+  /** Of REF_USED: the number of the entry that has the ref. */
+  readonly seq?: number;
   /** What went wrong underneath: logged, never sent. */
   readonly cause?: unknown;
 }
@@ -54,6 +57,7 @@ export class ChatError extends Error {
   readonly code: ErrorCode;
   readonly detail: string | undefined;
   readonly errors: readonly FieldError[] | undefined;
+  readonly seq: number | undefined;
 
   constructor(code: ErrorCode, details: ErrorDetails = {}) {
     super(details.detail ?? code, { cause: details.cause });
@@ -61,6 +65,7 @@ export class ChatError extends Error {
     this.code = code;
     this.detail = details.detail;
     this.errors = details.errors;
+    this.seq = details.seq;
   }
 
   get status(): number {

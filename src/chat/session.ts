@@ -319,7 +319,9 @@ export class Session implements Listener {
     about: { room_id?: number | undefined; ref?: string | undefined } = {},
   ): void {
     const known = this.#known(error);
-    this.#status(known.word, { ...about, reason: known.detail });
+    // Version 1 has a sentence for people, unless a client must tell the error from others of its word.
+    const reason = known.code === 'REF_USED' ? known.code : known.detail;
+    this.#status(known.word, { ...about, seq: known.seq, reason });
     if (known.close !== undefined) this.close(known.close);
   }
 

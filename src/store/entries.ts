@@ -21,14 +21,15 @@ export interface Entry {
 export type EntryDraft = Pick<Entry, 'room_id' | 'kind' | 'emitter' | 'content' | 'ref'>;
 
 /**
- * What became of a draft: `stored` now; `known`, as the emitter had sent its ref before; `again`, as one of its
- * room's was known, or is twice in the batch, and nothing more of the room was stored: send it again; `stale`,
- * as the room has a newer rule than its senders were checked under (nothing of it was stored); `busy`, as the room's
- * lock was not to be had; `gone`, as there is no such room.
+ * What became of a draft: `stored` now; `known`, as the emitter had sent its ref with the same content before; `used`,
+ * as that was another content; `stale`, as the room has a newer rule than its senders were checked under (nothing of
+ * it was stored); `busy`, as the room's lock was not to be had; `gone`, as there is no such room.
  */
 export type Outcome =
-  | { readonly outcome: 'stored' | 'known'; readonly seq: number; readonly createdAt: string }
-  | { readonly outcome: 'again' | 'stale' | 'busy' | 'gone' };
+  | { readonly outcome: 'stored'; readonly seq: number; readonly createdAt: string }
+  /** The number is that of the first entry with the ref. */
+  | { readonly outcome: 'known' | 'used'; readonly seq: number }
+  | { readonly outcome: 'stale' | 'busy' | 'gone' };
 
 /** A draft, and the number of the rule entry up to which its emitter was checked. */
 export interface CheckedDraft {
@@ -41,16 +42,21 @@ export interface CheckedDraft {
 interface RoomOfBatch {
   readonly id: number;
   readonly rulesHead: number | null;
+  /** Copies are not counted. */
   count: number;
   /** The place of the last rule among them, from 1; 0 where there is none. */
   lastRule: number;
 }
 
-/** A draft in a batch: the index of its room, from 1, and its place among the room's drafts, from 1. */
+/** A draft in a batch. */
 interface Placed {
   readonly draft: EntryDraft;
+  /** The index of its room, from 1. */
   readonly room: number;
+  /** Its place among the room's drafts, from 1; 0 for a copy. */
   readonly place: number;
+  /** Of a copy: the index of the first draft with its ref, from 0. */
+  readonly copyOf: number | undefined;
 }
 
 /** What append_batch gives; the migration that makes it says what each is. */
@@ -58,10 +64,10 @@ interface AppendedBatch {
   /** ISO 8601, as Postgres writes it. */
   readonly moment: string;
   readonly heads: readonly (number | null)[];
-  readonly outcomes: readonly ('stale' | 'again' | 'gone' | 'busy' | null)[] | null;
-  readonly known_entries: readonly number[] | null;
-  readonly known_seqs: readonly number[] | null;
-  readonly known_moments: readonly string[] | null;
+  readonly outcomes: readonly ('stale' | 'gone' | 'busy' | 'known' | null)[] | null;
+  readonly known_seqs: readonly (number | null)[] | null;
+  readonly known_same: readonly (boolean | null)[] | null;
+  readonly places: readonly number[] | null;
 }
 
 // Answers come as JSON, which is one column to describe and one value to parse. Nothing that is appended so far has a
@@ -129,80 +135,75 @@ async function appendBatch(
   checked: readonly CheckedDraft[],
 ): Promise<Outcome[]> {
   const { rooms, placed } = place(checked);
-  const sent = placed.filter((one) => one !== undefined);
-  const hasRefs = sent.some(({ draft }) => draft.ref !== null);
+  const hasRefs = placed.some(({ draft }) => draft.ref !== null);
   const [row] = await run(APPEND_BATCH, [
     rooms.map(({ id }) => id),
     rooms.map(({ rulesHead }) => rulesHead),
     rooms.map(({ count }) => count),
     rooms.map(({ lastRule }) => lastRule),
-    sent.map(({ room }) => room),
-    sent.map((one) => one.place),
-    sent.map(({ draft }) => draft.kind),
-    sent.map(({ draft }) => draft.emitter),
-    sent.map(({ draft }) => draft.content),
-    hasRefs ? sent.map(({ draft }) => draft.ref) : null,
+    placed.map(({ room }) => room),
+    placed.map((one) => one.place),
+    placed.map(({ draft }) => draft.kind),
+    placed.map(({ draft }) => draft.emitter),
+    placed.map(({ draft }) => draft.content),
+    hasRefs ? placed.map(({ draft }) => draft.ref) : null,
   ]);
   if (row === undefined) throw new Error('append_batch gave nothing');
   return outcomesOf((row as { batch: AppendedBatch }).batch, placed);
 }
 
-/** Numbers the rooms and the drafts of a batch; the second of two drafts with one ref has to wait. */
-function place(checked: readonly CheckedDraft[]): {
-  rooms: RoomOfBatch[];
-  placed: (Placed | undefined)[];
-} {
+/** Numbers the rooms and the drafts of a batch. */
+function place(checked: readonly CheckedDraft[]): { rooms: RoomOfBatch[]; placed: Placed[] } {
   const rooms: RoomOfBatch[] = [];
   const indexes = new Map<number, number>();
-  const refs = new Set<string>();
-  const placed = checked.map(({ draft, rulesHead }) => {
+  const refs = new Map<string, number>();
+  const placed = checked.map(({ draft, rulesHead }, index): Placed => {
+    let room = indexes.get(draft.room_id);
+    if (room === undefined) {
+      room = rooms.push({ id: draft.room_id, rulesHead, count: 0, lastRule: 0 });
+      indexes.set(draft.room_id, room);
+    }
     if (draft.ref !== null) {
       const name = `${draft.room_id} ${draft.emitter} ${draft.ref}`;
-      if (refs.has(name)) return undefined;
-      refs.add(name);
+      const copyOf = refs.get(name);
+      if (copyOf !== undefined) return { draft, room, place: 0, copyOf };
+      refs.set(name, index);
     }
-    let index = indexes.get(draft.room_id);
-    if (index === undefined) {
-      index = rooms.push({ id: draft.room_id, rulesHead, count: 0, lastRule: 0 });
-      indexes.set(draft.room_id, index);
-    }
-    const room = rooms[index - 1];
-    if (room === undefined) return undefined;
-    room.count += 1;
-    if (draft.kind === 'rule') room.lastRule = room.count;
-    return { draft, room: index, place: room.count };
+    const ofRoom = rooms[room - 1];
+    if (ofRoom === undefined) throw new Error('a room of a batch has no place in it');
+    ofRoom.count += 1;
+    if (draft.kind === 'rule') ofRoom.lastRule = ofRoom.count;
+    return { draft, room, place: ofRoom.count, copyOf: undefined };
   });
   return { rooms, placed };
 }
 
-function outcomesOf(batch: AppendedBatch, placed: readonly (Placed | undefined)[]): Outcome[] {
-  const { heads, outcomes } = batch;
+function outcomesOf(batch: AppendedBatch, placed: readonly Placed[]): Outcome[] {
   const createdAt = isoInstant(batch.moment);
-  const known = knownEntries(batch);
-  let sent = 0;
-  return placed.map((one): Outcome => {
-    if (one === undefined) return { outcome: 'again' };
-    sent += 1;
-    const head = heads[one.room - 1] ?? null;
-    if (head !== null) return { outcome: 'stored', seq: head + one.place, createdAt };
-    const outcome = outcomes?.[one.room - 1] ?? 'gone';
-    const earlier = known.get(sent);
-    if (outcome === 'again' && earlier !== undefined) return { outcome: 'known', ...earlier };
-    return { outcome };
-  });
+  const given: Outcome[] = [];
+  for (const [index, { draft, room, copyOf, ...sent }] of placed.entries()) {
+    const head = batch.heads[room - 1] ?? null;
+    const ofRoom = head === null ? (batch.outcomes?.[room - 1] ?? 'gone') : 'known';
+    const knownSeq = batch.known_seqs?.[index] ?? null;
+    const first = copyOf === undefined ? undefined : given[copyOf];
+    if (ofRoom !== 'known') {
+      given.push({ outcome: ofRoom });
+    } else if (knownSeq !== null) {
+      given.push(repeated(knownSeq, batch.known_same?.[index] === true));
+    } else if (first !== undefined && 'seq' in first) {
+      // Its ref was not known, so the first has been stored just now.
+      given.push(repeated(first.seq, placed[copyOf ?? 0]?.draft.content === draft.content));
+    } else {
+      const seq = (head ?? 0) + (batch.places?.[index] ?? sent.place);
+      given.push({ outcome: 'stored', seq, createdAt });
+    }
+  }
+  return given;
 }
 
-/** The entries of a batch whose refs were known, by their index among those sent, from 1. */
-function knownEntries({
-  known_entries: indexes,
-  known_seqs: seqs,
-  known_moments: moments,
-}: AppendedBatch): Map<number, { seq: number; createdAt: string }> {
-  const known = new Map<number, { seq: number; createdAt: string }>();
-  for (const [k, index] of (indexes ?? []).entries()) {
-    known.set(index, { seq: seqs?.[k] ?? 0, createdAt: isoInstant(moments?.[k] ?? '') });
-  }
-  return known;
+/** The outcome of a draft whose ref has a number already. */
+function repeated(seq: number, isSameContent: boolean): Outcome {
+  return { outcome: isSameContent ? 'known' : 'used', seq };
 }
 
 /** As all instants of ours are written: UTC, milliseconds. */

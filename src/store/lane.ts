@@ -35,7 +35,7 @@ export interface Pending {
   reject(error: ChatError): void;
 }
 
-/** Where a message stands in its room's log; `known` where its ref had been stored before. */
+/** Where a message stands in its room's log; `known` if its ref was stored with the same content before. */
 export interface Appended {
   readonly seq: number;
   readonly known: boolean;
@@ -184,7 +184,6 @@ export class Lane {
   #deliver(batch: readonly Pending[], outcomes: readonly Outcome[]): void {
     const stored = new Map<Writer, Entry[]>();
     const stale = new Map<number, Pending[]>();
-    const again: Pending[] = [];
     for (const [index, pending] of batch.entries()) {
       const outcome = outcomes[index];
       if (outcome?.outcome === 'stored') {
@@ -192,8 +191,6 @@ export class Lane {
         pushTo(stored, pending.writer, { ...pending.draft, seq, createdAt });
       } else if (outcome?.outcome === 'stale') {
         pushTo(stale, pending.writer.roomId, pending);
-      } else if (outcome?.outcome === 'again') {
-        again.push(pending);
       }
     }
     const goingOut = new Map<Writer, Promise<void>>();
@@ -201,8 +198,6 @@ export class Lane {
       const gone = writer.stored(entries);
       if (gone !== undefined) goingOut.set(writer, gone);
     }
-    // In front of what came in meanwhile, and behind the copies that they wait for.
-    this.#waiting = [...again, ...this.#waiting];
     for (const [roomId, pendings] of stale) this.#hold(roomId, pendings);
     for (const [index, pending] of batch.entries()) {
       const outcome = outcomes[index];
@@ -215,9 +210,11 @@ export class Lane {
           void echoed.then(() => {
             pending.resolve(appended);
           });
+      } else if (outcome?.outcome === 'used') {
+        pending.reject(new ChatError('REF_USED', { seq: outcome.seq }));
       } else if (outcome?.outcome === 'busy') {
         pending.reject(new ChatError('UNAVAILABLE', { detail: 'the room is locked' }));
-      } else if (outcome?.outcome !== 'stale' && outcome?.outcome !== 'again') {
+      } else if (outcome?.outcome !== 'stale') {
         pending.reject(new ChatError('NOT_FOUND', { detail: 'there is no such room' }));
       }
     }

@@ -20,7 +20,7 @@ import type { RunStatement } from './statement.js';
 export interface Log {
   /**
    * Stores a message with its room's next number; `writer.stored` has had it before this resolves.
-   * @throws {ChatError} UNAVAILABLE: it is not known to be stored; FORBIDDEN; NOT_FOUND
+   * @throws {ChatError} UNAVAILABLE: it is not known to be stored; FORBIDDEN; NOT_FOUND; REF_USED
    */
   append(writer: Writer, author: Caller, draft: EntryDraft): Promise<Appended>;
   /** Entries beyond `after` up to `upTo`, in order, at most `limit`. */

@@ -262,6 +262,32 @@ describe('a session that is READY', () => {
     await client.close();
   });
 
+  it('is refused another content under a ref of its own, with the number of the first', async () => {
+    const room = await roomWith(ben, 'rw');
+    const [phone, laptop] = [
+      await ChatClient.enter(node, ben, room),
+      await ChatClient.enter(node, ben, room),
+    ];
+    phone.say('from the phone', { ref: '1' });
+    const [first, sent] = await phone.take(2);
+    expect(sent).toMatchObject({ data: 'SENT', ref: '1' });
+    await laptop.messages(1);
+
+    laptop.say('from the laptop', { ref: '1' });
+
+    expect(await laptop.next()).toEqual({
+      type: 'status',
+      data: 'INVALID',
+      room_id: room,
+      ref: '1',
+      reason: 'REF_USED',
+      seq: numberOf(first),
+    });
+    laptop.say('from the laptop', { ref: '1-laptop' });
+    expect(await phone.messages(1)).toEqual(['from the laptop']);
+    await Promise.all([phone.close(), laptop.close()]);
+  });
+
   it('is closed with 4400 after BADJSON', async () => {
     for (const frame of ['nonsense', '[1]', '"text"', 'null', '']) {
       const client = await ChatClient.enter(node, ben);

@@ -22,11 +22,13 @@ describe.each(storeHosts)('a message that is stored alone over %s', (_, openHost
     const room = await emptyRoom(store);
 
     const first = await append(host, room, { ref: 'a' });
-    const again = await append(host, room, { ref: 'a', content: 'changed' });
+    const again = await append(host, room, { ref: 'a' });
+    const changed = await append(host, room, { ref: 'a', content: 'changed' });
     const next = await append(host, room, { ref: 'b' });
 
     expect(first).toMatchObject({ outcome: 'stored', seq: 1 });
-    expect(again).toEqual({ ...first, outcome: 'known' });
+    expect(again).toEqual({ outcome: 'known', seq: 1 });
+    expect(changed).toEqual({ outcome: 'used', seq: 1 });
     expect(next).toMatchObject({ outcome: 'stored', seq: 2 });
     expect(await store.log.heads([room])).toEqual(new Map([[room, 2]]));
     expect(await readAll(store.log, room)).toMatchObject([
@@ -46,12 +48,12 @@ describe.each(storeHosts)('a message that is stored alone over %s', (_, openHost
 
   it('is stale under a newer rule, also where its ref is known, and takes no number', async () => {
     const room = await emptyRoom(store);
-    const first = await append(host, room, { ref: 'a' });
+    await append(host, room, { ref: 'a' });
     await addRule(store, room);
 
     expect(await append(host, room)).toEqual({ outcome: 'stale' });
     expect(await append(host, room, { ref: 'a' })).toEqual({ outcome: 'stale' });
-    expect(await append(host, room, { ref: 'a' }, 2)).toEqual({ ...first, outcome: 'known' });
+    expect(await append(host, room, { ref: 'a' }, 2)).toEqual({ outcome: 'known', seq: 1 });
     expect(await append(host, room, {}, 2)).toMatchObject({ outcome: 'stored', seq: 3 });
   });
 
@@ -107,8 +109,23 @@ describe('a message that waits for the lock of its room', () => {
       emitter,
     );
 
-    expect(outcome).toMatchObject({ outcome: 'known', seq: 1 });
+    expect(outcome).toEqual({ outcome: 'known', seq: 1 });
     expect(await store.log.heads([room])).toEqual(new Map([[room, 1]]));
+    expect(await append(host, room)).toMatchObject({ outcome: 'stored', seq: 2 });
+  });
+
+  it('is refused where its ref is used for another content meanwhile', async () => {
+    const room = await emptyRoom(store);
+
+    const outcome = await whileLocked(
+      room,
+      `WITH place AS (UPDATE rooms SET head = head + 1 WHERE id = $1 RETURNING id, head)
+       INSERT INTO messages (room_id, seq, kind, emitter, content, ref, "createdAt", "updatedAt")
+       SELECT id, head, 'message', $2, 'ho', 'a', now(), now() FROM place`,
+      emitter,
+    );
+
+    expect(outcome).toEqual({ outcome: 'used', seq: 1 });
     expect(await append(host, room)).toMatchObject({ outcome: 'stored', seq: 2 });
   });
 

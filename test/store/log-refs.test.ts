@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Caller } from '../../src/access/permissions.js';
+import type { ChatError } from '../../src/errors.js';
 import type { Log } from '../../src/store/log.js';
 import type { Store } from '../../src/store/store.js';
 import { storeHosts, storeOver, type StoreHost } from '../harness/store-hosts.js';
@@ -22,33 +23,90 @@ describe.each(storeHosts)('refs over %s', (_, openHost) => {
   });
   afterAll(() => host.close());
 
-  it('stores a message once that is sent again later', async () => {
+  it('store a message once that is sent again later', async () => {
     const ref = randomUUID();
 
     const first = await say(store.log, writer, 'hi', { author, ref });
-    const again = await say(logs[1], writer, 'hi, changed', { author, ref });
+    const again = await say(logs[1], writer, 'hi', { author, ref });
 
     expect(first.known).toBe(false);
     expect(again).toEqual({ seq: first.seq, known: true });
     expect(await contentsOf(ref)).toEqual(['hi']);
   });
 
-  it('stores a message once that is twice in one batch', async () => {
+  it('refuse another content under a ref that is used, with the number of the first', async () => {
     const ref = randomUUID();
 
-    const [first, between, again] = await Promise.all([
+    const { seq } = await say(store.log, writer, 'hi', { author, ref });
+
+    for (const content of ['hi ', 'Hi', 'h\u0069\u0301', 'x'.repeat(8_000)]) {
+      const refused = say(logs[1], writer, content, { author, ref });
+      await expect(refused).rejects.toMatchObject({ code: 'REF_USED', seq });
+    }
+    expect(await contentsOf(ref)).toEqual(['hi']);
+    expect(await say(store.log, writer, 'next', { author })).toEqual({
+      seq: seq + 1,
+      known: false,
+    });
+  });
+
+  it('tell the copies in one batch by their content', async () => {
+    const ref = randomUUID();
+
+    const [first, between, copy, changed] = await Promise.allSettled([
       say(store.log, writer, 'hi', { author, ref }),
       say(store.log, writer, 'something else', { author }),
+      say(store.log, writer, 'hi', { author, ref }),
       say(store.log, writer, 'hi, changed', { author, ref }),
     ]);
 
-    expect(again).toEqual({ seq: first.seq, known: true });
-    expect(between.seq).toBe(first.seq + 1);
+    const { seq } = valueOf(first);
+    expect(valueOf(between)).toEqual({ seq: seq + 1, known: false });
+    expect(valueOf(copy)).toEqual({ seq, known: true });
+    expect(changed).toMatchObject({ status: 'rejected', reason: { code: 'REF_USED', seq } });
     expect(await contentsOf(ref)).toEqual(['hi']);
     expect(writer.taken.filter((entry) => entry.ref === ref)).toHaveLength(1);
   });
 
-  it('stores a message once that is sent to two nodes at the same time', async () => {
+  it('store the other messages of a batch in which refs are known', async () => {
+    const ref = randomUUID();
+    const { seq } = await say(store.log, writer, 'hi', { author, ref });
+    const elsewhere = new TestWriter(await emptyRoom(store));
+    let statements = 0;
+    const run = host.database.runAppend;
+    const counted = storeOver({
+      ...host.database,
+      runAppend: (statement, values) => {
+        statements += 1;
+        return run(statement, values);
+      },
+    });
+
+    const said = await Promise.allSettled([
+      say(counted.log, writer, 'a', { author }),
+      say(counted.log, writer, 'hi', { author, ref }),
+      say(counted.log, writer, 'b', { author, ref: randomUUID() }),
+      say(counted.log, elsewhere, 'elsewhere', { author, ref }),
+      say(counted.log, writer, 'changed', { author, ref }),
+      say(counted.log, writer, 'c', { author }),
+    ]);
+
+    expect(said).toMatchObject([
+      { value: { seq: seq + 1, known: false } },
+      { value: { seq, known: true } },
+      { value: { seq: seq + 2, known: false } },
+      { value: { seq: 1, known: false } },
+      { reason: { code: 'REF_USED', seq } },
+      { value: { seq: seq + 3, known: false } },
+    ]);
+    // However often they are sent, nobody's message waits for another batch.
+    expect(statements).toBe(1);
+    expect(
+      (await readAll(store.log, writer.roomId)).slice(seq).map(({ content }) => content),
+    ).toEqual(['a', 'b', 'c']);
+  });
+
+  it('store a message once that is sent to two nodes at the same time', async () => {
     for (let round = 0; round < 20; round += 1) {
       const ref = randomUUID();
 
@@ -60,7 +118,24 @@ describe.each(storeHosts)('refs over %s', (_, openHost) => {
     }
   });
 
-  it('takes the same ref of another sender, or in another room, for another message', async () => {
+  it('store one of two contents that are sent to two nodes at the same time', async () => {
+    for (let round = 0; round < 20; round += 1) {
+      const ref = randomUUID();
+
+      const both = await Promise.allSettled(
+        logs.map((log, node) => say(log, writer, `hi ${node}`, { author, ref })),
+      );
+
+      const stored = both.find(({ status }) => status === 'fulfilled');
+      const { seq } = valueOf(stored);
+      expect(both.find(({ status }) => status === 'rejected')).toMatchObject({
+        reason: { code: 'REF_USED', seq },
+      });
+      expect(await contentsOf(ref)).toHaveLength(1);
+    }
+  });
+
+  it('take the same ref of another sender, or in another room, for another message', async () => {
     const ref = randomUUID();
     const elsewhere = new TestWriter(await emptyRoom(store));
 
@@ -74,7 +149,7 @@ describe.each(storeHosts)('refs over %s', (_, openHost) => {
     expect(await contentsOf(ref)).toEqual(['mine', 'yours']);
   });
 
-  it('takes a ref for a text, not a number or a place', async () => {
+  it('take a ref for a text, not a number or a place', async () => {
     const room = new TestWriter(await emptyRoom(store));
 
     const refs = [null, '1', '2', '3', null, '01', ' 1', 'null', ''];
@@ -85,14 +160,17 @@ describe.each(storeHosts)('refs over %s', (_, openHost) => {
     expect(sent.map(({ seq }) => seq)).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9]);
   });
 
-  it('agrees with a model, whatever is sent in whatever batches by two nodes', async () => {
+  it('agree with a model, whatever is sent in whatever batches by two nodes', async () => {
     const people = [newCaller(), newCaller()];
     const message = fc.record({
       node: fc.nat(1),
       room: fc.nat(2),
       person: fc.nat(1),
       ref: fc.option(fc.constantFrom('1', '2', 'a')),
-      content: fc.string({ unit: 'grapheme' }).map((text) => text.replaceAll('\0', '')),
+      content: fc.oneof(
+        fc.constantFrom('hi', 'ho'),
+        fc.string({ unit: 'grapheme' }).map((text) => text.replaceAll('\0', '')),
+      ),
     });
     const batches = fc.array(fc.array(message, { maxLength: 12 }), { maxLength: 4 });
 
@@ -108,7 +186,7 @@ describe.each(storeHosts)('refs over %s', (_, openHost) => {
               const author = people[person];
               if (writer === undefined || author === undefined) throw new Error('out of range');
               const log = node === 0 ? logs[0] : logs[1];
-              const appended = await say(log, writer, content, { author, ref });
+              const appended = await say(log, writer, content, { author, ref }).catch(refUsed);
               return { batch, node, room: writer.roomId, author, ref, content, ...appended };
             }),
           );
@@ -120,15 +198,15 @@ describe.each(storeHosts)('refs over %s', (_, openHost) => {
           const entries = await readAll(store.log, room);
           expect(entries).toHaveLength(countMessages(ofRoom));
           expect(entries.map(({ seq }) => seq)).toEqual(entries.map((_, index) => index + 1));
-          for (const { seq, ref, author } of ofRoom) {
+          for (const { seq, ref, author, content, isRefused } of ofRoom) {
             expect(entries[seq - 1]).toMatchObject({ seq, ref, emitter: author.userUUID });
+            expect(entries[seq - 1]?.content === content).toBe(isRefused !== true);
           }
           // Each entry is the message of exactly one append, and those of a node are in its order.
           const fresh = ofRoom.filter(({ known }) => !known);
           expect(fresh.map(({ seq }) => seq).toSorted((a, b) => a - b)).toEqual(
             entries.map(({ seq }) => seq),
           );
-          for (const { seq, content } of fresh) expect(entries[seq - 1]?.content).toBe(content);
           const inOrder = fresh.toSorted((a, b) => a.seq - b.seq).map(({ batch }) => batch);
           expect(inOrder).toEqual(inOrder.toSorted((a, b) => a - b));
           for (const [node, ofNode] of writers.entries()) {
@@ -158,6 +236,19 @@ interface Sent {
   readonly content: string;
   readonly seq: number;
   readonly known: boolean;
+  readonly isRefused?: true;
+}
+
+/** A message whose ref was used for another content, by the number of that one. */
+function refUsed(error: unknown): { seq: number; known: true; isRefused: true } {
+  const { code, seq } = error as ChatError;
+  if (code !== 'REF_USED' || seq === undefined) throw error;
+  return { seq, known: true, isRefused: true };
+}
+
+function valueOf<T>(result: PromiseSettledResult<T> | undefined): T {
+  if (result?.status !== 'fulfilled') throw new Error('it is not fulfilled');
+  return result.value;
 }
 
 /** What the log of one room must hold: each message without a ref, and each (sender, ref) once. */
