@@ -9,19 +9,22 @@ const ALGORITHMS: jwt.Algorithm[] = ['HS256', 'HS384', 'HS512'];
 /** How far the clocks of the signer and of this machine may be apart, in seconds. */
 const LEEWAY_S = 5;
 
-const level = z.union([
-  z.number(),
-  z
-    .string()
-    .regex(/^[+-]?\d+(\.\d+)?$/)
-    .transform(Number),
-]);
+const level = z.union(
+  [
+    z.number(),
+    z
+      .string()
+      .regex(/^[+-]?\d+(\.\d+)?$/)
+      .transform(Number),
+  ],
+  'must be a number, or a string that holds one',
+);
 
 const claimsSchema = z.object({
   userUUID: uuidSchema,
   entityUUID: uuidSchema,
   levelOnEntity: level.default(0),
-  exp: z.number().optional(),
+  exp: z.number('must be a number of seconds').optional(),
 });
 
 /** Who is calling, as their application signed it. */
@@ -44,7 +47,8 @@ export function createVerifier(options: {
   audience?: string | undefined;
   issuer?: string | undefined;
 }): VerifyToken {
-  const verifyOptions: jwt.VerifyOptions & { complete?: false } = {
+  const verifyOptions: jwt.VerifyOptions & { complete: true } = {
+    complete: true,
     algorithms: ALGORITHMS,
     clockTolerance: LEEWAY_S,
     ...(options.audience !== undefined && { audience: options.audience }),
@@ -58,8 +62,9 @@ export function createVerifier(options: {
     const payload = verify(token, key, verifyOptions);
     const claims = claimsSchema.safeParse(payload);
     if (!claims.success) {
-      const field = claims.error.issues[0]?.path.join('.') ?? '';
-      throw new ChatError('UNAUTHORIZED', { detail: `the token's claim ${field} is malformed` });
+      const [issue] = claims.error.issues;
+      const claim = `${issue?.path.join('.')} ${issue?.message}`;
+      throw new ChatError('UNAUTHORIZED', { detail: `the token's claim ${claim}` });
     }
     const { exp, ...identity } = claims.data;
     return {
@@ -73,16 +78,21 @@ export function createVerifier(options: {
 function verify(
   token: string,
   key: KeyObject,
-  options: jwt.VerifyOptions & { complete?: false },
+  options: jwt.VerifyOptions & { complete: true },
 ): jwt.JwtPayload {
-  let payload: string | jwt.JwtPayload;
+  let verified: jwt.Jwt;
   try {
-    payload = jwt.verify(token, key, options);
+    verified = jwt.verify(token, key, options);
   } catch (error) {
     // jsonwebtoken's sentences name the check that failed, never the token; a TypeError or
     // SyntaxError out of a half token says nothing to a client.
     const detail = error instanceof jwt.JsonWebTokenError ? error.message : 'jwt malformed';
     throw new ChatError('UNAUTHORIZED', { detail, cause: error });
+  }
+  const { header, payload } = verified;
+  // RFC 7515 section 4.1.11: whoever does not know the extensions that it names refuses the token. None is known here.
+  if ('crit' in header) {
+    throw new ChatError('UNAUTHORIZED', { detail: "the token's header has crit" });
   }
   if (typeof payload === 'string') {
     throw new ChatError('UNAUTHORIZED', { detail: 'the token has no claims' });

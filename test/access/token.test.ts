@@ -65,6 +65,20 @@ describe('a token', () => {
     ).toThrow(expect.objectContaining({ code: 'UNAUTHORIZED' }));
   });
 
+  it.each([
+    ['an extension', ['b64']],
+    ['one of its own', ['exp']],
+    ['an empty list', []],
+    ['null', null],
+    ['a word', 'b64'],
+    ['false', false],
+  ])('is refused with crit in its header: %s', (_, crit) => {
+    const header = { alg: 'HS256', typ: 'JWT', b64: true, exp: NOW, crit };
+
+    expectRefused(handmade(header, CLAIMS), "the token's header has crit");
+    expect(verify(handmade({ ...header, crit: undefined }, CLAIMS))).toMatchObject(CLAIMS);
+  });
+
   it('is refused once a byte of it is changed', () => {
     const [header = '', payload = '', signature = ''] = jwt.sign(CLAIMS, SECRET).split('.');
     const other = encode({ ...CLAIMS, levelOnEntity: 999 });
@@ -196,7 +210,7 @@ describe('the claims of a token', () => {
     for (const value of malformed) {
       expectRefused(
         handmade({ alg: 'HS256' }, { ...CLAIMS, [name]: value }),
-        `the token's claim ${name} is malformed`,
+        `the token's claim ${name} must be a UUID: hexadecimal digits, 8-4-4-4-12 of them`,
       );
     }
   });
@@ -248,7 +262,7 @@ describe('the claims of a token', () => {
   ])('levelOnEntity %j is refused', (given) => {
     expectRefused(
       handmade({ alg: 'HS256' }, { ...CLAIMS, levelOnEntity: given }),
-      "the token's claim levelOnEntity is malformed",
+      "the token's claim levelOnEntity must be a number, or a string that holds one",
     );
   });
 
