@@ -1,7 +1,7 @@
 import type { Router } from '@koa/router';
 import { z } from 'zod';
 import { invitedRule, requireMayPutRule, requireMayRemoveRule } from '../access/permissions.js';
-import { uuidSchema } from '../access/uuid.js';
+import { UUID_PROBLEM, uuidSchema } from '../access/uuid.js';
 import type { Entry } from '../store/entries.js';
 import type { Rules } from '../store/rules.js';
 import type { AuthenticatedState } from './authenticate.js';
@@ -13,10 +13,10 @@ const MAX_LEVEL = 2_147_483_647;
 
 /** Clients of the proof of concept send a field that they do not use as an empty string. */
 const member = z
-  .literal('')
-  .transform(() => undefined)
-  .or(uuidSchema)
+  .union([z.literal(['', null]).transform(() => undefined), uuidSchema], UUID_PROBLEM)
   .optional();
+
+const PERMISSIONS_PROBLEM = 'must be letters of rwba, each once';
 
 const newRule = z
   .strictObject({
@@ -24,8 +24,9 @@ const newRule = z
     entity_UUID: member,
     entityUUID: member,
     permissions: z
-      .string('must be letters of rwba, each once')
-      .regex(/^(?!.*(.).*\1)[rwba]{1,4}$/, 'must be letters of rwba, each once'),
+      .string(PERMISSIONS_PROBLEM)
+      .regex(/^[rwba]{1,4}$/, { error: PERMISSIONS_PROBLEM, abort: true })
+      .refine((letters) => new Set(letters).size === letters.length, PERMISSIONS_PROBLEM),
     level: wholeNumber(0, MAX_LEVEL),
   })
   .transform(({ userUUID, entity_UUID, entityUUID, ...rule }, context) => {
@@ -41,7 +42,10 @@ const newRule = z
 
 const memberPath = z.object({ id: roomId, uuid: uuidSchema });
 
-const answer = z.strictObject({ accepted: flag, use_parent_entity: flag.default(false) });
+const answer = z.strictObject({
+  accepted: flag,
+  use_parent_entity: flag.nullish().transform((given) => given ?? false),
+});
 
 /** `PUT /rooms/:id/members`, `DELETE /rooms/:id/members/:uuid`, `PUT /rooms/:id/invitation`. */
 export function routeMembers(

@@ -27,7 +27,9 @@ const newRoom = z.strictObject({
   name,
   level_admin: wholeNumber(0, MAX_LEVEL_ADMIN),
   type: z.enum(['group', 'user2user'], 'must be group or user2user'),
-  max_entity_rules: wholeNumber(1, MAX_RULES).default(DEFAULT_MAX_RULES),
+  max_entity_rules: wholeNumber(1, MAX_RULES)
+    .nullish()
+    .transform((given) => given ?? DEFAULT_MAX_RULES),
 });
 
 const list = z.object({

@@ -39,9 +39,12 @@ export const roomIdSchema = (problem: string) =>
       return z.NEVER;
     });
 
+/** Some encoders begin a text with it; JSON has no place for it. */
+const BYTE_ORDER_MARK = '\ufeff';
+
 /**
  * Makes the decoder of client frames. Unknown keys are ignored: clients of the proof of concept send
- * some.
+ * some. `null` stands for a missing field, as in the encoders that write every field.
  */
 export function createDecoder(limits: { contentCharacters: number }): (frame: string) => Decoded {
   const content = text('content', limits.contentCharacters);
@@ -51,20 +54,24 @@ export function createDecoder(limits: { contentCharacters: number }): (frame: st
       .object({
         type: z.literal('select_room'),
         room_id: roomIdSchema('room_id must be a positive integer'),
-        after: sequenceNumber('after').optional(),
+        after: sequenceNumber('after').nullish(),
       })
-      .transform(({ type, room_id, after }) => ({ type, roomId: room_id, after })),
+      .transform(({ type, room_id, after }) => ({
+        type,
+        roomId: room_id,
+        after: after ?? undefined,
+      })),
     message: z
       .object({
         type: z.literal('message'),
         content: z.unknown().optional(),
         msg: z.unknown().optional(),
-        ref: ref.optional(),
+        ref: ref.nullish(),
       })
       // `msg` is the name that some clients of the proof of concept use for `content`.
       .transform(({ type, ref: name, ...said }, context) => {
         const result = content.safeParse(said.content ?? said.msg);
-        if (result.success) return { type, ref: name, content: result.data };
+        if (result.success) return { type, ref: name ?? undefined, content: result.data };
         context.addIssue(result.error.issues[0]?.message ?? 'content is malformed');
         return z.NEVER;
       }),
@@ -75,7 +82,7 @@ export function createDecoder(limits: { contentCharacters: number }): (frame: st
   return (frame) => {
     let value: unknown;
     try {
-      value = JSON.parse(frame);
+      value = JSON.parse(frame.startsWith(BYTE_ORDER_MARK) ? frame.slice(1) : frame);
     } catch {
       return { kind: 'not-json' };
     }

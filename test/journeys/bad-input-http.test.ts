@@ -200,7 +200,6 @@ describe('the body of POST /rooms', () => {
     ['a number as type', 'type', 1],
     ['a max_entity_rules of 0', 'max_entity_rules', 0],
     ['a max_entity_rules of 10001', 'max_entity_rules', 10_001],
-    ['a max_entity_rules of null', 'max_entity_rules', null],
     ['an unknown key', 'nmae', 'a room'],
     ['a key of another casing', 'Name', 'a room'],
     ['the key constructor', 'constructor', { prototype: { name: 'a room' } }],
@@ -226,6 +225,11 @@ describe('the body of POST /rooms', () => {
   it('names all fields that are wrong at once', async () => {
     const answer = await call('POST', '/rooms', { body: { level_admin: -1, type: 1, other: 1 } });
     for (const field of ['name', 'level_admin', 'type', 'other']) expectInvalid(answer, field);
+  });
+
+  it('takes null for a field that may be left out', async () => {
+    const answer = await call('POST', '/rooms', { body: { ...valid, max_entity_rules: null } });
+    expect(answer).toMatchObject({ status: 200, content: { room: { max_entity_rules: 10 } } });
   });
 
   it('takes what is unusual and right: 100 emoji, numbers as strings', async () => {
@@ -271,6 +275,24 @@ describe('the body of PUT /rooms/:id/members', () => {
     expectInvalid(await call('PUT', `/rooms/${room}/members`, { body }), field);
   });
 
+  it('takes null for a name of the UUID that is not used', async () => {
+    const body = { ...valid, userUUID: null, entity_UUID: ben.userUUID, entityUUID: null };
+    const answer = await call('PUT', `/rooms/${room}/members`, { body });
+    expect(answer).toMatchObject({ status: 200, content: { entity_UUID: ben.userUUID } });
+    expectInvalid(
+      await call('PUT', `/rooms/${room}/members`, { body: { ...body, entity_UUID: null } }),
+      'userUUID',
+    );
+  });
+
+  it('says what a UUID is', async () => {
+    const body = { ...valid, userUUID: 'ben' };
+    const answer = await call('PUT', `/rooms/${room}/members`, { body });
+    expect(answer.meta['detail']).toBe(
+      'userUUID must be a UUID: hexadecimal digits, 8-4-4-4-12 of them',
+    );
+  });
+
   it('is 400 INVALID with two different UUIDs', async () => {
     const body = { ...valid, entity_UUID: ben.userUUID };
     expectError(await call('PUT', `/rooms/${room}/members`, { body }), 'INVALID');
@@ -289,10 +311,22 @@ describe('the body of PUT /rooms/:id/invitation', () => {
     ['a number for accepted', 'accepted', { accepted: 1 }],
     ['null for accepted', 'accepted', { accepted: null }],
     ['a list for accepted', 'accepted', { accepted: [true] }],
-    ['a word for use_parent_entity', 'use_parent_entity', { accepted: true, use_parent_entity: 0 }],
+    [
+      'a number for use_parent_entity',
+      'use_parent_entity',
+      { accepted: true, use_parent_entity: 0 },
+    ],
     ['an unknown key', 'level', { accepted: true, level: 999 }],
   ])('is 400 INVALID with %s, which it names', async (_what, field, body) => {
     expectInvalid(await call('PUT', `/rooms/${room}/invitation`, { body }), field);
+  });
+});
+
+describe('the answer to an invitation', () => {
+  it('takes null for use_parent_entity', async () => {
+    const body = { accepted: true, use_parent_entity: null };
+    const answer = await call('PUT', `/rooms/${room}/invitation`, { body });
+    expect(answer).toMatchObject({ status: 200, content: { entity_UUID: ana.userUUID } });
   });
 });
 
@@ -515,6 +549,7 @@ describe('the token', () => {
     ['of an unknown alg', forge({ alg: 'HS1024' }, claims)],
     ['of no alg', forge({ typ: 'JWT' }, claims)],
     ['of a list as alg', forge({ alg: ['HS256'] }, claims)],
+    ['with an extension that is critical', forge({ ...HS256, b64: true, crit: ['b64'] }, claims)],
     ['RS256 with the secret as HMAC key', forge({ alg: 'RS256', typ: 'JWT' }, claims)],
     ['RS256 with a key of its own', sign(claims, privateKey as never, { algorithm: 'RS256' })],
     ['HS256 with a public key as secret', sign(claims, pem)],

@@ -289,7 +289,7 @@ describe('a frame that is not a JSON object', () => {
     ['true', 'true'],
     ['undefined', 'undefined'],
     ['NUL', '\0'],
-    ['a byte order mark and an object', '\ufeff\ufeff{"type":"quit"}'],
+    ['two byte order marks and an object', '\ufeff\ufeff{"type":"quit"}'],
     ['a raw line feed in text', '{"type":"message","content":"a\nb"}'],
     ['1,000 nested lists', '['.repeat(1_000) + ']'.repeat(1_000)],
     ['an object that opens 1,000 times', '{"a":'.repeat(1_000)],
@@ -505,6 +505,18 @@ describe('an unusual frame that is right', () => {
     client.raw(`{"type":${deep}}`);
     await client.expect('COMMAND?');
     expect(({} as Record<string, unknown>)['content']).toBeUndefined();
+    await client.close();
+  });
+
+  it('may begin with a byte order mark, and have null for what it leaves out', async () => {
+    const client = await clientIn('greeting');
+    const fields = (command: object): string => `\ufeff${JSON.stringify(command)}`;
+    client.raw(fields({ type: 'token', content: eve.token }));
+    await client.expect('READY');
+    client.raw(fields({ type: 'select_room', room_id: lab, after: null }));
+    await client.expect('CONNECTED');
+    client.raw(fields({ type: 'message', content: 'marked', ref: null, msg: null }));
+    expect(await client.messages(1)).toEqual(['marked']);
     await client.close();
   });
 

@@ -49,6 +49,27 @@ describe('the decoder', () => {
     });
   });
 
+  it('takes null for a field that is missing', () => {
+    const [select, message] = [
+      { type: 'select_room', room_id: 7 },
+      { type: 'message', content: 'a' },
+    ];
+
+    expect(decodeValue({ ...select, after: null })).toEqual(decodeValue(select));
+    expect(decodeValue({ ...message, ref: null, msg: null })).toEqual(decodeValue(message));
+    expect(decodeValue({ type: 'message', content: null, msg: 'a' })).toEqual(decodeValue(message));
+    expect(decodeValue({ type: 'message', content: null, ref: null })).toMatchObject({
+      malformed: { problem: 'content must be a string', ref: undefined },
+    });
+  });
+
+  it('takes a byte order mark before the JSON, and one only', () => {
+    expect(decode('\ufeff{"type":"quit"}')).toEqual(decode('{"type":"quit"}'));
+    for (const frame of ['\ufeff\ufeff{}', ' \ufeff{}', '{}\ufeff', '\ufeff', '\ufeff[]']) {
+      expect(decode(frame)).toEqual({ kind: 'not-json' });
+    }
+  });
+
   it('knows no type that is inherited, or no string', () => {
     for (const type of ['constructor', '__proto__', 'toString', 1, null, ['quit']]) {
       expect(decodeValue({ type })).toEqual({ kind: 'unknown' });
