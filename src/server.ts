@@ -22,6 +22,8 @@ import { answerError, refuseBytes, serveWithoutUpgrade } from './http/raw.js';
 import { createLogger, type Logger } from './logger.js';
 import { createDecoder } from './protocol/decode.js';
 import { connectDatabase, type Database } from './store/connect.js';
+import { openEpoch } from './store/epoch.js';
+import { watchForLoneNodes } from './store/lone-node.js';
 import { migrate } from './store/migrate.js';
 import { createStore } from './store/store.js';
 
@@ -61,11 +63,13 @@ export async function createServer(
   const secret = config.jwtSecret ?? (await readOrCreateSecret(config.dataDir));
   const database = await openDatabase(config, logger);
   const { limits } = config;
+  const epoch = await openEpoch(database, logger);
   const store = createStore({ database, limits, logger });
   const verify = createVerifier({ secret, audience: config.audience, issuer: config.issuer });
   const turn = createTurn();
   const hub = createHub({
     log: store.log,
+    epoch,
     turn,
     createBroker: brokerOf(config, logger),
     repairsGaps: config.repairsGaps,
@@ -81,6 +85,10 @@ export async function createServer(
     }));
     hub.announce(roomId, [entry]);
   }
+
+  const stopWatching = database.embedded
+    ? undefined
+    : watchForLoneNodes({ database, isLone: config.redisUrl === undefined, logger });
 
   const chat = createChat({
     verify,
@@ -142,6 +150,7 @@ export async function createServer(
     await stopped;
     clearTimeout(patience);
     await hub.close();
+    stopWatching?.();
     await database.close();
   }
 

@@ -5,8 +5,11 @@ import type { Outbox } from './outbox.js';
 import { Pages, writePage } from './pages.js';
 import type { Divisible, Turn } from './turn.js';
 
+/** Why a room ended for all its sessions: it was deleted, or its log went back. */
+export type EndReason = 'ROOM_DELETED' | 'LOG_RESET';
+
 /** Why a session lost its room. */
-export type LossReason = 'REVOKED' | 'ROOM_DELETED';
+export type LossReason = 'REVOKED' | EndReason;
 
 /** A session, as a room that it looks at sees it. */
 export interface Listener {

@@ -4,7 +4,7 @@ import type { Logger } from '../logger.js';
 import { ruleOf, type Entry, type RoomState } from '../store/entries.js';
 import type { Writer } from '../store/lane.js';
 import type { Log } from '../store/log.js';
-import { Audience, type Listener, type LossReason } from './audience.js';
+import { Audience, type EndReason, type Listener, type LossReason } from './audience.js';
 import { frameOf } from './pages.js';
 import type { Turn } from './turn.js';
 
@@ -24,6 +24,7 @@ export class Feed implements Writer {
   readonly #logger: Logger;
   readonly #publish: (entries: readonly Entry[]) => void;
   readonly #repairsGaps: boolean;
+  readonly #onOldNumbers: () => void;
   readonly #audience: Audience;
   readonly #early = new Map<number, Entry>();
   #active = false;
@@ -35,6 +36,7 @@ export class Feed implements Writer {
   #repair: Promise<void> | undefined;
   #gapSeen = false;
   #idleSince = Date.now();
+  #endedBy: EndReason | undefined;
 
   constructor(options: {
     roomId: number;
@@ -45,11 +47,14 @@ export class Feed implements Writer {
     repairsGaps?: boolean;
     /** Tells the other nodes. */
     publish: (entries: readonly Entry[]) => void;
+    /** What this node appended has numbers that the feed has had: it read them a moment ago, or the log went back. */
+    onOldNumbers: () => void;
   }) {
     this.roomId = options.roomId;
     this.#log = options.log;
     this.#logger = options.logger;
     this.#publish = options.publish;
+    this.#onOldNumbers = options.onOldNumbers;
     this.#repairsGaps = options.repairsGaps ?? true;
     this.#audience = new Audience(options);
     // Nobody may do anything until the room's state is known.
@@ -73,6 +78,11 @@ export class Feed implements Writer {
 
   get access(): RoomAccess {
     return this.#access;
+  }
+
+  /** Why nothing comes of this feed any more. */
+  get endedBy(): EndReason | undefined {
+    return this.#endedBy;
   }
 
   /** Milliseconds since the epoch from which on nobody looks; undefined while somebody does. */
@@ -136,6 +146,14 @@ export class Feed implements Writer {
     return may(author, this.#access, 'w');
   }
 
+  refusal(author: Caller): ChatError | undefined {
+    if (this.#endedBy === 'LOG_RESET') {
+      return new ChatError('UNAVAILABLE', { detail: 'the log went back' });
+    }
+    if (this.permits(author)) return undefined;
+    return new ChatError('FORBIDDEN', { detail: 'this needs the permission w' });
+  }
+
   /** Resolves when everything is taken in that was in the log at the time of the call. */
   async refresh(): Promise<void> {
     // A reading that is under way may have begun before the entry that is wanted.
@@ -144,7 +162,7 @@ export class Feed implements Writer {
   }
 
   stored(entries: readonly Entry[]): Promise<void> | void {
-    this.take(entries);
+    this.takeOwn(entries);
     this.#publish(entries);
     // Behind a gap they wait for what is before them; where that can't be read, the poll comes back to it.
     const last = entries.at(-1);
@@ -155,8 +173,17 @@ export class Feed implements Writer {
     }
   }
 
+  /** Takes entries that this node has just appended. */
+  takeOwn(entries: readonly Entry[]): void {
+    const [first] = entries;
+    const isOld = first !== undefined && this.#active && first.seq <= this.#number;
+    this.take(entries);
+    if (isOld) this.#onOldNumbers();
+  }
+
   /** Takes entries from wherever they come, in any order and any number of times. */
   take(entries: readonly Entry[]): void {
+    if (this.#endedBy !== undefined) return;
     for (const entry of entries) {
       const isNext = entry.seq === this.#number + 1 || !this.#repairsGaps;
       if (this.#active && isNext && entry.seq > this.#number) this.#deliver(entry);
@@ -178,9 +205,10 @@ export class Feed implements Writer {
     this.#audience.catchUpAll();
   }
 
-  /** The room is gone. */
-  deleted(): void {
-    for (const listener of this.#audience.listeners()) this.#drop(listener, 'ROOM_DELETED');
+  /** The room is gone, or its log is another one. */
+  end(reason: EndReason): void {
+    this.#endedBy = reason;
+    for (const listener of this.#audience.listeners()) this.#drop(listener, reason);
     this.#access.rules.clear();
   }
 

@@ -1,8 +1,11 @@
 import type { Broker, CreateBroker } from '../broker/broker.js';
 import type { Limits } from '../config.js';
+import { ChatError } from '../errors.js';
 import type { Logger } from '../logger.js';
 import type { Entry } from '../store/entries.js';
+import type { Epoch } from '../store/epoch.js';
 import type { Log } from '../store/log.js';
+import type { EndReason } from './audience.js';
 import { Feed } from './feed.js';
 import { createNeighbours } from './neighbours.js';
 import type { Turn } from './turn.js';
@@ -25,6 +28,7 @@ export interface Hub {
 
 export function createHub({
   log,
+  epoch,
   turn,
   createBroker,
   repairsGaps,
@@ -32,6 +36,7 @@ export function createHub({
   logger,
 }: {
   log: Log;
+  epoch: Epoch;
   turn: Turn;
   createBroker: CreateBroker;
   repairsGaps: boolean;
@@ -49,7 +54,7 @@ export function createHub({
       numberOf: (roomId) => feeds.get(roomId)?.number,
       deleted(roomId) {
         const feed = feeds.get(roomId);
-        if (feed !== undefined) drop(feed);
+        if (feed !== undefined) drop(feed, 'ROOM_DELETED');
       },
     },
   });
@@ -63,6 +68,9 @@ export function createHub({
     // What was said meanwhile was lost, greetings too.
     for (const roomId of feeds.keys()) neighbours.greet(roomId);
     void poll();
+  });
+  epoch.onChange(() => {
+    for (const feed of feeds.values()) drop(feed, 'LOG_RESET');
   });
   schedulePoll();
 
@@ -79,16 +87,20 @@ export function createHub({
         if (current !== feed) current?.take(entries);
         neighbours.tell(roomId, entries);
       },
+      onOldNumbers: () => void poll(),
     });
     feeds.set(roomId, feed);
     try {
       // Subscribed first, read then: nothing falls in between.
       await neighbours.join(roomId);
       const state = await log.state(roomId);
-      // Not even a feed that was closed or deleted meanwhile is handed out.
       if (state !== undefined && feeds.get(roomId) === feed) {
         feed.activate(state);
         return feed;
+      }
+      // Not even a feed that was closed or deleted meanwhile is handed out.
+      if (state !== undefined && feed.endedBy !== 'ROOM_DELETED') {
+        throw new ChatError('UNAVAILABLE', { detail: 'the room begins anew' });
       }
     } catch (error) {
       await forget(feed);
@@ -110,8 +122,8 @@ export function createHub({
     });
   }
 
-  function drop(feed: Feed): void {
-    feed.deleted();
+  function drop(feed: Feed, reason: EndReason): void {
+    feed.end(reason);
     forgetInBackground(feed);
   }
 
@@ -147,13 +159,22 @@ export function createHub({
       const isIdle = feed.idleSince !== undefined && now - feed.idleSince > LINGER_MS;
       if (isIdle && !opening.has(feed.roomId)) forgetInBackground(feed);
     }
+    await epoch.confirm();
     const active = [...feeds.values()].filter((feed) => !opening.has(feed.roomId));
     if (active.length === 0) return;
-    const heads = await log.heads(active.map((feed) => feed.roomId));
+    // Before the query: what is appended meanwhile may be beyond its snapshot.
+    const numbers = new Map(active.map((feed) => [feed.roomId, feed.number]));
+    const heads = await log.heads([...numbers.keys()]);
     for (const feed of active) {
       const head = heads.get(feed.roomId);
+      const number = numbers.get(feed.roomId) ?? 0;
+      if (head !== undefined && head < number) {
+        logger.error({ room: feed.roomId, head, number }, 'the head of a room is below its feed');
+        await epoch.renew();
+        return;
+      }
       if (head === undefined) {
-        if (feeds.get(feed.roomId) === feed) drop(feed);
+        if (feeds.get(feed.roomId) === feed) drop(feed, 'ROOM_DELETED');
         continue;
       }
       // Somebody may write who does not know of this node.
@@ -182,13 +203,13 @@ export function createHub({
     },
 
     announce(roomId, entries) {
-      feeds.get(roomId)?.take(entries);
+      feeds.get(roomId)?.takeOwn(entries);
       neighbours.tellAll(roomId, { entries });
     },
 
     announceDeletion(roomId) {
       const feed = feeds.get(roomId);
-      if (feed !== undefined) drop(feed);
+      if (feed !== undefined) drop(feed, 'ROOM_DELETED');
       neighbours.tellAll(roomId, { deleted: true });
     },
 

@@ -24,6 +24,8 @@ export interface Database {
   readonly runAppend: RunStatement;
   readonly embedded: boolean;
   readonly address: DatabaseAddress;
+  /** Has each connection that is opened from now on pass a check before it is used; one that fails it is closed. */
+  onConnect(check: (client: pg.Client) => Promise<void>): void;
   /** Rejects where the database does not answer. */
   ping(): Promise<void>;
   close(): Promise<void>;
@@ -59,6 +61,19 @@ export async function connectDatabase(
     runAppend: prepared?.run ?? plain(sequelize),
     embedded: embedded !== null,
     address,
+    onConnect(check) {
+      for (const each of [sequelize, appends]) {
+        each?.addHook('afterConnect', async (connection) => {
+          const client = connection as pg.Client;
+          try {
+            await check(client);
+          } catch (error) {
+            client.end().catch(() => undefined);
+            throw error;
+          }
+        });
+      }
+    },
     async ping() {
       await sequelize.query('SELECT 1');
     },

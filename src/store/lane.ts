@@ -13,10 +13,10 @@ const PATIENCE_MS = 100;
 /** A room as its messages are written: what is known of its rules here, and who takes what was stored. */
 export interface Writer {
   readonly roomId: number;
-  /** Number of the last rule entry that `permits` knows. */
+  /** Number of the last rule entry that `refusal` knows. */
   readonly rulesHead: number;
-  /** Asked as the batch is made up, with nothing awaited before it is sent. */
-  permits(author: Caller): boolean;
+  /** Why the author may not write, if so. Asked as the batch is made up, with nothing awaited before it is sent. */
+  refusal(author: Caller): ChatError | undefined;
   /** Asked where the room has newer rules; resolves when they are known. */
   refresh(): Promise<void>;
   /**
@@ -154,11 +154,14 @@ export class Lane {
       taken += 1;
       if (this.#isInFlight(pending.writer.roomId)) {
         left.push(pending);
-      } else if (pending.writer.permits(pending.author)) {
+        continue;
+      }
+      const refusal = pending.writer.refusal(pending.author);
+      if (refusal === undefined) {
         characters += pending.draft.content.length;
         batch.push(pending);
       } else {
-        pending.reject(new ChatError('FORBIDDEN', { detail: 'this needs the permission w' }));
+        pending.reject(refusal);
       }
     }
     this.#waiting = [...left, ...this.#waiting.slice(taken)];

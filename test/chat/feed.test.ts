@@ -69,13 +69,14 @@ class Reader implements Listener {
   }
 }
 
-function createFeed(roomId: number): Feed {
+function createFeed(roomId: number, onOldNumbers = (): void => undefined): Feed {
   return new Feed({
     roomId,
     log: store.log,
     turn: createTurn(),
     logger,
     publish: () => undefined,
+    onOldNumbers,
   });
 }
 
@@ -253,9 +254,40 @@ describe('a feed', () => {
     const feed = await activeFeed(room);
     const reader = new Reader(owner);
     feed.join(reader);
-    feed.deleted();
+    feed.end('ROOM_DELETED');
     expect(reader.losses).toEqual(['ROOM_DELETED']);
     expect(feed.permits(owner)).toBe(false);
+  });
+
+  it('asks to be compared with the log if what this node appended has numbers that it has had', async () => {
+    const room = await createRoom();
+    const [entry] = await appendElsewhere(room, 1);
+    if (entry === undefined) throw new Error('nothing was stored');
+    const state = await store.log.state(room);
+    if (state === undefined) throw new Error('no such room');
+    let asked = 0;
+    const feed = createFeed(room, () => {
+      asked += 1;
+    });
+    feed.activate(state);
+    void feed.stored([{ ...entry, seq: entry.seq + 1 }]);
+    expect(asked).toBe(0);
+    void feed.stored([entry]);
+    expect(asked).toBe(1);
+  });
+
+  it('takes and promises nothing once its log went back', async () => {
+    const room = await createRoom();
+    const feed = await activeFeed(room);
+    const reader = new Reader(owner);
+    feed.join(reader);
+    expect(feed.refusal(owner)).toBeUndefined();
+    feed.end('LOG_RESET');
+    expect(reader.losses).toEqual(['LOG_RESET']);
+    expect(feed.refusal(owner)).toMatchObject({ code: 'UNAVAILABLE' });
+    const { number } = feed;
+    feed.take(await appendElsewhere(room, 1));
+    expect(feed.number).toBe(number);
   });
 });
 

@@ -71,7 +71,7 @@ describe('the README', () => {
     const { scripts } = JSON.parse(await readFile(`${ROOT}/package.json`, 'utf8')) as {
       scripts: Record<string, string>;
     };
-    const named = [...readme.matchAll(/npm run (?:-s )?(\w+)/g)].map(([, script]) => script);
+    const named = [...readme.matchAll(/npm run (?:-s )?([\w-]+)/g)].map(([, script]) => script);
     expect(Object.keys(scripts)).toEqual(expect.arrayContaining(named));
     for (const [, path] of readme.matchAll(/\]\(([^)#]+)\)/g)) {
       await expect(readFile(`${ROOT}/${path}`, 'utf8')).resolves.not.toBe('');

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Caller } from '../../src/access/permissions.js';
+import { ChatError } from '../../src/errors.js';
 import type { Entry, EntryDraft } from '../../src/store/entries.js';
 import type { Appended, Writer } from '../../src/store/lane.js';
 import type { Log } from '../../src/store/log.js';
@@ -17,10 +18,14 @@ export class TestWriter implements Writer {
 
   constructor(
     roomId: number,
-    given: Partial<Omit<TestWriter, 'roomId' | 'taken' | 'stored'>> = {},
+    given: Partial<Omit<TestWriter, 'roomId' | 'taken' | 'stored' | 'refusal'>> = {},
   ) {
     this.roomId = roomId;
     Object.assign(this, given);
+  }
+
+  refusal(author: Caller): ChatError | undefined {
+    return this.permits(author) ? undefined : new ChatError('FORBIDDEN');
   }
 
   stored(entries: readonly Entry[]): void {

@@ -1,0 +1,131 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createRoom, putRule } from '../harness/api.js';
+import { ChatClient, numberOf } from '../harness/chat-client.js';
+import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
+import { query } from '../harness/database.js';
+import { startNode, type TestNode } from '../harness/node.js';
+import { runProgram } from '../harness/process.js';
+import { person } from '../harness/tokens.js';
+import { queryOnce, startPostgresService } from '../proof/services.js';
+
+const ana = person({ levelOnEntity: 999 });
+const ben = person();
+
+/** Somebody on each node in a room with this many messages; returns the room and both. */
+async function roomWithHistory(
+  [east, west]: readonly [TestNode, TestNode],
+  messages: number,
+): Promise<{ room: number; here: ChatClient; there: ChatClient; last: number }> {
+  const room = await createRoom(east, ana);
+  await putRule(east, ana, room, { userUUID: ben.userUUID, permissions: 'rw' });
+  const here = await ChatClient.enter(east, ana, room);
+  const there = await ChatClient.enter(west, ben, room);
+  for (let i = 1; i <= messages; i += 1) here.say(`${i}`);
+  const [seen] = await Promise.all([here.take(messages), there.take(messages)]);
+  return { room, here, there, last: numberOf(seen.at(-1)) };
+}
+
+/** They are told that the log went back, come in anew, and hear each other. */
+async function expectReset(room: number, here: ChatClient, there: ChatClient): Promise<void> {
+  for (const client of [here, there]) {
+    const [lost] = await client.expect('NOTAUTHORIZED');
+    expect(lost).toMatchObject({ room_id: room, reason: 'LOG_RESET' });
+    client.send({ type: 'select_room', room_id: room });
+    await client.expect('CONNECTED');
+  }
+  here.say('from here', { ref: 'here' });
+  expect(await there.messages(1)).toEqual(['from here']);
+  await here.messages(1);
+  await here.expect('SENT');
+  there.say('from there');
+  expect(await here.messages(1)).toEqual(['from there']);
+}
+
+describe('a log that was restored to an earlier state under live clients', () => {
+  let world: ChatWorld;
+  let east: TestNode;
+  let west: TestNode;
+
+  // Nodes of their own for each: a node that notices late what another test did puts out whoever is there.
+  beforeEach(async () => {
+    world = await createChatWorld();
+    const env = { POLL_INTERVAL_MS: '500' };
+    [east, west] = await Promise.all([world.start(env), world.start(env)]);
+  });
+  afterEach(() => world.close());
+
+  /** As a dump that is restored in place: no connection breaks. */
+  async function setBack(room: number, head: number): Promise<void> {
+    await query(world.databaseUrl, 'DELETE FROM messages WHERE room_id = $1 AND seq > $2', [
+      room,
+      head,
+    ]);
+    await query(world.databaseUrl, 'UPDATE rooms SET head = $2 WHERE id = $1', [room, head]);
+  }
+
+  it('puts everybody out of their rooms when a head is found below a feed', async () => {
+    const { room, here, there, last } = await roomWithHistory([east, west], 20);
+    await setBack(room, last - 15);
+    await expectReset(room, here, there);
+    // A number beyond the log as it is now is not taken for one of this log.
+    here.send({ type: 'select_room', room_id: room, after: last });
+    await here.expect('INVALID');
+    await Promise.all([here.close(), there.close()]);
+  });
+
+  it('puts everybody out as soon as somebody writes, though no comparison is due for a minute', async () => {
+    const late = await world.start({ POLL_INTERVAL_MS: '60000' });
+    const { room, here, there, last } = await roomWithHistory([late, east], 20);
+    await setBack(room, last - 15);
+    here.say('a number that was given before', { ref: 'again' });
+    const [sent] = await here.expect('SENT');
+    expect(sent).toMatchObject({ seq: last - 14 });
+    const [lost] = await here.expect('NOTAUTHORIZED');
+    expect(lost).toMatchObject({ room_id: room, reason: 'LOG_RESET' });
+    here.send({ type: 'select_room', room_id: room, after: last - 15 });
+    await here.expect('CONNECTED');
+    expect(await here.messages(1)).toEqual(['a number that was given before']);
+    await Promise.all([here.close(), there.close()]);
+  });
+
+  it('puts everybody out when the operator asks for a new epoch', async () => {
+    const { room, here, there } = await roomWithHistory([west, west], 3);
+    const program = runProgram('scripts/new-epoch.js', {
+      args: [],
+      env: { DATABASE_URL: world.databaseUrl },
+    });
+    expect(await program.exited()).toBe(0);
+    expect(program.stdout()).toMatch(/^epoch: [0-9a-f-]{36}\n$/);
+    await expectReset(room, here, there);
+    await Promise.all([here.close(), there.close()]);
+  });
+});
+
+describe('a failover', () => {
+  it('puts everybody out of their rooms, before the first checkpoint of the new primary', async () => {
+    const postgres = await startPostgresService();
+    try {
+      const node = await startNode({ DATABASE_URL: postgres.url });
+      const { room, here, there } = await roomWithHistory([node, node], 3);
+      const [settings] = await queryOnce<{ data_directory: string }>(
+        postgres.url,
+        'SHOW data_directory',
+      );
+      await postgres.stop('SIGINT');
+      writeFileSync(join(settings?.data_directory ?? '', 'standby.signal'), '');
+      await postgres.start();
+      await queryOnce(postgres.url, 'SELECT pg_promote()');
+      const [control] = await queryOnce<{ timeline_id: number }>(
+        postgres.url,
+        'SELECT timeline_id FROM pg_control_checkpoint()',
+      );
+      expect(control?.timeline_id).toBe(1);
+      await expectReset(room, here, there);
+      await node.close();
+    } finally {
+      await postgres.end();
+    }
+  });
+});

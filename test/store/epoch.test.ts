@@ -1,0 +1,118 @@
+import { randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { loadConfig } from '../../src/config.js';
+import { connectDatabase, type Database } from '../../src/store/connect.js';
+import { openEpoch, replaceEpoch } from '../../src/store/epoch.js';
+import { query } from '../harness/database.js';
+import { openPostgres, QUIET, storeHosts, type StoreHost } from '../harness/store-hosts.js';
+
+describe.each(storeHosts)('the epoch of a log over %s', (_name, open) => {
+  let host: StoreHost;
+
+  beforeAll(async () => {
+    host = await open();
+  });
+  afterAll(() => host.close());
+
+  it('is the same for all nodes and at each start', async () => {
+    const { uuid } = await openEpoch(host.database, QUIET);
+    const other = await openEpoch(await host.another(), QUIET);
+    expect(other.uuid).toBe(uuid);
+  });
+
+  it.each([
+    { what: 'of another cluster', set: `system_identifier = '1'` },
+    { what: 'of before a failover', set: 'timeline = timeline - 1' },
+    { what: 'copied from another database', set: 'database_oid = database_oid - 1' },
+  ])('is a new one if the log is $what', async ({ set }) => {
+    const before = await openEpoch(host.database, QUIET);
+    await host.database.sequelize.query(`UPDATE log_epoch SET ${set}`);
+    const after = await openEpoch(host.database, QUIET);
+    expect(after.uuid).not.toBe(before.uuid);
+    expect((await openEpoch(host.database, QUIET)).uuid).toBe(after.uuid);
+  });
+
+  it('is renewed once, whichever nodes notice that the log went back', async () => {
+    const nodes = await Promise.all(
+      [host.database, await host.another()].map((database) => openEpoch(database, QUIET)),
+    );
+    const before = nodes[0]?.uuid;
+    const told = nodes.map(() => 0);
+    for (const [index, node] of nodes.entries()) {
+      node.onChange(() => {
+        told[index] = (told[index] ?? 0) + 1;
+      });
+    }
+    await Promise.all(nodes.map((node) => node.renew()));
+    await Promise.all(nodes.map((node) => node.confirm()));
+    const [uuid, ...others] = new Set(nodes.map((node) => node.uuid));
+    expect(others).toEqual([]);
+    expect(uuid).not.toBe(before);
+    expect(told).toEqual([1, 1]);
+  });
+
+  it('is seen by a node whose operator asks for a new one', async () => {
+    const node = await openEpoch(host.database, QUIET);
+    const { uuid } = node;
+    const asked = await replaceEpoch(await host.another());
+    expect(node.uuid).toBe(uuid);
+    await node.confirm();
+    expect(node.uuid).toBe(asked);
+  });
+});
+
+describe('a connection to a database whose log went back', () => {
+  let host: StoreHost;
+  let database: Database;
+
+  beforeAll(async () => {
+    host = await openPostgres();
+    database = host.database;
+  });
+  afterAll(() => host.close());
+
+  it('carries nothing that was decided before, and the next one does', async () => {
+    const epoch = await openEpoch(database, QUIET);
+    let told = 0;
+    epoch.onChange(() => {
+      told += 1;
+    });
+    await replaceEpoch(await host.another());
+    // The connections that there are know nothing of it.
+    await terminateBackends(database);
+    const statement = { name: 'one', text: 'SELECT 1 AS one' };
+    await expect(database.runAppend(statement, [])).rejects.toMatchObject({ code: 'UNAVAILABLE' });
+    expect(told).toBe(1);
+    await expect(database.runAppend(statement, [])).resolves.toEqual([{ one: 1 }]);
+  });
+});
+
+describe('a copy of a database', () => {
+  it('has an epoch of its own, also in the same cluster', async () => {
+    const host = await openPostgres();
+    const name = `test_${randomUUID().replaceAll('-', '')}`;
+    const url = new URL(inject('postgresUrl'));
+    try {
+      const { uuid } = await openEpoch(host.database, QUIET);
+      const original = host.database.address.database;
+      await host.database.close();
+      await query(url.href, `CREATE DATABASE ${name} TEMPLATE ${original}`);
+      url.pathname = `/${name}`;
+      const copy = await connectDatabase(loadConfig({ DATABASE_URL: url.href }));
+      expect((await openEpoch(copy, QUIET)).uuid).not.toBe(uuid);
+      await copy.close();
+    } finally {
+      await query(inject('postgresUrl'), `DROP DATABASE IF EXISTS ${name} WITH (FORCE)`);
+      await host.close();
+    }
+  });
+});
+
+async function terminateBackends({ sequelize }: Database): Promise<void> {
+  await sequelize
+    .query(
+      `SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+       WHERE datname = current_database() AND pid <> pg_backend_pid()`,
+    )
+    .catch(() => undefined);
+}
