@@ -35,7 +35,7 @@ export class Feed implements Writer {
   #headTold = 0;
   #repair: Promise<void> | undefined;
   #gapSeen = false;
-  #idleSince = Date.now();
+  #idleSince = performance.now();
   #endedBy: EndReason | undefined;
 
   constructor(options: {
@@ -85,7 +85,7 @@ export class Feed implements Writer {
     return this.#endedBy;
   }
 
-  /** Milliseconds since the epoch from which on nobody looks; undefined while somebody does. */
+  /** Since when nobody looks, by `performance.now()`; undefined while somebody does. */
   get idleSince(): number | undefined {
     return this.#audience.size === 0 ? this.#idleSince : undefined;
   }
@@ -104,7 +104,7 @@ export class Feed implements Writer {
 
   /** Somebody is about to join. */
   touch(): void {
-    this.#idleSince = Date.now();
+    this.#idleSince = performance.now();
   }
 
   /**

@@ -16,7 +16,7 @@ export function startHeartbeat(sessions: ReadonlySet<Session>, limits: Limits): 
     Math.min(MAX_SWEEP_INTERVAL_MS, Math.floor(shortest / 4)),
   );
   const timer = setInterval(() => {
-    const now = Date.now();
+    const now = performance.now();
     for (const session of sessions) session.sweep(now);
   }, interval);
   return () => {

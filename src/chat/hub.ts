@@ -62,7 +62,7 @@ export function createHub({
   let timer: NodeJS.Timeout | undefined;
   let polling: Promise<void> | undefined;
   let polledAt = 0;
-  let renewedAt = Date.now();
+  let renewedAt = performance.now();
 
   broker.onReconnect(() => {
     // What was said meanwhile was lost, greetings too.
@@ -131,7 +131,7 @@ export function createHub({
   function schedulePoll(): void {
     const interval = Math.min(limits.pollIntervalMs, limits.pollIntervalBrokerDownMs);
     timer = setInterval(() => {
-      const isDue = !broker.isUp || Date.now() - polledAt >= limits.pollIntervalMs;
+      const isDue = !broker.isUp || performance.now() - polledAt >= limits.pollIntervalMs;
       if (isDue) void poll();
     }, interval);
   }
@@ -149,7 +149,7 @@ export function createHub({
   }
 
   async function compareHeads(): Promise<void> {
-    const now = Date.now();
+    const now = performance.now();
     polledAt = now;
     if (now - renewedAt >= RENEW_INTERVAL_MS) {
       renewedAt = now;

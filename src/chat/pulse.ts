@@ -8,7 +8,7 @@ import type { Outbox } from './outbox.js';
 export class Pulse {
   readonly #outbox: Outbox;
   readonly #limits: Pick<Limits, 'pingIntervalMs' | 'pongTimeoutMs'>;
-  #pingedAt = Date.now();
+  #pingedAt = performance.now();
   #answered = true;
   /** Bytes that the peer had taken when it was asked. */
   #takenAtPing = 0;
@@ -25,6 +25,7 @@ export class Pulse {
 
   /**
    * Asks the peer when it is time to.
+   * @param now by `performance.now()`
    * @param isUnread whether its frames are left unread at the moment, and its answer with them
    * @returns false once it is dead
    */

@@ -38,8 +38,8 @@ interface Frame {
 /** One socket: its state, and what its commands do. */
 export class Session implements Listener {
   readonly outbox: Outbox;
-  /** Milliseconds since the epoch. */
-  readonly openedAt = Date.now();
+  /** By `performance.now()`. */
+  readonly openedAt = performance.now();
   readonly #socket: WebSocket;
   readonly #context: SessionContext;
   readonly #inbox: Inbox<Frame>;
@@ -47,6 +47,8 @@ export class Session implements Listener {
   /** Messages on their way into the log. */
   readonly #sending = new WaitGroup();
   #identity: Identity | undefined;
+  /** When the time is over that the token had left, by `performance.now()`. */
+  #tokenEndsAt = Infinity;
   #feed: Feed | undefined;
   #refusals = 0;
   #closeReason: CloseReason | undefined;
@@ -123,12 +125,15 @@ export class Session implements Listener {
     await this.#leaveRoom();
   }
 
-  /** The heartbeat's look at the session: deadlines, and whether the peer lives. */
+  /**
+   * The heartbeat's look at the session: deadlines, and whether the peer lives.
+   * @param now by `performance.now()`
+   */
   sweep(now: number): void {
     if (this.#closeReason !== undefined) return;
     const isLate = now - this.openedAt >= this.#context.limits.authTimeoutMs;
     if (this.#identity === undefined && isLate) this.close('TOO_LATE');
-    else if (now >= (this.#identity?.expiresAt ?? Infinity)) this.close('TOKEN');
+    else if (this.#isTokenOver(now)) this.close('TOKEN');
     else if (!this.#pulse.check(now, this.#inbox.isPaused)) this.terminate();
   }
 
@@ -151,7 +156,7 @@ export class Session implements Listener {
 
   authenticate(input: Input): void {
     try {
-      this.#identity = this.#verify(input);
+      this.#identify(this.#verify(input));
       this.#status('READY');
     } catch (error) {
       this.refuse('BADAUTH', toChatError(error).detail);
@@ -167,7 +172,7 @@ export class Session implements Listener {
       this.#status('BADAUTH', { reason: toChatError(error).detail });
       return;
     }
-    this.#identity = identity;
+    this.#identify(identity);
     this.#status('READY');
     this.#feed?.recheck(this);
   }
@@ -292,6 +297,25 @@ export class Session implements Listener {
       throw new ChatError('UNAUTHORIZED', { detail: problemOf(input) });
     }
     return this.#context.verify(input.content);
+  }
+
+  #identify(identity: Identity): void {
+    this.#identity = identity;
+    this.#tokenEndsAt = performance.now() + this.#tokenLeft();
+  }
+
+  /**
+   * Its end is a date, which a clock that is set back must not put off, and a process that was suspended must not miss:
+   * whichever comes first.
+   */
+  #isTokenOver(now: number): boolean {
+    return now >= this.#tokenEndsAt || this.#tokenLeft() <= 0;
+  }
+
+  /** Milliseconds, by the clock. */
+  #tokenLeft(): number {
+    // oxlint-disable-next-line no-restricted-properties -- the end of a token is a date
+    return (this.#identity?.expiresAt ?? Infinity) - Date.now();
   }
 
   /** The room's feed, once the caller's rule there is accepted. */

@@ -74,7 +74,7 @@ export function createChat(
           code,
           reason: session.closeReason ?? closeReasonOf(code),
           user: session.userUUID,
-          ms: Date.now() - session.openedAt,
+          ms: Math.round(performance.now() - session.openedAt),
         },
         'session ended',
       );
@@ -132,8 +132,8 @@ export function createChat(
       closing = true;
       stopHeartbeat();
       for (const session of sessions) session.close('RESTART');
-      const deadline = Date.now() + CLOSE_GRACE_MS;
-      while (sessions.size > 0 && Date.now() < deadline) {
+      const deadline = performance.now() + CLOSE_GRACE_MS;
+      while (sessions.size > 0 && performance.now() < deadline) {
         await new Promise((resolve) => setTimeout(resolve, 20));
       }
       for (const session of sessions) session.terminate();

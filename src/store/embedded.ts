@@ -127,7 +127,8 @@ async function tryMakeGuard(guard: string): Promise<boolean> {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
     const made = await stat(guard).catch(() => undefined);
     // It is there for milliseconds, unless its maker was killed then.
-    if (made !== undefined && Date.now() - made.mtimeMs > GUARD_MAX_AGE_MS) {
+    // oxlint-disable-next-line no-restricted-properties -- what a file says is a date
+    if (made !== undefined && Math.abs(Date.now() - made.mtimeMs) > GUARD_MAX_AGE_MS) {
       await rm(guard, { recursive: true, force: true });
     }
     return false;
