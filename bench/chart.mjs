@@ -3,8 +3,9 @@ import { format } from './report.mjs';
 
 /** @typedef {import('./servers.mjs').Kind} Kind */
 
-const KINDS = /** @type {Kind[]} */ (Object.keys(NAMES));
-/** @type {Record<Kind, string>} */
+// An earlier build is compared by numbers, not shown.
+const KINDS = /** @type {Kind[]} */ (Object.keys(NAMES)).filter((kind) => kind !== 'before');
+/** @type {Partial<Record<Kind, string>>} */
 const COLORS = {
   nano: '#1a7f5a',
   ws: '#9aa5b1',

@@ -64,6 +64,7 @@ const USAGE = `npm run bench -- [options]
   --no-pin          leave the processes to the scheduler
   --no-build        take dist/ as it is
   --server FILE     another build of this server (dist/src/main.js)
+  --before FILE     an earlier build, measured beside it in the same run; its results are printed and not kept
   --profile DIR     write CPU profiles of this server there, and print where its time went`;
 
 const { values: options } = parseArgs({
@@ -79,6 +80,7 @@ const { values: options } = parseArgs({
     'no-pin': { type: 'boolean', default: false },
     'no-build': { type: 'boolean', default: false },
     server: { type: 'string', default: `${ROOT}dist/src/main.js` },
+    before: { type: 'string' },
     profile: { type: 'string' },
     help: { type: 'boolean', default: false },
   },
@@ -115,6 +117,7 @@ async function main() {
     redisUrl: redis.url,
     pin,
     server: resolve(options.server),
+    before: options.before === undefined ? undefined : resolve(options.before),
     profile: options.profile,
   });
   /** @type {Context} */
@@ -142,7 +145,9 @@ async function main() {
     /** @type {Partial<Record<Kind, Record<string, number>[]>>} */
     const runs = {};
     for (let round = options.quick ? 1 : (measure.rounds ?? 1); round > 0; round--) {
-      for (const kind of kinds.filter((kind) => measure.kinds.includes(kind))) {
+      for (const kind of kinds.filter((kind) =>
+        measure.kinds.includes(kind === 'before' ? 'nano' : kind),
+      )) {
         console.log(`  ${kind}`);
         try {
           (runs[kind] ??= []).push(await measure.run(kind, context));
@@ -155,8 +160,9 @@ async function main() {
       }
     }
     // After each measure, so that what is there stays when the run is broken off.
-    writeFileSync(options.json, `${JSON.stringify({ machine, results }, null, 2)}\n`);
-    writeFileSync(options.chart, drawChart(results, machine));
+    const kept = withoutBefore(results);
+    writeFileSync(options.json, `${JSON.stringify({ machine, results: kept }, null, 2)}\n`);
+    writeFileSync(options.chart, drawChart(kept, machine));
   }
   await redis.stop();
   await postgres.stop();
@@ -184,6 +190,16 @@ function medians(runs) {
   );
 }
 
+/**
+ * @param {Results} results
+ * @returns {Results}
+ */
+function withoutBefore(results) {
+  return Object.fromEntries(
+    Object.entries(results).map(([measure, found]) => [measure, { ...found, before: undefined }]),
+  );
+}
+
 /** @returns {Results} */
 function earlierResults() {
   return existsSync(options.json) ? JSON.parse(readFileSync(options.json, 'utf8')).results : {};
@@ -204,7 +220,8 @@ async function wantedKinds() {
   const peers = (options.peers ?? 'ws,uws,stored,socketio')
     .split(',')
     .filter((name) => name !== 'none');
-  const kinds = /** @type {Kind[]} */ (['nano', ...peers]);
+  const builds = options.before === undefined ? ['nano'] : ['nano', 'before'];
+  const kinds = /** @type {Kind[]} */ ([...builds, ...peers]);
   if (!kinds.includes('uws')) return kinds;
   const problem = await problemOfUws();
   if (problem === undefined) return kinds;

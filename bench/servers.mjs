@@ -2,17 +2,26 @@ import { fileURLToPath } from 'node:url';
 import { SECRET } from './load/tokens.mjs';
 import { accepts, findFreePort, startProcess } from './processes.mjs';
 
-/** @typedef {'nano' | 'ws' | 'uws' | 'stored' | 'socketio'} Kind */
+/** @typedef {'nano' | 'before' | 'ws' | 'uws' | 'stored' | 'socketio'} Kind */
 /** @typedef {{ kind: Kind, port: number, pid: number, hasEnded: () => boolean, stop: () => Promise<void> }} RunningServer */
 
 /** @type {Record<Kind, string>} */
 export const NAMES = {
   nano: 'nano-messaging',
+  before: 'build before',
   ws: 'bare ws',
   uws: 'uWebSockets.js',
   stored: 'ws + INSERT',
   socketio: 'Socket.IO',
 };
+
+/**
+ * Whether it is a build of this server.
+ *
+ * @param {Kind} kind
+ * @returns {kind is 'nano' | 'before'}
+ */
+export const isOurs = (kind) => kind === 'nano' || kind === 'before';
 
 /** @param {string} path */
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
@@ -22,10 +31,10 @@ const here = (path) => fileURLToPath(new URL(path, import.meta.url));
  *
  * @param {{
  *   postgres: Awaited<ReturnType<typeof import('./services.mjs').startPostgres>>, redisUrl: string,
- *   pin: boolean, server: string, profile: string | undefined,
+ *   pin: boolean, server: string, before: string | undefined, profile: string | undefined,
  * }} options
  */
-export function createServers({ postgres, redisUrl, pin, server: main, profile }) {
+export function createServers({ postgres, redisUrl, pin, server: main, before, profile }) {
   /** @type {Map<string, Promise<string>>} */
   const databases = new Map();
   /** @type {Set<RunningServer>} */
@@ -47,7 +56,9 @@ export function createServers({ postgres, redisUrl, pin, server: main, profile }
    */
   async function start(kind, { database = kind } = {}) {
     const port = await findFreePort();
-    const script = kind === 'nano' ? main : here(`peers/${kind}.mjs`);
+    const builds = { nano: main, before };
+    const script = isOurs(kind) ? builds[kind] : here(`peers/${kind}.mjs`);
+    if (script === undefined) throw new Error('there is no build before');
     const profiling =
       profile !== undefined && kind === 'nano' ? ['--cpu-prof', `--cpu-prof-dir=${profile}`] : [];
     const running = await startProcess({

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { busyMilliseconds, cpuMilliseconds, untilQuiet } from '../processes.mjs';
+import { isOurs } from '../servers.mjs';
 import { Client } from './client.mjs';
 import { dialects } from './dialects.mjs';
 import { Tally } from './tally.mjs';
@@ -21,7 +22,7 @@ const SERVER_CORE = 0;
  * @returns {Promise<number[]>} their ids
  */
 export async function createRooms(server, count) {
-  if (server.kind !== 'nano') return Array.from({ length: count }, (_, i) => i + 1);
+  if (!isOurs(server.kind)) return Array.from({ length: count }, (_, i) => i + 1);
   const token = newToken();
   const ids = [];
   for (let i = 0; i < count; i++) {
