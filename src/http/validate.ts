@@ -2,22 +2,33 @@ import { z } from 'zod';
 import { ChatError } from '../errors.js';
 import { roomIdSchema } from '../protocol/decode.js';
 
+/** An answer that repeats what is wrong must not be larger than the request: so many unknown fields of it, cut so. */
+const MAX_UNKNOWN_FIELDS = 10;
+const MAX_NAME_CHARACTERS = 64;
+
 /**
  * Input as its schema has it.
- * @throws {ChatError} INVALID, naming each offending field
+ * @throws {ChatError} INVALID, naming each offending field; of many unknown ones the first
  */
 export function validate<T extends z.ZodType>(schema: T, input: unknown): z.output<T> {
   const result = schema.safeParse(input);
   if (result.success) return result.data;
   const errors = result.error.issues.flatMap((issue) =>
     issue.code === 'unrecognized_keys'
-      ? issue.keys.map((field) => ({ field, message: 'is not known here' }))
+      ? issue.keys
+          .slice(0, MAX_UNKNOWN_FIELDS)
+          .map((field) => ({ field: cut(field), message: 'is not known here' }))
       : [{ field: issue.path.join('.'), message: issue.message }],
   );
   throw new ChatError('INVALID', {
     detail: errors.map(({ field, message }) => `${field} ${message}`.trim()).join('; '),
     errors,
   });
+}
+
+function cut(name: string): string {
+  if (name.length <= MAX_NAME_CHARACTERS) return name;
+  return `${name.slice(0, MAX_NAME_CHARACTERS).toWellFormed()}…`;
 }
 
 /** A whole number, or one in decimal digits. */

@@ -1,0 +1,277 @@
+import { request as httpRequest } from 'node:http';
+import { once } from 'node:events';
+import jwt from 'jsonwebtoken';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createRoom } from '../harness/api.js';
+import { ChatClient } from '../harness/chat-client.js';
+import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
+import { SECRET, type TestNode } from '../harness/node.js';
+import { person } from '../harness/tokens.js';
+import { loadConfig } from '../../src/config.js';
+
+/** CPU time of this process, client and server, for one input; some milliseconds are usual. */
+const MOST_CPU_MS = 250;
+/** Node takes 16 KiB of path and headers together. */
+const HEAD_BYTES = 14_000;
+
+const { limits } = loadConfig({});
+const ana = person({ levelOnEntity: 999 });
+
+let world: ChatWorld;
+let node: TestNode;
+let room: number;
+
+beforeAll(async () => {
+  world = await createChatWorld();
+  node = await world.start();
+  room = await createRoom(node, ana);
+});
+afterAll(() => world.close());
+
+/** JSON texts of values, about as long as asked for: what makes a careless check slow. */
+const VALUES: Readonly<Record<string, (bytes: number) => string>> = {
+  'a letter of permissions': (bytes) => quoted('r', bytes),
+  'letters of permissions': (bytes) => quoted('rwba', bytes),
+  'different letters': (bytes) => `"${differentLetters(bytes)}"`,
+  digits: (bytes) => quoted('9', bytes),
+  'digits of a number': (bytes) => '9'.repeat(bytes),
+  blanks: (bytes) => quoted(' ', bytes),
+  dashes: (bytes) => quoted('-', bytes),
+  'parts of a UUID': (bytes) => quoted('0000-', bytes),
+  emoji: (bytes) => quoted('🚀', bytes),
+  'escaped emoji': (bytes) => quoted('\\ud83d\\ude80', bytes),
+  'half an emoji': (bytes) => quoted('\\ud83d', bytes),
+  NULs: (bytes) => quoted('\\u0000', bytes),
+  'lists in lists': (bytes) => '['.repeat(bytes / 2) + ']'.repeat(bytes / 2),
+  'objects in objects': (bytes) => `${'{"a":'.repeat(bytes / 6)}1${'}'.repeat(bytes / 6)}`,
+  'a long list': (bytes) => `[${'0,'.repeat(bytes / 2 - 2)}0]`,
+  'an object of many keys': (bytes) => `{${manyKeys(bytes)}}`,
+};
+
+function quoted(unit: string, bytes: number): string {
+  return `"${unit.repeat((bytes - 2) / Buffer.byteLength(unit))}"`;
+}
+
+function differentLetters(bytes: number): string {
+  // Of three bytes each; no surrogates, and no ends of lines, at which a pattern would stop.
+  const codes = Array.from({ length: bytes / 3 - 1 }, (_, i) => 0x3000 + i);
+  return String.fromCodePoint(...codes.map((code) => (code < 0xd800 ? code : code + 0x800)));
+}
+
+function manyKeys(bytes: number): string {
+  return Array.from({ length: bytes / 12 }, (_, i) => `"k${i}":0`).join(',');
+}
+
+/** Milliseconds of CPU that something takes, and what comes of it. */
+async function costOf<T>(run: () => Promise<T>): Promise<{ ms: number; result: T }> {
+  const before = process.cpuUsage();
+  const result = await run();
+  const { user, system } = process.cpuUsage(before);
+  return { ms: (user + system) / 1_000, result };
+}
+
+interface Answer {
+  readonly status: number;
+  readonly bytes: number;
+}
+
+async function call(
+  method: string,
+  path: string,
+  { body, token = ana.token }: { body?: string; token?: string } = {},
+): Promise<Answer> {
+  const outgoing = httpRequest(node.url + path, {
+    method,
+    agent: false,
+    headers: {
+      authorization: `Bearer ${token}`,
+      ...(body !== undefined && { 'content-type': 'application/json' }),
+    },
+  });
+  const answered = once(outgoing, 'response') as Promise<[import('node:http').IncomingMessage]>;
+  outgoing.end(body);
+  const [response] = await answered;
+  let bytes = 0;
+  for await (const chunk of response) bytes += (chunk as Buffer).length;
+  return { status: response.statusCode ?? 0, bytes };
+}
+
+/** An object with a field beside others, as long as it may be. */
+function filled(others: object, field: string, value: (bytes: number) => string, bytes: number) {
+  const start = JSON.stringify({ ...others, [field]: undefined }).slice(0, -1);
+  const comma = start === '{' ? '' : ',';
+  const text = (size: number): string => `${start}${comma}"${field}":${value(size)}}`;
+  return text(bytes - Buffer.byteLength(text(24)) - 24);
+}
+
+/** Inputs that cost too much, or whose answers are larger than they are. */
+async function slowOf(
+  values: readonly string[],
+  send: (value: string) => Promise<Answer>,
+): Promise<string[]> {
+  const slow: string[] = [];
+  for (const value of values) {
+    const { ms, result } = await costOf(() => send(value));
+    if (ms > MOST_CPU_MS) slow.push(`${ms} ms: ${value.slice(0, 80)}`);
+    if (result.bytes > value.length + 1_000) slow.push(`${result.bytes} bytes of answer`);
+    if (result.status >= 500) slow.push(`${result.status}: ${value.slice(0, 80)}`);
+  }
+  return slow;
+}
+
+describe('the longest body', () => {
+  const newRoom = { name: 'a room', level_admin: 1, type: 'group' };
+  const rule = { userUUID: person().userUUID, permissions: 'rw', level: 0 };
+  const answer = { accepted: true };
+  const fields: [string, string, string, object][] = [
+    ...['name', 'level_admin', 'type', 'max_entity_rules', 'other'].map(
+      (field): [string, string, string, object] => ['POST', '/rooms', field, newRoom],
+    ),
+    ...['userUUID', 'entity_UUID', 'entityUUID', 'permissions', 'level', 'other'].map(
+      (field): [string, string, string, object] => ['PUT', '/rooms/ROOM/members', field, rule],
+    ),
+    ...['accepted', 'use_parent_entity', 'other'].map((field): [string, string, string, object] => [
+      'PUT',
+      '/rooms/ROOM/invitation',
+      field,
+      answer,
+    ]),
+  ];
+
+  it.each(fields)(
+    'costs no more than a moment: %s %s with it in %s',
+    async (method, path, field, others) => {
+      const bodies = Object.values(VALUES).map((value) =>
+        filled(others, field, value, limits.bodyBytes),
+      );
+
+      const slow = await slowOf(bodies, (body) =>
+        call(method, path.replace('ROOM', String(room)), { body }),
+      );
+
+      expect(slow).toEqual([]);
+    },
+  );
+
+  it.each(['POST /rooms', 'PUT /rooms/ROOM/members', 'PUT /rooms/ROOM/invitation'])(
+    'costs no more than a moment, and is not repeated: %s with unknown keys',
+    async (route) => {
+      const [method = '', path = ''] = route.split(' ');
+      const bodies = [
+        `{${manyKeys(limits.bodyBytes)}}`,
+        `{"${'k'.repeat(limits.bodyBytes - 10)}":0}`,
+        `{"${differentLetters(limits.bodyBytes - 10)}":0}`,
+        `{${'"k":0,'.repeat(limits.bodyBytes / 6 - 2)}"k":0}`,
+        `${' '.repeat(limits.bodyBytes - 2)}{}`,
+      ];
+
+      const slow = await slowOf(bodies, (body) =>
+        call(method, path.replace('ROOM', String(room)), { body }),
+      );
+
+      expect(slow).toEqual([]);
+    },
+  );
+});
+
+describe('the longest path, query and header', () => {
+  const texts = Object.values(VALUES).map((value) => {
+    const text = value(HEAD_BYTES / 9);
+    return encodeURIComponent((text.startsWith('"') ? text.slice(1, -1) : text).toWellFormed());
+  });
+  const long = ['9', 'r', '-', '0000-', '/', '.', '%20', '%F0%9F%9A%80'].map((unit) =>
+    unit.repeat(HEAD_BYTES / unit.length),
+  );
+
+  it.each([
+    'GET /rooms/VALUE/messages',
+    'GET /VALUE',
+    'DELETE /rooms/VALUE',
+    'DELETE /rooms/ROOM/members/VALUE',
+    ...['dateFrom', 'dateTo', 'timezone', 'before', 'after', 'limit', 'other'].map(
+      (name) => `GET /rooms/ROOM/messages?${name}=VALUE`,
+    ),
+    ...['2026-01-15T', '2026-01-15T09:30:00.', '2026-W'].map(
+      (start) => `GET /rooms/ROOM/messages?dateFrom=${start}VALUE`,
+    ),
+    ...['accepted', 'limit', 'offset'].map((name) => `GET /rooms?${name}=VALUE`),
+  ])('cost no more than a moment: %s', async (route) => {
+    const [method = '', path = ''] = route.replace('ROOM', String(room)).split(' ');
+
+    const slow = await slowOf([...texts, ...long], (value) =>
+      call(
+        method,
+        path.replace('VALUE', () => value),
+      ),
+    );
+
+    expect(slow).toEqual([]);
+  });
+
+  it.each(['dateFrom', 'timezone', 'limit', 'x'])(
+    'cost no more than a moment: %s a thousand times',
+    async (name) => {
+      const query = `${name}=1&`.repeat(HEAD_BYTES / (name.length + 3));
+
+      const slow = await slowOf([query, '&'.repeat(HEAD_BYTES), '='.repeat(HEAD_BYTES)], (value) =>
+        call('GET', `/rooms/${room}/messages?${value}`),
+      );
+
+      expect(slow).toEqual([]);
+    },
+  );
+
+  it('cost no more than a moment: tokens', async () => {
+    const others = { ...ana, token: undefined };
+    const claims = ['userUUID', 'entityUUID', 'levelOnEntity', 'exp', 'aud', 'other'].flatMap(
+      (name) =>
+        Object.values(VALUES).map((value) => {
+          // Base64url makes four of three.
+          const payload = filled(others, name, value, HEAD_BYTES * 0.7);
+          return jwt.sign(payload, SECRET);
+        }),
+    );
+    const raw = ['.', 'a.', 'A', '-', 'e30.'].map((unit) => unit.repeat(HEAD_BYTES / unit.length));
+
+    const slow = await slowOf([...claims, ...raw], (token) => call('GET', '/rooms', { token }));
+
+    expect(slow).toEqual([]);
+  });
+});
+
+describe('the longest frame', () => {
+  it.each([
+    ['token', 'content'],
+    ['select_room', 'room_id'],
+    ['select_room', 'after'],
+    ['message', 'content'],
+    ['message', 'msg'],
+    ['message', 'ref'],
+    ['message', 'other'],
+    ['quit too', 'other'],
+  ])('costs no more than a moment: %s with it in %s', async (type, field) => {
+    const others = {
+      type,
+      ...(type === 'select_room' && { room_id: room }),
+      ...(type === 'message' && { content: 'a' }),
+    };
+    const frames = Object.values(VALUES).map((value) =>
+      filled(others, field, value, limits.frameBytes),
+    );
+    const client = await ChatClient.enter(node, ana, room);
+
+    const slow = await slowOf(frames, async (frame) => {
+      client.raw(frame);
+      client.send({ type: 'select_room', room_id: room });
+      let bytes = 0;
+      for (;;) {
+        const answer = await client.next();
+        if (answer.data === 'CONNECTED') return { status: 200, bytes };
+        bytes += answer.type === 'message' ? 0 : JSON.stringify(answer).length;
+      }
+    });
+
+    expect(slow).toEqual([]);
+    await client.close();
+  });
+});
