@@ -19,6 +19,14 @@ const count = (fallback: number, { min = 1, max = 2_147_483_647 } = {}) =>
 /** What a stream buffers before it asks to be waited for, at most (Node 22): a smaller cap would never be waited for. */
 const MIN_OUTBOX_BYTES = 65_536;
 
+/**
+ * Bytes of a character as an encoder like Python's `json.dumps` sends it: two escapes, if it is beyond the basic
+ * plane. A legal message must not be too large for its frame.
+ */
+const ESCAPED_CHARACTER_BYTES = 12;
+/** What stands around a message's content: keys, and a `ref` of 64 such characters. */
+const ENVELOPE_BYTES = 1_024;
+
 const port = (fallback: number) =>
   z
     .string()
@@ -102,9 +110,9 @@ export const environmentSchema = z.object({
   PING_INTERVAL_MS: count(25_000),
   PONG_TIMEOUT_MS: count(10_000),
   CONTENT_CHARACTERS: count(8_000),
-  FRAME_BYTES: count(65_536),
+  FRAME_BYTES: count(131_072),
   FRAME_BYTES_BEFORE_READY: count(8_192),
-  BODY_BYTES: count(65_536),
+  BODY_BYTES: count(131_072),
   INBOX_FRAMES: count(128, { max: 10_000 }),
   OUTBOX_BYTES: count(1_048_576, { min: MIN_OUTBOX_BYTES }),
   STORE_TIMEOUT_MS: count(5_000),
@@ -228,6 +236,7 @@ function problemsBetween(env: Readonly<Record<string, string | undefined>>): str
   if (env['DATABASE_URL'] === undefined && env['DB_HOST'] !== undefined && partial.length > 0) {
     problems.push(`${partial.join(' and ')} must be given beside DB_HOST`);
   }
+  problems.push(...tooSmallForContent(env));
   if (env['NODE_ENV'] !== 'production') return problems;
   if (secret === undefined) {
     problems.push('JWT_MASTER_SECRET must be given in production');
@@ -242,6 +251,17 @@ function problemsBetween(env: Readonly<Record<string, string | undefined>>): str
     problems.push('DATABASE_URL (or DB_HOST, DB_NAME, DB_USERNAME) must be given in production');
   }
   return problems;
+}
+
+function tooSmallForContent(env: Readonly<Record<string, string | undefined>>): string[] {
+  const limitOf = (name: 'CONTENT_CHARACTERS' | 'FRAME_BYTES' | 'BODY_BYTES') =>
+    environmentSchema.shape[name].safeParse(env[name]).data;
+  const characters = limitOf('CONTENT_CHARACTERS');
+  if (characters === undefined) return [];
+  const least = characters * ESCAPED_CHARACTER_BYTES + ENVELOPE_BYTES;
+  return (['FRAME_BYTES', 'BODY_BYTES'] as const)
+    .filter((name) => (limitOf(name) ?? least) < least)
+    .map((name) => `${name} must be at least ${least}, for ${characters} CONTENT_CHARACTERS`);
 }
 
 function toConfig(env: Environment): Config {

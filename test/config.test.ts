@@ -36,8 +36,9 @@ describe('the configuration', () => {
         pingIntervalMs: 25_000,
         pongTimeoutMs: 10_000,
         contentCharacters: 8_000,
-        frameBytes: 65_536,
+        frameBytes: 131_072,
         frameBytesBeforeReady: 8_192,
+        bodyBytes: 131_072,
       }) as object,
       repairsGaps: true,
     });
@@ -158,6 +159,31 @@ describe('the problems of a configuration', () => {
       ]);
     },
   );
+});
+
+describe('a frame and a body', () => {
+  it('have room for the longest content, however it is escaped', () => {
+    expect(loadConfig({ CONTENT_CHARACTERS: '10837' }).limits.frameBytes).toBe(131_072);
+    expect(problemsOf({ CONTENT_CHARACTERS: '10838' })).toEqual([
+      'FRAME_BYTES must be at least 131080, for 10838 CONTENT_CHARACTERS',
+      'BODY_BYTES must be at least 131080, for 10838 CONTENT_CHARACTERS',
+    ]);
+    const given = { CONTENT_CHARACTERS: '100', FRAME_BYTES: '2224', BODY_BYTES: '2224' };
+    expect(loadConfig(given).limits).toMatchObject({ frameBytes: 2_224, bodyBytes: 2_224 });
+    for (const name of ['FRAME_BYTES', 'BODY_BYTES']) {
+      expect(problemsOf({ ...given, [name]: '2223' })).toEqual([
+        `${name} must be at least 2224, for 100 CONTENT_CHARACTERS`,
+      ]);
+    }
+  });
+
+  it('are not compared with what is no number itself', () => {
+    const FRAME_BYTES = '1';
+    expect(problemsOf({ CONTENT_CHARACTERS: 'x', FRAME_BYTES })).toEqual([
+      'CONTENT_CHARACTERS must be a whole number',
+    ]);
+    expect(problemsOf({ FRAME_BYTES: 'x' })).toEqual(['FRAME_BYTES must be a whole number']);
+  });
 });
 
 describe('production', () => {

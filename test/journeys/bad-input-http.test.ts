@@ -12,7 +12,7 @@ import { SECRET, type TestNode } from '../harness/node.js';
 import { person, secondsFromNow, sign } from '../harness/tokens.js';
 
 const PATIENCE_MS = 10_000;
-const BODY_BYTES = 65_536;
+const BODY_BYTES = 131_072;
 const TEN_MB = 10 * 1024 * 1024;
 
 const ana = person({ levelOnEntity: 999 });
