@@ -54,13 +54,17 @@ describe('npm run proof', () => {
           storedAfterRevocation: 0,
           gaps: 0,
           unlikeTheLog: 0,
+          unanswered: 0,
+          hangingRooms: 0,
+          badExits: 0,
         },
       });
       expect(code).toBe(0);
       const injected = new Set(result.incidents.map(({ fault }) => fault));
       expect([...injected].toSorted()).toEqual(FAULT_NAMES.toSorted());
-      expect(result.incidents.filter(({ wholeMs }) => wholeMs === undefined)).toEqual([]);
-      expect(result.unanswered).toBe(0);
+      expect(result.incidents.filter(({ wholeAt }) => wholeAt === undefined)).toEqual([]);
+      expect(result.unsettled).toBe(0);
+      expect(result.surprises).toEqual({});
       expect(result.acknowledged).toBeGreaterThan(1_000);
       expect(result.ruleChanges).toBeGreaterThan(20);
     },

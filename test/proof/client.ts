@@ -1,15 +1,22 @@
 import { WebSocket } from 'ws';
 import type { Person } from '../harness/tokens.js';
 import type { ClientRecord, Ledger, Sending } from './ledger.js';
+import { OpenCommands } from './open-commands.js';
 import type { Random } from './random.js';
+import { ANSWER_WITHIN_MS } from './verdict.js';
 
 /** A client that has so many messages without an answer makes no new ones. */
 const MAX_UNANSWERED = 20;
 const HANDSHAKE_TIMEOUT_MS = 3_000;
-/** A socket that is not in its room by then is given up. */
-const ENTER_TIMEOUT_MS = 15_000;
+/** How often it looks whether a command went unanswered. */
+const LOOK_INTERVAL_MS = 250;
 const MIN_BACKOFF_MS = 50;
 const MAX_BACKOFF_MS = 1_000;
+/**
+ * How a socket may end while things break: without a word (1006), because the node goes down (1012), or has no room for
+ * it (1013).
+ */
+const EXPECTED_CLOSES: ReadonlySet<number> = new Set([1006, 1012, 1013]);
 
 interface Frame {
   readonly type: string;
@@ -25,28 +32,36 @@ interface MessageData {
   readonly ref?: string;
 }
 
+/** A node, as its clients reach it. */
+export interface ChatNode {
+  readonly name: string;
+  readonly chatUrl: string;
+}
+
 /**
- * A member of one room over a raw socket: sends with refs, sends again what was not answered, comes back to
- * any node with the last number it has seen, and writes everything down.
+ * A member of one room over a raw socket: sends with refs, sends again what was not answered, gives a socket up that
+ * leaves a command unanswered, comes back to any node with the last number it has seen, and writes everything down.
  */
 export class ProofClient {
   readonly record: ClientRecord;
   readonly #ledger: Ledger;
   readonly #token: string;
   readonly #random: Random;
-  readonly #urls: readonly string[];
+  readonly #nodes: readonly ChatNode[];
   readonly #intervalMs: number;
   readonly #unanswered = new Map<string, Sending>();
   readonly #toRepeat = new Set<Sending>();
   #socket: WebSocket | undefined;
-  #url = '';
+  #node: ChatNode | undefined;
+  #commands: OpenCommands | undefined;
   #live = false;
   #ended = false;
   #attempts = 0;
-  #lastSeq = 0;
+  #lastSeq: number;
+  #newestHeardAt = 0;
   #sayTimer: NodeJS.Timeout | undefined;
   #connectTimer: NodeJS.Timeout | undefined;
-  #enterTimer: NodeJS.Timeout | undefined;
+  #lookTimer: NodeJS.Timeout | undefined;
   #selectTimer: NodeJS.Timeout | undefined;
   #repeatTimer: NodeJS.Timeout | undefined;
 
@@ -55,15 +70,18 @@ export class ProofClient {
     roomId: number;
     ledger: Ledger;
     random: Random;
-    /** The socket's URL on each node. */
-    urls: readonly string[];
+    nodes: readonly ChatNode[];
     messagesPerSecond: number;
+    /** The number behind which it begins to read. */
+    after?: number;
   }) {
-    this.record = options.ledger.addClient(options.who.userUUID, options.roomId);
+    const { who, roomId, after = 0 } = options;
+    this.record = options.ledger.addClient(who.userUUID, roomId, after);
+    this.#lastSeq = after;
     this.#ledger = options.ledger;
-    this.#token = options.who.token;
+    this.#token = who.token;
     this.#random = options.random;
-    this.#urls = options.urls;
+    this.#nodes = options.nodes;
     this.#intervalMs = 1_000 / options.messagesPerSecond;
   }
 
@@ -77,30 +95,44 @@ export class ProofClient {
     return this.#lastSeq;
   }
 
+  /** When the message was first sent that is the latest of all it got. */
+  get newestHeardAt(): number {
+    return this.#newestHeardAt;
+  }
+
+  /** Name of the node that it is on, or tries. */
+  get nodeName(): string {
+    return this.#node?.name ?? 'no node';
+  }
+
   /** Messages that were neither acknowledged nor refused. */
-  get unanswered(): number {
+  get unsettled(): number {
     return this.#unanswered.size;
   }
 
   connect(): void {
     // Another node than the one that it was on, or that did not answer.
-    const url = this.#random.pick(this.#urls.filter((other) => other !== this.#url));
-    this.#url = url;
-    const socket = new WebSocket(url, {
+    const others = this.#nodes.filter((other) => other !== this.#node);
+    const node = this.#random.pick(others.length > 0 ? others : this.#nodes);
+    this.#node = node;
+    const socket = new WebSocket(node.chatUrl, {
       handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
       perMessageDeflate: false,
     });
+    const commands = new OpenCommands(this.#ledger, node.name);
     this.#socket = socket;
-    this.#enterTimer = setTimeout(() => {
-      this.#ledger.surprise(`not in the room within ${ENTER_TIMEOUT_MS / 1_000} s`);
-      socket.terminate();
-    }, ENTER_TIMEOUT_MS);
+    this.#commands = commands;
+    this.#lookTimer = setInterval(() => {
+      if (performance.now() - commands.oldestAt > ANSWER_WITHIN_MS) socket.terminate();
+    }, LOOK_INTERVAL_MS);
     socket.on('message', (data: Buffer) => {
       this.#take(JSON.parse(data.toString()) as Frame);
     });
     // What follows is a close.
     socket.on('error', () => undefined);
-    socket.on('close', () => {
+    socket.on('close', (code) => {
+      commands.closed();
+      if (!EXPECTED_CLOSES.has(code)) this.#ledger.surprise(`close ${code}`);
       this.#disconnected();
     });
   }
@@ -122,9 +154,14 @@ export class ProofClient {
     this.#socket?.terminate();
   }
 
+  /** Does not come back when its socket ends. */
+  stopReconnecting(): void {
+    this.#ended = true;
+  }
+
   /** Leaves for good. */
   end(): void {
-    this.#ended = true;
+    this.stopReconnecting();
     this.stopSending();
     this.terminate();
     this.#clearTimers();
@@ -146,12 +183,8 @@ export class ProofClient {
   }
 
   #clearTimers(): void {
-    for (const timer of [
-      this.#connectTimer,
-      this.#enterTimer,
-      this.#selectTimer,
-      this.#repeatTimer,
-    ]) {
+    clearInterval(this.#lookTimer);
+    for (const timer of [this.#connectTimer, this.#selectTimer, this.#repeatTimer]) {
       clearTimeout(timer);
     }
     this.#repeatTimer = undefined;
@@ -166,18 +199,25 @@ export class ProofClient {
     this.#ledger.delivered += 1;
     this.record.deliveries.push({ seq, emitter, content, ref, at: this.#ledger.tick() });
     this.#lastSeq = Math.max(this.#lastSeq, seq);
+    this.#newestHeardAt = Math.max(this.#newestHeardAt, this.#ledger.sentAt(ref));
     if (emitter === this.record.userUUID && ref !== undefined) this.#acknowledged(ref, seq);
   }
 
   #answered({ data, ref, seq }: Frame): void {
+    if (ref !== undefined) this.#commands?.messageAnswered(ref);
     switch (data) {
       case 'START?':
+        this.#commands?.greeted();
+        this.#commands?.tokenSent();
         this.#send({ type: 'token', content: this.#token });
         this.#select();
         break;
       case 'READY':
-      // A message crossed the word that the room is lost: it is sent again once the room is back.
+        this.#commands?.tokenAnswered();
+        break;
       case 'SELECTROOM?':
+        // A message crossed the word that the room is lost: it is sent again once the room is back.
+        this.#commands?.messageWithoutRoom();
         break;
       case 'CONNECTED':
         this.#entered();
@@ -201,12 +241,13 @@ export class ProofClient {
 
   #select(): void {
     const { roomId } = this.record;
+    this.#commands?.selectSent();
     this.#send({ type: 'select_room', room_id: roomId, after: this.#lastSeq });
   }
 
   #selectLater(): void {
+    this.#commands?.selectAnswered();
     this.#live = false;
-    clearTimeout(this.#enterTimer);
     clearTimeout(this.#selectTimer);
     this.#selectTimer = setTimeout(
       () => {
@@ -217,7 +258,7 @@ export class ProofClient {
   }
 
   #entered(): void {
-    clearTimeout(this.#enterTimer);
+    this.#commands?.selectAnswered();
     this.#live = true;
     this.#attempts = 0;
     this.#toRepeat.clear();
@@ -225,24 +266,16 @@ export class ProofClient {
   }
 
   #say(): void {
-    const { sendings } = this.record;
-    const ref = `${this.record.userUUID.slice(0, 8)}-${sendings.size + 1}`;
-    const sending: Sending = {
-      ref,
-      content: `message ${ref}`,
-      transmissions: 0,
-      acknowledgedSeq: undefined,
-      refused: false,
-    };
-    sendings.set(ref, sending);
+    const ref = `${this.record.userUUID.slice(0, 8)}-${this.record.sendings.size + 1}`;
+    const sending = this.#ledger.addSending(this.record, ref);
     this.#unanswered.set(ref, sending);
-    this.#ledger.sent += 1;
     this.#transmit(sending);
   }
 
   #transmit(sending: Sending): void {
     sending.transmissions += 1;
     const { content, ref } = sending;
+    this.#commands?.messageSent(ref);
     this.#send({ type: 'message', content, ref });
   }
 

@@ -1,74 +1,205 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { ProofClient } from './client.js';
 import type { Cluster } from './cluster.js';
+import type { ClusterNode } from './cluster-node.js';
 import type { Random } from './random.js';
-import { commandRedis } from './services.js';
+import { commandRedis, holdLocks } from './services.js';
+import type { Conditions, TcpProxy } from './tcp-proxy.js';
 
 /** What a fault may break. */
-export interface Breakable {
+export interface Scene {
   readonly cluster: Cluster;
   readonly clients: readonly ProofClient[];
   readonly random: Random;
+  /** Says for the report what of it is broken, and how. */
+  readonly note: (detail: string) => void;
 }
 
-/**
- * Breaks something, and resolves when that is over, or everyone can be whole without: then with what restores
- * it.
- */
-type Fault = (breakable: Breakable) => Promise<(() => Promise<void>) | void>;
+interface Fault {
+  /** Faults that break the same are not injected at the same time. */
+  readonly breaks: 'clients' | 'clock' | 'links' | 'node' | 'postgres' | 'redis';
+  /**
+   * Resolves when it is over, or everyone can be whole without what is broken: then with what restores it.
+   */
+  readonly inject: (scene: Scene) => Promise<(() => Promise<void>) | void>;
+}
 
-const endNode =
-  (signal: NodeJS.Signals): Fault =>
-  async ({ cluster, random }) => {
-    const node = random.pick(cluster.nodes);
-    await node.stop(signal);
-    return () => node.start();
-  };
+const THROTTLED_BYTES_PER_SECOND = 10_240;
+const HOUR_STEPS = 3;
 
 const FAULTS = {
-  'node-kill': endNode('SIGKILL'),
-  'node-term': endNode('SIGTERM'),
+  'node-kill': { breaks: 'node', inject: endNode('SIGKILL') },
+  'node-term': { breaks: 'node', inject: endNode('SIGTERM') },
 
-  'redis-kill': async ({ cluster, random }) => {
-    await cluster.redis.stop('SIGKILL');
-    await delay(random.between(200, 2_000));
-    await cluster.redis.start();
+  'node-stop': {
+    breaks: 'node',
+    inject: async (scene) => {
+      const node = pickNode(scene);
+      // Mostly so short that its sockets survive.
+      const ms =
+        scene.random.next() < 0.7
+          ? scene.random.between(5_000, 9_000)
+          : scene.random.between(9_000, 40_000);
+      scene.note(`${node.name} for ${ms} ms`);
+      node.pause();
+      await delay(ms);
+      node.resume();
+    },
   },
 
-  'redis-pause': async ({ cluster, random }) => {
-    cluster.redis.pause();
-    await delay(random.between(500, 4_000));
-    cluster.redis.resume();
+  'clock-step': {
+    breaks: 'clock',
+    inject: async (scene) => {
+      const nodes = pickNodes(scene);
+      for (let step = 1; step <= HOUR_STEPS; step += 1) {
+        for (const node of nodes) node.stepClock();
+        if (step < HOUR_STEPS) await delay(scene.random.between(1_000, 4_000));
+      }
+    },
   },
 
-  'redis-flush': async ({ cluster }) => {
-    const { port } = cluster.redis;
-    await commandRedis(port, 'FLUSHALL');
-    await commandRedis(port, 'CLIENT KILL TYPE pubsub');
-    await commandRedis(port, 'CLIENT KILL TYPE normal');
+  'redis-kill': {
+    breaks: 'redis',
+    inject: async ({ cluster, random }) => {
+      const links = cluster.nodes.map((node) => node.redisLinks);
+      await cluster.redis.stop('SIGKILL');
+      await Promise.all(links.map((link) => link.cut()));
+      await delay(random.between(200, 2_000));
+      await cluster.redis.start();
+      await Promise.all(links.map((link) => link.restore()));
+    },
   },
 
-  'postgres-restart': async ({ cluster }) => {
-    await cluster.postgres.stop('SIGINT');
-    await cluster.postgres.start();
+  'redis-pause': {
+    breaks: 'redis',
+    inject: async ({ cluster, random }) => {
+      cluster.redis.pause();
+      await delay(random.between(500, 4_000));
+      cluster.redis.resume();
+    },
   },
 
-  'postgres-pause': async ({ cluster, random }) => {
-    cluster.postgres.pause();
-    // Sometimes longer than a statement may go unanswered.
-    await delay(random.next() < 0.3 ? 6_500 : random.between(500, 3_000));
-    cluster.postgres.resume();
+  'redis-flush': {
+    breaks: 'redis',
+    inject: async ({ cluster }) => {
+      const { port } = cluster.redis;
+      await commandRedis(port, 'FLUSHALL');
+      await commandRedis(port, 'CLIENT KILL TYPE pubsub');
+      await commandRedis(port, 'CLIENT KILL TYPE normal');
+    },
   },
 
-  'cut-clients': async ({ clients, random }) => {
-    for (const client of clients) if (random.next() < 0.5) client.terminate();
+  /** While some nodes are at the new Redis and others at the old one, they don't hear each other. */
+  'redis-replace': {
+    breaks: 'redis',
+    inject: async ({ cluster, random }) => {
+      const before = await cluster.replaceRedis();
+      for (const { redisLinks } of random.shuffled(cluster.nodes)) {
+        redisLinks.breakLinks();
+        await delay(random.between(0, 2_500));
+      }
+      await before.end();
+    },
   },
 
-  'cut-nodes': async ({ cluster, random }) => {
-    const { outlet } = random.pick(cluster.nodes);
-    await outlet.cut();
-    await delay(random.between(0, 500));
-    await outlet.restore();
+  'redis-half-open': { breaks: 'redis', inject: swallow((node) => node.redisLinks) },
+  'postgres-half-open': { breaks: 'postgres', inject: swallow((node) => node.databaseLinks) },
+
+  'postgres-restart': {
+    breaks: 'postgres',
+    inject: async ({ cluster }) => {
+      await cluster.postgres.stop('SIGINT');
+      await cluster.postgres.start();
+    },
+  },
+
+  'postgres-pause': {
+    breaks: 'postgres',
+    inject: async ({ cluster, random }) => {
+      cluster.postgres.pause();
+      // Sometimes longer than a statement may go unanswered.
+      await delay(random.next() < 0.3 ? 6_500 : random.between(500, 3_000));
+      cluster.postgres.resume();
+    },
+  },
+
+  'postgres-terminate': {
+    breaks: 'postgres',
+    inject: async (scene) => {
+      const { random, cluster } = scene;
+      const node = pickNode(scene);
+      const times = random.between(10, 40);
+      scene.note(`${node.name}, ${times} times`);
+      for (let time = 1; time <= times; time += 1) {
+        await cluster.terminateBackends(node.databaseLinks.upstreamPorts);
+        await delay(random.between(0, 150));
+      }
+    },
+  },
+
+  'row-lock': {
+    breaks: 'postgres',
+    inject: async ({ cluster, clients, random, note }) => {
+      const { roomId } = random.pick(clients).record;
+      note(`room ${roomId}`);
+      const sql = `SELECT 1 FROM rooms WHERE id = ${roomId} FOR UPDATE`;
+      await holdLocks(cluster.postgres.url, sql, 10_000);
+    },
+  },
+
+  'table-lock': {
+    breaks: 'postgres',
+    inject: async ({ cluster, random, note }) => {
+      const table = random.pick(['rooms', 'messages', 'room_permissions']);
+      const ms = random.between(1_000, 6_000);
+      note(`${table} for ${ms} ms`);
+      await holdLocks(cluster.postgres.url, `LOCK TABLE ${table} IN ACCESS EXCLUSIVE MODE`, ms);
+    },
+  },
+
+  'links-cut': {
+    breaks: 'links',
+    inject: async (scene) => {
+      const { random } = scene;
+      const proxies = [
+        ...pickServerLinks(scene),
+        ...scene.cluster.nodes.map((node) => node.clientLinks),
+      ];
+      for (let times = random.between(3, 10); times > 0; times -= 1) {
+        setConditions(proxies, { cutAfterBytes: random.between(1, 300) });
+        await delay(random.between(20, 200));
+        setConditions(proxies, {});
+        await delay(random.between(50, 500));
+      }
+    },
+  },
+
+  'links-throttle': {
+    breaks: 'links',
+    inject: impair(() => ({ bytesPerSecond: THROTTLED_BYTES_PER_SECOND })),
+  },
+
+  'links-delay': {
+    breaks: 'links',
+    inject: impair((random) => ({ latencyMs: () => random.between(50, 500) })),
+  },
+
+  'cut-clients': {
+    breaks: 'clients',
+    inject: async ({ clients, random }) => {
+      for (const client of clients) if (random.next() < 0.5) client.terminate();
+    },
+  },
+
+  'cut-nodes': {
+    breaks: 'clients',
+    inject: async (scene) => {
+      const node = pickNode(scene);
+      scene.note(node.name);
+      await node.clientLinks.cut();
+      await delay(scene.random.between(0, 500));
+      await node.clientLinks.restore();
+    },
   },
 } as const satisfies Record<string, Fault>;
 
@@ -76,43 +207,61 @@ export type FaultName = keyof typeof FAULTS;
 
 export const FAULT_NAMES = Object.keys(FAULTS) as FaultName[];
 
-/** One fault that was injected. */
-export interface Incident {
-  readonly fault: FaultName;
-  /** Milliseconds until it was over; of a node, until that had ended. */
-  readonly lastedMs: number;
-  /** Milliseconds, from its beginning, until everyone was whole again; undefined where that took too long. */
-  readonly wholeMs: number | undefined;
+/** The fault of a name. */
+export function faultOf(name: FaultName): Fault {
+  return FAULTS[name];
 }
 
-/**
- * Injects faults one after another, each kind at least once and none again before all others, until
- * `deadline`; `whole` says when everyone is whole again.
- */
-export async function injectFaults(
-  options: Breakable & {
-    names: readonly FaultName[];
-    deadline: number;
-    whole: () => Promise<boolean>;
-    isStopped: () => boolean;
-    onFault: (name: FaultName | undefined) => void;
-    onIncident: (incident: Incident) => void;
-  },
-): Promise<void> {
-  const { names, deadline, random } = options;
-  for (let round = 1; names.length > 0; round += 1) {
-    for (const fault of random.shuffled(names)) {
-      if (options.isStopped() || (round > 1 && Date.now() >= deadline)) return;
-      options.onFault(fault);
-      const begunAt = Date.now();
-      const restore = await FAULTS[fault](options);
-      const lastedMs = Date.now() - begunAt;
-      const isWhole = await options.whole();
-      const wholeMs = isWhole ? Date.now() - begunAt : undefined;
-      options.onIncident({ fault, lastedMs, wholeMs });
-      await restore?.();
-      options.onFault(undefined);
-      await delay(random.between(100, 600));
-    }
-  }
+function endNode(signal: NodeJS.Signals): Fault['inject'] {
+  return async (scene) => {
+    const node = pickNode(scene);
+    scene.note(node.name);
+    await node.stop(signal);
+    return () => node.start();
+  };
+}
+
+/** Links that are open stay dead after it; those that are opened after it are not. */
+function swallow(linksOf: (node: ClusterNode) => TcpProxy): Fault['inject'] {
+  return async (scene) => {
+    const ms = scene.random.between(4_000, 12_000);
+    const nodes = pickNodes(scene, ` for ${ms} ms`);
+    for (const node of nodes) linksOf(node).swallow();
+    await delay(ms);
+    for (const node of nodes) linksOf(node).swallowNoMore();
+  };
+}
+
+function impair(conditionsOf: (random: Random) => Conditions): Fault['inject'] {
+  return async (scene) => {
+    const proxies = pickServerLinks(scene);
+    setConditions(proxies, conditionsOf(scene.random));
+    await delay(scene.random.between(4_000, 8_000));
+    setConditions(proxies, {});
+  };
+}
+
+function setConditions(proxies: readonly TcpProxy[], conditions: Conditions): void {
+  for (const proxy of proxies) proxy.conditions = conditions;
+}
+
+function pickNode({ cluster, random }: Scene): ClusterNode {
+  return random.pick(cluster.nodes);
+}
+
+/** All of them, or one. */
+function pickNodes(scene: Scene, how = ''): readonly ClusterNode[] {
+  const one = pickNode(scene);
+  const isAll = scene.random.next() < 0.6;
+  scene.note(`${isAll ? 'all nodes' : one.name}${how}`);
+  return isAll ? scene.cluster.nodes : [one];
+}
+
+/** The links of some nodes to Postgres, to Redis, or to both. */
+function pickServerLinks(scene: Scene): readonly TcpProxy[] {
+  const servers = scene.random.pick(['Postgres', 'Redis', 'Postgres and Redis']);
+  return pickNodes(scene, ` to ${servers}`).flatMap(({ databaseLinks, redisLinks }) => [
+    ...(servers.includes('Postgres') ? [databaseLinks] : []),
+    ...(servers.includes('Redis') ? [redisLinks] : []),
+  ]);
 }

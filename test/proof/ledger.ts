@@ -4,7 +4,7 @@ export interface Delivery {
   readonly emitter: string;
   readonly content: string;
   readonly ref: string | undefined;
-  /** When, on the ledger's own clock. */
+  /** By `Ledger.tick`. */
   readonly at: number;
 }
 
@@ -12,6 +12,8 @@ export interface Delivery {
 export interface Sending {
   readonly ref: string;
   readonly content: string;
+  /** Of the first transmission. */
+  readonly at: number;
   transmissions: number;
   /** By its echo or by SENT. */
   acknowledgedSeq: number | undefined;
@@ -23,6 +25,8 @@ export interface Sending {
 export interface ClientRecord {
   readonly userUUID: string;
   readonly roomId: number;
+  /** The number behind which it asked for the room's messages. */
+  readonly after: number;
   /** In the order of the first transmission. */
   readonly sendings: Map<string, Sending>;
   readonly deliveries: Delivery[];
@@ -40,28 +44,112 @@ export interface RuleRequest {
   acknowledged: boolean;
 }
 
-/** All that was sent, acknowledged, seen and asked for, on one clock that ticks with every event. */
+/** Something that a node has to answer, or to close the connection. */
+export interface Command {
+  readonly what: string;
+  /** Name of the node that was asked. */
+  readonly node: string;
+  readonly at: number;
+  /** When it was answered, or its connection ended; undefined: neither. */
+  settledAt: number | undefined;
+}
+
+/** A process of a node that ended. */
+export interface NodeExit {
+  readonly node: string;
+  /** Undefined: it ended by itself. */
+  readonly asked: NodeJS.Signals | undefined;
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  /** From the signal on. */
+  readonly tookMs: number;
+  readonly at: number;
+}
+
+/** A time in which a node's process was stopped. */
+export interface NodePause {
+  readonly node: string;
+  readonly from: number;
+  to: number;
+}
+
+/** Somebody who looked at a room after the last fault. */
+export interface Listener {
+  readonly roomId: number;
+  readonly userUUID: string;
+  readonly node: string;
+  /** Milliseconds until a message that was first sent after the last fault arrived; undefined: none did in time. */
+  readonly heardAfterMs: number | undefined;
+}
+
+/** One fault that was injected. */
+export interface Incident {
+  readonly fault: string;
+  /** What of the cluster it was about, and how. */
+  detail: string;
+  readonly from: number;
+  /** When it was over; of a node that was ended, when that had ended. */
+  to: number;
+  /** When everyone was whole again; undefined where that took too long. */
+  wholeAt: number | undefined;
+}
+
+/** All that was sent, acknowledged, seen and asked for. Times are milliseconds, by `performance.now`. */
 export class Ledger {
   readonly clients: ClientRecord[] = [];
   readonly ruleRequests = new Map<number, RuleRequest>();
-  /** Answers that no fault explains, counted. */
-  readonly surprises = new Map<string, number>();
+  readonly commands: Command[] = [];
+  readonly exits: NodeExit[] = [];
+  readonly pauses: NodePause[] = [];
+  readonly listeners: Listener[] = [];
+  readonly incidents: Incident[] = [];
+  /** Answers that no fault explains, by what they were. */
+  readonly surprises = new Map<string, { times: number; readonly firstAt: number }>();
   sent = 0;
   acknowledged = 0;
   refused = 0;
   delivered = 0;
   reconnects = 0;
-  #clock = 0;
+  /** When each message was first sent. */
+  readonly #sentAt = new Map<string, number>();
+  #lastTick = 0;
 
+  /** The time; later than at any call before. */
   tick(): number {
-    this.#clock += 1;
-    return this.#clock;
+    this.#lastTick = Math.max(performance.now(), this.#lastTick + 1e-6);
+    return this.#lastTick;
   }
 
-  addClient(userUUID: string, roomId: number): ClientRecord {
-    const record: ClientRecord = { userUUID, roomId, sendings: new Map(), deliveries: [] };
+  addClient(userUUID: string, roomId: number, after = 0): ClientRecord {
+    const record = { userUUID, roomId, after, sendings: new Map(), deliveries: [] };
     this.clients.push(record);
     return record;
+  }
+
+  addSending({ sendings }: ClientRecord, ref: string): Sending {
+    const sending: Sending = {
+      ref,
+      content: `message ${ref}`,
+      at: this.tick(),
+      transmissions: 0,
+      acknowledgedSeq: undefined,
+      refused: false,
+    };
+    sendings.set(ref, sending);
+    this.#sentAt.set(ref, sending.at);
+    this.sent += 1;
+    return sending;
+  }
+
+  /** When the message was first sent; 0 where it never was. */
+  sentAt(ref: string | undefined): number {
+    return this.#sentAt.get(ref ?? '') ?? 0;
+  }
+
+  addCommand(what: string, node: string): Command {
+    const command: Command = { what, node, at: this.tick(), settledAt: undefined };
+    this.commands.push(command);
+    return command;
   }
 
   requestRule(rule: Pick<RuleRequest, 'userUUID' | 'roomId' | 'permissions'>): RuleRequest {
@@ -75,7 +163,16 @@ export class Ledger {
     return request;
   }
 
+  addIncident(fault: string): Incident {
+    const from = performance.now();
+    const incident = { fault, detail: '', from, to: Infinity, wholeAt: undefined };
+    this.incidents.push(incident);
+    return incident;
+  }
+
   surprise(what: string): void {
-    this.surprises.set(what, (this.surprises.get(what) ?? 0) + 1);
+    const known = this.surprises.get(what);
+    if (known === undefined) this.surprises.set(what, { times: 1, firstAt: this.tick() });
+    else known.times += 1;
   }
 }

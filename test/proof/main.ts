@@ -4,20 +4,22 @@ import { createRoom, putRule } from '../harness/api.js';
 import { person, secondsFromNow, type Person } from '../harness/tokens.js';
 import { ProofClient } from './client.js';
 import { Cluster } from './cluster.js';
-import { injectFaults, type Incident } from './faults.js';
+import { injectFaults } from './injector.js';
 import { Ledger } from './ledger.js';
 import { readOptions, type Options } from './options.js';
-import { createRandom } from './random.js';
+import { createRandom, type Random } from './random.js';
 import { isProved, renderResult, showProgress, type Result } from './report.js';
 import { Shuffler } from './shuffler.js';
-import { judge } from './verdict.js';
+import { judge, TALKS_WITHIN_MS } from './verdict.js';
 
 /** Postgres' `integer`: the id of a rule request is a level, and the owner outranks them all. */
 const OWNER_LEVEL = 2_147_483_647;
 const MESSAGES_PER_SECOND = 300;
-/** One member of so many has rights that come and go. */
+/** One member of so many in a room has rights that come and go. */
 const SHUFFLED_ONE_IN = 5;
 const WHOLE_TIMEOUT_MS = 30_000;
+/** Tokens are good for longer than the proof runs, and than a clock is set ahead. */
+const CLAIMS = { exp: secondsFromNow(4 * 3_600) };
 const LOOK_INTERVAL_MS = 50;
 /** How often the last numbers are read while the quiet lasts. */
 const QUIET_INTERVAL_MS = 250;
@@ -26,17 +28,19 @@ const QUIET_INTERVAL_MS = 250;
 class Proof {
   readonly #options: Options;
   readonly #cluster: Cluster;
-  readonly #ledger = new Ledger();
-  readonly #incidents: Incident[] = [];
+  readonly #ledger: Ledger;
+  readonly #owner = person({ levelOnEntity: OWNER_LEVEL }, CLAIMS);
+  #roomIds: readonly number[] = [];
   #clients: readonly ProofClient[] = [];
   #shuffler: Shuffler | undefined;
   #doing = 'starting';
   #deadline = Infinity;
   #stopped = false;
 
-  constructor(options: Options, cluster: Cluster) {
+  constructor(options: Options, cluster: Cluster, ledger: Ledger) {
     this.#options = options;
     this.#cluster = cluster;
+    this.#ledger = ledger;
   }
 
   async run(): Promise<Result> {
@@ -44,30 +48,32 @@ class Proof {
     const random = createRandom(seed);
     const hideProgress = showProgress(this.#ledger, () => ({
       // While all is still starting, the deadline is far away.
-      done: Math.max(0, 1 - Math.max(0, this.#deadline - Date.now()) / (seconds * 1_000)),
+      done: Math.max(0, 1 - Math.max(0, this.#deadline - performance.now()) / (seconds * 1_000)),
       doing: this.#doing,
       live: this.#clients.filter((client) => client.isLive).length,
     }));
     try {
       await this.#populate(random.fork());
-      this.#deadline = Date.now() + seconds * 1_000;
+      this.#deadline = performance.now() + seconds * 1_000;
       this.#doing = '';
       await injectFaults({
         names: faults,
         cluster: this.#cluster,
         clients: this.#clients,
         random: random.fork(),
+        ledger: this.#ledger,
         deadline: this.#deadline,
         whole: () => this.#whole(),
         isStopped: () => this.#stopped,
-        onFault: (name) => {
-          this.#doing = name ?? '';
+        onFaults: (names) => {
+          this.#doing = names.join(', ');
         },
-        onIncident: (incident) => this.#incidents.push(incident),
       });
       // Without faults there was nothing to wait for.
-      await delay(Math.max(0, this.#deadline - Date.now()));
+      await delay(Math.max(0, this.#deadline - performance.now()));
+      await this.#listen(random.fork());
       await this.#comeToRest();
+      await this.#endNodes();
       return await this.#result();
     } finally {
       hideProgress();
@@ -77,6 +83,7 @@ class Proof {
   /** Ends its clients and timers. */
   end(): void {
     this.#stopped = true;
+    this.#shuffler?.end();
     for (const client of this.#clients) client.end();
   }
 
@@ -84,16 +91,16 @@ class Proof {
   async #populate(random: ReturnType<typeof createRandom>): Promise<void> {
     const { clients: clientCount, rooms: roomCount } = this.#options;
     const { nodes } = this.#cluster;
-    const claims = { exp: secondsFromNow(this.#options.seconds + 3_600) };
-    const owner = person({ levelOnEntity: OWNER_LEVEL }, claims);
+    const owner = this.#owner;
     const roomIds: number[] = [];
     while (roomIds.length < roomCount) {
       const node = random.pick(nodes);
       roomIds.push(await createRoom(node, owner, { max_entity_rules: clientCount + 2 }));
     }
+    this.#roomIds = roomIds;
     const members: { who: Person; roomId: number }[] = [];
     for (let index = 0; index < clientCount; index += 1) {
-      const who = person({}, claims);
+      const who = person({}, CLAIMS);
       const roomId = roomIds[index % roomCount] ?? 0;
       const { userUUID } = who;
       const rule = { userUUID, permissions: 'rw', level: 0 };
@@ -108,18 +115,18 @@ class Proof {
           roomId,
           ledger: this.#ledger,
           random: random.fork(),
-          urls: nodes.map((node) => node.chatUrl),
+          nodes,
           messagesPerSecond: MESSAGES_PER_SECOND / clientCount,
         }),
     );
     this.#shuffler = new Shuffler({
       owner,
       members: members
-        .filter((_, index) => index % SHUFFLED_ONE_IN === 0)
+        .filter((_, index) => Math.floor(index / roomCount) % SHUFFLED_ONE_IN === 0)
         .map(({ who, roomId }) => ({ userUUID: who.userUUID, roomId })),
       ledger: this.#ledger,
       random: random.fork(),
-      pickNode: () => random.pick(nodes),
+      nodes,
     });
     for (const client of this.#clients) client.connect();
     if (!(await this.#whole())) throw new Error('the clients could not connect');
@@ -129,9 +136,9 @@ class Proof {
 
   /** Resolves when everyone who may read is live, on what was the last number at the call; false: not in time. */
   async #whole(): Promise<boolean> {
-    const timeoutAt = Date.now() + WHOLE_TIMEOUT_MS;
+    const timeoutAt = performance.now() + WHOLE_TIMEOUT_MS;
     let last: Map<number, number> | undefined;
-    while (Date.now() < timeoutAt && !this.#stopped) {
+    while (performance.now() < timeoutAt && !this.#stopped) {
       // Postgres may be the one that was broken.
       last ??= await this.#cluster.lastMessages().catch(() => undefined);
       if (last !== undefined && this.#areUpTo(last)) return true;
@@ -147,36 +154,95 @@ class Proof {
     });
   }
 
+  /**
+   * Writes down who hears of what is said from now on: in each room newcomers on every node, and the members who are
+   * in it.
+   */
+  async #listen(random: Random): Promise<void> {
+    this.#doing = 'listening in each room';
+    const begunAt = this.#ledger.tick();
+    const deadline = begunAt + TALKS_WITHIN_MS;
+    const last = await this.#cluster.lastMessages();
+    const newcomers = this.#roomIds.flatMap((roomId) =>
+      this.#cluster.nodes.map(
+        (node) =>
+          new ProofClient({
+            who: this.#owner,
+            roomId,
+            ledger: this.#ledger,
+            random: random.fork(),
+            nodes: [node],
+            messagesPerSecond: 0,
+            after: last.get(roomId) ?? 0,
+          }),
+      ),
+    );
+    for (const newcomer of newcomers) newcomer.connect();
+    this.#clients = [...this.#clients, ...newcomers];
+    const heardAt = new Map<ProofClient, number>();
+    while (performance.now() < deadline && heardAt.size < this.#clients.length) {
+      for (const client of this.#clients) {
+        if (client.newestHeardAt < begunAt || heardAt.has(client)) continue;
+        heardAt.set(client, performance.now());
+      }
+      await delay(LOOK_INTERVAL_MS);
+    }
+    for (const client of this.#clients) {
+      const { userUUID, roomId } = client.record;
+      const hears = heardAt.get(client);
+      const isMember = client.isLive && this.#shuffler?.mayRead(userUUID) !== false;
+      if (hears === undefined && !isMember && !newcomers.includes(client)) continue;
+      this.#ledger.listeners.push({
+        roomId,
+        userUUID,
+        node: client.nodeName,
+        heardAfterMs: hears === undefined ? undefined : hears - begunAt,
+      });
+    }
+  }
+
   /** Everyone gets all rights, stops sending, and has all that there is; bounded in time. */
   async #comeToRest(): Promise<void> {
     this.#doing = 'coming to rest';
     await this.#shuffler?.stop();
     for (const client of this.#clients) client.stopSending();
-    const timeoutAt = Date.now() + WHOLE_TIMEOUT_MS;
-    while (Date.now() < timeoutAt && !this.#stopped) {
-      const areAnswered = this.#clients.every((client) => client.unanswered === 0);
+    const timeoutAt = performance.now() + WHOLE_TIMEOUT_MS;
+    while (performance.now() < timeoutAt && !this.#stopped) {
+      const areAnswered = this.#clients.every((client) => client.unsettled === 0);
       // What nobody waits for any more may still be on its way: the last numbers are read after.
       if (areAnswered && this.#areUpTo(await this.#cluster.lastMessages())) return;
       await delay(QUIET_INTERVAL_MS);
     }
   }
 
+  /** Ends all nodes as an operator does; what their clients do then is of no interest any more. */
+  async #endNodes(): Promise<void> {
+    this.#doing = 'ending the nodes';
+    for (const client of this.#clients) client.stopReconnecting();
+    await Promise.all(this.#cluster.nodes.map((node) => node.stop('SIGTERM')));
+  }
+
   async #result(): Promise<Result> {
     const { log, heads } = await this.#cluster.readLog();
-    const { clients, ruleRequests, surprises, sent, acknowledged, refused, delivered, reconnects } =
-      this.#ledger;
+    const { surprises, ruleRequests, incidents } = this.#ledger;
+    const { sent, acknowledged, refused, delivered, reconnects, commands } = this.#ledger;
     return {
       seed: this.#options.seed,
       seconds: this.#options.seconds,
+      again: this.#options.again,
       sent,
       acknowledged,
       refused,
-      unanswered: this.#clients.reduce((sum, client) => sum + client.unanswered, 0),
+      unsettled: this.#clients.reduce((sum, client) => sum + client.unsettled, 0),
       delivered,
       reconnects,
       ruleChanges: ruleRequests.size,
-      verdict: judge({ log, heads, clients, ruleRequests }),
-      incidents: this.#incidents,
+      slowestAnswerMs: commands.reduce(
+        (slowest, { at, settledAt = at }) => Math.max(slowest, settledAt - at),
+        0,
+      ),
+      verdict: judge({ log, heads, ledger: this.#ledger }),
+      incidents,
       surprises: Object.fromEntries(surprises),
     };
   }
@@ -184,8 +250,10 @@ class Proof {
 
 async function main(): Promise<number> {
   const options = readOptions(process.argv.slice(2));
-  const cluster = await Cluster.start(options.gapRepair ? {} : { NANO_TEST_NO_GAP_REPAIR: '1' });
-  const proof = new Proof(options, cluster);
+  const ledger = new Ledger();
+  const env = options.gapRepair ? {} : { NANO_TEST_NO_GAP_REPAIR: '1' };
+  const cluster = await Cluster.start(env, ledger);
+  const proof = new Proof(options, cluster, ledger);
   let keepLogs = true;
   const end = async (): Promise<void> => {
     proof.end();

@@ -11,6 +11,8 @@ export interface Options {
   readonly rooms: number;
   /** False: the nodes run without, and the proof must fail. */
   readonly gapRepair: boolean;
+  /** What was given, but for the seed and the file. */
+  readonly again: string;
   /** A file for the result. */
   readonly json: string | undefined;
 }
@@ -26,7 +28,7 @@ const USAGE = `npm run proof -- [options]
   --json FILE       writes the result there
 `;
 
-/** Reads the command line; where that can't be done, prints the usage and exits. */
+/** Reads the command line; if that can't be done, or help is asked for, prints the usage and exits. */
 export function readOptions(args: string[]): Options {
   try {
     return parse(args);
@@ -47,16 +49,25 @@ function parse(args: string[]): Options {
       rooms: { type: 'string' },
       'no-gap-repair': { type: 'boolean', default: false },
       json: { type: 'string' },
+      help: { type: 'boolean', default: false },
     },
   });
+  if (values.help) {
+    process.stdout.write(USAGE);
+    process.exit(0);
+  }
   const clients = wholeNumber('clients', values.clients);
+  const rooms = wholeNumber('rooms', values.rooms ?? String(Math.ceil(clients / 10)));
+  const options = [`--seconds ${values.seconds} --clients ${clients} --rooms ${rooms}`];
+  if (values.faults !== FAULT_NAMES.join(',')) options.push(`--faults ${values.faults}`);
   return {
     seconds: wholeNumber('seconds', values.seconds),
     seed: wholeNumber('seed', values.seed),
     faults: values.faults === 'none' ? [] : values.faults.split(',').map(faultNamed),
     clients,
-    rooms: wholeNumber('rooms', values.rooms ?? String(Math.ceil(clients / 10))),
+    rooms,
     gapRepair: !values['no-gap-repair'],
+    again: options.join(' '),
     json: values.json,
   };
 }

@@ -1,6 +1,5 @@
-import type { Incident } from './faults.js';
-import type { Ledger } from './ledger.js';
-import { VIOLATIONS, type Verdict, type Violation } from './verdict.js';
+import type { Incident, Ledger } from './ledger.js';
+import { describeFaults, VIOLATIONS, type Verdict, type Violation } from './verdict.js';
 
 const BAR_CHARACTERS = 24;
 const BAR_INTERVAL_MS = 250;
@@ -14,29 +13,36 @@ const NAMES: Readonly<Record<Violation, string>> = {
   storedAfterRevocation: 'STORED AFTER REVOCATION',
   gaps: 'GAPS IN NUMBERS',
   unlikeTheLog: 'UNLIKE THE LOG',
+  unanswered: 'UNANSWERED',
+  hangingRooms: 'HANGING ROOMS',
+  badExits: 'NODES THAT ENDED BADLY',
 };
 
 /** What the proof found, as `--json` writes it. */
 export interface Result {
   readonly seed: number;
   readonly seconds: number;
+  /** The command line without the seed. */
+  readonly again: string;
   readonly sent: number;
   readonly acknowledged: number;
   readonly refused: number;
-  readonly unanswered: number;
+  /** Messages that were neither acknowledged nor refused in the end. */
+  readonly unsettled: number;
   readonly delivered: number;
   readonly reconnects: number;
   readonly ruleChanges: number;
+  readonly slowestAnswerMs: number;
   readonly verdict: Verdict;
   readonly incidents: readonly Incident[];
   /** Answers that no fault explains. */
-  readonly surprises: Readonly<Record<string, number>>;
+  readonly surprises: Readonly<Record<string, { times: number; firstAt: number }>>;
 }
 
 /** Nothing was violated, everyone became whole after each fault, and every answer came and was expected. */
-export function isProved({ verdict, unanswered, incidents, surprises }: Result): boolean {
-  const areWhole = incidents.every(({ wholeMs }) => wholeMs !== undefined);
-  return verdict.passed && unanswered === 0 && areWhole && Object.keys(surprises).length === 0;
+export function isProved({ verdict, unsettled, incidents, surprises }: Result): boolean {
+  const areWhole = incidents.every(({ wholeAt }) => wholeAt !== undefined);
+  return verdict.passed && unsettled === 0 && areWhole && Object.keys(surprises).length === 0;
 }
 
 /** What the progress shows beside the counters. */
@@ -74,25 +80,30 @@ export function showProgress(ledger: Ledger, look: () => Progress): () => void {
 
 /** The tables at the end. */
 export function renderResult(result: Result): string {
-  const { verdict, surprises } = result;
+  const { verdict, surprises, incidents } = result;
   const counters = [
     ['sent', result.sent],
     ['acknowledged', result.acknowledged],
     ['refused', result.refused],
-    ['without an answer', result.unanswered],
+    ['not settled', result.unsettled],
     ['delivered', result.delivered],
     ['reconnects', result.reconnects],
     ['rule changes', result.ruleChanges],
+    ['slowest answer (ms)', Math.round(result.slowestAnswerMs)],
     ...VIOLATIONS.map((name) => [NAMES[name], verdict.counts[name]]),
   ].map(([name, value]) => [String(name), Number(value).toLocaleString('en')]);
   const sections = [renderTable(counters), renderTable([INCIDENT_HEAD, ...incidentRows(result)])];
   if (verdict.examples.length > 0) sections.push(verdict.examples.join('\n'));
-  const unexplained = Object.entries(surprises).map(([what, times]) => `${times} x ${what}`);
-  if (unexplained.length > 0) sections.push(`not expected: ${unexplained.join(', ')}`);
+  for (const { fault, detail, to } of incidents.filter(({ wholeAt }) => wholeAt === undefined)) {
+    sections.push(`not whole after ${fault} (${detail})${describeFaults(incidents, to)}`);
+  }
+  for (const [what, { times, firstAt }] of Object.entries(surprises)) {
+    sections.push(`not expected: ${times} x ${what}${describeFaults(incidents, firstAt)}`);
+  }
   sections.push(
     isProved(result)
       ? `Proved with seed ${result.seed}.`
-      : `FAILED; again: npm run proof -- --seed ${result.seed}`,
+      : `FAILED; again: npm run proof -- --seed ${result.seed} ${result.again}`,
   );
   return sections.join('\n\n');
 }
@@ -102,11 +113,11 @@ const INCIDENT_HEAD = ['fault', 'times', 'lasted (median)', 'whole after (median
 function incidentRows({ incidents }: Result): string[][] {
   return [...new Set(incidents.map(({ fault }) => fault))].map((fault) => {
     const same = incidents.filter((incident) => incident.fault === fault);
-    const whole = same.map(({ wholeMs }) => wholeMs ?? Infinity);
+    const whole = same.map(({ to, wholeAt = Infinity }) => wholeAt - to);
     return [
       fault,
       String(same.length),
-      seconds(median(same.map(({ lastedMs }) => lastedMs))),
+      seconds(median(same.map(({ from, to }) => to - from))),
       seconds(median(whole)),
       seconds(Math.max(...whole)),
     ];

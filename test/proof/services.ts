@@ -108,7 +108,8 @@ export async function startPostgresService(): Promise<Service> {
     port,
     listen_addresses: '127.0.0.1',
     unix_socket_directories: folder.path,
-    max_connections: 200,
+    // The nodes' pools, and connections that their node gave up, and the server does not know of.
+    max_connections: 500,
     fsync: 'on',
     synchronous_commit: 'on',
   };
@@ -160,10 +161,20 @@ export async function startRedisService(): Promise<Service> {
 }
 
 /** One query over a connection of its own: one that was kept might not outlive the last fault. */
-export async function queryOnce<Row extends QueryResultRow>(
-  url: string,
-  sql: string,
-): Promise<Row[]> {
+export function queryOnce<Row extends QueryResultRow>(url: string, sql: string): Promise<Row[]> {
+  return withConnection(url, async (client) => (await client.query<Row>(sql)).rows);
+}
+
+/** Keeps the locks that a statement takes; less long where the server is broken meanwhile. */
+export async function holdLocks(url: string, sql: string, ms: number): Promise<void> {
+  const held = withConnection(url, async (client) => {
+    await client.query(`BEGIN; ${sql}`);
+    await delay(ms);
+  });
+  await held.catch(() => undefined);
+}
+
+async function withConnection<T>(url: string, use: (client: Client) => Promise<T>): Promise<T> {
   const client = new Client({
     connectionString: url,
     connectionTimeoutMillis: ANSWER_TIMEOUT_MS,
@@ -173,8 +184,7 @@ export async function queryOnce<Row extends QueryResultRow>(
   client.on('error', () => undefined);
   try {
     await client.connect();
-    const { rows } = await client.query<Row>(sql);
-    return rows;
+    return await use(client);
   } finally {
     await client.end().catch(() => undefined);
   }

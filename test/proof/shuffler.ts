@@ -1,17 +1,26 @@
+import { setMaxListeners } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { request } from '../harness/api.js';
 import type { Person } from '../harness/tokens.js';
 import type { Ledger, RuleRequest } from './ledger.js';
 import type { Random } from './random.js';
 
-const ANSWER_TIMEOUT_MS = 6_000;
 const RETRY_MS = 200;
+/** Between two changes, of all members together. */
 const PAUSE_MS = { min: 60, max: 240 };
+/** How long it waits for the last changes. */
+const REST_TIMEOUT_MS = 30_000;
 /** Nothing of a rule is left: it is removed. */
 const REMOVED = '';
 /** Without reading, without writing, banned, and removed. */
 const REVOCATIONS = ['w', 'r', 'b', 'rwb', REMOVED] as const;
 const GRANTED = 'rw';
+
+/** A node, as its REST API is reached. */
+interface RestNode {
+  readonly name: string;
+  readonly url: string;
+}
 
 /** A member whose rights come and go. */
 export interface Member {
@@ -20,37 +29,40 @@ export interface Member {
 }
 
 /**
- * Takes members' rights and gives them back, each time over a random node, until it is stopped; then everyone
- * has all rights.
+ * Takes members' rights and gives them back, each time over a random node, until it is stopped; then everyone has all
+ * rights. A change that is not answered may still be stored, and would undo the next one: of each member it asks for
+ * one at a time, however long that takes.
  */
 export class Shuffler {
   readonly #owner: Person;
   readonly #members: readonly Member[];
   readonly #ledger: Ledger;
   readonly #random: Random;
-  readonly #pickNode: () => { url: string };
+  readonly #nodes: readonly RestNode[];
   readonly #permissions = new Map<string, string>();
-  /** Requests that are not answered yet, those that nobody waits for any more included. */
-  readonly #open = new Set<Promise<unknown>>();
-  #stopped = false;
-  #work: Promise<void> | undefined;
+  readonly #stopping = new AbortController();
+  #ended = false;
+  #work: Promise<unknown> | undefined;
 
   constructor(options: {
     owner: Person;
     members: readonly Member[];
     ledger: Ledger;
     random: Random;
-    pickNode: () => { url: string };
+    nodes: readonly RestNode[];
   }) {
     this.#owner = options.owner;
     this.#members = options.members;
     this.#ledger = options.ledger;
     this.#random = options.random;
-    this.#pickNode = options.pickNode;
+    this.#nodes = options.nodes;
   }
 
   start(): void {
-    this.#work = this.#shuffle();
+    setMaxListeners(this.#members.length, this.#stopping.signal);
+    this.#work = Promise.all(
+      this.#members.map((member) => this.#shuffle(member, this.#random.fork())),
+    );
   }
 
   /** Whether this user is known to be able to read. */
@@ -58,63 +70,68 @@ export class Shuffler {
     return (this.#permissions.get(userUUID) ?? GRANTED) === GRANTED;
   }
 
-  /** Stops, and resolves when every member has all rights. */
+  /** Stops, and resolves when every member has all rights, as far as the nodes answer. */
   async stop(): Promise<void> {
-    this.#stopped = true;
-    await this.#work;
-    // One that is stored late would take a right that was given after.
-    const patience = delay(2 * ANSWER_TIMEOUT_MS, undefined, { ref: false });
-    await Promise.race([Promise.allSettled(this.#open), patience]);
-    await Promise.all(this.#members.map((member) => this.#change(member, GRANTED, () => false)));
-  }
-
-  async #shuffle(): Promise<void> {
-    while (!this.#stopped) {
-      await delay(this.#random.between(PAUSE_MS.min, PAUSE_MS.max));
-      const member = this.#random.pick(this.#members);
-      const isWhole = (this.#permissions.get(member.userUUID) ?? GRANTED) === GRANTED;
-      await this.#change(member, isWhole ? this.#random.pick(REVOCATIONS) : GRANTED);
+    this.#stopping.abort();
+    const patience = delay(REST_TIMEOUT_MS, 'late', { ref: false });
+    if ((await Promise.race([this.#work, patience])) === 'late') {
+      this.#ledger.surprise('the last changes of rules were not made in time');
     }
   }
 
-  async #change(
-    member: Member,
-    permissions: string,
-    isGivenUp = (): boolean => this.#stopped,
-  ): Promise<void> {
+  /** Asks for nothing more. */
+  end(): void {
+    this.#ended = true;
+    this.#stopping.abort();
+  }
+
+  async #shuffle(member: Member, random: Random): Promise<void> {
+    const { signal } = this.#stopping;
+    const share = this.#members.length;
+    for (;;) {
+      const pause = random.between(PAUSE_MS.min * share, PAUSE_MS.max * share);
+      await delay(pause, undefined, { signal }).catch(() => undefined);
+      if (signal.aborted) break;
+      const isWhole = this.mayRead(member.userUUID);
+      await this.#change(member, isWhole ? random.pick(REVOCATIONS) : GRANTED, random);
+    }
+    await this.#change(member, GRANTED, random);
+  }
+
+  async #change(member: Member, permissions: string, random: Random): Promise<void> {
     const change = this.#ledger.requestRule({ ...member, permissions });
     // Neither may be counted on while it is under way.
     this.#permissions.set(member.userUUID, '?');
-    while (!isGivenUp()) {
-      if (await this.#ask(change)) {
-        change.acknowledged = true;
-        this.#permissions.set(member.userUUID, permissions);
-        return;
-      }
+    while (!(await this.#ask(change, random.pick(this.#nodes)))) {
+      if (this.#ended) return;
       await delay(RETRY_MS);
     }
+    change.acknowledged = true;
+    this.#permissions.set(member.userUUID, permissions);
   }
 
-  async #ask({ id, roomId, userUUID, permissions }: RuleRequest): Promise<boolean> {
-    const node = this.#pickNode();
+  async #ask(change: RuleRequest, node: RestNode): Promise<boolean> {
+    const { id, roomId, userUUID, permissions } = change;
     const path = `/rooms/${roomId}/members`;
-    const asking = (
-      permissions === REMOVED
-        ? request(node, 'DELETE', `${path}/${userUUID}`, { as: this.#owner })
-        : request(node, 'PUT', path, {
+    const isRemoval = permissions === REMOVED;
+    const command = this.#ledger.addCommand(
+      isRemoval ? 'DELETE of a rule' : 'PUT of a rule',
+      node.name,
+    );
+    try {
+      const { status } = isRemoval
+        ? await request(node, 'DELETE', `${path}/${userUUID}`, { as: this.#owner })
+        : await request(node, 'PUT', path, {
             as: this.#owner,
             body: { userUUID, permissions, level: id },
-          })
-    )
-      .then(({ status }) => {
-        if (status < 300 || (status === 404 && permissions === REMOVED)) return true;
-        if (status !== 503) this.#ledger.surprise(`${status} for a rule`);
-        return false;
-      })
+          });
+      if (status < 300 || (status === 404 && isRemoval)) return true;
+      if (status !== 503) this.#ledger.surprise(`${status} for a rule`);
+    } catch {
       // The node, or the connection to it, is gone.
-      .catch(() => false)
-      .finally(() => this.#open.delete(asking));
-    this.#open.add(asking);
-    return Promise.race([asking, delay(ANSWER_TIMEOUT_MS, false, { ref: false })]);
+    } finally {
+      command.settledAt = performance.now();
+    }
+    return false;
   }
 }

@@ -1,18 +1,27 @@
 import { describe, expect, it } from 'vitest';
 import { Ledger, type ClientRecord } from './ledger.js';
-import { judge, type LogRow, type Verdict, type Violation } from './verdict.js';
+import {
+  ANSWER_WITHIN_MS,
+  ENDS_WITHIN_MS,
+  judge,
+  TALKS_WITHIN_MS,
+  type LogRow,
+  type Verdict,
+  type Violation,
+} from './verdict.js';
 
 const ROOM = 1;
 const ANN = 'ann';
 const BOB = 'bob';
+const NODE = 'node 1';
 
 function rule(seq: number, entity_UUID: string, permissions: string, level = 0): LogRow {
   const content = JSON.stringify({ entity_UUID, permissions, level, accepted: true });
-  return { room_id: ROOM, seq, kind: 'rule', emitter: 'owner', content, ref: null };
+  return { room_id: ROOM, seq, kind: 'rule', emitter: 'owner', content, ref: null, at: seq };
 }
 
 function message(seq: number, emitter: string, ref: string, content = contentOf(ref)): LogRow {
-  return { room_id: ROOM, seq, kind: 'message', emitter, content, ref };
+  return { room_id: ROOM, seq, kind: 'message', emitter, content, ref, at: seq };
 }
 
 function contentOf(ref: string): string {
@@ -27,8 +36,7 @@ class Story {
   readonly log: LogRow[] = [rule(1, ANN, 'rw'), rule(2, BOB, 'rw')];
 
   send(client: ClientRecord, ref: string, acknowledgedSeq?: number, transmissions = 1): void {
-    const content = contentOf(ref);
-    client.sendings.set(ref, { ref, content, transmissions, acknowledgedSeq, refused: false });
+    Object.assign(this.ledger.addSending(client, ref), { transmissions, acknowledgedSeq });
   }
 
   deliver(client: ClientRecord, ...rows: LogRow[]): void {
@@ -49,8 +57,7 @@ class Story {
   }
 
   judge(head = Math.max(...this.log.map(({ seq }) => seq))): Verdict {
-    const { clients, ruleRequests } = this.ledger;
-    return judge({ log: this.log, heads: new Map([[ROOM, head]]), clients, ruleRequests });
+    return judge({ log: this.log, heads: new Map([[ROOM, head]]), ledger: this.ledger });
   }
 }
 
@@ -215,5 +222,104 @@ describe('the verdict', () => {
     story.tell(message(3, ANN, 'a1'));
     story.send(story.ann, 'a1', 4);
     expect(found(story.judge())).toEqual({ unlikeTheLog: 1 });
+  });
+
+  it('finds a message that came again though it was not asked for', () => {
+    const story = new Story();
+    story.tell(message(3, ANN, 'a1'), message(4, ANN, 'a2'));
+    const newcomer = story.ledger.addClient(BOB, ROOM, 3);
+    story.deliver(newcomer, message(4, ANN, 'a2'));
+    expect(found(story.judge())).toEqual({});
+    story.deliver(newcomer, message(3, ANN, 'a1'));
+    expect(found(story.judge())).toEqual({ reordered: 1 });
+  });
+});
+
+describe('the verdict on commands', () => {
+  /** Sent at 1,000, and settled so much later. */
+  function waited(ms: number | undefined, ...pauses: { from: number; to: number }[]): Verdict {
+    const story = new Story();
+    const at = 1_000;
+    const settledAt = ms === undefined ? undefined : at + ms;
+    story.ledger.commands.push({ what: 'select_room', node: NODE, at, settledAt });
+    story.ledger.pauses.push(...pauses.map((pause) => ({ node: NODE, ...pause })));
+    return story.judge();
+  }
+
+  it('finds one that was answered too late, or never', () => {
+    expect(found(waited(ANSWER_WITHIN_MS))).toEqual({});
+    expect(found(waited(ANSWER_WITHIN_MS + 1))).toEqual({ unanswered: 1 });
+    const never = waited(undefined);
+    expect(found(never)).toEqual({ unanswered: 1 });
+    expect(never.passed).toBe(false);
+    expect(never.examples).toEqual(['unanswered: select_room on node 1, never']);
+  });
+
+  it('does not ask of a node that is stopped to answer, nor of another one to wait for it', () => {
+    const stopped = { from: 2_000, to: 32_000 };
+    expect(found(waited(30_000 + ANSWER_WITHIN_MS, stopped))).toEqual({});
+    expect(found(waited(30_001 + ANSWER_WITHIN_MS, stopped))).toEqual({ unanswered: 1 });
+    expect(found(waited(undefined, { from: 2_000, to: Infinity }))).toEqual({ unanswered: 1 });
+    const story = new Story();
+    story.ledger.pauses.push({ node: NODE, ...stopped });
+    const command = { what: 'select_room', node: 'node 2', at: 1_000, settledAt: 31_000 };
+    story.ledger.commands.push(command);
+    expect(found(story.judge())).toEqual({ unanswered: 1 });
+  });
+
+  it('says which faults had been injected, and were not got over', () => {
+    const story = new Story();
+    const fault = { detail: '', from: 0, to: 500, wholeAt: 700 };
+    story.ledger.incidents.push(
+      { ...fault, fault: 'before' },
+      { ...fault, fault: 'during', detail: NODE, from: 1_500, to: 2_000, wholeAt: 2_500 },
+      { ...fault, fault: 'never-whole', wholeAt: undefined },
+      { ...fault, fault: 'after', from: 40_000, to: 41_000, wholeAt: 41_000 },
+    );
+    story.ledger.commands.push({ what: 'a1', node: NODE, at: 1_000, settledAt: 31_000 });
+    expect(story.judge().examples).toEqual([
+      'unanswered: a1 on node 1, not for 30.0 s; during during (node 1), never-whole',
+    ]);
+  });
+});
+
+describe('the verdict on rooms', () => {
+  it('finds those in which somebody hears nothing, or too late', () => {
+    const story = new Story();
+    const listener = { roomId: 1, userUUID: ANN, node: NODE, heardAfterMs: TALKS_WITHIN_MS };
+    story.ledger.listeners.push(listener, { ...listener, roomId: 2, heardAfterMs: 20 });
+    expect(found(story.judge())).toEqual({});
+    story.ledger.listeners.push({ ...listener, heardAfterMs: TALKS_WITHIN_MS + 1 });
+    expect(found(story.judge())).toEqual({ hangingRooms: 1 });
+    const deaf = { ...listener, userUUID: BOB, node: 'node 2', heardAfterMs: undefined };
+    story.ledger.listeners.push(deaf, { ...deaf, roomId: 2 });
+    const verdict = story.judge();
+    expect(found(verdict)).toEqual({ hangingRooms: 2 });
+    expect(verdict.passed).toBe(false);
+    expect(verdict.examples).toContain('hangingRooms: bob hears nothing in room 2 on node 2');
+  });
+});
+
+describe('the verdict on the ends of nodes', () => {
+  const exit = { node: NODE, asked: 'SIGTERM', code: 0, signal: null, tookMs: 20, at: 50 } as const;
+
+  it.each([
+    ['one that ends with 0, in time, when it is asked to', exit, {}],
+    ['one that is killed', { ...exit, asked: 'SIGKILL', code: null, signal: 'SIGKILL' }, {}],
+    ['one that ends with another code', { ...exit, code: 1 }, { badExits: 1 }],
+    ['one that takes too long', { ...exit, tookMs: ENDS_WITHIN_MS + 1 }, { badExits: 1 }],
+    [
+      'one that had to be killed',
+      { ...exit, code: null, signal: 'SIGKILL', tookMs: 20_000 },
+      { badExits: 1 },
+    ],
+    ['one that ends by itself', { ...exit, asked: undefined }, { badExits: 1 }],
+    ['one that crashes', { ...exit, asked: undefined, code: 1 }, { badExits: 1 }],
+  ] as const)('judges %s', (_, given, expected) => {
+    const story = new Story();
+    story.ledger.exits.push(given);
+    const verdict = story.judge();
+    expect(found(verdict)).toEqual(expected);
+    expect(verdict.passed).toBe(Object.keys(expected).length === 0);
   });
 });
