@@ -1,9 +1,51 @@
 #!/usr/bin/env node
-import { ConfigError, loadConfig, loadEnvFile, type Config } from './config.js';
-import { createLogger, type Logger } from './logger.js';
-import { createServer, type Server } from './server.js';
+/**
+ * The process. Signals first, before anything is loaded that takes its time: the kernel ignores SIGTERM for a process 1
+ * that does not handle it, and a container would hang until it is killed.
+ */
+import type { Config } from './config.js';
+import type { Logger } from './logger.js';
+import type { Server } from './server.js';
 
-function readConfig(): Config {
+let logger: Logger | undefined;
+/** What has to be ended; nothing yet while the process starts. */
+let running: { server: Server; timeoutMs: number } | undefined;
+let signalled = false;
+
+for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+  process.on(signal, () => {
+    // The second one is impatience.
+    if (signalled) process.exit(1);
+    signalled = true;
+    logger?.info({ signal }, 'going down');
+    // Nobody is served yet, and what has begun is undone by its end, like that of a process that is killed.
+    if (running === undefined) process.exit(0);
+    goDown(running);
+  });
+}
+
+function goDown({ server, timeoutMs }: NonNullable<typeof running>): void {
+  setTimeout(() => {
+    logger?.error('could not end in time');
+    process.exit(1);
+  }, timeoutMs).unref();
+  server.close().then(
+    () => process.exit(0),
+    (error: unknown) => {
+      logger?.error({ err: error }, 'could not end in order');
+      process.exit(1);
+    },
+  );
+}
+
+process.on('uncaughtException', (error) => {
+  logger?.fatal({ err: error }, 'uncaught');
+  if (logger === undefined) process.stderr.write(`${error.stack ?? error.message}\n`);
+  process.exit(1);
+});
+
+async function readConfig(): Promise<Config> {
+  const { ConfigError, loadConfig, loadEnvFile } = await import('./config.js');
   loadEnvFile();
   try {
     return loadConfig(process.env);
@@ -11,34 +53,6 @@ function readConfig(): Config {
     if (!(error instanceof ConfigError)) throw error;
     process.stderr.write(`${error.message}\n`);
     process.exit(1);
-  }
-}
-
-function shutDownOn(
-  signals: readonly NodeJS.Signals[],
-  server: Server,
-  logger: Logger,
-  config: Config,
-): void {
-  let signalled = false;
-  for (const signal of signals) {
-    process.on(signal, () => {
-      // The second one is impatience.
-      if (signalled) process.exit(1);
-      signalled = true;
-      logger.info({ signal }, 'going down');
-      setTimeout(() => {
-        logger.error('could not end in time');
-        process.exit(1);
-      }, config.limits.shutdownTimeoutMs).unref();
-      server.close().then(
-        () => process.exit(0),
-        (error: unknown) => {
-          logger.error({ err: error }, 'could not end in order');
-          process.exit(1);
-        },
-      );
-    });
   }
 }
 
@@ -50,14 +64,21 @@ function announce(server: Server, port: number, logger: Logger): void {
   logger.info('make a token: npm run -s createJWT');
 }
 
-const config = readConfig();
-const logger = createLogger({ level: config.logLevel, production: config.production });
-try {
-  const server = await createServer(config, logger);
-  shutDownOn(['SIGTERM', 'SIGINT'], server, logger, config);
-  const { port } = await server.listen();
-  announce(server, port, logger);
-} catch (error) {
-  logger.fatal({ err: error }, 'could not start');
-  process.exit(1);
+async function start(): Promise<void> {
+  const config = await readConfig();
+  const { createLogger } = await import('./logger.js');
+  const log = createLogger({ level: config.logLevel, production: config.production });
+  logger = log;
+  try {
+    const { createServer } = await import('./server.js');
+    const server = await createServer(config, log);
+    running = { server, timeoutMs: config.limits.shutdownTimeoutMs };
+    const { port } = await server.listen();
+    announce(server, port, log);
+  } catch (error) {
+    log.fatal({ err: error }, 'could not start');
+    process.exit(1);
+  }
 }
+
+await start();

@@ -4,7 +4,6 @@ import {
   type ServerOptions,
 } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { setTimeout as delay } from 'node:timers/promises';
 import { once } from 'node:events';
 import type { Rule } from './access/permissions.js';
 import { invitedRule } from './access/permissions.js';
@@ -21,6 +20,7 @@ import { createApp } from './http/app.js';
 import { answerError, refuseBytes, serveWithoutUpgrade } from './http/raw.js';
 import { createLogger, type Logger } from './logger.js';
 import { createDecoder } from './protocol/decode.js';
+import { shutDown } from './shutdown.js';
 import { connectDatabase, type Database } from './store/connect.js';
 import { openEpoch } from './store/epoch.js';
 import { watchForLoneNodes } from './store/lone-node.js';
@@ -29,10 +29,6 @@ import { createStore } from './store/store.js';
 
 export { ConfigError, loadConfig, type Config } from './config.js';
 
-/** How long messages on their way have to be stored when the node goes down. */
-const LOG_GRACE_MS = 3_000;
-/** How long requests in flight have to end when the node goes down. */
-const REQUEST_GRACE_MS = 1_500;
 /** How long a connection of REST may be silent, also while an answer waits to be read. */
 const IDLE_TIMEOUT_MS = 120_000;
 
@@ -60,6 +56,11 @@ export async function createServer(
   config: Config,
   logger: Logger = createLogger({ level: config.logLevel, production: config.production }),
 ): Promise<Server> {
+  if (config.production && config.redisUrl === undefined) {
+    logger.warn(
+      'no REDIS_URL: this must be the only process on its database, else messages between processes are late',
+    );
+  }
   const secret = config.jwtSecret ?? (await readOrCreateSecret(config.dataDir));
   const database = await openDatabase(config, logger);
   const { limits } = config;
@@ -131,27 +132,50 @@ export async function createServer(
   });
   http.on('clientError', refuseBytes);
 
-  async function storeWhatCame(): Promise<void> {
-    await chat.quiesce();
-    await store.log.close();
-  }
-
-  async function close(): Promise<void> {
-    const stopped = http.listening ? once(http, 'close') : undefined;
+  function close(): Promise<void> {
+    const stopped = http.listening ? once(http, 'close') : Promise.resolve();
     http.close();
     http.closeIdleConnections();
-    // Where the database does not answer, what is on its way stays unknown, and is not waited for.
-    await Promise.race([storeWhatCame(), delay(LOG_GRACE_MS, undefined, { ref: false })]);
-    await chat.close();
-    // Requests in flight end by themselves; one that hangs does not keep the node.
-    const patience = setTimeout(() => {
-      http.closeAllConnections();
-    }, REQUEST_GRACE_MS);
-    await stopped;
-    clearTimeout(patience);
-    await hub.close();
-    stopWatching?.();
-    await database.close();
+    return shutDown(
+      // In this order. The last tenth of the time is for a machine that is busy.
+      [
+        {
+          name: 'messages on their way',
+          until: 0.4,
+          async end() {
+            await chat.quiesce();
+            await store.log.close();
+          },
+        },
+        {
+          name: 'sockets',
+          until: 0.65,
+          end: () => chat.close(),
+          abandon: () => {
+            chat.terminate();
+          },
+        },
+        {
+          name: 'requests in flight',
+          until: 0.75,
+          end: () => stopped,
+          abandon: () => {
+            http.closeAllConnections();
+          },
+        },
+        {
+          name: 'rooms',
+          until: 0.8,
+          end() {
+            stopWatching?.();
+            return hub.close();
+          },
+        },
+        { name: 'database', until: 0.9, end: () => database.close() },
+      ],
+      limits.shutdownTimeoutMs,
+      logger,
+    );
   }
 
   return {

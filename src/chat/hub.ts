@@ -215,9 +215,8 @@ export function createHub({
 
     async close() {
       clearInterval(timer);
-      await polling;
       feeds.clear();
-      await broker.close();
+      await Promise.all([broker.close(), polling]);
     },
   };
 }

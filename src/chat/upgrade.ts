@@ -9,14 +9,12 @@ import { Outbox } from './outbox.js';
 import { Pace } from './pace.js';
 import { Session, type SessionContext } from './session.js';
 import type { Turn } from './turn.js';
+import { WaitGroup } from './wait-group.js';
 
 const PATH = /^\/chat\/?$/;
 
 /** Handshakes of one turn, about 3 ms of work: clients that all come back at once do not hold up those who talk. */
 const HANDSHAKES_A_TURN = 16;
-
-/** How long a peer may take to answer a close frame while the server goes down. */
-const CLOSE_GRACE_MS = 2_000;
 
 /** The WebSocket side: takes upgrades of the HTTP server and owns the sessions that come of them. */
 export interface Chat {
@@ -26,8 +24,10 @@ export interface Chat {
   readonly size: number;
   /** Takes no more sessions and commands; resolves when those that came before are answered. */
   quiesce(): Promise<void>;
-  /** Closes all sessions with 1012 and resolves when they are gone. */
+  /** Closes all sessions with 1012 and resolves when they are gone: when their peers have answered. */
   close(): Promise<void>;
+  /** Cuts the sessions that are still there. */
+  terminate(): void;
 }
 
 export function createChat(
@@ -41,6 +41,7 @@ export function createChat(
 ): Chat {
   const { limits, logger, turn } = options;
   const sessions = new Set<Session>();
+  const present = new WaitGroup();
   let closing = false;
   const server = new WebSocketServer({
     noServer: true,
@@ -62,12 +63,14 @@ export function createChat(
       options,
     );
     sessions.add(session);
+    present.add();
     socket.on('error', (error) => {
       // ws closes by itself, with the code that fits: 1007, 1009, 1002.
       logger.debug({ err: error }, 'socket');
     });
     socket.on('close', (code) => {
       sessions.delete(session);
+      present.done();
       void session.ended();
       logger.info(
         {
@@ -132,10 +135,10 @@ export function createChat(
       closing = true;
       stopHeartbeat();
       for (const session of sessions) session.close('RESTART');
-      const deadline = performance.now() + CLOSE_GRACE_MS;
-      while (sessions.size > 0 && performance.now() < deadline) {
-        await new Promise((resolve) => setTimeout(resolve, 20));
-      }
+      await present.wait();
+    },
+
+    terminate() {
       for (const session of sessions) session.terminate();
     },
   };

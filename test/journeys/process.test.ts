@@ -108,6 +108,21 @@ describe('the process', () => {
     expect(await Promise.all(programs.map((program) => program.exited()))).toEqual([0, 0]);
   });
 
+  it('warns in production if it has no Redis, and says nothing of it otherwise', async () => {
+    const env = { ...serverEnv(), NODE_ENV: 'production' };
+    const lone = runProgram(MAIN, { env: { ...env, REDIS_URL: '' } });
+    await listening(lone);
+    lone.child.kill('SIGTERM');
+    expect(await lone.exited()).toBe(0);
+    const one = runProgram(MAIN, { env });
+    await listening(one);
+    one.child.kill('SIGTERM');
+    expect(await one.exited()).toBe(0);
+
+    expect(lone.stdout().match(/"level":40,.*no REDIS_URL/g)).toHaveLength(1);
+    expect(one.stdout()).not.toContain('no REDIS_URL');
+  });
+
   it('lists all problems of its configuration and exits with 1', async () => {
     const program = runProgram(MAIN, {
       env: { PORT: 'x', LOG_LEVEL: 'loud', NODE_ENV: 'production', JWT_MASTER_SECRET: 'hush-hush' },

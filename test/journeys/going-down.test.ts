@@ -1,0 +1,164 @@
+import { connect } from 'node:net';
+import { Client } from 'pg';
+import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest';
+import { createRoom, request } from '../harness/api.js';
+import { fillRoom } from '../harness/backlog.js';
+import { ChatClient } from '../harness/chat-client.js';
+import { createDatabase, query, type TestDatabase } from '../harness/database.js';
+import { startNodeProcess, type NodeProcess } from '../harness/node-process.js';
+import { openOutlet, type Outlet } from '../harness/outlet.js';
+import { RawClient } from '../harness/raw-client.js';
+import { person } from '../harness/tokens.js';
+
+const TIMEOUT_MS = 60_000;
+/** A process that ends later does so with 1. */
+const SHUTDOWN_TIMEOUT_MS = 4_000;
+/** What one socket may have on its way, and so many sockets are 20,000 messages. */
+const IN_FLIGHT = 128;
+const SOCKETS = 160;
+
+const ana = person({ levelOnEntity: 999 });
+
+describe('a node that gets SIGTERM ends with 0 in time', { timeout: TIMEOUT_MS }, () => {
+  let database: TestDatabase;
+  let postgres: Outlet;
+  let redis: Outlet;
+  let node: NodeProcess;
+  let room: number;
+
+  beforeEach(async () => {
+    database = await createDatabase(inject('postgresUrl'));
+    postgres = await openOutlet(database.url);
+    redis = await openOutlet(inject('redisUrl'));
+    node = await startNodeProcess({
+      DATABASE_URL: postgres.url,
+      REDIS_URL: redis.url,
+      REDIS_PREFIX: new URL(database.url).pathname.slice(1),
+      SHUTDOWN_TIMEOUT_MS: String(SHUTDOWN_TIMEOUT_MS),
+    });
+    room = await createRoom(node, ana);
+  });
+  afterEach(async () => {
+    await node.end('SIGKILL');
+    await postgres.close();
+    await redis.close();
+    await database.drop();
+  });
+
+  it('while Postgres is silent, with messages and requests on their way', async () => {
+    const client = await ChatClient.enter(node, ana, room);
+    postgres.stall();
+    for (let n = 0; n < IN_FLIGHT; n += 1) client.say(`message ${n}`, { ref: `${n}` });
+    const history = request(node, 'GET', `/rooms/${room}/messages`, { as: ana }).catch(() => 'cut');
+    await request(node, 'GET', '/healthz');
+
+    expect(await node.end('SIGTERM')).toBe(0);
+    expect(await client.closed()).toMatchObject({ code: 1012 });
+    expect(await history).toBe('cut');
+    expect(node.program.stdout()).toContain('shutdown goes on without');
+  });
+
+  it('while Redis is silent', async () => {
+    const client = await ChatClient.enter(node, ana, room);
+    redis.stall();
+    client.say('the last word', { ref: 'a' });
+
+    expect(await node.end('SIGTERM')).toBe(0);
+    expect(await client.closed()).toMatchObject({ code: 1012 });
+  });
+
+  it('while both were cut off', async () => {
+    await ChatClient.enter(node, ana, room);
+    await postgres.cut();
+    await redis.cut();
+
+    expect(await node.end('SIGTERM')).toBe(0);
+  });
+
+  it('with 20,000 messages that wait for a silent Postgres', async () => {
+    const clients = await Promise.all(
+      Array.from({ length: SOCKETS }, () => RawClient.enter(node, ana, room)),
+    );
+    postgres.stall();
+    for (const client of clients) {
+      for (let n = 0; n < IN_FLIGHT; n += 1) client.say(`message ${n}`);
+    }
+    await request(node, 'GET', '/healthz');
+
+    expect(await node.end('SIGTERM')).toBe(0);
+    await Promise.all(clients.map((client) => client.closed));
+  });
+
+  it('with 20,000 messages on their way: all that was stored is numbered without a gap', async () => {
+    const clients = await Promise.all(
+      Array.from({ length: SOCKETS }, () => RawClient.enter(node, ana, room)),
+    );
+    for (const client of clients) {
+      for (let n = 0; n < IN_FLIGHT; n += 1) client.say(`message ${n}`);
+    }
+
+    expect(await node.end('SIGTERM')).toBe(0);
+    // It throws if a number did not follow the one before.
+    await Promise.all(clients.map((client) => client.closed));
+    const [stored] = await query<{ head: number; count: number; last: number }>(
+      database.url,
+      `SELECT head::int, (SELECT count(*)::int FROM messages WHERE room_id = id) AS count,
+         (SELECT max(seq)::int FROM messages WHERE room_id = id) AS last
+       FROM rooms WHERE id = $1`,
+      [room],
+    );
+    expect(stored?.count).toBe(stored?.head);
+    expect(stored?.last).toBe(stored?.head);
+  });
+
+  it('while somebody keeps the lock of a room that is written to and changed', async () => {
+    const holder = new Client({ connectionString: database.url });
+    await holder.connect();
+    await holder.query('BEGIN');
+    await holder.query('SELECT FROM rooms WHERE id = $1 FOR UPDATE', [room]);
+    const client = await ChatClient.enter(node, ana, room);
+    client.say('in vain', { ref: 'a' });
+    const put = request(node, 'DELETE', `/rooms/${room}`, { as: ana }).catch(() => 'cut');
+    await request(node, 'GET', '/healthz');
+
+    expect(await node.end('SIGTERM')).toBe(0);
+    await put;
+    await holder.end();
+  });
+
+  it('with a socket and a history reader that never read, and a client that never finishes', async () => {
+    const { last } = await fillRoom(database.url, room, 200_000);
+    const behind = await RawClient.enter(node, ana, room, last - 200_000);
+    behind.pause();
+    const sockets = [
+      `GET /rooms/${room}/messages?limit=1000 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${ana.token}\r\n\r\n`.repeat(
+        50,
+      ),
+      'POST /rooms HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n' +
+        `Authorization: Bearer ${ana.token}\r\nContent-Length: 100\r\n\r\n{`,
+      'GET /healthz HTT',
+    ].map((head) => {
+      const socket = connect(Number(new URL(node.url).port), '127.0.0.1');
+      socket.on('error', () => undefined);
+      socket.pause();
+      socket.write(head);
+      return socket;
+    });
+    await request(node, 'GET', '/healthz');
+
+    expect(await node.end('SIGTERM')).toBe(0);
+    for (const socket of sockets) socket.destroy();
+    await behind.terminate();
+  });
+
+  it('but with 1, at once, if it gets another one', async () => {
+    const client = await ChatClient.enter(node, ana, room);
+    postgres.stall();
+    client.say('a message', { ref: 'a' });
+    await request(node, 'GET', '/healthz');
+    node.program.child.kill('SIGTERM');
+    await node.program.seen(/going down/);
+
+    expect(await node.end('SIGINT')).toBe(1);
+  });
+});
