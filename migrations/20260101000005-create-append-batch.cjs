@@ -4,7 +4,7 @@
 //
 //   room_ids[r], ...      the rooms of the batch: the rule entry up to which the emitters were checked (null: they
 //                         were checked inside this transaction), how many entries get a number, and which of them is
-//                         the last rule (0: none)
+//                         the last rule that changes rights (0: none)
 //   entry_rooms[i], ...   the entries: the index r of the room, and the entry's place among those of the room that get
 //                         a number, from 1; 0: another copy of a ref that is in the batch already, not to be stored
 //                         (entry_refs is null if no entry has a ref)
@@ -88,15 +88,15 @@ BEGIN
         FROM unnest(entry_rooms, entry_places, known_seqs) WITH ORDINALITY AS e (room, place, known_seq, ord)
       ) AS judged
     ) AS e;
-    entry_places := places;
     SELECT array_agg(counted.entries ORDER BY counted.ord), array_agg(counted.last_rule ORDER BY counted.ord)
     INTO room_counts, room_last_rules
     FROM (
       SELECT e.room AS ord, max(e.place) AS entries,
-        coalesce(max(e.place) FILTER (WHERE e.kind = 'rule'), 0) AS last_rule
-      FROM unnest(entry_rooms, entry_places, entry_kinds) AS e (room, place, kind)
+        coalesce(max(e.place) FILTER (WHERE e.place_before <= room_last_rules[e.room]), 0) AS last_rule
+      FROM unnest(entry_rooms, entry_places, places) AS e (room, place_before, place)
       GROUP BY e.room
     ) AS counted;
+    entry_places := places;
   END IF;
 
   heads := array_fill(NULL::bigint, ARRAY[cardinality(room_ids)]);

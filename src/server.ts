@@ -81,10 +81,11 @@ export async function createServer(
   /** Who enters a room accepts the rule that lets them in. */
   async function accept(roomId: number, identity: Identity, rule: Rule): Promise<void> {
     const byEntity = rule.entity_UUID !== identity.userUUID;
-    const { entry } = await store.rules.change(roomId, identity.userUUID, (room) => ({
-      set: { ...invitedRule(identity, room, byEntity), accepted: true },
+    const { entry } = await store.rules.change(roomId, identity, rule.entity_UUID, (room) => ({
+      ...invitedRule(identity, room, byEntity),
+      accepted: true,
     }));
-    hub.announce(roomId, [entry]);
+    if (entry !== undefined) hub.announce(roomId, [entry]);
   }
 
   const stopWatching = database.embedded

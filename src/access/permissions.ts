@@ -13,14 +13,20 @@ export interface Rule {
   readonly accepted: boolean;
 }
 
-/** The rules of one room, and those of its own fields that permissions depend on. */
+/** What permissions in one room depend on: its rules, and some of its own fields. */
 export interface RoomAccess {
   readonly type: 'group' | 'user2user';
   readonly entity_owner: string;
   readonly level_admin: number;
   readonly max_entity_rules: number;
-  /** By entity_UUID. */
-  readonly rules: ReadonlyMap<string, Rule>;
+  /** By entity_UUID: all of them, or those that a question is about. */
+  readonly rules: Pick<ReadonlyMap<string, Rule>, 'get'>;
+}
+
+/** A room that a rule may be added to. */
+export interface CountedAccess extends RoomAccess {
+  /** How many rules it has; counted if one that was asked for is not there. */
+  readonly ruleCount: number;
 }
 
 /** Who asks: a verified token, or the part of it that permissions depend on. */
@@ -110,7 +116,7 @@ export function requireAdmin(caller: Caller, room: RoomAccess): void {
  */
 export function requireMayPutRule(
   caller: Caller,
-  room: RoomAccess,
+  room: CountedAccess,
   wanted: Pick<Rule, 'entity_UUID' | 'level' | 'permissions'>,
 ): void {
   requireAdmin(caller, room);
@@ -120,10 +126,10 @@ export function requireMayPutRule(
     throw new ChatError('OUTRANKED', { detail: `the caller's rank in the room is ${rank}` });
   }
   if (before !== undefined) return;
-  if (room.type === 'user2user' && room.rules.size >= MAX_USERS_OF_A_PAIR) {
+  if (room.type === 'user2user' && room.ruleCount >= MAX_USERS_OF_A_PAIR) {
     throw new ChatError('ROOM_FULL', { detail: 'a user2user room has two members' });
   }
-  if (room.rules.size >= room.max_entity_rules) {
+  if (room.ruleCount >= room.max_entity_rules) {
     throw new ChatError('TOO_MANY_RULES', {
       detail: `the room has ${room.max_entity_rules} rules already`,
     });

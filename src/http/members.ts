@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { invitedRule, requireMayPutRule, requireMayRemoveRule } from '../access/permissions.js';
 import { UUID_PROBLEM, uuidSchema } from '../access/uuid.js';
 import type { Entry } from '../store/entries.js';
-import type { Rules } from '../store/rules.js';
+import type { ChangedRule, Rules } from '../store/rules.js';
 import type { AuthenticatedState } from './authenticate.js';
 import { respond } from './envelope.js';
 import { flag, roomPath, roomId, validate, wholeNumber } from './validate.js';
@@ -55,27 +55,30 @@ export function routeMembers(
     announce,
   }: { rules: Rules; announce: (roomId: number, entries: readonly Entry[]) => void },
 ): void {
+  function announceChange(roomId: number, { entry }: ChangedRule): void {
+    if (entry !== undefined) announce(roomId, [entry]);
+  }
+
   router.put('/rooms/:id/members', async (ctx) => {
     const { id } = validate(roomPath, ctx.params);
     const wanted = validate(newRule, ctx.request.body);
     const { caller } = ctx.state;
-    const changed = await rules.change(id, caller.userUUID, (room) => {
+    const changed = await rules.change(id, caller, wanted.entity_UUID, (room) => {
       requireMayPutRule(caller, room, wanted);
-      const accepted = room.rules.get(wanted.entity_UUID)?.accepted ?? false;
-      return { set: { ...wanted, accepted } };
+      return { ...wanted, accepted: room.rules.get(wanted.entity_UUID)?.accepted ?? false };
     });
-    announce(id, [changed.entry]);
+    announceChange(id, changed);
     respond(ctx, changed.rule, { status: changed.created ? 201 : 200 });
   });
 
   router.delete('/rooms/:id/members/:uuid', async (ctx) => {
     const { id, uuid } = validate(memberPath, ctx.params);
     const { caller } = ctx.state;
-    const changed = await rules.change(id, caller.userUUID, (room) => {
+    const changed = await rules.change(id, caller, uuid, (room) => {
       requireMayRemoveRule(caller, room, uuid);
-      return { remove: uuid };
+      return undefined;
     });
-    announce(id, [changed.entry]);
+    announceChange(id, changed);
     respond(ctx, changed.rule);
   });
 
@@ -83,10 +86,12 @@ export function routeMembers(
     const { id } = validate(roomPath, ctx.params);
     const { accepted, use_parent_entity } = validate(answer, ctx.request.body);
     const { caller } = ctx.state;
-    const changed = await rules.change(id, caller.userUUID, (room) => ({
-      set: { ...invitedRule(caller, room, use_parent_entity), accepted },
+    const invited = use_parent_entity ? caller.entityUUID : caller.userUUID;
+    const changed = await rules.change(id, caller, invited, (room) => ({
+      ...invitedRule(caller, room, use_parent_entity),
+      accepted,
     }));
-    announce(id, [changed.entry]);
+    announceChange(id, changed);
     respond(ctx, changed.rule);
   });
 }

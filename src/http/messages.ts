@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { requirePermission } from '../access/permissions.js';
 import { ChatError } from '../errors.js';
 import type { History, HistoryMessage, Period } from '../store/history.js';
-import type { Log } from '../store/log.js';
+import type { Rooms } from '../store/rooms.js';
 import type { AuthenticatedState } from './authenticate.js';
 import { metaOf, respond } from './envelope.js';
 import { roomPath, validate, wholeNumber } from './validate.js';
@@ -39,14 +39,18 @@ type Query = z.infer<typeof query>;
 /** `GET /rooms/:id/messages`. */
 export function routeMessages(
   router: Router<AuthenticatedState>,
-  { log, history, timeZone }: { log: Pick<Log, 'state'>; history: History; timeZone: string },
+  {
+    rooms,
+    history,
+    timeZone,
+  }: { rooms: Pick<Rooms, 'accessFor'>; history: History; timeZone: string },
 ): void {
   router.get('/rooms/:id/messages', async (ctx) => {
     const { id } = validate(roomPath, ctx.params);
     const asked = validate(query, ctx.query);
-    const room = await log.state(id);
+    const room = await rooms.accessFor(ctx.state.caller, id);
     if (room === undefined) throw new ChatError('NOT_FOUND', { detail: 'there is no such room' });
-    requirePermission(ctx.state.caller, room.access, 'r');
+    requirePermission(ctx.state.caller, room, 'r');
     // What the caller may read is known at this number: a revocation may follow at once.
     const upTo = room.head;
 

@@ -80,10 +80,12 @@ export function routeRooms(
 
   router.delete('/rooms/:id', async (ctx) => {
     const { id } = validate(roomPath, ctx.params);
+    const { caller } = ctx.state;
     await rooms.remove(
       id,
+      caller,
       (room) => {
-        requireAdmin(ctx.state.caller, room);
+        requireAdmin(caller, room);
       },
       () => {
         announceDeletion(id);

@@ -1,27 +1,91 @@
 import { QueryTypes, type Sequelize, type Transaction } from 'sequelize';
-import type { RoomAccess } from '../access/permissions.js';
-import { rulesByUuid } from './entries.js';
-import type { RuleModel } from './models/rule.js';
+import type { Caller, CountedAccess } from '../access/permissions.js';
+import { ChatError } from '../errors.js';
+import { isLockTimeout } from './failure.js';
+import type { RuleRow } from './models/rule.js';
+
+/** For how long a change waits for a room whose lock is kept by somebody who hangs, or by many others. */
+const LOCK_TIMEOUT_MS = 2_000;
+
+/** A room as it is at one moment, for questions about permissions. Whoever has it may change it. */
+export interface LoadedRoom extends CountedAccess {
+  /** Number of its last entry. */
+  readonly head: number;
+  ruleCount: number;
+  /** Those that were asked for and are there. */
+  readonly rules: Map<string, RuleRow>;
+}
+
+interface RoomQueryRow extends Omit<LoadedRoom, 'rules'> {
+  readonly rules: readonly (Omit<RuleRow, 'createdAt' | 'updatedAt'> & {
+    /** ISO 8601, as Postgres writes it. */
+    readonly createdAt: string;
+    readonly updatedAt: string;
+  })[];
+}
 
 /**
- * A room's rules, and what else permissions depend on; undefined where there is no such room. The room stays
- * locked until the transaction ends: its row is the lock of its log, as in append_batch.
+ * A room with the rules of some callers, and those of `targets`, by key: it may have thousands. They are counted if one
+ * of the targets is not there. Undefined if there is no such room.
  */
-export async function loadAccess(
+export async function loadRoom(
   sequelize: Sequelize,
-  ruleModel: RuleModel,
   roomId: number,
-  transaction: Transaction,
-): Promise<RoomAccess | undefined> {
-  const [room] = await sequelize.query<Omit<RoomAccess, 'rules'>>(
-    `SELECT type, entity_owner, level_admin, max_entity_rules FROM rooms WHERE id = $1
-     FOR NO KEY UPDATE`,
-    { bind: [roomId], type: QueryTypes.SELECT, transaction },
+  callers: readonly Caller[],
+  targets: readonly string[] = [],
+  transaction?: Transaction,
+): Promise<LoadedRoom | undefined> {
+  const uuids = callers.flatMap(({ userUUID, entityUUID }) => [userUUID, entityUUID]);
+  const [row] = await sequelize.query<RoomQueryRow>(
+    `SELECT head, type, entity_owner, level_admin, max_entity_rules,
+       (SELECT coalesce(json_agg(rule), '[]') FROM (
+          SELECT room_id, "entity_UUID", level, permissions, accepted, "createdAt", "updatedAt"
+          FROM room_permissions WHERE room_id = rooms.id AND "entity_UUID" = ANY ($2::uuid[])) AS rule
+       ) AS rules,
+       CASE WHEN cardinality($3::uuid[]) > (
+           SELECT count(*) FROM room_permissions WHERE room_id = rooms.id AND "entity_UUID" = ANY ($3::uuid[]))
+         THEN (SELECT count(*) FROM room_permissions WHERE room_id = rooms.id)
+         ELSE 0 END AS "ruleCount"
+     FROM rooms WHERE id = $1`,
+    {
+      bind: [roomId, distinct([...uuids, ...targets]), distinct(targets)],
+      type: QueryTypes.SELECT,
+      ...(transaction && { transaction }),
+    },
   );
-  if (room === undefined) return undefined;
-  const rules = await ruleModel.findAll({
-    where: { room_id: roomId },
-    transaction,
-  });
-  return { ...room, rules: rulesByUuid(rules.map((rule) => rule.get())) };
+  if (row === undefined) return undefined;
+  const rules = row.rules.map((rule): [string, RuleRow] => [
+    rule.entity_UUID,
+    { ...rule, createdAt: new Date(rule.createdAt), updatedAt: new Date(rule.updatedAt) },
+  ]);
+  return { ...row, rules: new Map(rules) };
+}
+
+/**
+ * Locks a room until the transaction ends, then loads it: its row is the lock of its log, as in append_batch. In a
+ * statement of its own, as one that waited for a lock reads other tables as they were before it waited.
+ * @throws {ChatError} UNAVAILABLE if the lock is not to be had in time
+ */
+export async function lockRoom(
+  sequelize: Sequelize,
+  roomId: number,
+  callers: readonly Caller[],
+  targets: readonly string[],
+  transaction: Transaction,
+): Promise<LoadedRoom | undefined> {
+  await sequelize.query(`SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}`, { transaction });
+  try {
+    await sequelize.query('SELECT 1 FROM rooms WHERE id = $1 FOR NO KEY UPDATE', {
+      bind: [roomId],
+      transaction,
+    });
+  } catch (error) {
+    if (!isLockTimeout(error)) throw error;
+    throw new ChatError('UNAVAILABLE', { detail: 'the room is locked', cause: error });
+  }
+  return loadRoom(sequelize, roomId, callers, targets, transaction);
+}
+
+function distinct(uuids: readonly string[]): string[] {
+  return [...new Set(uuids)];
 }

@@ -36,6 +36,8 @@ export interface CheckedDraft {
   readonly draft: EntryDraft;
   /** The same for all drafts of a room; null: checked inside the transaction that appends. */
   readonly rulesHead: number | null;
+  /** Of a rule: nobody may do more or less by it than before, so that whoever was checked before may write. */
+  readonly keepsRights?: boolean;
 }
 
 /** The drafts of one room in a batch. */
@@ -44,7 +46,7 @@ interface RoomOfBatch {
   readonly rulesHead: number | null;
   /** Copies are not counted. */
   count: number;
-  /** The place of the last rule among them, from 1; 0 where there is none. */
+  /** The place of the last rule that changes rights among them, from 1; 0 if there is none. */
   lastRule: number;
 }
 
@@ -157,7 +159,7 @@ function place(checked: readonly CheckedDraft[]): { rooms: RoomOfBatch[]; placed
   const rooms: RoomOfBatch[] = [];
   const indexes = new Map<number, number>();
   const refs = new Map<string, number>();
-  const placed = checked.map(({ draft, rulesHead }, index): Placed => {
+  const placed = checked.map(({ draft, rulesHead, keepsRights }, index): Placed => {
     let room = indexes.get(draft.room_id);
     if (room === undefined) {
       room = rooms.push({ id: draft.room_id, rulesHead, count: 0, lastRule: 0 });
@@ -172,7 +174,7 @@ function place(checked: readonly CheckedDraft[]): { rooms: RoomOfBatch[]; placed
     const ofRoom = rooms[room - 1];
     if (ofRoom === undefined) throw new Error('a room of a batch has no place in it');
     ofRoom.count += 1;
-    if (draft.kind === 'rule') ofRoom.lastRule = ofRoom.count;
+    if (draft.kind === 'rule' && keepsRights !== true) ofRoom.lastRule = ofRoom.count;
     return { draft, room, place: ofRoom.count, copyOf: undefined };
   });
   return { rooms, placed };
@@ -232,7 +234,7 @@ export interface RoomState {
   readonly id: number;
   /** Number of its last entry. */
   readonly head: number;
-  /** Number of its last rule entry. */
+  /** Number of the last rule entry that changed rights. */
   readonly rulesHead: number;
-  readonly access: RoomAccess;
+  readonly access: RoomAccess & { readonly rules: ReadonlyMap<string, Rule> };
 }

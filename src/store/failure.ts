@@ -13,9 +13,10 @@ const LOCK_NOT_AVAILABLE = '55P03';
 /** SQLSTATE unique_violation. */
 const UNIQUE_VIOLATION = '23505';
 
-/** Whether a prepared statement gave up a lock; the error is Postgres' own, past Sequelize. */
+/** Whether a statement gave up a lock; the error is Postgres' own, or Sequelize's around it. */
 export function isLockTimeout(error: unknown): boolean {
-  return error instanceof pg.DatabaseError && error.code === LOCK_NOT_AVAILABLE;
+  const own: unknown = error instanceof DatabaseError ? error.parent : error;
+  return own instanceof pg.DatabaseError && own.code === LOCK_NOT_AVAILABLE;
 }
 
 /** Whether a prepared statement met a row that is there already; the error is Postgres' own, past Sequelize. */

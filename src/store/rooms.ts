@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { QueryTypes, type Sequelize } from 'sequelize';
 import type { Caller, RoomAccess, Rule } from '../access/permissions.js';
 import { ChatError } from '../errors.js';
-import { loadAccess } from './access.js';
+import { loadRoom, lockRoom } from './access.js';
 import { appendEntries, ruleContent } from './entries.js';
 import type { RoomDraft, RoomModel, RoomRow } from './models/room.js';
 import type { RuleModel, RuleRow } from './models/rule.js';
@@ -18,6 +18,11 @@ export type RuleWithRoom = RuleRow &
 export interface Rooms {
   /** Creates a room together with its first rules, as the first entries of its log. */
   create(room: Omit<RoomDraft, 'uuid'>, rules: readonly Rule[], emitter: string): Promise<Room>;
+  /** What the caller's permissions in a room depend on, and its head then; undefined if there is no such room. */
+  accessFor(
+    caller: Caller,
+    roomId: number,
+  ): Promise<(RoomAccess & { readonly head: number }) | undefined>;
   /** Rules for the caller and for their entity, the newest room first. */
   rulesOf(
     caller: Caller,
@@ -26,12 +31,14 @@ export interface Rooms {
   /** Rooms that the caller may read, and the group rooms of their entity. */
   visibleTo(caller: Caller): Promise<Room[]>;
   /**
-   * Deletes a room with its rules and log. `authorize` is asked with the room locked; `removed` is called when
-   * nobody can enter it any more, before its log is deleted, which may take long.
-   * @throws {ChatError} NOT_FOUND where there is no such room, and whatever `authorize` throws
+   * Deletes a room with its rules and log. `authorize` is asked before the room is locked and with the room locked;
+   * `removed` is called when nobody can enter it any more, before its log is deleted, which may take long.
+   * @throws {ChatError} NOT_FOUND where there is no such room; UNAVAILABLE if it is locked for long; and whatever
+   * `authorize` throws
    */
   remove(
     roomId: number,
+    caller: Caller,
     authorize: (room: RoomAccess) => void,
     removed?: () => void,
   ): Promise<void>;
@@ -80,6 +87,8 @@ export function createRooms({
       });
     },
 
+    accessFor: (caller, roomId) => loadRoom(sequelize, roomId, [caller]),
+
     rulesOf(caller, { accepted, limit, offset }) {
       return sequelize.query<RuleWithRoom>(
         `SELECT r.id, r.uuid, r.name, r.type, r.level_admin, r.entity_owner,
@@ -118,12 +127,14 @@ export function createRooms({
       );
     },
 
-    async remove(roomId, authorize, removed) {
+    async remove(roomId, caller, authorize, removed) {
+      const found = await loadRoom(sequelize, roomId, [caller]);
+      if (found === undefined) throw noSuchRoom();
+      authorize(found);
       const head = await sequelize.transaction(async (transaction) => {
         // Who waits for the room's lock meanwhile finds it gone, and appends nothing behind its deletion.
-        const room = await loadAccess(sequelize, models.rule, roomId, transaction);
-        if (room === undefined)
-          throw new ChatError('NOT_FOUND', { detail: 'there is no such room' });
+        const room = await lockRoom(sequelize, roomId, [caller], [], transaction);
+        if (room === undefined) throw noSuchRoom();
         authorize(room);
         const [deleted] = await sequelize.query<{ head: number }>(
           'DELETE FROM rooms WHERE id = $1 RETURNING head',
@@ -137,6 +148,10 @@ export function createRooms({
       await purge(roomId, head);
     },
   };
+}
+
+function noSuchRoom(): ChatError {
+  return new ChatError('NOT_FOUND', { detail: 'there is no such room' });
 }
 
 function toRoom(row: RoomRow): Room {

@@ -1,86 +1,251 @@
 import type { Sequelize, Transaction } from 'sequelize';
-import type { RoomAccess, Rule } from '../access/permissions.js';
+import type { Caller, CountedAccess, Rule } from '../access/permissions.js';
 import { ChatError } from '../errors.js';
-import { loadAccess } from './access.js';
-import { appendEntries, ruleContent, type Entry, type EntryDraft } from './entries.js';
-import type { RuleModel, RuleRow } from './models/rule.js';
+import { loadRoom, lockRoom, type LoadedRoom } from './access.js';
+import {
+  appendEntries,
+  ruleContent,
+  type CheckedDraft,
+  type Entry,
+  type EntryDraft,
+} from './entries.js';
+import type { RuleRow } from './models/rule.js';
 import { plain } from './statement.js';
 
-/** What is to be done with a room's rules: set one (added or changed), or remove one. */
-export type RuleChange = { readonly set: Rule } | { readonly remove: string };
+/**
+ * Says what is to become of a rule, or throws: the rule as it is to be, undefined if it is to be removed. Asked twice:
+ * before the room is locked, so that a refusal locks nothing, and with the room locked.
+ */
+export type Decide = (room: CountedAccess) => Rule | undefined;
 
 export interface ChangedRule {
-  /** The rule as it is now stored; as it was, where it was removed. */
+  /** The rule as it is now stored; as it was, if it was removed. */
   readonly rule: RuleRow;
   readonly created: boolean;
-  /** The change as an entry of the room's log, for the feeds. */
-  readonly entry: Entry;
+  /** The change as an entry of the room's log, for the feeds; undefined if nothing has changed. */
+  readonly entry: Entry | undefined;
 }
 
 export interface Rules {
   /**
-   * Changes a room's rules, and appends the change to its log, in one transaction. `decide` is asked with
-   * the room locked, so nothing changes between its check and the change.
-   * @throws {ChatError} NOT_FOUND where there is no such room, and whatever `decide` throws
+   * Changes the rule of the UUID `target`, and appends the change to the room's log, in one transaction. What changes
+   * nothing locks and writes nothing.
+   * @throws {ChatError} NOT_FOUND if there is no such room or rule; UNAVAILABLE if the room is locked for long; and
+   * whatever `decide` throws
    */
-  change(
-    roomId: number,
-    emitter: string,
-    decide: (room: RoomAccess) => RuleChange,
-  ): Promise<ChangedRule>;
+  change(roomId: number, caller: Caller, target: string, decide: Decide): Promise<ChangedRule>;
 }
 
-export function createRules({
-  sequelize,
-  models,
-}: {
-  sequelize: Sequelize;
-  models: { rule: RuleModel };
-}): Rules {
-  async function apply(
-    roomId: number,
-    change: RuleChange,
-    transaction: Transaction,
-  ): Promise<{ rule: RuleRow; created: boolean }> {
-    const uuid = 'set' in change ? change.set.entity_UUID : change.remove;
-    const stored = await models.rule.findOne({
-      where: { room_id: roomId, entity_UUID: uuid },
-      transaction,
-    });
-    if ('set' in change) {
-      const saved = stored
-        ? await stored.update(change.set, { transaction })
-        : await models.rule.create({ ...change.set, room_id: roomId }, { transaction });
-      return { rule: saved.get(), created: stored === null };
+/** Changes of one transaction: as many as entries of one statement. */
+const MAX_BATCH = 1_000;
+
+interface Asked {
+  readonly caller: Caller;
+  readonly target: string;
+  readonly decide: Decide;
+}
+
+interface Waiting extends Asked {
+  resolve(changed: ChangedRule): void;
+  reject(error: unknown): void;
+}
+
+/** A change that was decided, with its entry, which has no number yet. */
+interface Decided {
+  readonly rule: RuleRow;
+  readonly created: boolean;
+  /** Undefined if nothing has changed. */
+  readonly entry: CheckedDraft | undefined;
+}
+
+interface Refused {
+  readonly error: unknown;
+}
+
+export function createRules({ sequelize }: { sequelize: Sequelize }): Rules {
+  /**
+   * By room: the changes that wait until the one transaction of the room on this node is through. They make up the
+   * next one, so that hundreds who enter a room at once take one connection, and its lock a few times.
+   */
+  const waiting = new Map<number, Waiting[]>();
+
+  async function work(roomId: number): Promise<void> {
+    for (;;) {
+      const batch = waiting.get(roomId)?.splice(0, MAX_BATCH) ?? [];
+      if (batch.length === 0) break;
+      try {
+        const answers = await sequelize.transaction((transaction) =>
+          changeAll(roomId, batch, transaction),
+        );
+        for (const [index, answer] of answers.entries()) {
+          if ('error' in answer) batch[index]?.reject(answer.error);
+          else batch[index]?.resolve(answer);
+        }
+      } catch (error) {
+        for (const change of batch) change.reject(error);
+      }
     }
-    if (stored === null) throw new ChatError('NOT_FOUND', { detail: 'there is no such rule' });
-    await stored.destroy({ transaction });
-    return { rule: stored.get(), created: false };
+    waiting.delete(roomId);
+  }
+
+  /** Each is decided by the rules as those before it leave them. */
+  async function changeAll(
+    roomId: number,
+    batch: readonly Asked[],
+    transaction: Transaction,
+  ): Promise<(ChangedRule | Refused)[]> {
+    const callers = batch.map(({ caller }) => caller);
+    const targets = batch.map(({ target }) => target);
+    const room = await lockRoom(sequelize, roomId, callers, targets, transaction);
+    if (room === undefined) throw noSuchRoom();
+    const moment = new Date();
+    const decided = batch.map((asked): Decided | Refused => {
+      try {
+        return decideOn(room, roomId, asked, moment);
+      } catch (error) {
+        return { error };
+      }
+    });
+    const changes = decided.flatMap((one) =>
+      'error' in one || one.entry === undefined ? [] : [{ rule: one.rule, entry: one.entry }],
+    );
+    if (changes.length > 0) {
+      const uuids = new Set(changes.map(({ rule }) => rule.entity_UUID));
+      await write(roomId, uuids, room.rules, transaction);
+    }
+    const outcomes = await appendEntries(
+      plain(sequelize, transaction),
+      changes.map(({ entry }) => entry),
+    );
+    const entries = changes.map(({ entry: { draft } }, index): Entry => {
+      const outcome = outcomes[index];
+      if (outcome?.outcome !== 'stored') throw noSuchRoom();
+      return { ...draft, seq: outcome.seq, createdAt: outcome.createdAt };
+    });
+    return decided.map((one) =>
+      'error' in one ? one : { ...one, entry: one.entry && entries.shift() },
+    );
+  }
+
+  /** Stores the rules of these UUIDs as they are in the map, and removes those that are not. */
+  async function write(
+    roomId: number,
+    uuids: ReadonlySet<string>,
+    rules: ReadonlyMap<string, RuleRow>,
+    transaction: Transaction,
+  ): Promise<void> {
+    const rows = [...uuids].flatMap((uuid) => rules.get(uuid) ?? []);
+    const removed = [...uuids].filter((uuid) => !rules.has(uuid));
+    if (rows.length > 0) {
+      await sequelize.query(
+        `INSERT INTO room_permissions
+           (room_id, "entity_UUID", level, permissions, accepted, "createdAt", "updatedAt")
+         SELECT $1, * FROM unnest(
+           $2::uuid[], $3::int[], $4::text[], $5::boolean[], $6::timestamptz[], $7::timestamptz[])
+         ON CONFLICT (room_id, "entity_UUID") DO UPDATE SET level = excluded.level,
+           permissions = excluded.permissions, accepted = excluded.accepted,
+           "createdAt" = excluded."createdAt", "updatedAt" = excluded."updatedAt"`,
+        {
+          bind: [
+            roomId,
+            rows.map(({ entity_UUID }) => entity_UUID),
+            rows.map(({ level }) => level),
+            rows.map(({ permissions }) => permissions),
+            rows.map(({ accepted }) => accepted),
+            rows.map(({ createdAt }) => createdAt.toISOString()),
+            rows.map(({ updatedAt }) => updatedAt.toISOString()),
+          ],
+          transaction,
+        },
+      );
+    }
+    if (removed.length > 0) {
+      await sequelize.query(
+        'DELETE FROM room_permissions WHERE room_id = $1 AND "entity_UUID" = ANY ($2::uuid[])',
+        { bind: [roomId, removed], transaction },
+      );
+    }
   }
 
   return {
-    change(roomId, emitter, decide) {
-      return sequelize.transaction(async (transaction) => {
-        const room = await loadAccess(sequelize, models.rule, roomId, transaction);
-        if (room === undefined) throw noSuchRoom();
-        const change = decide(room);
-        const { rule, created } = await apply(roomId, change, transaction);
-        const draft: EntryDraft = {
-          room_id: roomId,
-          kind: 'rule',
-          emitter,
-          content: ruleContent('set' in change ? rule : { ...rule, permissions: '' }),
-          ref: null,
-        };
-        const [appended] = await appendEntries(plain(sequelize, transaction), [
-          { draft, rulesHead: null },
-        ]);
-        if (appended?.outcome !== 'stored') throw noSuchRoom();
-        const { seq, createdAt } = appended;
-        return { rule, created, entry: { ...draft, seq, createdAt } };
+    async change(roomId, caller, target, decide) {
+      const room = await loadRoom(sequelize, roomId, [caller], [target]);
+      if (room === undefined) throw noSuchRoom();
+      const asked = { caller, target, decide };
+      const { rule, created, entry } = decideOn(room, roomId, asked, new Date());
+      if (entry === undefined) return { rule, created, entry };
+      return new Promise((resolve, reject) => {
+        const change = { ...asked, resolve, reject };
+        const others = waiting.get(roomId);
+        if (others !== undefined) {
+          others.push(change);
+        } else {
+          waiting.set(roomId, [change]);
+          void work(roomId);
+        }
       });
     },
   };
+}
+
+/**
+ * Decides a change, and makes it in `room`.
+ * @throws whatever `decide` throws, and NOT_FOUND if the rule that is to be removed is not there
+ */
+function decideOn(
+  room: LoadedRoom,
+  roomId: number,
+  { caller, target, decide }: Asked,
+  moment: Date,
+): Decided {
+  const before = room.rules.get(target);
+  const wanted = decide(room);
+  if (before !== undefined && wanted !== undefined && isSame(before, wanted)) {
+    return { rule: before, created: false, entry: undefined };
+  }
+  const rule = wanted === undefined ? before : rowOf(roomId, wanted, before, moment);
+  if (rule === undefined) throw new ChatError('NOT_FOUND', { detail: 'there is no such rule' });
+  if (wanted === undefined) room.rules.delete(target);
+  else room.rules.set(target, rule);
+  room.ruleCount += Number(wanted !== undefined) - Number(before !== undefined);
+  const draft: EntryDraft = {
+    room_id: roomId,
+    kind: 'rule',
+    emitter: caller.userUUID,
+    content: ruleContent(wanted === undefined ? { ...rule, permissions: '' } : rule),
+    ref: null,
+  };
+  const keepsRights =
+    before !== undefined &&
+    wanted !== undefined &&
+    before.level === wanted.level &&
+    before.permissions === wanted.permissions;
+  return { rule, created: before === undefined, entry: { draft, rulesHead: null, keepsRights } };
+}
+
+function rowOf(
+  room_id: number,
+  { entity_UUID, level, permissions, accepted }: Rule,
+  before: RuleRow | undefined,
+  moment: Date,
+): RuleRow {
+  return {
+    room_id,
+    entity_UUID,
+    level,
+    permissions,
+    accepted,
+    createdAt: before?.createdAt ?? moment,
+    updatedAt: moment,
+  };
+}
+
+function isSame(one: Rule, other: Rule): boolean {
+  return (
+    one.level === other.level &&
+    one.permissions === other.permissions &&
+    one.accepted === other.accepted
+  );
 }
 
 function noSuchRoom(): ChatError {

@@ -34,7 +34,7 @@ export function createStore({
   };
   return {
     rooms: createRooms({ sequelize, models }),
-    rules: createRules({ sequelize, models }),
+    rules: createRules({ sequelize }),
     history: createHistory({ sequelize, models }),
     log: createLog({
       sequelize,

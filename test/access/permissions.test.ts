@@ -12,6 +12,7 @@ import {
   requireMayRemoveRule,
   requirePermission,
   type Caller,
+  type CountedAccess,
   type RoomAccess,
   type Rule,
 } from '../../src/access/permissions.js';
@@ -154,7 +155,7 @@ describe('the rank', () => {
 
 describe('adding or changing a rule', () => {
   const admin = rule(USER, 'rwa', { level: 100 });
-  const put = (access: RoomAccess, level: number, uuid = OTHER, permissions = 'rwa') =>
+  const put = (access: Room, level: number, uuid = OTHER, permissions = 'rwa') =>
     codeOf(() => requireMayPutRule(caller(), access, { entity_UUID: uuid, level, permissions }));
 
   it('needs an admin', () => {
@@ -292,7 +293,7 @@ describe('the changes that an admin is allowed, however many and in whatever ord
           const who = caller({ levelOnEntity });
           let access = room(rules, given);
           const rank = rankOf(who, access);
-          const adminsAbove = ({ rules: all }: RoomAccess) =>
+          const adminsAbove = ({ rules: all }: Room) =>
             [...all.values()].filter((one) => one.permissions.includes('a') && one.level > rank);
           const above = adminsAbove(access);
 
@@ -326,7 +327,7 @@ describe('the changes that an admin is allowed, however many and in whatever ord
   });
 
   /** The room after the caller put a rule, or removed that of a UUID; undefined where that is refused. */
-  function applied(who: Caller, access: RoomAccess, one: Rule | string): RoomAccess | undefined {
+  function applied(who: Caller, access: Room, one: Rule | string): Room | undefined {
     const rules = new Map(access.rules);
     const refused = codeOf(() => {
       if (typeof one === 'string') {
@@ -337,7 +338,7 @@ describe('the changes that an admin is allowed, however many and in whatever ord
         rules.set(one.entity_UUID, one);
       }
     });
-    return refused === undefined ? { ...access, rules } : undefined;
+    return refused === undefined ? { ...access, rules, ruleCount: rules.size } : undefined;
   }
 });
 
@@ -408,16 +409,17 @@ function caller(given: Partial<Caller> = {}): Caller {
   return { userUUID: USER, entityUUID: ENTITY, levelOnEntity: 10, ...given };
 }
 
-function room(
-  rules: readonly Rule[] = [],
-  given: Partial<Omit<RoomAccess, 'rules'>> = {},
-): RoomAccess {
+/** A room with all of its rules. */
+type Room = CountedAccess & { readonly rules: ReadonlyMap<string, Rule> };
+
+function room(rules: readonly Rule[] = [], given: Partial<Omit<RoomAccess, 'rules'>> = {}): Room {
   return {
     type: 'group',
     entity_owner: 'owner',
     level_admin: 999,
     max_entity_rules: 10,
     ...given,
+    ruleCount: rules.length,
     rules: new Map(rules.map((rule) => [rule.entity_UUID, rule])),
   };
 }

@@ -14,6 +14,7 @@ import type { Entry } from '../../src/store/entries.js';
 import { migrate } from '../../src/store/migrate.js';
 import { createStore, type Store } from '../../src/store/store.js';
 import { createDatabase, type TestDatabase } from '../harness/database.js';
+import { entryOf, removeRule } from '../harness/writers.js';
 
 const PATIENCE_MS = 10_000;
 const logger = createLogger({ level: 'silent', production: true });
@@ -125,10 +126,7 @@ async function appendElsewhere(roomId: number, count: number): Promise<Entry[]> 
 }
 
 async function revoke(roomId: number): Promise<Entry> {
-  const { entry } = await store.rules.change(roomId, owner.userUUID, () => ({
-    remove: member.userUUID,
-  }));
-  return entry;
+  return entryOf(await removeRule(store, roomId, member.userUUID));
 }
 
 function range(from: number, to: number): number[] {

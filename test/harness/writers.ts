@@ -1,10 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import type { Caller } from '../../src/access/permissions.js';
+import type { Caller, Rule } from '../../src/access/permissions.js';
 import { ChatError } from '../../src/errors.js';
 import type { Entry, EntryDraft } from '../../src/store/entries.js';
 import type { Appended, Writer } from '../../src/store/lane.js';
 import type { Log } from '../../src/store/log.js';
 import type { RoomDraft } from '../../src/store/models/room.js';
+import type { ChangedRule } from '../../src/store/rules.js';
 import type { Store } from '../../src/store/store.js';
 
 /** A room as a node writes it: by default everybody may, and its rules are never out of date. */
@@ -69,6 +70,44 @@ export function roomDraft(): Omit<RoomDraft, 'uuid'> {
     level_admin: 999,
     max_entity_rules: 10,
   };
+}
+
+/** Sets a rule of a room, whoever may. */
+export function setRule(
+  { rules }: Pick<Store, 'rules'>,
+  roomId: number,
+  rule: Rule,
+  by = newCaller(),
+): Promise<ChangedRule> {
+  return rules.change(roomId, by, rule.entity_UUID, () => rule);
+}
+
+/** Adds a rule for somebody new. */
+export function addRule(store: Pick<Store, 'rules'>, roomId: number): Promise<ChangedRule> {
+  const by = newCaller();
+  const rule = { entity_UUID: by.userUUID, level: 0, permissions: 'rw', accepted: false };
+  return setRule(store, roomId, rule, by);
+}
+
+/** Removes a rule of a room, whoever may. */
+export function removeRule(
+  { rules }: Pick<Store, 'rules'>,
+  roomId: number,
+  uuid: string,
+  by = newCaller(),
+): Promise<ChangedRule> {
+  return rules.change(roomId, by, uuid, () => undefined);
+}
+
+/** Deletes a room, whoever may. */
+export function removeRoom({ rooms }: Pick<Store, 'rooms'>, roomId: number): Promise<void> {
+  return rooms.remove(roomId, newCaller(), () => undefined);
+}
+
+/** The entry of a change that has one. */
+export function entryOf({ entry }: ChangedRule): Entry {
+  if (entry === undefined) throw new Error('nothing was changed');
+  return entry;
 }
 
 /** The whole log of a room. */

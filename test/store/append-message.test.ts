@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { appendEntries, type EntryDraft, type Outcome } from '../../src/store/entries.js';
 import type { Store } from '../../src/store/store.js';
 import { openPostgres, storeHosts, storeOver, type StoreHost } from '../harness/store-hosts.js';
-import { emptyRoom, readAll } from '../harness/writers.js';
+import { addRule, emptyRoom, readAll, removeRoom } from '../harness/writers.js';
 
 const emitter = randomUUID();
 
@@ -59,7 +59,7 @@ describe.each(storeHosts)('a message that is stored alone over %s', (_, openHost
 
   it('is gone with its room', async () => {
     const room = await emptyRoom(store);
-    await store.rooms.remove(room, () => undefined);
+    await removeRoom(store, room);
 
     expect(await append(host, room)).toEqual({ outcome: 'gone' });
     expect(await append(host, room, { ref: 'a' })).toEqual({ outcome: 'gone' });
@@ -173,10 +173,4 @@ async function append(
     { draft: { ...draft, ...given }, rulesHead },
   ]);
   return outcome;
-}
-
-async function addRule(store: Store, room: number): Promise<void> {
-  await store.rules.change(room, emitter, () => ({
-    set: { entity_UUID: emitter, level: 0, permissions: 'rw', accepted: false },
-  }));
 }

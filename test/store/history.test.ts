@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { HistoryMessage, Period } from '../../src/store/history.js';
 import type { Store } from '../../src/store/store.js';
 import { storeHosts, storeOver, type StoreHost } from '../harness/store-hosts.js';
-import { emptyRoom, newCaller, say, TestWriter } from '../harness/writers.js';
+import { addRule, emptyRoom, newCaller, say, TestWriter } from '../harness/writers.js';
 
 describe.each(storeHosts)('the history over %s', (_, openHost) => {
   let host: StoreHost;
@@ -17,7 +17,7 @@ describe.each(storeHosts)('the history over %s', (_, openHost) => {
     room = await emptyRoom(store);
     const elsewhere = new TestWriter(await emptyRoom(store));
     for (let n = 1; n <= 10; n += 1) {
-      if (n === 6) await addRule(room);
+      if (n === 6) await addRule(store, room);
       await say(store.log, new TestWriter(room), `${n}`, { author, ref: `ref ${n}` });
       await say(store.log, elsewhere, 'elsewhere');
     }
@@ -98,7 +98,7 @@ describe.each(storeHosts)('the history over %s', (_, openHost) => {
       const writer = new TestWriter(large);
       const texts = Array.from({ length: 2_345 }, (_, n) => `${n}`);
       await Promise.all(texts.map((text) => say(store.log, writer, text)));
-      await addRule(large);
+      await addRule(store, large);
       await datedByNumber(large);
 
       const pages = await pagesOf({ from: secondOf(0), until: secondOf(10_000) }, large);
@@ -143,13 +143,6 @@ describe.each(storeHosts)('the history over %s', (_, openHost) => {
     const pages: HistoryMessage[][] = [];
     for await (const page of store.history.pagesOf(roomId, period)) pages.push(page);
     return pages;
-  }
-
-  async function addRule(roomId: number): Promise<void> {
-    const { userUUID } = newCaller();
-    await store.rules.change(roomId, userUUID, () => ({
-      set: { entity_UUID: userUUID, level: 0, permissions: 'rw', accepted: false },
-    }));
   }
 
   /** Dates each entry of a room at the second of its number. */

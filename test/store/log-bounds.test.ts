@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Store } from '../../src/store/store.js';
 import { deferred } from '../harness/deferred.js';
 import { storeHosts, storeOver, type StoreHost } from '../harness/store-hosts.js';
-import { emptyRoom, readAll, say, TestWriter } from '../harness/writers.js';
+import { addRule, emptyRoom, readAll, say, TestWriter } from '../harness/writers.js';
 
 const UNAVAILABLE = { status: 'rejected', reason: { code: 'UNAVAILABLE' } };
 const STORED = { status: 'fulfilled' };
@@ -82,10 +82,7 @@ describe.each(storeHosts)('the bounds of the log over %s', (_, openHost) => {
   it('close: waits for what waits for newer rules', async () => {
     const { log } = storeOver(host.database);
     const room = await emptyRoom(store);
-    const emitter = '00000000-0000-0000-0000-000000000001';
-    await store.rules.change(room, emitter, () => ({
-      set: { entity_UUID: emitter, level: 0, permissions: 'rw', accepted: false },
-    }));
+    await addRule(store, room);
     const refreshing = deferred();
     const rulesRead = deferred();
     const writer: TestWriter = new TestWriter(room, {

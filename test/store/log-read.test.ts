@@ -1,7 +1,15 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Store } from '../../src/store/store.js';
 import { storeHosts, storeOver, type StoreHost } from '../harness/store-hosts.js';
-import { emptyRoom, newCaller, roomDraft, say, TestWriter } from '../harness/writers.js';
+import {
+  emptyRoom,
+  newCaller,
+  removeRoom,
+  roomDraft,
+  say,
+  setRule,
+  TestWriter,
+} from '../harness/writers.js';
 
 const NO_ROOM = 2_147_483_647;
 
@@ -45,7 +53,7 @@ describe.each(storeHosts)('reading the log over %s', (_, openHost) => {
 
   it('gives heads of many rooms at once, without those that are gone', async () => {
     const gone = await emptyRoom(store);
-    await store.rooms.remove(gone, () => undefined);
+    await removeRoom(store, gone);
     const empty = await emptyRoom(store);
 
     const heads = await store.log.heads([room, empty, gone, NO_ROOM, room]);
@@ -71,7 +79,7 @@ describe.each(storeHosts)('reading the log over %s', (_, openHost) => {
     const { id } = await store.rooms.create(draft, [own], own.entity_UUID);
     const fresh = storeOver(host.database).log;
     await say(fresh, new TestWriter(id), 'hi');
-    await store.rules.change(id, own.entity_UUID, () => ({ set: other }));
+    await setRule(store, id, other);
     await say(fresh, new TestWriter(id), 'hi again');
 
     expect(await store.log.state(id)).toEqual({

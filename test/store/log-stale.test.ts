@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Store } from '../../src/store/store.js';
 import { deferred } from '../harness/deferred.js';
 import { storeHosts, storeOver, type StoreHost } from '../harness/store-hosts.js';
-import { emptyRoom, newCaller, readAll, say, TestWriter } from '../harness/writers.js';
+import { addRule, emptyRoom, newCaller, readAll, say, TestWriter } from '../harness/writers.js';
 
 /** A node that has not heard of a room's newest rule yet sends messages to it. */
 describe.each(storeHosts)('messages under old rules over %s', (_, openHost) => {
@@ -114,7 +114,7 @@ describe.each(storeHosts)('messages under old rules over %s', (_, openHost) => {
       async refresh() {
         refreshes += 1;
         writer.rulesHead = refreshes;
-        if (refreshes === 1) await addRule(room);
+        if (refreshes === 1) await addRule(store, room);
       },
     });
 
@@ -150,7 +150,7 @@ describe.each(storeHosts)('messages under old rules over %s', (_, openHost) => {
     const room = await emptyRoom(store);
     const author = newCaller();
     await say(store.log, new TestWriter(room), 'hi', { author, ref: 'mine' });
-    await addRule(room);
+    await addRule(store, room);
     const writer: TestWriter = new TestWriter(room, {
       rulesHead: 0,
       refresh: () => {
@@ -167,15 +167,8 @@ describe.each(storeHosts)('messages under old rules over %s', (_, openHost) => {
   /** Its one rule is the first entry of its log. */
   async function roomWithNewRule(): Promise<number> {
     const room = await emptyRoom(store);
-    await addRule(room);
+    await addRule(store, room);
     return room;
-  }
-
-  async function addRule(room: number): Promise<void> {
-    const { userUUID } = newCaller();
-    await store.rules.change(room, userUUID, () => ({
-      set: { entity_UUID: userUUID, level: 0, permissions: 'rw', accepted: false },
-    }));
   }
 
   async function contentsOf(room: number): Promise<string[]> {

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Log } from '../../src/store/log.js';
 import type { Store } from '../../src/store/store.js';
 import { storeHosts, storeOver, type StoreHost } from '../harness/store-hosts.js';
-import { emptyRoom, newCaller, readAll, say, TestWriter } from '../harness/writers.js';
+import { emptyRoom, newCaller, readAll, removeRoom, say, TestWriter } from '../harness/writers.js';
 
 describe.each(storeHosts)('the log over %s', (_, openHost) => {
   let host: StoreHost;
@@ -113,7 +113,7 @@ describe.each(storeHosts)('the log over %s', (_, openHost) => {
   it('refuses messages for a room that is gone, and stores the others', async () => {
     const gone = new TestWriter(await emptyRoom(store));
     const writer = new TestWriter(await emptyRoom(store));
-    await store.rooms.remove(gone.roomId, () => undefined);
+    await removeRoom(store, gone.roomId);
 
     const [, refused, second] = await Promise.allSettled([
       say(store.log, writer, 'first'),

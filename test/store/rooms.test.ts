@@ -6,7 +6,7 @@ import { ChatError } from '../../src/errors.js';
 import { ruleOf } from '../../src/store/entries.js';
 import type { Store } from '../../src/store/store.js';
 import { storeHosts, storeOver, type StoreHost } from '../harness/store-hosts.js';
-import { newCaller, readAll, roomDraft, say, TestWriter } from '../harness/writers.js';
+import { newCaller, readAll, removeRoom, roomDraft, say, TestWriter } from '../harness/writers.js';
 
 describe.each(storeHosts)('rooms over %s', (_, openHost) => {
   let host: StoreHost;
@@ -62,7 +62,7 @@ describe.each(storeHosts)('rooms over %s', (_, openHost) => {
     const other = await store.rooms.create(roomDraft(), [ruleFor(userUUID)], userUUID);
     await say(store.log, new TestWriter(room.id), 'hi');
 
-    await store.rooms.remove(room.id, () => undefined);
+    await removeRoom(store, room.id);
 
     expect(await store.log.state(room.id)).toBeUndefined();
     expect(await readAll(store.log, room.id)).toEqual([]);
@@ -70,7 +70,7 @@ describe.each(storeHosts)('rooms over %s', (_, openHost) => {
       expect(await countRows(table, room.id)).toBe(0);
       expect(await countRows(table, other.id)).toBe(1);
     }
-    await expect(store.rooms.remove(room.id, () => undefined)).rejects.toMatchObject({
+    await expect(removeRoom(store, room.id)).rejects.toMatchObject({
       code: 'NOT_FOUND',
     });
   });
@@ -81,7 +81,7 @@ describe.each(storeHosts)('rooms over %s', (_, openHost) => {
     const room = await store.rooms.create(roomDraft(), [rule], userUUID);
     const refusal = new ChatError('FORBIDDEN');
 
-    const removal = store.rooms.remove(room.id, ({ rules }) => {
+    const removal = store.rooms.remove(room.id, newCaller({ userUUID }), ({ rules }) => {
       expect(rules.get(userUUID)).toMatchObject(rule);
       throw refusal;
     });
@@ -94,7 +94,7 @@ describe.each(storeHosts)('rooms over %s', (_, openHost) => {
     const { id } = await store.rooms.create(roomDraft(), [], randomUUID());
 
     const outcomes = await Promise.allSettled(
-      Array.from({ length: 5 }, () => store.rooms.remove(id, () => undefined)),
+      Array.from({ length: 5 }, () => removeRoom(store, id)),
     );
 
     expect(outcomes.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
@@ -109,7 +109,7 @@ describe.each(storeHosts)('rooms over %s', (_, openHost) => {
 
       await Promise.allSettled([
         say(store.log, writer, 'before?'),
-        store.rooms.remove(id, () => undefined),
+        removeRoom(store, id),
         say(store.log, writer, 'after?'),
       ]);
 

@@ -1,11 +1,23 @@
 import { randomUUID } from 'node:crypto';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { requireMayPutRule, type Rule } from '../../src/access/permissions.js';
+import { QueryTypes, UniqueConstraintError } from 'sequelize';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { requireMayPutRule, type CountedAccess, type Rule } from '../../src/access/permissions.js';
 import { ChatError } from '../../src/errors.js';
 import { ruleOf } from '../../src/store/entries.js';
+import type { RuleRow } from '../../src/store/models/rule.js';
 import type { Store } from '../../src/store/store.js';
 import { storeHosts, storeOver, type StoreHost } from '../harness/store-hosts.js';
-import { emptyRoom, newCaller, readAll, roomDraft, say, TestWriter } from '../harness/writers.js';
+import {
+  emptyRoom,
+  entryOf,
+  newCaller,
+  readAll,
+  removeRule,
+  roomDraft,
+  say,
+  setRule,
+  TestWriter,
+} from '../harness/writers.js';
 
 const NO_ROOM = 2_147_483_647;
 
@@ -31,19 +43,20 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
     await say(store.log, new TestWriter(room), 'hi');
     const rule = newRule();
 
-    const added = await store.rules.change(room, admin.userUUID, () => ({ set: rule }));
+    const added = await setRule(store, room, rule, admin);
 
     expect(added).toMatchObject({ created: true, rule: { ...rule, room_id: room } });
     expect(added.rule.createdAt).toBeInstanceOf(Date);
-    expect(added.entry).toMatchObject({
+    const entry = entryOf(added);
+    expect(entry).toMatchObject({
       room_id: room,
       seq: 2,
       kind: 'rule',
       emitter: admin.userUUID,
       ref: null,
     });
-    expect(ruleOf(added.entry)).toEqual(rule);
-    expect((await readAll(store.log, room))[1]).toEqual(added.entry);
+    expect(ruleOf(entry)).toEqual(rule);
+    expect((await readAll(store.log, room))[1]).toEqual(entry);
     const state = await store.log.state(room);
     expect(state).toMatchObject({ head: 2, rulesHead: 2 });
     expect(state?.access.rules).toEqual(new Map([[rule.entity_UUID, rule]]));
@@ -52,39 +65,75 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
   it('are changed: the same rule, told from an added one', async () => {
     const rule = newRule();
     const changedRule = { ...rule, permissions: 'r', level: 3, accepted: true };
-    const added = await store.rules.change(room, admin.userUUID, () => ({ set: rule }));
+    const added = await setRule(store, room, rule);
 
-    const changed = await store.rules.change(room, admin.userUUID, () => ({ set: changedRule }));
+    const changed = await setRule(store, room, changedRule);
 
     expect(changed).toMatchObject({ created: false, rule: changedRule });
     expect(changed.rule.createdAt).toEqual(added.rule.createdAt);
-    expect(ruleOf(changed.entry)).toEqual(changedRule);
+    expect(ruleOf(entryOf(changed))).toEqual(changedRule);
     expect(await store.log.state(room)).toMatchObject({ head: 2, rulesHead: 2 });
     expect(await rulesOf(room)).toEqual([changedRule]);
+    expect(await storedRow(room, rule.entity_UUID)).toEqual(changed.rule);
   });
 
   it('are removed: the entry is a rule without permissions', async () => {
     const rule = newRule();
     const other = newRule();
-    await store.rules.change(room, admin.userUUID, () => ({ set: rule }));
-    await store.rules.change(room, admin.userUUID, () => ({ set: other }));
+    await setRule(store, room, rule);
+    await setRule(store, room, other);
 
-    const removed = await store.rules.change(room, admin.userUUID, () => ({
-      remove: rule.entity_UUID,
-    }));
+    const removed = await removeRule(store, room, rule.entity_UUID);
 
     expect(removed).toMatchObject({ created: false, rule });
-    expect(ruleOf(removed.entry)).toEqual({ ...rule, permissions: '' });
+    expect(ruleOf(entryOf(removed))).toEqual({ ...rule, permissions: '' });
     expect(await store.log.state(room)).toMatchObject({ head: 3, rulesHead: 3 });
     expect(await rulesOf(room)).toEqual([other]);
   });
 
+  it('that are set as they are stay untouched, and have no entry', async () => {
+    const rule = newRule();
+    const added = await setRule(store, room, rule);
+
+    const again = await setRule(elsewhere, room, { ...rule });
+
+    expect(again).toEqual({ rule: added.rule, created: false, entry: undefined });
+    expect(await store.log.state(room)).toMatchObject({ head: 1, rulesHead: 1 });
+    expect(await storedRow(room, rule.entity_UUID)).toEqual(added.rule);
+  });
+
+  it.each(['level', 'permissions', 'accepted'])(
+    'have an entry if %s alone changes',
+    async (key) => {
+      const rule = newRule();
+      await setRule(store, room, rule);
+
+      const other = { level: 2, permissions: 'r', accepted: true };
+      const changed = await setRule(store, room, { ...rule, ...pick(other, key) });
+
+      expect(ruleOf(entryOf(changed))).toEqual({ ...rule, ...pick(other, key) });
+      // Who was checked under the rule before may write, if it is only consented to.
+      const rulesHead = key === 'accepted' ? 1 : 2;
+      expect(await store.log.state(room)).toMatchObject({ head: 2, rulesHead });
+    },
+  );
+
+  it('make no message stale that comes with their consent', async () => {
+    const rule = newRule();
+    await setRule(store, room, rule);
+    const writer = new TestWriter(room, { rulesHead: 1 });
+
+    await setRule(elsewhere, room, { ...rule, accepted: true });
+
+    expect(await say(store.log, writer, 'hi')).toEqual({ seq: 3, known: false });
+  });
+
   it('stay as they are where decide throws', async () => {
     const rule = newRule();
-    await store.rules.change(room, admin.userUUID, () => ({ set: rule }));
+    await setRule(store, room, rule);
     const refusal = new ChatError('OUTRANKED');
 
-    const change = store.rules.change(room, admin.userUUID, () => {
+    const change = store.rules.change(room, admin, rule.entity_UUID, () => {
       throw refusal;
     });
 
@@ -94,39 +143,55 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
   });
 
   it('stay as they are where the entry can not be appended', async () => {
-    const change = store.rules.change(room, 'no UUID', () => ({ set: newRule() }));
+    const { sequelize } = host.database;
+    await sequelize.query(
+      `INSERT INTO messages (room_id, seq, kind, emitter, content, "createdAt", "updatedAt")
+       VALUES ($1, 1, 'message', $2, 'in the way', now(), now())`,
+      { bind: [room, admin.userUUID] },
+    );
 
-    await expect(change).rejects.toThrow(/uuid/);
+    await expect(setRule(store, room, newRule())).rejects.toBeInstanceOf(UniqueConstraintError);
+
     expect(await store.log.state(room)).toMatchObject({ head: 0, rulesHead: 0 });
     expect(await rulesOf(room)).toEqual([]);
   });
 
   it('are NOT_FOUND where the room or the rule is not there', async () => {
-    const decide = (): { remove: string } => ({ remove: admin.userUUID });
-
-    await expect(store.rules.change(room, admin.userUUID, decide)).rejects.toMatchObject({
-      code: 'NOT_FOUND',
-    });
-    await expect(store.rules.change(NO_ROOM, admin.userUUID, decide)).rejects.toMatchObject({
-      code: 'NOT_FOUND',
-    });
+    for (const id of [room, NO_ROOM]) {
+      const removal = removeRule(store, id, admin.userUUID);
+      await expect(removal).rejects.toMatchObject({ code: 'NOT_FOUND' });
+    }
+    await expect(setRule(store, NO_ROOM, newRule())).rejects.toMatchObject({ code: 'NOT_FOUND' });
     expect(await store.log.state(room)).toMatchObject({ head: 0 });
   });
 
-  it('tell decide what permissions depend on', async () => {
-    const draft = roomDraft();
-    const rule = newRule();
-    const { id } = await store.rooms.create(draft, [rule], admin.userUUID);
-    let seen: unknown;
+  it('tell decide what permissions depend on, and no rule beside', async () => {
+    const draft = { ...roomDraft(), max_entity_rules: 100 };
+    const [own, byEntity, target, ...others] = Array.from({ length: 50 }, newRule);
+    if (own === undefined || byEntity === undefined || target === undefined) throw new Error();
+    const { id } = await store.rooms.create(
+      draft,
+      [own, byEntity, target, ...others],
+      admin.userUUID,
+    );
+    const caller = newCaller({ userUUID: own.entity_UUID, entityUUID: byEntity.entity_UUID });
+    const seen: CountedAccess[] = [];
 
-    await store.rules.change(id, admin.userUUID, (access) => {
-      seen = access;
-      return { remove: rule.entity_UUID };
+    await removeRule(store, id, target.entity_UUID);
+    await store.rules.change(id, caller, target.entity_UUID, (access) => {
+      seen.push({ ...access });
+      return target;
     });
 
     const { type, entity_owner, level_admin, max_entity_rules } = draft;
-    expect(seen).toMatchObject({ type, entity_owner, level_admin, max_entity_rules });
-    expect((seen as { rules: Map<string, Rule> }).rules.get(rule.entity_UUID)).toMatchObject(rule);
+    expect(seen).toHaveLength(2);
+    for (const access of seen) {
+      expect(access).toMatchObject({ type, entity_owner, level_admin, max_entity_rules });
+      expect(access.ruleCount).toBe(49);
+      expect(access.rules.get(own.entity_UUID)).toMatchObject(own);
+      expect(access.rules.get(byEntity.entity_UUID)).toMatchObject(byEntity);
+      for (const { entity_UUID } of others) expect(access.rules.get(entity_UUID)).toBeUndefined();
+    }
   });
 
   it('are changed one after the other: never more than the room takes', async () => {
@@ -141,9 +206,9 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
       Array.from({ length: 20 }, (_, index) => {
         const { rules } = index % 2 === 0 ? store : elsewhere;
         const rule = newRule();
-        return rules.change(id, owner.userUUID, (access) => {
+        return rules.change(id, owner, rule.entity_UUID, (access) => {
           requireMayPutRule(owner, access, rule);
-          return { set: rule };
+          return rule;
         });
       }),
     );
@@ -156,6 +221,41 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
     expect(entries.map(({ seq }) => seq)).toEqual([1, 2, 3, 4, 5, 6, 7]);
   });
 
+  it('that one after the other changes at the same time are what the last one made of them', async () => {
+    const rule = newRule();
+    const changes = Array.from({ length: 30 }, (_, n) =>
+      n % 3 === 2
+        ? removeRule(store, room, rule.entity_UUID)
+        : setRule(store, room, { ...rule, level: n }),
+    );
+
+    const answers = await Promise.allSettled(changes);
+
+    const changed = answers.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+    const entries = await readAll(store.log, room);
+    expect(changed.map(entryOf).toSorted((a, b) => a.seq - b.seq)).toEqual(entries);
+    const state = new Map<string, Rule>();
+    for (const entry of entries) {
+      const { entity_UUID, ...set } = ruleOf(entry);
+      if (set.permissions === '') state.delete(entity_UUID);
+      else state.set(entity_UUID, { entity_UUID, ...set });
+    }
+    expect(await rulesOf(room)).toEqual([...state.values()]);
+  });
+
+  it('are changed in few transactions, however many change them at the same time', async () => {
+    const rules = Array.from({ length: 100 }, newRule);
+    const transaction = vi.spyOn(host.database.sequelize, 'transaction');
+
+    await Promise.all(rules.map((rule) => setRule(store, room, rule)));
+
+    expect(transaction.mock.calls.length).toBeLessThan(20);
+    transaction.mockRestore();
+    expect(new Set((await rulesOf(room)).map(({ entity_UUID }) => entity_UUID))).toEqual(
+      new Set(rules.map(({ entity_UUID }) => entity_UUID)),
+    );
+  });
+
   it('take their place among the messages that come at the same time', async () => {
     const writer = new TestWriter(room);
     const rule = newRule();
@@ -163,9 +263,7 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
     await Promise.all(
       Array.from({ length: 15 }, (_, n) => [
         say(store.log, writer, `${n}`),
-        (n % 2 === 0 ? store : elsewhere).rules.change(room, admin.userUUID, () => ({
-          set: { ...rule, level: n },
-        })),
+        setRule(n % 2 === 0 ? store : elsewhere, room, { ...rule, level: n }),
       ]).flat(),
     );
 
@@ -183,8 +281,21 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
     const state = await store.log.state(roomId);
     return [...(state?.access.rules.values() ?? [])];
   }
+
+  async function storedRow(roomId: number, uuid: string): Promise<RuleRow | undefined> {
+    const [row] = await host.database.sequelize.query<RuleRow>(
+      `SELECT room_id, "entity_UUID", level, permissions, accepted, "createdAt", "updatedAt"
+       FROM room_permissions WHERE room_id = $1 AND "entity_UUID" = $2`,
+      { bind: [roomId, uuid], type: QueryTypes.SELECT },
+    );
+    return row;
+  }
 });
 
 function newRule(): Rule {
   return { entity_UUID: randomUUID(), level: 1, permissions: 'rw', accepted: false };
+}
+
+function pick<T extends object>(from: T, key: string): Partial<T> {
+  return Object.fromEntries(Object.entries(from).filter(([name]) => name === key)) as Partial<T>;
 }
