@@ -1,6 +1,6 @@
 import { WebSocket } from 'ws';
 import type { Person } from '../harness/tokens.js';
-import type { ClientRecord, Ledger, Sending } from './ledger.js';
+import type { ClientRecord, Ledger, Sending, Stretch } from './ledger.js';
 import { OpenCommands } from './open-commands.js';
 import type { Random } from './random.js';
 import { ANSWER_WITHIN_MS } from './verdict.js';
@@ -23,6 +23,7 @@ interface Frame {
   readonly data: unknown;
   readonly ref?: string;
   readonly seq?: number;
+  readonly reason?: string;
 }
 
 interface MessageData {
@@ -58,6 +59,7 @@ export class ProofClient {
   #ended = false;
   #attempts = 0;
   #lastSeq: number;
+  #stretch: Stretch;
   #newestHeardAt = 0;
   #sayTimer: NodeJS.Timeout | undefined;
   #connectTimer: NodeJS.Timeout | undefined;
@@ -76,7 +78,8 @@ export class ProofClient {
     after?: number;
   }) {
     const { who, roomId, after = 0 } = options;
-    this.record = options.ledger.addClient(who.userUUID, roomId, after);
+    this.record = options.ledger.addClient(who.userUUID, roomId);
+    this.#stretch = options.ledger.addStretch(this.record, after);
     this.#lastSeq = after;
     this.#ledger = options.ledger;
     this.#token = who.token;
@@ -85,9 +88,9 @@ export class ProofClient {
     this.#intervalMs = 1_000 / options.messagesPerSecond;
   }
 
-  /** Whether it is in its room. */
+  /** Whether it is in its room, and knows the log that there is. */
   get isLive(): boolean {
-    return this.#live;
+    return this.#live && this.#stretch.epoch === this.#ledger.epoch;
   }
 
   /** Number of the last message that it has seen. */
@@ -197,13 +200,13 @@ export class ProofClient {
 
   #delivered({ seq, emitter, content, ref }: MessageData): void {
     this.#ledger.delivered += 1;
-    this.record.deliveries.push({ seq, emitter, content, ref, at: this.#ledger.tick() });
+    this.#stretch.deliveries.push({ seq, emitter, content, ref, at: this.#ledger.tick() });
     this.#lastSeq = Math.max(this.#lastSeq, seq);
     this.#newestHeardAt = Math.max(this.#newestHeardAt, this.#ledger.sentAt(ref));
     if (emitter === this.record.userUUID && ref !== undefined) this.#acknowledged(ref, seq);
   }
 
-  #answered({ data, ref, seq }: Frame): void {
+  #answered({ data, ref, seq, reason }: Frame): void {
     if (ref !== undefined) this.#commands?.messageAnswered(ref);
     switch (data) {
       case 'START?':
@@ -226,6 +229,7 @@ export class ProofClient {
         if (ref !== undefined && seq !== undefined) this.#acknowledged(ref, seq);
         break;
       case 'NOTAUTHORIZED':
+        if (reason === 'LOG_RESET') this.#beginAnew();
         if (ref === undefined) this.#selectLater();
         else this.#refused(ref);
         break;
@@ -239,8 +243,17 @@ export class ProofClient {
     }
   }
 
+  /** The numbers that it has had mean nothing any more. */
+  #beginAnew(): void {
+    if (this.#ledger.epoch === 0) this.#ledger.surprise('LOG_RESET');
+    this.#stretch = this.#ledger.addStretch(this.record, 0);
+    this.#lastSeq = 0;
+  }
+
   #select(): void {
     const { roomId } = this.record;
+    // Version 1 tells who is in the room; the others hear of it from their operator.
+    if (this.#stretch.epoch < this.#ledger.epoch) this.#beginAnew();
     this.#commands?.selectSent();
     this.#send({ type: 'select_room', room_id: roomId, after: this.#lastSeq });
   }
@@ -286,10 +299,12 @@ export class ProofClient {
       return;
     }
     this.#unanswered.delete(ref);
-    if (sending.acknowledgedSeq === undefined) {
+    const { epoch } = this.#ledger;
+    if (sending.acknowledgedIn === undefined) {
       sending.acknowledgedSeq = seq;
+      sending.acknowledgedIn = [this.#stretch.epoch, epoch];
       this.#ledger.acknowledged += 1;
-    } else if (sending.acknowledgedSeq !== seq) {
+    } else if (sending.acknowledgedIn[0] === epoch && sending.acknowledgedSeq !== seq) {
       this.#ledger.surprise('one ref acknowledged with two numbers');
     }
   }

@@ -5,32 +5,39 @@ import { startExitGuard } from '../harness/exit-guard.js';
 import { SECRET } from '../harness/node.js';
 import { findFreePort } from '../harness/server-process.js';
 import { ClusterNode } from './cluster-node.js';
-import type { Ledger } from './ledger.js';
-import { queryOnce, startPostgresService, startRedisService, type Service } from './services.js';
-import type { LogRow } from './verdict.js';
+import type { Ledger, Log, LogRow } from './ledger.js';
+import {
+  queryOnce,
+  startPostgresService,
+  startRedisService,
+  type PostgresService,
+  type Service,
+} from './services.js';
 
 const NODES = 3;
 
 /** A Postgres, a Redis and the nodes over them, all of them the proof's own. */
 export class Cluster {
-  readonly postgres: Service;
+  readonly postgres: PostgresService;
   /** Where the nodes' logs are. */
   readonly folder = mkdtempSync(join(tmpdir(), 'nano-messaging-proof-'));
   readonly #guard = startExitGuard();
+  readonly #ledger: Ledger;
   #redis: Service;
   #nodes: readonly ClusterNode[] = [];
 
-  private constructor(postgres: Service, redis: Service) {
+  private constructor(postgres: PostgresService, redis: Service, ledger: Ledger) {
     this.postgres = postgres;
+    this.#ledger = ledger;
     this.#redis = redis;
   }
 
   /** Starts everything; `env` goes to each node. */
   static async start(env: Readonly<Record<string, string>>, ledger: Ledger): Promise<Cluster> {
     const [postgres, redis] = await Promise.all([startPostgresService(), startRedisService()]);
-    const cluster = new Cluster(postgres, redis);
+    const cluster = new Cluster(postgres, redis, ledger);
     try {
-      await cluster.#startNodes(env, ledger);
+      await cluster.#startNodes(env);
     } catch (error) {
       await cluster.end({ keepLogs: true });
       throw error;
@@ -44,6 +51,13 @@ export class Cluster {
 
   get redis(): Service {
     return this.#redis;
+  }
+
+  /** Sets Postgres back to the copy that it has. */
+  async setLogBack(): Promise<void> {
+    await this.postgres.setBack(async (url) => {
+      this.#ledger.logsBefore.push(await this.readLog(url));
+    });
   }
 
   /** Starts another Redis, and leads new links to it; the one before is returned, and goes on. */
@@ -72,18 +86,15 @@ export class Cluster {
     return new Map(rows.map(({ room_id, last }) => [room_id, Number(last)]));
   }
 
-  /** The whole log, and the heads of all rooms. */
-  async readLog(): Promise<{ log: LogRow[]; heads: Map<number, number> }> {
+  /** The log of all rooms. */
+  async readLog(url = this.postgres.url): Promise<Log> {
     const rows = await queryOnce<Omit<LogRow, 'seq' | 'at'> & { seq: string; createdAt: Date }>(
-      this.postgres.url,
+      url,
       'SELECT room_id, seq, kind, emitter, content, ref, "createdAt" FROM messages ORDER BY room_id, seq',
     );
-    const heads = await queryOnce<{ id: number; head: string }>(
-      this.postgres.url,
-      'SELECT id, head FROM rooms',
-    );
+    const heads = await queryOnce<{ id: number; head: string }>(url, 'SELECT id, head FROM rooms');
     return {
-      log: rows.map(({ createdAt, seq, ...row }) => ({
+      rows: rows.map(({ createdAt, seq, ...row }) => ({
         ...row,
         seq: Number(seq),
         at: createdAt.getTime() - performance.timeOrigin,
@@ -100,7 +111,7 @@ export class Cluster {
     if (!keepLogs) rmSync(this.folder, { recursive: true, force: true });
   }
 
-  async #startNodes(env: Readonly<Record<string, string>>, ledger: Ledger): Promise<void> {
+  async #startNodes(env: Readonly<Record<string, string>>): Promise<void> {
     const nodes: ClusterNode[] = [];
     while (nodes.length < NODES) {
       const node = await ClusterNode.create({
@@ -116,7 +127,7 @@ export class Cluster {
           ...env,
         },
         folder: this.folder,
-        ledger,
+        ledger: this.#ledger,
         onProcess: () => {
           this.#guardNodes();
         },

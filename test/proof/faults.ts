@@ -17,7 +17,7 @@ export interface Scene {
 
 interface Fault {
   /** Faults that break the same are not injected at the same time. */
-  readonly breaks: 'clients' | 'clock' | 'links' | 'node' | 'postgres' | 'redis';
+  readonly breaks: 'all' | 'clients' | 'clock' | 'links' | 'node' | 'postgres' | 'redis';
   /**
    * Resolves when it is over, or everyone can be whole without what is broken: then with what restores it.
    */
@@ -154,6 +154,18 @@ const FAULTS = {
       const ms = random.between(1_000, 6_000);
       note(`${table} for ${ms} ms`);
       await holdLocks(cluster.postgres.url, `LOCK TABLE ${table} IN ACCESS EXCLUSIVE MODE`, ms);
+    },
+  },
+
+  /** What was stored in between is lost: by the operator, not by a node. */
+  'log-reset': {
+    breaks: 'all',
+    inject: async ({ cluster, random, note }) => {
+      const ms = random.between(1_000, 6_000);
+      note(`by ${ms} ms`);
+      await cluster.postgres.keepCopy();
+      await delay(ms);
+      await cluster.setLogBack();
     },
   },
 

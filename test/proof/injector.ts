@@ -37,7 +37,7 @@ export async function injectFaults(injection: Injection): Promise<void> {
   }
 }
 
-/** Those of a wave break different things. */
+/** Those of a wave break different things; one that breaks all is alone. */
 function wavesOf(names: readonly FaultName[], random: Random): FaultName[][] {
   const waves: FaultName[][] = [];
   let left = names;
@@ -47,7 +47,8 @@ function wavesOf(names: readonly FaultName[], random: Random): FaultName[][] {
     const broken = new Set<string>();
     for (const name of left) {
       const { breaks } = faultOf(name);
-      if (wave.length === size || broken.has(breaks)) continue;
+      if (wave.length === size || broken.has(breaks) || broken.has('all')) continue;
+      if (breaks === 'all' && wave.length > 0) continue;
       wave.push(name);
       broken.add(breaks);
     }

@@ -1,3 +1,23 @@
+/** A row of the log, as Postgres has it. */
+export interface LogRow {
+  readonly room_id: number;
+  readonly seq: number;
+  readonly kind: string;
+  readonly emitter: string;
+  /** Of a rule, the rule as JSON. */
+  readonly content: string;
+  readonly ref: string | null;
+  /** On the clock of the ledger. */
+  readonly at: number;
+}
+
+/** The log of all rooms. */
+export interface Log {
+  readonly rows: readonly LogRow[];
+  /** `head` of each room. */
+  readonly heads: ReadonlyMap<number, number>;
+}
+
 /** A message that a client got, in the order of arrival. */
 export interface Delivery {
   readonly seq: number;
@@ -17,19 +37,29 @@ export interface Sending {
   transmissions: number;
   /** By its echo or by SENT. */
   acknowledgedSeq: number | undefined;
+  /** The log may have been set back before the client heard of it: the epochs in which it was stored, if at all. */
+  acknowledgedIn: readonly [earliest: number, latest: number] | undefined;
   /** NOTAUTHORIZED: it is not sent again. */
   refused: boolean;
+}
+
+/** What a client saw of one log. */
+export interface Stretch {
+  /** How often the log had been set back, as far as the client knew. */
+  readonly epoch: number;
+  /** The number behind which it asked for the room's messages. */
+  readonly after: number;
+  readonly deliveries: Delivery[];
 }
 
 /** What one client sent and saw. */
 export interface ClientRecord {
   readonly userUUID: string;
   readonly roomId: number;
-  /** The number behind which it asked for the room's messages. */
-  readonly after: number;
   /** In the order of the first transmission. */
   readonly sendings: Map<string, Sending>;
-  readonly deliveries: Delivery[];
+  /** Another one each time when the client heard that the log was set back. */
+  readonly stretches: Stretch[];
 }
 
 /** A rule that the shuffler asked for; the rule's `level` is its id, so that the log tells which it was. */
@@ -41,7 +71,8 @@ export interface RuleRequest {
   readonly permissions: string;
   /** When it was first asked for. */
   readonly at: number;
-  acknowledged: boolean;
+  /** How often the log had been set back when it was stored; undefined: it is not known to be stored. */
+  acknowledgedIn: number | undefined;
 }
 
 /** Something that a node has to answer, or to close the connection. */
@@ -103,6 +134,8 @@ export class Ledger {
   readonly pauses: NodePause[] = [];
   readonly listeners: Listener[] = [];
   readonly incidents: Incident[] = [];
+  /** The logs that were set back, as they were then. */
+  readonly logsBefore: Log[] = [];
   /** Answers that no fault explains, by what they were. */
   readonly surprises = new Map<string, { times: number; readonly firstAt: number }>();
   sent = 0;
@@ -120,10 +153,22 @@ export class Ledger {
     return this.#lastTick;
   }
 
-  addClient(userUUID: string, roomId: number, after = 0): ClientRecord {
-    const record = { userUUID, roomId, after, sendings: new Map(), deliveries: [] };
+  /** How often the log was set back. */
+  get epoch(): number {
+    return this.logsBefore.length;
+  }
+
+  addClient(userUUID: string, roomId: number): ClientRecord {
+    const record = { userUUID, roomId, sendings: new Map(), stretches: [] };
     this.clients.push(record);
     return record;
+  }
+
+  /** The client begins to read the log as it is now. */
+  addStretch({ stretches }: ClientRecord, after: number): Stretch {
+    const stretch = { epoch: this.epoch, after, deliveries: [] };
+    stretches.push(stretch);
+    return stretch;
   }
 
   addSending({ sendings }: ClientRecord, ref: string): Sending {
@@ -133,6 +178,7 @@ export class Ledger {
       at: this.tick(),
       transmissions: 0,
       acknowledgedSeq: undefined,
+      acknowledgedIn: undefined,
       refused: false,
     };
     sendings.set(ref, sending);
@@ -157,7 +203,7 @@ export class Ledger {
       ...rule,
       id: this.ruleRequests.size + 1,
       at: this.tick(),
-      acknowledged: false,
+      acknowledgedIn: undefined,
     };
     this.ruleRequests.set(request.id, request);
     return request;

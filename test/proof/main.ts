@@ -223,7 +223,7 @@ class Proof {
   }
 
   async #result(): Promise<Result> {
-    const { log, heads } = await this.#cluster.readLog();
+    const log = await this.#cluster.readLog();
     const { surprises, ruleRequests, incidents } = this.#ledger;
     const { sent, acknowledged, refused, delivered, reconnects, commands } = this.#ledger;
     return {
@@ -241,7 +241,7 @@ class Proof {
         (slowest, { at, settledAt = at }) => Math.max(slowest, settledAt - at),
         0,
       ),
-      verdict: judge({ log, heads, ledger: this.#ledger }),
+      verdict: judge(log, this.#ledger),
       incidents,
       surprises: Object.fromEntries(surprises),
     };

@@ -75,8 +75,56 @@ export class Service {
   }
 }
 
+/** A Postgres whose data can be set back to what they were. */
+export class PostgresService extends Service {
+  readonly #folder: Folder;
+  readonly #options: ServerOptions;
+  readonly #dataDir: string;
+  readonly #copyDir: string;
+
+  constructor(folder: Folder, url: string, dataDir: string, options: ServerOptions) {
+    super(folder, url, options);
+    this.#folder = folder;
+    this.#options = options;
+    this.#dataDir = dataDir;
+    this.#copyDir = `${dataDir}-copy`;
+  }
+
+  /** Restarts it, and copies its data meanwhile. */
+  async keepCopy(): Promise<void> {
+    await this.stop('SIGINT');
+    await this.#folder.run('rm', ['-rf', this.#copyDir]);
+    await this.#folder.run('cp', ['-a', this.#dataDir, this.#copyDir]);
+    await this.start();
+  }
+
+  /**
+   * Restarts it with the data as they were copied.
+   * @param readLast asks for what is gone then, at a URL that nobody else has, while nobody writes any more
+   */
+  async setBack(readLast: (url: string) => Promise<void>): Promise<void> {
+    await this.stop('SIGINT');
+    const url = new URL(this.url);
+    const socket = `host=${encodeURIComponent(this.#folder.path)}&port=${url.port}`;
+    const privateUrl = `postgres://${url.username}:${url.password}@${url.pathname}?${socket}`;
+    const alone = await this.#folder.start({
+      ...this.#options,
+      args: [...this.#options.args, '-c', 'listen_addresses='],
+      ready: async () => {
+        await queryOnce(privateUrl, 'SELECT 1');
+      },
+    });
+    await readLast(privateUrl);
+    process.kill(alone.pid, 'SIGINT');
+    while (isAlive(alone.pid)) await delay(20);
+    await this.#folder.run('rm', ['-rf', this.#dataDir]);
+    await this.#folder.run('cp', ['-a', this.#copyDir, this.#dataDir]);
+    await this.start();
+  }
+}
+
 /** Prepares a Postgres that keeps what it says it keeps (fsync), and starts it. */
-export async function startPostgresService(): Promise<Service> {
+export async function startPostgresService(): Promise<PostgresService> {
   const programs = await find(
     () => [
       ...pathFolders(),
@@ -113,7 +161,7 @@ export async function startPostgresService(): Promise<Service> {
     fsync: 'on',
     synchronous_commit: 'on',
   };
-  const service = new Service(folder, url, {
+  const service = new PostgresService(folder, url, dataDir, {
     file: join(programs, 'postgres'),
     args: [
       '-D',

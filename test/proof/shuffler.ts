@@ -39,7 +39,8 @@ export class Shuffler {
   readonly #ledger: Ledger;
   readonly #random: Random;
   readonly #nodes: readonly RestNode[];
-  readonly #permissions = new Map<string, string>();
+  /** By UUID; only as long as the log is not set back. */
+  readonly #permissions = new Map<string, { permissions: string; epoch: number }>();
   readonly #stopping = new AbortController();
   #ended = false;
   #work: Promise<unknown> | undefined;
@@ -67,7 +68,11 @@ export class Shuffler {
 
   /** Whether this user is known to be able to read. */
   mayRead(userUUID: string): boolean {
-    return (this.#permissions.get(userUUID) ?? GRANTED) === GRANTED;
+    const known = this.#permissions.get(userUUID);
+    const { epoch } = this.#ledger;
+    // Nothing was changed before the log is kept that it is set back to.
+    if (known === undefined) return true;
+    return known.permissions === GRANTED && known.epoch === epoch;
   }
 
   /** Stops, and resolves when every member has all rights, as far as the nodes answer. */
@@ -101,13 +106,16 @@ export class Shuffler {
   async #change(member: Member, permissions: string, random: Random): Promise<void> {
     const change = this.#ledger.requestRule({ ...member, permissions });
     // Neither may be counted on while it is under way.
-    this.#permissions.set(member.userUUID, '?');
-    while (!(await this.#ask(change, random.pick(this.#nodes)))) {
-      if (this.#ended) return;
+    this.#permissions.set(member.userUUID, { permissions: '?', epoch: this.#ledger.epoch });
+    while (!this.#ended) {
+      const { epoch } = this.#ledger;
+      if ((await this.#ask(change, random.pick(this.#nodes))) && epoch === this.#ledger.epoch) {
+        change.acknowledgedIn = epoch;
+        this.#permissions.set(member.userUUID, { permissions, epoch });
+        return;
+      }
       await delay(RETRY_MS);
     }
-    change.acknowledged = true;
-    this.#permissions.set(member.userUUID, permissions);
   }
 
   async #ask(change: RuleRequest, node: RestNode): Promise<boolean> {

@@ -1,11 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { Ledger, type ClientRecord } from './ledger.js';
+import { Ledger, type ClientRecord, type LogRow } from './ledger.js';
 import {
   ANSWER_WITHIN_MS,
   ENDS_WITHIN_MS,
   judge,
   TALKS_WITHIN_MS,
-  type LogRow,
   type Verdict,
   type Violation,
 } from './verdict.js';
@@ -31,18 +30,30 @@ function contentOf(ref: string): string {
 /** Two members and what they did; everything went well until a test says otherwise. */
 class Story {
   readonly ledger = new Ledger();
-  readonly ann = this.ledger.addClient(ANN, ROOM);
-  readonly bob = this.ledger.addClient(BOB, ROOM);
+  readonly ann = this.add(ANN);
+  readonly bob = this.add(BOB);
   readonly log: LogRow[] = [rule(1, ANN, 'rw'), rule(2, BOB, 'rw')];
 
+  add(userUUID: string, after = 0): ClientRecord {
+    const client = this.ledger.addClient(userUUID, ROOM);
+    this.ledger.addStretch(client, after);
+    return client;
+  }
+
   send(client: ClientRecord, ref: string, acknowledgedSeq?: number, transmissions = 1): void {
-    Object.assign(this.ledger.addSending(client, ref), { transmissions, acknowledgedSeq });
+    Object.assign(this.ledger.addSending(client, ref), {
+      transmissions,
+      acknowledgedSeq,
+      acknowledgedIn: [this.ledger.epoch, this.ledger.epoch],
+    });
   }
 
   deliver(client: ClientRecord, ...rows: LogRow[]): void {
     for (const { seq, emitter, content, ref } of rows) {
       const at = this.ledger.tick();
-      client.deliveries.push({ seq, emitter, content, ref: ref ?? undefined, at });
+      client.stretches
+        .at(-1)
+        ?.deliveries.push({ seq, emitter, content, ref: ref ?? undefined, at });
     }
   }
 
@@ -56,8 +67,19 @@ class Story {
     }
   }
 
+  /** The log is set back to its first entries; both are told, and begin anew. */
+  setBack(seq: number, told = this.ledger.clients): void {
+    const head = Math.max(...this.log.map((row) => row.seq));
+    this.ledger.logsBefore.push({ rows: [...this.log], heads: new Map([[ROOM, head]]) });
+    this.log.splice(this.log.findIndex((row) => row.seq > seq));
+    for (const client of told) {
+      this.ledger.addStretch(client, 0);
+      this.deliver(client, ...this.log.filter(({ kind }) => kind === 'message'));
+    }
+  }
+
   judge(head = Math.max(...this.log.map(({ seq }) => seq))): Verdict {
-    return judge({ log: this.log, heads: new Map([[ROOM, head]]), ledger: this.ledger });
+    return judge({ rows: this.log, heads: new Map([[ROOM, head]]) }, this.ledger);
   }
 }
 
@@ -110,7 +132,7 @@ describe('the verdict', () => {
     const story = new Story();
     const request = story.ledger.requestRule({ userUUID: BOB, roomId: ROOM, permissions: 'w' });
     expect(found(story.judge())).toEqual({});
-    request.acknowledged = true;
+    request.acknowledgedIn = 0;
     expect(found(story.judge())).toEqual({ lost: 1 });
   });
 
@@ -227,11 +249,93 @@ describe('the verdict', () => {
   it('finds a message that came again though it was not asked for', () => {
     const story = new Story();
     story.tell(message(3, ANN, 'a1'), message(4, ANN, 'a2'));
-    const newcomer = story.ledger.addClient(BOB, ROOM, 3);
+    const newcomer = story.add(BOB, 3);
     story.deliver(newcomer, message(4, ANN, 'a2'));
     expect(found(story.judge())).toEqual({});
     story.deliver(newcomer, message(3, ANN, 'a1'));
     expect(found(story.judge())).toEqual({ reordered: 1 });
+  });
+});
+
+describe('the verdict on a log that was set back', () => {
+  it('compares what somebody saw with the log of that time', () => {
+    const story = new Story();
+    story.tell(message(3, ANN, 'a1'), message(4, ANN, 'a2'), message(5, ANN, 'a3'));
+    story.setBack(3);
+    story.tell(message(4, BOB, 'b1'), message(5, BOB, 'b2'));
+    expect(found(story.judge())).toEqual({});
+    story.deliver(story.ann, message(6, ANN, 'a3'));
+    expect(found(story.judge())).toEqual({ unlikeTheLog: 1 });
+  });
+
+  it('finds what is of the new log before, or of the old one after it was told', () => {
+    const early = new Story();
+    early.tell(message(3, ANN, 'a1'), message(4, ANN, 'a2'));
+    early.setBack(3, [early.ann]);
+    const news = message(5, BOB, 'b1');
+    early.log.push(message(4, BOB, 'b0'), news);
+    early.deliver(early.ann, message(4, BOB, 'b0'), news);
+    early.deliver(early.bob, news);
+    early.ledger.addStretch(early.bob, 5);
+    expect(found(early.judge())).toEqual({ unlikeTheLog: 1 });
+    const late = new Story();
+    late.tell(message(3, ANN, 'a1'), message(4, ANN, 'a2'));
+    late.setBack(3);
+    late.tell(message(4, BOB, 'b1'));
+    late.deliver(late.ann, message(5, ANN, 'a2'));
+    expect(found(late.judge())).toEqual({ unlikeTheLog: 1 });
+  });
+
+  it('finds who was not told', () => {
+    const story = new Story();
+    story.tell(message(3, ANN, 'a1'), message(4, ANN, 'a2'));
+    story.setBack(3, [story.ann]);
+    expect(story.judge().examples).toEqual([
+      'unlikeTheLog: bob was not told that the log was set back',
+    ]);
+  });
+
+  it('finds what was missing of the old log below what came of it', () => {
+    const story = new Story();
+    const rows = [message(3, ANN, 'a1'), message(4, ANN, 'a2'), message(5, ANN, 'a3')] as const;
+    story.log.push(...rows);
+    story.deliver(story.ann, ...rows);
+    story.deliver(story.bob, rows[0]);
+    story.setBack(3);
+    expect(found(story.judge())).toEqual({});
+    const holed = new Story();
+    holed.log.push(...rows);
+    holed.deliver(holed.ann, ...rows);
+    holed.deliver(holed.bob, rows[0], rows[2]);
+    holed.setBack(3);
+    expect(found(holed.judge())).toEqual({ lost: 1 });
+  });
+
+  it('asks of what was acknowledged that it is in the log of that time', () => {
+    const story = new Story();
+    story.tell(message(3, ANN, 'a1'), message(4, ANN, 'a2'));
+    story.setBack(3);
+    expect(found(story.judge())).toEqual({});
+    story.send(story.ann, 'a3', 4);
+    expect(found(story.judge())).toEqual({ lost: 1 });
+    // Known to be stored, but not whether before or after.
+    story.send(story.ann, 'a2', 4);
+    expect(found(story.judge())).toEqual({ lost: 2 });
+    const sending = story.ann.sendings.get('a2');
+    if (sending !== undefined) sending.acknowledgedIn = [0, 1];
+    expect(found(story.judge())).toEqual({ lost: 1 });
+  });
+
+  it('asks of a rule that it is in the log of its time', () => {
+    const story = new Story();
+    const { ledger } = story;
+    const request = ledger.requestRule({ userUUID: BOB, roomId: ROOM, permissions: 'rw' });
+    story.log.push(rule(3, BOB, 'rw', request.id));
+    story.setBack(2);
+    request.acknowledgedIn = 0;
+    expect(found(story.judge())).toEqual({});
+    request.acknowledgedIn = 1;
+    expect(found(story.judge())).toEqual({ lost: 1 });
   });
 });
 

@@ -1,4 +1,13 @@
-import type { ClientRecord, Incident, Ledger, RuleRequest } from './ledger.js';
+import type {
+  ClientRecord,
+  Incident,
+  Ledger,
+  Log,
+  LogRow,
+  RuleRequest,
+  Sending,
+  Stretch,
+} from './ledger.js';
 
 /** STORE_TIMEOUT_MS of a node, and as much again for what a command does besides, on a busy machine. */
 export const ANSWER_WITHIN_MS = 10_000;
@@ -6,19 +15,6 @@ export const ANSWER_WITHIN_MS = 10_000;
 export const TALKS_WITHIN_MS = 10_000;
 /** SHUTDOWN_TIMEOUT_MS of a node, and some. */
 export const ENDS_WITHIN_MS = 9_000;
-
-/** A row of the log, as Postgres has it. */
-export interface LogRow {
-  readonly room_id: number;
-  readonly seq: number;
-  readonly kind: string;
-  readonly emitter: string;
-  /** Of a rule, the rule as JSON. */
-  readonly content: string;
-  readonly ref: string | null;
-  /** On the clock of the ledger. */
-  readonly at: number;
-}
 
 /** What must not happen, as the columns of the table. */
 export const VIOLATIONS = [
@@ -43,22 +39,13 @@ export interface Verdict {
   readonly passed: boolean;
 }
 
-/** What `judge` compares. */
-export interface Evidence {
-  /** The whole log of all rooms. */
-  readonly log: readonly LogRow[];
-  /** `head` of each room. */
-  readonly heads: ReadonlyMap<number, number>;
-  readonly ledger: Ledger;
-}
-
 interface RuleEntry {
   readonly seq: number;
   readonly permissions: string;
   readonly level: number;
 }
 
-/** One room's log, indexed. */
+/** One room of one log, indexed. */
 interface RoomLog {
   /** Messages by number, in that order. */
   readonly messages: ReadonlyMap<number, LogRow>;
@@ -71,8 +58,11 @@ interface RoomLog {
 /** Examples of each violation. */
 const MAX_EXAMPLES = 3;
 
-/** Compares the log with what each client sent and saw, and asks whether all nodes did what they have to. */
-export function judge({ log, heads, ledger }: Evidence): Verdict {
+/**
+ * Compares the log as it is in the end, and the logs that were set back, with what each client sent and saw of them, and
+ * asks whether all nodes did what they have to.
+ */
+export function judge(log: Log, ledger: Ledger): Verdict {
   const { clients, ruleRequests, incidents } = ledger;
   const counts = Object.fromEntries(VIOLATIONS.map((name) => [name, 0])) as Record<
     Violation,
@@ -84,22 +74,20 @@ export function judge({ log, heads, ledger }: Evidence): Verdict {
     if (counts[violation] > MAX_EXAMPLES) return;
     examples.push(`${violation}: ${example}${describeFaults(incidents, from, to)}`);
   };
-  const rooms = new Map<number, RoomLog>();
-  for (const [roomId, head] of heads) {
-    const rows = log.filter((row) => row.room_id === roomId).toSorted((a, b) => a.seq - b.seq);
-    judgeNumbers(roomId, head, rows, found);
-    const room = indexRoom(rows);
-    rooms.set(roomId, room);
-    judgeStored(roomId, room, found);
-  }
+  const epochs = [...ledger.logsBefore, log].map((each) => judgeLog(each, found));
   for (const client of clients) {
-    const room = rooms.get(client.roomId);
-    if (room === undefined) throw new Error(`there is no log of room ${client.roomId}`);
-    judgeSendings(client, room, found);
-    judgeDeliveries(client, room, found);
-    judgeRevocations(client, room, ruleRequests, found);
+    const rooms = epochs.map((epoch) => roomOf(epoch, client.roomId));
+    judgeSendings(client, rooms, found);
+    for (const stretch of client.stretches) {
+      const room = roomOf(epochs[stretch.epoch], client.roomId);
+      judgeDeliveries(client, stretch, room, found);
+      judgeRevocations(client, stretch, room, ruleRequests, found);
+    }
+    if (client.stretches.at(-1)?.epoch !== ledger.epoch) {
+      found('unlikeTheLog', `${client.userUUID} was not told that the log was set back`);
+    }
   }
-  judgeRuleRequests(rooms, ruleRequests, found);
+  judgeRuleRequests(epochs, ruleRequests, found);
   judgeCommands(ledger, found);
   judgeListeners(ledger, found);
   judgeExits(ledger, found);
@@ -120,6 +108,25 @@ export function describeFaults(
     .filter((incident) => incident.from <= to && (incident.wholeAt ?? Infinity) >= from)
     .map(({ fault, detail }) => (detail === '' ? fault : `${fault} (${detail})`));
   return during.length === 0 ? '' : `; during ${during.join(', ')}`;
+}
+
+/** The rooms of a log, each with its numbers in order. */
+function judgeLog({ rows, heads }: Log, found: Found): ReadonlyMap<number, RoomLog> {
+  const rooms = new Map<number, RoomLog>();
+  for (const [roomId, head] of heads) {
+    const ofRoom = rows.filter((row) => row.room_id === roomId).toSorted((a, b) => a.seq - b.seq);
+    judgeNumbers(roomId, head, ofRoom, found);
+    const room = indexRoom(ofRoom);
+    judgeStored(roomId, room, found);
+    rooms.set(roomId, room);
+  }
+  return rooms;
+}
+
+function roomOf(rooms: ReadonlyMap<number, RoomLog> | undefined, roomId: number): RoomLog {
+  const room = rooms?.get(roomId);
+  if (room === undefined) throw new Error(`there is no log of room ${roomId}`);
+  return room;
 }
 
 function indexRoom(rows: readonly LogRow[]): RoomLog {
@@ -171,37 +178,61 @@ function judgeStored(roomId: number, room: RoomLog, found: Found): void {
 }
 
 /** What was acknowledged is kept as it was sent, at that number, and in the order in which it was sent. */
-function judgeSendings(client: ClientRecord, room: RoomLog, found: Found): void {
-  let last = 0;
-  for (const { ref, content, at, acknowledgedSeq, transmissions } of client.sendings.values()) {
-    if (acknowledgedSeq === undefined) continue;
-    const [seq] = room.numbers.get(refKey(client.userUUID, ref)) ?? [];
-    if (seq === undefined) {
-      found('lost', `${ref} was acknowledged at ${acknowledgedSeq}, and is not stored`, at);
-      continue;
-    }
-    if (seq !== acknowledgedSeq) {
-      found('unlikeTheLog', `${ref} was acknowledged at ${acknowledgedSeq}, stored at ${seq}`, at);
-    }
-    const stored = room.messages.get(seq)?.content;
-    if (stored !== content) {
-      found('unlikeTheLog', `${ref} was sent as "${content}", and is stored as "${stored}"`, at);
-    }
+function judgeSendings(client: ClientRecord, epochs: readonly RoomLog[], found: Found): void {
+  /** Number of the last one in each epoch. */
+  const last = new Map<number, number>();
+  for (const sending of client.sendings.values()) {
+    const { ref, at, acknowledgedSeq, acknowledgedIn, transmissions } = sending;
+    if (acknowledgedSeq === undefined || acknowledgedIn === undefined) continue;
+    const [earliest, latest] = acknowledgedIn;
+    const faults = epochs
+      .slice(earliest, latest + 1)
+      .map((room) => faultOf(sending, client.userUUID, room));
+    const [fault] = faults;
+    if (fault !== undefined && !faults.includes(undefined)) found(...fault, at);
     // What was sent again may stand behind what was sent after it.
-    if (transmissions > 1) continue;
-    if (seq < last) {
-      found('reordered', `${ref} is stored at ${seq}, the one sent before at ${last}`, at);
+    if (transmissions > 1 || earliest !== latest || fault !== undefined) continue;
+    const before = last.get(latest) ?? 0;
+    if (acknowledgedSeq < before) {
+      found(
+        'reordered',
+        `${ref} is stored at ${acknowledgedSeq}, the one sent before at ${before}`,
+        at,
+      );
     }
-    last = Math.max(last, seq);
+    last.set(latest, Math.max(before, acknowledgedSeq));
   }
 }
 
-/** Every message of the log came, once, in order, and as it is stored. */
-function judgeDeliveries(client: ClientRecord, room: RoomLog, found: Found): void {
-  const { userUUID, roomId, after } = client;
+/** In what way the log differs from what was acknowledged; undefined: in none. */
+function faultOf(
+  { ref, content, acknowledgedSeq }: Sending,
+  emitter: string,
+  room: RoomLog,
+): [Violation, string] | undefined {
+  const [seq] = room.numbers.get(refKey(emitter, ref)) ?? [];
+  if (seq === undefined) {
+    return ['lost', `${ref} was acknowledged at ${acknowledgedSeq}, and is not stored`];
+  }
+  if (seq !== acknowledgedSeq) {
+    return ['unlikeTheLog', `${ref} was acknowledged at ${acknowledgedSeq}, stored at ${seq}`];
+  }
+  const stored = room.messages.get(seq)?.content;
+  if (stored === content) return undefined;
+  return ['unlikeTheLog', `${ref} was sent as "${content}", and is stored as "${stored}"`];
+}
+
+/** Every message of the log came, once, in order, and as it is stored; of a log that was set back, up to the last. */
+function judgeDeliveries(
+  { userUUID, roomId, stretches }: ClientRecord,
+  stretch: Stretch,
+  room: RoomLog,
+  found: Found,
+): void {
+  const { after, deliveries } = stretch;
   const seen = new Set<number>();
   let highest = after;
-  for (const { seq, emitter, content, ref, at } of client.deliveries) {
+  for (const { seq, emitter, content, ref, at } of deliveries) {
     const stored = room.messages.get(seq);
     const isSame =
       stored?.emitter === emitter && stored.content === content && stored.ref === (ref ?? null);
@@ -219,10 +250,11 @@ function judgeDeliveries(client: ClientRecord, room: RoomLog, found: Found): voi
     seen.add(seq);
     highest = Math.max(highest, seq);
   }
+  const isLast = stretch === stretches.at(-1);
   // Who may not read at the end can't catch up.
-  if (!allows(room, userUUID, 'r', Infinity)) return;
+  if (isLast && !allows(room, userUUID, 'r', Infinity)) return;
   for (const { seq, at } of room.messages.values()) {
-    if (seq <= after || seen.has(seq)) continue;
+    if (seq <= after || seen.has(seq) || (!isLast && seq > highest)) continue;
     found('lost', `${userUUID} never got ${seq} of room ${roomId}`, at);
   }
 }
@@ -232,16 +264,16 @@ function judgeDeliveries(client: ClientRecord, room: RoomLog, found: Found): voi
  * read again may catch up on it.
  */
 function judgeRevocations(
-  client: ClientRecord,
+  { userUUID, roomId }: ClientRecord,
+  { deliveries }: Stretch,
   room: RoomLog,
   ruleRequests: ReadonlyMap<number, RuleRequest>,
   found: Found,
 ): void {
-  const { userUUID, roomId } = client;
   const rules = room.rules.get(userUUID) ?? [];
   // Most people's rights are never taken.
   if (rules.every((rule) => grants(rule, 'r'))) return;
-  for (const { seq, at } of client.deliveries) {
+  for (const { seq, at } of deliveries) {
     if (allows(room, userUUID, 'r', seq)) continue;
     const grant = rules.find((rule) => rule.seq > seq && grants(rule, 'r'));
     const grantedAt = grant === undefined ? Infinity : (ruleRequests.get(grant.level)?.at ?? 0);
@@ -253,13 +285,13 @@ function judgeRevocations(
 
 /** An acknowledged change of a rule is in the log; a removal has no id to look for. */
 function judgeRuleRequests(
-  rooms: ReadonlyMap<number, RoomLog>,
+  epochs: readonly ReadonlyMap<number, RoomLog>[],
   ruleRequests: ReadonlyMap<number, RuleRequest>,
   found: Found,
 ): void {
-  for (const { id, userUUID, roomId, permissions, at, acknowledged } of ruleRequests.values()) {
-    if (!acknowledged || permissions === '') continue;
-    const stored = rooms.get(roomId)?.rules.get(userUUID) ?? [];
+  for (const { id, userUUID, roomId, permissions, at, acknowledgedIn } of ruleRequests.values()) {
+    if (acknowledgedIn === undefined || permissions === '') continue;
+    const stored = epochs[acknowledgedIn]?.get(roomId)?.rules.get(userUUID) ?? [];
     if (!stored.some((rule) => rule.level === id && rule.permissions === permissions)) {
       found('lost', `the rule ${permissions} of ${userUUID} in room ${roomId}`, at);
     }
