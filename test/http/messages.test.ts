@@ -88,6 +88,42 @@ describe('GET /rooms/:id/messages', () => {
     expect(spring).toMatchObject({ status: 200, content: [] });
   });
 
+  it('has the whole of a day with two midnights, and nothing of a day that a zone skipped', async () => {
+    const strange = await createRoom(node, ana);
+    const said = [
+      '2011-12-30T09:59:59.999Z',
+      '2011-12-30T10:00:00.000Z',
+      '2024-11-03T03:59:59.999Z',
+      '2024-11-03T04:00:00.000Z',
+      '2024-11-03T05:30:00.000Z',
+    ];
+    await sequelize.query(
+      `INSERT INTO messages (room_id, seq, kind, emitter, content, "createdAt", "updatedAt")
+       SELECT $1, 100 + n, 'message', $2, said, said::timestamptz, now()
+       FROM unnest($3::text[]) WITH ORDINALITY AS these (said, n)`,
+      { bind: [strange, ana.userUUID, said], type: QueryTypes.INSERT },
+    );
+    await sequelize.query('UPDATE rooms SET head = 200 WHERE id = $1', {
+      bind: [strange],
+      type: QueryTypes.UPDATE,
+    });
+    const day = async (date: string, timezone: string): Promise<string[]> =>
+      contents(
+        await request(
+          node,
+          'GET',
+          `/rooms/${strange}/messages?dateFrom=${date}&dateTo=${date}&timezone=${timezone}`,
+          { as: ana },
+        ),
+      );
+
+    expect(await day('2024-11-02', 'America/Havana')).toEqual(said.slice(2, 3));
+    expect(await day('2024-11-03', 'America/Havana')).toEqual(said.slice(3));
+    expect(await day('2011-12-29', 'Pacific/Apia')).toEqual(said.slice(0, 1));
+    expect(await day('2011-12-30', 'Pacific/Apia')).toEqual([]);
+    expect(await day('2011-12-31', 'Pacific/Apia')).toEqual(said.slice(1, 2));
+  });
+
   it('takes instants, both ends included', async () => {
     const query = `?dateFrom=${INSTANTS[2]}&dateTo=${INSTANTS[4]}`;
     expect(contents(await get(query))).toEqual(INSTANTS.slice(2, 5));
