@@ -28,6 +28,7 @@ export const ERRORS = {
   REF_USED: { status: 409, word: 'INVALID' },
   TOO_LARGE: { status: 413, word: 'INVALID', close: 'TOO_BIG' },
   UNSUPPORTED_MEDIA_TYPE: { status: 415, word: 'INVALID' },
+  EXPECTATION_FAILED: { status: 417, word: 'INVALID' },
   UPGRADE_REQUIRED: { status: 426, word: 'INVALID' },
   HEADERS_TOO_LARGE: { status: 431, word: 'INVALID' },
   INTERNAL: { status: 500, word: 'INTERNAL', close: 'INTERNAL' },

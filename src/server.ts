@@ -1,8 +1,3 @@
-import {
-  createServer as createHttpServer,
-  type IncomingMessage,
-  type ServerOptions,
-} from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { once } from 'node:events';
 import type { Rule } from './access/permissions.js';
@@ -17,7 +12,7 @@ import { createTurn } from './chat/turn.js';
 import { createChat } from './chat/upgrade.js';
 import type { Config } from './config.js';
 import { createApp } from './http/app.js';
-import { answerError, refuseBytes, serveWithoutUpgrade } from './http/raw.js';
+import { answerError, createConnections } from './http/connections.js';
 import { createLogger, type Logger } from './logger.js';
 import { createDecoder } from './protocol/decode.js';
 import { shutDown } from './shutdown.js';
@@ -28,9 +23,6 @@ import { migrate } from './store/migrate.js';
 import { createStore } from './store/store.js';
 
 export { ConfigError, loadConfig, type Config } from './config.js';
-
-/** How long a connection of REST may be silent, also while an answer waits to be read. */
-const IDLE_TIMEOUT_MS = 120_000;
 
 /** A node: REST and `/chat` on one port. */
 export interface Server {
@@ -122,16 +114,18 @@ export async function createServer(
     logger,
   });
   const handle = app.callback();
-  const http = createHttpServer(HTTP_OPTIONS, (request, response) => {
-    // Koa answers its own errors: the promise never rejects.
-    void handle(request, response);
+  const connections = createConnections({
+    serve: (request, response) => {
+      // Koa answers its own errors: the promise never rejects.
+      void handle(request, response);
+    },
+    isHandshake: (request) => chat.isHandshake(request),
+    upgrade: (request, stream, head) => {
+      chat.upgrade(request, stream, head);
+    },
+    logger,
   });
-  http.timeout = IDLE_TIMEOUT_MS;
-  http.on('upgrade', (request, stream, head) => {
-    if (isWebSocket(request)) chat.upgrade(request, stream, head);
-    else serveWithoutUpgrade(http, request, stream);
-  });
-  http.on('clientError', refuseBytes);
+  const http = connections.server;
 
   function close(): Promise<void> {
     const stopped = http.listening ? once(http, 'close') : Promise.resolve();
@@ -161,7 +155,7 @@ export async function createServer(
           until: 0.75,
           end: () => stopped,
           abandon: () => {
-            http.closeAllConnections();
+            connections.cut();
           },
         },
         {
@@ -195,13 +189,6 @@ export async function createServer(
     },
   };
 }
-
-function isWebSocket({ headers }: IncomingMessage): boolean {
-  return headers.upgrade?.toLowerCase() === 'websocket';
-}
-
-/** `shouldUpgradeCallback` is known to Node from 24.9 on: other upgrades are plain requests then. */
-const HTTP_OPTIONS = { shouldUpgradeCallback: isWebSocket } as ServerOptions;
 
 async function openDatabase(config: Config, logger: Logger): Promise<Database> {
   const database = await connectDatabase(config);

@@ -12,13 +12,20 @@ import type { Turn } from './turn.js';
 import { WaitGroup } from './wait-group.js';
 
 const PATH = /^\/chat\/?$/;
+/** What an absolute target has in front of its path (RFC 9112 section 3.2.2). */
+const AUTHORITY = /^(?:http|ws)s?:\/\/[^/?#]*/i;
+
+/** RFC 6455 section 4.4: a client that asks for another version is told those that are known. */
+const VERSIONS = 'Sec-WebSocket-Version: 13, 8';
 
 /** Handshakes of one turn, about 3 ms of work: clients that all come back at once do not hold up those who talk. */
 const HANDSHAKES_A_TURN = 16;
 
 /** The WebSocket side: takes upgrades of the HTTP server and owns the sessions that come of them. */
 export interface Chat {
-  /** For the `upgrade` event of a `http.Server`. */
+  /** Whether a request that offers other protocols is for this side, be it to be refused. */
+  isHandshake(request: IncomingMessage): boolean;
+  /** For the `upgrade` event of a `http.Server`; the stream has a listener for errors. */
   upgrade(request: IncomingMessage, stream: Duplex, head: Buffer): void;
   /** Sessions that are open at the moment. */
   readonly size: number;
@@ -36,7 +43,7 @@ export function createChat(
     /** `*`, or the only origin that browsers may come from. */
     readonly corsOrigin: string;
     /** Answers an upgrade that is refused, as REST would, and closes its stream. */
-    readonly refuse: (stream: Duplex, error: ChatError) => void;
+    readonly refuse: (stream: Duplex, error: ChatError, headers?: readonly string[]) => void;
   },
 ): Chat {
   const { limits, logger, turn } = options;
@@ -87,10 +94,18 @@ export function createChat(
     return session;
   }
 
+  server.on('wsClientError', ({ message }, stream) => {
+    options.refuse(stream, new ChatError('INVALID', { detail: message }), [VERSIONS]);
+  });
+
   function refusal(request: IncomingMessage): ChatError | undefined {
-    const [path = ''] = (request.url ?? '').split('?', 1);
-    if (!PATH.test(path)) return new ChatError('NOT_FOUND', { detail: 'the socket is at /chat' });
+    if (!PATH.test(pathOf(request))) {
+      return new ChatError('NOT_FOUND', { detail: 'the socket is at /chat' });
+    }
     if (closing) return new ChatError('UNAVAILABLE', { detail: 'the server is going down' });
+    if (request.method !== 'GET') {
+      return new ChatError('METHOD_NOT_ALLOWED', { detail: 'a WebSocket is opened by GET' });
+    }
     const { origin } = request.headers;
     if (options.corsOrigin !== '*' && origin !== undefined && origin !== options.corsOrigin) {
       return new ChatError('FORBIDDEN', { detail: 'this origin is not allowed' });
@@ -104,6 +119,8 @@ export function createChat(
       options.refuse(stream, refused);
       return;
     }
+    // `ws` knows it alone only.
+    request.headers.upgrade = 'websocket';
     // The answer to the handshake and START? leave as one write.
     stream.cork();
     server.handleUpgrade(request, stream, head, (socket) => {
@@ -117,10 +134,14 @@ export function createChat(
       return sessions.size;
     },
 
+    isHandshake(request) {
+      const offered = (request.headers.upgrade ?? '').toLowerCase().split(',');
+      if (!offered.some((protocol) => protocol.trim() === 'websocket')) return false;
+      // By another method it is a request like any other, unless there is nothing else at its path.
+      return request.method === 'GET' || PATH.test(pathOf(request));
+    },
+
     upgrade(request, stream, head) {
-      stream.on('error', (error) => {
-        logger.debug({ err: error }, 'socket');
-      });
       handshakes.run(() => {
         shakeHands(request, stream, head);
       });
@@ -142,6 +163,11 @@ export function createChat(
       for (const session of sessions) session.terminate();
     },
   };
+}
+
+function pathOf({ url = '' }: IncomingMessage): string {
+  const [path = ''] = url.replace(AUTHORITY, '').split('?', 1);
+  return path;
 }
 
 /** The name of a code that the peer or `ws` chose; 1005 and 1006 are no code at all. */

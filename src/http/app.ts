@@ -57,6 +57,7 @@ export function createApp(options: AppOptions): Koa {
   app.use(cors({ origin: options.corsOrigin, exposeHeaders: ['Link', 'WWW-Authenticate'] }));
   app.use(noStore);
   app.use(createErrorHandler(options.logger));
+  app.use(requireHttp);
 
   const open = new Router();
   routeHealth(open, options);
@@ -82,9 +83,29 @@ export function createApp(options: AppOptions): Koa {
   return app;
 }
 
+/** As Node has it, which has sent the 100 by then. */
+const CONTINUE = /(?:^|\W)100-continue(?:$|\W)/i;
+
 /** A target that is no path (`http://[`) is nowhere; Koa's `ctx.path` would throw on it. */
 const onlyPaths: Middleware = (ctx, next) => {
   if (!URL.canParse(ctx.url, 'http://localhost')) ctx.req.url = '/';
+  return next();
+};
+
+/**
+ * What HTTP/1.1 asks of a head beyond what the parser checks (RFC 9112 section 3.2, RFC 9110 section 10.1.1); Node would
+ * refuse it without the envelope.
+ */
+const requireHttp: Middleware = (ctx, next) => {
+  const { httpVersion, headers } = ctx.req;
+  if (httpVersion !== '1.1') return next();
+  if (headers.host === undefined) {
+    ctx.set('Connection', 'close');
+    throw new ChatError('INVALID', { detail: 'this needs the header Host' });
+  }
+  if (headers.expect !== undefined && !CONTINUE.test(headers.expect)) {
+    throw new ChatError('EXPECTATION_FAILED', { detail: 'expect 100-continue, or nothing' });
+  }
   return next();
 };
 

@@ -37,7 +37,7 @@ describe('every answer', () => {
     ['JSON text', '"text"', 'application/json', 400, 'BAD_JSON'],
     ['form', 'name=a', 'application/x-www-form-urlencoded', 415, 'UNSUPPORTED_MEDIA_TYPE'],
     ['XML', '<a/>', 'text/xml', 415, 'UNSUPPORTED_MEDIA_TYPE'],
-    ['long body', `{"name":"${'x'.repeat(100_000)}"}`, 'application/json', 413, 'TOO_LARGE'],
+    ['long body', `{"name":"${'x'.repeat(200_000)}"}`, 'application/json', 413, 'TOO_LARGE'],
   ])('is an error of the table for the %s', async (_title, body, type, status, reason) => {
     const answer = await request(node, 'POST', '/rooms', {
       as: ana,

@@ -1,0 +1,245 @@
+import {
+  createServer,
+  STATUS_CODES,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+  type ServerResponse,
+} from 'node:http';
+import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { ChatError, type ErrorCode } from '../errors.js';
+import type { Logger } from '../logger.js';
+import { errorEnvelope } from './envelope.js';
+
+/** How long a client has for each step; in milliseconds. */
+export interface Deadlines {
+  /** Until the head of a request has come; counted from its first byte, or from the connection. */
+  readonly head: number;
+  /** Until the whole request has come. */
+  readonly request: number;
+  /** Between two requests: longer than proxies keep theirs (60 s is usual), so that they hang up first. */
+  readonly keepAlive: number;
+  /** Without a byte in either direction, also while an answer waits to be read. */
+  readonly silence: number;
+  /** How often `head` and `request` are looked at. */
+  readonly check: number;
+}
+
+const DEADLINES: Deadlines = {
+  head: 10_000,
+  request: 30_000,
+  keepAlive: 75_000,
+  silence: 120_000,
+  check: 1_000,
+};
+
+/** What Node's parser says of a request that it gives up; anything else is merely not HTTP. */
+const CODE_BY_PARSER_ERROR: Readonly<Record<string, ErrorCode>> = {
+  HPE_HEADER_OVERFLOW: 'HEADERS_TOO_LARGE',
+  ERR_HTTP_REQUEST_TIMEOUT: 'REQUEST_TIMEOUT',
+};
+
+const DETAILS: Readonly<Record<string, string>> = {
+  HEADERS_TOO_LARGE: 'the path and the headers are too large',
+  REQUEST_TIMEOUT: 'the request did not arrive in time',
+  INVALID: 'this is not a request of HTTP/1.1',
+};
+
+/** The connections of a node. */
+export interface Connections {
+  readonly server: Server;
+  /** Cuts them all, whatever they are used for. */
+  cut(): void;
+}
+
+/**
+ * An HTTP server whose answers keep the order of the requests, upgrades included. A request that offers a protocol
+ * which is not wanted is served as if it did not (RFC 9110 section 7.8).
+ */
+export function createConnections(options: {
+  readonly serve: RequestListener;
+  /** Which of the requests that offer another protocol are to be upgraded. */
+  readonly isHandshake: (request: IncomingMessage) => boolean;
+  /** Takes over the stream of such a request. */
+  readonly upgrade: (request: IncomingMessage, stream: Duplex, head: Buffer) => void;
+  readonly logger: Logger;
+  readonly deadlines?: Deadlines;
+}): Connections {
+  const { serve, isHandshake, upgrade, logger, deadlines = DEADLINES } = options;
+  const sockets = new Set<Socket>();
+  /** The last request of each connection. */
+  const requests = new WeakMap<Duplex, IncomingMessage>();
+
+  const listener: RequestListener = (request, response) => {
+    requests.set(request.socket, request);
+    serve(request, response);
+  };
+  const server = createServer(
+    {
+      headersTimeout: deadlines.head,
+      requestTimeout: deadlines.request,
+      keepAliveTimeout: deadlines.keepAlive,
+      connectionsCheckingInterval: deadlines.check,
+      // Node's own refusal has no envelope: `serve` asks for it.
+      requireHostHeader: false,
+    },
+    listener,
+  );
+  server.timeout = deadlines.silence;
+  // The size of the head bounds them: of a head that is written anew, none may be missing.
+  server.maxHeadersCount = 0;
+  server.on('checkExpectation', listener);
+
+  server.on('connection', (socket) => {
+    // It may have been handed back.
+    if (sockets.has(socket)) return;
+    sockets.add(socket);
+    // For as long as it lives, as Node takes its own listener away with an upgrade.
+    socket.on('error', (error) => {
+      logger.debug({ err: error }, 'connection error');
+    });
+    socket.on('close', () => {
+      sockets.delete(socket);
+    });
+  });
+
+  server.on('upgrade', (request, stream, head) => {
+    const isWanted = isHandshake(request);
+    if (!isWanted) stream.unshift(Buffer.concat([plainHead(request), head]));
+    whenAnswered(stream, () => {
+      if (isWanted) upgrade(request, stream, head);
+      else handBack(server, stream);
+    });
+  });
+
+  server.on('connect', (_request, stream) => {
+    whenAnswered(stream, () => {
+      answerError(stream, new ChatError('METHOD_NOT_ALLOWED', { detail: 'this is no proxy' }));
+    });
+  });
+
+  server.on('clientError', (error: NodeJS.ErrnoException, stream) => {
+    const pending = pendingOn(stream);
+    const last = requests.get(stream);
+    // A request whose body went wrong; else it was the head of the next one.
+    const broken = last?.complete === false ? last : undefined;
+    const code = CODE_BY_PARSER_ERROR[error.code ?? ''] ?? 'INVALID';
+    // Whoever opened it for later would take an answer for that of its first request.
+    const isUnused = code === 'REQUEST_TIMEOUT' && (stream as Socket).bytesRead === 0;
+    // One that is not writable ends with what it was given last.
+    if (error.code === 'ECONNRESET' || isUnused) stream.destroy();
+    if (!stream.writable) return;
+    if (pending !== undefined && pending.req !== broken) {
+      // The answers to those before it come first. What comes in meanwhile is no request either.
+      stream.pause();
+      pending.once('finish', () => {
+        if (stream.writable) server.emit('clientError', error, stream);
+      });
+    } else if (broken !== undefined && (pending === undefined || pending.headersSent)) {
+      // It has its answer, or a part of it.
+      stream.destroy();
+    } else {
+      answerError(stream, new ChatError(code, { detail: DETAILS[code] ?? code }));
+    }
+  });
+
+  return {
+    server,
+    cut() {
+      for (const socket of sockets) socket.destroy();
+    },
+  };
+}
+
+/** An error in the envelope, on the bare stream of a request that no application sees; then it is closed. */
+export function answerError(
+  stream: Duplex,
+  error: ChatError,
+  headers: readonly string[] = [],
+): void {
+  const body = JSON.stringify(errorEnvelope(error));
+  // The stream may be half open, and nobody reads it: a client that does not hang up would keep it for ever.
+  stream.once('finish', () => {
+    stream.destroy();
+  });
+  stream.end(
+    [
+      `HTTP/1.1 ${error.status} ${STATUS_CODES[error.status] ?? ''}`,
+      'Connection: close',
+      'Content-Type: application/json; charset=utf-8',
+      `Content-Length: ${Buffer.byteLength(body)}`,
+      ...headers,
+      '',
+      body,
+    ].join('\r\n'),
+  );
+}
+
+/** The members of a list in a header, in lower case. */
+function tokensOf(list: string): string[] {
+  return list.split(',').map((token) => token.trim().toLowerCase());
+}
+
+/** The head of a request as it came, but for the offer of another protocol. */
+function plainHead({ method, url, httpVersion, rawHeaders }: IncomingMessage): Buffer {
+  let head = `${method} ${url} HTTP/${httpVersion}\r\n`;
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i] ?? '';
+    const value = withoutUpgrade(name.toLowerCase(), rawHeaders[i + 1] ?? '');
+    // Without a space: the head is never longer than it was.
+    if (value !== undefined) head += `${name}:${value}\r\n`;
+  }
+  return Buffer.from(`${head}\r\n`, 'latin1');
+}
+
+function withoutUpgrade(name: string, value: string): string | undefined {
+  if (name === 'upgrade' || name === 'http2-settings') return undefined;
+  if (name !== 'connection') return value;
+  const others = tokensOf(value).filter(
+    (token) => token !== 'upgrade' && token !== 'http2-settings',
+  );
+  return others.length > 0 ? others.join(',') : undefined;
+}
+
+/**
+ * Calls `then` when the answers to the requests before an upgrade are written; never, if the connection ends with
+ * them. Node has taken its own listeners away, but those answers still go through the stream.
+ */
+function whenAnswered(stream: Duplex, then: () => void): void {
+  const pending = pendingOn(stream);
+  if (pending === undefined) {
+    then();
+    return;
+  }
+  const listeners = {
+    // With it, a request whose body is read now does not let the stream flow to nobody.
+    readable: () => undefined,
+    drain: () => pendingOn(stream)?.emit('drain'),
+    timeout: () => stream.destroy(),
+  };
+  for (const [event, listener] of Object.entries(listeners)) stream.on(event, listener);
+  const answered = (): void => {
+    const next = pendingOn(stream);
+    if (next !== undefined) {
+      next.once('finish', answered);
+      return;
+    }
+    for (const [event, listener] of Object.entries(listeners)) stream.off(event, listener);
+    if (stream.writable) then();
+  };
+  pending.once('finish', answered);
+}
+
+/** The answer that is being written to a connection, or waits to be: Node tells of it only by this name. */
+function pendingOn(stream: Duplex): ServerResponse | undefined {
+  const { _httpMessage: pending } = stream as { readonly _httpMessage?: ServerResponse | null };
+  return pending ?? undefined;
+}
+
+/** Has a server read the next request from a stream that it gave away. */
+function handBack(server: Server, stream: Duplex): void {
+  // Of Node, from the time before: they would pile up.
+  stream.removeAllListeners('resume').removeAllListeners('pause');
+  server.emit('connection', stream);
+}
