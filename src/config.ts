@@ -119,7 +119,7 @@ export const environmentSchema = z.object({
   LOG_FLIGHTS: count(4, { max: 64 }),
   LOG_QUEUE_ENTRIES: count(20_000),
   LOG_QUEUE_BYTES: count(33_554_432),
-  POLL_INTERVAL_MS: count(1_000),
+  POLL_INTERVAL_MS: count(10_000),
   POLL_INTERVAL_BROKER_DOWN_MS: count(250),
   SHUTDOWN_TIMEOUT_MS: count(8_000),
 

@@ -106,7 +106,8 @@ export async function createServer(
     announceDeletion: (roomId) => {
       hub.announceDeletion(roomId);
     },
-    probes: { database: () => database.ping(), broker: () => hub.broker.ping() },
+    pingDatabase: () => database.ping(),
+    brokerIsUp: () => hub.brokerIsUp,
     isClosing: () => closing !== undefined,
     corsOrigin: config.corsOrigin,
     timeZone: config.timeZone,

@@ -6,9 +6,14 @@ export type OnMessage = (channel: string, message: string) => void;
  * and the log makes up for it.
  */
 export interface Broker {
-  /** False while messages may be lost: then the log is asked instead. */
+  /**
+   * Whether it is connected, and all subscriptions are in force. That messages arrive is another matter: a node
+   * knows it when it hears its own.
+   */
   readonly isUp: boolean;
-  /** Never waits and never throws: a message that can't be sent is dropped. */
+  /** What failed last, for the operator; undefined if nothing has failed yet. */
+  readonly problem: unknown;
+  /** Never waits and never throws: a message that can't be sent is dropped, and `onLoss` told. */
   publish(channel: string, message: string): void;
   /**
    * Resolves when messages of the channel arrive from now on; or, while the broker is down, at once: the
@@ -16,13 +21,10 @@ export interface Broker {
    */
   subscribe(channel: string): Promise<void>;
   unsubscribe(channel: string): Promise<void>;
-  /**
-   * Called after each connect, when all subscriptions are in force and messages can be published: what was sent
-   * before is lost.
-   */
+  /** Called after each connect, when all subscriptions are in force and messages can be published. */
   onReconnect(listener: () => void): void;
-  /** Rejects where the broker does not answer. */
-  ping(): Promise<void>;
+  /** Called whenever a message of this node, or one for it, may be lost: a connection broke, or Redis refused. */
+  onLoss(listener: () => void): void;
   close(): Promise<void>;
 }
 

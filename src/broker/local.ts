@@ -6,6 +6,7 @@ export function createLocalBroker(onMessage: OnMessage): Broker {
   let closed = false;
   return {
     isUp: true,
+    problem: undefined,
     publish(channel, message) {
       setImmediate(() => {
         if (!closed && channels.has(channel)) onMessage(channel, message);
@@ -22,7 +23,9 @@ export function createLocalBroker(onMessage: OnMessage): Broker {
     onReconnect() {
       // It is never down.
     },
-    ping: () => Promise.resolve(),
+    onLoss() {
+      // It loses nothing.
+    },
     close() {
       closed = true;
       channels.clear();

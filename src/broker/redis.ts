@@ -1,4 +1,4 @@
-import { Redis } from 'ioredis';
+import { Redis, type RedisOptions } from 'ioredis';
 import type { Logger } from '../logger.js';
 import type { Broker, OnMessage } from './broker.js';
 
@@ -7,14 +7,18 @@ const RETRY_STEP_MS = 50;
 const RETRY_MAX_MS = 1_000;
 /** A command unanswered for so long means that Redis hangs. */
 const COMMAND_TIMEOUT_MS = 1_000;
+/** A host that answers nothing at all is tried again after so long, not after the minutes of TCP. */
+const CONNECT_TIMEOUT_MS = 3_000;
 /** What may wait to be sent; more is dropped. */
 const MAX_UNSENT_BYTES = 4 * 1024 * 1024;
 /** How often each connection is asked whether it still answers. */
 const PING_INTERVAL_MS = 1_000;
+/** Channels of one SUBSCRIBE: Redis answers each by itself, and all of them within COMMAND_TIMEOUT_MS. */
+const CHANNELS_AT_ONCE = 1_000;
 
 /**
- * The broker over Redis pub/sub, on two connections however many sockets the node has: a subscribed
- * connection may publish nothing.
+ * The broker over Redis pub/sub, on two connections however many sockets the node has: what a node hears does not
+ * wait behind what it publishes.
  * @param options.prefix keeps chats that share one Redis apart: pub/sub knows no database numbers
  */
 export function createRedisBroker(options: {
@@ -23,47 +27,64 @@ export function createRedisBroker(options: {
   logger: Logger;
   onMessage: OnMessage;
 }): Broker {
-  const { url, logger, onMessage } = options;
+  const { logger, onMessage } = options;
   const prefix = `${options.prefix}:`;
   const settings = {
+    ...addressOf(options.url),
     retryStrategy: (attempt: number) => Math.min(attempt * RETRY_STEP_MS, RETRY_MAX_MS),
-    // What can't be sent now is dropped or made up for, never queued.
+    // What can't be sent now is dropped or made up for, never queued and never sent again.
     enableOfflineQueue: false,
+    autoResendUnfulfilledCommands: false,
     maxRetriesPerRequest: null,
     commandTimeout: COMMAND_TIMEOUT_MS,
+    connectTimeout: CONNECT_TIMEOUT_MS,
+    // INFO may be forbidden, and says nothing of pub/sub.
+    enableReadyCheck: false,
+    // The set below is the truth about subscriptions, and is restored before onReconnect is called.
+    autoResubscribe: false,
   };
-  const publisher = new Redis(url, settings);
-  // The set below is the truth about subscriptions, and is restored before onReconnect is called.
-  const subscriber = new Redis(url, { ...settings, autoResubscribe: false });
+  const publisher = new Redis(settings);
+  const subscriber = new Redis(settings);
   const channels = new Set<string>();
-  const reconnected = new Set<() => void>();
+  /** Channels that were asked for, or not wanted any more, in this turn of the event loop. */
+  let changes = new Map<string, boolean>();
+  let sendingChanges: Promise<void> | undefined;
+  const onReconnect = new Set<() => void>();
+  const onLoss = new Set<() => void>();
+  let problem: unknown;
   let restored = false;
+  let restoring: NodeJS.Timeout | undefined;
 
-  for (const [name, connection] of Object.entries({ publisher, subscriber })) {
-    connection.on('error', (error) => {
-      logger.warn({ err: error, connection: name }, 'broker');
+  for (const connection of [publisher, subscriber]) {
+    connection.on('error', (error: unknown) => {
+      problem = error;
+    });
+    connection.on('close', () => {
+      lose();
     });
   }
   publisher.on('ready', tellIfUp);
   subscriber.on('message', (channel: string, message: string) => {
-    onMessage(channel.slice(prefix.length), message);
+    try {
+      onMessage(channel.slice(prefix.length), message);
+    } catch (error) {
+      // What a listener throws would end the process.
+      logger.error({ err: error, channel }, 'a message of the broker could not be handled');
+    }
   });
   subscriber.on('close', () => {
     restored = false;
+    clearTimeout(restoring);
   });
-  subscriber.on('ready', () => {
-    restore().catch((error: unknown) => {
-      logger.warn({ err: error }, 'subscriptions could not be restored');
-      // A fresh connection tries again.
-      subscriber.disconnect(true);
-    });
-  });
+  subscriber.on('ready', restoreSubscriptions);
 
   const pings = setInterval(() => {
     for (const connection of [publisher, subscriber]) {
       if (connection.status !== 'ready') continue;
       connection.ping().catch((error: unknown) => {
-        logger.warn({ err: error }, 'the broker does not answer');
+        // One who may not ask has an answer, too.
+        if (isRefusal(error)) return;
+        problem = error;
         // A connection that hangs is down: `isUp` says so, and a new one tries again. Not by `disconnect`, which waits
         // two seconds for the other side to close it as well.
         if (connection.status === 'ready') connection.stream.destroy();
@@ -71,11 +92,9 @@ export function createRedisBroker(options: {
     }
   }, PING_INTERVAL_MS);
 
-  async function restore(): Promise<void> {
-    if (channels.size > 0)
-      await subscriber.subscribe(...[...channels].map((name) => prefix + name));
-    restored = true;
-    tellIfUp();
+  function lose(error?: unknown): void {
+    if (error !== undefined) problem = error;
+    for (const listener of onLoss) listener();
   }
 
   function isUp(): boolean {
@@ -85,17 +104,103 @@ export function createRedisBroker(options: {
   /** Whichever of the two connections came last. */
   function tellIfUp(): void {
     if (!isUp()) return;
-    for (const listener of reconnected) listener();
+    for (const listener of onReconnect) listener();
+  }
+
+  function restoreSubscriptions(): void {
+    const { stream } = subscriber;
+    restored = false;
+    subscribeAll(channels).then(
+      () => {
+        if (subscriber.stream !== stream || subscriber.status !== 'ready') return;
+        restored = true;
+        tellIfUp();
+      },
+      (error: unknown) => {
+        if (subscriber.stream !== stream || subscriber.status !== 'ready') return;
+        lose(error);
+        // Who is refused gains nothing by a new connection.
+        clearTimeout(restoring);
+        restoring = setTimeout(restoreSubscriptions, RETRY_MAX_MS);
+      },
+    );
+  }
+
+  /** Resolves when messages of those channels arrive that are still wanted. */
+  async function subscribeAll(names: Iterable<string>): Promise<void> {
+    let chunk: string[] = [];
+    for (const name of names) {
+      if (channels.has(name)) chunk.push(prefix + name);
+      if (chunk.length < CHANNELS_AT_ONCE) continue;
+      await subscriber.subscribe(...chunk);
+      chunk = [];
+    }
+    if (chunk.length > 0) await subscriber.subscribe(...chunk);
+  }
+
+  async function unsubscribeAll(names: readonly string[]): Promise<void> {
+    for (let from = 0; from < names.length; from += CHANNELS_AT_ONCE) {
+      const chunk = names
+        .slice(from, from + CHANNELS_AT_ONCE)
+        .filter((name) => !channels.has(name))
+        .map((name) => prefix + name);
+      if (chunk.length > 0) await subscriber.unsubscribe(...chunk);
+    }
+  }
+
+  /** Sends what one turn has asked for as one command: ten thousand clients may come back at once. */
+  function change(channel: string, isWanted: boolean): Promise<void> {
+    if (isWanted) channels.add(channel);
+    else channels.delete(channel);
+    if (subscriber.status !== 'ready') return Promise.resolve();
+    changes.set(channel, isWanted);
+    sendingChanges ??= new Promise((resolve) => {
+      setImmediate(() => {
+        resolve(sendChanges());
+      });
+    });
+    return sendingChanges;
+  }
+
+  async function sendChanges(): Promise<void> {
+    const [wanted, unwanted]: [string[], string[]] = [[], []];
+    for (const [channel, isWanted] of changes) (isWanted ? wanted : unwanted).push(channel);
+    changes = new Map();
+    sendingChanges = undefined;
+    const { status, stream } = subscriber;
+    if (status !== 'ready') return;
+    // One that is not unsubscribed is heard in vain, no more.
+    const unsubscribed = unsubscribeAll(unwanted).catch((error: unknown) => {
+      logger.debug({ err: error }, 'not unsubscribed');
+    });
+    try {
+      await subscribeAll(wanted);
+    } catch (error) {
+      // A new connection subscribes to all there are.
+      if (subscriber.stream === stream && subscriber.status === 'ready') {
+        lose(error);
+        restoreSubscriptions();
+      }
+    }
+    await unsubscribed;
   }
 
   return {
     get isUp() {
       return isUp();
     },
+    get problem() {
+      return problem;
+    },
     publish(channel, message) {
       const { status, stream } = publisher;
+      // The end of the connection was told already.
+      if (status !== 'ready') return;
       // A Redis that hangs takes nothing more: what waits for it must not grow with every message.
-      if (status !== 'ready' || stream.writableLength > MAX_UNSENT_BYTES) return;
+      if (stream.writableLength > MAX_UNSENT_BYTES) {
+        lose();
+        return;
+      }
       // What is published together, that of a batch, leaves as one write.
       if (stream.writableCorked === 0) {
         stream.cork();
@@ -104,41 +209,48 @@ export function createRedisBroker(options: {
         });
       }
       publisher.publish(prefix + channel, message).catch((error: unknown) => {
-        logger.debug({ err: error, channel }, 'not published');
+        if (publisher.stream === stream) lose(error);
       });
     },
-    async subscribe(channel) {
-      channels.add(channel);
-      if (subscriber.status !== 'ready') return;
-      try {
-        await subscriber.subscribe(prefix + channel);
-      } catch (error) {
-        // The reconnect that follows subscribes to all there are.
-        logger.warn({ err: error, channel }, 'not subscribed');
-        subscriber.disconnect(true);
-      }
-    },
-    async unsubscribe(channel) {
-      channels.delete(channel);
-      if (subscriber.status !== 'ready') return;
-      try {
-        await subscriber.unsubscribe(prefix + channel);
-      } catch (error) {
-        logger.debug({ err: error, channel }, 'not unsubscribed');
-      }
-    },
+    subscribe: (channel) => change(channel, true),
+    unsubscribe: (channel) => change(channel, false),
     onReconnect(listener) {
-      reconnected.add(listener);
+      onReconnect.add(listener);
     },
-    async ping() {
-      // The subscriber is asked every second anyway: `restored` says what it answered.
-      await publisher.ping();
-      if (!restored) throw new Error('the subscribing connection is down');
+    onLoss(listener) {
+      onLoss.add(listener);
     },
     close() {
       clearInterval(pings);
+      clearTimeout(restoring);
+      onLoss.clear();
+      onReconnect.clear();
       for (const connection of [publisher, subscriber]) connection.disconnect();
       return Promise.resolve();
     },
   };
+}
+
+/**
+ * Where Redis is, and who asks. Nothing else of a URL: ioredis would take its path for a database, which pub/sub
+ * does not know, and each name of its query for an option.
+ */
+function addressOf(
+  url: string,
+): Pick<RedisOptions, 'host' | 'port' | 'username' | 'password' | 'family' | 'tls'> {
+  const { protocol, hostname, port, username, password, searchParams } = new URL(url);
+  const family = Number(searchParams.get('family'));
+  return {
+    host: hostname.replace(/^\[|\]$/g, '') || 'localhost',
+    ...(port !== '' && { port: Number(port) }),
+    ...(username !== '' && { username: decodeURIComponent(username) }),
+    ...(password !== '' && { password: decodeURIComponent(password) }),
+    ...((family === 4 || family === 6) && { family }),
+    ...(protocol === 'rediss:' && { tls: {} }),
+  };
+}
+
+/** Whether Redis answered, by an error. */
+function isRefusal(error: unknown): boolean {
+  return error instanceof Error && error.name === 'ReplyError';
 }

@@ -1,4 +1,3 @@
-import type { Logger } from '../logger.js';
 import type { Caller } from '../access/permissions.js';
 import type { Log } from '../store/log.js';
 import type { Outbox } from './outbox.js';
@@ -45,8 +44,7 @@ interface Round {
  */
 export class Audience implements Divisible {
   readonly #turn: Turn;
-  readonly #logger: Logger;
-  readonly #roomId: number;
+  readonly #onReadFailure: (error: unknown) => void;
   readonly #pages: Pages;
   readonly #places = new Map<Listener, Place>();
   /** Frames of the entries beyond `#recentFrom`, in order. */
@@ -57,10 +55,15 @@ export class Audience implements Divisible {
   #round: Round | undefined;
   #number = 0;
 
-  constructor(options: { roomId: number; log: Log; turn: Turn; logger: Logger }) {
-    this.#roomId = options.roomId;
+  constructor(options: {
+    roomId: number;
+    log: Log;
+    turn: Turn;
+    /** A page was not read: `catchUpAll` comes back to it. */
+    onReadFailure: (error: unknown) => void;
+  }) {
     this.#turn = options.turn;
-    this.#logger = options.logger;
+    this.#onReadFailure = options.onReadFailure;
     this.#pages = new Pages(options.roomId, options.log);
   }
 
@@ -191,8 +194,7 @@ export class Audience implements Divisible {
         },
         (error: unknown) => {
           place.work = undefined;
-          // The next poll comes back to it.
-          this.#logger.warn({ err: error, room: this.#roomId }, 'a page could not be read');
+          this.#onReadFailure(error);
         },
       );
   }

@@ -1,6 +1,5 @@
 import { may, type Caller, type RoomAccess, type Rule } from '../access/permissions.js';
 import { ChatError } from '../errors.js';
-import type { Logger } from '../logger.js';
 import { ruleOf, type Entry, type RoomState } from '../store/entries.js';
 import type { Writer } from '../store/lane.js';
 import type { Log } from '../store/log.js';
@@ -21,10 +20,10 @@ const MAX_EARLY = 1_000;
 export class Feed implements Writer {
   readonly roomId: number;
   readonly #log: Log;
-  readonly #logger: Logger;
   readonly #publish: (entries: readonly Entry[]) => void;
   readonly #repairsGaps: boolean;
   readonly #onOldNumbers: () => void;
+  readonly #onReadFailure: (error: unknown) => void;
   readonly #audience: Audience;
   readonly #early = new Map<number, Entry>();
   #active = false;
@@ -42,19 +41,20 @@ export class Feed implements Writer {
     roomId: number;
     log: Log;
     turn: Turn;
-    logger: Logger;
     /** False only to show that the proof can fail: then what was missed is skipped. */
     repairsGaps?: boolean;
     /** Tells the other nodes. */
     publish: (entries: readonly Entry[]) => void;
     /** What this node appended has numbers that the feed has had: it read them a moment ago, or the log went back. */
     onOldNumbers: () => void;
+    /** Something was not read that `headIs` and `goOn` come back to: a comparison of heads is due. */
+    onReadFailure: (error: unknown) => void;
   }) {
     this.roomId = options.roomId;
     this.#log = options.log;
-    this.#logger = options.logger;
     this.#publish = options.publish;
     this.#onOldNumbers = options.onOldNumbers;
+    this.#onReadFailure = options.onReadFailure;
     this.#repairsGaps = options.repairsGaps ?? true;
     this.#audience = new Audience(options);
     // Nobody may do anything until the room's state is known.
@@ -164,12 +164,10 @@ export class Feed implements Writer {
   stored(entries: readonly Entry[]): Promise<void> | void {
     this.takeOwn(entries);
     this.#publish(entries);
-    // Behind a gap they wait for what is before them; where that can't be read, the poll comes back to it.
+    // Behind a gap they wait for what is before them; if that can't be read, the poll comes back to it.
     const last = entries.at(-1);
     if (last !== undefined && last.seq > this.#number) {
-      return this.refresh().catch((error: unknown) => {
-        this.#logger.warn({ err: error, room: this.roomId }, 'a gap could not be read');
-      });
+      return this.refresh().catch(this.#onReadFailure);
     }
   }
 
@@ -255,11 +253,9 @@ export class Feed implements Writer {
     if (this.#early.size === 0) this.#gapSeen = false;
   }
 
-  /** Closes the gap in the background; where Postgres does not answer, the next poll comes back to it. */
+  /** Closes the gap in the background; if Postgres does not answer, the next poll comes back to it. */
   #mend(): void {
-    this.#readOn().catch((error: unknown) => {
-      this.#logger.warn({ err: error, room: this.roomId }, 'a gap could not be read');
-    });
+    this.#readOn().catch(this.#onReadFailure);
   }
 
   /** Reads the log to its end, one reader at a time. */

@@ -1,4 +1,4 @@
-import type { Broker, CreateBroker } from '../broker/broker.js';
+import type { CreateBroker } from '../broker/broker.js';
 import type { Limits } from '../config.js';
 import { ChatError } from '../errors.js';
 import type { Logger } from '../logger.js';
@@ -7,17 +7,16 @@ import type { Epoch } from '../store/epoch.js';
 import type { Log } from '../store/log.js';
 import type { EndReason } from './audience.js';
 import { Feed } from './feed.js';
-import { createNeighbours } from './neighbours.js';
+import { createPeers } from './peers.js';
 import type { Turn } from './turn.js';
 
 /** How long a room that nobody looks at stays active: clients that reconnect find it warm. */
 const LINGER_MS = 5_000;
-/** How often nodes ask each other again: one that was killed is told nothing more. */
-const RENEW_INTERVAL_MS = 30_000;
 
 /** The rooms that sessions of this node look at, each with its feed. */
 export interface Hub {
-  readonly broker: Broker;
+  /** Whether this node hears its own messages through the broker. */
+  readonly brokerIsUp: boolean;
   /** The room's feed, active; undefined where there is no such room. Rejects where the store does. */
   enter(roomId: number): Promise<Feed | undefined>;
   /** Entries that were appended on this node, not by a feed: for the sessions here, and the other nodes. */
@@ -45,8 +44,9 @@ export function createHub({
 }): Hub {
   const feeds = new Map<number, Feed>();
   const opening = new Map<number, Promise<Feed | undefined>>();
-  const neighbours = createNeighbours({
+  const peers = createPeers({
     createBroker,
+    installation: epoch.uuid,
     logger,
     handlers: {
       entries: (roomId, entries) => feeds.get(roomId)?.take(entries),
@@ -58,19 +58,15 @@ export function createHub({
       },
     },
   });
-  const { broker } = neighbours;
   let timer: NodeJS.Timeout | undefined;
   let polling: Promise<void> | undefined;
-  let polledAt = 0;
-  let renewedAt = performance.now();
+  let polledAt = -Infinity;
+  /** What could not be read since a comparison succeeded. */
+  let failedReads = 0;
 
-  broker.onReconnect(() => {
-    // What was said meanwhile was lost, greetings too.
-    for (const roomId of feeds.keys()) neighbours.greet(roomId);
-    void poll();
-  });
   epoch.onChange(() => {
     for (const feed of feeds.values()) drop(feed, 'LOG_RESET');
+    peers.moveTo(epoch.uuid);
   });
   schedulePoll();
 
@@ -79,20 +75,20 @@ export function createHub({
       roomId,
       log,
       turn,
-      logger,
       repairsGaps,
       publish: (entries) => {
         // A feed that was forgotten while its messages were on their way has a successor, maybe.
         const current = feeds.get(roomId);
         if (current !== feed) current?.take(entries);
-        neighbours.tell(roomId, entries);
+        peers.publish(roomId, entries);
       },
       onOldNumbers: () => void poll(),
+      onReadFailure: readFailed,
     });
     feeds.set(roomId, feed);
     try {
       // Subscribed first, read then: nothing falls in between.
-      await neighbours.join(roomId);
+      await peers.join(roomId);
       const state = await log.state(roomId);
       if (state !== undefined && feeds.get(roomId) === feed) {
         feed.activate(state);
@@ -113,7 +109,7 @@ export function createHub({
   async function forget(feed: Feed): Promise<void> {
     if (feeds.get(feed.roomId) !== feed) return;
     feeds.delete(feed.roomId);
-    await neighbours.leave(feed.roomId);
+    await peers.leave(feed.roomId);
   }
 
   function forgetInBackground(feed: Feed): void {
@@ -127,11 +123,11 @@ export function createHub({
     forgetInBackground(feed);
   }
 
-  /** Looks often whether a comparison is due: the broker may go down at any time. */
+  /** Looks often whether a comparison is due: something may be lost at any time. */
   function schedulePoll(): void {
     const interval = Math.min(limits.pollIntervalMs, limits.pollIntervalBrokerDownMs);
     timer = setInterval(() => {
-      const isDue = !broker.isUp || performance.now() - polledAt >= limits.pollIntervalMs;
+      const isDue = !peers.hearsAll || performance.now() - polledAt >= limits.pollIntervalMs;
       if (isDue) void poll();
     }, interval);
   }
@@ -139,8 +135,8 @@ export function createHub({
   /** Compares the heads of all active rooms with the log, in one query, one comparison at a time. */
   function poll(): Promise<void> {
     polling ??= compareHeads()
-      .catch((error: unknown) => {
-        logger.warn({ err: error }, 'heads could not be compared');
+      .then(readAgain, (error: unknown) => {
+        readFailed(error);
       })
       .finally(() => {
         polling = undefined;
@@ -148,13 +144,21 @@ export function createHub({
     return polling;
   }
 
+  /** A line an outage; what could not be read is read with the next comparison, as soon as the timer looks. */
+  function readFailed(error: unknown): void {
+    if (failedReads === 0) logger.warn({ err: error }, 'the log could not be read');
+    failedReads += 1;
+    polledAt = -Infinity;
+  }
+
+  function readAgain(): void {
+    if (failedReads > 0) logger.info({ failedReads }, 'the log is read again');
+    failedReads = 0;
+  }
+
   async function compareHeads(): Promise<void> {
     const now = performance.now();
     polledAt = now;
-    if (now - renewedAt >= RENEW_INTERVAL_MS) {
-      renewedAt = now;
-      neighbours.renew();
-    }
     for (const feed of feeds.values()) {
       const isIdle = feed.idleSince !== undefined && now - feed.idleSince > LINGER_MS;
       if (isIdle && !opening.has(feed.roomId)) forgetInBackground(feed);
@@ -177,15 +181,15 @@ export function createHub({
         if (feeds.get(feed.roomId) === feed) drop(feed, 'ROOM_DELETED');
         continue;
       }
-      // Somebody may write who does not know of this node.
-      if (head > feed.number && broker.isUp) neighbours.remind(feed.roomId);
       feed.headIs(head);
       feed.goOn();
     }
   }
 
   return {
-    broker,
+    get brokerIsUp() {
+      return peers.isUp;
+    },
 
     enter(roomId) {
       const inProgress = opening.get(roomId);
@@ -204,19 +208,19 @@ export function createHub({
 
     announce(roomId, entries) {
       feeds.get(roomId)?.takeOwn(entries);
-      neighbours.tellAll(roomId, { entries });
+      peers.publishToAll(roomId, { entries });
     },
 
     announceDeletion(roomId) {
       const feed = feeds.get(roomId);
       if (feed !== undefined) drop(feed, 'ROOM_DELETED');
-      neighbours.tellAll(roomId, { deleted: true });
+      peers.publishToAll(roomId, { deleted: true });
     },
 
     async close() {
       clearInterval(timer);
       feeds.clear();
-      await Promise.all([broker.close(), polling]);
+      await Promise.all([peers.close(), polling]);
     },
   };
 }

@@ -11,19 +11,17 @@ import { authenticate, type AuthenticatedState } from './authenticate.js';
 import { jsonBody } from './body.js';
 import { noStore, respond } from './envelope.js';
 import { createErrorHandler } from './error-handler.js';
-import { routeHealth, type Probes } from './health.js';
+import { routeHealth, type HealthOptions } from './health.js';
 import { routeMembers } from './members.js';
 import { routeMessages } from './messages.js';
 import { routeRooms } from './rooms.js';
 
-export interface AppOptions {
+export interface AppOptions extends HealthOptions {
   readonly store: Store;
   readonly verify: VerifyToken;
   /** Hands what REST appended to a room's log to the feeds. */
   readonly announce: (roomId: number, entries: readonly Entry[]) => void;
   readonly announceDeletion: (roomId: number) => void;
-  readonly probes: Probes;
-  readonly isClosing: () => boolean;
   readonly corsOrigin: string;
   readonly timeZone: string;
   readonly bodyBytes: number;

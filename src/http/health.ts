@@ -3,34 +3,55 @@ import { errorEnvelope, respond } from './envelope.js';
 import { ChatError } from '../errors.js';
 
 const PROBE_TIMEOUT_MS = 2_000;
+/** However many ask, the database is asked so often. */
+const ANSWER_HOLDS_MS = 1_000;
 
-/** What the process depends on, by name; a probe rejects where it does not answer. */
-export type Probes = Readonly<Record<string, () => Promise<void>>>;
+export interface HealthOptions {
+  /** Rejects if the database does not answer. */
+  readonly pingDatabase: () => Promise<void>;
+  readonly brokerIsUp: () => boolean;
+  readonly isClosing: () => boolean;
+}
 
-/** `GET /healthz`: the process lives. `GET /readyz`: it can serve; 503 with what does not answer. */
+/**
+ * `GET /healthz`: the process lives. `GET /readyz`: it can serve; 503 with what keeps it from that. Without its broker
+ * it can: all nodes lose it at once, and a load balancer would be left with none.
+ */
 export function routeHealth(
   router: Router,
-  { probes, isClosing }: { probes: Probes; isClosing: () => boolean },
+  { pingDatabase, brokerIsUp, isClosing }: HealthOptions,
 ): void {
+  const databaseAnswers = onceAWhile(() => answers(pingDatabase));
+
   router.get('/healthz', (ctx) => {
     respond(ctx, { status: 'ok' });
   });
 
   router.get('/readyz', async (ctx) => {
-    const failed = (
-      await Promise.all(
-        Object.entries(probes).map(async ([name, probe]) => ((await answers(probe)) ? [] : [name])),
-      )
-    ).flat();
-    if (isClosing()) failed.push('server');
-    if (failed.length === 0) {
-      respond(ctx, { status: 'ok' });
+    const missing = (await databaseAnswers()) ? [] : ['database'];
+    if (isClosing()) missing.push('server');
+    if (missing.length === 0) {
+      respond(ctx, { status: 'ok', broker: brokerIsUp() ? 'up' : 'down' });
       return;
     }
-    const error = new ChatError('UNAVAILABLE', { detail: `not ready: ${failed.join(', ')}` });
+    const error = new ChatError('UNAVAILABLE', { detail: `not ready: ${missing.join(', ')}` });
     ctx.status = error.status;
     ctx.body = errorEnvelope(error);
   });
+}
+
+/** Asks again only if the last answer is older than ANSWER_HOLDS_MS; those who ask meanwhile share one. */
+function onceAWhile(ask: () => Promise<boolean>): () => Promise<boolean> {
+  let answer: Promise<boolean> | undefined;
+  let askedAt = -Infinity;
+  return () => {
+    const now = performance.now();
+    if (answer === undefined || now - askedAt >= ANSWER_HOLDS_MS) {
+      askedAt = now;
+      answer = ask();
+    }
+    return answer;
+  };
 }
 
 async function answers(probe: () => Promise<void>): Promise<boolean> {

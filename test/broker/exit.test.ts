@@ -22,7 +22,6 @@ describe('a closed broker keeps no process alive', () => {
       const broker = ${create};
       await broker.subscribe('a');
       broker.publish('a', 'hi');
-      await broker.ping().catch(() => undefined);
       await broker.subscribe('b');
       const closing = broker.subscribe('c');
       broker.publish('a', 'hi');

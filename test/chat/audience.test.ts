@@ -8,7 +8,6 @@ import { encodeMessage } from '../../src/protocol/events.js';
 import { encodeFrame } from '../../src/protocol/frame.js';
 import type { Entry } from '../../src/store/entries.js';
 import type { Log } from '../../src/store/log.js';
-import { QUIET } from '../harness/store-hosts.js';
 
 const ROOM = 1;
 const OUTBOX_BYTES = 1 << 20;
@@ -86,7 +85,12 @@ const steps = fc.array(
 it('shows everybody every message from where they came to where they went, in whatever slices', async () => {
   await fc.assert(
     fc.asyncProperty(steps, async (steps) => {
-      const audience = new Audience({ roomId: ROOM, log: LOG, turn: NO_TURN, logger: QUIET });
+      const audience = new Audience({
+        roomId: ROOM,
+        log: LOG,
+        turn: NO_TURN,
+        onReadFailure: () => undefined,
+      });
       const here: Reader[] = [];
       let number = 0;
       const shown = (reader: Reader, last: number): void => {
@@ -132,7 +136,12 @@ it('shows everybody every message from where they came to where they went, in wh
 
 it('reads nothing more for a socket that has begun to close', async () => {
   const read = vi.spyOn(LOG, 'read');
-  const audience = new Audience({ roomId: ROOM, log: LOG, turn: NO_TURN, logger: QUIET });
+  const audience = new Audience({
+    roomId: ROOM,
+    log: LOG,
+    turn: NO_TURN,
+    onReadFailure: () => undefined,
+  });
   audience.beginAt(1_000_000);
   const reader = new Reader(0);
   audience.join(reader, 0);
@@ -155,7 +164,12 @@ it('reads nothing more for a socket that has begun to close', async () => {
 });
 
 it('waits for nothing of a socket that is closed by its peer while it is full', async () => {
-  const audience = new Audience({ roomId: ROOM, log: LOG, turn: NO_TURN, logger: QUIET });
+  const audience = new Audience({
+    roomId: ROOM,
+    log: LOG,
+    turn: NO_TURN,
+    onReadFailure: () => undefined,
+  });
   const reader = new Reader(0);
   audience.join(reader);
   reader.stream.write(Buffer.alloc(OUTBOX_BYTES));

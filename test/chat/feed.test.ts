@@ -75,9 +75,9 @@ function createFeed(roomId: number, onOldNumbers = (): void => undefined): Feed 
     roomId,
     log: store.log,
     turn: createTurn(),
-    logger,
     publish: () => undefined,
     onOldNumbers,
+    onReadFailure: () => undefined,
   });
 }
 

@@ -107,7 +107,7 @@ describe('a failover', () => {
   it('puts everybody out of their rooms, before the first checkpoint of the new primary', async () => {
     const postgres = await startPostgresService();
     try {
-      const node = await startNode({ DATABASE_URL: postgres.url });
+      const node = await startNode({ DATABASE_URL: postgres.url, POLL_INTERVAL_MS: '500' });
       const { room, here, there } = await roomWithHistory([node, node], 3);
       const [settings] = await queryOnce<{ data_directory: string }>(
         postgres.url,

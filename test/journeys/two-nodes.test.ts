@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, inject, it, onTestFinished } fro
 import { createRoom, putRule, request } from '../harness/api.js';
 import { ChatClient, numberOf } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
+import { query } from '../harness/database.js';
 import type { TestNode } from '../harness/node.js';
 import { openOutlet, OUTLET_FAULTS } from '../harness/outlet.js';
 import { person } from '../harness/tokens.js';
@@ -183,8 +184,9 @@ describe('two nodes on one Postgres and one Redis', () => {
 
   it('tell a sender behind a gap of what it missed, then of its message, then that it is stored', async () => {
     const deaf = await world.start({ REDIS_PREFIX: 'nobody', POLL_INTERVAL_MS: '60000' });
+    const polling = await world.start({ POLL_INTERVAL_MS: '50' });
     const room = await roomForBoth();
-    const here = await ChatClient.enter(east, ana, room);
+    const here = await ChatClient.enter(polling, ana, room);
     const there = await ChatClient.enter(deaf, ben, room);
     for (let i = 0; i < 3; i += 1) {
       here.say(`east ${i}`);
@@ -201,14 +203,17 @@ describe('two nodes on one Postgres and one Redis', () => {
     const room = await roomForBoth();
     const there = await ChatClient.enter(west, ben, room);
     const stranger = new Redis(inject('redisUrl'));
-    const channel = `${new URL(world.databaseUrl).pathname.slice(1)}:room:${room}`;
+    const prefix = new URL(world.databaseUrl).pathname.slice(1);
+    const [epoch] = await query<{ uuid: string }>(world.databaseUrl, 'SELECT uuid FROM log_epoch');
+    const channel = `${prefix}:${epoch?.uuid}:room:${room}`;
     const bodies = [
       '',
       'x',
       'x null',
-      'x {"entries":5}',
-      'x {"entries":[null]}',
-      'x {"deleted":1}',
+      'stranger.1 {"entries":5}',
+      'stranger.1 {"entries":[null]}',
+      'stranger.1 {"deleted":1}',
+      `stranger.1 {"here":[[${room},"9"]]}`,
     ];
     for (const body of bodies) {
       // It must have reached both nodes, or nothing is shown.

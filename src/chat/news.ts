@@ -1,0 +1,75 @@
+import { z } from 'zod';
+import { ruleOf, type Entry } from '../store/entries.js';
+import { ENTRY_KINDS } from '../store/models/message.js';
+
+const roomSchema = z.number().int().positive();
+
+const entrySchema = z
+  .object({
+    room_id: roomSchema,
+    seq: z.number().int().positive(),
+    kind: z.enum(ENTRY_KINDS),
+    emitter: z.string(),
+    content: z.string(),
+    ref: z.string().nullable(),
+    createdAt: z.string(),
+  })
+  .refine((entry) => entry.kind !== 'rule' || isRule(entry));
+
+const ruleSchema = z.object({
+  entity_UUID: z.string(),
+  level: z.number(),
+  permissions: z.string(),
+  accepted: z.boolean(),
+});
+
+const newsSchema = z.object({
+  /** What was stored in the room of the channel. */
+  entries: z.array(entrySchema).optional(),
+  /** The room of the channel is no more. */
+  deleted: z.literal(true).optional(),
+  /** Rooms that the node looks at, each with the number up to which it has it. */
+  here: z.array(z.tuple([roomSchema, z.number().int().nonnegative()])).optional(),
+  /** It asks who else looks at these rooms; without `here`, for all rooms of the node that it asks. */
+  asks: z.literal(true).optional(),
+  /** The first and the last message of those that name all its rooms. */
+  begins: z.literal(true).optional(),
+  ends: z.literal(true).optional(),
+  /** It looks at the room of the channel no longer. */
+  gone: z.literal(true).optional(),
+  /** It goes down in order: it has published all that it stored. */
+  closes: z.literal(true).optional(),
+});
+
+/** What one node tells others; a heartbeat is empty. */
+export type News = z.infer<typeof newsSchema>;
+
+/** A message of the broker: `<sender> <JSON>`. */
+export function encodeNews(sender: string, news: News): string {
+  return `${sender} ${JSON.stringify(news)}`;
+}
+
+const SENDER = /^([\w-]{8}\.\d{1,15}) /;
+
+/** The name of the node that published a message; undefined if it is none of ours. */
+export function senderOf(message: string): string | undefined {
+  return SENDER.exec(message)?.[1];
+}
+
+/** Undefined if the message is none of ours, or of a node that speaks otherwise: the poll makes up for it. */
+export function parseNews(message: string): News | undefined {
+  try {
+    return newsSchema.safeParse(JSON.parse(message.slice(message.indexOf(' ') + 1))).data;
+  } catch {
+    return undefined;
+  }
+}
+
+/** A feed applies a rule that it is told of: one that is none would break the feed. */
+function isRule(entry: Entry): boolean {
+  try {
+    return ruleSchema.safeParse(ruleOf(entry)).success;
+  } catch {
+    return false;
+  }
+}

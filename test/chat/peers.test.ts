@@ -1,0 +1,412 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { createPeers, type Peers } from '../../src/chat/peers.js';
+import { createLogger } from '../../src/logger.js';
+import type { Entry } from '../../src/store/entries.js';
+import { Bus, type BusLink } from '../harness/bus.js';
+
+const INSTALLATION = '0d1f2a3b';
+const ROOM = 7;
+const HEARTBEAT_MS = 400;
+const FORGOTTEN_MS = 60_000;
+
+/** A node, with what it heard of the others. */
+interface Node {
+  readonly link: BusLink;
+  readonly peers: Peers;
+  readonly entries: number[];
+  /** Numbers of rooms that others told of. */
+  readonly numbers: number[];
+  /** Rooms that were said to be deleted. */
+  readonly deletions: number[];
+  /** What it logged, by level and message. */
+  readonly logged: string[];
+}
+
+let bus: Bus;
+let nodes: Node[];
+
+beforeEach(() => {
+  vi.useFakeTimers({
+    toFake: ['setInterval', 'clearInterval', 'setTimeout', 'clearTimeout', 'performance'],
+  });
+  bus = new Bus();
+  nodes = [];
+});
+afterEach(async () => {
+  await Promise.all(nodes.map(({ peers }) => peers.close()));
+  vi.useRealTimers();
+});
+
+/** A node that has each of its rooms up to `number`. */
+function startNode({ number = 1, installation = INSTALLATION } = {}): Node {
+  const link = bus.link();
+  const [entries, numbers, deletions, logged]: [number[], number[], number[], string[]] = [
+    [],
+    [],
+    [],
+    [],
+  ];
+  const logger = createLogger({ level: 'silent', production: true });
+  for (const level of ['info', 'warn'] as const) {
+    logger[level] = (_: unknown, text?: string) => logged.push(`${level}: ${text}`);
+  }
+  const peers = createPeers({
+    createBroker: link.createBroker,
+    installation,
+    logger,
+    handlers: {
+      entries: (_, news) => entries.push(...news.map(({ seq }) => seq)),
+      number: (_, other) => numbers.push(other),
+      numberOf: () => number,
+      deleted: (roomId) => deletions.push(roomId),
+    },
+  });
+  const node = { link, peers, entries, numbers, deletions, logged };
+  nodes.push(node);
+  return node;
+}
+
+/** Lets what was published arrive, and what that brings about. */
+async function arrive(): Promise<void> {
+  for (let turn = 0; turn < 8; turn += 1) await new Promise(setImmediate);
+}
+
+async function pass(ms: number): Promise<void> {
+  for (let left = ms; left > 0; left -= HEARTBEAT_MS) {
+    vi.advanceTimersByTime(Math.min(left, HEARTBEAT_MS));
+    await arrive();
+  }
+}
+
+/** Until nobody is in doubt about anybody. */
+async function settle(): Promise<void> {
+  await pass(12 * HEARTBEAT_MS);
+  for (const { link, peers } of nodes) expect([link.loses, peers.hearsAll]).toEqual([{}, true]);
+}
+
+function message(seq: number, room_id = ROOM): Entry {
+  return {
+    room_id,
+    seq,
+    kind: 'message',
+    emitter: '5c4f3f0e-2a53-4a3f-8f5a-0d8e8f6f2b11',
+    content: 'hi',
+    ref: null,
+    createdAt: '2026-01-15T09:20:00.000Z',
+  };
+}
+
+/** What is published while `act` has its effect, but heartbeats. */
+async function publishedBy(act: () => void): Promise<string[]> {
+  const before = bus.published.length;
+  act();
+  await arrive();
+  return bus.published
+    .slice(before)
+    .map(([, text]) => text.slice(text.indexOf(' ') + 1))
+    .filter((text) => text !== '{}');
+}
+
+describe('a room', () => {
+  it('is published only while another node looks at it', async () => {
+    const [east, west] = [startNode(), startNode()];
+    await east.peers.join(ROOM);
+    await settle();
+    expect(await publishedBy(() => east.peers.publish(ROOM, [message(2)]))).toEqual([]);
+
+    await west.peers.join(ROOM);
+    await arrive();
+    east.peers.publish(ROOM, [message(3)]);
+    west.peers.publish(ROOM, [message(4)]);
+    await arrive();
+    expect([west.entries, east.entries]).toEqual([[3], [4]]);
+
+    await west.peers.leave(ROOM);
+    await arrive();
+    expect(await publishedBy(() => east.peers.publish(ROOM, [message(5)]))).toEqual([]);
+  });
+
+  it('is published if this node does not look at it any more, as others may', async () => {
+    const [east, west] = [startNode(), startNode()];
+    await west.peers.join(ROOM);
+    await settle();
+    east.peers.publish(ROOM, [message(2)]);
+    await arrive();
+    expect(west.entries).toEqual([2]);
+  });
+
+  it('is published while it is not known yet who looks', async () => {
+    const [east, west] = [startNode(), startNode()];
+    west.link.loses = { sent: true };
+    await east.peers.join(ROOM);
+    await west.peers.join(ROOM);
+    east.peers.publish(ROOM, [message(2)]);
+    await arrive();
+    expect(west.entries).toEqual([2]);
+  });
+
+  it('is told to whom begins to look, so that nothing is missed from before', async () => {
+    const [east, west] = [startNode({ number: 3 }), startNode({ number: 2 })];
+    await east.peers.join(ROOM);
+    await west.peers.join(ROOM);
+    await arrive();
+    expect(new Set(west.numbers)).toEqual(new Set([3]));
+  });
+
+  it('is told to whom was not known to look, and has less of it', async () => {
+    const east = startNode({ number: 3 });
+    await east.peers.join(ROOM);
+    await settle();
+    // It has more by the time at which it hears who answers.
+    const west = startNode({ number: 5 });
+    await west.peers.join(ROOM);
+    await arrive();
+    expect(new Set(west.numbers)).toEqual(new Set([3]));
+    expect(east.numbers).toContain(5);
+  });
+
+  it('is deleted on all nodes, and a change of rules is told to all', async () => {
+    const [east, west] = [startNode(), startNode()];
+    await west.peers.join(ROOM);
+    await settle();
+    // It does not look at the room itself.
+    east.peers.publishToAll(ROOM, { entries: [message(4)] });
+    east.peers.publishToAll(ROOM, { deleted: true });
+    await arrive();
+    expect(west.entries).toEqual([4]);
+    expect(west.deletions).toEqual([ROOM]);
+  });
+
+  it('is asked about with one message for all that join in one turn', async () => {
+    const [east, west] = [startNode(), startNode()];
+    const rooms = Array.from({ length: 500 }, (_, at) => at + 1);
+    await Promise.all(rooms.map((room) => east.peers.join(room)));
+    await settle();
+    const before = bus.published.length;
+    await Promise.all(rooms.map((room) => west.peers.join(room)));
+    await arrive();
+    const answers = bus.published.slice(before).filter(([channel]) => channel.includes(':node:'));
+    expect(answers.length).toBeLessThan(50);
+    for (const room of rooms) east.peers.publish(room, [message(room + 1, room)]);
+    await arrive();
+    expect(west.entries).toEqual(rooms.map((room) => room + 1));
+  });
+});
+
+describe('installations that share a Redis', () => {
+  it('hear nothing of each other', async () => {
+    const [here, there] = [startNode(), startNode({ installation: '9c8b7a6d' })];
+    await Promise.all([here.peers.join(ROOM), there.peers.join(ROOM)]);
+    for (const { peers } of [here, there]) {
+      peers.publish(ROOM, [message(2)]);
+      peers.publishToAll(ROOM, { entries: [message(3)] });
+      peers.publishToAll(ROOM, { deleted: true });
+    }
+    await arrive();
+    for (const { entries, numbers, deletions } of [here, there]) {
+      expect([entries, numbers, deletions]).toEqual([[], [], []]);
+    }
+  });
+
+  it('are moved to with the rooms that are looked at, and heard there', async () => {
+    const [east, west] = [startNode(), startNode()];
+    await Promise.all([east.peers.join(ROOM), west.peers.join(ROOM)]);
+    await settle();
+    east.peers.moveTo('5e4d3c2b');
+    west.peers.publish(ROOM, [message(2)]);
+    await arrive();
+    expect(east.entries).toEqual([]);
+    west.peers.moveTo('5e4d3c2b');
+    await settle();
+    west.peers.publish(ROOM, [message(3)]);
+    await arrive();
+    expect(east.entries).toEqual([3]);
+  });
+});
+
+describe('a node', () => {
+  it('is up once it hears its own heartbeat', async () => {
+    const node = startNode();
+    expect(node.peers.isUp).toBe(false);
+    await arrive();
+    expect(node.peers.isUp).toBe(true);
+  });
+
+  it.each([
+    ['what it publishes', { sent: true }],
+    ['what is published', { heard: true }],
+  ])('is down within 2 s if %s is lost though it is connected', async (_, loses) => {
+    const node = startNode();
+    await settle();
+    node.link.loses = loses;
+    await pass(1_600);
+    expect([node.peers.isUp, node.peers.hearsAll]).toEqual([false, false]);
+    node.link.loses = {};
+    await pass(HEARTBEAT_MS);
+    expect(node.peers.isUp).toBe(true);
+    await settle();
+  });
+
+  it('warns once that the broker is down, then once a minute, with the reason, and says when it is up', async () => {
+    const node = startNode();
+    node.link.problem = new Error('NOPERM');
+    await settle();
+    node.link.loses = { sent: true };
+    await pass(30_000);
+    expect(node.logged).toEqual(['warn: broker is down, polling the database']);
+    await pass(100_000);
+    expect(node.logged).toHaveLength(3);
+    node.link.loses = {};
+    await pass(1_000);
+    expect(node.logged.at(-1)).toBe('info: broker is up again');
+    // A link that comes and goes is no flood either.
+    for (let round = 0; round < 10; round += 1) {
+      node.link.loses = { sent: true };
+      await pass(2_000);
+      node.link.loses = {};
+      await pass(800);
+    }
+    expect(node.logged.length).toBeLessThanOrEqual(6);
+  });
+
+  it('does not rely on what it hears while another node is silent, for a minute at most', async () => {
+    const [east, dead] = [startNode(), startNode()];
+    await Promise.all([east.peers.join(ROOM), dead.peers.join(ROOM)]);
+    await settle();
+    dead.link.end();
+    await pass(1_600);
+    expect(east.peers.hearsAll).toBe(false);
+    await pass(FORGOTTEN_MS - 4_000);
+    expect(east.peers.hearsAll).toBe(false);
+    await pass(4_000);
+    expect(east.peers.hearsAll).toBe(true);
+    expect(await publishedBy(() => east.peers.publish(ROOM, [message(2)]))).toEqual([]);
+  });
+
+  it('forgets at once who goes down in order', async () => {
+    const [east, west] = [startNode(), startNode()];
+    await Promise.all([east.peers.join(ROOM), west.peers.join(ROOM)]);
+    await settle();
+    await west.peers.close();
+    await pass(8 * HEARTBEAT_MS);
+    expect(east.peers.hearsAll).toBe(true);
+    expect(await publishedBy(() => east.peers.publish(ROOM, [message(2)]))).toEqual([]);
+  });
+
+  it('knows again who was silent, with the rooms that were joined meanwhile', async () => {
+    const [east, west] = [startNode(), startNode()];
+    await east.peers.join(ROOM);
+    await settle();
+    // A cut that neither of the two can see at itself: half of a cluster is not heard by the other.
+    west.link.loses = { sent: true };
+    await west.peers.join(ROOM);
+    await pass(4 * HEARTBEAT_MS);
+    expect(east.peers.hearsAll).toBe(false);
+    west.link.loses = {};
+    await settle();
+    east.peers.publish(ROOM, [message(2)]);
+    await arrive();
+    expect(west.entries).toEqual([2]);
+  });
+
+  it('knows again who was forgotten', async () => {
+    const [east, west] = [startNode({ number: 3 }), startNode({ number: 1 })];
+    await Promise.all([east.peers.join(ROOM), west.peers.join(ROOM)]);
+    await settle();
+    west.numbers.length = 0;
+    west.link.loses = { sent: true };
+    await pass(FORGOTTEN_MS + 2_000);
+    west.link.loses = {};
+    await settle();
+    // It was not told what was stored meanwhile.
+    expect(west.numbers).toContain(3);
+    east.peers.publish(ROOM, [message(4)]);
+    west.peers.publish(ROOM, [message(5)]);
+    await arrive();
+    expect([west.entries, east.entries]).toEqual([[4], [5]]);
+  });
+
+  it('makes the others look into the log when its connection broke, however short that was', async () => {
+    const [east, west] = [startNode(), startNode()];
+    await Promise.all([east.peers.join(ROOM), west.peers.join(ROOM)]);
+    await settle();
+    west.link.loses = { sent: true };
+    west.peers.publish(ROOM, [message(2)]);
+    await arrive();
+    west.link.loses = {};
+    expect(east.peers.hearsAll).toBe(true);
+    west.link.reconnect();
+    await arrive();
+    expect([east.peers.hearsAll, west.peers.hearsAll]).toEqual([false, false]);
+    await settle();
+    east.peers.publish(ROOM, [message(3)]);
+    await arrive();
+    expect(west.entries).toEqual([3]);
+  });
+
+  it('announces again a room whose announcement did not come back', async () => {
+    const [east, west] = [startNode(), startNode()];
+    await east.peers.join(ROOM);
+    await settle();
+    west.link.loses = { sent: true };
+    await west.peers.join(ROOM);
+    await arrive();
+    west.link.loses = {};
+    await settle();
+    east.peers.publish(ROOM, [message(2)]);
+    await arrive();
+    expect(west.entries).toEqual([2]);
+  });
+
+  it('names many rooms in few messages, and again to who asks meanwhile', async () => {
+    const rooms = Array.from({ length: 2_500 }, (_, at) => at + 1);
+    const [east, west] = [startNode(), startNode()];
+    await Promise.all(rooms.flatMap((room) => [east.peers.join(room), west.peers.join(room)]));
+    await settle();
+    const before = bus.published.length;
+    west.link.reconnect();
+    await settle();
+    // Each asks the other, which answers in three parts, and each heartbeat is one.
+    expect(bus.published.length - before).toBeLessThan(50);
+    for (const room of rooms) east.peers.publish(room, [message(2, room)]);
+    await arrive();
+    expect(west.entries).toHaveLength(rooms.length);
+  });
+
+  it('heeds nothing that is not of a node', async () => {
+    const node = startNode();
+    await node.peers.join(ROOM);
+    await settle();
+    const rule = { ...message(2), kind: 'rule', content: 'no rule' };
+    const bodies = [
+      '',
+      'x',
+      'x null',
+      'abcdefgh.1 null',
+      'abcdefgh.1 {"entries":5}',
+      'abcdefgh.1 {"entries":[null]}',
+      'abcdefgh.1 {"deleted":1}',
+      `abcdefgh.1 ${JSON.stringify({ entries: [rule] })}`,
+      `abcdefgh.1 ${JSON.stringify({ entries: [message(2, ROOM + 1)] })}`,
+      `abcdefgh.1 ${JSON.stringify({ entries: [message(-1)] })}`,
+      `x ${JSON.stringify({ entries: [message(2)] })}`,
+      `x {"here":[[${ROOM},9]]}`,
+    ];
+    for (const body of bodies) node.link.deliver(`${INSTALLATION}:room:${ROOM}`, body);
+    expect([node.entries, node.numbers, node.deletions]).toEqual([[], [], []]);
+    expect(node.peers.hearsAll).toBe(true);
+    expect(node.logged).toEqual(['warn: a message of the broker is not ours']);
+  });
+});
+
+describe('an idle installation', () => {
+  it('publishes heartbeats alone, whatever its rooms', async () => {
+    const rooms = Array.from({ length: 50 }, (_, at) => at + 1);
+    for (let count = 0; count < 8; count += 1) startNode();
+    await Promise.all(nodes.flatMap(({ peers }) => rooms.map((room) => peers.join(room))));
+    await settle();
+    const before = bus.published.length;
+    await pass(10 * HEARTBEAT_MS);
+    expect(bus.published.length - before).toBe(10 * nodes.length);
+  });
+});
