@@ -3,6 +3,7 @@ import type { ProofClient } from './client.js';
 import type { Cluster } from './cluster.js';
 import type { ClusterNode } from './cluster-node.js';
 import type { Random } from './random.js';
+import type { Reader } from './reader.js';
 import { commandRedis, holdLocks } from './services.js';
 import type { Conditions, TcpProxy } from './tcp-proxy.js';
 
@@ -10,6 +11,7 @@ import type { Conditions, TcpProxy } from './tcp-proxy.js';
 export interface Scene {
   readonly cluster: Cluster;
   readonly clients: readonly ProofClient[];
+  readonly reader: Reader;
   readonly random: Random;
   /** Says for the report what of it is broken, and how. */
   readonly note: (detail: string) => void;
@@ -25,6 +27,7 @@ interface Fault {
 }
 
 const THROTTLED_BYTES_PER_SECOND = 10_240;
+const READERS_AT_ONCE = 10;
 const HOUR_STEPS = 3;
 
 const FAULTS = {
@@ -126,12 +129,14 @@ const FAULTS = {
   'postgres-terminate': {
     breaks: 'postgres',
     inject: async (scene) => {
-      const { random, cluster } = scene;
+      const { random, cluster, reader } = scene;
       const node = pickNode(scene);
       const times = random.between(10, 40);
       scene.note(`${node.name}, ${times} times`);
       for (let time = 1; time <= times; time += 1) {
         await cluster.terminateBackends(node.databaseLinks.upstreamPorts);
+        // Connections that are being set up meet the next round.
+        void reader.readAtOnce(node, READERS_AT_ONCE);
         await delay(random.between(0, 150));
       }
     },

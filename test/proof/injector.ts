@@ -82,7 +82,7 @@ async function injectFault(
   name: FaultName,
   index: number,
   random: Random,
-  { cluster, clients, ledger }: Injection,
+  { cluster, clients, reader, ledger }: Injection,
 ): Promise<{ incident: Incident; restore: (() => Promise<void>) | void }> {
   const offsetMs = random.between(0, MAX_OFFSET_MS);
   if (index > 0) await delay(offsetMs);
@@ -90,6 +90,7 @@ async function injectFault(
   const restore = await faultOf(name).inject({
     cluster,
     clients,
+    reader,
     random,
     note: (detail) => {
       incident.detail = detail;

@@ -5,10 +5,11 @@ import { person, secondsFromNow, type Person } from '../harness/tokens.js';
 import { ProofClient } from './client.js';
 import { Cluster } from './cluster.js';
 import { injectFaults } from './injector.js';
-import { Ledger } from './ledger.js';
+import { Ledger, type Command } from './ledger.js';
 import { readOptions, type Options } from './options.js';
 import { createRandom, type Random } from './random.js';
 import { isProved, renderResult, showProgress, type Result } from './report.js';
+import { Reader } from './reader.js';
 import { Shuffler } from './shuffler.js';
 import { judge, TALKS_WITHIN_MS } from './verdict.js';
 
@@ -33,6 +34,7 @@ class Proof {
   #roomIds: readonly number[] = [];
   #clients: readonly ProofClient[] = [];
   #shuffler: Shuffler | undefined;
+  #reader: Reader | undefined;
   #doing = 'starting';
   #deadline = Infinity;
   #stopped = false;
@@ -60,6 +62,7 @@ class Proof {
         names: faults,
         cluster: this.#cluster,
         clients: this.#clients,
+        reader: this.#startReader(random.fork()),
         random: random.fork(),
         ledger: this.#ledger,
         deadline: this.#deadline,
@@ -84,6 +87,7 @@ class Proof {
   end(): void {
     this.#stopped = true;
     this.#shuffler?.end();
+    this.#reader?.stop();
     for (const client of this.#clients) client.end();
   }
 
@@ -132,6 +136,15 @@ class Proof {
     if (!(await this.#whole())) throw new Error('the clients could not connect');
     for (const client of this.#clients) client.startSending();
     this.#shuffler.start();
+  }
+
+  #startReader(random: Random): Reader {
+    const { nodes } = this.#cluster;
+    const [roomIds, ledger] = [this.#roomIds, this.#ledger];
+    const reader = new Reader({ who: this.#owner, nodes, roomIds, ledger, random });
+    this.#reader = reader;
+    reader.start();
+    return reader;
   }
 
   /** Resolves when everyone who may read is live, on what was the last number at the call; false: not in time. */
@@ -204,6 +217,7 @@ class Proof {
   /** Everyone gets all rights, stops sending, and has all that there is; bounded in time. */
   async #comeToRest(): Promise<void> {
     this.#doing = 'coming to rest';
+    this.#reader?.stop();
     await this.#shuffler?.stop();
     for (const client of this.#clients) client.stopSending();
     const timeoutAt = performance.now() + WHOLE_TIMEOUT_MS;
@@ -237,15 +251,18 @@ class Proof {
       delivered,
       reconnects,
       ruleChanges: ruleRequests.size,
-      slowestAnswerMs: commands.reduce(
-        (slowest, { at, settledAt = at }) => Math.max(slowest, settledAt - at),
-        0,
-      ),
+      slowest: commands.reduce<Command | undefined>((slowest, command) => {
+        return waitedMs(command) > waitedMs(slowest) ? command : slowest;
+      }, undefined),
       verdict: judge(log, this.#ledger),
       incidents,
       surprises: Object.fromEntries(surprises),
     };
   }
+}
+
+function waitedMs(command: Command | undefined): number {
+  return (command?.settledAt ?? 0) - (command?.at ?? 0);
 }
 
 async function main(): Promise<number> {

@@ -1,4 +1,4 @@
-import type { Incident, Ledger } from './ledger.js';
+import type { Command, Incident, Ledger } from './ledger.js';
 import { describeFaults, VIOLATIONS, type Verdict, type Violation } from './verdict.js';
 
 const BAR_CHARACTERS = 24;
@@ -32,7 +32,8 @@ export interface Result {
   readonly delivered: number;
   readonly reconnects: number;
   readonly ruleChanges: number;
-  readonly slowestAnswerMs: number;
+  /** What took the longest to be answered. */
+  readonly slowest: Command | undefined;
   readonly verdict: Verdict;
   readonly incidents: readonly Incident[];
   /** Answers that no fault explains. */
@@ -80,7 +81,7 @@ export function showProgress(ledger: Ledger, look: () => Progress): () => void {
 
 /** The tables at the end. */
 export function renderResult(result: Result): string {
-  const { verdict, surprises, incidents } = result;
+  const { verdict, surprises, incidents, slowest } = result;
   const counters = [
     ['sent', result.sent],
     ['acknowledged', result.acknowledged],
@@ -89,10 +90,14 @@ export function renderResult(result: Result): string {
     ['delivered', result.delivered],
     ['reconnects', result.reconnects],
     ['rule changes', result.ruleChanges],
-    ['slowest answer (ms)', Math.round(result.slowestAnswerMs)],
     ...VIOLATIONS.map((name) => [NAMES[name], verdict.counts[name]]),
   ].map(([name, value]) => [String(name), Number(value).toLocaleString('en')]);
   const sections = [renderTable(counters), renderTable([INCIDENT_HEAD, ...incidentRows(result)])];
+  if (slowest?.settledAt !== undefined) {
+    const { what, node, at, settledAt } = slowest;
+    const faults = describeFaults(incidents, at, settledAt);
+    sections.push(`slowest answer: ${seconds(settledAt - at)}, ${what} on ${node}${faults}`);
+  }
   if (verdict.examples.length > 0) sections.push(verdict.examples.join('\n'));
   for (const { fault, detail, to } of incidents.filter(({ wholeAt }) => wholeAt === undefined)) {
     sections.push(`not whole after ${fault} (${detail})${describeFaults(incidents, to)}`);

@@ -17,7 +17,7 @@ const REVOCATIONS = ['w', 'r', 'b', 'rwb', REMOVED] as const;
 const GRANTED = 'rw';
 
 /** A node, as its REST API is reached. */
-interface RestNode {
+export interface RestNode {
   readonly name: string;
   readonly url: string;
 }
