@@ -1,34 +1,108 @@
+import { promisify } from 'node:util';
+import { brotliDecompress, unzip } from 'node:zlib';
 import bodyParser from 'koa-bodyparser';
-import type { Middleware } from 'koa';
+import type { Context, Middleware } from 'koa';
 import { ChatError } from '../errors.js';
 
+type Decode = (bytes: Buffer, options: { maxOutputLength: number }) => Promise<Buffer>;
+
+const inflate: Decode = promisify(unzip);
+
+/** The codings of a body that are known (RFC 9110 section 8.4.1). */
+const DECODERS = new Map<string, Decode>([
+  ['identity', (bytes) => Promise.resolve(bytes)],
+  ['gzip', inflate],
+  ['x-gzip', inflate],
+  ['deflate', inflate],
+  ['br', promisify(brotliDecompress)],
+]);
+
+/** RFC 8259 section 8.1: JSON is UTF-8. ASCII is a part of it. */
+const CHARSETS = new Set(['utf-8', 'utf8', 'us-ascii']);
+const CHARSET = /;\s*charset\s*=\s*["']?([^\s;"']*)/gi;
+
 /**
- * Reads a JSON body into `ctx.request.body`. One of another type is refused rather than ignored; that of a
- * DELETE is nobody's concern.
- * @throws {ChatError} UNSUPPORTED_MEDIA_TYPE, INVALID; and the errors of koa-bodyparser, with their status
+ * Reads a JSON body into `ctx.request.body`; `{}` where there is none. One of another type or charset is refused
+ * rather than ignored; that of a DELETE is nobody's concern.
+ * @throws {ChatError} UNSUPPORTED_MEDIA_TYPE, TOO_LARGE, BAD_JSON, INVALID; and what koa-bodyparser throws, with a
+ *   status
  */
 export function jsonBody(maxBytes: number): Middleware {
+  // It reads the bytes, no more: it would take what is no UTF-8 for U+FFFD, and leave a stream that inflates without a
+  // listener for its errors.
   const options = {
-    enableTypes: ['json'],
-    jsonLimit: String(maxBytes),
-    // Kept as a key like any other, which the schema then refuses by its name.
-    onProtoPoisoning: 'ignore',
+    enableTypes: ['text'],
+    extendTypes: { text: ['application/json'] },
+    encoding: '',
+    textLimit: String(maxBytes),
     onerror(error: Error) {
       if ('status' in error) throw error;
-      throw new ChatError('INVALID', {
-        detail: 'the body is not what it claims to be',
-        cause: error,
-      });
+      throw new ChatError('INVALID', { detail: 'the body did not arrive', cause: error });
     },
   };
-  const parse = bodyParser(options);
-  return (ctx, next) => {
+  const readBytes = bodyParser(options);
+  return async (ctx, next) => {
     if (ctx.method === 'DELETE') return next();
     const { length } = ctx.request;
     const hasBody = length === undefined ? ctx.is() !== null : length > 0;
-    if (hasBody && ctx.is('json') === false) {
-      throw new ChatError('UNSUPPORTED_MEDIA_TYPE', { detail: 'send application/json' });
+    if (hasBody) {
+      requireJson(ctx);
+      const decode = decoderOf(ctx);
+      await readBytes(ctx, () => Promise.resolve());
+      const bytes = ctx.request.body as Buffer;
+      ctx.request.body = parse(await decoded(bytes, decode, maxBytes));
+    } else {
+      ctx.request.body = {};
     }
-    return parse(ctx, next);
+    return next();
   };
+}
+
+function requireJson(ctx: Context): void {
+  if (ctx.is('json') === false) {
+    throw new ChatError('UNSUPPORTED_MEDIA_TYPE', { detail: 'send application/json' });
+  }
+  for (const [, charset = ''] of ctx.get('Content-Type').matchAll(CHARSET)) {
+    if (!CHARSETS.has(charset.toLowerCase())) {
+      throw new ChatError('UNSUPPORTED_MEDIA_TYPE', { detail: 'send it in UTF-8' });
+    }
+  }
+}
+
+/** How the body is decoded. The header goes, so that nobody else decodes it. */
+function decoderOf(ctx: Context): Decode {
+  const { headers } = ctx.req;
+  const decode = DECODERS.get(headers['content-encoding']?.trim().toLowerCase() || 'identity');
+  if (decode === undefined) {
+    throw new ChatError('UNSUPPORTED_MEDIA_TYPE', { detail: 'this encoding is not known' });
+  }
+  delete headers['content-encoding'];
+  return decode;
+}
+
+async function decoded(bytes: Buffer, decode: Decode, maxOutputLength: number): Promise<Buffer> {
+  try {
+    return await decode(bytes, { maxOutputLength });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE') {
+      throw new ChatError('TOO_LARGE', { cause: error });
+    }
+    throw new ChatError('INVALID', {
+      detail: 'the body is not what it claims to be',
+      cause: error,
+    });
+  }
+}
+
+function parse(bytes: Buffer): object {
+  if (bytes.length === 0) return {};
+  let value: unknown;
+  try {
+    // A key `__proto__` is one like any other here, which a schema refuses by its name.
+    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+  } catch (error) {
+    throw new ChatError('BAD_JSON', { detail: 'the body is not JSON in UTF-8', cause: error });
+  }
+  if (typeof value === 'object' && value !== null) return value;
+  throw new ChatError('BAD_JSON', { detail: 'the body is not a JSON object' });
 }

@@ -47,11 +47,8 @@ export function createErrorHandler(logger: Logger): Middleware {
 function translate(thrown: unknown): ChatError {
   if (thrown instanceof ChatError) return thrown;
   if (isDatabaseUnavailable(thrown)) return new ChatError('UNAVAILABLE', { cause: thrown });
-  const { status, type } = thrown as { status?: unknown; type?: unknown };
+  const { status } = thrown as { status?: unknown };
   const code = typeof status === 'number' ? CODE_BY_STATUS[status] : undefined;
   if (code === undefined) return toChatError(thrown);
-  if (code === 'INVALID' && (thrown instanceof SyntaxError || type === undefined)) {
-    return new ChatError('BAD_JSON', { detail: 'the body is not a JSON object', cause: thrown });
-  }
   return new ChatError(code, { cause: thrown });
 }

@@ -2,7 +2,7 @@ import { createHmac, generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
 import { request as httpRequest, type IncomingHttpHeaders } from 'node:http';
 import { connect, type Socket } from 'node:net';
-import { deflateSync, gzipSync } from 'node:zlib';
+import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { ERRORS, type ErrorCode } from '../../src/errors.js';
 import { createRoom, putRule, request } from '../harness/api.js';
@@ -344,6 +344,12 @@ describe('any body', () => {
     ['JavaScript', "{name:'a'}", 'BAD_JSON'],
     ['a comma too many', '{"name":"a",}', 'BAD_JSON'],
     ['bytes that are not UTF-8', Buffer.from([0x7b, 0xff, 0xfe, 0x7d]), 'BAD_JSON'],
+    ['text of Latin-1', Buffer.from('{"name":"caf\xe9"}', 'latin1'), 'BAD_JSON'],
+    ['text of half a character', cut('{"name":"🚀"}', 12), 'BAD_JSON'],
+    ['a long form of a character', bytesIn('{"name":"', [0xc1, 0xa1], '"}'), 'BAD_JSON'],
+    ['a surrogate as bytes', bytesIn('{"name":"', [0xed, 0xa0, 0x80], '"}'), 'BAD_JSON'],
+    ['a character beyond U+10FFFF', bytesIn('{"', [0xf4, 0x90, 0x80, 0x80], '":1}'), 'BAD_JSON'],
+    ['two byte order marks', '\ufeff\ufeff{"name":"a"}', 'BAD_JSON'],
     ['UTF-16', Buffer.from('{"name":"a"}', 'utf16le'), 'BAD_JSON'],
     ['a NUL byte', Buffer.from([0]), 'BAD_JSON'],
     ['a form', 'name=a&level_admin=1', 'BAD_JSON'],
@@ -378,6 +384,15 @@ describe('any body', () => {
     'garbage',
     ';;;',
     '',
+    'application/json; charset=latin1',
+    'application/json;charset=ISO-8859-1',
+    'application/json; charset="windows-1252"',
+    'application/json ; Charset = Shift_JIS',
+    'application/json; charset=UTF-16',
+    'application/json; charset=utf-16le;',
+    'application/json; charset=utf-8; charset=utf-7',
+    'application/json; charset=',
+    'application/json; charset=nonsense',
   ])('of type %j is 415', async (type) => {
     for (const [method, path, body] of WITH_BODY) {
       const answer = await call(method, path(), { body, headers: { 'content-type': type } });
@@ -385,15 +400,20 @@ describe('any body', () => {
     }
   });
 
-  it.each(['APPLICATION/JSON', 'application/json; charset=utf-8', 'application/json;'])(
-    'of type %j is read',
-    async (type) => {
-      for (const [method, path, body] of WITH_BODY) {
-        const answer = await call(method, path(), { body, headers: { 'content-type': type } });
-        expect(answer.status).toBe(200);
-      }
-    },
-  );
+  it.each([
+    'APPLICATION/JSON',
+    'application/json;',
+    'application/json; charset=utf-8',
+    'application/json;charset=UTF8',
+    'application/json; charset="Utf-8"',
+    'application/json; charset=us-ascii',
+    'application/json; version=1; charset=utf-8',
+  ])('of type %j is read', async (type) => {
+    for (const [method, path, body] of WITH_BODY) {
+      const answer = await call(method, path(), { body, headers: { 'content-type': type } });
+      expect(answer.status).toBe(200);
+    }
+  });
 
   it.each([
     ['gzip', 'text', Buffer.from('{"name":"a"}')],
@@ -411,10 +431,40 @@ describe('any body', () => {
     expect(ERRORS[answer.meta['reason'] as ErrorCode].status).toBe(400);
   });
 
-  it('in an unknown encoding is 415', async () => {
-    const headers = { 'content-encoding': 'rot13' };
-    const answer = await call('POST', '/rooms', { body: '{}', headers });
-    expectError(answer, 'UNSUPPORTED_MEDIA_TYPE');
+  it.each(['rot13', 'gzip, gzip', 'constructor', '__proto__', 'utf-8'])(
+    'in an encoding that is not known is 415: %s',
+    async (encoding) => {
+      const headers = { 'content-encoding': encoding };
+      const answer = await call('POST', '/rooms', { body: '{}', headers });
+      expectError(answer, 'UNSUPPORTED_MEDIA_TYPE');
+    },
+  );
+
+  it.each([
+    ['gzip', gzipSync],
+    ['GZIP', gzipSync],
+    ['x-gzip', gzipSync],
+    ['Deflate', deflateSync],
+    ['BR', brotliCompressSync],
+    ['Identity', (text: string) => Buffer.from(text)],
+  ])('in the encoding %s is read, and its text is kept', async (encoding, encode) => {
+    const name = 'café 🚀 \ufffd';
+    const json = `\ufeff${JSON.stringify({ ...WITH_BODY[0][2], name })}`;
+    const headers = { 'content-encoding': encoding };
+    const answer = await call('POST', '/rooms', { body: encode(json), headers });
+    expect(answer).toMatchObject({ status: 200, content: { room: { name } } });
+  });
+
+  it('in an encoding that is damaged behind more than is read ends nothing', async () => {
+    // A second member that is none, behind a first one that is too much already.
+    const damage = Buffer.concat([gzipSync('x').subarray(0, 12), Buffer.alloc(100, 9)]);
+    for (const length of [150_000, 200_000, 400_000]) {
+      const body = Buffer.concat([gzipSync(Buffer.alloc(length, '{"a')), damage]);
+      const headers = { 'content-encoding': 'gzip' };
+      for (let i = 0; i < 10; i += 1) {
+        expectError(await call('POST', '/rooms', { body, headers }), 'TOO_LARGE');
+      }
+    }
   });
 
   it('is 413 beyond the limit, by a byte, and is read at the limit', async () => {
@@ -476,6 +526,15 @@ describe('any body', () => {
     }
   });
 });
+
+/** The first bytes of a text, and the end of its JSON. */
+function cut(text: string, length: number): Buffer {
+  return bytesIn(Buffer.from(text).subarray(0, length), [], '"}');
+}
+
+function bytesIn(before: string | Buffer, bytes: number[], behind: string): Buffer {
+  return Buffer.concat([Buffer.from(before), Buffer.from(bytes), Buffer.from(behind)]);
+}
 
 function keys(count: number): string {
   return Array.from({ length: count }, (_, i) => `"k${i}":1`).join();
