@@ -1,7 +1,7 @@
 import type { Caller } from '../access/permissions.js';
 import type { Log } from '../store/log.js';
 import type { Outbox } from './outbox.js';
-import { Pages, writePage } from './pages.js';
+import { Pages, writePage, type Page } from './pages.js';
 import type { Divisible, Turn } from './turn.js';
 
 /** Why a room ended for all its sessions: it was deleted, or its log went back. */
@@ -27,8 +27,10 @@ interface Place {
   at: number;
   /** Whether it is paged up from the log; else everything beyond `at` is among the recent frames. */
   isBehind: boolean;
-  /** The catching up, while it is under way. */
-  work: Promise<void> | undefined;
+  /** Whether it is being caught up. */
+  isCatchingUp: boolean;
+  /** The page that is read for it, while one is. */
+  reading: Promise<Page> | undefined;
 }
 
 /** One passage along all places. */
@@ -102,7 +104,14 @@ export class Audience implements Divisible {
   join(listener: Listener, after = this.#number): void {
     const isBehind = after < this.#number;
     const { outbox } = listener;
-    const place: Place = { listener, outbox, at: after, isBehind, work: undefined };
+    const place: Place = {
+      listener,
+      outbox,
+      at: after,
+      isBehind,
+      isCatchingUp: false,
+      reading: undefined,
+    };
     this.#places.set(listener, place);
     this.#catchUp(place);
   }
@@ -117,7 +126,10 @@ export class Audience implements Divisible {
     this.#places.delete(listener);
     // Nobody is owed anything, and what comes now is not kept for anybody.
     if (this.#places.size === 0) this.#forgetUpTo(this.#number);
-    return place?.work;
+    return place?.reading?.then(
+      () => undefined,
+      () => undefined,
+    );
   }
 
   /** Adds to a listener's answers what it has not had of the room: what is answered next comes behind it. */
@@ -182,18 +194,19 @@ export class Audience implements Divisible {
   }
 
   #catchUp(place: Place): void {
-    if (!place.isBehind || place.work !== undefined || !this.#isHere(place)) return;
+    if (!place.isBehind || place.isCatchingUp || !this.#isHere(place)) return;
     // Not before whoever joins is told so.
-    place.work = Promise.resolve()
+    place.isCatchingUp = true;
+    void Promise.resolve()
       .then(() => this.#pageUp(place))
       .then(
         () => {
-          place.work = undefined;
+          place.isCatchingUp = false;
           // It may have got behind again since.
           this.#catchUp(place);
         },
         (error: unknown) => {
-          place.work = undefined;
+          place.isCatchingUp = false;
           this.#onReadFailure(error);
         },
       );
@@ -221,7 +234,10 @@ export class Audience implements Divisible {
   /** A function of its own: while the outbox drains, nobody keeps the page. */
   async #sendPage(place: Place): Promise<void> {
     const { outbox } = place;
-    const page = await this.#pages.read(place.at, this.#number, outbox.space);
+    place.reading = this.#pages.read(place.at, this.#number, outbox.space);
+    const page = await place.reading.finally(() => {
+      place.reading = undefined;
+    });
     if (this.#isHere(place)) place.at = writePage(page, outbox);
   }
 

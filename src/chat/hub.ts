@@ -1,5 +1,6 @@
 import type { CreateBroker } from '../broker/broker.js';
 import type { Limits } from '../config.js';
+import { withDeadline } from '../deadline.js';
 import { ChatError } from '../errors.js';
 import type { Logger } from '../logger.js';
 import type { Entry } from '../store/entries.js';
@@ -17,7 +18,10 @@ const LINGER_MS = 5_000;
 export interface Hub {
   /** Whether this node hears its own messages through the broker. */
   readonly brokerIsUp: boolean;
-  /** The room's feed, active; undefined where there is no such room. Rejects where the store does. */
+  /**
+   * The room's feed, active; undefined where there is no such room.
+   * @throws {ChatError} UNAVAILABLE where the store does not answer in time; the next who asks opens the room anew
+   */
   enter(roomId: number): Promise<Feed | undefined>;
   /** Entries that were appended on this node, not by a feed: for the sessions here, and the other nodes. */
   announce(roomId: number, entries: readonly Entry[]): void;
@@ -39,9 +43,14 @@ export function createHub({
   turn: Turn;
   createBroker: CreateBroker;
   repairsGaps: boolean;
-  limits: Pick<Limits, 'pollIntervalMs' | 'pollIntervalBrokerDownMs'>;
+  limits: Pick<Limits, 'storeTimeoutMs' | 'pollIntervalMs' | 'pollIntervalBrokerDownMs'>;
   logger: Logger;
 }): Hub {
+  /** A reading that never comes back must keep nobody who asks after it. */
+  const feedLog: Log = {
+    ...log,
+    read: (roomId, range) => withDeadline(limits.storeTimeoutMs, () => log.read(roomId, range)),
+  };
   const feeds = new Map<number, Feed>();
   const opening = new Map<number, Promise<Feed | undefined>>();
   const peers = createPeers({
@@ -73,7 +82,7 @@ export function createHub({
   async function open(roomId: number): Promise<Feed | undefined> {
     const feed = new Feed({
       roomId,
-      log,
+      log: feedLog,
       turn,
       repairsGaps,
       publish: (entries) => {
@@ -87,9 +96,11 @@ export function createHub({
     });
     feeds.set(roomId, feed);
     try {
-      // Subscribed first, read then: nothing falls in between.
-      await peers.join(roomId);
-      const state = await log.state(roomId);
+      const state = await withDeadline(limits.storeTimeoutMs, async () => {
+        // Subscribed first, read then: nothing falls in between.
+        await peers.join(roomId);
+        return log.state(roomId);
+      });
       if (state !== undefined && feeds.get(roomId) === feed) {
         feed.activate(state);
         return feed;
@@ -99,28 +110,25 @@ export function createHub({
         throw new ChatError('UNAVAILABLE', { detail: 'the room begins anew' });
       }
     } catch (error) {
-      await forget(feed);
+      forget(feed);
       throw error;
     }
-    await forget(feed);
+    forget(feed);
     return undefined;
   }
 
-  async function forget(feed: Feed): Promise<void> {
+  /** Unsubscribed in the background: nobody who opens the room anew waits for that. */
+  function forget(feed: Feed): void {
     if (feeds.get(feed.roomId) !== feed) return;
     feeds.delete(feed.roomId);
-    await peers.leave(feed.roomId);
-  }
-
-  function forgetInBackground(feed: Feed): void {
-    forget(feed).catch((error: unknown) => {
+    peers.leave(feed.roomId).catch((error: unknown) => {
       logger.warn({ err: error, room: feed.roomId }, 'not unsubscribed');
     });
   }
 
   function drop(feed: Feed, reason: EndReason): void {
     feed.end(reason);
-    forgetInBackground(feed);
+    forget(feed);
   }
 
   /** Looks often whether a comparison is due: something may be lost at any time. */
@@ -134,7 +142,7 @@ export function createHub({
 
   /** Compares the heads of all active rooms with the log, in one query, one comparison at a time. */
   function poll(): Promise<void> {
-    polling ??= compareHeads()
+    polling ??= withDeadline(limits.storeTimeoutMs, compareHeads)
       .then(readAgain, (error: unknown) => {
         readFailed(error);
       })
@@ -161,7 +169,7 @@ export function createHub({
     polledAt = now;
     for (const feed of feeds.values()) {
       const isIdle = feed.idleSince !== undefined && now - feed.idleSince > LINGER_MS;
-      if (isIdle && !opening.has(feed.roomId)) forgetInBackground(feed);
+      if (isIdle && !opening.has(feed.roomId)) forget(feed);
     }
     await epoch.confirm();
     const active = [...feeds.values()].filter((feed) => !opening.has(feed.roomId));

@@ -33,6 +33,11 @@ export class Inbox<Frame> {
     return this.#paused;
   }
 
+  /** Frames that wait to be handled. */
+  get size(): number {
+    return this.#frames.length;
+  }
+
   push(frame: Frame): void {
     this.#frames.push(frame);
     if (this.#work === undefined) this.#run();

@@ -2,6 +2,7 @@ import type { WebSocket } from 'ws';
 import { enteringRule, type Rule } from '../access/permissions.js';
 import type { Identity, VerifyToken } from '../access/token.js';
 import type { Limits } from '../config.js';
+import { withDeadline } from '../deadline.js';
 import { ChatError, toChatError } from '../errors.js';
 import type { Logger } from '../logger.js';
 import { CLOSE_CODES, type CloseReason } from '../protocol/close-codes.js';
@@ -51,6 +52,10 @@ export class Session implements Listener {
   #tokenEndsAt = Infinity;
   #feed: Feed | undefined;
   #refusals = 0;
+  /** Until when the command that is being handled waits for the store, by `performance.now()`. */
+  #waitsUntil = 0;
+  /** Frames in the inbox that waited behind a command for all of its time: they don't wait again. */
+  #overdue = 0;
   #closeReason: CloseReason | undefined;
 
   constructor(socket: WebSocket, outbox: Outbox, context: SessionContext) {
@@ -182,14 +187,17 @@ export class Session implements Listener {
     const { after } = wanted ?? {};
     const again = this.#feed !== undefined && this.#feed.roomId === wanted?.roomId;
     // The same room again keeps its place, unless another one is asked for.
-    if (!again || after !== undefined) await this.#leaveRoom();
+    const reading = !again || after !== undefined ? this.#leaveRoom() : undefined;
     try {
       if (wanted === undefined) {
         // A room that can't be named can't be entered; another field is merely wrong.
         const isRoom = 'field' in input && input.field === 'room_id';
         throw new ChatError(isRoom ? 'NOT_FOUND' : 'INVALID', { detail: problemOf(input) });
       }
-      const feed = await this.#enter(wanted.roomId, after);
+      const feed = await this.#inTime(async () => {
+        await reading;
+        return this.#enter(wanted.roomId, after);
+      });
       // The socket may have closed, and a revocation may have come, while the room was opened.
       if (this.#closeReason !== undefined) return;
       if (this.#feed !== feed) feed.join(this, after);
@@ -215,7 +223,7 @@ export class Session implements Listener {
     }
     // Where this node knows of no right to write, one may have been granted a moment ago on another.
     if (!feed.permits(this.identity)) {
-      return feed.refresh().then(
+      return this.#inTime(() => feed.refresh()).then(
         () => {
           if (this.#closeReason === undefined) this.#append(feed, input);
         },
@@ -255,6 +263,7 @@ export class Session implements Listener {
   #handle(frame: Frame): Promise<void> | void {
     if (this.outbox.isFull) return this.outbox.drained().then(() => this.#handle(frame));
     if (this.#closeReason !== undefined) return;
+    this.#startWaiting();
     try {
       const handled = this.#dispatch(frame);
       return handled?.catch((error: unknown) => {
@@ -297,6 +306,21 @@ export class Session implements Listener {
       throw new ChatError('UNAUTHORIZED', { detail: problemOf(input) });
     }
     return this.#context.verify(input.content);
+  }
+
+  #startWaiting(): void {
+    const { storeTimeoutMs } = this.#context.limits;
+    this.#waitsUntil = this.#overdue > 0 ? 0 : performance.now() + storeTimeoutMs;
+    if (this.#overdue > 0) this.#overdue -= 1;
+  }
+
+  /** What a command waits for. Where its time is over first, that is so for those that wait behind it, too. */
+  async #inTime<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await withDeadline(this.#waitsUntil - performance.now(), work);
+    } finally {
+      if (performance.now() >= this.#waitsUntil) this.#overdue = this.#inbox.size;
+    }
   }
 
   #identify(identity: Identity): void {

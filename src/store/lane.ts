@@ -31,6 +31,8 @@ export interface Pending {
   readonly writer: Writer;
   readonly author: Caller;
   readonly draft: EntryDraft;
+  /** Its sender was told that it is not known to be stored: it is not sent any more. */
+  readonly isGivenUp?: boolean;
   resolve(appended: Appended): void;
   reject(error: ChatError): void;
 }
@@ -152,6 +154,10 @@ export class Lane {
     for (const pending of this.#waiting) {
       if (batch.length >= MAX_BATCH_ENTRIES || characters >= MAX_BATCH_CHARACTERS) break;
       taken += 1;
+      if (pending.isGivenUp) {
+        pending.reject(new ChatError('UNAVAILABLE'));
+        continue;
+      }
       if (this.#isInFlight(pending.writer.roomId)) {
         left.push(pending);
         continue;

@@ -14,13 +14,13 @@ import {
   type RoomState,
 } from './entries.js';
 import { isLockTimeout } from './failure.js';
-import { Lane, type Appended, type Writer } from './lane.js';
+import { Lane, type Appended, type Pending, type Writer } from './lane.js';
 import type { RunStatement } from './statement.js';
 
 export interface Log {
   /**
    * Stores a message with its room's next number; `writer.stored` has had it before this resolves.
-   * @throws {ChatError} UNAVAILABLE: it is not known to be stored; FORBIDDEN; NOT_FOUND; REF_USED
+   * @throws {ChatError} UNAVAILABLE: it is not known to be stored, STORE_TIMEOUT_MS later at the latest; FORBIDDEN; NOT_FOUND; REF_USED
    */
   append(writer: Writer, author: Caller, draft: EntryDraft): Promise<Appended>;
   /** Entries beyond `after` up to `upTo`, in order, at most `limit`. */
@@ -44,6 +44,18 @@ interface StateRow extends Omit<RoomAccess, 'rules'> {
   rules: Rule[];
 }
 
+/** A message whose sender waits to be told. */
+interface Unanswered extends Pending {
+  /** By `performance.now()`. */
+  readonly since: number;
+  isGivenUp: boolean;
+  /** Tells the sender; what becomes of the message is of no more interest then. */
+  answer(error: ChatError): void;
+}
+
+/** How often, in the time that a message has, it is looked for those whose time is over. */
+const SWEEPS = 10;
+
 /** Pages that are read at the same time; each holds its rows in memory until they are written. */
 const MAX_READERS = 4;
 
@@ -56,7 +68,7 @@ export function createLog({
 }: {
   sequelize: Sequelize;
   runAppend: RunStatement;
-  limits: Pick<Limits, 'logFlights' | 'logQueueEntries' | 'logQueueBytes'>;
+  limits: Pick<Limits, 'storeTimeoutMs' | 'logFlights' | 'logQueueEntries' | 'logQueueBytes'>;
   logger: Logger;
 }): Log {
   const lane = new Lane(
@@ -70,6 +82,21 @@ export function createLog({
   let queuedEntries = 0;
   let queuedBytes = 0;
   let closed = false;
+  /** Messages whose senders wait, in the order in which they came. */
+  const unanswered = new Set<Unanswered>();
+  // One timer for all of them.
+  const sweep = setInterval(giveUp, limits.storeTimeoutMs / SWEEPS).unref();
+
+  /** Whatever they wait for: a statement, rules, or what is in front of them. */
+  function giveUp(): void {
+    const before = performance.now() - limits.storeTimeoutMs;
+    for (const pending of unanswered) {
+      if (pending.since > before) break;
+      unanswered.delete(pending);
+      pending.isGivenUp = true;
+      pending.answer(new ChatError('UNAVAILABLE', { detail: 'it could not be stored in time' }));
+    }
+  }
 
   /** A room whose lock is not to be had is one that is `busy`. */
   async function append(checked: readonly CheckedDraft[]): Promise<Outcome[]> {
@@ -101,13 +128,17 @@ export function createLog({
       queuedBytes += bytes;
       return new Promise<Appended>((resolve, reject) => {
         const settled = (): void => {
+          unanswered.delete(pending);
           queuedEntries -= 1;
           queuedBytes -= bytes;
         };
-        lane.push({
+        const pending: Unanswered = {
           writer,
           author,
           draft,
+          since: performance.now(),
+          isGivenUp: false,
+          answer: reject,
           resolve(appended) {
             settled();
             resolve(appended);
@@ -116,7 +147,9 @@ export function createLog({
             settled();
             reject(error);
           },
-        });
+        };
+        unanswered.add(pending);
+        lane.push(pending);
       });
     },
 
@@ -158,6 +191,7 @@ export function createLog({
     async close() {
       closed = true;
       await lane.close();
+      clearInterval(sweep);
     },
   };
 }

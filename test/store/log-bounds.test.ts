@@ -104,6 +104,34 @@ describe.each(storeHosts)('the bounds of the log over %s', (_, openHost) => {
     expect(events).toEqual(['stored', 'closed']);
   });
 
+  it('hold for the time that a message waits, whatever becomes of its statement and of those behind it', async () => {
+    const writer = new TestWriter(await emptyRoom(store));
+    const { runAppend, ...database } = host.database;
+    const held = deferred();
+    const { log } = storeOver(
+      {
+        ...database,
+        runAppend: async (statement, values) => {
+          await held.promise;
+          return runAppend(statement, values);
+        },
+      },
+      { storeTimeoutMs: 100, logQueueEntries: 2 },
+    );
+
+    const outcomes = await Promise.allSettled([
+      say(log, writer, 'in flight'),
+      // In a turn of its own, so that it waits for the first.
+      new Promise(setImmediate).then(() => say(log, writer, 'behind it')),
+    ]);
+    expect(outcomes).toMatchObject([UNAVAILABLE, UNAVAILABLE]);
+
+    held.resolve();
+    await log.close();
+    // What was in flight may be stored, and what was not sent by then is not.
+    expect(await contentsOf(writer)).toEqual(['in flight']);
+  });
+
   it('are no end: after a database error the lane goes on', async () => {
     const writer = new TestWriter(await emptyRoom(store));
     const { sequelize } = host.database;

@@ -1,0 +1,205 @@
+import { randomUUID } from 'node:crypto';
+import { PassThrough } from 'node:stream';
+import { afterEach, expect, it } from 'vitest';
+import type { Broker } from '../../src/broker/broker.js';
+import type { Listener } from '../../src/chat/audience.js';
+import { createHub, type Hub } from '../../src/chat/hub.js';
+import { Outbox } from '../../src/chat/outbox.js';
+import { createTurn } from '../../src/chat/turn.js';
+import type { Entry, RoomState } from '../../src/store/entries.js';
+import type { Epoch } from '../../src/store/epoch.js';
+import type { Log } from '../../src/store/log.js';
+import { deferred } from '../harness/deferred.js';
+import { QUIET } from '../harness/store-hosts.js';
+
+const ROOM = 1;
+const STORE_TIMEOUT_MS = 100;
+const UNAVAILABLE = { status: 'rejected', reason: { code: 'UNAVAILABLE' } };
+const NEVER = new Promise<never>(() => undefined);
+
+const ana = { userUUID: randomUUID(), entityUUID: randomUUID(), levelOnEntity: 0 };
+const opened: Hub[] = [];
+
+afterEach(async () => {
+  await Promise.all(opened.splice(0).map((hub) => hub.close()));
+});
+
+/** A room with so many messages. */
+function stateAt(head: number): RoomState {
+  const rule = { entity_UUID: ana.userUUID, level: 0, permissions: 'rw', accepted: true };
+  return {
+    id: ROOM,
+    head,
+    rulesHead: 0,
+    access: {
+      type: 'group',
+      entity_owner: ana.entityUUID,
+      level_admin: 0,
+      max_entity_rules: 10,
+      rules: new Map([[ana.userUUID, rule]]),
+    },
+  };
+}
+
+/** Entries of a room that has messages alone. */
+const read: Log['read'] = (room_id, { after, upTo, limit }) =>
+  Promise.resolve(
+    Array.from({ length: Math.min(HEAD - after, upTo - after, limit) }, (_, i): Entry => {
+      const seq = after + 1 + i;
+      return { room_id, seq, kind: 'message', emitter: '', content: '', ref: null, createdAt: '' };
+    }),
+  );
+const HEAD = 7;
+
+/** The first call never comes back; the others are as they should be. */
+function hangingOnce<A extends unknown[], T>(
+  work: (...args: A) => Promise<T>,
+): (...args: A) => Promise<T> {
+  let calls = 0;
+  return (...args) => {
+    calls += 1;
+    return calls === 1 ? NEVER : work(...args);
+  };
+}
+
+/** Subscribes to anything, but to a room not the first time. */
+function hangingOnRoom(): Broker['subscribe'] {
+  const subscribe = hangingOnce(() => Promise.resolve());
+  return (channel) => (channel.includes('room') ? subscribe() : Promise.resolve());
+}
+
+/** A hub over a log and a broker that answer, but for what is given. */
+function hubOver(log: Partial<Log>, broker: Partial<Broker> = {}): Hub {
+  const hub = createHub({
+    log: {
+      read,
+      state: () => Promise.resolve(stateAt(0)),
+      heads: (roomIds) => Promise.resolve(new Map(roomIds.map((id) => [id, HEAD]))),
+      append: () => NEVER,
+      close: () => NEVER,
+      ...log,
+    },
+    epoch: {
+      uuid: '',
+      confirm: () => Promise.resolve(),
+      renew: () => Promise.resolve(),
+      onChange: () => undefined,
+    } satisfies Epoch,
+    turn: createTurn(),
+    createBroker: () => ({
+      isUp: true,
+      publish: () => undefined,
+      subscribe: () => Promise.resolve(),
+      unsubscribe: () => Promise.resolve(),
+      onReconnect: () => undefined,
+      problem: undefined,
+      onLoss: () => undefined,
+      close: () => Promise.resolve(),
+      ...broker,
+    }),
+    repairsGaps: true,
+    limits: {
+      storeTimeoutMs: STORE_TIMEOUT_MS,
+      pollIntervalMs: 20,
+      pollIntervalBrokerDownMs: 20,
+    },
+    logger: QUIET,
+  });
+  opened.push(hub);
+  return hub;
+}
+
+class Reader implements Listener {
+  readonly identity = ana;
+  readonly stream = new PassThrough();
+  readonly outbox = new Outbox({ readyState: 1 }, this.stream, createTurn(), 1 << 20);
+
+  lostRoom(): void {
+    throw new Error('the room was lost');
+  }
+
+  /** Resolves once the message with this number has come. */
+  async reached(seq: number): Promise<void> {
+    let text = '';
+    while (!text.includes(`"seq":${seq},`)) {
+      text += String((this.stream.read() as Buffer | null) ?? '');
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  }
+}
+
+it.each([
+  {
+    what: 'whose state never comes',
+    open: () => hubOver({ state: hangingOnce(() => Promise.resolve(stateAt(HEAD))) }),
+  },
+  {
+    what: 'whose subscription is never confirmed, nor its end',
+    open: () => hubOver({}, { subscribe: hangingOnRoom(), unsubscribe: () => NEVER }),
+  },
+])('a room $what refuses each who waits, and is opened anew for the next', async ({ open }) => {
+  const hub = open();
+
+  const waiting = await Promise.allSettled([hub.enter(ROOM), hub.enter(ROOM)]);
+
+  expect(waiting).toMatchObject([UNAVAILABLE, UNAVAILABLE]);
+  expect((await hub.enter(ROOM))?.roomId).toBe(ROOM);
+});
+
+it('a state that comes too late opens nothing', async () => {
+  const late = deferred();
+  let asked = 0;
+  const hub = hubOver({
+    state: () => {
+      asked += 1;
+      return asked === 1 ? late.promise.then(() => stateAt(1)) : Promise.resolve(stateAt(HEAD));
+    },
+    heads: () => NEVER,
+  });
+  await expect(hub.enter(ROOM)).rejects.toMatchObject({ code: 'UNAVAILABLE' });
+  const feed = await hub.enter(ROOM);
+
+  late.resolve();
+  await new Promise(setImmediate);
+
+  expect(await hub.enter(ROOM)).toBe(feed);
+  expect(feed?.number).toBe(HEAD);
+});
+
+it('a reading of the log that never comes back refuses each who waits, and the next reads anew', async () => {
+  const hub = hubOver({ read: hangingOnce(read), heads: () => NEVER });
+  const feed = await hub.enter(ROOM);
+
+  const waiting = await Promise.allSettled([feed?.refresh(), feed?.refresh()]);
+
+  expect(waiting).toMatchObject([UNAVAILABLE, UNAVAILABLE]);
+  await feed?.refresh();
+  expect(feed?.number).toBe(HEAD);
+});
+
+it('a comparison of heads that never comes back is followed by another', async () => {
+  const hub = hubOver({
+    heads: hangingOnce((roomIds) => Promise.resolve(new Map(roomIds.map((id) => [id, HEAD])))),
+  });
+  const feed = await hub.enter(ROOM);
+  const reader = new Reader();
+  feed?.join(reader);
+
+  await reader.reached(HEAD);
+
+  expect(feed?.number).toBe(HEAD);
+});
+
+it('a page that never comes back is read again', async () => {
+  const hub = hubOver({
+    read: hangingOnce(read),
+    state: () => Promise.resolve(stateAt(HEAD)),
+  });
+  const feed = await hub.enter(ROOM);
+  const reader = new Reader();
+  feed?.join(reader, 2);
+
+  await reader.reached(HEAD);
+
+  expect(feed?.number).toBe(HEAD);
+});

@@ -1,0 +1,148 @@
+import { randomUUID } from 'node:crypto';
+import { EventEmitter } from 'node:events';
+import { PassThrough } from 'node:stream';
+import { expect, it, vi } from 'vitest';
+import type { WebSocket } from 'ws';
+import { Feed } from '../../src/chat/feed.js';
+import { Outbox } from '../../src/chat/outbox.js';
+import { Session, type SessionContext } from '../../src/chat/session.js';
+import { createTurn } from '../../src/chat/turn.js';
+import { createDecoder } from '../../src/protocol/decode.js';
+import type { Log } from '../../src/store/log.js';
+import { deferred } from '../harness/deferred.js';
+import { LIMITS, QUIET } from '../harness/store-hosts.js';
+
+const STORE_TIMEOUT_MS = 100;
+const NEVER = new Promise<never>(() => undefined);
+const identity = {
+  userUUID: randomUUID(),
+  entityUUID: randomUUID(),
+  levelOnEntity: 0,
+  expiresAt: undefined,
+  claims: {},
+};
+
+/** A socket that says what it is told to. */
+class Client extends EventEmitter {
+  readonly readyState = 1;
+  readonly stream = new PassThrough();
+  #text = '';
+
+  pause(): void {
+    // Nothing more is said than the test says.
+  }
+  resume(): void {
+    // As above.
+  }
+
+  say(...commands: object[]): void {
+    for (const command of commands)
+      this.emit('message', Buffer.from(JSON.stringify(command)), false);
+  }
+
+  /** Resolves with the words that came, once there are so many. */
+  async words(count: number): Promise<string[]> {
+    for (;;) {
+      this.#text += String((this.stream.read() as Buffer | null) ?? '');
+      const words = [...this.#text.matchAll(/"data":"([^"]+)"/g)].map(([, word = '']) => word);
+      if (words.length >= count) return words;
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  }
+}
+
+/** A session that is READY, over a hub and a log of the test. */
+async function readyOver(
+  context: Partial<SessionContext['hub'] & SessionContext['log']>,
+): Promise<Client> {
+  const client = new Client();
+  const turn = createTurn();
+  const limits = { ...LIMITS, storeTimeoutMs: STORE_TIMEOUT_MS };
+  const session = new Session(
+    client as unknown as WebSocket,
+    new Outbox(client, client.stream, turn, limits.outboxBytes),
+    {
+      verify: () => identity,
+      decode: createDecoder(limits),
+      hub: context as SessionContext['hub'],
+      log: context as SessionContext['log'],
+      accept: () => Promise.resolve(),
+      limits,
+      logger: QUIET,
+    },
+  );
+  expect(session.closeReason).toBeUndefined();
+  client.say({ type: 'token', content: 'any' });
+  await client.words(2);
+  return client;
+}
+
+/** A room in which everybody may read, and nobody write as far as this node knows. */
+function feedOf(roomId: number): Feed {
+  const feed = new Feed({
+    roomId,
+    log: { read: () => NEVER } as unknown as Log,
+    turn: createTurn(),
+    onReadFailure: () => undefined,
+    publish: () => undefined,
+    onOldNumbers: () => undefined,
+  });
+  const rule = { entity_UUID: identity.userUUID, level: 0, permissions: 'r', accepted: true };
+  feed.activate({
+    id: roomId,
+    head: 0,
+    rulesHead: 0,
+    access: {
+      type: 'group',
+      entity_owner: identity.entityUUID,
+      level_admin: 0,
+      max_entity_rules: 10,
+      rules: new Map([[identity.userUUID, rule]]),
+    },
+  });
+  return feed;
+}
+
+function select(room_id: number): object {
+  return { type: 'select_room', room_id };
+}
+
+it('a room that is never opened is UNAVAILABLE, and so are those that were asked for behind it, at once', async () => {
+  const enter = vi.fn<SessionContext['hub']['enter']>(() => NEVER);
+  const client = await readyOver({ enter });
+
+  client.say(select(1), select(2), select(3), { type: 'message', content: 'hi' });
+
+  expect((await client.words(6)).slice(2)).toEqual([
+    'UNAVAILABLE',
+    'UNAVAILABLE',
+    'UNAVAILABLE',
+    'SELECTROOM?',
+  ]);
+  expect(enter).toHaveBeenCalledTimes(1);
+});
+
+it('a room that is opened too late is not entered, and the next one is', async () => {
+  const late = deferred();
+  const client = await readyOver({
+    enter: async (roomId) => {
+      if (roomId === 1) await late.promise;
+      return feedOf(roomId);
+    },
+  });
+  client.say(select(1));
+  expect((await client.words(3)).at(-1)).toBe('UNAVAILABLE');
+
+  late.resolve();
+  await new Promise(setImmediate);
+  client.say({ type: 'message', content: 'hi' }, select(2));
+
+  expect((await client.words(5)).slice(3)).toEqual(['SELECTROOM?', 'CONNECTED']);
+});
+
+it('a message whose right is never read is UNAVAILABLE', async () => {
+  const client = await readyOver({ enter: (roomId) => Promise.resolve(feedOf(roomId)) });
+  client.say(select(1), { type: 'message', content: 'hi', ref: 'a' });
+
+  expect((await client.words(4)).slice(2)).toEqual(['CONNECTED', 'UNAVAILABLE']);
+});
