@@ -22,7 +22,7 @@ describe('a node whose Postgres', () => {
     const env = {
       REDIS_URL: inject('redisUrl'),
       REDIS_PREFIX: new URL(database.url).pathname.slice(1),
-      STORE_TIMEOUT_MS: '1500',
+      STORE_TIMEOUT_MS: '2500',
       POLL_INTERVAL_MS: '200',
     };
     weak = await startNode({ ...env, DATABASE_URL: outlet.url });
