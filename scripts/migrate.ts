@@ -5,6 +5,9 @@ import { createLogger } from '../src/logger.js';
 import { connectDatabase } from '../src/store/connect.js';
 import { migrate } from '../src/store/migrate.js';
 
+/** Somebody waits for it. */
+const PATIENCE_MS = 10_000;
+
 async function main(): Promise<void> {
   loadEnvFile();
   const config = loadConfig(process.env);
@@ -13,6 +16,7 @@ async function main(): Promise<void> {
     const done = await migrate(
       database,
       createLogger({ level: config.logLevel, production: config.production }),
+      { patienceMs: PATIENCE_MS },
     );
     process.stdout.write(done.length > 0 ? `migrated: ${done.join(', ')}\n` : 'up to date\n');
   } finally {

@@ -88,3 +88,8 @@ export class ChatError extends Error {
 export function toChatError(error: unknown): ChatError {
   return error instanceof ChatError ? error : new ChatError('INTERNAL', { cause: error });
 }
+
+/** The process can't start, for a reason that its operator can mend: the message says which, and no stack is needed. */
+export class StartError extends Error {
+  override readonly name: string = 'StartError';
+}

@@ -76,7 +76,9 @@ async function start(): Promise<void> {
     const { port } = await server.listen();
     announce(server, port, log);
   } catch (error) {
-    log.fatal({ err: error }, 'could not start');
+    const { StartError } = await import('./errors.js');
+    if (error instanceof StartError) log.fatal(`could not start: ${error.message}`);
+    else log.fatal({ err: error }, 'could not start');
     process.exit(1);
   }
 }

@@ -19,7 +19,7 @@ import { shutDown } from './shutdown.js';
 import { connectDatabase, type Database } from './store/connect.js';
 import { openEpoch } from './store/epoch.js';
 import { watchForLoneNodes } from './store/lone-node.js';
-import { migrate } from './store/migrate.js';
+import { migrate, requireMigrated } from './store/migrate.js';
 import { createStore } from './store/store.js';
 
 export { ConfigError, loadConfig, type Config } from './config.js';
@@ -42,7 +42,7 @@ export interface Server {
 /**
  * Opens the database, migrates it, and wires the parts of a node; the one place that knows whether the
  * broker is Redis and the database embedded.
- * @throws {DataDirInUseError} and whatever keeps the database from being opened
+ * @throws {StartError} if the database can't be used, and says why
  */
 export async function createServer(
   config: Config,
@@ -195,7 +195,7 @@ async function openDatabase(config: Config, logger: Logger): Promise<Database> {
   const database = await connectDatabase(config);
   try {
     if (config.migrateOnStart) await migrate(database, logger);
-    else await database.ping();
+    else await requireMigrated(database, logger);
     return database;
   } catch (error) {
     await database.close();

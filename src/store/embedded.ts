@@ -7,6 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { join, relative, resolve } from 'node:path';
 import { once } from 'node:events';
 import type { DatabaseAddress } from '../config.js';
+import { StartError } from '../errors.js';
 
 /** PGlite has one user and one database of this name. */
 const NAME = 'postgres';
@@ -25,13 +26,14 @@ export interface EmbeddedPostgres {
 }
 
 /** The data folder belongs to another process that lives. */
-export class DataDirInUseError extends Error {
+export class DataDirInUseError extends StartError {
+  override readonly name = 'DataDirInUseError';
+
   constructor(dataDir: string) {
     super(
       `${dataDir} is in use by another process: stop that one, or give this one a DATA_DIR of its own ` +
         `(several processes share one chat through DATABASE_URL and REDIS_URL)`,
     );
-    this.name = 'DataDirInUseError';
   }
 }
 

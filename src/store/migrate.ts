@@ -1,91 +1,161 @@
-import { readdir } from 'node:fs/promises';
-import { createRequire } from 'node:module';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import pg from 'pg';
-import { Sequelize, type QueryInterface } from 'sequelize';
-import { SequelizeStorage, Umzug } from 'umzug';
+import { BaseError, DatabaseError, Sequelize } from 'sequelize';
+import { MigrationError, SequelizeStorage, Umzug } from 'umzug';
+import { StartError } from '../errors.js';
 import type { Logger } from '../logger.js';
 import { sequelizeOptions, type Database } from './connect.js';
+import { isLockTimeout } from './failure.js';
+import { loadMigrations, type Migration } from './migrations.js';
+import { reachDatabase } from './reach.js';
+import { inspectSchema, type Schema } from './schema.js';
 
-/** Any number, the same in every process: `pg_advisory_lock` takes a bigint. */
+/** Any number, the same in every process: it stands for the right to migrate. */
 const LOCK_KEY = 7_777_001;
+/** How long another process may take to migrate, and any lock that a migration waits for. */
+const LOCK_TIMEOUT_MS = 60_000;
+/** A database that starts, or recovers from a crash, may take as long. */
+const PATIENCE_MS = 60_000;
+/** How often Postgres looks whether a process that migrates is still there. */
+const CHECK_INTERVAL_MS = 1_000;
 
-const CONNECT_TIMEOUT_MS = 10_000;
-
-interface Migration {
-  up(queryInterface: QueryInterface, library: typeof Sequelize): Promise<void>;
-  down(queryInterface: QueryInterface, library: typeof Sequelize): Promise<void>;
-}
-
-/** From dist/src/store as from src/store: the folder beside package.json. */
-async function migrationsFolder(): Promise<string> {
-  for (const up of ['../../migrations', '../../../migrations']) {
-    const folder = fileURLToPath(new URL(up, import.meta.url));
-    const files = await readdir(folder).catch(() => []);
-    if (files.some((name) => name.endsWith('.cjs'))) return folder;
-  }
-  throw new Error('the folder migrations/ is missing beside package.json');
+interface MigrateOptions {
+  /** How long a database is waited for that does not answer. */
+  readonly patienceMs?: number;
+  readonly lockTimeoutMs?: number;
 }
 
 /**
- * Runs what is pending of migrations/, one process at a time: who comes second waits at the advisory
- * lock, and finds nothing to do. The table of what has run is that of sequelize-cli.
+ * Runs what is pending of migrations/, all of it or nothing, one process at a time: who comes second waits, and finds
+ * nothing to do. The table of what has run is that of sequelize-cli.
  * @returns the names of the migrations that were run
+ * @throws {StartError} if the database does not answer, belongs to somebody else, or can't be migrated
  */
-export async function migrate(database: Database, logger: Logger): Promise<string[]> {
-  // Of its own, too: a migration may take long, and the server's connections are impatient.
-  const sequelize = new Sequelize({
-    ...sequelizeOptions(database.address),
-    pool: { max: 1 },
-  });
-  const umzug = createUmzug(sequelize, await migrationsFolder(), logger);
-  // On a connection of its own: the lock is the session's, and ends with it, also with a process that dies.
-  const client = new pg.Client({
-    host: database.address.host,
-    port: database.address.port,
-    database: database.address.database,
-    user: database.address.username,
-    password: database.address.password,
-    ssl: database.address.ssl,
-    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-  });
-  // A connection that breaks while migrations run on others: the queries on it reject, and that is enough.
-  client.on('error', (error) => {
-    logger.warn({ err: error }, 'the connection that holds the migration lock broke');
-  });
-  await client.connect();
+export async function migrate(
+  database: Pick<Database, 'address'>,
+  logger: Logger,
+  { patienceMs = PATIENCE_MS, lockTimeoutMs = LOCK_TIMEOUT_MS }: MigrateOptions = {},
+): Promise<string[]> {
+  const migrations = await loadMigrations();
+  const schema = await inspect(database, migrations, { patienceMs, logger });
+  if (schema.pending.length === 0) return [];
+  const sequelize = openOneConnection(database);
   try {
-    await client.query('SELECT pg_advisory_lock($1)', [LOCK_KEY]);
-    const done = await umzug.up();
-    return done.map((migration) => migration.name);
+    await begin(sequelize, lockTimeoutMs);
+    await lock(sequelize, database.address.database, lockTimeoutMs, logger);
+    const done = await run(sequelize, migrations, logger);
+    await sequelize.query('COMMIT');
+    return done;
+  } catch (error) {
+    throw toStartError(error);
   } finally {
-    await client.end();
     await sequelize.close();
   }
 }
 
-function createUmzug(sequelize: Sequelize, folder: string, logger: Logger): Umzug {
-  const require = createRequire(import.meta.url);
-  const context = sequelize.getQueryInterface();
+/**
+ * For who migrates by other means: lets through a database on which all migrations have run.
+ * @throws {StartError} otherwise, and if the database does not answer
+ */
+export async function requireMigrated(
+  database: Pick<Database, 'address'>,
+  logger: Logger,
+): Promise<void> {
+  const migrations = await loadMigrations();
+  const { pending } = await inspect(database, migrations, { patienceMs: PATIENCE_MS, logger });
+  if (pending.length === 0) return;
+  const lacks =
+    pending.length === migrations.length ? 'has no tables yet' : 'is of an older version';
+  throw new StartError(
+    `the database ${lacks}: run "npm run migrate", or set MIGRATE_ON_START=true (pending: ${pending.join(', ')})`,
+  );
+}
+
+async function inspect(
+  { address }: Pick<Database, 'address'>,
+  migrations: readonly Migration[],
+  options: { patienceMs: number; logger: Logger },
+): Promise<Schema> {
+  const schema = await reachDatabase(address, options, (client) =>
+    inspectSchema(client, migrations),
+  );
+  if (schema.unknown.length > 0) {
+    options.logger.warn(
+      { migrations: schema.unknown },
+      'the database has migrations that this version does not know: a newer version has run on it, or another application',
+    );
+  }
+  return schema;
+}
+
+/**
+ * A Sequelize whose only connection has a transaction, which all that it is asked is a part of: so the lock is had for
+ * the transaction, and goes with it, also behind a pooler that lends connections by the transaction.
+ */
+function openOneConnection({ address }: Pick<Database, 'address'>): Sequelize {
+  return new Sequelize({ ...sequelizeOptions(address), pool: { max: 1, min: 1 } });
+}
+
+/** What a role or a database sets as its default must not break or end the transaction. */
+async function begin(sequelize: Sequelize, lockTimeoutMs: number): Promise<void> {
+  await sequelize.query('BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE');
+  // Should it break, the rest must not go on over another, outside of the transaction.
+  sequelize.addHook('beforeConnect', () => {
+    throw new StartError('the connection that migrates broke; nothing was changed');
+  });
+  await sequelize.query(
+    `SET LOCAL lock_timeout = ${lockTimeoutMs}; SET LOCAL statement_timeout = 0;
+     SET LOCAL idle_in_transaction_session_timeout = 0`,
+  );
+  // Postgres knows it from 14 on. Else a statement of a process that was killed runs on, and keeps the lock.
+  await sequelize.query(
+    `SELECT set_config(name, '${CHECK_INTERVAL_MS}', true) FROM pg_settings
+     WHERE name = 'client_connection_check_interval'`,
+  );
+}
+
+async function lock(
+  sequelize: Sequelize,
+  name: string,
+  timeoutMs: number,
+  logger: Logger,
+): Promise<void> {
+  const [[row]] = (await sequelize.query(
+    `SELECT pg_try_advisory_xact_lock(${LOCK_KEY}) AS is_ours`,
+  )) as [{ is_ours: boolean }[], unknown];
+  if (row?.is_ours === true) return;
+  logger.warn(`waiting for the migration lock of ${name}`);
+  try {
+    await sequelize.query(`SELECT pg_advisory_xact_lock(${LOCK_KEY})`);
+  } catch (error) {
+    if (!(error instanceof DatabaseError && isLockTimeout(error.parent))) throw error;
+    throw new StartError(
+      `the migration lock of ${name} was not to be had for ${timeoutMs / 1000} s: ` +
+        `another process still migrates, or a connection that hangs keeps it (see pg_locks)`,
+      { cause: error },
+    );
+  }
+}
+
+async function run(
+  sequelize: Sequelize,
+  migrations: readonly Migration[],
+  logger: Logger,
+): Promise<string[]> {
+  const queryInterface = sequelize.getQueryInterface();
   const umzug = new Umzug({
-    migrations: {
-      glob: join(folder, '*.cjs'),
-      resolve: ({ name, path }) => {
-        if (path === undefined) throw new Error(`the migration ${name} has no file`);
-        const migration = require(path) as Migration;
-        return {
-          name,
-          up: () => migration.up(context, Sequelize),
-          down: () => migration.down(context, Sequelize),
-        };
-      },
-    },
+    migrations: migrations.map(({ name, up }) => ({ name, up: () => up(queryInterface) })),
     storage: new SequelizeStorage({ sequelize }),
     logger: undefined,
   });
-  umzug.on('migrated', ({ name }) => {
-    logger.info({ migration: name }, 'migrated');
+  umzug.on('migrating', ({ name }) => {
+    logger.info({ migration: name }, 'migrating');
   });
-  return umzug;
+  const done = await umzug.up();
+  return done.map(({ name }) => name);
+}
+
+/** What Postgres says of a migration that it refuses is meant for the operator; anything else is a fault of ours. */
+function toStartError(error: unknown): unknown {
+  const cause = error instanceof MigrationError ? error.cause : error;
+  if (cause instanceof StartError || !(cause instanceof BaseError)) return cause;
+  return new StartError(`could not migrate, and nothing was changed: ${cause.message}`, { cause });
 }

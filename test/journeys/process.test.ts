@@ -134,6 +134,34 @@ describe('the process', () => {
     expect(program.stderr()).not.toContain('hush-hush');
   });
 
+  it.each([
+    [
+      'a database that nobody has migrated',
+      {},
+      'the database has no tables yet: run "npm run migrate"',
+    ],
+    ['a password that is wrong', { password: 'hush-hush' }, 'password authentication failed'],
+    ['a database that is not there', { pathname: '/nothing' }, 'database "nothing" does not exist'],
+  ])('exits with 1 and one line where it is given %s', async (_, difference, complaint) => {
+    const program = runProgram(MAIN, {
+      env: {
+        ...serverEnv(),
+        NODE_ENV: 'production',
+        MIGRATE_ON_START: 'false',
+        DATABASE_URL: Object.assign(new URL(database.url), difference).href,
+      },
+    });
+
+    expect(await program.exited()).toBe(1);
+    const lines = program.stdout().trim().split('\n');
+    expect(lines).toHaveLength(1);
+    expect(JSON.parse(lines[0] ?? '')).toMatchObject({
+      level: 60,
+      msg: expect.stringContaining(complaint) as string,
+    });
+    expect(program.stdout() + program.stderr()).not.toContain('hush-hush');
+  });
+
   it('exits with 1 where its port is taken', async () => {
     const first = runProgram(MAIN, { env: serverEnv() });
     const { port } = new URL((await listening(first)).url);

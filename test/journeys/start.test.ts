@@ -1,0 +1,144 @@
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { Client } from 'pg';
+import { afterEach, beforeEach, describe, expect, inject, it, vi } from 'vitest';
+import { createDatabase, query, type TestDatabase } from '../harness/database.js';
+import { SECRET } from '../harness/node.js';
+import { openOutlet, type Outlet } from '../harness/outlet.js';
+
+const MAIN = fileURLToPath(new URL('../../dist/src/main.js', import.meta.url));
+const TIMEOUT_MS = 60_000;
+/** It takes some milliseconds; the rest is for a machine that is busy. */
+const END_MS = 5_000;
+
+/** As in a container: process 1 of its own namespace, for which the kernel ignores signals that it does not handle. */
+const AS_PROCESS_1 = ['--fork', '--pid', '--kill-child'];
+const canUnshare = spawnSync('unshare', [...AS_PROCESS_1, 'true']).status === 0;
+
+interface Starting {
+  /** What it wrote. */
+  readonly output: () => string;
+  /** Sends SIGTERM to the node; resolves with its exit code and the time that it took. */
+  terminate(): Promise<{ code: number | null; ms: number }>;
+  kill(): Promise<void>;
+}
+
+function start(env: Record<string, string>): Starting {
+  const options = {
+    env: { PATH: process.env['PATH'], PORT: '0', JWT_MASTER_SECRET: SECRET, ...env },
+    stdio: ['ignore', 'pipe', 'pipe'] as ['ignore', 'pipe', 'pipe'],
+  };
+  const child = canUnshare
+    ? spawn('unshare', [...AS_PROCESS_1, process.execPath, MAIN], options)
+    : spawn(process.execPath, [MAIN], options);
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on('data', (chunk: Buffer) => (output += chunk.toString()));
+  }
+  const exited = once(child, 'exit') as Promise<[number | null]>;
+  return {
+    output: () => output,
+    async terminate() {
+      const begin = performance.now();
+      process.kill(pidOf(child), 'SIGTERM');
+      const [code] = await exited;
+      return { code, ms: performance.now() - begin };
+    },
+    async kill() {
+      child.kill('SIGKILL');
+      await exited;
+    },
+  };
+}
+
+/** The node itself: `unshare` waits for its only child. */
+function pidOf(child: ChildProcess): number {
+  const pid = child.pid ?? 0;
+  if (!canUnshare) return pid;
+  return Number(readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim());
+}
+
+describe('SIGTERM ends a start at once, with 0', { timeout: TIMEOUT_MS }, () => {
+  let database: TestDatabase;
+  let outlet: Outlet;
+  let holder: Client;
+  let node: Starting | undefined;
+
+  beforeEach(async () => {
+    database = await createDatabase(inject('postgresUrl'));
+    outlet = await openOutlet(database.url);
+    holder = new Client({ connectionString: database.url });
+    await holder.connect();
+  });
+  afterEach(async () => {
+    await node?.kill();
+    await holder.end();
+    await outlet.close();
+    await database.drop();
+  });
+
+  async function seen(text: string): Promise<void> {
+    await until(() => node?.output().includes(text) === true);
+  }
+
+  async function expectEnd(): Promise<void> {
+    const end = await node?.terminate();
+    expect(end).toEqual({ code: 0, ms: expect.any(Number) as number });
+    expect(end?.ms).toBeLessThan(END_MS);
+    expect(node?.output()).toContain('going down');
+  }
+
+  it('while it waits for a database that is not there', async () => {
+    await outlet.cut();
+    node = start({ DATABASE_URL: outlet.url });
+    await seen('waiting for the database');
+
+    await expectEnd();
+  });
+
+  it('while it waits for a database that says nothing', async () => {
+    outlet.stall();
+    node = start({ DATABASE_URL: outlet.url });
+    await until(() => outlet.connections > 0);
+
+    await expectEnd();
+  });
+
+  it('while it waits for the migration lock', async () => {
+    await holder.query('BEGIN');
+    await holder.query('SELECT pg_advisory_xact_lock(7777001)');
+    node = start({ DATABASE_URL: database.url });
+    await seen('waiting for the migration lock');
+
+    await expectEnd();
+  });
+
+  it('within a statement of a migration, which leaves no lock behind', async () => {
+    // CREATE TABLE rooms has to wait whether this one is committed.
+    await holder.query('BEGIN');
+    await holder.query('CREATE TABLE rooms (id integer)');
+    node = start({ DATABASE_URL: database.url });
+    await until(async () => (await backends(`wait_event_type = 'Lock'`)) > 0);
+
+    await expectEnd();
+    // Not when the statement ends: Postgres looks whether anybody waits for it.
+    await until(async () => (await backends(`application_name = 'nano-messaging'`)) === 0);
+  });
+
+  async function backends(condition: string): Promise<number> {
+    const [row] = await query<{ count: number }>(
+      database.url,
+      `SELECT count(*)::int AS count FROM pg_stat_activity
+       WHERE datname = current_database() AND pid <> pg_backend_pid() AND ${condition}`,
+    );
+    return row?.count ?? 0;
+  }
+});
+
+function until(isSo: () => boolean | Promise<boolean>): Promise<void> {
+  return vi.waitFor(async () => {
+    if (!(await isSo())) throw new Error('it does not come about');
+  }, TIMEOUT_MS / 3);
+}
