@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startExitGuard } from '../harness/exit-guard.js';
 import { SECRET } from '../harness/node.js';
-import { findFreePort } from '../harness/server-process.js';
 import { ClusterNode } from './cluster-node.js';
 import type { Ledger, Log, LogRow } from './ledger.js';
+import { findSteadyPort } from './ports.js';
 import {
   queryOnce,
   startPostgresService,
@@ -116,7 +116,7 @@ export class Cluster {
     while (nodes.length < NODES) {
       const node = await ClusterNode.create({
         name: `node ${nodes.length + 1}`,
-        port: await findFreePort(),
+        port: await findSteadyPort(),
         databaseUrl: this.postgres.url,
         redisUrl: this.#redis.url,
         env: {

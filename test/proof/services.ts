@@ -13,7 +13,8 @@ import {
   pathFolders,
   versionedFolders,
 } from '../harness/programs.js';
-import { createServerFolder, findFreePort } from '../harness/server-process.js';
+import { createServerFolder } from '../harness/server-process.js';
+import { findSteadyPort } from './ports.js';
 
 type Folder = ReturnType<typeof createServerFolder>;
 type ServerOptions = Parameters<Folder['start']>[0];
@@ -150,7 +151,7 @@ export async function startPostgresService(): Promise<PostgresService> {
     '--locale=C',
     '--no-sync',
   ]);
-  const port = await findFreePort();
+  const port = await findSteadyPort();
   const url = `postgres://postgres:${password}@127.0.0.1:${port}/postgres`;
   const settings = {
     port,
@@ -187,7 +188,7 @@ export async function startRedisService(): Promise<Service> {
     program,
   );
   const folder = createServerFolder('proof-redis');
-  const port = await findFreePort();
+  const port = await findSteadyPort();
   const settings = {
     port: String(port),
     bind: '127.0.0.1',
