@@ -11,13 +11,10 @@ const PATIENCE_MS = 10_000;
 async function main(): Promise<void> {
   loadEnvFile();
   const config = loadConfig(process.env);
-  const database = await connectDatabase(config);
+  const logger = createLogger({ level: config.logLevel, production: config.production });
+  const database = await connectDatabase(config, logger);
   try {
-    const done = await migrate(
-      database,
-      createLogger({ level: config.logLevel, production: config.production }),
-      { patienceMs: PATIENCE_MS },
-    );
+    const done = await migrate(database, logger, { patienceMs: PATIENCE_MS });
     process.stdout.write(done.length > 0 ? `migrated: ${done.join(', ')}\n` : 'up to date\n');
   } finally {
     await database.close();

@@ -4,12 +4,15 @@
  * before. A database that was moved or copied, or failed over to a standby, is noticed without it.
  */
 import { loadConfig, loadEnvFile } from '../src/config.js';
+import { createLogger } from '../src/logger.js';
 import { connectDatabase } from '../src/store/connect.js';
 import { replaceEpoch } from '../src/store/epoch.js';
 
 async function main(): Promise<void> {
   loadEnvFile();
-  const database = await connectDatabase(loadConfig(process.env));
+  const config = loadConfig(process.env);
+  const logger = createLogger({ level: config.logLevel, production: config.production });
+  const database = await connectDatabase(config, logger);
   try {
     process.stdout.write(`epoch: ${await replaceEpoch(database)}\n`);
   } finally {

@@ -151,7 +151,7 @@ export interface Limits {
   readonly inboxFrames: number;
   /** Bytes that may wait for one socket before it only keeps its place in the log. */
   readonly outboxBytes: number;
-  /** How long the statement that stores a batch may go unanswered. */
+  /** How long the database may be silent, and how long a connection of its pools may be waited for. */
   readonly storeTimeoutMs: number;
   /** Statements that store messages at the same time, at most: more than two only where some hang. */
   readonly logFlights: number;

@@ -192,7 +192,7 @@ export async function createServer(
 }
 
 async function openDatabase(config: Config, logger: Logger): Promise<Database> {
-  const database = await connectDatabase(config);
+  const database = await connectDatabase(config, logger);
   try {
     if (config.migrateOnStart) await migrate(database, logger);
     else await requireMigrated(database, logger);

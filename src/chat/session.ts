@@ -8,7 +8,6 @@ import type { Logger } from '../logger.js';
 import { CLOSE_CODES, type CloseReason } from '../protocol/close-codes.js';
 import type { Command, Decoded } from '../protocol/commands.js';
 import { encodeQuery, encodeStatus, type QueryWord, type StatusWord } from '../protocol/events.js';
-import { isDatabaseUnavailable } from '../store/failure.js';
 import type { Log } from '../store/log.js';
 import { HANDLERS, type Input, type State } from './handlers.js';
 import type { Listener, LossReason } from './audience.js';
@@ -377,7 +376,6 @@ export class Session implements Listener {
   #known(error: unknown): ChatError {
     if (error instanceof ChatError) return error;
     this.#context.logger.error({ err: error }, 'a command failed');
-    if (isDatabaseUnavailable(error)) return new ChatError('UNAVAILABLE', { cause: error });
     return toChatError(error);
   }
 

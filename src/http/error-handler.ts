@@ -1,7 +1,6 @@
 import type { Middleware } from 'koa';
 import { ChatError, toChatError, type ErrorCode } from '../errors.js';
 import type { Logger } from '../logger.js';
-import { isDatabaseUnavailable } from '../store/failure.js';
 import { errorEnvelope } from './envelope.js';
 
 /** Errors of koa and koa-bodyparser carry an HTTP status; these are the ones that a client can cause. */
@@ -17,7 +16,7 @@ const CODE_BY_STATUS: Readonly<Record<number, ErrorCode>> = {
 
 /**
  * The one error path: whatever is thrown below is answered in the envelope. What isn't meant for the client
- * is logged, and answered as INTERNAL, or UNAVAILABLE where the database does not answer.
+ * is logged, and answered as INTERNAL.
  */
 export function createErrorHandler(logger: Logger): Middleware {
   return async (ctx, next) => {
@@ -29,7 +28,8 @@ export function createErrorHandler(logger: Logger): Middleware {
       error = new ChatError(code, { detail: `${ctx.method} ${ctx.path} is not served` });
     } catch (thrown) {
       error = translate(thrown);
-      if (error.status >= 500) {
+      // Of an UNAVAILABLE the store has told.
+      if (error.code === 'INTERNAL') {
         logger.error(
           { err: error.cause ?? error, method: ctx.method, path: ctx.path },
           'a request failed',
@@ -46,7 +46,6 @@ export function createErrorHandler(logger: Logger): Middleware {
 
 function translate(thrown: unknown): ChatError {
   if (thrown instanceof ChatError) return thrown;
-  if (isDatabaseUnavailable(thrown)) return new ChatError('UNAVAILABLE', { cause: thrown });
   const { status } = thrown as { status?: unknown };
   const code = typeof status === 'number' ? CODE_BY_STATUS[status] : undefined;
   if (code === undefined) return toChatError(thrown);

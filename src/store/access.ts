@@ -1,11 +1,6 @@
 import { QueryTypes, type Sequelize, type Transaction } from 'sequelize';
 import type { Caller, CountedAccess } from '../access/permissions.js';
-import { ChatError } from '../errors.js';
-import { isLockTimeout } from './failure.js';
 import type { RuleRow } from './models/rule.js';
-
-/** For how long a change waits for a room whose lock is kept by somebody who hangs, or by many others. */
-const LOCK_TIMEOUT_MS = 2_000;
 
 /** A room as it is at one moment, for questions about permissions. Whoever has it may change it. */
 export interface LoadedRoom extends CountedAccess {
@@ -73,16 +68,10 @@ export async function lockRoom(
   targets: readonly string[],
   transaction: Transaction,
 ): Promise<LoadedRoom | undefined> {
-  await sequelize.query(`SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}`, { transaction });
-  try {
-    await sequelize.query('SELECT 1 FROM rooms WHERE id = $1 FOR NO KEY UPDATE', {
-      bind: [roomId],
-      transaction,
-    });
-  } catch (error) {
-    if (!isLockTimeout(error)) throw error;
-    throw new ChatError('UNAVAILABLE', { detail: 'the room is locked', cause: error });
-  }
+  await sequelize.query('SELECT 1 FROM rooms WHERE id = $1 FOR NO KEY UPDATE', {
+    bind: [roomId],
+    transaction,
+  });
   return loadRoom(sequelize, roomId, callers, targets, transaction);
 }
 

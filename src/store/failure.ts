@@ -1,27 +1,45 @@
 import pg from 'pg';
-import { BaseError, DatabaseError, ValidationError } from 'sequelize';
+import { BaseError, ConnectionError, DatabaseError, ValidationError } from 'sequelize';
+import { ChatError } from '../errors.js';
 
-/**
- * SQLSTATE classes that say the server is in no state to answer, whatever was asked (appendix A of the
- * Postgres manual): connection exception, transaction rollback, insufficient resources, object not in
- * prerequisite state (a lock that is not to be had in time), operator intervention.
- */
-const UNAVAILABLE_CLASSES = ['08', '40', '53', '55', '57'];
-
+/** SQLSTATE read_only_sql_transaction: a standby, or a database that was made read-only. */
+const READ_ONLY = '25006';
 /** SQLSTATE lock_not_available. */
 const LOCK_NOT_AVAILABLE = '55P03';
 /** SQLSTATE unique_violation. */
 const UNIQUE_VIOLATION = '23505';
 
-/** Whether a statement gave up a lock; the error is Postgres' own, or Sequelize's around it. */
-export function isLockTimeout(error: unknown): boolean {
-  const own: unknown = error instanceof DatabaseError ? error.parent : error;
-  return own instanceof pg.DatabaseError && own.code === LOCK_NOT_AVAILABLE;
+/**
+ * SQLSTATE classes that say the server is in no state to answer, whatever was asked (appendix A of the
+ * Postgres manual): connection exception, transaction rollback, insufficient resources, object not in
+ * prerequisite state (a lock that is not to be had in time), operator intervention, system error, internal error.
+ */
+const UNAVAILABLE_CLASSES = ['08', '40', '53', '55', '57', '58', 'XX'];
+
+/** Severities of errors that end a connection. */
+const LAST_WORDS = new Set(['FATAL', 'PANIC']);
+/** SQLSTATEs of the same, as a severity is in the server's own language: connection exception, shutdown. */
+const LAST_STATES = ['08', '57P'];
+
+/** Whether a database cannot be written to: another one may be the primary by now. */
+export function isReadOnly(error: unknown): boolean {
+  return sqlStateOf(error) === READ_ONLY;
 }
 
-/** Whether a prepared statement met a row that is there already; the error is Postgres' own, past Sequelize. */
+/** Whether Postgres ends the connection with this error. */
+export function endsConnection(error: pg.DatabaseError): boolean {
+  const { severity = '', code = '' } = error;
+  return LAST_WORDS.has(severity) || LAST_STATES.some((state) => code.startsWith(state));
+}
+
+/** Whether a lock was not to be had in time. */
+export function isLockTimeout(error: unknown): boolean {
+  return sqlStateOf(error) === LOCK_NOT_AVAILABLE;
+}
+
+/** Whether a row is there already. */
 export function isUniqueViolation(error: unknown): boolean {
-  return error instanceof pg.DatabaseError && error.code === UNIQUE_VIOLATION;
+  return sqlStateOf(error) === UNIQUE_VIOLATION;
 }
 
 /**
@@ -29,10 +47,29 @@ export function isUniqueViolation(error: unknown): boolean {
  * refused a statement, which is a fault of ours.
  */
 export function isDatabaseUnavailable(error: unknown): boolean {
-  if (!(error instanceof BaseError) || error instanceof ValidationError) return false;
-  if (!(error instanceof DatabaseError)) return true;
-  const { code } = error.parent as { code?: unknown };
-  // Without a SQLSTATE the connection broke while the statement ran.
-  if (typeof code !== 'string' || !/^[0-9A-Z]{5}$/.test(code)) return true;
+  if (error instanceof ConnectionError) return true;
+  if (error instanceof ValidationError) return false;
+  const word = wordOf(error);
+  if (word === undefined) return error instanceof BaseError;
+  const { code = '' } = word;
+  if (code === READ_ONLY || endsConnection(word)) return true;
   return UNAVAILABLE_CLASSES.some((sqlClass) => code.startsWith(sqlClass));
+}
+
+/** An error of a connection: what Postgres or we said as it is, anything else as Sequelize's ConnectionError. */
+export function connectionError(error: unknown): Error {
+  const isKnown = [pg.DatabaseError, BaseError, ChatError].some((kind) => error instanceof kind);
+  if (isKnown) return error as Error;
+  return new ConnectionError(error instanceof Error ? error : new Error(String(error)));
+}
+
+function sqlStateOf(error: unknown): string | undefined {
+  return wordOf(error)?.code;
+}
+
+/** What Postgres said: as it is where a statement was prepared, else in Sequelize's error, and in a ChatError's cause. */
+function wordOf(error: unknown): pg.DatabaseError | undefined {
+  if (error instanceof pg.DatabaseError) return error;
+  if (error instanceof DatabaseError) return wordOf(error.parent);
+  return error instanceof Error ? wordOf(error.cause) : undefined;
 }

@@ -1,8 +1,7 @@
-import pLimit from 'p-limit';
 import { QueryTypes, type Sequelize } from 'sequelize';
 import type { Caller, RoomAccess, Rule } from '../access/permissions.js';
 import type { Limits } from '../config.js';
-import { ChatError } from '../errors.js';
+import { ChatError, isUnavailable } from '../errors.js';
 import type { Logger } from '../logger.js';
 import {
   appendEntries,
@@ -56,17 +55,18 @@ interface Unanswered extends Pending {
 /** How often, in the time that a message has, it is looked for those whose time is over. */
 const SWEEPS = 10;
 
-/** Pages that are read at the same time; each holds its rows in memory until they are written. */
-const MAX_READERS = 4;
-
 /** The log of all rooms over one database. */
 export function createLog({
-  sequelize,
+  rooms,
+  pages,
   runAppend,
   limits,
   logger,
 }: {
-  sequelize: Sequelize;
+  /** For what a few rows answer. */
+  rooms: Sequelize;
+  /** For stretches of the log. */
+  pages: Sequelize;
   runAppend: RunStatement;
   limits: Pick<Limits, 'storeTimeoutMs' | 'logFlights' | 'logQueueEntries' | 'logQueueBytes'>;
   logger: Logger;
@@ -74,11 +74,11 @@ export function createLog({
   const lane = new Lane(
     append,
     (error, entries) => {
-      logger.error({ err: error, entries }, 'a batch could not be stored');
+      if (!isUnavailable(error))
+        logger.error({ err: error, entries }, 'a batch could not be stored');
     },
     limits.logFlights,
   );
-  const oneOfFewReaders = pLimit(MAX_READERS);
   let queuedEntries = 0;
   let queuedBytes = 0;
   let closed = false;
@@ -154,20 +154,18 @@ export function createLog({
     },
 
     async read(roomId, { after, upTo, limit }) {
-      const rows = await oneOfFewReaders(() =>
-        sequelize.query<EntryRow>(
-          `SELECT room_id, seq, kind, emitter, content, ref, "createdAt" FROM messages
-           WHERE room_id = $1 AND seq > $2 AND seq <= $3 ORDER BY seq LIMIT $4`,
-          // Numbers have no gaps: a range that ends with the page is short under any plan.
-          { bind: [roomId, after, Math.min(upTo, after + limit), limit], type: QueryTypes.SELECT },
-        ),
+      const rows = await pages.query<EntryRow>(
+        `SELECT room_id, seq, kind, emitter, content, ref, "createdAt" FROM messages
+         WHERE room_id = $1 AND seq > $2 AND seq <= $3 ORDER BY seq LIMIT $4`,
+        // Numbers have no gaps: a range that ends with the page is short under any plan.
+        { bind: [roomId, after, Math.min(upTo, after + limit), limit], type: QueryTypes.SELECT },
       );
       return rows.map((row) => ({ ...row, createdAt: row.createdAt.toISOString() }));
     },
 
     async state(roomId) {
       // One statement, so that the head and the rules are of one snapshot.
-      const [row] = await sequelize.query<StateRow>(
+      const [row] = await rooms.query<StateRow>(
         `SELECT id, head, rules_head, type, entity_owner, level_admin, max_entity_rules,
            (SELECT coalesce(json_agg(p), '[]') FROM (
               SELECT "entity_UUID", level, permissions, accepted FROM room_permissions
@@ -181,7 +179,7 @@ export function createLog({
     },
 
     async heads(roomIds) {
-      const rows = await sequelize.query<{ id: number; head: number }>(
+      const rows = await rooms.query<{ id: number; head: number }>(
         'SELECT id, head FROM rooms WHERE id = ANY ($1)',
         { bind: [roomIds], type: QueryTypes.SELECT },
       );

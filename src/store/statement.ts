@@ -1,5 +1,8 @@
-import pg from 'pg';
 import { QueryTypes, type Sequelize, type Transaction } from 'sequelize';
+import { connectionError } from './failure.js';
+import type { Outage } from './outage.js';
+import type { PgClient } from './pg-client.js';
+import { giveBack } from './sequelize.js';
 
 /** A statement that is run often. */
 export interface Statement {
@@ -8,7 +11,10 @@ export interface Statement {
   readonly text: string;
 }
 
-/** Runs a statement with values for `$1`, `$2`, ..., which it may keep, and gives its rows. */
+/**
+ * Runs a statement with values for `$1`, `$2`, ..., which it may keep, and gives its rows; rejects with UNAVAILABLE if
+ * the database does not answer.
+ */
 export type RunStatement = (statement: Statement, values: unknown[]) => Promise<readonly object[]>;
 
 /** Statements as Sequelize runs them, within a transaction if there is one. */
@@ -29,70 +35,67 @@ const KEEP_MS = 10_000;
  * is done for it that only models need, and a connection that was used a moment ago is not asked of the pool again.
  */
 export class PreparedStatements {
-  readonly #connections: Sequelize['connectionManager'];
+  readonly #pool: Sequelize['connectionManager'];
+  readonly #outage: Outage;
   /** Those that nothing runs on; the one that was used last is the last one. */
-  readonly #idle: { readonly connection: pg.Client; readonly since: number }[] = [];
+  readonly #idle: { readonly connection: PgClient; readonly since: number }[] = [];
   #closed = false;
 
   /** It keeps what it has taken, so that no more may run at a time than the pool has connections. */
-  constructor({ connectionManager }: Sequelize) {
-    this.#connections = connectionManager;
+  constructor({ connectionManager }: Sequelize, outage: Outage) {
+    this.#pool = connectionManager;
+    this.#outage = outage;
   }
 
   // Each promise between a message and its echo costs, where messages come one by one: there is one here.
   readonly run: RunStatement = (statement, values) => {
     this.#endOld();
-    const kept = this.#idle.pop();
-    if (kept !== undefined) return this.#runOn(kept.connection, statement, values);
-    return this.#connect().then((connection) => this.#runOn(connection, statement, values));
+    for (;;) {
+      const kept = this.#idle.pop();
+      if (kept === undefined) return this.#connectAndRun(statement, values);
+      if (kept.connection.isUsable) return this.#runOn(kept.connection, statement, values);
+      giveBack(this.#pool, kept.connection);
+    }
   };
 
   /** Gives the connections back to the pool, which can't be closed before. */
   close(): void {
     this.#closed = true;
-    for (const { connection } of this.#idle.splice(0)) {
-      this.#connections.releaseConnection(connection);
+    for (const { connection } of this.#idle.splice(0)) giveBack(this.#pool, connection);
+  }
+
+  async #connectAndRun(statement: Statement, values: unknown[]): Promise<readonly object[]> {
+    let connection: PgClient;
+    try {
+      connection = (await this.#pool.getConnection({ type: 'write' })) as PgClient;
+    } catch (error) {
+      throw this.#outage.failed(error);
     }
+    return this.#runOn(connection, statement, values);
   }
 
   #runOn(
-    connection: pg.Client,
+    connection: PgClient,
     { name, text }: Statement,
     values: unknown[],
   ): Promise<readonly object[]> {
     return new Promise((resolve, reject) => {
       connection.query<object>({ name, text, values }, (error, result) => {
+        this.#keep(connection);
         // It is null where all went well, whatever its type says.
         const failure = error as Error | null;
         if (failure === null) {
-          this.#keep(connection);
+          this.#outage.answered();
           resolve(result.rows);
-          return;
+        } else {
+          reject(this.#outage.failed(connectionError(failure)));
         }
-        // After any other error it may be broken, and not know it yet.
-        const isRefusal = failure instanceof pg.DatabaseError && failure.severity === 'ERROR';
-        if (isRefusal) this.#keep(connection);
-        else this.#destroy(connection);
-        reject(failure);
       });
     });
   }
 
-  async #connect(): Promise<pg.Client> {
-    const connection = (await this.#connections.getConnection({ type: 'write' })) as pg.Client;
-    // Some break while nothing is asked of them. The second event is for one that broke with its last answer: the
-    // first came before it was idle.
-    const forget = (): void => {
-      const index = this.#idle.findIndex((kept) => kept.connection === connection);
-      if (index !== -1) this.#idle.splice(index, 1);
-    };
-    connection.once('error', forget);
-    connection.once('end', forget);
-    return connection;
-  }
-
-  #keep(connection: pg.Client): void {
-    if (this.#closed) this.#connections.releaseConnection(connection);
+  #keep(connection: PgClient): void {
+    if (this.#closed || !connection.isUsable) giveBack(this.#pool, connection);
     else this.#idle.push({ connection, since: performance.now() });
   }
 
@@ -101,14 +104,9 @@ export class PreparedStatements {
     const now = performance.now();
     while (this.#idle[0] !== undefined && now - this.#idle[0].since >= KEEP_MS) {
       const { connection } = this.#idle[0];
-      // First, as the end of a connection takes it out, too.
       this.#idle.shift();
-      this.#destroy(connection);
+      connection.retire();
+      giveBack(this.#pool, connection);
     }
-  }
-
-  #destroy(connection: pg.Client): void {
-    // What its end has to say is of no interest.
-    this.#connections.destroyConnection(connection).catch(() => undefined);
   }
 }

@@ -19,7 +19,7 @@ export interface Store {
 
 /** The store over an open, migrated database; it closes with the log first, then the database. */
 export function createStore({
-  database: { sequelize, runAppend, embedded },
+  database: { sequelize, rooms, pages, runAppend, embedded },
   limits,
   logger,
 }: {
@@ -37,7 +37,8 @@ export function createStore({
     rules: createRules({ sequelize }),
     history: createHistory({ sequelize, models }),
     log: createLog({
-      sequelize,
+      rooms,
+      pages,
       runAppend,
       // The embedded one runs one statement at a time: a second batch would only be a smaller one.
       limits: embedded ? { ...limits, logFlights: 1 } : limits,

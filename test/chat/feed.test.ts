@@ -28,7 +28,7 @@ let store: Store;
 beforeAll(async () => {
   testDatabase = await createDatabase(inject('postgresUrl'));
   const config = loadConfig({ DATABASE_URL: testDatabase.url });
-  database = await connectDatabase(config);
+  database = await connectDatabase(config, logger);
   await migrate(database, logger);
   store = createStore({ database, limits: config.limits, logger });
 });

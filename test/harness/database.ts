@@ -30,6 +30,8 @@ export async function query<Row extends QueryResultRow>(
   values?: readonly unknown[],
 ): Promise<Row[]> {
   const client = new Client({ connectionString: url });
+  // Some tests end all connections there are.
+  client.on('error', () => undefined);
   try {
     await client.connect();
     return (await client.query<Row>(statement, values && [...values])).rows;

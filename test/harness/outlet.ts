@@ -15,6 +15,11 @@ export interface Outlet {
   stall(): void;
   /** As when answers are lost: what is sent over the connections that are open arrives, and nothing comes back. */
   mute(): void;
+  /**
+   * As when a link is half open: what is sent over the connections that are open is lost both ways, for ever, and none
+   * of them is closed. New ones work.
+   */
+  swallow(): void;
   /** Leads on again, after `stall` or `mute`. */
   resume(): void;
   close(): Promise<void>;
@@ -39,7 +44,8 @@ export async function openOutlet(url: string): Promise<Outlet> {
   let target = new URL(url);
   let stalled = false;
   const pairs = new Map<Socket, Socket | undefined>();
-  const server = createServer({ pauseOnConnect: true }, (client) => {
+  const swallowed = new WeakSet<Socket>();
+  const server = createServer({ pauseOnConnect: true, allowHalfOpen: true }, (client) => {
     pairs.set(client, undefined);
     client.on('error', () => undefined);
     client.on('close', () => {
@@ -99,9 +105,18 @@ export async function openOutlet(url: string): Promise<Outlet> {
       stalled = true;
       for (const upstream of pairs.values()) upstream?.unpipe().pause();
     },
+    swallow() {
+      for (const [client, upstream] of pairs) {
+        swallowed.add(client);
+        client.unpipe().resume();
+        upstream?.unpipe().resume();
+        // Its end is not told, either.
+        upstream?.removeAllListeners('close');
+      }
+    },
     resume() {
       stalled = false;
-      for (const client of pairs.keys()) lead(client);
+      for (const client of pairs.keys()) if (!swallowed.has(client)) lead(client);
     },
     close: cut,
   };

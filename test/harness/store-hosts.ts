@@ -18,6 +18,8 @@ export const LIMITS = loadConfig({}).limits;
 /** A migrated database that a contract test of the store runs over. */
 export interface StoreHost {
   readonly database: Database;
+  /** Of the database; of the embedded one it leads nowhere. */
+  readonly url: string;
   /** The same database as a second node has it: through a pool of its own, where there can be one. */
   another(): Promise<Database>;
   /** Closes what was opened and is still open, and removes the database. */
@@ -35,7 +37,7 @@ export async function openPostgres(): Promise<StoreHost> {
   const config = loadConfig({ DATABASE_URL: fresh.url, DB_POOL_SIZE: '8' });
   const opened: Database[] = [];
   async function open(): Promise<Database> {
-    const database = await connectDatabase(config);
+    const database = await connectDatabase(config, QUIET);
     opened.push(database);
     return database;
   }
@@ -43,6 +45,7 @@ export async function openPostgres(): Promise<StoreHost> {
   await migrate(database, QUIET);
   return {
     database,
+    url: fresh.url,
     another: open,
     async close() {
       await Promise.all(opened.map((database) => database.close()));
@@ -53,10 +56,11 @@ export async function openPostgres(): Promise<StoreHost> {
 
 export async function openEmbedded(): Promise<StoreHost> {
   const folder = await createDataDir();
-  const database = await connectDatabase(loadConfig({ DATA_DIR: folder.path }));
+  const database = await connectDatabase(loadConfig({ DATA_DIR: folder.path }), QUIET);
   await migrate(database, QUIET);
   return {
     database,
+    url: 'postgres://nowhere.invalid',
     // One process owns the folder, by one connection: its nodes differ only in their logs.
     another: () => Promise.resolve(database),
     async close() {

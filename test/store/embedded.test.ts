@@ -88,7 +88,7 @@ describe('the embedded Postgres', { timeout: 60_000 }, () => {
     const acknowledged = [...first, ...rest];
 
     expect(await readdir(dataDir)).toContainEqual(expect.stringMatching(/^lock/));
-    const database = await connectDatabase(loadConfig({ DATA_DIR: dataDir }));
+    const database = await connectDatabase(loadConfig({ DATA_DIR: dataDir }), QUIET);
     const { log } = storeOver(database);
     const pending = await migrate(database, QUIET);
     const entries = await readAll(log, room);

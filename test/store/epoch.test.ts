@@ -98,7 +98,7 @@ describe('a copy of a database', () => {
       await host.database.close();
       await query(url.href, `CREATE DATABASE ${name} TEMPLATE ${original}`);
       url.pathname = `/${name}`;
-      const copy = await connectDatabase(loadConfig({ DATABASE_URL: url.href }));
+      const copy = await connectDatabase(loadConfig({ DATABASE_URL: url.href }), QUIET);
       expect((await openEpoch(copy, QUIET)).uuid).not.toBe(uuid);
       await copy.close();
     } finally {

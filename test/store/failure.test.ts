@@ -1,9 +1,8 @@
-import { Sequelize } from 'sequelize';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadConfig } from '../../src/config.js';
-import { sequelizeOptions } from '../../src/store/connect.js';
+import { connectDatabase, type Database } from '../../src/store/connect.js';
 import { isDatabaseUnavailable } from '../../src/store/failure.js';
-import { openPostgres, type StoreHost } from '../harness/store-hosts.js';
+import { openPostgres, QUIET, type StoreHost } from '../harness/store-hosts.js';
 
 const UUID = '11111111-2222-3333-4444-555555555555';
 
@@ -16,27 +15,52 @@ describe('a database is', () => {
   });
   afterAll(() => host.close());
 
-  it.each([
+  const failures = [
     ['its connection is ended by an operator', 'SELECT pg_terminate_backend(pg_backend_pid())'],
     ['it is shutting down', raise('57P01')],
+    ['it is starting up', raise('57P03')],
     ['its statement is cancelled', raise('57014')],
     ['it has no memory left', raise('53200')],
     ['its disk is full', raise('53100')],
     ['it has too many connections', raise('53300')],
     ['the connection has failed', raise('08006')],
-  ])('unavailable where %s', async (_, statement) => {
-    expect(isDatabaseUnavailable(await errorOf(host.database.sequelize, statement))).toBe(true);
+    ['two transactions wait for each other', raise('40P01')],
+    ['a lock is not to be had', raise('55P03')],
+    ['a file cannot be read', raise('58030')],
+    ['its data is corrupted', raise('XX001')],
+    [
+      'it cannot be written to',
+      'DO $$ BEGIN SET LOCAL transaction_read_only = on; CREATE TABLE t (); END $$',
+    ],
+  ];
+
+  it.each(failures)('unavailable if %s', async (_, statement) => {
+    expect(await errorOf(host.database, statement)).toMatchObject({ code: 'UNAVAILABLE' });
+  });
+
+  it.each(failures)('unavailable for what is appended if %s', async (_, statement) => {
+    const run = host.database.runAppend({ name: '', text: statement }, []);
+    await expect(run).rejects.toMatchObject({ code: 'UNAVAILABLE' });
+  });
+
+  it.each(failures)('unavailable for a transaction in which %s', async (_, statement) => {
+    const { sequelize } = host.database;
+    await expect(
+      sequelize.transaction((transaction) => sequelize.query(statement, { transaction })),
+    ).rejects.toMatchObject({ code: 'UNAVAILABLE' });
+    expect(await sequelize.query('SELECT 1')).toBeDefined();
   });
 
   it('unavailable where nothing listens', async () => {
-    const { database } = loadConfig({ DATABASE_URL: 'postgres://ana:hush@127.0.0.1:1/chat' });
-    if (database === undefined) throw new Error('no address');
-    const nowhere = new Sequelize(sequelizeOptions(database));
+    const nowhere = await connectDatabase(
+      loadConfig({ DATABASE_URL: 'postgres://ana:hush@127.0.0.1:1/chat' }),
+      QUIET,
+    );
 
     const error = await errorOf(nowhere, 'SELECT 1');
     await nowhere.close();
 
-    expect(isDatabaseUnavailable(error)).toBe(true);
+    expect(error).toMatchObject({ code: 'UNAVAILABLE' });
   });
 
   it.each([
@@ -52,8 +76,8 @@ describe('a database is', () => {
       'a reference leads nowhere',
       `INSERT INTO room_permissions VALUES (2147483647, '${UUID}', 0, 'r', false, now(), now())`,
     ],
-  ])('available where %s', async (_, statement) => {
-    expect(isDatabaseUnavailable(await errorOf(host.database.sequelize, statement))).toBe(false);
+  ])('available if %s', async (_, statement) => {
+    expect(await errorOf(host.database, statement)).not.toHaveProperty('code', 'UNAVAILABLE');
   });
 
   it('not to blame for any other error', () => {
@@ -67,7 +91,7 @@ function raise(sqlState: string): string {
   return `DO $$ BEGIN RAISE EXCEPTION 'made up' USING ERRCODE = '${sqlState}'; END $$`;
 }
 
-async function errorOf(sequelize: Sequelize, statement: string): Promise<unknown> {
+async function errorOf({ sequelize }: Database, statement: string): Promise<unknown> {
   try {
     await sequelize.query(statement);
   } catch (error) {

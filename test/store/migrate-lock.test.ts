@@ -32,7 +32,7 @@ describe('the lock of the migrations', { timeout: TIMEOUT_MS }, () => {
   });
 
   async function open(url = fresh.url): Promise<Database> {
-    const database = await connectDatabase(loadConfig({ DATABASE_URL: url }));
+    const database = await connectDatabase(loadConfig({ DATABASE_URL: url }), QUIET);
     opened.push(database);
     return database;
   }

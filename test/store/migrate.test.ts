@@ -112,7 +112,7 @@ describe.each(fresh)('migrations of %s', { timeout: 60_000 }, (_, makeFresh) => 
   });
 
   async function open(use: (database: Database) => Promise<unknown>): Promise<void> {
-    const opened = await connectDatabase(loadConfig(database.env));
+    const opened = await connectDatabase(loadConfig(database.env), QUIET);
     try {
       await use(opened);
     } finally {
@@ -131,7 +131,10 @@ describe('several that migrate one fresh Postgres', () => {
 
   it('share the work by connection: each migration runs once', async () => {
     const config = loadConfig({ DATABASE_URL: database.url });
-    const both = await Promise.all([connectDatabase(config), connectDatabase(config)]);
+    const both = await Promise.all([
+      connectDatabase(config, QUIET),
+      connectDatabase(config, QUIET),
+    ]);
 
     const done = await Promise.all(both.map((database) => migrate(database, QUIET)));
     const records = await Promise.all(both.map(recorded));
@@ -143,7 +146,7 @@ describe('several that migrate one fresh Postgres', () => {
 
   it('leave sequelize-cli nothing to do', async () => {
     const env = { DATABASE_URL: database.url };
-    const opened = await connectDatabase(loadConfig(env));
+    const opened = await connectDatabase(loadConfig(env), QUIET);
     await migrate(opened, QUIET);
     await opened.close();
 

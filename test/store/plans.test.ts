@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { QueryTypes, type QueryOptions, type Transaction } from 'sequelize';
+import { QueryTypes, Sequelize, type QueryOptions, type Transaction } from 'sequelize';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { appendEntries, type EntryDraft } from '../../src/store/entries.js';
 import { plain } from '../../src/store/statement.js';
@@ -189,7 +189,8 @@ describe('the plans of Postgres', () => {
   /** Runs what queries the database, and explains each of its queries with the same parameters. */
   async function plansOf(run: () => Promise<unknown>): Promise<string[]> {
     const { sequelize } = host.database;
-    const query = vi.spyOn(sequelize, 'query');
+    // Whichever pool it runs on.
+    const query = vi.spyOn(Sequelize.prototype, 'query');
     await run();
     const calls = query.mock.calls as unknown as Call[];
     query.mockRestore();

@@ -1,0 +1,38 @@
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { loadConfig } from '../../src/config.js';
+import { connectDatabase } from '../../src/store/connect.js';
+import { SAYS, startFakePostgres } from '../harness/fake-postgres.js';
+import { QUIET } from '../harness/store-hosts.js';
+
+describe('a connection that is ended by an operator', () => {
+  it('does not end the process, also before anybody has had it', async () => {
+    // In one read: whoever waits for the connection hears of it only later.
+    const server = await startFakePostgres((socket) => {
+      socket.end(Buffer.concat([SAYS.authenticationOk, SAYS.readyForQuery, SAYS.terminated]));
+    });
+    const uncaught = catchUncaught();
+    const database = await connectDatabase(loadConfig({ DATABASE_URL: server.url }), QUIET);
+
+    const outcomes = await Promise.allSettled([
+      database.ping(),
+      database.runAppend({ name: 'one', text: 'SELECT 1' }, []),
+    ]);
+
+    await database.close();
+    await server.close();
+    expect(outcomes.map(({ status }) => status)).toEqual(['rejected', 'rejected']);
+    expect(uncaught).toEqual([]);
+  });
+});
+/** What would have ended the process meanwhile. */
+function catchUncaught(): unknown[] {
+  const caught: unknown[] = [];
+  const others = process.listeners('uncaughtException');
+  process.removeAllListeners('uncaughtException');
+  process.on('uncaughtException', (error) => caught.push(error));
+  onTestFinished(() => {
+    process.removeAllListeners('uncaughtException');
+    for (const listener of others) process.on('uncaughtException', listener);
+  });
+  return caught;
+}
