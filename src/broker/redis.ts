@@ -13,8 +13,9 @@ const CONNECT_TIMEOUT_MS = 3_000;
 const MAX_UNSENT_BYTES = 4 * 1024 * 1024;
 /** How often each connection is asked whether it still answers. */
 const PING_INTERVAL_MS = 1_000;
-/** Channels of one SUBSCRIBE: Redis answers each by itself, and all of them within COMMAND_TIMEOUT_MS. */
+/** Channels of one SUBSCRIBE, and how many of those are on their way: each is answered within COMMAND_TIMEOUT_MS. */
 const CHANNELS_AT_ONCE = 1_000;
+const COMMANDS_AT_ONCE = 4;
 
 /**
  * The broker over Redis pub/sub, on two connections however many sockets the node has: what a node hears does not
@@ -127,25 +128,34 @@ export function createRedisBroker(options: {
   }
 
   /** Resolves when messages of those channels arrive that are still wanted. */
-  async function subscribeAll(names: Iterable<string>): Promise<void> {
-    let chunk: string[] = [];
-    for (const name of names) {
-      if (channels.has(name)) chunk.push(prefix + name);
-      if (chunk.length < CHANNELS_AT_ONCE) continue;
-      await subscriber.subscribe(...chunk);
-      chunk = [];
-    }
-    if (chunk.length > 0) await subscriber.subscribe(...chunk);
+  function subscribeAll(names: Iterable<string>): Promise<void> {
+    const stillWanted = (name: string): boolean => channels.has(name);
+    return inChunks(names, stillWanted, (chunk) => subscriber.subscribe(...chunk));
   }
 
-  async function unsubscribeAll(names: readonly string[]): Promise<void> {
-    for (let from = 0; from < names.length; from += CHANNELS_AT_ONCE) {
-      const chunk = names
-        .slice(from, from + CHANNELS_AT_ONCE)
-        .filter((name) => !channels.has(name))
-        .map((name) => prefix + name);
-      if (chunk.length > 0) await subscriber.unsubscribe(...chunk);
+  function unsubscribeAll(names: Iterable<string>): Promise<void> {
+    const stillUnwanted = (name: string): boolean => !channels.has(name);
+    return inChunks(names, stillUnwanted, (chunk) => subscriber.unsubscribe(...chunk));
+  }
+
+  async function inChunks(
+    names: Iterable<string>,
+    filter: (name: string) => boolean,
+    send: (chunk: readonly string[]) => Promise<unknown>,
+  ): Promise<void> {
+    let chunk: string[] = [];
+    let sent: Promise<unknown>[] = [];
+    for (const name of names) {
+      if (filter(name)) chunk.push(prefix + name);
+      if (chunk.length < CHANNELS_AT_ONCE) continue;
+      sent.push(send(chunk));
+      chunk = [];
+      if (sent.length < COMMANDS_AT_ONCE) continue;
+      await Promise.all(sent);
+      sent = [];
     }
+    if (chunk.length > 0) sent.push(send(chunk));
+    await Promise.all(sent);
   }
 
   /** Sends what one turn has asked for as one command: ten thousand clients may come back at once. */

@@ -1,0 +1,165 @@
+import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { createServer, type AddressInfo, type Server } from 'node:net';
+import { Redis } from 'ioredis';
+import { afterAll, beforeAll, describe, expect, inject, it, vi } from 'vitest';
+import type { CreateBroker } from '../../src/broker/broker.js';
+import { createRedisBroker } from '../../src/broker/redis.js';
+import { createPeers, type Peers } from '../../src/chat/peers.js';
+import { createLogger } from '../../src/logger.js';
+
+const PREFIX = `refusals-${randomUUID()}`;
+const PATIENCE = { timeout: 15_000, interval: 50 };
+
+interface Node {
+  readonly peers: Peers;
+  readonly warnings: { readonly err: Error; readonly text: string }[];
+}
+
+/** What a node does that can connect to its Redis, and use it only in part or not at all. */
+describe('a node whose Redis answers and is of no use', () => {
+  const nodes: Node[] = [];
+  const users: string[] = [];
+  const strangers: Server[] = [];
+  let admin: Redis;
+
+  beforeAll(() => {
+    admin = new Redis(inject('redisUrl'));
+  });
+  afterAll(async () => {
+    await Promise.all(nodes.map(({ peers }) => peers.close()));
+    for (const server of strangers) server.close();
+    await admin.acl('DELUSER', ...users);
+    admin.disconnect();
+  });
+
+  function startNode(url: string): Node {
+    const warnings: Node['warnings'] = [];
+    const logger = createLogger({ level: 'silent', production: true });
+    logger.warn = (fields: unknown, text?: string) => {
+      warnings.push({ ...(fields as { err: Error }), text: text ?? '' });
+    };
+    const createBroker: CreateBroker = (onMessage) =>
+      createRedisBroker({ url, prefix: PREFIX, logger, onMessage });
+    const peers = createPeers({
+      createBroker,
+      installation: randomUUID(),
+      logger,
+      handlers: {
+        entries: () => undefined,
+        number: () => undefined,
+        numberOf: () => 1,
+        deleted: () => undefined,
+      },
+    });
+    const node = { peers, warnings };
+    nodes.push(node);
+    return node;
+  }
+
+  /** The URL of a user of the test's Redis who may do what `rules` say. */
+  async function urlOfUser(...rules: string[]): Promise<string> {
+    const [user, password] = [`user-${randomUUID()}`, 'a%b'];
+    users.push(user);
+    await admin.acl('SETUSER', user, 'on', `>${password}`, 'resetchannels', ...rules);
+    const url = new URL(inject('redisUrl'));
+    url.username = user;
+    url.password = encodeURIComponent(password);
+    return url.href;
+  }
+
+  /** The URL of a server that is no Redis, and answers with `text`. */
+  async function urlOfStranger(text: string): Promise<string> {
+    const server = createServer((socket) => {
+      socket.on('error', () => undefined);
+      socket.on('data', () => socket.write(text));
+    });
+    strangers.push(server);
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    return `redis://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  }
+
+  function spoil(url: string): string {
+    return url.replace('%25', 'x');
+  }
+
+  const all = ['+@all', 'allchannels'];
+
+  describe('is down, and warns once with the reason, if it', () => {
+    const cases: readonly (readonly [
+      name: string,
+      urlOf: () => Promise<string> | string,
+      reason: RegExp,
+    ])[] = [
+      ['may not publish', () => urlOfUser(...all, '-publish'), /'publish'/],
+      ['may not subscribe', () => urlOfUser(...all, '-subscribe'), /'subscribe'/],
+      ['may use no channel', () => urlOfUser('+@all'), /NOPERM.*channel/],
+      ['may use only other channels', () => urlOfUser('+@all', '&other:*'), /NOPERM.*channel/],
+      ['has a wrong password', () => urlOfUser(...all).then(spoil), /WRONGPASS/],
+      ['finds something else', () => urlOfStranger('HTTP/1.1 400 Bad Request\r\n\r\n'), /type/],
+      ['is not answered', () => urlOfStranger(''), /timed out/],
+      ['is one too many', () => urlOfStranger('-ERR max number of clients reached\r\n'), /max/],
+      ['comes while Redis loads', () => urlOfStranger('-LOADING Redis is loading\r\n'), /LOADING/],
+      ['finds nobody', () => 'redis://127.0.0.1:1', /ECONNREFUSED/],
+    ];
+    const started = new Map<string, Node>();
+
+    // All at the same time: each is watched for a while.
+    beforeAll(async () => {
+      for (const [name, urlOf] of cases) started.set(name, startNode(await urlOf()));
+      await vi.waitFor(() => {
+        for (const { warnings } of started.values()) {
+          if (warnings.length === 0) throw new Error('a node has not warned');
+        }
+      }, PATIENCE);
+      // Attempts and heartbeats fail meanwhile, again and again.
+      await new Promise((resolve) => {
+        setTimeout(resolve, 3_000);
+      });
+    });
+
+    it.each(cases)('%s', (name, _, reason) => {
+      const node = started.get(name);
+      expect(node?.warnings).toHaveLength(1);
+      expect(node?.warnings[0]).toMatchObject({
+        text: 'broker is down, polling the database',
+        err: { message: expect.stringMatching(reason) as string },
+      });
+      expect([node?.peers.isUp, node?.peers.hearsAll]).toEqual([false, false]);
+    });
+  });
+
+  it('is up as soon as it is allowed what it needs, and needs no more than that', async () => {
+    const url = await urlOfUser('-@all');
+    const node = startNode(url);
+    await vi.waitFor(() => {
+      expect(node.warnings).toHaveLength(1);
+    }, PATIENCE);
+    const { username } = new URL(url);
+    const needed = ['+publish', '+subscribe', '+unsubscribe', '+ping', `&${PREFIX}:*`];
+    await admin.acl('SETUSER', username, ...needed);
+    await vi.waitFor(() => {
+      expect(node.peers.isUp).toBe(true);
+    }, PATIENCE);
+  });
+
+  it('is up without the right to ping', async () => {
+    const node = startNode(await urlOfUser(...all, '-ping', '-info'));
+    await vi.waitFor(() => {
+      expect(node.peers.hearsAll).toBe(true);
+    }, PATIENCE);
+  });
+
+  it('is down when the right is taken from it', async () => {
+    const url = await urlOfUser(...all);
+    const node = startNode(url);
+    await vi.waitFor(() => {
+      expect(node.peers.isUp).toBe(true);
+    }, PATIENCE);
+    await admin.acl('SETUSER', new URL(url).username, '-publish');
+    await vi.waitFor(() => {
+      expect(node.peers.isUp).toBe(false);
+    }, PATIENCE);
+  });
+});

@@ -1,0 +1,121 @@
+import { afterAll, beforeAll, describe, expect, inject, it, onTestFinished, vi } from 'vitest';
+import { createRoom, putRule, request } from '../harness/api.js';
+import { ChatClient } from '../harness/chat-client.js';
+import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
+import type { TestNode } from '../harness/node.js';
+import { openOutlet, OUTLET_FAULTS, type Outlet } from '../harness/outlet.js';
+import { startRedis } from '../harness/services.js';
+import { person } from '../harness/tokens.js';
+
+/** Nothing comes by the slow poll. */
+const SLOW_POLL = { POLL_INTERVAL_MS: '600000' };
+
+/** What other nodes find of a message whose publishing fails, though no slow comparison of heads is due. */
+describe('a message is not late', { timeout: 60_000 }, () => {
+  const ana = person({ levelOnEntity: 999 });
+  const ben = person();
+  let world: ChatWorld;
+
+  beforeAll(async () => {
+    world = await createChatWorld();
+  });
+  afterAll(() => world.close());
+
+  async function roomOn(node: { readonly url: string }): Promise<number> {
+    const room = await createRoom(node, ana);
+    await putRule(node, ana, room, { userUUID: ben.userUUID, permissions: 'rw' });
+    return room;
+  }
+
+  async function openRedisOutlet(): Promise<Outlet> {
+    const outlet = await openOutlet(inject('redisUrl'));
+    onTestFinished(() => outlet.close());
+    return outlet;
+  }
+
+  /** Both have heard each other by way of Redis, and no node is in doubt any more. */
+  async function calm(
+    here: ChatClient,
+    there: ChatClient,
+    redis: readonly TestNode[],
+  ): Promise<void> {
+    for (const node of redis) {
+      await vi.waitFor(async () => {
+        const { content } = await request(node, 'GET', '/readyz');
+        expect(content).toMatchObject({ broker: 'up' });
+      }, 10_000);
+    }
+    // Doubts about others end after 2 s without a change.
+    await new Promise((resolve) => {
+      setTimeout(resolve, 3_000);
+    });
+    here.say('are you there?');
+    expect(await there.messages(1)).toEqual(['are you there?']);
+    expect(await here.messages(1)).toEqual(['are you there?']);
+  }
+
+  it('if its node is killed before it has published', async () => {
+    const outlet = await openRedisOutlet();
+    const east = await world.start(SLOW_POLL);
+    const dying = await world.startProcess({ ...SLOW_POLL, REDIS_URL: outlet.url });
+    const room = await roomOn(east);
+    const here = await ChatClient.enter(east, ana, room);
+    const there = await ChatClient.enter(dying, ben, room);
+    await calm(here, there, [east]);
+
+    outlet.stall();
+    there.say('my last word');
+    expect(await there.messages(1)).toEqual(['my last word']);
+    await dying.end('SIGKILL');
+    expect(await here.messages(1)).toEqual(['my last word']);
+    await here.close();
+  });
+
+  it.each(OUTLET_FAULTS)('if Redis $fault for one of them', async ({ fail, mend }) => {
+    const outlet = await openRedisOutlet();
+    const east = await world.start(SLOW_POLL);
+    const cut = await world.start({ ...SLOW_POLL, REDIS_URL: outlet.url });
+    const room = await roomOn(east);
+    const here = await ChatClient.enter(east, ana, room);
+    const there = await ChatClient.enter(cut, ben, room);
+    await calm(here, there, [east, cut]);
+
+    await fail(outlet);
+    there.say('from the one');
+    expect(await here.messages(1)).toEqual(['from the one']);
+    here.say('to the one');
+    expect(await there.messages(2)).toEqual(['from the one', 'to the one']);
+    expect(await here.messages(1)).toEqual(['to the one']);
+
+    await mend(outlet);
+    await calm(here, there, [east]);
+    await Promise.all([here.close(), there.close()]);
+  });
+
+  it('if another Redis takes over', async () => {
+    const [first, second] = [await startRedis(), await startRedis()];
+    onTestFinished(() => Promise.all([first.stop(), second.stop()]).then(() => undefined));
+    const outlet = await openOutlet(first.url);
+    onTestFinished(() => outlet.close());
+    const env = { ...SLOW_POLL, REDIS_URL: outlet.url };
+    const [east, west] = await Promise.all([world.start(env), world.start(env)]);
+    const room = await roomOn(east);
+    const here = await ChatClient.enter(east, ana, room);
+    const there = await ChatClient.enter(west, ben, room);
+    await calm(here, there, [east, west]);
+
+    outlet.stall();
+    here.say('into the first, which hangs');
+    expect(await there.messages(1)).toEqual(['into the first, which hangs']);
+    await outlet.cut();
+    there.say('into none');
+    expect(await here.messages(2)).toEqual(['into the first, which hangs', 'into none']);
+    outlet.resume();
+    await outlet.restore(second.url);
+    here.say('into the second');
+    expect(await there.messages(2)).toEqual(['into none', 'into the second']);
+    expect(await here.messages(1)).toEqual(['into the second']);
+    await calm(here, there, [east, west]);
+    await Promise.all([here.close(), there.close()]);
+  });
+});
