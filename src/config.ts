@@ -115,6 +115,8 @@ export const environmentSchema = z.object({
   BODY_BYTES: count(131_072),
   INBOX_FRAMES: count(128, { max: 10_000 }),
   OUTBOX_BYTES: count(1_048_576, { min: MIN_OUTBOX_BYTES }),
+  OUTBOX_TOTAL_BYTES: count(268_435_456, { min: MIN_OUTBOX_BYTES }),
+  SEND_TIMEOUT_MS: count(60_000),
   STORE_TIMEOUT_MS: count(5_000),
   LOG_FLIGHTS: count(4, { max: 64 }),
   LOG_QUEUE_ENTRIES: count(20_000),
@@ -151,7 +153,11 @@ export interface Limits {
   readonly inboxFrames: number;
   /** Bytes that may wait for one socket before it only keeps its place in the log. */
   readonly outboxBytes: number;
-  /** How long the database may be silent, and how long a connection of its pools may be waited for. */
+  /** Bytes that may wait for all sockets together before those that hold the most are closed. */
+  readonly outboxTotalBytes: number;
+  /** How long a socket may take none of the bytes that wait for it. */
+  readonly sendTimeoutMs: number;
+  /** How long a command waits for the store, the database may be silent, and a connection of its pools be waited for. */
   readonly storeTimeoutMs: number;
   /** Statements that store messages at the same time, at most: more than two only where some hang. */
   readonly logFlights: number;
@@ -292,6 +298,8 @@ function toConfig(env: Environment): Config {
       bodyBytes: env.BODY_BYTES,
       inboxFrames: env.INBOX_FRAMES,
       outboxBytes: env.OUTBOX_BYTES,
+      outboxTotalBytes: env.OUTBOX_TOTAL_BYTES,
+      sendTimeoutMs: env.SEND_TIMEOUT_MS,
       storeTimeoutMs: env.STORE_TIMEOUT_MS,
       logFlights: env.LOG_FLIGHTS,
       logQueueEntries: env.LOG_QUEUE_ENTRIES,

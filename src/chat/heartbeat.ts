@@ -1,4 +1,6 @@
 import type { Limits } from '../config.js';
+import type { Logger } from '../logger.js';
+import { closeFullest } from './backlog.js';
 import type { Session } from './session.js';
 
 const MAX_SWEEP_INTERVAL_MS = 1_000;
@@ -9,15 +11,28 @@ const MIN_SWEEP_INTERVAL_MS = 20;
  * quarter of the shortest one where that is less.
  * @returns ends it
  */
-export function startHeartbeat(sessions: ReadonlySet<Session>, limits: Limits): () => void {
-  const shortest = Math.min(limits.authTimeoutMs, limits.pingIntervalMs, limits.pongTimeoutMs);
+export function startHeartbeat(
+  sessions: ReadonlySet<Session>,
+  limits: Limits,
+  logger: Logger,
+): () => void {
+  const { authTimeoutMs, pingIntervalMs, pongTimeoutMs, sendTimeoutMs } = limits;
+  const shortest = Math.min(authTimeoutMs, pingIntervalMs, pongTimeoutMs, sendTimeoutMs);
   const interval = Math.max(
     MIN_SWEEP_INTERVAL_MS,
     Math.min(MAX_SWEEP_INTERVAL_MS, Math.floor(shortest / 4)),
   );
   const timer = setInterval(() => {
     const now = performance.now();
-    for (const session of sessions) session.sweep(now);
+    let bytes = 0;
+    for (const session of sessions) {
+      session.sweep(now);
+      bytes += session.outbox.unsentBytes;
+    }
+    // What waits for several sockets is in it several times: only then it is worth to be counted.
+    if (bytes <= limits.outboxTotalBytes) return;
+    const closed = closeFullest(sessions, limits.outboxTotalBytes);
+    if (closed > 0) logger.warn({ closed }, 'too much waits to be read: the fullest are closed');
   }, interval);
   return () => {
     clearInterval(timer);

@@ -25,6 +25,9 @@ export class Outbox implements Flushable {
   readonly #turn: Turn;
   readonly #maxBytes: number;
   #waiting: Buffer[] = [];
+  /** What was given to the stream and may still wait in it, the oldest first. */
+  #unsent: Buffer[] = [];
+  #given = 0;
   #ended = false;
 
   /** `stream` is the one that `socket` was upgraded on. */
@@ -61,6 +64,18 @@ export class Outbox implements Flushable {
     return Math.max(0, this.#maxBytes - this.#stream.writableLength);
   }
 
+  /** Bytes that wait to be read; none are counted once it is ended. */
+  get unsentBytes(): number {
+    this.#forgetSent();
+    return this.#ended ? 0 : this.#stream.writableLength;
+  }
+
+  /** The buffers that those bytes are of. */
+  unsent(): readonly Buffer[] {
+    this.#forgetSent();
+    return this.#unsent;
+  }
+
   /** An answer to this client, at the end of the event. */
   reply(text: string): void {
     this.add(encodeFrame(text));
@@ -77,7 +92,12 @@ export class Outbox implements Flushable {
   write(frames: Buffer): void {
     if (this.#waiting.length > 0) this.flush();
     // Nothing once a close frame went out: it is a socket's last (RFC 6455 section 5.5.1).
-    if (this.isOpen) this.#stream.write(frames);
+    if (!this.isOpen) return;
+    this.#stream.write(frames);
+    if (this.#stream.writableLength === 0 && this.#unsent.length === 0) return;
+    this.#unsent.push(frames);
+    this.#given += frames.length;
+    this.#forgetSent();
   }
 
   ping(): void {
@@ -109,9 +129,22 @@ export class Outbox implements Flushable {
     });
   }
 
+  #forgetSent(): void {
+    if (this.#unsent.length === 0) return;
+    const bytes = this.#stream.writableLength;
+    let sent = 0;
+    for (const { length } of this.#unsent) {
+      if (this.#given - length < bytes) break;
+      this.#given -= length;
+      sent += 1;
+    }
+    if (sent > 0) this.#unsent.splice(0, sent);
+  }
+
   /** Writes what waits, and nothing after it. */
   end(): void {
     this.flush();
     this.#ended = true;
+    this.#unsent = [];
   }
 }

@@ -14,9 +14,14 @@ const CHUNK_BYTES = 65_536;
 
 /** A stretch of a room's log, as frames: built once for all sessions that read it at the same time. */
 export interface Page {
-  /** The page's entries, in order; those without a frame are not for this protocol. */
-  readonly entries: readonly { readonly seq: number; readonly frame: Buffer | undefined }[];
+  /** Frames that are written at once, in order, each with the number at which it ends. */
+  readonly chunks: readonly Chunk[];
   /** The number at which the page ends. */
+  readonly last: number;
+}
+
+interface Chunk {
+  readonly frames: Buffer;
   readonly last: number;
 }
 
@@ -50,11 +55,11 @@ export class Pages {
 
   async #readFresh(range: { after: number; upTo: number; limit: number }): Promise<Page> {
     const entries = await this.#log.read(this.#roomId, range);
-    const framed = entries.map((entry) => ({ seq: entry.seq, frame: frameOf(entry) }));
-    const bytes = framed.reduce((sum, { frame }) => sum + (frame?.length ?? 0), 0);
-    if (bytes > 0) this.#frameBytes = bytes / framed.length;
+    const chunks = chunksOf(entries);
+    const bytes = chunks.reduce((sum, { frames }) => sum + frames.length, 0);
+    if (bytes > 0) this.#frameBytes = bytes / entries.length;
     const { after, upTo, limit } = range;
-    return { entries: framed, last: entries.at(-1)?.seq ?? Math.min(upTo, after + limit) };
+    return { chunks, last: entries.at(-1)?.seq ?? Math.min(upTo, after + limit) };
   }
 }
 
@@ -74,23 +79,34 @@ export function frameOf({
   );
 }
 
+/** Joined once for all that the page is written to: many wait for the same bytes. */
+function chunksOf(entries: readonly Entry[]): Chunk[] {
+  const chunks: Chunk[] = [];
+  let frames: Buffer[] = [];
+  let bytes = 0;
+  for (const [index, entry] of entries.entries()) {
+    const frame = frameOf(entry);
+    if (frame !== undefined) {
+      frames.push(frame);
+      bytes += frame.length;
+    }
+    const isLast = index === entries.length - 1;
+    if (bytes === 0 || (bytes < CHUNK_BYTES && !isLast)) continue;
+    chunks.push({ frames: Buffer.concat(frames), last: entry.seq });
+    frames = [];
+    bytes = 0;
+  }
+  return chunks;
+}
+
 /**
  * Writes what fits of a page: at most a chunk more than the outbox' cap.
  * @returns the number up to which the page is written
  */
 export function writePage(page: Page, outbox: Outbox): number {
-  let chunk: Buffer[] = [];
-  let bytes = 0;
-  for (const { seq, frame } of page.entries) {
-    if (frame === undefined) continue;
-    chunk.push(frame);
-    bytes += frame.length;
-    if (bytes < CHUNK_BYTES) continue;
-    outbox.write(Buffer.concat(chunk));
-    if (outbox.isFull) return seq;
-    chunk = [];
-    bytes = 0;
+  for (const { frames, last } of page.chunks) {
+    outbox.write(frames);
+    if (outbox.isFull) return last;
   }
-  if (chunk.length > 0) outbox.write(Buffer.concat(chunk));
   return page.last;
 }

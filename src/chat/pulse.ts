@@ -1,19 +1,26 @@
 import type { Limits } from '../config.js';
 import type { Outbox } from './outbox.js';
 
+type PulseLimits = Pick<Limits, 'pingIntervalMs' | 'pongTimeoutMs' | 'sendTimeoutMs'>;
+
 /**
  * Whether the peer of one socket still lives. It is asked by pings; the answer may also be that it goes on
- * reading: a slow reader has to get through what waits for it before it sees the ping.
+ * reading: a slow reader has to get through what waits for it before it sees the ping. A peer that answers and does
+ * not read is given up as well.
  */
 export class Pulse {
   readonly #outbox: Outbox;
-  readonly #limits: Pick<Limits, 'pingIntervalMs' | 'pongTimeoutMs'>;
+  readonly #limits: PulseLimits;
   #pingedAt = performance.now();
   #answered = true;
   /** Bytes that the peer had taken when it was asked. */
   #takenAtPing = 0;
 
-  constructor(outbox: Outbox, limits: Pick<Limits, 'pingIntervalMs' | 'pongTimeoutMs'>) {
+  /** Bytes that the peer had taken when it last took some, or nothing waited. */
+  #taken = 0;
+  #tookAt = performance.now();
+
+  constructor(outbox: Outbox, limits: PulseLimits) {
     this.#outbox = outbox;
     this.#limits = limits;
   }
@@ -30,6 +37,20 @@ export class Pulse {
    * @returns false once it is dead
    */
   check(now: number, isUnread: boolean): boolean {
+    return this.#takes(now) && this.#answers(now, isUnread);
+  }
+
+  #takes(now: number): boolean {
+    if (this.#outbox.unsentBytes > 0) {
+      const taken = this.#outbox.takenBytes;
+      if (taken === this.#taken) return now - this.#tookAt < this.#limits.sendTimeoutMs;
+      this.#taken = taken;
+    }
+    this.#tookAt = now;
+    return true;
+  }
+
+  #answers(now: number, isUnread: boolean): boolean {
     const silence = now - this.#pingedAt;
     if (this.#answered) {
       if (silence >= this.#limits.pingIntervalMs) this.#ask(now);

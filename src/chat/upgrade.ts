@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { WebSocketServer, type WebSocket } from 'ws';
+import { WebSocketServer, type ServerOptions, type WebSocket } from 'ws';
 import { bearerToken } from '../access/token.js';
 import { ChatError } from '../errors.js';
 import { CLOSE_CODES } from '../protocol/close-codes.js';
@@ -20,6 +20,9 @@ const VERSIONS = 'Sec-WebSocket-Version: 13, 8';
 
 /** Handshakes of one turn, about 3 ms of work: clients that all come back at once do not hold up those who talk. */
 const HANDSHAKES_A_TURN = 16;
+
+/** How long a peer may take to answer a close frame: behind it nothing else comes, and what waits is kept till then. */
+const CLOSE_TIMEOUT_MS = 2_000;
 
 /** The WebSocket side: takes upgrades of the HTTP server and owns the sessions that come of them. */
 export interface Chat {
@@ -50,17 +53,19 @@ export function createChat(
   const sessions = new Set<Session>();
   const present = new WaitGroup();
   let closing = false;
-  const server = new WebSocketServer({
+  const settings: ServerOptions & { closeTimeout: number } = {
     noServer: true,
     clientTracking: false,
     maxPayload: limits.frameBytes,
     perMessageDeflate: false,
+    closeTimeout: CLOSE_TIMEOUT_MS,
     // Whoever asks for a subprotocol gets the first one: a browser drops a connection that has none. Those of
     // ours that this server doesn't speak are not promised.
     handleProtocols: (protocols) =>
       [...protocols].find((name) => !name.startsWith('nano-messaging.')) ?? false,
-  });
-  const stopHeartbeat = startHeartbeat(sessions, limits);
+  };
+  const server = new WebSocketServer(settings);
+  const stopHeartbeat = startHeartbeat(sessions, limits, logger);
   const handshakes = new Pace(HANDSHAKES_A_TURN);
 
   function open(socket: WebSocket, stream: Duplex, request: IncomingMessage): Session {

@@ -87,6 +87,11 @@ export class RawClient {
     this.send({ type: 'message', content, ...more });
   }
 
+  /** Says that it lives, without being asked. */
+  pong(): void {
+    this.#write(PONG_FRAME, Buffer.alloc(0));
+  }
+
   /** Reads nothing more: what the server sends waits in the kernel, then in the server. */
   pause(): void {
     this.#socket.pause();

@@ -140,4 +140,78 @@ describe('readers that are stuck in a busy room', () => {
     },
     TIMEOUT_MS,
   );
+
+  it(
+    'cost together no more than OUTBOX_TOTAL_BYTES: those that hold the most are closed, and miss nothing',
+    async () => {
+      const total = 16 * 1024 * 1024;
+      const node = await world.startProcess({
+        OUTBOX_BYTES: `${2 * 1024 * 1024}`,
+        OUTBOX_TOTAL_BYTES: `${total}`,
+        PING_INTERVAL_MS: '3600000',
+        SEND_TIMEOUT_MS: '3600000',
+      });
+      const room = await createRoom(node, ana);
+      const sender = await RawClient.enter(node, ana, room);
+      const talker = new Talker(sender);
+      await talker.say(1);
+      const first = sender.last ?? 0;
+      await talker.say(FILLING, CONTENT);
+      const before = memoryOf(node.pid);
+      const stuck: RawClient[] = [];
+      // Each at a place of its own.
+      while (stuck.length < 120) {
+        const client = await RawClient.enter(node, ana, room, first + stuck.length);
+        client.pause();
+        stuck.push(client);
+      }
+      await untilReadingStops(world.databaseUrl, talker);
+      const overloaded = (): number => node.program.stdout().match(/OVERLOAD/g)?.length ?? 0;
+      // Seven have room in it.
+      while (overloaded() < stuck.length - 8) await talker.say(10);
+      const growth = memoryOf(node.pid).now - before.now;
+      expect(growth).toBeLessThan(total + GARBAGE_BYTES);
+      expect(overloaded()).toBeLessThan(stuck.length - 4);
+
+      const back = stuck.slice(0, 5);
+      for (const client of stuck) client.resume();
+      for (const client of back) {
+        await client.closed;
+        const again = await RawClient.enter(node, ana, room, client.last);
+        await again.reached(sender.last ?? 0);
+        await again.terminate();
+      }
+      await Promise.all([sender, ...stuck].map((client) => client.terminate()));
+    },
+    TIMEOUT_MS,
+  );
+
+  it(
+    'are cut off when they take nothing for SEND_TIMEOUT_MS, though they say that they live',
+    async () => {
+      const node = await world.startProcess({
+        OUTBOX_BYTES: `${OUTBOX_BYTES}`,
+        PING_INTERVAL_MS: '400',
+        PONG_TIMEOUT_MS: '400',
+        SEND_TIMEOUT_MS: '2000',
+      });
+      const room = await createRoom(node, ana);
+      const sender = await RawClient.enter(node, ana, room);
+      const talker = new Talker(sender);
+      const quick = await RawClient.enter(node, ana, room);
+      const stuck = await enterStuck(node, room, 50);
+      const pongs = setInterval(() => {
+        for (const client of stuck) client.pong();
+      }, 100);
+      const cutOff = (): number => node.program.stdout().match(/session ended/g)?.length ?? 0;
+      while (cutOff() < stuck.length) await talker.say(100, CONTENT);
+      clearInterval(pongs);
+      await talker.say(1);
+      await quick.reached(sender.last ?? 0);
+      expect(quick.received).toBe(talker.echoes);
+      expect(cutOff()).toBe(stuck.length);
+      await Promise.all([sender, quick, ...stuck].map((client) => client.terminate()));
+    },
+    TIMEOUT_MS,
+  );
 });
