@@ -20,6 +20,7 @@ import { connectDatabase, type Database } from './store/connect.js';
 import { openEpoch } from './store/epoch.js';
 import { watchForLoneNodes } from './store/lone-node.js';
 import { migrate, requireMigrated } from './store/migrate.js';
+import { startPurging } from './store/purge.js';
 import { createStore } from './store/store.js';
 
 export { ConfigError, loadConfig, type Config } from './config.js';
@@ -83,6 +84,8 @@ export async function createServer(
   const stopWatching = database.embedded
     ? undefined
     : watchForLoneNodes({ database, isLone: config.redisUrl === undefined, logger });
+
+  const stopPurging = startPurging({ sequelize: database.sequelize, logger });
 
   const chat = createChat({
     verify,
@@ -162,9 +165,9 @@ export async function createServer(
         {
           name: 'rooms',
           until: 0.8,
-          end() {
+          async end() {
             stopWatching?.();
-            return hub.close();
+            await Promise.all([hub.close(), stopPurging()]);
           },
         },
         { name: 'database', until: 0.9, end: () => database.close() },

@@ -2,10 +2,12 @@ import { randomUUID } from 'node:crypto';
 import { QueryTypes, type Sequelize } from 'sequelize';
 import type { Caller, RoomAccess, Rule } from '../access/permissions.js';
 import { ChatError } from '../errors.js';
+import type { Logger } from '../logger.js';
 import { loadRoom, lockRoom } from './access.js';
 import { appendEntries, ruleContent } from './entries.js';
 import type { RoomDraft, RoomModel, RoomRow } from './models/room.js';
 import type { RuleModel, RuleRow } from './models/rule.js';
+import { deleteRoom, purgeLog } from './purge.js';
 import { plain } from './statement.js';
 
 /** A room as clients see it. */
@@ -32,7 +34,8 @@ export interface Rooms {
   visibleTo(caller: Caller): Promise<Room[]>;
   /**
    * Deletes a room with its rules and log. `authorize` is asked before the room is locked and with the room locked;
-   * `removed` is called when nobody can enter it any more, before its log is deleted, which may take long.
+   * `removed` is called when nobody can enter it any more, before its log is deleted, which may take long. If that
+   * fails, it is deleted later (`startPurging`), and the room is removed all the same.
    * @throws {ChatError} NOT_FOUND where there is no such room; UNAVAILABLE if it is locked for long; and whatever
    * `authorize` throws
    */
@@ -44,28 +47,15 @@ export interface Rooms {
   ): Promise<void>;
 }
 
-/** Messages that one statement deletes. */
-const PURGE = 10_000;
-
 export function createRooms({
   sequelize,
   models,
+  logger,
 }: {
   sequelize: Sequelize;
   models: { room: RoomModel; rule: RuleModel };
+  logger: Logger;
 }): Rooms {
-  /**
-   * Deletes a room's log up to `head`, the newest entries first: who is being paged up sees no gap. In ranges of
-   * numbers, which have no gaps: a short one is found by its index under any plan.
-   */
-  async function purge(roomId: number, head: number): Promise<void> {
-    for (let last = head; last > 0; last -= PURGE) {
-      await sequelize.query('DELETE FROM messages WHERE room_id = $1 AND seq > $2 AND seq <= $3', {
-        bind: [roomId, last - PURGE, last],
-      });
-    }
-  }
-
   return {
     create(draft, rules, emitter) {
       return sequelize.transaction(async (transaction) => {
@@ -131,21 +121,19 @@ export function createRooms({
       const found = await loadRoom(sequelize, roomId, [caller]);
       if (found === undefined) throw noSuchRoom();
       authorize(found);
-      const head = await sequelize.transaction(async (transaction) => {
+      await sequelize.transaction(async (transaction) => {
         // Who waits for the room's lock meanwhile finds it gone, and appends nothing behind its deletion.
         const room = await lockRoom(sequelize, roomId, [caller], [], transaction);
         if (room === undefined) throw noSuchRoom();
         authorize(room);
-        const [deleted] = await sequelize.query<{ head: number }>(
-          'DELETE FROM rooms WHERE id = $1 RETURNING head',
-          { bind: [roomId], type: QueryTypes.SELECT, transaction },
-        );
-        return deleted?.head ?? 0;
+        await deleteRoom(sequelize, roomId, transaction);
       });
       removed?.();
       // Not under the lock, for which messages of other rooms would wait: nobody reads a log without its room, and the
-      // room's id is never used again.
-      await purge(roomId, head);
+      // room's id is never used again. The room is gone, whatever comes of its log.
+      await purgeLog(sequelize, roomId).catch((error: unknown) => {
+        logger.warn({ err: error, room: roomId }, 'the log of a deleted room is deleted later');
+      });
     },
   };
 }

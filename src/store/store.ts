@@ -33,7 +33,7 @@ export function createStore({
     message: defineMessage(sequelize),
   };
   return {
-    rooms: createRooms({ sequelize, models }),
+    rooms: createRooms({ sequelize, models, logger }),
     rules: createRules({ sequelize }),
     history: createHistory({ sequelize, models }),
     log: createLog({

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
-import { createRoom } from '../harness/api.js';
+import { createRoom, request } from '../harness/api.js';
+import { fillRoom } from '../harness/backlog.js';
 import { ChatClient, numberOf, type ServerFrame } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import { query } from '../harness/database.js';
@@ -163,6 +164,40 @@ it.each([
       // 1005 is their own leave.
       expect(one.closes).toEqual(movers.includes(one) ? [code, 1005] : [1005]);
     }
+  },
+  TIMEOUT_MS,
+);
+
+it(
+  'a node killed while it deletes a log leaves nothing of it: the next one goes on',
+  async () => {
+    const east = await world.startProcess();
+    const ana = person({ levelOnEntity: 100 });
+    const room = await createRoom(east, ana);
+    const { last } = await fillRoom(world.databaseUrl, room, 200_000);
+    const deletion = request(east, 'DELETE', `/rooms/${room}`, { as: ana }).catch(() => 'cut');
+    await vi.waitFor(
+      async () => {
+        const [left] = await query(world.databaseUrl, 'SELECT FROM deleted_rooms WHERE head < $1', [
+          last,
+        ]);
+        if (left === undefined) throw new Error('it has not begun');
+      },
+      { timeout: TIMEOUT_MS / 4, interval: 5 },
+    );
+    await east.end('SIGKILL');
+    expect(await deletion).toBe('cut');
+
+    await world.startProcess();
+    await vi.waitFor(async () => {
+      const [rest] = await query(
+        world.databaseUrl,
+        `SELECT (SELECT count(*)::int FROM messages WHERE room_id = $1) AS messages,
+           (SELECT count(*)::int FROM deleted_rooms) AS rooms`,
+        [room],
+      );
+      expect(rest).toEqual({ messages: 0, rooms: 0 });
+    }, TIMEOUT_MS / 2);
   },
   TIMEOUT_MS,
 );

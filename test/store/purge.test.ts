@@ -1,0 +1,182 @@
+import { Client } from 'pg';
+import { QueryTypes } from 'sequelize';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { startPurging } from '../../src/store/purge.js';
+import {
+  openPostgres,
+  QUIET,
+  storeHosts,
+  storeOver,
+  type StoreHost,
+} from '../harness/store-hosts.js';
+import { removeRoom, emptyRoom } from '../harness/writers.js';
+
+const TIMEOUT_MS = 60_000;
+/** More than two chunks. */
+const ENTRIES = 25_000;
+
+let host: StoreHost;
+const stops: (() => Promise<void>)[] = [];
+
+afterEach(async () => {
+  await Promise.all(stops.splice(0).map((stop) => stop()));
+  await host.close();
+});
+
+function startNode(database = host.database): void {
+  stops.push(startPurging({ sequelize: database.sequelize, logger: QUIET }));
+}
+
+/** A room with a long log; its id. */
+async function longRoom(): Promise<number> {
+  const room = await emptyRoom(storeOver(host.database));
+  await host.database.sequelize.query(
+    `WITH filled AS (UPDATE rooms SET head = $2 WHERE id = $1)
+     INSERT INTO messages (room_id, seq, kind, emitter, content, "createdAt", "updatedAt")
+     SELECT $1, seq, 'message', gen_random_uuid(), 'hi', now(), now() FROM generate_series(1, $2) AS seq`,
+    { bind: [room, ENTRIES] },
+  );
+  return room;
+}
+
+/** As a node leaves it that was killed behind its first chunk. */
+async function leaveHalf(room: number): Promise<void> {
+  const { sequelize } = host.database;
+  await sequelize.query(
+    `WITH deleted AS (DELETE FROM rooms WHERE id = $1 RETURNING id)
+     INSERT INTO deleted_rooms (room_id, head) SELECT id, 15000 FROM deleted`,
+    { bind: [room] },
+  );
+  await sequelize.query('DELETE FROM messages WHERE room_id = $1 AND seq > 15000', {
+    bind: [room],
+  });
+}
+
+async function count(table: string, room: number): Promise<number> {
+  const [row] = await host.database.sequelize.query<{ count: number }>(
+    `SELECT count(*)::int AS count FROM ${table} WHERE room_id = $1`,
+    { bind: [room], type: QueryTypes.SELECT },
+  );
+  return row?.count ?? -1;
+}
+
+async function expectPurged(room: number): Promise<void> {
+  await vi.waitFor(
+    async () => {
+      expect(await count('messages', room)).toBe(0);
+      expect(await count('deleted_rooms', room)).toBe(0);
+    },
+    { timeout: TIMEOUT_MS / 2, interval: 100 },
+  );
+}
+
+describe.each(storeHosts)(
+  'the log of a deleted room over %s',
+  { timeout: TIMEOUT_MS },
+  (_, open) => {
+    beforeEach(async () => {
+      host = await open();
+    });
+
+    it('is gone when the room is removed, and nothing is noted any more', async () => {
+      const [room, other] = [await longRoom(), await longRoom()];
+
+      await removeRoom(storeOver(host.database), room);
+
+      expect(await count('messages', room)).toBe(0);
+      expect(await count('deleted_rooms', room)).toBe(0);
+      expect(await count('messages', other)).toBe(ENTRIES);
+    });
+
+    it('is deleted to the end by the next node that starts, and no other one is touched', async () => {
+      const [one, two, other] = [await longRoom(), await longRoom(), await longRoom()];
+      await leaveHalf(one);
+      await leaveHalf(two);
+
+      startNode();
+
+      await expectPurged(one);
+      await expectPurged(two);
+      expect(await count('messages', other)).toBe(ENTRIES);
+    });
+  },
+);
+
+describe('the log of a deleted room', { timeout: TIMEOUT_MS }, () => {
+  /** Somebody else at the database. */
+  let holder: Client;
+
+  beforeEach(async () => {
+    host = await openPostgres();
+    const { host: name, port, database, username, password } = host.database.address;
+    holder = new Client({ host: name, port, database, user: username, password });
+    await holder.connect();
+  });
+  afterEach(() => holder.end());
+
+  /** The backend that waits for the holder. */
+  function waitingBackend(): Promise<number> {
+    return vi.waitFor(async () => {
+      const { rows } = await holder.query<{ pid: number }>(
+        `SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`,
+      );
+      if (rows[0] === undefined) throw new Error('nobody waits');
+      return rows[0].pid;
+    }, TIMEOUT_MS / 4);
+  }
+
+  it('that could not be deleted leaves the room removed, and is deleted later by a node that runs', async () => {
+    const room = await longRoom();
+    startNode();
+    await holder.query('BEGIN');
+    // In the second chunk.
+    await holder.query('SELECT FROM messages WHERE room_id = $1 AND seq = 10000 FOR UPDATE', [
+      room,
+    ]);
+    const removed = removeRoom(storeOver(host.database), room);
+    await holder.query('SELECT pg_terminate_backend($1)', [await waitingBackend()]);
+
+    await removed;
+    await holder.query('COMMIT');
+    await expectPurged(room);
+  });
+
+  it('is left to the node that is at it already', async () => {
+    const room = await longRoom();
+    await leaveHalf(room);
+    await holder.query('BEGIN');
+    await holder.query('SELECT pg_advisory_xact_lock(7777002)');
+
+    for (const database of [host.database, await host.another()]) {
+      const look = vi.spyOn(database.sequelize, 'transaction');
+      startNode(database);
+      await vi.waitFor(() => {
+        expect(look).toHaveBeenCalledOnce();
+      });
+      expect(await look.mock.results[0]?.value).toBe(false);
+      look.mockRestore();
+    }
+    await Promise.all(stops.splice(0).map((stop) => stop()));
+    expect(await count('messages', room)).toBe(15_000);
+
+    await holder.query('COMMIT');
+    startNode();
+    await expectPurged(room);
+  });
+
+  it('is deleted no further once the node goes down', async () => {
+    const room = await longRoom();
+    await leaveHalf(room);
+    await holder.query('BEGIN');
+    await holder.query('SELECT FROM messages WHERE room_id = $1 AND seq = 15000 FOR UPDATE', [
+      room,
+    ]);
+    startNode();
+    await waitingBackend();
+    const stopped = Promise.all(stops.splice(0).map((stop) => stop()));
+    await holder.query('COMMIT');
+    await stopped;
+
+    expect(await count('messages', room)).toBe(5_000);
+  });
+});
