@@ -1,6 +1,18 @@
+import { isIP } from 'node:net';
 import { IANAZone } from 'luxon';
-import { parse as parseConnectionString } from 'pg-connection-string';
 import { z } from 'zod';
+import { ConfigError } from './config/config-error.js';
+import { parseOrigins, type Origins } from './config/origins.js';
+import {
+  parseDatabaseUrl,
+  parseRedisUrl,
+  type DatabaseAddress,
+  type Parsed,
+} from './config/service-urls.js';
+
+export { ConfigError } from './config/config-error.js';
+export { loadEnvFile } from './config/env-file.js';
+export type { DatabaseAddress } from './config/service-urls.js';
 
 /** The secret of the proof of concept's example file: everybody knows it. */
 const WELL_KNOWN_SECRET = 'NOTASECRETANYMORE';
@@ -35,52 +47,50 @@ const port = (fallback: number) =>
     .refine((value) => value <= 65_535, 'must be at most 65535')
     .default(fallback);
 
+/** Of words that are the same in upper and lower case. */
+const oneOf = <const T extends string>(words: readonly T[], problem: string) =>
+  z.string().toLowerCase().pipe(z.enum(words, problem));
+
 const flag = (fallback: boolean) =>
-  z
-    .enum(['true', 'false', '1', '0'], 'must be true or false')
+  oneOf(['true', 'false', '1', '0'], 'must be true or false')
     .transform((value) => value === 'true' || value === '1')
     .default(fallback);
 
-const url = (protocols: readonly string[]) =>
-  z.string().refine((value) => URL.canParse(value) && protocols.includes(new URL(value).protocol), {
-    // The value may hold a password: it is not repeated.
-    error: `must be a URL that begins with ${protocols.map((protocol) => `${protocol}//`).join(' or ')}`,
-    abort: true,
+/** A URL of a service; the value may hold a password, and is not repeated. */
+const url = <T>(parse: (text: string) => Parsed<T>) =>
+  z.string().transform((text, context) => {
+    const parsed = parse(text);
+    if ('value' in parsed) return parsed.value;
+    context.addIssue(parsed.problem);
+    return z.NEVER;
   });
 
-/**
- * The address in a URL, as `pg` reads it: sslmode, sslrootcert and the like in its query. Undefined where it
- * can't be read: a wrong escape, a port that is none, a certificate that is not there.
- */
-function parseDatabaseUrl(value: string): DatabaseAddress | undefined {
-  let parsed: ReturnType<typeof parseConnectionString>;
-  try {
-    parsed = parseConnectionString(value);
-  } catch {
-    return undefined;
-  }
-  const username = parsed.user || 'postgres';
-  const portNumber = Number(parsed.port || DEFAULT_POSTGRES_PORT);
-  if (!Number.isInteger(portNumber) || portNumber < 1 || portNumber > 65_535) return undefined;
-  return {
-    host: parsed.host || 'localhost',
-    port: portNumber,
-    database: parsed.database || username,
-    username,
-    password: parsed.password || undefined,
-    ssl: typeof parsed.ssl === 'string' ? parsed.ssl === 'true' : (parsed.ssl ?? false),
-  };
-}
+/** An address of IPv6 may stand in brackets, as in a URL. */
+const host = z.string().transform((text) => text.replace(/^\[(.*)\]$/, '$1'));
+
+const isHost = (text: string): boolean => isIP(text) !== 0 || /^[a-z0-9_][\w.-]*$/i.test(text);
 
 /** Each variable of the environment; .env.example lists them with what they mean. */
 export const environmentSchema = z.object({
-  NODE_ENV: z.string().default('development'),
+  NODE_ENV: oneOf(
+    ['development', 'production', 'test'],
+    'must be production, development or test',
+  ).default('development'),
   PORT: port(7777),
-  HOST: z.string().optional(),
-  LOG_LEVEL: z
-    .enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], 'is not a level of pino')
-    .default('info'),
-  CORS_ORIGIN: z.string().default('*'),
+  HOST: host.refine(isHost, 'must be an address, or a name, of this machine').optional(),
+  LOG_LEVEL: oneOf(
+    ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'],
+    'is not a level of pino',
+  ).default('info'),
+  CORS_ORIGIN: z
+    .string()
+    .transform((text, context) => {
+      const origins = parseOrigins(text);
+      if (origins !== undefined) return origins;
+      context.addIssue('must be *, or origins like https://app.example, divided by commas');
+      return z.NEVER;
+    })
+    .default('*'),
   TZ: z
     .string()
     .refine((zone) => IANAZone.isValidZone(zone), 'is not an IANA time zone')
@@ -90,19 +100,25 @@ export const environmentSchema = z.object({
   AUDIENCE: z.string().optional(),
   ISSUER: z.string().optional(),
 
-  DATABASE_URL: url(['postgres:', 'postgresql:'])
-    .refine((value) => parseDatabaseUrl(value) !== undefined, 'cannot be read')
+  DATABASE_URL: url(parseDatabaseUrl).optional(),
+  DB_HOST: host
+    .refine(
+      (text) => isHost(text) || text.startsWith('/'),
+      'must be a name, an address, or the folder of a socket',
+    )
     .optional(),
-  DB_HOST: z.string().optional(),
   DB_PORT: port(DEFAULT_POSTGRES_PORT),
   DB_NAME: z.string().optional(),
   DB_USERNAME: z.string().optional(),
   DB_PASSWORD: z.string().optional(),
   DB_POOL_SIZE: count(10, { max: 1000 }),
-  DATA_DIR: z.string().default('./data'),
+  DATA_DIR: z
+    .string()
+    .refine((path) => !/^~|\$[a-z_{]/i.test(path), 'must be a path: ~ and $ are for shells alone')
+    .default('./data'),
   MIGRATE_ON_START: flag(true),
 
-  REDIS_URL: url(['redis:', 'rediss:']).optional(),
+  REDIS_URL: url(parseRedisUrl).optional(),
   REDIS_PREFIX: z.string().default('nano-messaging'),
 
   AUTH_TIMEOUT_MS: count(10_000),
@@ -127,17 +143,6 @@ export const environmentSchema = z.object({
 
   NANO_TEST_NO_GAP_REPAIR: flag(false),
 });
-
-/** How to reach a Postgres server. */
-export interface DatabaseAddress {
-  readonly host: string;
-  readonly port: number;
-  readonly database: string;
-  readonly username: string;
-  readonly password: string | undefined;
-  /** As `pg` takes it: false, or options of node:tls. */
-  readonly ssl: boolean | object;
-}
 
 /** What one socket, one request or one queue may use; docs/PROTOCOL.md explains those of the wire. */
 export interface Limits {
@@ -174,7 +179,8 @@ export interface Config {
   /** Undefined: every interface. */
   readonly host: string | undefined;
   readonly logLevel: string;
-  readonly corsOrigin: string;
+  /** Whose pages may use REST and the socket. */
+  readonly corsOrigins: Origins;
   /** IANA name of the zone in which days of the history begin. */
   readonly timeZone: string;
   /** Undefined: the one in `dataDir` (access/secret.ts). */
@@ -194,37 +200,26 @@ export interface Config {
   readonly repairsGaps: boolean;
 }
 
-/** The environment cannot be used; each problem is a line for the operator, without any value. */
-export class ConfigError extends Error {
-  readonly problems: readonly string[];
-
-  constructor(problems: readonly string[]) {
-    super(`The configuration cannot be used:\n${problems.map((line) => `  ${line}`).join('\n')}`);
-    this.name = 'ConfigError';
-    this.problems = problems;
-  }
-}
-
-/**
- * Reads `.env` of the working directory into `process.env`, where there is one; what the environment has
- * already stays as it is.
- */
-export function loadEnvFile(): void {
-  try {
-    process.loadEnvFile();
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-  }
-}
-
 type Environment = z.infer<typeof environmentSchema>;
 
+type Given = Readonly<Record<string, string | undefined>>;
+
+/** What is taken as it is: white space may be meant. */
+const SECRETS = new Set(['JWT_MASTER_SECRET', 'DB_PASSWORD']);
+
 /**
- * Reads the environment; an empty variable counts as absent, one that is not ours is ignored.
+ * Reads the environment; an empty variable counts as absent, and white space around one does not count. One that is
+ * not ours, or not used, is ignored.
  * @throws {ConfigError} with all problems at once
  */
-export function loadConfig(env: Readonly<Record<string, string | undefined>>): Config {
-  const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''));
+export function loadConfig(env: Given): Config {
+  const given = used(
+    Object.fromEntries(
+      Object.entries(env)
+        .map(([name, value]) => [name, SECRETS.has(name) ? value : value?.trim()] as const)
+        .filter(([, value]) => value !== ''),
+    ),
+  );
   const result = environmentSchema.safeParse(given);
   const problems = result.success
     ? []
@@ -235,15 +230,23 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
   return toConfig(result.data);
 }
 
-function problemsBetween(env: Readonly<Record<string, string | undefined>>): string[] {
+/** Without the parts of a database's address that nobody asks for: Kubernetes sets DB_PORT for a service named db. */
+function used(given: Given): Given {
+  const isByParts = given['DATABASE_URL'] === undefined && given['DB_HOST'] !== undefined;
+  const isUnused = (name: string): boolean =>
+    !isByParts && ['DB_HOST', 'DB_PORT', 'DB_NAME', 'DB_USERNAME', 'DB_PASSWORD'].includes(name);
+  return Object.fromEntries(Object.entries(given).filter(([name]) => !isUnused(name)));
+}
+
+function problemsBetween(env: Given): string[] {
   const problems: string[] = [];
-  const secret = env['JWT_MASTER_SECRET'];
   const partial = ['DB_NAME', 'DB_USERNAME'].filter((name) => env[name] === undefined);
-  if (env['DATABASE_URL'] === undefined && env['DB_HOST'] !== undefined && partial.length > 0) {
+  if (env['DB_HOST'] !== undefined && partial.length > 0) {
     problems.push(`${partial.join(' and ')} must be given beside DB_HOST`);
   }
-  problems.push(...tooSmallForContent(env));
-  if (env['NODE_ENV'] !== 'production') return problems;
+  problems.push(...secretsWithLineBreaks(env), ...tooSmallForContent(env));
+  if (env['NODE_ENV']?.toLowerCase() !== 'production') return problems;
+  const secret = env['JWT_MASTER_SECRET'];
   if (secret === undefined) {
     problems.push('JWT_MASTER_SECRET must be given in production');
   } else if (secret === WELL_KNOWN_SECRET) {
@@ -259,7 +262,14 @@ function problemsBetween(env: Readonly<Record<string, string | undefined>>): str
   return problems;
 }
 
-function tooSmallForContent(env: Readonly<Record<string, string | undefined>>): string[] {
+/** That of a file's last line, which whoever signs tokens does not have. */
+function secretsWithLineBreaks(env: Given): string[] {
+  return [...SECRETS]
+    .filter((name) => /^[\r\n]|[\r\n]$/.test(env[name] ?? ''))
+    .map((name) => `${name} begins or ends with a line break`);
+}
+
+function tooSmallForContent(env: Given): string[] {
   const limitOf = (name: 'CONTENT_CHARACTERS' | 'FRAME_BYTES' | 'BODY_BYTES') =>
     environmentSchema.shape[name].safeParse(env[name]).data;
   const characters = limitOf('CONTENT_CHARACTERS');
@@ -276,7 +286,7 @@ function toConfig(env: Environment): Config {
     port: env.PORT,
     host: env.HOST,
     logLevel: env.LOG_LEVEL,
-    corsOrigin: env.CORS_ORIGIN,
+    corsOrigins: env.CORS_ORIGIN,
     timeZone: env.TZ,
     jwtSecret: env.JWT_MASTER_SECRET,
     audience: env.AUDIENCE,
@@ -313,7 +323,7 @@ function toConfig(env: Environment): Config {
 }
 
 function databaseAddress(env: Environment): DatabaseAddress | undefined {
-  if (env.DATABASE_URL !== undefined) return parseDatabaseUrl(env.DATABASE_URL);
+  if (env.DATABASE_URL !== undefined) return env.DATABASE_URL;
   if (env.DB_HOST === undefined) return undefined;
   return {
     host: env.DB_HOST,

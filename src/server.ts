@@ -96,7 +96,7 @@ export async function createServer(
     limits,
     logger,
     turn,
-    corsOrigin: config.corsOrigin,
+    corsOrigins: config.corsOrigins,
     refuse: answerError,
   });
   let closing: Promise<void> | undefined;
@@ -112,7 +112,7 @@ export async function createServer(
     pingDatabase: () => database.ping(),
     brokerIsUp: () => hub.brokerIsUp,
     isClosing: () => closing !== undefined,
-    corsOrigin: config.corsOrigin,
+    corsOrigins: config.corsOrigins,
     timeZone: config.timeZone,
     bodyBytes: limits.bodyBytes,
     logger,

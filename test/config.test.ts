@@ -18,7 +18,7 @@ describe('the configuration', () => {
       port: 7777,
       host: undefined,
       logLevel: 'info',
-      corsOrigin: '*',
+      corsOrigins: '*',
       timeZone: 'UTC',
       jwtSecret: undefined,
       audience: undefined,
@@ -50,7 +50,7 @@ describe('the configuration', () => {
       PORT: '0',
       HOST: '127.0.0.1',
       LOG_LEVEL: 'debug',
-      CORS_ORIGIN: 'https://app.example',
+      CORS_ORIGIN: 'HTTPS://app.example:443/, http://localhost:3000',
       TZ: 'Europe/Madrid',
       AUDIENCE: 'chat',
       ISSUER: 'app',
@@ -67,7 +67,7 @@ describe('the configuration', () => {
       port: 0,
       host: '127.0.0.1',
       logLevel: 'debug',
-      corsOrigin: 'https://app.example',
+      corsOrigins: ['https://app.example', 'http://localhost:3000'],
       timeZone: 'Europe/Madrid',
       jwtSecret: SECRET,
       audience: 'chat',
@@ -100,13 +100,68 @@ describe('the configuration', () => {
     expect(() => (config.limits.logFlights = 1)).toThrow(TypeError);
   });
 
-  it.each(['true', '1'])('takes MIGRATE_ON_START=%s for yes', (value) => {
+  it('takes no notice of white space around a variable, and of one that is nothing else', () => {
+    expect(loadConfig({ PORT: '7777 ', AUDIENCE: '\tchat\n', HOST: ' ' })).toMatchObject({
+      port: 7777,
+      audience: 'chat',
+      host: undefined,
+    });
+  });
+
+  it.each(['true', 'TRUE', '1'])('takes MIGRATE_ON_START=%s for yes', (value) => {
     expect(loadConfig({ MIGRATE_ON_START: value }).migrateOnStart).toBe(true);
   });
 
-  it.each(['false', '0'])('takes MIGRATE_ON_START=%s for no', (value) => {
+  it.each(['false', 'False', '0'])('takes MIGRATE_ON_START=%s for no', (value) => {
     expect(loadConfig({ MIGRATE_ON_START: value }).migrateOnStart).toBe(false);
   });
+});
+
+describe('the address to listen on', () => {
+  it.each([
+    ['127.0.0.1', '127.0.0.1'],
+    ['::1', '::1'],
+    ['[::1]', '::1'],
+    ['localhost', 'localhost'],
+    ['chat.example.', 'chat.example.'],
+  ])('is HOST=%s', (given, host) => {
+    expect(loadConfig({ HOST: given }).host).toBe(host);
+  });
+
+  it.each(['http://localhost', 'localhost:7777', '[::1]:7777', '*', 'a b', '/run/chat.sock', '[]'])(
+    'is not HOST=%s',
+    (given) => {
+      expect(problemsOf({ HOST: given })).toEqual([
+        'HOST must be an address, or a name, of this machine',
+      ]);
+    },
+  );
+});
+
+describe('the folder of the data', () => {
+  it.each(['/var/lib/chat', './data', '../~data', 'C:\\chat', 'price$1'])('may be %s', (path) => {
+    expect(loadConfig({ DATA_DIR: path }).dataDir).toBe(path);
+  });
+
+  it.each(['~', '~/chat', '~ana/chat', '$HOME/chat', '${HOME}/chat'])(
+    'is not %s, which only a shell understands',
+    (path) => {
+      expect(problemsOf({ DATA_DIR: path })).toEqual([
+        'DATA_DIR must be a path: ~ and $ are for shells alone',
+      ]);
+    },
+  );
+});
+
+describe('the origins', () => {
+  it.each(['app.example', 'https://app.example/chat', 'https://*.example', '*,null'])(
+    'are not CORS_ORIGIN=%s',
+    (given) => {
+      expect(problemsOf({ CORS_ORIGIN: given })).toEqual([
+        'CORS_ORIGIN must be *, or origins like https://app.example, divided by commas',
+      ]);
+    },
+  );
 });
 
 describe('the problems of a configuration', () => {
@@ -144,7 +199,7 @@ describe('the problems of a configuration', () => {
     ]);
   });
 
-  it.each(['x', '-1', '1.5', '1e3', '0x10', ' 1', '1 ', '65536', '99999999999', '١'])(
+  it.each(['x', '-1', '1.5', '1e3', '0x10', '1 2', '65536', '99999999999', '١'])(
     'are there with PORT=%j',
     (value) => {
       expect(problemsOf({ PORT: value })).toEqual([expect.stringMatching(/^PORT /)]);
@@ -214,6 +269,31 @@ describe('production', () => {
     expect(problems[0]).toContain(problem);
   });
 
+  it.each(['Production', 'PRODUCTION', ' production\n'])('is NODE_ENV=%j, too', (NODE_ENV) => {
+    expect(loadConfig({ ...PRODUCTION, NODE_ENV }).production).toBe(true);
+    expect(problemsOf({ NODE_ENV })).toHaveLength(2);
+  });
+
+  it.each(['prod', 'staging', 'live', 'production '.repeat(2)])(
+    'is never mistaken for development: NODE_ENV=%j',
+    (NODE_ENV) => {
+      expect(problemsOf({ NODE_ENV })).toEqual([
+        'NODE_ENV must be production, development or test',
+      ]);
+    },
+  );
+
+  it.each(['JWT_MASTER_SECRET', 'DB_PASSWORD'])('keeps %s as it is, but no line break', (name) => {
+    const parts = { DB_HOST: 'db', DB_NAME: 'chat', DB_USERNAME: 'ana' };
+    const env = { ...PRODUCTION, ...parts, DATABASE_URL: undefined };
+    const config = loadConfig({ ...env, [name]: ` ${SECRET} ` });
+
+    expect([config.jwtSecret, config.database?.password]).toContain(` ${SECRET} `);
+    expect(problemsOf({ ...env, [name]: `${SECRET}\n` })).toEqual([
+      `${name} begins or ends with a line break`,
+    ]);
+  });
+
   it('has rules that hold nowhere else', () => {
     const config = loadConfig({ NODE_ENV: 'test', JWT_MASTER_SECRET: 'NOTASECRETANYMORE' });
 
@@ -253,37 +333,6 @@ describe('the database', () => {
     expect(loadConfig({ DATABASE_URL: url }).database?.password).toBe(password);
   });
 
-  it('may be at an IPv6 address, or at a socket', () => {
-    expect(loadConfig({ DATABASE_URL: 'postgres://ana@[::1]:5433/chat' }).database).toMatchObject({
-      host: '::1',
-      port: 5433,
-    });
-    for (const url of [
-      'postgres://ana@%2Fvar%2Frun%2Fpostgresql/chat',
-      'postgres:///chat?host=/var/run/postgresql',
-    ]) {
-      expect(loadConfig({ DATABASE_URL: url }).database).toMatchObject({
-        host: '/var/run/postgresql',
-        database: 'chat',
-      });
-    }
-  });
-
-  it.each([
-    ['', false],
-    ['?sslmode=disable', false],
-    ['?ssl=true', true],
-    ['?ssl=false', false],
-    ['?sslmode=verify-full', {}],
-    ['?sslmode=require', {}],
-    ['?sslmode=no-verify', { rejectUnauthorized: false }],
-  ])('is reached by TLS as its URL says: %j', (query, ssl) => {
-    // pg warns that `require` will mean less one day.
-    vi.spyOn(process, 'emitWarning').mockImplementation(() => undefined);
-
-    expect(loadConfig({ DATABASE_URL: DATABASE_URL + query }).database?.ssl).toEqual(ssl);
-  });
-
   it.each([
     ['another protocol', 'mysql://ana@db/chat'],
     ['no protocol', 'db.example/chat'],
@@ -299,6 +348,38 @@ describe('the database', () => {
     expect(problem).toMatch(/^DATABASE_URL /);
     expect(problem).not.toContain('hush');
     expect(others).toEqual([]);
+  });
+
+  it.each([
+    ['[::1]', '::1'],
+    ['/var/run/postgresql', '/var/run/postgresql'],
+    ['my_db', 'my_db'],
+  ])('may be at DB_HOST=%s', (given, host) => {
+    const parts = { DB_HOST: given, DB_NAME: 'chat', DB_USERNAME: 'ana' };
+
+    expect(loadConfig(parts).database?.host).toBe(host);
+  });
+
+  it.each(['db:5432', 'one,two', 'postgres://db', 'tcp://10.0.0.1:5432'])(
+    'is not at DB_HOST=%s',
+    (given) => {
+      expect(problemsOf({ DB_HOST: given, DB_NAME: 'chat', DB_USERNAME: 'ana' })).toEqual([
+        'DB_HOST must be a name, an address, or the folder of a socket',
+      ]);
+    },
+  );
+
+  it('has no problem with parts that are not used, which Kubernetes sets for a service named db', () => {
+    const links = { DB_PORT: 'tcp://10.0.0.1:5432', DB_NAME: '/chat/db' };
+
+    expect(loadConfig({ ...links, DATABASE_URL }).database?.port).toBe(5433);
+    expect(loadConfig({ ...links, DATABASE_URL, DB_HOST: 'tcp://10.0.0.1' }).database).toEqual(
+      loadConfig({ DATABASE_URL }).database,
+    );
+    expect(loadConfig(links).database).toBeUndefined();
+    expect(problemsOf({ ...links, DB_HOST: 'db', DB_USERNAME: 'ana' })).toEqual([
+      'DB_PORT must be a port number',
+    ]);
   });
 
   it('may be given in parts', () => {
@@ -339,7 +420,7 @@ describe('a message about the configuration', () => {
   it('never has a value in it, wherever a secret was put', () => {
     const secret = fc.stringMatching(/^[A-Za-z0-9]{12,40}$/).filter((text) => /\d/.test(text));
     /** A value with a secret in it, in one of the places where an operator would have one. */
-    const value = fc.tuple(secret, fc.nat(7)).map(([text, place]) => ({
+    const value = fc.tuple(secret, fc.nat(12)).map(([text, place]) => ({
       secret: text,
       value:
         [
@@ -350,6 +431,11 @@ describe('a message about the configuration', () => {
           `postgres://ana@db/chat?password=${text}&port=x`,
           `mysql://ana:${text}@db/chat`,
           `redis://:${text}@pubsub:99999`,
+          `redis://pubsub/${text}`,
+          `redis://:1?${text}&${text}@pubsub`,
+          `postgres://ana:1?${text}=${text}&x@db/chat`,
+          `postgres://ana@db/chat?sslmode=${text}`,
+          `https://${text}@app.example`,
           `${text}\n${text}`,
         ][place] ?? text,
     }));

@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer, type ServerOptions, type WebSocket } from 'ws';
 import { bearerToken } from '../access/token.js';
+import { allowsOrigin, type Origins } from '../config/origins.js';
 import { ChatError } from '../errors.js';
 import { CLOSE_CODES } from '../protocol/close-codes.js';
 import { startHeartbeat } from './heartbeat.js';
@@ -43,8 +44,8 @@ export interface Chat {
 export function createChat(
   options: SessionContext & {
     readonly turn: Turn;
-    /** `*`, or the only origin that browsers may come from. */
-    readonly corsOrigin: string;
+    /** Where browsers may come from. */
+    readonly corsOrigins: Origins;
     /** Answers an upgrade that is refused, as REST would, and closes its stream. */
     readonly refuse: (stream: Duplex, error: ChatError, headers?: readonly string[]) => void;
   },
@@ -112,7 +113,8 @@ export function createChat(
       return new ChatError('METHOD_NOT_ALLOWED', { detail: 'a WebSocket is opened by GET' });
     }
     const { origin } = request.headers;
-    if (options.corsOrigin !== '*' && origin !== undefined && origin !== options.corsOrigin) {
+    // Who sends none is no browser.
+    if (origin !== undefined && !allowsOrigin(options.corsOrigins, origin)) {
       return new ChatError('FORBIDDEN', { detail: 'this origin is not allowed' });
     }
     return undefined;

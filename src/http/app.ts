@@ -1,8 +1,9 @@
 import cors from '@koa/cors';
 import { Router } from '@koa/router';
-import Koa, { type Middleware } from 'koa';
+import Koa, { type Context, type Middleware } from 'koa';
 import helmet from 'koa-helmet';
 import type { VerifyToken } from '../access/token.js';
+import { allowsOrigin, type Origins } from '../config/origins.js';
 import { ChatError } from '../errors.js';
 import type { Logger } from '../logger.js';
 import type { Entry } from '../store/entries.js';
@@ -22,7 +23,7 @@ export interface AppOptions extends HealthOptions {
   /** Hands what REST appended to a room's log to the feeds. */
   readonly announce: (roomId: number, entries: readonly Entry[]) => void;
   readonly announceDeletion: (roomId: number) => void;
-  readonly corsOrigin: string;
+  readonly corsOrigins: Origins;
   readonly timeZone: string;
   readonly bodyBytes: number;
   readonly logger: Logger;
@@ -52,7 +53,7 @@ export function createApp(options: AppOptions): Koa {
     }),
   );
   // Before authentication: a preflight carries no token.
-  app.use(cors({ origin: options.corsOrigin, exposeHeaders: ['Link', 'WWW-Authenticate'] }));
+  app.use(allowPagesOf(options.corsOrigins));
   app.use(noStore);
   app.use(createErrorHandler(options.logger));
   app.use(requireHttp);
@@ -79,6 +80,16 @@ export function createApp(options: AppOptions): Koa {
     app.use(routes.allowedMethods() as Middleware);
   }
   return app;
+}
+
+/** The answers to other pages have no headers of CORS: their browsers keep them from them. */
+function allowPagesOf(origins: Origins): Middleware {
+  const originOf = (ctx: Context): string => {
+    if (origins === '*') return '*';
+    const origin = ctx.get('Origin');
+    return allowsOrigin(origins, origin) ? origin : '';
+  };
+  return cors({ origin: originOf, exposeHeaders: ['Link', 'WWW-Authenticate'] });
 }
 
 /** As Node has it, which has sent the 100 by then. */

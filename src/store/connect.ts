@@ -190,11 +190,15 @@ function optionsOf(
     username: address.username,
     ...(address.password !== undefined && { password: address.password }),
     dialectOptions: {
-      application_name: 'nano-messaging',
-      connectionTimeoutMillis: Math.min(CONNECT_TIMEOUT_MS, connectTimeoutMs),
+      application_name: address.applicationName ?? 'nano-messaging',
+      connectionTimeoutMillis: Math.min(
+        address.connectTimeoutMs ?? CONNECT_TIMEOUT_MS,
+        connectTimeoutMs,
+      ),
       keepAlive: true,
       ssl: address.ssl,
       clientMinMessages: 'ignore',
+      ...(address.options !== undefined && { options: address.options }),
     },
     hooks: { afterConnect: (connection) => applySettings(connection as pg.Client, settings) },
     logging: false,

@@ -65,7 +65,7 @@ export async function reachDatabase<T>(
 type Attempt<T> = { readonly answer: T } | { readonly error: Error; readonly mayPass: boolean };
 
 async function tryToAsk<T>(
-  { host, port, database, username, password, ssl }: DatabaseAddress,
+  { host, port, database, username, password, ssl, options, applicationName }: DatabaseAddress,
   ask: (client: pg.Client) => Promise<T>,
 ): Promise<Attempt<T>> {
   const client = new pg.Client({
@@ -75,7 +75,8 @@ async function tryToAsk<T>(
     user: username,
     password,
     ssl,
-    application_name: 'nano-messaging',
+    options,
+    application_name: applicationName ?? 'nano-messaging',
     connectionTimeoutMillis: ATTEMPT_TIMEOUT_MS,
     query_timeout: ATTEMPT_TIMEOUT_MS,
   });

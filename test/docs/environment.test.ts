@@ -9,8 +9,9 @@ const example = readFileSync(new URL('../../.env.example', import.meta.url), 'ut
 const variables = [...example.matchAll(/^(# )?([A-Z][A-Z0-9_]*)=(.*)$/gm)].map(
   ([, comment, name = '', value = '']) => ({ name, value, isSet: comment === undefined }),
 );
-const defaults: Readonly<Record<string, string | number | boolean | undefined>> =
-  environmentSchema.parse({});
+const defaults = environmentSchema.parse({}) as Readonly<
+  Record<string, string | number | boolean | undefined>
+>;
 
 describe('.env.example', () => {
   it('has each variable of the environment once, and no other', () => {

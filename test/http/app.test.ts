@@ -1,3 +1,4 @@
+import { WebSocket } from 'ws';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createRoom, request } from '../harness/api.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
@@ -71,12 +72,39 @@ describe('CORS', () => {
     expect(response.headers.get('Access-Control-Allow-Headers')).toContain('authorization');
   });
 
-  it('names the configured origin', async () => {
-    const strict = await world.start({ CORS_ORIGIN: 'https://app.example' });
-    const answer = await request(strict, 'GET', '/rooms', {
-      headers: { Origin: 'https://app.example' },
+  it('lets in the pages of each configured origin, over REST and the socket, and no others', async () => {
+    const strict = await world.start({
+      CORS_ORIGIN: 'HTTPS://App.Example:443/, http://localhost:3000',
     });
-    expect(answer.headers.get('Access-Control-Allow-Origin')).toBe('https://app.example');
+    const allowed = async (Origin: string, method: string): Promise<string | null> => {
+      const preflight = { 'Access-Control-Request-Method': 'GET' };
+      const headers = { Origin, ...(method === 'OPTIONS' && preflight) };
+      const response = await fetch(`${strict.url}/rooms`, { method, headers });
+      await response.body?.cancel();
+      expect(response.headers.get('Vary')).toContain('Origin');
+      return response.headers.get('Access-Control-Allow-Origin');
+    };
+    const opens = async (options: { origin?: string }): Promise<boolean> => {
+      const socket = new WebSocket(strict.chatUrl, options);
+      const opened = await new Promise<boolean>((resolve) => {
+        socket.on('open', () => resolve(true));
+        socket.on('error', () => resolve(false));
+      });
+      socket.terminate();
+      return opened;
+    };
+
+    for (const origin of ['https://app.example', 'http://localhost:3000']) {
+      expect(await allowed(origin, 'GET')).toBe(origin);
+      expect(await allowed(origin, 'OPTIONS')).toBe(origin);
+      expect(await opens({ origin })).toBe(true);
+    }
+    for (const origin of ['http://app.example', 'https://app.example.evil.example', 'null']) {
+      expect(await allowed(origin, 'GET')).toBeNull();
+      expect(await allowed(origin, 'OPTIONS')).toBeNull();
+      expect(await opens({ origin })).toBe(false);
+    }
+    expect(await opens({})).toBe(true);
   });
 });
 

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { mkdtemp, rm, stat } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, inject, it, vi } from 'vitest';
@@ -64,6 +64,32 @@ describe('the process', () => {
     },
     EMBEDDED_TIMEOUT_MS,
   );
+
+  it.each([
+    ['', 'localhost', '127.0.0.1'],
+    ['127.0.0.1', 'localhost', '127.0.0.1'],
+    ['127.0.0.2', '127\\.0\\.0\\.2', '127.0.0.2'],
+    ['[::1]', '\\[::1\\]', '[::1]'],
+  ])('says where it listens, with HOST=%s', async (HOST, said, reached) => {
+    const program = runProgram(MAIN, { env: { ...serverEnv(), HOST } });
+    const [, port = ''] = await program.seen(
+      new RegExp(`listening on http://${said}:(\\d+) \\(WebSocket: ws://${said}:\\1/chat\\)`),
+    );
+
+    expect((await fetch(`http://${reached}:${port}/healthz`)).status).toBe(200);
+    program.child.kill('SIGTERM');
+    expect(await program.exited()).toBe(0);
+  });
+
+  it('refuses a .env that it cannot read, in one line', async () => {
+    await mkdir(join(dataDir, '.env'));
+    const program = runProgram(MAIN, { env: serverEnv(), cwd: dataDir });
+
+    expect(await program.exited()).toBe(1);
+    expect(program.stderr()).toBe(
+      'The configuration cannot be used:\n  .env cannot be read: EISDIR\n',
+    );
+  });
 
   it('ends in order at SIGTERM: what was sent is stored, and sockets are closed with 1012', async () => {
     const program = runProgram(MAIN, { env: serverEnv() });

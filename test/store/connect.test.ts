@@ -4,10 +4,12 @@ import { QueryTypes } from 'sequelize';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
 import { loadConfig } from '../../src/config.js';
 import { connectDatabase, type Database } from '../../src/store/connect.js';
+import { migrate } from '../../src/store/migrate.js';
 import { createDatabase, type TestDatabase } from '../harness/database.js';
 import { openOutlet, type Outlet } from '../harness/outlet.js';
-import { QUIET, storeHosts, type StoreHost } from '../harness/store-hosts.js';
+import { QUIET, storeHosts, storeOver, type StoreHost } from '../harness/store-hosts.js';
 import { openTlsFront, type TlsFront } from '../harness/tls-front.js';
+import { emptyRoom, say, TestWriter } from '../harness/writers.js';
 
 const INT8_OID = 20;
 const SILENCE_MS = 500;
@@ -208,5 +210,51 @@ describe('a connection whose answer came while this process was held up', () => 
     await expect(answer).resolves.toHaveLength(1);
     await database.close();
     await testDatabase.drop();
+  });
+});
+
+describe('the options of a URL', () => {
+  let fresh: TestDatabase;
+
+  beforeEach(async () => {
+    fresh = await createDatabase(inject('postgresUrl'));
+  });
+  afterEach(() => fresh.drop());
+
+  it('hold on every connection: migrations, reading and appending keep to a search_path', async () => {
+    const url = `${fresh.url}?options=-c%20search_path%3Dchat&application_name=one&connect_timeout=4`;
+    const admin = new pg.Client(fresh.url);
+    await admin.connect();
+    await admin.query('CREATE SCHEMA chat');
+    const database = await connectDatabase(loadConfig({ DATABASE_URL: url }), QUIET);
+
+    try {
+      await migrate(database, QUIET);
+      const store = storeOver(database);
+      const room = await emptyRoom(store);
+      await say(store.log, new TestWriter(room), 'stored');
+
+      const { rows } = await admin.query<{ schema: string; names: string[] }>(
+        `SELECT schemaname AS schema, array_agg(tablename::text ORDER BY tablename) AS names
+         FROM pg_tables WHERE schemaname IN ('chat', 'public') GROUP BY schemaname`,
+      );
+      expect(rows).toHaveLength(1);
+      expect(rows[0]).toMatchObject({ schema: 'chat' });
+      expect(rows[0]?.names).toEqual(
+        expect.arrayContaining(['SequelizeMeta', 'messages', 'room_permissions', 'rooms']),
+      );
+      const said = await admin.query('SELECT content FROM chat.messages WHERE kind = $1', [
+        'message',
+      ]);
+      expect(said.rows).toEqual([{ content: 'stored' }]);
+      const names = await admin.query(
+        `SELECT DISTINCT application_name FROM pg_stat_activity
+         WHERE datname = current_database() AND pid <> pg_backend_pid()`,
+      );
+      expect(names.rows).toEqual([{ application_name: 'one' }]);
+    } finally {
+      await database.close();
+      await admin.end();
+    }
   });
 });

@@ -1,0 +1,13 @@
+/** The environment cannot be used; each problem is a line for the operator, without any value. */
+export class ConfigError extends Error {
+  readonly problems: readonly string[];
+
+  constructor(problems: readonly string[], options?: ErrorOptions) {
+    super(
+      `The configuration cannot be used:\n${problems.map((line) => `  ${line}`).join('\n')}`,
+      options,
+    );
+    this.name = 'ConfigError';
+    this.problems = problems;
+  }
+}

@@ -1,0 +1,191 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Redis } from 'ioredis';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { parseDatabaseUrl, parseRedisUrl } from '../../src/config/service-urls.js';
+
+beforeEach(() => {
+  // pg warns that `require` will mean less one day.
+  vi.spyOn(process, 'emitWarning').mockImplementation(() => undefined);
+});
+afterEach(() => {
+  vi.restoreAllMocks();
+});
+
+describe('the URL of a database', () => {
+  it.each([
+    ['postgres://ana:hush@db.example:5433/chat', { host: 'db.example', port: 5433 }],
+    ['POSTGRESQL://ana:hush@db/chat', { host: 'db', port: 5432, database: 'chat' }],
+    ['postgres://ana:hush@[::1]:5433/chat', { host: '::1', port: 5433 }],
+    ['postgres://ana@%2Fvar%2Frun%2Fpostgresql/chat', { host: '/var/run/postgresql' }],
+    ['postgres://ana@/chat?host=/var/run/postgresql', { host: '/var/run/postgresql' }],
+    ['postgres://ana:hush@/chat?host=/run/pg&port=5433', { password: 'hush', port: 5433 }],
+    ['postgres:///chat?host=::1&user=ana&password=hush', { host: '::1', username: 'ana' }],
+    ['postgres://db', { host: 'db', username: 'postgres', database: 'postgres' }],
+    ['postgres://ana@db/', { database: 'ana' }],
+    ['postgres://ana:p%40%2F%23%25@db/chat', { password: 'p@/#%' }],
+    ['postgres://ana@db/chat?options=-c%20search_path%3Dchat', { options: '-c search_path=chat' }],
+    ['postgres://ana@db/chat?options=-c+search_path=chat', { options: '-c search_path=chat' }],
+    [
+      'postgres://ana:p%2Fw@db/chat?options=-c search_path=chat',
+      { options: '-c search_path=chat', password: 'p/w' },
+    ],
+    ['postgres://ana@db/chat?application_name=one', { applicationName: 'one' }],
+    ['postgres://ana@db/chat?fallback_application_name=two', { applicationName: 'two' }],
+    ['postgres://ana@db/chat?connect_timeout=3', { connectTimeoutMs: 3_000 }],
+    ['postgres://ana@db/chat?client_encoding=utf8', { database: 'chat' }],
+    ['postgres://ana@db/chat?ssl=true', { ssl: true }],
+    ['postgres://ana@db/chat?ssl=1', { ssl: true }],
+    ['postgres://ana@db/chat?ssl=0', { ssl: false }],
+    ['postgres://ana@db/chat?ssl=no-verify', { ssl: { rejectUnauthorized: false } }],
+    ['postgres://ana@db/chat?sslmode=disable', { ssl: false }],
+    ['postgres://ana@db/chat?sslmode=require', { ssl: {} }],
+    ['postgres://ana@db/chat?sslmode=verify-ca', { ssl: {} }],
+    ['postgres://ana@db/chat?sslmode=verify-full', { ssl: {} }],
+    ['postgres://ana@db/chat?sslmode=no-verify', { ssl: { rejectUnauthorized: false } }],
+    [
+      'postgres://ana@db/chat?uselibpqcompat=true&sslmode=require',
+      { ssl: { rejectUnauthorized: false } },
+    ],
+  ])('is understood: %s', (url, address) => {
+    expect(parseDatabaseUrl(url)).toMatchObject({ value: address });
+  });
+
+  it('names certificates and keys by their files', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'nano-test-'));
+    const file = join(folder, 'root.pem');
+    writeFileSync(file, 'a certificate');
+    const url = `postgres://ana@db/chat?sslmode=verify-full&sslrootcert=${file}`;
+
+    expect(parseDatabaseUrl(url)).toMatchObject({ value: { ssl: { ca: 'a certificate' } } });
+    rmSync(folder, { recursive: true });
+    expect(parseDatabaseUrl(url)).toEqual({
+      problem: 'names a certificate or key that cannot be read',
+    });
+  });
+
+  it.each([
+    ['mysql://ana@db/chat', 'must be a URL that begins with postgres:// or postgresql://'],
+    ['postgres:db/chat', 'must be a URL that begins with postgres:// or postgresql://'],
+    ['db.example/chat', 'must be a URL that begins with postgres:// or postgresql://'],
+    ['postgres://one,two/chat', 'names several hosts: one is supported'],
+    ['postgres://ana:a,b@one:5432,two:5433/chat', 'names several hosts: one is supported'],
+    ['postgres://ana@/chat?host=one,two', 'option host must be one host'],
+    ['postgres://ana@/chat?host=one&host=two', 'option host is given twice'],
+    ['postgres://ana@db/chat?port=1,2', 'option port must be a port number'],
+    ['postgres://ana@db/chat?port=0', 'has a port that is none'],
+    ['postgres://ana@db/chat?port=65536', 'has a port that is none'],
+    ['postgres://ana@db:99999/chat', 'cannot be read'],
+    ['postgres://ana:hush%C3@db/chat', 'cannot be read'],
+    ['postgres://ana:hush#1@db/chat', 'has a # in it: %23 stands for one'],
+    [
+      'postgres://ana@db/chat?sslmode=prefer',
+      'option sslmode must be disable, require, verify-ca, verify-full or no-verify',
+    ],
+    [
+      'postgres://ana@db/chat?uselibpqcompat=true&sslmode=allow',
+      'option sslmode must be disable, require, verify-ca, verify-full or no-verify',
+    ],
+    ['postgres://ana@db/chat?ssl=yes', 'option ssl must be true, false or no-verify'],
+    ['postgres://ana@db/chat?client_encoding=latin1', 'option client_encoding must be UTF8'],
+    ['postgres://ana@db/chat?connect_timeout=0', 'option connect_timeout must be seconds, from 1'],
+    // Those of libpq, of other libraries, and of `pg` itself that the server sets otherwise.
+    ...[
+      'target_session_attrs',
+      'load_balance_hosts',
+      'statement_timeout',
+      'lock_timeout',
+      'idle_in_transaction_session_timeout',
+      'query_timeout',
+      'channel_binding',
+      'sslnegotiation',
+      'sslcrl',
+      'hostaddr',
+      'passfile',
+      'dbname',
+      'database',
+      'schema',
+      'pgbouncer',
+      'replication',
+      'keepalives',
+      'toString',
+      '__proto__',
+    ].map((name) => [`postgres://ana@db/chat?${name}=x`, `option ${name} is not supported`]),
+    // An unencoded password is not repeated, though it looks like an option.
+    ['postgres://ana:1?hush&more@db/chat', 'has an option that is not supported'],
+  ])('is refused: %s', (url, problem) => {
+    expect(parseDatabaseUrl(url)).toEqual({ problem });
+  });
+});
+
+describe('the URL of Redis', () => {
+  it.each([
+    ['redis://pubsub', { host: 'pubsub', port: 6379, db: 0, password: null }],
+    ['redis://pubsub/', { host: 'pubsub', db: 0 }],
+    ['redis://', { host: 'localhost', port: 6379 }],
+    ['redis://pubsub:6380/1', { host: 'pubsub', port: 6380, db: 1 }],
+    ['redis://pubsub?db=2', { host: 'pubsub', db: 2 }],
+    ['redis://:p%40ss@pubsub', { password: 'p@ss', username: '' }],
+    ['redis://ana:hush@pubsub', { password: 'hush', username: 'ana' }],
+    ['REDISS://:hush@pubsub:6379/1', { host: 'pubsub', db: 1, tls: true }],
+    ['redis://[::1]:6380', { host: '::1', port: 6380 }],
+    ['redis://pubsub?family=6', { host: 'pubsub', family: 6 }],
+    ['redis://?path=/run/redis.sock', { path: '/run/redis.sock' }],
+  ])('is understood by ioredis, too: %s', (url, options) => {
+    const parsed = parseRedisUrl(url);
+    const understood = 'value' in parsed ? parsed.value : '';
+    const redis = new Redis(understood, { lazyConnect: true });
+
+    expect(redis.options).toMatchObject(options);
+    redis.disconnect();
+  });
+
+  it.each([
+    ['http://pubsub', 'must be a URL that begins with redis:// or rediss://'],
+    ['redis:pubsub:6379', 'must be a URL that begins with redis:// or rediss://'],
+    ['redis+unix:///run/redis.sock', 'must be a URL that begins with redis:// or rediss://'],
+    ['/run/redis.sock', 'must be a URL that begins with redis:// or rediss://'],
+    ['tcp://10.0.0.1:6379', 'must be a URL that begins with redis:// or rediss://'],
+    ['redis://pubsub:6379/mychat', 'must have the number of a database for its path, or none'],
+    ['redis://pubsub/1/', 'must have the number of a database for its path, or none'],
+    ['redis://pubsub/-1', 'must have the number of a database for its path, or none'],
+    ['redis://pubsub/1.5', 'must have the number of a database for its path, or none'],
+    ['redis://pubsub/%31', 'must have the number of a database for its path, or none'],
+    ['redis://pubsub/1e3', 'must have the number of a database for its path, or none'],
+    ['redis://pubsub/9999999999', 'must have the number of a database for its path, or none'],
+    ['redis:///run/redis.sock', 'must have the number of a database for its path, or none'],
+    ['redis://pubsub:0', 'has a port that is none'],
+    ['redis://pubsub:99999', 'cannot be read'],
+    ['redis://%2Frun%2Fredis.sock', 'cannot be read'],
+    ['redis://:hush%C3@pubsub', 'cannot be read'],
+    ['redis://:%zz@pubsub', 'cannot be read'],
+    ['redis://:hush#1@pubsub', 'has a # in it: %23 stands for one'],
+    ['redis://pubsub/0#chat', 'has a # in it: %23 stands for one'],
+    ['redis://one,two:6379', 'names several hosts: one is supported'],
+    ['redis://:hush@one:26379,two:26379/0', 'names several hosts: one is supported'],
+    ['redis://pubsub?db=mychat', 'option db must be the number of a database'],
+    ['redis://pubsub?family=IPv6', 'option family must be 0, 4 or 6'],
+    ['redis://?path=redis.sock', 'option path must be the path of a socket'],
+    ['redis://pubsub?family=4&family=6', 'option family is given twice'],
+    ['redis://:1?hush@pubsub', 'has an option that is not supported'],
+    ['redis://pubsub?hu5h', 'has an option that is not supported'],
+    ...[
+      'sentinels',
+      'name',
+      'role',
+      'tls',
+      'password',
+      'retryStrategy',
+      'enableOfflineQueue',
+      'lazyConnect',
+      'keyPrefix',
+      'connectTimeout',
+      'Connector',
+      'protocol',
+      'constructor',
+    ].map((name) => [`redis://pubsub?${name}=x`, `option ${name} is not supported`]),
+  ])('is refused: %s', (url, problem) => {
+    expect(parseRedisUrl(url)).toEqual({ problem });
+  });
+});
