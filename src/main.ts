@@ -3,6 +3,7 @@
  * The process. Signals first, before anything is loaded that takes its time: the kernel ignores SIGTERM for a process 1
  * that does not handle it, and a container would hang until it is killed.
  */
+import type { AddressInfo } from 'node:net';
 import type { Config } from './config.js';
 import type { Logger } from './logger.js';
 import type { Server } from './server.js';
@@ -46,8 +47,8 @@ process.on('uncaughtException', (error) => {
 
 async function readConfig(): Promise<Config> {
   const { ConfigError, loadConfig, loadEnvFile } = await import('./config.js');
-  loadEnvFile();
   try {
+    loadEnvFile();
     return loadConfig(process.env);
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
@@ -56,8 +57,13 @@ async function readConfig(): Promise<Config> {
   }
 }
 
-function announce(server: Server, port: number, logger: Logger): void {
-  logger.info(`listening on http://localhost:${port} (WebSocket: ws://localhost:${port}/chat)`);
+/** Addresses by which this machine reaches itself as localhost. */
+const LOCALHOST = new Set(['::', '0.0.0.0', '127.0.0.1']);
+
+function announce(server: Server, { address, port, family }: AddressInfo, logger: Logger): void {
+  const byAddress = family === 'IPv6' ? `[${address}]` : address;
+  const host = `${LOCALHOST.has(address) ? 'localhost' : byAddress}:${port}`;
+  logger.info({ address, port }, `listening on http://${host} (WebSocket: ws://${host}/chat)`);
   if (server.embedded) {
     logger.info('embedded: Postgres in DATA_DIR, no Redis; one process. See .env.example for more');
   }
@@ -73,8 +79,7 @@ async function start(): Promise<void> {
     const { createServer } = await import('./server.js');
     const server = await createServer(config, log);
     running = { server, timeoutMs: config.limits.shutdownTimeoutMs };
-    const { port } = await server.listen();
-    announce(server, port, log);
+    announce(server, await server.listen(), log);
   } catch (error) {
     const { StartError } = await import('./errors.js');
     if (error instanceof StartError) log.fatal(`could not start: ${error.message}`);
