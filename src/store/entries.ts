@@ -1,4 +1,5 @@
 import type { RoomAccess, Rule } from '../access/permissions.js';
+import type { ChatError } from '../errors.js';
 import { isUniqueViolation } from './failure.js';
 import type { EntryKind } from './models/message.js';
 import type { RunStatement, Statement } from './statement.js';
@@ -23,12 +24,14 @@ export type EntryDraft = Pick<Entry, 'room_id' | 'kind' | 'emitter' | 'content' 
 /**
  * What became of a draft: `stored` now; `known`, as the emitter had sent its ref with the same content before; `used`,
  * as that was another content; `stale`, as the room has a newer rule than its senders were checked under (nothing of
- * it was stored); `busy`, as the room's lock was not to be had; `gone`, as there is no such room.
+ * it was stored); `busy`, as the room's lock was not to be had; `refused` by the database, for what it holds; `gone`,
+ * as there is no such room.
  */
 export type Outcome =
   | { readonly outcome: 'stored'; readonly seq: number; readonly createdAt: string }
   /** The number is that of the first entry with the ref. */
   | { readonly outcome: 'known' | 'used'; readonly seq: number }
+  | { readonly outcome: 'refused'; readonly error: ChatError }
   | { readonly outcome: 'stale' | 'busy' | 'gone' };
 
 /** A draft, and the number of the rule entry up to which its emitter was checked. */

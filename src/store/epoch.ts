@@ -54,7 +54,7 @@ const REPLACE: Statement = {
 
 /** Reads the epoch of a migrated database, a new one if this is the log's first or it was moved here. */
 export async function openEpoch(database: Database, logger: Logger): Promise<Epoch> {
-  const run = plain(database.sequelize);
+  const run = plain(database.rooms);
   const listeners: (() => void)[] = [];
   let uuid = await currentUuid(run);
 

@@ -16,6 +16,12 @@ const UNIQUE_VIOLATION = '23505';
  */
 const UNAVAILABLE_CLASSES = ['08', '40', '53', '55', '57', '58', 'XX'];
 
+/**
+ * SQLSTATE classes of what is refused for the rows that it would make: data exception, integrity constraint, check of a
+ * view, program limit, an exception that a trigger raises.
+ */
+const DATA_CLASSES = ['22', '23', '44', '54', 'P0'];
+
 /** Severities of errors that end a connection. */
 const LAST_WORDS = new Set(['FATAL', 'PANIC']);
 /** SQLSTATEs of the same, as a severity is in the server's own language: connection exception, shutdown. */
@@ -40,6 +46,12 @@ export function isLockTimeout(error: unknown): boolean {
 /** Whether a row is there already. */
 export function isUniqueViolation(error: unknown): boolean {
   return sqlStateOf(error) === UNIQUE_VIOLATION;
+}
+
+/** Whether a statement was refused for the values that it was given. */
+export function isRefusalOfData(error: unknown): boolean {
+  const code = sqlStateOf(error) ?? '';
+  return DATA_CLASSES.some((sqlClass) => code.startsWith(sqlClass));
 }
 
 /**

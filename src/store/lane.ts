@@ -1,5 +1,6 @@
 import type { Caller } from '../access/permissions.js';
 import { ChatError } from '../errors.js';
+import type { Append } from './append-apart.js';
 import type { CheckedDraft, Entry, EntryDraft, Outcome } from './entries.js';
 
 /** Entries of one statement; larger ones only lengthen the time that its rooms are locked. */
@@ -42,8 +43,6 @@ export interface Appended {
   readonly seq: number;
   readonly known: boolean;
 }
-
-export type Append = (checked: readonly CheckedDraft[]) => Promise<readonly Outcome[]>;
 
 /** A batch in flight. */
 interface Flight {
@@ -221,6 +220,8 @@ export class Lane {
           });
       } else if (outcome?.outcome === 'used') {
         pending.reject(new ChatError('REF_USED', { seq: outcome.seq }));
+      } else if (outcome?.outcome === 'refused') {
+        pending.reject(outcome.error);
       } else if (outcome?.outcome === 'busy') {
         pending.reject(new ChatError('UNAVAILABLE', { detail: 'the room is locked' }));
       } else if (outcome?.outcome !== 'stale') {

@@ -3,6 +3,7 @@ import type { Caller, RoomAccess, Rule } from '../access/permissions.js';
 import type { Limits } from '../config.js';
 import { ChatError, isUnavailable } from '../errors.js';
 import type { Logger } from '../logger.js';
+import { appendApart } from './append-apart.js';
 import {
   appendEntries,
   rulesByUuid,
@@ -99,11 +100,19 @@ export function createLog({
   }
 
   /** A room whose lock is not to be had is one that is `busy`. */
-  async function append(checked: readonly CheckedDraft[]): Promise<Outcome[]> {
-    const outcomes = await appendEntries(runAppend, checked).catch((error: unknown) => {
+  function appendOrBusy(checked: readonly CheckedDraft[]): Promise<Outcome[]> {
+    return appendEntries(runAppend, checked).catch((error: unknown) => {
       if (!isLockTimeout(error)) throw error;
       return checked.map((): Outcome => ({ outcome: 'busy' }));
     });
+  }
+
+  async function append(checked: readonly CheckedDraft[]): Promise<readonly Outcome[]> {
+    const outcomes = await appendApart(appendOrBusy, checked);
+    const refused = outcomes.flatMap((one) => (one.outcome === 'refused' ? [one.error] : []));
+    if (refused.length > 0) {
+      logger.error({ err: refused[0], entries: refused.length }, 'the database refuses messages');
+    }
     const busy = checked.filter((_, index) => outcomes[index]?.outcome === 'busy');
     if (busy.length > 0) {
       const rooms = new Set(busy.map(({ draft }) => draft.room_id));

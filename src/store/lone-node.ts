@@ -30,7 +30,7 @@ export function watchForLoneNodes({
   isLone: boolean;
   logger: Logger;
 }): () => void {
-  const run = plain(database.sequelize);
+  const run = plain(database.rooms);
   let expected: number | undefined;
   const timer = setInterval(() => {
     look().catch((error: unknown) => {

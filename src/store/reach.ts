@@ -3,6 +3,7 @@ import pg from 'pg';
 import type { DatabaseAddress } from '../config.js';
 import { StartError } from '../errors.js';
 import type { Logger } from '../logger.js';
+import { applySettings } from './settings.js';
 
 /** How long an attempt may take. */
 const ATTEMPT_TIMEOUT_MS = 5_000;
@@ -89,6 +90,7 @@ async function tryToAsk<T>(
   const begin = performance.now();
   try {
     await client.connect();
+    await applySettings(client);
     return { answer: await ask(client) };
   } catch (error) {
     const { code = '' } = error as { code?: string };

@@ -40,13 +40,29 @@ const TABLES = `
   LEFT JOIN pg_class here ON here.relname = wanted.name AND here.relnamespace = to_regnamespace(quote_ident(current_schema()))`;
 
 /**
+ * Any other encoding lacks characters: whoever sends one would be refused, or could not be read by others.
+ * @throws {StartError}
+ */
+async function requireUtf8(client: pg.ClientBase): Promise<void> {
+  const { rows } = await client.query<{ server_encoding: string }>('SHOW server_encoding');
+  const encoding = rows[0]?.server_encoding;
+  if (encoding === 'UTF8') return;
+  throw new StartError(
+    `the encoding of the database is ${encoding}, which lacks characters: use one of UTF8 ` +
+      `(CREATE DATABASE chat ENCODING 'UTF8' TEMPLATE template0)`,
+  );
+}
+
+/**
  * Looks at a database before anything is created in it or served from it.
- * @throws {StartError} if its tables are somebody else's, or not what the migrations that ran have left
+ * @throws {StartError} if its encoding is not UTF8, or its tables are somebody else's, or not what the migrations that
+ * ran have left
  */
 export async function inspectSchema(
   client: pg.ClientBase,
   migrations: readonly Migration[],
 ): Promise<Schema> {
+  await requireUtf8(client);
   const recorded = await recordedMigrations(client);
   const ran = migrations.filter(({ name }) => recorded.has(name));
   const pending = migrations.filter(({ name }) => !recorded.has(name));

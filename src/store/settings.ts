@@ -15,11 +15,9 @@ const SETTINGS: Settings = {
   // Each statement of append_batch sees what was committed while the one before waited for a lock.
   default_transaction_isolation: 'read committed',
   // How values go in and come out.
-  client_encoding: 'UTF8',
   DateStyle: 'ISO',
   TimeZone: 'UTC',
   array_nulls: 'on',
-  standard_conforming_strings: 'on',
   client_min_messages: 'warning',
   // Connections break when the server is silent (pg-client.ts), and a pool ends those that it does not need.
   statement_timeout: '0',
@@ -29,10 +27,10 @@ const SETTINGS: Settings = {
   idle_in_transaction_session_timeout: `${IDLE_IN_TRANSACTION_MS}`,
 };
 
-// By name from pg_settings, as some are unknown to older servers. A commit that nobody waits for is not stored; how many
-// standbys are waited for is the operator's.
+// Some are unknown to older servers. A commit that is not waited for is not stored; which standbys are waited for is the
+// operator's.
 const APPLY = `SELECT set_config(name, wanted, false)
-  FROM json_each_text($1) AS given (name, wanted) JOIN pg_settings USING (name)
+  FROM json_each_text($1) AS given (name, wanted) WHERE current_setting(name, true) IS NOT NULL
   UNION ALL
   SELECT set_config('synchronous_commit', 'on', false)
   WHERE current_setting('synchronous_commit') = 'off'`;

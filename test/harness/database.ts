@@ -8,11 +8,14 @@ export interface TestDatabase {
   drop(): Promise<void>;
 }
 
-/** Creates an empty database with a random name on the server of `adminUrl`. */
-export async function createDatabase(adminUrl: string): Promise<TestDatabase> {
+/**
+ * Creates an empty database with a random name on the server of `adminUrl`.
+ * @param options further ones of CREATE DATABASE
+ */
+export async function createDatabase(adminUrl: string, options = ''): Promise<TestDatabase> {
   const name = `test_${randomUUID().replaceAll('-', '')}`;
   // Nobody can be connected to template0, which would make the copying fail.
-  await query(adminUrl, `CREATE DATABASE ${name} TEMPLATE template0`);
+  await query(adminUrl, `CREATE DATABASE ${name} TEMPLATE template0 ${options}`);
   const url = new URL(adminUrl);
   url.pathname = `/${name}`;
   return {

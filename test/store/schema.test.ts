@@ -51,6 +51,28 @@ describe('a database', () => {
     }
   });
 
+  it.each(['LATIN1', 'SQL_ASCII', 'WIN1252', 'EUC_JP'])(
+    'of the encoding %s is refused before anything is created, with what to do',
+    async (encoding) => {
+      const other = await createDatabase(
+        inject('postgresUrl'),
+        `ENCODING '${encoding}' LC_COLLATE 'C' LC_CTYPE 'C'`,
+      );
+      try {
+        for (const start of [migrate, requireMigrated]) {
+          await expect(start(at(other.url), QUIET)).rejects.toThrow(
+            `the encoding of the database is ${encoding}, which lacks characters: use one of UTF8 `,
+          );
+        }
+        expect(await query(other.url, `SELECT FROM pg_tables WHERE schemaname = 'public'`)).toEqual(
+          [],
+        );
+      } finally {
+        await other.drop();
+      }
+    },
+  );
+
   it('without tables is refused if nobody migrates, with what to do', async () => {
     const started = requireMigrated(at(), QUIET);
 
