@@ -1,0 +1,133 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, inject, it, onTestFinished } from 'vitest';
+import { createRoom } from '../harness/api.js';
+import { createDatabase, type TestDatabase } from '../harness/database.js';
+import { startNodeProcess, type NodeProcess } from '../harness/node-process.js';
+import { openOutlet, type Outlet } from '../harness/outlet.js';
+import { Prober } from '../harness/prober.js';
+import { person } from '../harness/tokens.js';
+
+const STORE_TIMEOUT_MS = 2_500;
+/** Within which a command is answered, or its socket closed: the time of the store, and some for a busy machine. */
+const ANSWER_MS = STORE_TIMEOUT_MS + 4_000;
+/** Within which every room talks after the last fault. */
+const RECOVERY_MS = 10_000;
+const SHUTDOWN_TIMEOUT_MS = 8_000;
+const WARM_ROOMS = 4;
+const COLD_ROOMS = 30;
+/** For how many milliseconds links are swallowed, and then work. */
+const ROUNDS = [
+  { swallowed: 1_500, open: 3_000 },
+  { swallowed: 5_000, open: 3_000 },
+  { swallowed: 3_000, open: 500 },
+  { swallowed: 4_000, open: 500 },
+];
+const TIMEOUT_MS = 90_000;
+
+/** Nothing goes through the links that are open, nor through those that are opened meanwhile; none is closed. */
+function loseLinks(outlet: Outlet): void {
+  outlet.swallow();
+  outlet.stall();
+}
+
+/** New links work; those that were lost stay so. */
+function leadNewLinks(outlet: Outlet): void {
+  outlet.swallow();
+  outlet.resume();
+}
+
+describe('links to Postgres that are swallowed, all of them again and again', () => {
+  const ana = person({ levelOnEntity: 999 });
+  let database: TestDatabase;
+  let outlets: Outlet[];
+  let nodes: NodeProcess[];
+  let warm: number[];
+  let cold: number[];
+
+  beforeAll(async () => {
+    database = await createDatabase(inject('postgresUrl'));
+    outlets = await Promise.all([openOutlet(database.url), openOutlet(database.url)]);
+    nodes = await Promise.all(
+      outlets.map(({ url }) =>
+        startNodeProcess({
+          DATABASE_URL: url,
+          REDIS_URL: inject('redisUrl'),
+          REDIS_PREFIX: new URL(database.url).pathname.slice(1),
+          STORE_TIMEOUT_MS: `${STORE_TIMEOUT_MS}`,
+          SHUTDOWN_TIMEOUT_MS: `${SHUTDOWN_TIMEOUT_MS}`,
+        }),
+      ),
+    );
+    const [first] = nodes;
+    if (first === undefined) throw new Error('no node');
+    const create = (): Promise<number> => createRoom(first, ana);
+    warm = await Promise.all(Array.from({ length: WARM_ROOMS }, create));
+    cold = await Promise.all(Array.from({ length: COLD_ROOMS }, create));
+  });
+  afterAll(async () => {
+    await Promise.all(nodes.map((node) => node.end('SIGKILL')));
+    await Promise.all(outlets.map((outlet) => outlet.close()));
+    await database.drop();
+  });
+
+  it(
+    'leave no command without an answer and no room that hangs, and a node ends in time and in order',
+    async () => {
+      const progress = { over: false };
+      onTestFinished(() => {
+        progress.over = true;
+      });
+      const probers = nodes.flatMap((node) =>
+        Array.from({ length: 6 }, () => new Prober(node, ana, ANSWER_MS)),
+      );
+      const probing = probers.map(async (prober, index) => {
+        // Some talk in a room that is open all the time, and some open one after the other.
+        const rooms = index % 2 === 0 ? [warm[index % WARM_ROOMS] ?? 0] : cold;
+        for (let turn = index; !progress.over; turn += 1) {
+          const word = await prober.select(rooms[turn % rooms.length] ?? 0);
+          if (word === 'CONNECTED') await prober.say(`turn ${turn}`);
+          await delay(10);
+        }
+      });
+      for (const { swallowed, open } of ROUNDS) {
+        for (const outlet of outlets) loseLinks(outlet);
+        await delay(swallowed);
+        for (const outlet of outlets) leadNewLinks(outlet);
+        await delay(open);
+      }
+      const mendedAt = performance.now();
+      const rooms = [...warm, ...cold];
+      const hanging = new Set(
+        nodes.flatMap((_, node) => rooms.map((room) => `room ${room} on node ${node}`)),
+      );
+      await Promise.all(
+        nodes.flatMap((node, number) =>
+          rooms.map(async (room) => {
+            const prober = new Prober(node, ana, RECOVERY_MS);
+            while (performance.now() - mendedAt < RECOVERY_MS) {
+              const isIn = (await prober.select(room)) === 'CONNECTED';
+              if (isIn && (await prober.say('again')) === 'SENT') {
+                hanging.delete(`room ${room} on node ${number}`);
+                break;
+              }
+              await delay(100);
+            }
+            await prober.close();
+          }),
+        ),
+      );
+      progress.over = true;
+      await Promise.all(probing);
+      expect([...hanging]).toEqual([]);
+      expect(probers.flatMap(({ unanswered }) => unanswered)).toEqual([]);
+      // There were faults: it would show nothing otherwise.
+      const refused = probers.filter(({ answers }) => answers.has('UNAVAILABLE'));
+      expect(refused.length).toBe(probers.length);
+      for (const outlet of outlets) loseLinks(outlet);
+      const before = performance.now();
+      expect(await Promise.all(nodes.map((node) => node.end('SIGTERM')))).toEqual([0, 0]);
+      expect(performance.now() - before).toBeLessThan(SHUTDOWN_TIMEOUT_MS + 2_000);
+    },
+    TIMEOUT_MS,
+  );
+});
