@@ -30,6 +30,6 @@ EXPOSE 7777
 # Not /readyz: who replaces unhealthy containers (Swarm) does not cure a database that is down. By node, as
 # the slim image has no curl.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
-  CMD ["node", "-e", "require('node:http').get({ host: process.env.HOST || 'localhost', port: process.env.PORT || 7777, path: '/healthz' }, (res) => process.exit(res.statusCode === 200 ? 0 : 1)).on('error', () => process.exit(1))"]
+  CMD ["node", "-e", "require('node:http').get({ host: (process.env.HOST || 'localhost').replace(/^\\[|\\]$/g, ''), port: process.env.PORT || 7777, path: '/healthz' }, (res) => process.exit(res.statusCode === 200 ? 0 : 1)).on('error', () => process.exit(1))"]
 # Not `npm start`: as process 1 node gets SIGTERM itself.
 CMD ["node", "dist/src/main.js"]

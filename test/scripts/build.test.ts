@@ -1,0 +1,76 @@
+import { execFile } from 'node:child_process';
+import { cp, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const WHAT_TO_RUN = 'npm ci --include=dev && npm prune --omit=dev';
+
+/** A checkout as `npm ci --omit=dev --ignore-scripts` leaves it: nothing built, and no TypeScript. */
+let folder: string;
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'nano-test-'));
+  for (const path of ['package.json', 'scripts/build.mjs']) {
+    await cp(`${ROOT}/${path}`, join(folder, path));
+  }
+  await mkdir(join(folder, 'node_modules'));
+});
+afterEach(() => rm(folder, { recursive: true }));
+
+function npm(...args: string[]): Promise<{ code: number; output: string }> {
+  const env = { ...process.env, NODE_ENV: 'production' };
+  return new Promise((resolve) => {
+    execFile('npm', args, { cwd: folder, env }, (error, stdout, stderr) => {
+      resolve({ code: Number(error?.code ?? 0), output: stdout + stderr });
+    });
+  });
+}
+
+async function put(path: string, text: string): Promise<void> {
+  await mkdir(join(folder, path, '..'), { recursive: true });
+  await writeFile(join(folder, path), text);
+}
+
+describe('npm ci and npm start in production', () => {
+  it('say what to run where nothing is built, and only the start fails', async () => {
+    const installed = await npm('run', 'prepare');
+    expect(installed).toMatchObject({ code: 0, output: expect.stringContaining(WHAT_TO_RUN) });
+
+    const started = await npm('start');
+    expect(started).toMatchObject({ code: 1, output: expect.stringContaining(WHAT_TO_RUN) });
+  });
+
+  it('use what is built already', async () => {
+    await put('dist/src/main.js', 'console.log("started");');
+
+    const installed = await npm('run', 'prepare');
+    expect(installed.code).toBe(0);
+    expect(installed.output).not.toContain(WHAT_TO_RUN);
+    expect(await npm('start')).toMatchObject({
+      code: 0,
+      output: expect.stringContaining('started'),
+    });
+  });
+
+  it('build with TypeScript, where it is installed, and fail where it does', async () => {
+    await rm(join(folder, 'node_modules'), { recursive: true });
+    await symlink(`${ROOT}/node_modules`, join(folder, 'node_modules'));
+    await put('src/main.ts', 'process.stdout.write("built");\n');
+    await put(
+      'tsconfig.build.json',
+      JSON.stringify({
+        compilerOptions: { rootDir: '.', outDir: 'dist', types: ['node'], module: 'nodenext' },
+        include: ['src'],
+      }),
+    );
+
+    expect((await npm('run', 'prepare')).code).toBe(0);
+    expect(await npm('start')).toMatchObject({ code: 0, output: expect.stringContaining('built') });
+
+    await put('src/main.ts', 'const wrong: number = "text";\n');
+    expect((await npm('start')).code).not.toBe(0);
+  });
+});
