@@ -30,8 +30,9 @@ export class Feed implements Writer {
   #number = 0;
   #rulesHead = 0;
   #access: RoomAccess & { rules: Map<string, Rule> };
-  /** The largest number that anybody has told of: some do before the feed is active. */
+  /** The largest number that anybody has told of, or a comparison found: some do before the feed is active. */
   #headTold = 0;
+  #told = 0;
   #repair: Promise<void> | undefined;
   #gapSeen = false;
   #idleSince = performance.now();
@@ -72,6 +73,11 @@ export class Feed implements Writer {
     return this.#number;
   }
 
+  /** Number up to which nodes, this one among them, have told of the log: not what was only found there. */
+  get told(): number {
+    return this.#told;
+  }
+
   get rulesHead(): number {
     return this.#rulesHead;
   }
@@ -94,6 +100,7 @@ export class Feed implements Writer {
   activate(state: RoomState): void {
     this.#active = true;
     this.#number = state.head;
+    this.#told = Math.max(this.#told, state.head);
     this.#audience.beginAt(state.head);
     this.#rulesHead = state.rulesHead;
     this.#access = { ...state.access, rules: new Map(state.access.rules) };
@@ -182,6 +189,7 @@ export class Feed implements Writer {
   /** Takes entries from wherever they come, in any order and any number of times. */
   take(entries: readonly Entry[]): void {
     if (this.#endedBy !== undefined) return;
+    this.#told = Math.max(this.#told, entries.at(-1)?.seq ?? 0);
     for (const entry of entries) {
       const isNext = entry.seq === this.#number + 1 || !this.#repairsGaps;
       if (this.#active && isNext && entry.seq > this.#number) this.#deliver(entry);
@@ -192,7 +200,13 @@ export class Feed implements Writer {
     if (this.#early.size > 0 || this.#gapSeen) this.#mend();
   }
 
-  /** The log's head, as Postgres or another node told a moment ago. */
+  /** Another node has the room up to this number. */
+  hearOf(number: number): void {
+    this.#told = Math.max(this.#told, number);
+    this.headIs(number);
+  }
+
+  /** The log's head, as it was a moment ago. */
   headIs(head: number): void {
     this.#headTold = Math.max(this.#headTold, head);
     if (this.#active && head > this.#number && this.#repairsGaps) this.#mend();

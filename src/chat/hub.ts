@@ -8,6 +8,7 @@ import type { Epoch } from '../store/epoch.js';
 import type { Log } from '../store/log.js';
 import type { EndReason } from './audience.js';
 import { Feed } from './feed.js';
+import { createHeadPoll } from './head-poll.js';
 import { createPeers } from './peers.js';
 import type { Turn } from './turn.js';
 
@@ -59,7 +60,7 @@ export function createHub({
     logger,
     handlers: {
       entries: (roomId, entries) => feeds.get(roomId)?.take(entries),
-      number: (roomId, number) => feeds.get(roomId)?.headIs(number),
+      number: (roomId, number) => feeds.get(roomId)?.hearOf(number),
       numberOf: (roomId) => feeds.get(roomId)?.number,
       deleted(roomId) {
         const feed = feeds.get(roomId);
@@ -67,17 +68,22 @@ export function createHub({
       },
     },
   });
-  let timer: NodeJS.Timeout | undefined;
-  let polling: Promise<void> | undefined;
-  let polledAt = -Infinity;
-  /** What could not be read since a comparison succeeded. */
-  let failedReads = 0;
+  const poll = createHeadPoll({
+    log,
+    epoch,
+    activeFeeds,
+    hearsAll: () => peers.hearsAll,
+    onDeleted(feed) {
+      if (feeds.get(feed.roomId) === feed) drop(feed, 'ROOM_DELETED');
+    },
+    limits,
+    logger,
+  });
 
   epoch.onChange(() => {
     for (const feed of feeds.values()) drop(feed, 'LOG_RESET');
     peers.moveTo(epoch.uuid);
   });
-  schedulePoll();
 
   async function open(roomId: number): Promise<Feed | undefined> {
     const feed = new Feed({
@@ -91,8 +97,8 @@ export function createHub({
         if (current !== feed) current?.take(entries);
         peers.publish(roomId, entries);
       },
-      onOldNumbers: () => void poll(),
-      onReadFailure: readFailed,
+      onOldNumbers: () => void poll.compare(),
+      onReadFailure: poll.readFailed,
     });
     feeds.set(roomId, feed);
     try {
@@ -131,67 +137,15 @@ export function createHub({
     forget(feed);
   }
 
-  /** Looks often whether a comparison is due: something may be lost at any time. */
-  function schedulePoll(): void {
-    const interval = Math.min(limits.pollIntervalMs, limits.pollIntervalBrokerDownMs);
-    timer = setInterval(() => {
-      const isDue = !peers.hearsAll || performance.now() - polledAt >= limits.pollIntervalMs;
-      if (isDue) void poll();
-    }, interval);
-  }
-
-  /** Compares the heads of all active rooms with the log, in one query, one comparison at a time. */
-  function poll(): Promise<void> {
-    polling ??= withDeadline(limits.storeTimeoutMs, compareHeads)
-      .then(readAgain, (error: unknown) => {
-        readFailed(error);
-      })
-      .finally(() => {
-        polling = undefined;
-      });
-    return polling;
-  }
-
-  /** A line an outage; what could not be read is read with the next comparison, as soon as the timer looks. */
-  function readFailed(error: unknown): void {
-    if (failedReads === 0) logger.warn({ err: error }, 'the log could not be read');
-    failedReads += 1;
-    polledAt = -Infinity;
-  }
-
-  function readAgain(): void {
-    if (failedReads > 0) logger.info({ failedReads }, 'the log is read again');
-    failedReads = 0;
-  }
-
-  async function compareHeads(): Promise<void> {
-    const now = performance.now();
-    polledAt = now;
-    for (const feed of feeds.values()) {
-      const isIdle = feed.idleSince !== undefined && now - feed.idleSince > LINGER_MS;
-      if (isIdle && !opening.has(feed.roomId)) forget(feed);
-    }
-    await epoch.confirm();
+  /** The feeds that are open, without those that nobody has looked at for a while: they are closed. */
+  function activeFeeds(): Feed[] {
+    const before = performance.now() - LINGER_MS;
     const active = [...feeds.values()].filter((feed) => !opening.has(feed.roomId));
-    if (active.length === 0) return;
-    // Before the query: what is appended meanwhile may be beyond its snapshot.
-    const numbers = new Map(active.map((feed) => [feed.roomId, feed.number]));
-    const heads = await log.heads([...numbers.keys()]);
-    for (const feed of active) {
-      const head = heads.get(feed.roomId);
-      const number = numbers.get(feed.roomId) ?? 0;
-      if (head !== undefined && head < number) {
-        logger.error({ room: feed.roomId, head, number }, 'the head of a room is below its feed');
-        await epoch.renew();
-        return;
-      }
-      if (head === undefined) {
-        if (feeds.get(feed.roomId) === feed) drop(feed, 'ROOM_DELETED');
-        continue;
-      }
-      feed.headIs(head);
-      feed.goOn();
-    }
+    return active.filter((feed) => {
+      const isIdle = feed.idleSince !== undefined && feed.idleSince < before;
+      if (isIdle) forget(feed);
+      return !isIdle;
+    });
   }
 
   return {
@@ -226,9 +180,8 @@ export function createHub({
     },
 
     async close() {
-      clearInterval(timer);
       feeds.clear();
-      await Promise.all([peers.close(), polling]);
+      await Promise.all([peers.close(), poll.close()]);
     },
   };
 }

@@ -1,0 +1,190 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { Feed } from '../../src/chat/feed.js';
+import { createHeadPoll, type HeadPoll } from '../../src/chat/head-poll.js';
+import { createTurn } from '../../src/chat/turn.js';
+import { createLogger } from '../../src/logger.js';
+import type { Entry } from '../../src/store/entries.js';
+import type { Log } from '../../src/store/log.js';
+
+const ROOM = 7;
+const SLOW_MS = 10_000;
+const FAST_MS = 250;
+
+/** The log of one room: its head, and how it answers. */
+let head: number | undefined;
+let answer: () => Promise<void>;
+let comparisons: number;
+let hearsAll: boolean;
+let poll: HeadPoll;
+let feed: Feed;
+const deleted: number[] = [];
+const logged: string[] = [];
+const renew = vi.fn<() => Promise<void>>(() => Promise.resolve());
+
+const log = {
+  async heads() {
+    comparisons += 1;
+    const found = head;
+    await answer();
+    return new Map(found === undefined ? [] : [[ROOM, found]]);
+  },
+  read: (_, { after }) =>
+    Promise.resolve(
+      Array.from({ length: (head ?? 0) - after }, (__, at) => message(after + at + 1)),
+    ),
+} as Pick<Log, 'heads' | 'read'> as Log;
+
+beforeEach(() => {
+  vi.useFakeTimers({
+    toFake: ['setInterval', 'clearInterval', 'setTimeout', 'clearTimeout', 'performance'],
+  });
+  [head, comparisons, hearsAll] = [1, 0, true];
+  answer = () => Promise.resolve();
+  deleted.length = 0;
+  logged.length = 0;
+  renew.mockClear();
+  const logger = createLogger({ level: 'silent', production: true });
+  for (const level of ['info', 'warn', 'error'] as const) {
+    logger[level] = (_: unknown, text?: string) => logged.push(`${level}: ${text}`);
+  }
+  feed = new Feed({
+    roomId: ROOM,
+    log,
+    turn: createTurn(),
+    publish: () => undefined,
+    onOldNumbers: () => undefined,
+    onReadFailure: () => undefined,
+  });
+  feed.activate({
+    id: ROOM,
+    head: 1,
+    rulesHead: 1,
+    access: {
+      type: 'group',
+      entity_owner: '',
+      level_admin: 0,
+      max_entity_rules: 0,
+      rules: new Map(),
+    },
+  });
+  poll = createHeadPoll({
+    log,
+    epoch: { uuid: '', confirm: () => Promise.resolve(), renew, onChange: () => undefined },
+    activeFeeds: () => [feed],
+    onDeleted: ({ roomId }) => deleted.push(roomId),
+    hearsAll: () => hearsAll,
+    limits: {
+      storeTimeoutMs: 5_000,
+      pollIntervalMs: SLOW_MS,
+      pollIntervalBrokerDownMs: FAST_MS,
+    },
+    logger,
+  });
+});
+afterEach(async () => {
+  await poll.close();
+  vi.useRealTimers();
+});
+
+async function pass(ms: number): Promise<void> {
+  for (let left = ms; left > 0; left -= FAST_MS) {
+    await vi.advanceTimersByTimeAsync(Math.min(left, FAST_MS));
+  }
+}
+
+/** Comparisons within a time, by its length. */
+async function comparisonsIn(ms: number): Promise<number> {
+  const before = comparisons;
+  await pass(ms);
+  return comparisons - before;
+}
+
+function message(seq: number): Entry {
+  return {
+    room_id: ROOM,
+    seq,
+    kind: 'message',
+    emitter: '5c4f3f0e-2a53-4a3f-8f5a-0d8e8f6f2b11',
+    content: 'hi',
+    ref: null,
+    createdAt: '2026-01-15T09:20:00.000Z',
+  };
+}
+
+describe('heads are compared', () => {
+  it('seldom while all other nodes are heard, often while they are not', async () => {
+    await pass(FAST_MS);
+    expect(await comparisonsIn(6 * SLOW_MS)).toBe(6);
+    hearsAll = false;
+    expect(await comparisonsIn(SLOW_MS)).toBe(SLOW_MS / FAST_MS);
+    hearsAll = true;
+    await pass(SLOW_MS);
+    expect(await comparisonsIn(6 * SLOW_MS)).toBe(6);
+  });
+
+  it('often for a minute after a message was found that nobody told of', async () => {
+    await pass(FAST_MS);
+    head = 3;
+    await pass(SLOW_MS + 2_000);
+    expect(feed.number).toBe(3);
+    expect(await comparisonsIn(10_000)).toBe(10_000 / FAST_MS);
+    await pass(50_000);
+    expect(await comparisonsIn(6 * SLOW_MS)).toBe(6);
+    // The same one is not lost twice; another one is.
+    head = 4;
+    await pass(SLOW_MS + 2_000);
+    expect(await comparisonsIn(10_000)).toBe(10_000 / FAST_MS);
+  });
+
+  it('seldom if what was found was on its way, or others told of it', async () => {
+    await pass(FAST_MS);
+    head = 2;
+    await pass(SLOW_MS);
+    expect(feed.number).toBe(2);
+    feed.take([message(2)]);
+    head = 3;
+    await pass(SLOW_MS);
+    feed.hearOf(3);
+    await pass(FAST_MS);
+    expect(await comparisonsIn(6 * SLOW_MS)).toBe(6);
+  });
+
+  it('again at once if that failed, with a line for an outage and one for its end', async () => {
+    await pass(FAST_MS);
+    answer = () => Promise.reject(new Error('no'));
+    await pass(SLOW_MS);
+    expect(await comparisonsIn(5_000)).toBe(5_000 / FAST_MS);
+    answer = () => Promise.resolve();
+    head = 2;
+    await pass(FAST_MS);
+    expect(feed.number).toBe(2);
+    expect(logged).toEqual(['warn: the log could not be read', 'info: the log is read again']);
+  });
+
+  it('as soon as something else could not be read', async () => {
+    await pass(FAST_MS);
+    poll.readFailed(new Error('a page'));
+    expect(await comparisonsIn(FAST_MS)).toBe(1);
+  });
+
+  it('with pauses, by a database that takes long', async () => {
+    hearsAll = false;
+    answer = () =>
+      new Promise((resolve) => {
+        setTimeout(resolve, 400);
+      });
+    await pass(2_000);
+    // 400 ms each, and at least 800 ms from one to the next.
+    expect(await comparisonsIn(12_000)).toBeLessThanOrEqual(15);
+    expect(await comparisonsIn(12_000)).toBeGreaterThanOrEqual(8);
+  });
+
+  it('and a room that is gone is told of, one that went back is another log', async () => {
+    head = undefined;
+    await pass(FAST_MS);
+    expect(deleted).toEqual([ROOM]);
+    head = 0;
+    await pass(SLOW_MS);
+    expect(renew).toHaveBeenCalledTimes(1);
+  });
+});
