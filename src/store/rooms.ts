@@ -25,7 +25,10 @@ export interface Rooms {
     caller: Caller,
     roomId: number,
   ): Promise<(RoomAccess & { readonly head: number }) | undefined>;
-  /** Rules for the caller and for their entity, the newest room first. */
+  /**
+   * The rooms in which the caller has a rule, each once, with that rule: their own, else their entity's where it counts
+   * for them. The newest room comes first.
+   */
   rulesOf(
     caller: Caller,
     filter: { accepted?: boolean | undefined; limit: number; offset: number },
@@ -79,15 +82,30 @@ export function createRooms({
 
     accessFor: (caller, roomId) => loadRoom(sequelize, roomId, [caller]),
 
-    rulesOf(caller, { accepted, limit, offset }) {
+    rulesOf({ userUUID, entityUUID, levelOnEntity }, { accepted, limit, offset }) {
+      // The rules of access/permissions.ts (`countingRules`), in SQL: a test holds the two equal.
       return sequelize.query<RuleWithRoom>(
         `SELECT r.id, r.uuid, r.name, r.type, r.level_admin, r.entity_owner,
            p.room_id, p."entity_UUID", p.level, p.permissions, p.accepted, p."createdAt", p."updatedAt"
-         FROM room_permissions p JOIN rooms r ON r.id = p.room_id
-         WHERE p."entity_UUID" IN ($1, $2) AND ($3::boolean IS NULL OR p.accepted = $3)
-         ORDER BY p.room_id DESC, p."entity_UUID" LIMIT $4 OFFSET $5`,
+         FROM (
+           (SELECT * FROM room_permissions
+            WHERE "entity_UUID" = $1 AND ($4::boolean IS NULL OR accepted = $4)
+            ORDER BY room_id DESC LIMIT $5::bigint + $6::bigint)
+           UNION ALL
+           -- Asked row by row, as far as the limit: an entity may have a rule in each of 100,000 rooms.
+           (SELECT * FROM room_permissions entity
+            WHERE "entity_UUID" = $2 AND $1::uuid <> $2::uuid AND ($4::boolean IS NULL OR accepted = $4)
+              AND level <= $3::float8 AND permissions NOT LIKE '%b%'
+              AND (SELECT type FROM rooms WHERE id = entity.room_id) = 'group'
+              AND (SELECT level FROM room_permissions own
+                   WHERE own.room_id = entity.room_id AND own."entity_UUID" = $1) IS NULL
+            ORDER BY room_id DESC LIMIT $5::bigint + $6::bigint)
+           ORDER BY room_id DESC LIMIT $5 OFFSET $6
+         ) AS p
+         CROSS JOIN LATERAL (SELECT * FROM rooms WHERE id = p.room_id LIMIT 1) AS r
+         ORDER BY p.room_id DESC`,
         {
-          bind: [caller.userUUID, caller.entityUUID, accepted ?? null, limit, offset],
+          bind: [userUUID, entityUUID, levelOnEntity, accepted ?? null, limit, offset],
           type: QueryTypes.SELECT,
         },
       );

@@ -122,24 +122,43 @@ describe.each(storeHosts)('rooms over %s', (_, openHost) => {
     const ids: number[] = [];
 
     beforeAll(async () => {
-      // In turn: by user, by entity, by both, not at all.
-      for (let n = 0; n < 8; n += 1) {
+      // In turn: by user, by entity, by both, not at all; then by an entity's rule that does not count.
+      for (let n = 0; n < 11; n += 1) {
         const own = ruleFor(caller.userUUID, { accepted: n >= 4, level: n });
-        const byEntity = ruleFor(caller.entityUUID, { accepted: false, permissions: 'b' });
-        const rules = [[own], [byEntity], [own, byEntity], [ruleFor(randomUUID())]][n % 4] ?? [];
+        const byEntity = ruleFor(caller.entityUUID, { accepted: true, permissions: 'r' });
+        const rules = [
+          [own],
+          [byEntity],
+          [own, byEntity],
+          [],
+          [own],
+          [byEntity],
+          [own, byEntity],
+          [],
+          [{ ...byEntity, permissions: 'rwb' }],
+          [{ ...byEntity, level: 1 }],
+          [byEntity],
+        ][n];
         const room = await store.rooms.create(
-          { ...roomDraft(), name: `${n}` },
-          rules,
+          { ...roomDraft(), name: `${n}`, type: n === 10 ? 'user2user' : 'group' },
+          [...(rules ?? []), ruleFor(randomUUID())],
           randomUUID(),
         );
         ids.push(room.id);
       }
     });
 
-    it('are given rule by rule, the newest room first', async () => {
+    it('are given once each, by the own rule or else the entity’s, the newest first', async () => {
       const rules = await store.rooms.rulesOf(caller, { limit: 100, offset: 0 });
 
-      expect(rules.map(({ name }) => name)).toEqual(['6', '6', '5', '4', '2', '2', '1', '0']);
+      expect(rules.map(({ name, entity_UUID }) => [name, entity_UUID])).toEqual([
+        ['6', caller.userUUID],
+        ['5', caller.entityUUID],
+        ['4', caller.userUUID],
+        ['2', caller.userUUID],
+        ['1', caller.entityUUID],
+        ['0', caller.userUUID],
+      ]);
       const newest = rules.find(({ name }) => name === '4');
       const room = await store.log.state(ids[4] ?? 0);
       expect(newest).toEqual({
@@ -159,28 +178,37 @@ describe.each(storeHosts)('rooms over %s', (_, openHost) => {
       });
     });
 
+    it('are given by the rule of an entity from its level on', async () => {
+      const chief = { ...caller, levelOnEntity: 1 };
+
+      const rules = await store.rooms.rulesOf(chief, { limit: 100, offset: 0 });
+
+      expect(rules.map(({ name }) => name)).toEqual(['9', '6', '5', '4', '2', '1', '0']);
+    });
+
     it.each([
-      ['accepted ones', { accepted: true }, ['6', '4']],
-      ['those not accepted', { accepted: false }, ['6', '5', '2', '2', '1', '0']],
-      ['both', { accepted: undefined }, ['6', '6', '5', '4', '2', '2', '1', '0']],
-    ])('are filtered: %s', async (_, filter, names) => {
+      // The rules of room 2 are the own one, which is not accepted, and the entity's, which is.
+      ['accepted ones', { accepted: true }, ['6', '5', '4', '1']],
+      ['those not accepted', { accepted: false }, ['2', '0']],
+      ['both', { accepted: undefined }, ['6', '5', '4', '2', '1', '0']],
+    ])('are filtered by the rule that is given: %s', async (_, filter, names) => {
       const rules = await store.rooms.rulesOf(caller, { ...filter, limit: 100, offset: 0 });
 
       expect(rules.map(({ name }) => name)).toEqual(names);
     });
 
-    it('are given in pages, each rule on one of them', async () => {
+    it('are given in pages, each room on one of them', async () => {
       const all = await store.rooms.rulesOf(caller, { limit: 100, offset: 0 });
 
       const pages = await Promise.all(
-        [0, 3, 6, 9].map((offset) => store.rooms.rulesOf(caller, { limit: 3, offset })),
+        [0, 4, 8].map((offset) => store.rooms.rulesOf(caller, { limit: 4, offset })),
       );
 
-      expect(pages.map((page) => page.length)).toEqual([3, 3, 2, 0]);
+      expect(pages.map((page) => page.length)).toEqual([4, 2, 0]);
       expect(pages.flat()).toEqual(all);
     });
 
-    it('are given once to a caller who is their own entity', async () => {
+    it('are given to a caller who is their own entity', async () => {
       const { userUUID } = caller;
 
       const rules = await store.rooms.rulesOf(newCaller({ userUUID, entityUUID: userUUID }), {
