@@ -19,7 +19,7 @@ module.exports = {
       updatedAt: { type: 'timestamptz(3)', allowNull: false },
     });
     await queryInterface.sequelize.query(
-      'CREATE INDEX IF NOT EXISTS rooms_entity_owner ON rooms (entity_owner)',
+      'CREATE INDEX IF NOT EXISTS rooms_entity_owner ON rooms (entity_owner, id)',
     );
   },
 

@@ -1,6 +1,5 @@
 import { z } from 'zod';
-import { ruleOf, type Entry } from '../store/entries.js';
-import { ENTRY_KINDS } from '../store/models/message.js';
+import { ENTRY_KINDS, ruleOf, type Entry } from '../store/entries.js';
 
 const roomSchema = z.number().int().positive();
 

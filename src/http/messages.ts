@@ -1,12 +1,12 @@
-import { Readable } from 'node:stream';
 import type { Router } from '@koa/router';
 import { z } from 'zod';
 import { requirePermission } from '../access/permissions.js';
 import { ChatError } from '../errors.js';
-import type { History, HistoryMessage } from '../store/history.js';
+import type { History, HistoryMessage, Page } from '../store/history.js';
 import type { Rooms } from '../store/rooms.js';
 import type { AuthenticatedState } from './authenticate.js';
-import { metaOf, respond } from './envelope.js';
+import { respond } from './envelope.js';
+import { respondInPages, whenGone } from './pages.js';
 import { periodOf, periodQuery } from './period.js';
 import { roomPath, validate, wholeNumber } from './validate.js';
 
@@ -34,9 +34,11 @@ export function routeMessages(
   router.get('/rooms/:id/messages', async (ctx) => {
     const { id } = validate(roomPath, ctx.params);
     const asked = validate(query, ctx.query);
-    const room = await rooms.accessFor(ctx.state.caller, id);
+    const { caller } = ctx.state;
+    const reader = { userUUID: caller.userUUID, gone: whenGone(ctx) };
+    const room = await rooms.accessFor(caller, id, reader.gone);
     if (room === undefined) throw new ChatError('NOT_FOUND', { detail: 'there is no such room' });
-    requirePermission(ctx.state.caller, room, 'r');
+    requirePermission(caller, room, 'r');
     // What the caller may read is known at this number: a revocation may follow at once.
     const upTo = room.head;
 
@@ -44,58 +46,44 @@ export function routeMessages(
     const byNumber = before !== undefined || after !== undefined || limit !== undefined;
     const period = periodOf(asked, timeZone, { byNumber });
     if (!byNumber && period !== undefined) {
-      const pages = history.pagesOf(id, period, upTo);
-      // The first page before the first byte: until then an error can still be answered as one.
-      const first = await pages.next();
-      ctx.type = 'json';
-      ctx.body = Readable.from(encodePages(first.value ?? [], pages));
+      const stretch = await history.stretchOf(id, period, reader, upTo);
+      if (stretch === undefined) respond(ctx, []);
+      else await respondInPages(ctx, history.read(id, stretch, reader));
       return;
     }
 
     const size = limit ?? DEFAULT_PAGE;
-    const page = await history.page(id, { upTo, before, after, limit: size, period });
-    const next = page.more ? nextQuery(asked, page.messages, size) : undefined;
-    if (next === undefined) {
-      respond(ctx, page.messages);
+    const page = await history.page(id, { upTo, before, after, limit: size, period }, reader);
+    const meta: { next?: string } = {};
+    if (page.more) {
+      meta.next = `${ctx.path}?${nextQuery(asked, page, size)}`;
+      ctx.set('Link', `<${meta.next}>; rel="next"`);
+    }
+    if (page.rest === undefined) {
+      respond(ctx, page.messages, { meta });
     } else {
-      const url = `${ctx.path}?${next}`;
-      ctx.set('Link', `<${url}>; rel="next"`);
-      respond(ctx, page.messages, { meta: { next: url } });
+      const rest = history.read(id, page.rest, reader);
+      await respondInPages(ctx, wholePage(page.messages, rest), meta);
     }
   });
 }
 
+/** A page whose first messages were read already. */
+async function* wholePage(
+  messages: readonly HistoryMessage[],
+  rest: AsyncIterable<readonly HistoryMessage[]>,
+): AsyncGenerator<readonly HistoryMessage[], void, undefined> {
+  yield messages;
+  yield* rest;
+}
+
 /** The query that goes on where a page ended, in the same direction. */
-function nextQuery(asked: Query, messages: readonly HistoryMessage[], limit: number): string {
+function nextQuery(asked: Query, { first, last }: Page, limit: number): string {
   const onwards =
-    asked.after === undefined
-      ? { ...asked, before: messages[0]?.seq }
-      : { ...asked, after: messages.at(-1)?.seq };
+    asked.after === undefined ? { ...asked, before: first } : { ...asked, after: last };
   const next = new URLSearchParams();
   for (const [name, value] of Object.entries({ ...onwards, limit })) {
     if (value !== undefined) next.set(name, String(value));
   }
   return next.toString();
-}
-
-/** The envelope around pages as they are read: a year of messages is never in memory at once. */
-async function* encodePages(
-  first: readonly HistoryMessage[],
-  rest: AsyncIterable<readonly HistoryMessage[]>,
-): AsyncGenerator<string> {
-  let separator = '';
-  let text = `{"meta":${JSON.stringify(metaOf(200))},"content":[`;
-  const encode = (page: readonly HistoryMessage[]): void => {
-    for (const message of page) {
-      text += separator + JSON.stringify(message);
-      separator = ',';
-    }
-  };
-  encode(first);
-  for await (const page of rest) {
-    yield text;
-    text = '';
-    encode(page);
-  }
-  yield `${text}]}`;
 }

@@ -6,6 +6,7 @@ import { textProblem } from '../protocol/text.js';
 import type { Rooms } from '../store/rooms.js';
 import type { AuthenticatedState } from './authenticate.js';
 import { respond } from './envelope.js';
+import { respondInPages, whenGone } from './pages.js';
 import { flag, roomPath, validate, wholeNumber } from './validate.js';
 
 /** Who may create rooms (levelOnEntity), and at which level the entity's members enter them. */
@@ -75,7 +76,7 @@ export function routeRooms(
   });
 
   router.get('/rooms/all', async (ctx) => {
-    respond(ctx, await rooms.visibleTo(ctx.state.caller));
+    await respondInPages(ctx, rooms.visibleTo(ctx.state.caller, whenGone(ctx)));
   });
 
   router.delete('/rooms/:id', async (ctx) => {

@@ -20,7 +20,7 @@ const CLOSE_GRACE_MS = 1_000;
 /** Connections for opening rooms, comparing heads and probes. */
 const ROOM_CONNECTIONS = 2;
 /** Pages that are read at the same time; each holds its rows in memory until they are written. */
-const PAGE_CONNECTIONS = 4;
+export const PAGE_CONNECTIONS = 4;
 
 /**
  * What is appended is planned once a connection, as planning takes as long as storing many messages. Such a plan is

@@ -1,15 +1,17 @@
 import type { RoomAccess, Rule } from '../access/permissions.js';
 import type { ChatError } from '../errors.js';
 import { isUniqueViolation } from './failure.js';
-import type { EntryKind } from './models/message.js';
 import type { RunStatement, Statement } from './statement.js';
+
+/** What an entry of a room's log is. */
+export const ENTRY_KINDS = ['message', 'rule'] as const;
 
 /** An entry of a room's log, as it is read, published and delivered. */
 export interface Entry {
   readonly room_id: number;
   /** Its number: 1, 2, 3, ... in its room. */
   readonly seq: number;
-  readonly kind: EntryKind;
+  readonly kind: (typeof ENTRY_KINDS)[number];
   readonly emitter: string;
   /** The message's text; of a rule, the rule as JSON (`ruleOf`). */
   readonly content: string;

@@ -13,6 +13,8 @@ import {
   type Outcome,
   type RoomState,
 } from './entries.js';
+import { PAGE_CONNECTIONS } from './connect.js';
+import { FairLimit } from './fair-limit.js';
 import { isLockTimeout } from './failure.js';
 import { Lane, type Appended, type Pending, type Writer } from './lane.js';
 import type { RunStatement } from './statement.js';
@@ -80,6 +82,8 @@ export function createLog({
     },
     limits.logFlights,
   );
+  // As many as there are connections, which would else be given to who asked first.
+  const readers = new FairLimit<number>(PAGE_CONNECTIONS, limits.storeTimeoutMs);
   let queuedEntries = 0;
   let queuedBytes = 0;
   let closed = false;
@@ -163,11 +167,13 @@ export function createLog({
     },
 
     async read(roomId, { after, upTo, limit }) {
-      const rows = await pages.query<EntryRow>(
-        `SELECT room_id, seq, kind, emitter, content, ref, "createdAt" FROM messages
-         WHERE room_id = $1 AND seq > $2 AND seq <= $3 ORDER BY seq LIMIT $4`,
-        // Numbers have no gaps: a range that ends with the page is short under any plan.
-        { bind: [roomId, after, Math.min(upTo, after + limit), limit], type: QueryTypes.SELECT },
+      const rows = await readers.run(roomId, () =>
+        pages.query<EntryRow>(
+          `SELECT room_id, seq, kind, emitter, content, ref, "createdAt" FROM messages
+           WHERE room_id = $1 AND seq > $2 AND seq <= $3 ORDER BY seq LIMIT $4`,
+          // Numbers have no gaps: a range that ends with the page is short under any plan.
+          { bind: [roomId, after, Math.min(upTo, after + limit), limit], type: QueryTypes.SELECT },
+        ),
       );
       return rows.map((row) => ({ ...row, createdAt: row.createdAt.toISOString() }));
     },

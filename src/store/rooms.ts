@@ -5,6 +5,7 @@ import { ChatError } from '../errors.js';
 import type { Logger } from '../logger.js';
 import { loadRoom, lockRoom } from './access.js';
 import { appendEntries, ruleContent } from './entries.js';
+import type { FairLimit } from './fair-limit.js';
 import type { RoomDraft, RoomModel, RoomRow } from './models/room.js';
 import type { RuleModel, RuleRow } from './models/rule.js';
 import { deleteRoom, purgeLog } from './purge.js';
@@ -24,6 +25,7 @@ export interface Rooms {
   accessFor(
     caller: Caller,
     roomId: number,
+    gone?: AbortSignal,
   ): Promise<(RoomAccess & { readonly head: number }) | undefined>;
   /**
    * The rooms in which the caller has a rule, each once, with that rule: their own, else their entity's where it counts
@@ -33,8 +35,11 @@ export interface Rooms {
     caller: Caller,
     filter: { accepted?: boolean | undefined; limit: number; offset: number },
   ): Promise<RuleWithRoom[]>;
-  /** Rooms that the caller may read, and the group rooms of their entity. */
-  visibleTo(caller: Caller): Promise<Room[]>;
+  /**
+   * Rooms that the caller may read, and the group rooms of their entity, by id; so many at a time, and maybe none.
+   * @param gone aborted when nobody wants them any more: then nothing is read
+   */
+  visibleTo(caller: Caller, gone?: AbortSignal): AsyncGenerator<readonly Room[], void, undefined>;
   /**
    * Deletes a room with its rules and log. `authorize` is asked before the room is locked and with the room locked;
    * `removed` is called when nobody can enter it any more, before its log is deleted, which may take long. If that
@@ -50,13 +55,53 @@ export interface Rooms {
   ): Promise<void>;
 }
 
+type VisibleRow = Room & { readonly is_visible: boolean };
+
+/** Rooms that are asked about in one query of `visibleTo`. */
+const PAGE = 500;
+
+/**
+ * The rooms beyond $4 that have to do with a caller, and whether they are visible: the rules of access/permissions.ts
+ * (`may` with 'r'), in SQL. A test holds the two equal. Each way to a room is followed by its index as far as a page.
+ */
+const VISIBLE = `SELECT r.id, r.uuid, r.name, r.type, r.level_admin, r.entity_owner, r.max_entity_rules,
+    r."createdAt", r."updatedAt",
+    coalesce(own.permissions NOT LIKE '%b%', true)
+    AND (coalesce(own.permissions LIKE '%r%', false)
+      OR (r.type = 'group' AND coalesce(entity.level <= $3::float8
+        AND entity.permissions LIKE '%r%' AND entity.permissions NOT LIKE '%b%', false))
+      OR (r.type = 'group' AND r.entity_owner = $2)) AS is_visible
+  FROM (
+    (SELECT room_id AS id FROM room_permissions WHERE "entity_UUID" = $1 AND room_id > $4
+     ORDER BY room_id LIMIT ${PAGE})
+    UNION
+    (SELECT room_id FROM room_permissions WHERE "entity_UUID" = $2 AND room_id > $4
+     ORDER BY room_id LIMIT ${PAGE})
+    UNION
+    (SELECT id FROM rooms WHERE entity_owner = $2 AND type = 'group' AND id > $4
+     ORDER BY id LIMIT ${PAGE})
+    ORDER BY id LIMIT ${PAGE}
+  ) AS candidate
+  -- By LIMIT, so that each is looked up by its key, whatever the planner thinks of how many there are.
+  CROSS JOIN LATERAL (SELECT * FROM rooms WHERE id = candidate.id LIMIT 1) AS r
+  LEFT JOIN LATERAL (
+    SELECT permissions FROM room_permissions WHERE room_id = r.id AND "entity_UUID" = $1 LIMIT 1
+  ) AS own ON true
+  LEFT JOIN LATERAL (
+    SELECT permissions, level FROM room_permissions WHERE room_id = r.id AND "entity_UUID" = $2 LIMIT 1
+  ) AS entity ON true
+  ORDER BY r.id`;
+
+/** @param readers bounds the queries at a time that read by pages, by the caller's userUUID */
 export function createRooms({
   sequelize,
   models,
+  readers,
   logger,
 }: {
   sequelize: Sequelize;
   models: { room: RoomModel; rule: RuleModel };
+  readers: FairLimit<string>;
   logger: Logger;
 }): Rooms {
   return {
@@ -80,7 +125,8 @@ export function createRooms({
       });
     },
 
-    accessFor: (caller, roomId) => loadRoom(sequelize, roomId, [caller]),
+    accessFor: (caller, roomId, gone) =>
+      readers.run(caller.userUUID, () => loadRoom(sequelize, roomId, [caller]), gone),
 
     rulesOf({ userUUID, entityUUID, levelOnEntity }, { accepted, limit, offset }) {
       // The rules of access/permissions.ts (`countingRules`), in SQL: a test holds the two equal.
@@ -111,28 +157,19 @@ export function createRooms({
       );
     },
 
-    visibleTo(caller) {
-      // The rules of access/permissions.ts (`may` with 'r'), in SQL: a test holds the two equal.
-      return sequelize.query<Room>(
-        `SELECT r.id, r.uuid, r.name, r.type, r.level_admin, r.entity_owner, r.max_entity_rules,
-           r."createdAt", r."updatedAt"
-         FROM rooms r
-         LEFT JOIN room_permissions own ON own.room_id = r.id AND own."entity_UUID" = $1
-         LEFT JOIN room_permissions entity ON entity.room_id = r.id AND entity."entity_UUID" = $2
-         WHERE r.id IN (
-             SELECT room_id FROM room_permissions WHERE "entity_UUID" IN ($1, $2)
-             UNION SELECT id FROM rooms WHERE entity_owner = $2 AND type = 'group')
-           AND coalesce(own.permissions NOT LIKE '%b%', true)
-           AND (own.permissions LIKE '%r%'
-             OR (r.type = 'group' AND entity.level <= $3::float8
-               AND entity.permissions LIKE '%r%' AND entity.permissions NOT LIKE '%b%')
-             OR (r.type = 'group' AND r.entity_owner = $2))
-         ORDER BY r.id`,
-        {
-          bind: [caller.userUUID, caller.entityUUID, caller.levelOnEntity],
-          type: QueryTypes.SELECT,
-        },
-      );
+    async *visibleTo(caller, gone) {
+      const { userUUID, entityUUID, levelOnEntity } = caller;
+      for (let after = 0, more = true; more;) {
+        const bind = [userUUID, entityUUID, levelOnEntity, after];
+        const rows = await readers.run(
+          userUUID,
+          () => sequelize.query<VisibleRow>(VISIBLE, { bind, type: QueryTypes.SELECT }),
+          gone,
+        );
+        yield rows.filter(({ is_visible }) => is_visible).map(toRoom);
+        after = rows.at(-1)?.id ?? after;
+        more = rows.length === PAGE;
+      }
     },
 
     async remove(roomId, caller, authorize, removed) {
@@ -160,7 +197,7 @@ function noSuchRoom(): ChatError {
   return new ChatError('NOT_FOUND', { detail: 'there is no such room' });
 }
 
-function toRoom(row: RoomRow): Room {
+function toRoom(row: Room): Room {
   const { id, uuid, name, type, level_admin, entity_owner, max_entity_rules } = row;
   const { createdAt, updatedAt } = row;
   return {

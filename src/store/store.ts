@@ -1,13 +1,16 @@
 import type { Limits } from '../config.js';
 import type { Logger } from '../logger.js';
 import type { Database } from './connect.js';
+import { FairLimit } from './fair-limit.js';
 import { createHistory, type History } from './history.js';
 import { createLog, type Log } from './log.js';
-import { defineMessage } from './models/message.js';
 import { defineRoom } from './models/room.js';
 import { defineRule } from './models/rule.js';
 import { createRooms, type Rooms } from './rooms.js';
 import { createRules, type Rules } from './rules.js';
+
+/** Queries of REST at a time that read page by page. */
+const MAX_READERS = 4;
 
 /** All that is kept, in domain verbs; whoever holds it knows no SQL. */
 export interface Store {
@@ -27,15 +30,12 @@ export function createStore({
   limits: Limits;
   logger: Logger;
 }): Store {
-  const models = {
-    room: defineRoom(sequelize),
-    rule: defineRule(sequelize),
-    message: defineMessage(sequelize),
-  };
+  const models = { room: defineRoom(sequelize), rule: defineRule(sequelize) };
+  const readers = new FairLimit<string>(MAX_READERS, limits.storeTimeoutMs);
   return {
-    rooms: createRooms({ sequelize, models, logger }),
+    rooms: createRooms({ sequelize, models, readers, logger }),
     rules: createRules({ sequelize }),
-    history: createHistory({ sequelize, models }),
+    history: createHistory({ sequelize, readers }),
     log: createLog({
       rooms,
       pages,

@@ -1,5 +1,5 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { HistoryMessage, Period } from '../../src/store/history.js';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import type { HistoryMessage, Page, Period, Reader } from '../../src/store/history.js';
 import type { Store } from '../../src/store/store.js';
 import { storeHosts, storeOver, type StoreHost } from '../harness/store-hosts.js';
 import { addRule, emptyRoom, newCaller, say, TestWriter } from '../harness/writers.js';
@@ -39,14 +39,14 @@ describe.each(storeHosts)('the history over %s', (_, openHost) => {
       ['between two messages', { after: 2, before: 9, limit: 3 }, [3, 4, 5], true],
       ['all there is', { limit: 1_000 }, [1, 2, 3, 4, 5, 7, 8, 9, 10, 11], false],
     ])('gives messages %s, oldest first', async (_, range, seqs, more) => {
-      const page = await store.history.page(room, range);
+      const page = await store.history.page(room, range, author);
 
       expect(seqsOf(page.messages)).toEqual(seqs);
       expect(page.more).toBe(more);
     });
 
     it('gives each message as it was stored', async () => {
-      const { messages } = await store.history.page(room, { after: 6, limit: 1 });
+      const { messages } = await store.history.page(room, { after: 6, limit: 1 }, author);
 
       expect(messages).toEqual([
         {
@@ -64,8 +64,8 @@ describe.each(storeHosts)('the history over %s', (_, openHost) => {
     it('keeps to a period', async () => {
       const period = { from: secondOf(3), until: secondOf(9) };
 
-      const forwards = await store.history.page(room, { after: 3, limit: 3, period });
-      const backwards = await store.history.page(room, { limit: 3, period });
+      const forwards = await store.history.page(room, { after: 3, limit: 3, period }, author);
+      const backwards = await store.history.page(room, { limit: 3, period }, author);
 
       expect(seqsOf(forwards.messages)).toEqual([4, 5, 7]);
       expect(seqsOf(backwards.messages)).toEqual([5, 7, 8]);
@@ -73,9 +73,9 @@ describe.each(storeHosts)('the history over %s', (_, openHost) => {
     });
 
     it('gives nothing of a room that is not there', async () => {
-      const page = await store.history.page(2_147_483_647, { limit: 3 });
+      const page = await store.history.page(2_147_483_647, { limit: 3 }, author);
 
-      expect(page).toEqual({ messages: [], more: false });
+      expect(page).toMatchObject({ messages: [], more: false, rest: undefined });
     });
   });
 
@@ -113,14 +113,80 @@ describe.each(storeHosts)('the history over %s', (_, openHost) => {
       await Promise.all(Array.from({ length: 1_001 }, () => say(store.log, writer, 'before')));
 
       const contents: string[] = [];
-      const always = { from: new Date(0), until: new Date('2999-01-01') };
-      for await (const page of store.history.pagesOf(live, always)) {
+      for await (const page of readAlways(live)) {
         contents.push(...page.map(({ content }) => content));
         await say(store.log, writer, 'meanwhile');
       }
 
       expect(contents).toEqual(Array.from({ length: 1_001 }, () => 'before'));
     });
+  });
+
+  describe('of long messages', () => {
+    /** Of 8,000 characters, which are bytes, or four times as many. */
+    const texts = Array.from({ length: 60 }, (_, n) =>
+      (n % 5 === 0 ? '\u{1f600}' : '\u0001').repeat(8_000 - 20 * n),
+    );
+    let long: number;
+
+    beforeAll(async () => {
+      long = await emptyRoom(store);
+      const writer = new TestWriter(long);
+      for (const text of texts) await say(store.log, writer, text);
+    });
+
+    it('gives few at a time, and each once', async () => {
+      const read: string[] = [];
+      for await (const page of readAlways(long)) {
+        expectBounded(page);
+        read.push(...page.map(({ content }) => content));
+      }
+
+      expect(read).toEqual(texts);
+    });
+
+    it.each([
+      ['the last', { limit: 50 }, 10, 60],
+      ['the first', { after: 0, limit: 50 }, 0, 50],
+      ['all', { after: 0, limit: 1_000 }, 0, 60],
+      ['those before a long one', { before: 57, limit: 17 }, 39, 56],
+    ])('gives the begin of a page, and where the rest is: %s', async (_, range, from, to) => {
+      const page = await store.history.page(long, range, author);
+
+      expectBounded(page.messages);
+      expect(page).toMatchObject({ first: from + 1, last: to, more: range.limit < 60 });
+      const contents = (await whole(long, page)).map(({ content }) => content);
+      expect(contents).toEqual(texts.slice(from, to));
+    });
+
+    it('reads nothing more for who is gone', async () => {
+      const gone = new AbortController();
+      const reason = new Error('hung up');
+      const pages = readAlways(long, { ...author, gone: gone.signal });
+      await pages.next();
+      const { sequelize } = host.database;
+      const query = vi.spyOn(sequelize, 'query');
+
+      gone.abort(reason);
+
+      await expect(pages.next()).rejects.toBe(reason);
+      expect(query).not.toHaveBeenCalled();
+      query.mockRestore();
+    });
+
+    function expectBounded(messages: readonly HistoryMessage[]): void {
+      const bytes = messages.map(({ content }) => Buffer.byteLength(content));
+      // The last one may be longer than what was left.
+      const withoutLast = bytes.slice(0, -1).reduce((sum, one) => sum + one, 0);
+      expect(withoutLast).toBeLessThan(32_768);
+    }
+
+    async function whole(roomId: number, { messages, rest }: Page): Promise<HistoryMessage[]> {
+      const all = [...messages];
+      if (rest === undefined) return all;
+      for await (const page of store.history.read(roomId, rest, author)) all.push(...page);
+      return all;
+    }
   });
 
   it('gives any text as it was sent', async () => {
@@ -134,15 +200,28 @@ describe.each(storeHosts)('the history over %s', (_, openHost) => {
     const writer = new TestWriter(await emptyRoom(store));
     await Promise.all(texts.map((text) => say(store.log, writer, text)));
 
-    const { messages } = await store.history.page(writer.roomId, { limit: 10 });
+    const { messages } = await store.history.page(writer.roomId, { limit: 10 }, author);
 
     expect(messages.map(({ content }) => content)).toEqual(texts);
   });
 
   async function pagesOf(period: Period, roomId = room): Promise<HistoryMessage[][]> {
     const pages: HistoryMessage[][] = [];
-    for await (const page of store.history.pagesOf(roomId, period)) pages.push(page);
+    for await (const page of read(roomId, period)) pages.push([...page]);
     return pages;
+  }
+
+  async function* read(
+    roomId: number,
+    period: Period,
+    reader: Reader = author,
+  ): AsyncGenerator<readonly HistoryMessage[]> {
+    const stretch = await store.history.stretchOf(roomId, period, reader);
+    if (stretch !== undefined) yield* store.history.read(roomId, stretch, reader);
+  }
+
+  function readAlways(roomId: number, reader?: Reader): AsyncGenerator<readonly HistoryMessage[]> {
+    return read(roomId, { from: new Date(0), until: new Date('2999-01-01') }, reader);
   }
 
   /** Dates each entry of a room at the second of its number. */

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { QueryTypes, Sequelize, type QueryOptions, type Transaction } from 'sequelize';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { appendEntries, type EntryDraft } from '../../src/store/entries.js';
+import type { Period } from '../../src/store/history.js';
 import { plain } from '../../src/store/statement.js';
 import type { Store } from '../../src/store/store.js';
 import { openPostgres, storeOver, type StoreHost } from '../harness/store-hosts.js';
@@ -105,12 +106,18 @@ describe('the plans of Postgres', () => {
       'log.read near the end',
       (room) => store.log.read(room, { after: 3_990, upTo: 4_000, limit: 500 }),
     ],
-    ['history.page, the last', (room) => store.history.page(room, { limit: 50 })],
-    ['history.page after', (room) => store.history.page(room, { after: 100, limit: 1_000 })],
-    ['history.page before', (room) => store.history.page(room, { before: 3_000, limit: 50 })],
-    ['history.page of a period', (room) => store.history.page(room, { limit: 50, period })],
-    ['history.pagesOf a day', (room) => drain(store.history.pagesOf(room, period))],
-    ['history.pagesOf always', (room) => drain(store.history.pagesOf(room, always))],
+    ['history.page, the last', (room) => store.history.page(room, { limit: 50 }, caller)],
+    [
+      'history.page after',
+      (room) => store.history.page(room, { after: 100, limit: 1_000 }, caller),
+    ],
+    [
+      'history.page before',
+      (room) => store.history.page(room, { before: 3_000, limit: 50 }, caller),
+    ],
+    ['history.page of a period', (room) => store.history.page(room, { limit: 50, period }, caller)],
+    ['history.read, a day', (room) => read(room, period)],
+    ['history.read, always', (room) => read(room, always)],
   ])('read messages by an index: %s', async (_, run) => {
     const plans = await plansOf(() => run(room));
 
@@ -125,7 +132,8 @@ describe('the plans of Postgres', () => {
     ['log.state', (room) => store.log.state(room)],
     ['log.heads', (room) => store.log.heads([room, room + 1])],
     ['rooms.rulesOf', () => store.rooms.rulesOf(caller, { limit: 50, offset: 0 })],
-    ['rooms.visibleTo', () => store.rooms.visibleTo(caller)],
+    ['rooms.visibleTo', () => drain(store.rooms.visibleTo(caller))],
+    ['rooms.accessFor', (room) => store.rooms.accessFor(caller, room)],
     ['rules.change', (room) => changeRule(room)],
     ['rooms.remove', async () => removeRoom(store, await emptyRoom(store))],
   ])('touch no table as a whole: %s', async (_, run) => {
@@ -137,7 +145,7 @@ describe('the plans of Postgres', () => {
   });
 
   it('read a day by the index of dates', async () => {
-    const [bounds] = await plansOf(() => drain(store.history.pagesOf(room, period)));
+    const [bounds] = await plansOf(() => read(room, period));
 
     expect(bounds).toContain('messages_created_at');
   });
@@ -176,6 +184,11 @@ describe('the plans of Postgres', () => {
 
     await expect(appending).rejects.toBe(rollback);
   });
+
+  async function read(roomId: number, ofPeriod: Period): Promise<void> {
+    const stretch = await store.history.stretchOf(roomId, ofPeriod, caller);
+    if (stretch !== undefined) await drain(store.history.read(roomId, stretch, caller));
+  }
 
   /** What the transaction's connection has counted: it reports in between transactions only. */
   async function scansOfMessages(transaction: Transaction): Promise<Scans> {

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
+  countingRules,
   isBanned,
   may,
   type Caller,
@@ -49,7 +50,7 @@ describe.each(storeHosts)('rooms that a caller sees over %s', (_, openHost) => {
   });
   afterAll(() => host.close());
 
-  it('are those that permissions let them read, and the groups of their entity', async () => {
+  it('and the rules they are listed by are those of permissions, and their entity’s groups', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(roomArbitrary, { minLength: 1, maxLength: 4 }),
@@ -80,9 +81,18 @@ describe.each(storeHosts)('rooms that a caller sees over %s', (_, openHost) => {
               entityUUID: uuids[entity] ?? '',
               levelOnEntity,
             };
-            expect(await store.rooms.visibleTo(caller)).toEqual(
+            expect(await visibleTo(caller)).toEqual(
               rooms.filter(({ access }) => sees(caller, access)).map(({ room }) => room),
             );
+            for (const accepted of [undefined, true, false]) {
+              expect(await listed(caller, accepted)).toEqual(
+                rooms
+                  .map(({ room, access }) => ({ room, rule: ruleOf(caller, access) }))
+                  .filter(({ rule }) => rule && (accepted ?? rule.accepted) === rule.accepted)
+                  .map(({ room, rule }) => ({ id: room.id, ...rule }))
+                  .toReversed(),
+              );
+            }
           }
         },
       ),
@@ -105,9 +115,35 @@ describe.each(storeHosts)('rooms that a caller sees over %s', (_, openHost) => {
       caller.userUUID,
     );
 
-    expect(await store.rooms.visibleTo(caller)).toEqual([room]);
+    expect(await visibleTo(caller)).toEqual([room]);
   });
+
+  /** What GET /rooms lists: each room with the rule that it is listed by. */
+  async function listed(
+    caller: Caller,
+    accepted: boolean | undefined,
+  ): Promise<(Rule & { id: number })[]> {
+    const rules = await store.rooms.rulesOf(caller, { accepted, limit: 1_000, offset: 0 });
+    return rules.map((rule) => ({
+      id: rule.id,
+      entity_UUID: rule.entity_UUID,
+      level: rule.level,
+      permissions: rule.permissions,
+      accepted: rule.accepted,
+    }));
+  }
+
+  async function visibleTo(caller: Caller): Promise<Room[]> {
+    const rooms: Room[] = [];
+    for await (const page of store.rooms.visibleTo(caller)) rooms.push(...page);
+    return rooms;
+  }
 });
+
+function ruleOf(caller: Caller, room: RoomAccess): Rule | undefined {
+  const { own, entity } = countingRules(caller, room);
+  return own ?? entity;
+}
 
 function sees(caller: Caller, room: RoomAccess): boolean {
   const ofTheirGroup = room.type === 'group' && room.entity_owner === caller.entityUUID;

@@ -1,0 +1,151 @@
+import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
+import { Client } from 'pg';
+import { Sequelize } from 'sequelize';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { createRoom, request } from '../harness/api.js';
+import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
+import { query } from '../harness/database.js';
+import { memoryOf } from '../harness/memory.js';
+import { person, type Person } from '../harness/tokens.js';
+
+/** As JSON six bytes a character: one message is 48 KB, the room 14 MB. */
+const CONTENT = '\u0001'.repeat(8_000);
+const MESSAGES = 300;
+/** 6 MB as JSON. */
+const ROOMS = 20_000;
+/** What V8 may take before it collects: the kernel takes some megabytes for each socket, which were strings before. */
+const GARBAGE_BYTES = 300 * 1024 * 1024;
+const TIMEOUT_MS = 90_000;
+
+const ana = person({ levelOnEntity: 100 });
+let world: ChatWorld;
+let room: number;
+
+beforeAll(async () => {
+  world = await createChatWorld();
+  const node = await world.start();
+  room = await createRoom(node, ana);
+  await query(
+    world.databaseUrl,
+    `WITH filled AS (UPDATE rooms SET head = head + $2 WHERE id = $1 RETURNING head)
+     INSERT INTO messages (room_id, seq, kind, emitter, content, "createdAt", "updatedAt")
+     SELECT $1, head - $2 + place, 'message', $3, $4, now(), now()
+     FROM filled, generate_series(1, $2) AS place`,
+    [room, MESSAGES, randomUUID(), CONTENT],
+  );
+  await query(
+    world.databaseUrl,
+    `INSERT INTO rooms (uuid, name, type, level_admin, entity_owner, max_entity_rules, "createdAt", "updatedAt")
+     SELECT gen_random_uuid(), 'a room', 'group', 999, $1, 10, now(), now() FROM generate_series(1, $2)`,
+    [ana.entityUUID, ROOMS],
+  );
+});
+afterAll(() => world.close());
+
+/** Sends a request over a socket of its own, and reads nothing. */
+async function ask(node: { readonly url: string }, as: Person, path: string): Promise<Socket> {
+  const { hostname: host, port } = new URL(node.url);
+  const socket = connect({ host, port: Number(port) });
+  socket.on('error', () => undefined);
+  await once(socket, 'connect');
+  socket.pause();
+  socket.write(`GET ${path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${as.token}\r\n\r\n`);
+  return socket;
+}
+
+describe('who asks for a long answer', () => {
+  it.each([
+    ['a page of long messages', 60, () => `/rooms/${room}/messages?limit=1000`],
+    ['a day of them', 60, () => `/rooms/${room}/messages`],
+    ['thousands of rooms', 10, () => '/rooms/all'],
+  ])(
+    'and reads nothing holds a few hundred kilobytes: %s',
+    async (_, count, path) => {
+      const node = await world.startProcess();
+      await request(node, 'GET', '/rooms', { as: ana });
+      const before = memoryOf(node.pid);
+      const stuck = await Promise.all(Array.from({ length: count }, () => ask(node, ana, path())));
+
+      for (let [at, last] = ['', 'none']; at !== last;) {
+        last = at;
+        for (let i = 0; i < 50; i += 1) await request(node, 'GET', '/rooms', { as: ana });
+        at = await lastReading();
+      }
+
+      expect(memoryOf(node.pid).now - before.now).toBeLessThan(count * 600_000 + GARBAGE_BYTES);
+      // All of it comes to who reads on.
+      const [first, ...others] = stuck;
+      const whole = await bodyOf(first);
+      expect(whole.content).toHaveLength(path() === '/rooms/all' ? ROOMS + 1 : MESSAGES);
+      for (const socket of others) socket.destroy();
+      expect(await node.end('SIGTERM')).toBe(0);
+    },
+    TIMEOUT_MS,
+  );
+
+  it('and hangs up has nothing read any more, and keeps nobody waiting', async () => {
+    const node = await world.start();
+    const ben = person({ entityUUID: ana.entityUUID, levelOnEntity: 100 });
+    const asked = vi.spyOn(Sequelize.prototype, 'query');
+    const queriesOf = (table: string): number =>
+      asked.mock.calls.filter(([sql]) => typeof sql === 'string' && sql.includes(`FROM ${table}`))
+        .length;
+    const holder = new Client({ connectionString: world.databaseUrl });
+    await holder.connect();
+    await holder.query('BEGIN; LOCK TABLE messages IN ACCESS EXCLUSIVE MODE');
+    const gone = await Promise.all(
+      Array.from({ length: 40 }, () => ask(node, ana, `/rooms/${room}/messages`)),
+    );
+    // All have come by then.
+    while (queriesOf('messages') < 4) await request(node, 'GET', '/healthz');
+    for (let i = 0; i < 20; i += 1) await request(node, 'GET', '/healthz');
+
+    for (const socket of gone) socket.destroy();
+    for (let i = 0; i < 20; i += 1) await request(node, 'GET', '/healthz');
+    const answer = request(node, 'GET', `/rooms/${room}/messages?limit=1`, { as: ben });
+    await request(node, 'GET', '/healthz');
+    await holder.query('ROLLBACK');
+
+    expect((await answer).content).toMatchObject([{ content: CONTENT }]);
+    // Those that Postgres was at, and this one.
+    expect(queriesOf('messages')).toBeLessThanOrEqual(4 + 1);
+    asked.mockRestore();
+    await holder.end();
+  });
+});
+
+/** When something long was last read, as Postgres has it. */
+async function lastReading(): Promise<string> {
+  const [row] = await query<{ at: string | null }>(
+    world.databaseUrl,
+    `SELECT max(query_start)::text AS at FROM pg_stat_activity
+     WHERE datname = current_database() AND query ~ 'FROM messages|AS candidate' AND pid <> pg_backend_pid()`,
+  );
+  return row?.at ?? '';
+}
+
+/** What comes over a socket, to the end of its JSON, chunked or not. */
+async function bodyOf(socket: Socket | undefined): Promise<{ content: unknown[] }> {
+  if (socket === undefined) throw new Error('no socket');
+  let bytes = Buffer.alloc(0);
+  const parts: Buffer[] = [];
+  socket.on('data', (data: Buffer) => parts.push(data));
+  socket.resume();
+  for (;;) {
+    await once(socket, 'data');
+    if (!parts.at(-1)?.toString('latin1').endsWith('0\r\n\r\n')) continue;
+    bytes = Buffer.concat(parts);
+    break;
+  }
+  const body: Buffer[] = [];
+  for (let at = bytes.indexOf('\r\n\r\n') + 4; ;) {
+    const lineEnd = bytes.indexOf('\r\n', at);
+    const length = Number.parseInt(bytes.toString('latin1', at, lineEnd), 16);
+    if (length === 0) break;
+    body.push(bytes.subarray(lineEnd + 2, lineEnd + 2 + length));
+    at = lineEnd + 2 + length + 2;
+  }
+  return JSON.parse(Buffer.concat(body).toString()) as { content: unknown[] };
+}
