@@ -36,6 +36,8 @@ const MIN_OUTBOX_BYTES = 65_536;
  * plane. A legal message must not be too large for its frame.
  */
 const ESCAPED_CHARACTER_BYTES = 12;
+/** Of UTF-8. */
+const MAX_CHARACTER_BYTES = 4;
 /** What stands around a message's content: keys, and a `ref` of 64 such characters. */
 const ENVELOPE_BYTES = 1_024;
 
@@ -270,14 +272,21 @@ function secretsWithLineBreaks(env: Given): string[] {
 }
 
 function tooSmallForContent(env: Given): string[] {
-  const limitOf = (name: 'CONTENT_CHARACTERS' | 'FRAME_BYTES' | 'BODY_BYTES') =>
+  const limitOf = (name: keyof typeof environmentSchema.shape) =>
     environmentSchema.shape[name].safeParse(env[name]).data;
   const characters = limitOf('CONTENT_CHARACTERS');
-  if (characters === undefined) return [];
-  const least = characters * ESCAPED_CHARACTER_BYTES + ENVELOPE_BYTES;
-  return (['FRAME_BYTES', 'BODY_BYTES'] as const)
-    .filter((name) => (limitOf(name) ?? least) < least)
-    .map((name) => `${name} must be at least ${least}, for ${characters} CONTENT_CHARACTERS`);
+  if (typeof characters !== 'number') return [];
+  const escaped = characters * ESCAPED_CHARACTER_BYTES + ENVELOPE_BYTES;
+  const least = {
+    FRAME_BYTES: escaped,
+    BODY_BYTES: escaped,
+    LOG_QUEUE_BYTES: characters * MAX_CHARACTER_BYTES,
+  };
+  return Object.entries(least)
+    .filter(([name, bytes]) => Number(limitOf(name as keyof typeof least) ?? bytes) < bytes)
+    .map(
+      ([name, bytes]) => `${name} must be at least ${bytes}, for ${characters} CONTENT_CHARACTERS`,
+    );
 }
 
 function toConfig(env: Environment): Config {

@@ -216,15 +216,23 @@ describe('the problems of a configuration', () => {
   );
 });
 
-describe('a frame and a body', () => {
+describe('a frame, a body and the queue of the log', () => {
   it('have room for the longest content, however it is escaped', () => {
     expect(loadConfig({ CONTENT_CHARACTERS: '10837' }).limits.frameBytes).toBe(131_072);
     expect(problemsOf({ CONTENT_CHARACTERS: '10838' })).toEqual([
       'FRAME_BYTES must be at least 131080, for 10838 CONTENT_CHARACTERS',
       'BODY_BYTES must be at least 131080, for 10838 CONTENT_CHARACTERS',
     ]);
-    const given = { CONTENT_CHARACTERS: '100', FRAME_BYTES: '2224', BODY_BYTES: '2224' };
+    const given = {
+      CONTENT_CHARACTERS: '100',
+      FRAME_BYTES: '2224',
+      BODY_BYTES: '2224',
+      LOG_QUEUE_BYTES: '400',
+    };
     expect(loadConfig(given).limits).toMatchObject({ frameBytes: 2_224, bodyBytes: 2_224 });
+    expect(problemsOf({ ...given, LOG_QUEUE_BYTES: '399' })).toEqual([
+      'LOG_QUEUE_BYTES must be at least 400, for 100 CONTENT_CHARACTERS',
+    ]);
     for (const name of ['FRAME_BYTES', 'BODY_BYTES']) {
       expect(problemsOf({ ...given, [name]: '2223' })).toEqual([
         `${name} must be at least 2224, for 100 CONTENT_CHARACTERS`,
