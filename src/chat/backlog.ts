@@ -1,39 +1,52 @@
 import type { Session } from './session.js';
 
-/** What is asked of a session here. */
-export type Recipient = Pick<Session, 'outbox' | 'close'>;
+/** What waits for all sockets of a node. Many buffers wait for several at once, as a room's frames do. */
+export class Backlog {
+  readonly #holders = new Map<Buffer, number>();
+  #bytes = 0;
+
+  /** Bytes of memory: a buffer is counted once, for however many it waits. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  add(frames: Buffer): void {
+    const holders = this.#holders.get(frames) ?? 0;
+    if (holders === 0) this.#bytes += frames.length;
+    this.#holders.set(frames, holders + 1);
+  }
+
+  remove(frames: Buffer): void {
+    const holders = this.#holders.get(frames) ?? 0;
+    if (holders > 1) {
+      this.#holders.set(frames, holders - 1);
+    } else if (this.#holders.delete(frames)) {
+      this.#bytes -= frames.length;
+    }
+  }
+
+  /** What each of those that a buffer waits for holds of it, in bytes. */
+  shareOf(frames: Buffer): number {
+    return frames.length / (this.#holders.get(frames) ?? 1);
+  }
+}
 
 /**
- * Closes those that hold the most of the memory that waits to be read, until what is left is within the limit. Many
- * buffers wait for several sockets at once, as a room's frames do: each is counted once, and divided among its holders.
+ * Closes those that hold the most of the backlog, until what is left is within the limit.
  * @returns how many were closed
  */
-export function closeFullest(recipients: Iterable<Recipient>, maxBytes: number): number {
-  const holders = new Map<Buffer, number>();
-  let bytes = 0;
-  const full = Array.from(recipients, (recipient) => {
-    const unsent = recipient.outbox.unsent();
-    for (const frames of unsent) {
-      const others = holders.get(frames) ?? 0;
-      if (others === 0) bytes += frames.length;
-      holders.set(frames, others + 1);
-    }
-    return { recipient, unsent, share: 0 };
-  });
-  if (bytes <= maxBytes) return 0;
-  for (const each of full) {
-    for (const frames of each.unsent) each.share += frames.length / (holders.get(frames) ?? 1);
-  }
-  full.sort((a, b) => b.share - a.share);
+export function closeFullest(
+  sessions: Iterable<Pick<Session, 'outbox' | 'close'>>,
+  backlog: Backlog,
+  maxBytes: number,
+): number {
+  if (backlog.bytes <= maxBytes) return 0;
+  const held = Array.from(sessions, (session) => ({ session, bytes: session.outbox.heldBytes }));
+  held.sort((a, b) => b.bytes - a.bytes);
   let closed = 0;
-  for (const { recipient, unsent } of full) {
-    if (bytes <= maxBytes) break;
-    for (const frames of unsent) {
-      const others = (holders.get(frames) ?? 1) - 1;
-      if (others === 0) bytes -= frames.length;
-      holders.set(frames, others);
-    }
-    recipient.close('OVERLOAD');
+  for (const { session } of held) {
+    if (backlog.bytes <= maxBytes) break;
+    session.close('OVERLOAD');
     closed += 1;
   }
   return closed;

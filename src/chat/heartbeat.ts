@@ -1,6 +1,6 @@
 import type { Limits } from '../config.js';
 import type { Logger } from '../logger.js';
-import { closeFullest } from './backlog.js';
+import { closeFullest, type Backlog } from './backlog.js';
 import type { Session } from './session.js';
 
 const MAX_SWEEP_INTERVAL_MS = 1_000;
@@ -13,6 +13,7 @@ const MIN_SWEEP_INTERVAL_MS = 20;
  */
 export function startHeartbeat(
   sessions: ReadonlySet<Session>,
+  backlog: Backlog,
   limits: Limits,
   logger: Logger,
 ): () => void {
@@ -24,14 +25,8 @@ export function startHeartbeat(
   );
   const timer = setInterval(() => {
     const now = performance.now();
-    let bytes = 0;
-    for (const session of sessions) {
-      session.sweep(now);
-      bytes += session.outbox.unsentBytes;
-    }
-    // What waits for several sockets is in it several times: only then it is worth to be counted.
-    if (bytes <= limits.outboxTotalBytes) return;
-    const closed = closeFullest(sessions, limits.outboxTotalBytes);
+    for (const session of sessions) session.sweep(now);
+    const closed = closeFullest(sessions, backlog, limits.outboxTotalBytes);
     if (closed > 0) logger.warn({ closed }, 'too much waits to be read: the fullest are closed');
   }, interval);
   return () => {

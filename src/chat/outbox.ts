@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream';
 import { WebSocket } from 'ws';
 import { PING_FRAME, encodeFrame } from '../protocol/frame.js';
+import type { Backlog } from './backlog.js';
 import type { Flushable, Turn } from './turn.js';
 
 const { OPEN } = WebSocket;
@@ -24,6 +25,7 @@ export class Outbox implements Flushable {
   readonly #stream: ByteStream;
   readonly #turn: Turn;
   readonly #maxBytes: number;
+  readonly #backlog: Backlog;
   #waiting: Buffer[] = [];
   /** What was given to the stream and may still wait in it, the oldest first. */
   #unsent: Buffer[] = [];
@@ -36,11 +38,13 @@ export class Outbox implements Flushable {
     stream: ByteStream,
     turn: Turn,
     maxBytes: number,
+    backlog: Backlog,
   ) {
     this.#socket = socket;
     this.#stream = stream;
     this.#turn = turn;
     this.#maxBytes = maxBytes;
+    this.#backlog = backlog;
   }
 
   /** Whether so much waits for this socket that it gets nothing more until it has read. */
@@ -64,16 +68,14 @@ export class Outbox implements Flushable {
     return Math.max(0, this.#maxBytes - this.#stream.writableLength);
   }
 
-  /** Bytes that wait to be read; none are counted once it is ended. */
-  get unsentBytes(): number {
-    this.#forgetSent();
-    return this.#ended ? 0 : this.#stream.writableLength;
+  /** Whether something waits for the peer to read. */
+  get isWaiting(): boolean {
+    return this.#stream.writableLength > 0;
   }
 
-  /** The buffers that those bytes are of. */
-  unsent(): readonly Buffer[] {
-    this.#forgetSent();
-    return this.#unsent;
+  /** Its part of the backlog, in bytes. */
+  get heldBytes(): number {
+    return this.#unsent.reduce((sum, frames) => sum + this.#backlog.shareOf(frames), 0);
   }
 
   /** An answer to this client, at the end of the event. */
@@ -97,7 +99,25 @@ export class Outbox implements Flushable {
     if (this.#stream.writableLength === 0 && this.#unsent.length === 0) return;
     this.#unsent.push(frames);
     this.#given += frames.length;
-    this.#forgetSent();
+    this.#backlog.add(frames);
+    this.forgetSent();
+  }
+
+  /** Takes out of the backlog what was sent by now. */
+  forgetSent(): void {
+    if (this.#unsent.length > 0) this.#forget(this.#stream.writableLength);
+  }
+
+  /** Takes the oldest out of the backlog, until about so many bytes are left in it. */
+  #forget(left: number): void {
+    let forgotten = 0;
+    for (const frames of this.#unsent) {
+      if (this.#given - frames.length < left) break;
+      this.#given -= frames.length;
+      this.#backlog.remove(frames);
+      forgotten += 1;
+    }
+    if (forgotten > 0) this.#unsent.splice(0, forgotten);
   }
 
   ping(): void {
@@ -129,22 +149,10 @@ export class Outbox implements Flushable {
     });
   }
 
-  #forgetSent(): void {
-    if (this.#unsent.length === 0) return;
-    const bytes = this.#stream.writableLength;
-    let sent = 0;
-    for (const { length } of this.#unsent) {
-      if (this.#given - length < bytes) break;
-      this.#given -= length;
-      sent += 1;
-    }
-    if (sent > 0) this.#unsent.splice(0, sent);
-  }
-
   /** Writes what waits, and nothing after it. */
   end(): void {
     this.flush();
     this.#ended = true;
-    this.#unsent = [];
+    this.#forget(0);
   }
 }

@@ -41,7 +41,7 @@ export class Pulse {
   }
 
   #takes(now: number): boolean {
-    if (this.#outbox.unsentBytes > 0) {
+    if (this.#outbox.isWaiting) {
       const taken = this.#outbox.takenBytes;
       if (taken === this.#taken) return now - this.#tookAt < this.#limits.sendTimeoutMs;
       this.#taken = taken;

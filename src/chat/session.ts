@@ -135,6 +135,7 @@ export class Session implements Listener {
    */
   sweep(now: number): void {
     if (this.#closeReason !== undefined) return;
+    this.outbox.forgetSent();
     const isLate = now - this.openedAt >= this.#context.limits.authTimeoutMs;
     if (this.#identity === undefined && isLate) this.close('TOO_LATE');
     else if (this.#isTokenOver(now)) this.close('TOKEN');
@@ -315,10 +316,16 @@ export class Session implements Listener {
 
   /** What a command waits for. Where its time is over first, that is so for those that wait behind it, too. */
   async #inTime<T>(work: () => Promise<T>): Promise<T> {
+    let isUnderWay = false;
     try {
-      return await withDeadline(this.#waitsUntil - performance.now(), work);
+      return await withDeadline(this.#waitsUntil - performance.now(), async () => {
+        isUnderWay = true;
+        return work().finally(() => {
+          isUnderWay = false;
+        });
+      });
     } finally {
-      if (performance.now() >= this.#waitsUntil) this.#overdue = this.#inbox.size;
+      if (isUnderWay) this.#overdue = this.#inbox.size;
     }
   }
 

@@ -5,6 +5,7 @@ import { bearerToken } from '../access/token.js';
 import { allowsOrigin, type Origins } from '../config/origins.js';
 import { ChatError } from '../errors.js';
 import { CLOSE_CODES } from '../protocol/close-codes.js';
+import { Backlog } from './backlog.js';
 import { startHeartbeat } from './heartbeat.js';
 import { Outbox } from './outbox.js';
 import { Pace } from './pace.js';
@@ -52,6 +53,7 @@ export function createChat(
 ): Chat {
   const { limits, logger, turn } = options;
   const sessions = new Set<Session>();
+  const backlog = new Backlog();
   const present = new WaitGroup();
   let closing = false;
   const settings: ServerOptions & { closeTimeout: number } = {
@@ -66,13 +68,13 @@ export function createChat(
       [...protocols].find((name) => !name.startsWith('nano-messaging.')) ?? false,
   };
   const server = new WebSocketServer(settings);
-  const stopHeartbeat = startHeartbeat(sessions, limits, logger);
+  const stopHeartbeat = startHeartbeat(sessions, backlog, limits, logger);
   const handshakes = new Pace(HANDSHAKES_A_TURN);
 
   function open(socket: WebSocket, stream: Duplex, request: IncomingMessage): Session {
     const session = new Session(
       socket,
-      new Outbox(socket, stream, turn, limits.outboxBytes),
+      new Outbox(socket, stream, turn, limits.outboxBytes, backlog),
       options,
     );
     sessions.add(session);

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { PassThrough } from 'node:stream';
 import { expect, it, vi } from 'vitest';
 import { Audience, type Listener } from '../../src/chat/audience.js';
+import { Backlog } from '../../src/chat/backlog.js';
 import { Outbox } from '../../src/chat/outbox.js';
 import type { Turn } from '../../src/chat/turn.js';
 import { encodeMessage } from '../../src/protocol/events.js';
@@ -29,7 +30,7 @@ class Reader implements Listener {
 
   constructor(after: number) {
     this.after = after;
-    this.outbox = new Outbox(this.socket, this.stream, NO_TURN, OUTBOX_BYTES);
+    this.outbox = new Outbox(this.socket, this.stream, NO_TURN, OUTBOX_BYTES, new Backlog());
   }
 
   lostRoom(): void {

@@ -1,56 +1,82 @@
 import { PassThrough } from 'node:stream';
 import { expect, it } from 'vitest';
-import { closeFullest, type Recipient } from '../../src/chat/backlog.js';
+import { Backlog, closeFullest } from '../../src/chat/backlog.js';
 import { Outbox } from '../../src/chat/outbox.js';
 import { createTurn } from '../../src/chat/turn.js';
 
 /** A socket that nobody reads, and what waits for it. */
-class Stuck implements Recipient {
+class Stuck {
   readonly outbox: Outbox;
   readonly stream = new PassThrough({ highWaterMark: 0 });
   closedBy: string | undefined;
 
-  constructor(...waiting: Buffer[]) {
-    this.outbox = new Outbox({ readyState: 1 }, this.stream, createTurn(), 1 << 20);
+  constructor(backlog: Backlog, ...waiting: Buffer[]) {
+    this.outbox = new Outbox({ readyState: 1 }, this.stream, createTurn(), 1 << 20, backlog);
     for (const frames of waiting) this.outbox.write(frames);
   }
 
   close(reason: string): void {
     this.closedBy = reason;
+    this.outbox.end();
   }
 }
 
+function reasonsOf(stuck: readonly Stuck[]): (string | undefined)[] {
+  return stuck.map(({ closedBy }) => closedBy);
+}
+
 it('closes nobody while what waits is within the limit', () => {
-  const stuck = [new Stuck(Buffer.alloc(400)), new Stuck(Buffer.alloc(500))];
-  expect(closeFullest(stuck, 1_000)).toBe(0);
-  expect(stuck.map(({ closedBy }) => closedBy)).toEqual([undefined, undefined]);
+  const backlog = new Backlog();
+  const stuck = [400, 500].map((bytes) => new Stuck(backlog, Buffer.alloc(bytes)));
+
+  expect(closeFullest(stuck, backlog, 1_000)).toBe(0);
+
+  expect(backlog.bytes).toBe(900);
+  expect(reasonsOf(stuck)).toEqual([undefined, undefined]);
 });
 
 it('closes those that hold the most, and no more of them than it takes', () => {
-  const stuck = [300, 900, 100, 800].map((bytes) => new Stuck(Buffer.alloc(bytes)));
-  expect(closeFullest(stuck, 600)).toBe(2);
-  expect(stuck.map(({ closedBy }) => closedBy)).toEqual([
-    undefined,
-    'OVERLOAD',
-    undefined,
-    'OVERLOAD',
-  ]);
+  const backlog = new Backlog();
+  const stuck = [300, 900, 100, 800].map((bytes) => new Stuck(backlog, Buffer.alloc(bytes)));
+
+  expect(closeFullest(stuck, backlog, 600)).toBe(2);
+
+  expect(backlog.bytes).toBe(400);
+  expect(reasonsOf(stuck)).toEqual([undefined, 'OVERLOAD', undefined, 'OVERLOAD']);
 });
 
 it('counts once what waits for many, and closes none of them for it', () => {
+  const backlog = new Backlog();
   const shared = Buffer.alloc(900);
-  const audience = Array.from({ length: 100 }, () => new Stuck(shared));
-  const alone = new Stuck(Buffer.alloc(300));
-  expect(closeFullest([...audience, alone], 1_400)).toBe(0);
-  expect(closeFullest([...audience, alone], 1_100)).toBe(1);
+  const audience = Array.from({ length: 100 }, () => new Stuck(backlog, shared));
+  const alone = new Stuck(backlog, Buffer.alloc(300));
+
+  expect(closeFullest([...audience, alone], backlog, 1_200)).toBe(0);
+  expect(closeFullest([...audience, alone], backlog, 1_100)).toBe(1);
+
   expect(alone.closedBy).toBe('OVERLOAD');
+  expect(backlog.bytes).toBe(900);
 });
 
 it('counts nothing that was read', async () => {
-  const reader = new Stuck(Buffer.alloc(600), Buffer.alloc(500));
-  expect(reader.outbox.unsentBytes).toBe(1_100);
+  const backlog = new Backlog();
+  const reader = new Stuck(backlog, Buffer.alloc(600), Buffer.alloc(500));
+  expect(backlog.bytes).toBe(1_100);
+
   reader.stream.resume();
-  while (reader.outbox.unsentBytes > 0) await new Promise(setImmediate);
-  expect(reader.outbox.unsent()).toEqual([]);
-  expect(closeFullest([reader], 0)).toBe(0);
+  while (reader.outbox.isWaiting) await new Promise(setImmediate);
+  reader.outbox.forgetSent();
+
+  expect(backlog.bytes).toBe(0);
+});
+
+it('counts what is left of a socket that has read a part', async () => {
+  const backlog = new Backlog();
+  const reader = new Stuck(backlog, Buffer.alloc(600), Buffer.alloc(500), Buffer.alloc(50));
+
+  reader.stream.read(600);
+  while (reader.stream.writableLength > 550) await new Promise(setImmediate);
+  reader.outbox.write(Buffer.alloc(7));
+
+  expect(backlog.bytes).toBe(557);
 });

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { loadConfig } from '../../src/config.js';
 import type { Listener, LossReason } from '../../src/chat/audience.js';
 import { Feed } from '../../src/chat/feed.js';
+import { Backlog } from '../../src/chat/backlog.js';
 import { Outbox } from '../../src/chat/outbox.js';
 import { createTurn } from '../../src/chat/turn.js';
 import { createLogger } from '../../src/logger.js';
@@ -47,7 +48,7 @@ class Reader implements Listener {
 
   constructor(identity: typeof owner) {
     this.identity = identity;
-    this.outbox = new Outbox({ readyState: 1 }, this.#stream, createTurn(), 1 << 20);
+    this.outbox = new Outbox({ readyState: 1 }, this.#stream, createTurn(), 1 << 20, new Backlog());
   }
 
   lostRoom(_roomId: number, reason: LossReason): void {

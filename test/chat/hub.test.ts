@@ -4,6 +4,7 @@ import { afterEach, expect, it } from 'vitest';
 import type { Broker } from '../../src/broker/broker.js';
 import type { Listener } from '../../src/chat/audience.js';
 import { createHub, type Hub } from '../../src/chat/hub.js';
+import { Backlog } from '../../src/chat/backlog.js';
 import { Outbox } from '../../src/chat/outbox.js';
 import { createTurn } from '../../src/chat/turn.js';
 import type { Entry, RoomState } from '../../src/store/entries.js';
@@ -112,7 +113,13 @@ function hubOver(log: Partial<Log>, broker: Partial<Broker> = {}): Hub {
 class Reader implements Listener {
   readonly identity = ana;
   readonly stream = new PassThrough();
-  readonly outbox = new Outbox({ readyState: 1 }, this.stream, createTurn(), 1 << 20);
+  readonly outbox = new Outbox(
+    { readyState: 1 },
+    this.stream,
+    createTurn(),
+    1 << 20,
+    new Backlog(),
+  );
 
   lostRoom(): void {
     throw new Error('the room was lost');

@@ -4,6 +4,7 @@ import { PassThrough } from 'node:stream';
 import { expect, it, vi } from 'vitest';
 import type { WebSocket } from 'ws';
 import { Feed } from '../../src/chat/feed.js';
+import { Backlog } from '../../src/chat/backlog.js';
 import { Outbox } from '../../src/chat/outbox.js';
 import { Session, type SessionContext } from '../../src/chat/session.js';
 import { createTurn } from '../../src/chat/turn.js';
@@ -60,7 +61,7 @@ async function readyOver(
   const limits = { ...LIMITS, storeTimeoutMs: STORE_TIMEOUT_MS };
   const session = new Session(
     client as unknown as WebSocket,
-    new Outbox(client, client.stream, turn, limits.outboxBytes),
+    new Outbox(client, client.stream, turn, limits.outboxBytes, new Backlog()),
     {
       verify: () => identity,
       decode: createDecoder(limits),
