@@ -6,7 +6,7 @@ import { endsConnection, isReadOnly } from './failure.js';
 /** How long a server has to take its leave; one that hangs, or is gone, never does. */
 const LEAVE_MS = 1_000;
 /**
- * How old a connection to a database that cannot be written to has to be for another one to be tried instead, which may
+ * How old a connection to a database that cannot be written to has to be for another one to be tried instead: it may
  * lead to the new primary.
  */
 const RENEW_MS = 1_000;
@@ -36,7 +36,7 @@ export interface PgClients {
    * of may be silent. Until it is connected, `connectionTimeoutMillis` bounds that.
    */
   readonly Client: typeof pg.Client;
-  /** The database cannot be written to: retires the clients that did not connect just now. */
+  /** The database cannot be written to: clients that connected before are not used again, once they are a second old. */
   foundReadOnly(): void;
   /** Breaks all connections, with whatever runs on them. */
   destroy(): void;
@@ -45,6 +45,7 @@ export interface PgClients {
 /** @param silenceMs none: a connection may be silent for ever */
 export function createPgClients(silenceMs?: number): PgClients {
   const clients = new Set<Client>();
+  let foundReadOnlyAt = -Infinity;
 
   class Client extends pg.Client implements PgClient {
     readonly #internals = this as unknown as Internals;
@@ -86,11 +87,9 @@ export function createPgClients(silenceMs?: number): PgClients {
     }
 
     get isUsable(): boolean {
-      return this.#isUsable;
-    }
-
-    get connectedAt(): number {
-      return this.#connectedAt;
+      const mayLeadElsewhere =
+        this.#connectedAt < foundReadOnlyAt && performance.now() - this.#connectedAt >= RENEW_MS;
+      return this.#isUsable && !mayLeadElsewhere;
     }
 
     get answeredAt(): number {
@@ -131,8 +130,7 @@ export function createPgClients(silenceMs?: number): PgClients {
   }
 
   function foundReadOnly(): void {
-    const before = performance.now() - RENEW_MS;
-    for (const client of clients) if (client.connectedAt < before) client.retire();
+    foundReadOnlyAt = performance.now();
   }
 
   return {

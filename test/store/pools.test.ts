@@ -1,0 +1,63 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { loadConfig } from '../../src/config.js';
+import { connectDatabase, type Database } from '../../src/store/connect.js';
+import type { Store } from '../../src/store/store.js';
+import { deferred } from '../harness/deferred.js';
+import { openPostgres, QUIET, storeOver, type StoreHost } from '../harness/store-hosts.js';
+import { emptyRoom, newCaller, readAll, say, TestWriter } from '../harness/writers.js';
+
+const STORE_TIMEOUT_MS = 2_000;
+/** More than there are connections. */
+const CHANGES = 20;
+
+describe('while all changes hang', () => {
+  let host: StoreHost;
+  let database: Database;
+  let store: Store;
+
+  beforeAll(async () => {
+    host = await openPostgres();
+    database = await connectDatabase(
+      loadConfig({ DATABASE_URL: host.url, STORE_TIMEOUT_MS: `${STORE_TIMEOUT_MS}` }),
+      QUIET,
+    );
+    store = storeOver(database);
+  });
+  afterAll(async () => {
+    await database.close();
+    await host.close();
+  });
+
+  it('rooms open, messages and history go on, probes are answered, and further changes are not kept waiting', async () => {
+    const room = await emptyRoom(store);
+    const { sequelize } = database;
+    const end = deferred();
+    const changes = Array.from({ length: CHANGES }, () => sequelize.transaction(() => end.promise));
+    // Those that have no connection are told in time.
+    await expect(Promise.any(changes.map((change) => rejection(change)))).resolves.toMatchObject({
+      code: 'UNAVAILABLE',
+    });
+
+    expect(await say(store.log, new TestWriter(room), 'a message')).toMatchObject({ seq: 1 });
+    expect(await store.log.state(room)).toMatchObject({ head: 1 });
+    expect(await store.log.heads([room])).toEqual(new Map([[room, 1]]));
+    expect(await readAll(store.log, room)).toHaveLength(1);
+    expect((await store.history.page(room, { limit: 10 }, newCaller())).messages).toHaveLength(1);
+    expect((await store.rooms.visibleTo(newCaller()).next()).value).toEqual([]);
+    await database.ping();
+
+    end.resolve();
+    const outcomes = await Promise.allSettled(changes);
+    expect(outcomes.some(({ status }) => status === 'fulfilled')).toBe(true);
+  });
+});
+
+/** What a promise rejects with; it rejects if that resolves. */
+async function rejection(promise: Promise<unknown>): Promise<unknown> {
+  return promise.then(
+    () => {
+      throw new Error('it was not rejected');
+    },
+    (error: unknown) => error,
+  );
+}
