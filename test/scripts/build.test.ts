@@ -34,7 +34,7 @@ async function put(path: string, text: string): Promise<void> {
   await writeFile(join(folder, path), text);
 }
 
-describe('npm ci and npm start in production', () => {
+describe('npm ci and npm start in production', { timeout: 60_000 }, () => {
   it('say what to run where nothing is built, and only the start fails', async () => {
     const installed = await npm('run', 'prepare');
     expect(installed).toMatchObject({ code: 0, output: expect.stringContaining(WHAT_TO_RUN) });
@@ -58,19 +58,18 @@ describe('npm ci and npm start in production', () => {
   it('build with TypeScript, where it is installed, and fail where it does', async () => {
     await rm(join(folder, 'node_modules'), { recursive: true });
     await symlink(`${ROOT}/node_modules`, join(folder, 'node_modules'));
-    await put('src/main.ts', 'process.stdout.write("built");\n');
+    await put('src/main.ts', 'console.log("built");\n');
     await put(
       'tsconfig.build.json',
       JSON.stringify({
-        compilerOptions: { rootDir: '.', outDir: 'dist', types: ['node'], module: 'nodenext' },
+        compilerOptions: { rootDir: '.', outDir: 'dist', types: [], module: 'nodenext' },
         include: ['src'],
       }),
     );
 
-    expect((await npm('run', 'prepare')).code).toBe(0);
     expect(await npm('start')).toMatchObject({ code: 0, output: expect.stringContaining('built') });
 
     await put('src/main.ts', 'const wrong: number = "text";\n');
-    expect((await npm('start')).code).not.toBe(0);
+    expect((await npm('run', 'prepare')).code).not.toBe(0);
   });
 });
