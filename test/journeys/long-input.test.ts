@@ -1,5 +1,6 @@
 import { request as httpRequest } from 'node:http';
 import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
 import jwt from 'jsonwebtoken';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createRoom } from '../harness/api.js';
@@ -275,3 +276,43 @@ describe('the longest frame', () => {
     await client.close();
   });
 });
+
+describe('the patterns of the server', () => {
+  const folder = new URL('../../src/', import.meta.url);
+  const patterns = readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .filter((path) => path.endsWith('.ts'))
+    .flatMap((path) => patternsOf(readFileSync(new URL(path, folder), 'utf8')));
+
+  it('have no backreference, and repeat without a bound nothing that repeats without one', () => {
+    expect(patterns).toContain('^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$');
+    expect(patterns.filter(isDangerous)).toEqual([]);
+  });
+
+  it('are told from dangerous ones by these tests', () => {
+    const dangerous = [
+      '^(?!.*(.).*\\1)[rwba]{1,4}$',
+      '(a+)+$',
+      '(?:[a-z]*,)*',
+      '(\\d+|x){2,}',
+      '(?<a>x)\\k<a>',
+    ];
+    expect(dangerous.filter(isDangerous)).toEqual(dangerous);
+    expect(['^a+b*$', '(ab)+', '(a{2})+', '[(+)]+', '\\(+\\)+'].filter(isDangerous)).toEqual([]);
+  });
+});
+
+/** The regular expressions that stand in a source, without comments. */
+function patternsOf(source: string): string[] {
+  const code = source.replaceAll(/^\s*(?:\/\*\*?|\*|\/\/).*$/gm, '');
+  const literals = code.matchAll(
+    /(?<=[(=,:[!&|?]\s*)\/((?:\\.|\[(?:\\.|[^\]\\])*\]|[^/\\[\n])+)\/[a-z]*/g,
+  );
+  return [...literals].map(([, pattern = '']) => pattern);
+}
+
+function isDangerous(pattern: string): boolean {
+  // Characters that stand for themselves, or for one of a class, repeat nothing.
+  const bare = pattern.replaceAll(/\[(?:\\.|[^\]\\])*\]/g, 'c').replaceAll(/\\[^1-9k]/g, 'c');
+  const nested = /\((?:[^()]|\([^()]*\))*(?:[+*]|,\})(?:[^()]|\([^()]*\))*\)(?:[+*]|\{\d*,\})/;
+  return /\\[1-9k]/.test(bare) || nested.test(bare);
+}
