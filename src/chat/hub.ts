@@ -106,6 +106,9 @@ export function createHub({
         // Subscribed first, read then: nothing falls in between.
         await peers.join(roomId);
         return log.state(roomId);
+      }).catch((error: unknown) => {
+        poll.readFailed(error);
+        throw error;
       });
       if (state !== undefined && feeds.get(roomId) === feed) {
         feed.activate(state);

@@ -57,6 +57,8 @@ interface Unanswered extends Pending {
 
 /** How often, in the time that a message has, it is looked for those whose time is over. */
 const SWEEPS = 10;
+/** How often it is said that messages are given up. */
+const WARNING_INTERVAL_MS = 60_000;
 
 /** The log of all rooms over one database. */
 export function createLog({
@@ -89,18 +91,27 @@ export function createLog({
   let closed = false;
   /** Messages whose senders wait, in the order in which they came. */
   const unanswered = new Set<Unanswered>();
+  /** Those that were given up since it was last said. */
+  let givenUp = 0;
+  let warnedAt = -Infinity;
   // One timer for all of them.
   const sweep = setInterval(giveUp, limits.storeTimeoutMs / SWEEPS).unref();
 
   /** Whatever they wait for: a statement, rules, or what is in front of them. */
   function giveUp(): void {
-    const before = performance.now() - limits.storeTimeoutMs;
+    const now = performance.now();
+    const before = now - limits.storeTimeoutMs;
     for (const pending of unanswered) {
       if (pending.since > before) break;
       unanswered.delete(pending);
       pending.isGivenUp = true;
       pending.answer(new ChatError('UNAVAILABLE', { detail: 'it could not be stored in time' }));
+      givenUp += 1;
     }
+    if (givenUp === 0 || now - warnedAt < WARNING_INTERVAL_MS) return;
+    logger.warn({ entries: givenUp }, 'messages could not be stored in time');
+    warnedAt = now;
+    givenUp = 0;
   }
 
   /** A room whose lock is not to be had is one that is `busy`. */
