@@ -3,6 +3,9 @@ import pretty from 'pino-pretty';
 
 export type Logger = PinoLogger;
 
+/** Lines that could not be written and wait for it; later ones are dropped. */
+const MAX_UNWRITTEN_BYTES = 1_048_576;
+
 /** What of an error is logged: no other keys, as Sequelize's hold the statement with its parameters. */
 function serializeError(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
@@ -27,8 +30,11 @@ export function createLogger(options: { level: string; production: boolean }): L
     serializers: { err: serializeError },
     redact: ['req.headers', 'headers', 'authorization', 'token', 'content', 'password', 'secret'],
   };
+  const stdout = pino.destination({ fd: 1, sync: true, maxLength: MAX_UNWRITTEN_BYTES });
+  // On a full disk the node goes on without its log; what fits is written once there is room.
+  stdout.on('error', () => undefined);
   return options.production
-    ? pino(settings)
+    ? pino(settings, stdout)
     : // In the same thread: a worker would lose the last lines of a process that ends.
       pino(
         settings,
@@ -37,6 +43,7 @@ export function createLogger(options: { level: string; production: boolean }): L
           translateTime: 'HH:MM:ss.l',
           singleLine: true,
           sync: true,
+          destination: stdout,
         }),
       );
 }
