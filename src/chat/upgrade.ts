@@ -68,6 +68,9 @@ export function createChat(
       [...protocols].find((name) => !name.startsWith('nano-messaging.')) ?? false,
   };
   const server = new WebSocketServer(settings);
+  server.on('error', (error) => {
+    logger.warn({ err: error }, 'WebSocket server error');
+  });
   const stopHeartbeat = startHeartbeat(sessions, backlog, limits, logger);
   const handshakes = new Pace(HANDSHAKES_A_TURN);
 

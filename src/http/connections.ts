@@ -91,6 +91,13 @@ export function createConnections(options: {
   server.maxHeadersCount = 0;
   server.on('checkExpectation', listener);
 
+  server.once('listening', () => {
+    // Of a connection that could not be taken, as no file descriptor is left: the next one may.
+    server.on('error', (error) => {
+      logger.warn({ err: error }, 'a connection could not be taken');
+    });
+  });
+
   server.on('connection', (socket) => {
     // It may have been handed back.
     if (sockets.has(socket)) return;

@@ -1,0 +1,40 @@
+// Preloaded into a node (`node --import`): records every emitter that its process makes. Over the IPC channel it tells
+// which live ones have no listener for `error`, and has all of a class emit one.
+import { EventEmitter } from 'node:events';
+
+const emitters = new Set();
+const { init } = EventEmitter;
+
+EventEmitter.init = function (...args) {
+  init.apply(this, args);
+  emitters.add(new WeakRef(this));
+};
+
+function* live() {
+  for (const reference of emitters) {
+    const emitter = reference.deref();
+    if (emitter === undefined) emitters.delete(reference);
+    // A stream that was destroyed emits nothing more.
+    else if (emitter.destroyed !== true) yield [nameOf(emitter), emitter];
+  }
+}
+
+/** ioredis mixes in EventEmitter with its constructor. */
+function nameOf(emitter) {
+  return typeof emitter.publish === 'function' ? 'Redis' : emitter.constructor.name;
+}
+
+process.on('message', ({ id, fail }) => {
+  const answer = {};
+  for (const [name, emitter] of live()) {
+    const count = (answer[name] ??= { all: 0, bare: 0, failed: 0 });
+    count.all += 1;
+    if (emitter.listenerCount('error') === 0) count.bare += 1;
+    if (!fail?.includes(name)) continue;
+    emitter.emit('error', Object.assign(new Error('made up'), { code: 'EMADEUP' }));
+    count.failed += 1;
+  }
+  process.send({ id, answer });
+});
+// Listening keeps no process alive.
+process.channel.unref();
