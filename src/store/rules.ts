@@ -1,6 +1,6 @@
 import type { Sequelize, Transaction } from 'sequelize';
 import type { Caller, CountedAccess, Rule } from '../access/permissions.js';
-import { ChatError } from '../errors.js';
+import { ChatError, isUnavailable } from '../errors.js';
 import { loadRoom, lockRoom, type LoadedRoom } from './access.js';
 import {
   appendEntries,
@@ -73,19 +73,32 @@ export function createRules({ sequelize }: { sequelize: Sequelize }): Rules {
     for (;;) {
       const batch = waiting.get(roomId)?.splice(0, MAX_BATCH) ?? [];
       if (batch.length === 0) break;
-      try {
-        const answers = await sequelize.transaction((transaction) =>
-          changeAll(roomId, batch, transaction),
-        );
-        for (const [index, answer] of answers.entries()) {
-          if ('error' in answer) batch[index]?.reject(answer.error);
-          else batch[index]?.resolve(answer);
-        }
-      } catch (error) {
-        for (const change of batch) change.reject(error);
-      }
+      await commit(roomId, batch);
     }
     waiting.delete(roomId);
+  }
+
+  async function commit(roomId: number, batch: readonly Waiting[]): Promise<void> {
+    try {
+      const answers = await sequelize.transaction((transaction) =>
+        changeAll(roomId, batch, transaction),
+      );
+      for (const [index, answer] of answers.entries()) {
+        if ('error' in answer) batch[index]?.reject(answer.error);
+        else batch[index]?.resolve(answer);
+      }
+    } catch (error) {
+      if (isUnavailable(error)) {
+        // Those that wait would have to wait as long again.
+        const others = waiting.get(roomId)?.splice(0) ?? [];
+        for (const change of [...batch, ...others]) change.reject(error);
+      } else if (batch.length === 1) {
+        batch[0]?.reject(error);
+      } else {
+        // One that can't be stored keeps no others from it.
+        for (const change of batch) await commit(roomId, [change]);
+      }
+    }
   }
 
   /** Each is decided by the rules as those before it leave them. */

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { Client } from 'pg';
 import { QueryTypes, UniqueConstraintError } from 'sequelize';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { requireMayPutRule, type CountedAccess, type Rule } from '../../src/access/permissions.js';
@@ -6,7 +7,7 @@ import { ChatError } from '../../src/errors.js';
 import { ruleOf } from '../../src/store/entries.js';
 import type { RuleRow } from '../../src/store/models/rule.js';
 import type { Store } from '../../src/store/store.js';
-import { storeHosts, storeOver, type StoreHost } from '../harness/store-hosts.js';
+import { openPostgres, storeHosts, storeOver, type StoreHost } from '../harness/store-hosts.js';
 import {
   emptyRoom,
   entryOf,
@@ -256,6 +257,19 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
     );
   });
 
+  it('that can not be stored keep no others from being stored', async () => {
+    const rules = Array.from({ length: 10 }, newRule);
+    const poisoned = { ...newRule(), level: 2 ** 31 };
+
+    const answers = await Promise.allSettled(
+      [...rules.slice(0, 5), poisoned, ...rules.slice(5)].map((rule) => setRule(store, room, rule)),
+    );
+
+    expect(answers.filter(({ status }) => status === 'rejected')).toHaveLength(1);
+    expect(answers[5]).toMatchObject({ status: 'rejected' });
+    expect(new Set(await rulesOf(room))).toEqual(new Set(rules));
+  });
+
   it('take their place among the messages that come at the same time', async () => {
     const writer = new TestWriter(room);
     const rule = newRule();
@@ -290,6 +304,35 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
     );
     return row;
   }
+});
+
+describe('changes of a room whose lock is not to be had', () => {
+  it('are refused together, as those that wait would have to wait again', async () => {
+    const host = await openPostgres();
+    const holder = new Client({ connectionString: host.url });
+    try {
+      const store = storeOver(host.database);
+      const room = await emptyRoom(store);
+      await holder.connect();
+      await holder.query('BEGIN');
+      await holder.query('SELECT 1 FROM rooms WHERE id = $1 FOR UPDATE', [room]);
+      const transaction = vi.spyOn(host.database.sequelize, 'transaction');
+
+      const answers = await Promise.allSettled(
+        Array.from({ length: 20 }, () => setRule(store, room, newRule())),
+      );
+
+      for (const answer of answers) {
+        expect(answer).toMatchObject({ status: 'rejected', reason: { code: 'UNAVAILABLE' } });
+      }
+      expect(transaction).toHaveBeenCalledTimes(1);
+      await holder.query('ROLLBACK');
+      expect(await setRule(store, room, newRule())).toMatchObject({ created: true });
+    } finally {
+      await holder.end();
+      await host.close();
+    }
+  });
 });
 
 function newRule(): Rule {
