@@ -79,10 +79,17 @@ async function start(): Promise<void> {
     const { createServer } = await import('./server.js');
     const server = await createServer(config, log);
     running = { server, timeoutMs: config.limits.shutdownTimeoutMs };
+    void server.failed.then((error) => {
+      if (signalled) return;
+      log.fatal(`cannot go on: ${error.message}`);
+      process.exit(1);
+    });
     announce(server, await server.listen(), log);
   } catch (error) {
     const { StartError } = await import('./errors.js');
-    if (error instanceof StartError) log.fatal(`could not start: ${error.message}`);
+    // What the system refuses, a port or a file, is named by Node's message.
+    const isClear = error instanceof StartError || (error instanceof Error && 'syscall' in error);
+    if (isClear) log.fatal(`could not start: ${error.message}`);
     else log.fatal({ err: error }, 'could not start');
     process.exit(1);
   }

@@ -33,6 +33,8 @@ export interface Server {
   readonly address: AddressInfo | undefined;
   /** Whether the database is the embedded one. */
   readonly embedded: boolean;
+  /** Resolves with the reason if the node can't go on: the process is to be ended, and started again. */
+  readonly failed: Promise<Error>;
   /**
    * Not ready any more; takes no connection, stores what is on its way, closes sockets with 1012, and
    * resolves when everything that the server owns has ended.
@@ -179,6 +181,7 @@ export async function createServer(
 
   return {
     embedded: database.embedded,
+    failed: database.failed,
     get address() {
       return http.listening ? (http.address() as AddressInfo) : undefined;
     },
@@ -197,8 +200,9 @@ export async function createServer(
 async function openDatabase(config: Config, logger: Logger): Promise<Database> {
   const database = await connectDatabase(config, logger);
   try {
-    if (config.migrateOnStart) await migrate(database, logger);
-    else await requireMigrated(database, logger);
+    const prepare = config.migrateOnStart ? migrate : requireMigrated;
+    const failed = await Promise.race([prepare(database, logger), database.failed]);
+    if (failed instanceof Error) throw failed;
     return database;
   } catch (error) {
     await database.close();

@@ -44,6 +44,8 @@ export interface Database {
   readonly runAppend: RunStatement;
   readonly embedded: boolean;
   readonly address: DatabaseAddress;
+  /** Resolves with the reason if the database is lost, and not only away: the embedded one, which broke. */
+  readonly failed: Promise<Error>;
   /** Has each connection that is opened from now on pass a check before it is used; one that fails it is closed. */
   onConnect(check: (client: pg.Client) => Promise<void>): void;
   /** Rejects where the database does not answer, or can't be written to. */
@@ -75,6 +77,7 @@ export async function connectDatabase(
     runAppend,
     embedded: embedded !== null,
     address,
+    failed: embedded?.failed ?? new Promise(() => undefined),
     onConnect(check) {
       for (const pool of pools.all) {
         pool.addHook('afterConnect', async (connection) => {

@@ -1,5 +1,3 @@
-import { PGlite } from '@electric-sql/pglite';
-import { PGLiteSocketServer } from '@electric-sql/pglite-socket';
 import { mkdir, mkdtemp, rm, stat } from 'node:fs/promises';
 import { connect, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -8,6 +6,7 @@ import { join, relative, resolve } from 'node:path';
 import { once } from 'node:events';
 import type { DatabaseAddress } from '../config.js';
 import { StartError } from '../errors.js';
+import { startPGlite } from './pglite-thread.js';
 
 /** PGlite has one user and one database of this name. */
 const NAME = 'postgres';
@@ -22,6 +21,8 @@ const GUARD_MAX_AGE_MS = 10_000;
 export interface EmbeddedPostgres {
   /** Where `pg` finds it: a Unix socket that only this user can reach. */
   readonly address: DatabaseAddress;
+  /** Resolves with the reason if the database is lost; the process can't go on. */
+  readonly failed: Promise<Error>;
   close(): Promise<void>;
 }
 
@@ -40,38 +41,51 @@ export class DataDirInUseError extends StartError {
 /**
  * Opens the embedded Postgres in `dataDir`, for this process alone. A folder that a killed process left
  * is recovered by Postgres itself, from its write-ahead log.
- * @throws {DataDirInUseError}
+ * @throws {StartError} if the folder can't be used, or Postgres can't open what is there; {DataDirInUseError}
  */
 export async function startEmbeddedPostgres(dataDir: string): Promise<EmbeddedPostgres> {
-  await mkdir(dataDir, { recursive: true, mode: 0o700 });
-  const lock = await lockDataDir(dataDir);
   try {
-    const database = await PGlite.create(join(dataDir, 'postgres'));
-    const folder = await makeSocketFolder(dataDir);
-    const socket = join(folder, SOCKET_NAME);
-    // More than the one pooled connection, which may be replaced before its end is noticed.
-    const server = new PGLiteSocketServer({ db: database, path: socket, maxConnections: 10 });
-    await server.start();
-    return {
-      address: {
-        host: folder,
-        port: PORT,
-        database: NAME,
-        username: NAME,
-        password: undefined,
-        ssl: false,
-      },
-      async close() {
-        await server.stop();
-        await database.close();
-        await rm(folder, { recursive: true, force: true });
-        await closeServer(lock);
-      },
-    };
+    await mkdir(dataDir, { recursive: true, mode: 0o700 });
+    const lock = await lockDataDir(dataDir);
+    return await start(dataDir, lock).catch(async (error: unknown) => {
+      await closeServer(lock);
+      throw error;
+    });
   } catch (error) {
-    await closeServer(lock);
-    throw error;
+    // Not writable, a file, read-only, full: what Node says has the path.
+    if (error instanceof StartError || !isSystemError(error)) throw error;
+    throw new StartError(`DATA_DIR can't be used: ${error.message}`, { cause: error });
   }
+}
+
+async function start(dataDir: string, lock: Server): Promise<EmbeddedPostgres> {
+  const folder = await makeSocketFolder(dataDir);
+  const thread = await startPGlite({
+    folder: join(dataDir, 'postgres'),
+    socket: join(folder, SOCKET_NAME),
+    // More than the one pooled connection, which may be replaced before its end is noticed.
+    maxConnections: 10,
+  });
+  return {
+    address: {
+      host: folder,
+      port: PORT,
+      database: NAME,
+      username: NAME,
+      password: undefined,
+      ssl: false,
+    },
+    failed: thread.failed,
+    async close() {
+      await thread.close();
+      await rm(folder, { recursive: true, force: true });
+      await closeServer(lock);
+    },
+  };
+}
+
+function isSystemError(error: unknown): error is NodeJS.ErrnoException {
+  return error instanceof Error && 'syscall' in error;
 }
 
 /**

@@ -1,4 +1,4 @@
-import { BaseError, DatabaseError, Sequelize } from 'sequelize';
+import { BaseError, Sequelize } from 'sequelize';
 import { MigrationError, SequelizeStorage, Umzug } from 'umzug';
 import { StartError } from '../errors.js';
 import type { Logger } from '../logger.js';
@@ -126,7 +126,7 @@ async function lock(
   try {
     await sequelize.query(`SELECT pg_advisory_xact_lock(${LOCK_KEY})`);
   } catch (error) {
-    if (!(error instanceof DatabaseError && isLockTimeout(error.parent))) throw error;
+    if (!isLockTimeout(error)) throw error;
     throw new StartError(
       `the migration lock of ${name} was not to be had for ${timeoutMs / 1000} s: ` +
         `another process still migrates, or a connection that hangs keeps it (see pg_locks)`,

@@ -1,6 +1,9 @@
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Client } from 'pg';
 import { afterEach, beforeEach, describe, expect, inject, it, vi } from 'vitest';
@@ -20,6 +23,8 @@ const canUnshare = spawnSync('unshare', [...AS_PROCESS_1, 'true']).status === 0;
 interface Starting {
   /** What it wrote. */
   readonly output: () => string;
+  /** Milliseconds of CPU that it has used. */
+  workedFor(): number;
   /** Sends SIGTERM to the node; resolves with its exit code and the time that it took. */
   terminate(): Promise<{ code: number | null; ms: number }>;
   kill(): Promise<void>;
@@ -40,6 +45,13 @@ function start(env: Record<string, string>): Starting {
   const exited = once(child, 'exit') as Promise<[number | null]>;
   return {
     output: () => output,
+    workedFor() {
+      // utime and stime of proc(5), in hundredths of a second, behind the name in brackets.
+      const fields = readFileSync(`/proc/${pidOf(child)}/stat`, 'utf8')
+        .replace(/.*\)/, '')
+        .split(' ');
+      return (Number(fields[12]) + Number(fields[13])) * 10;
+    },
     async terminate() {
       const begin = performance.now();
       process.kill(pidOf(child), 'SIGTERM');
@@ -63,10 +75,12 @@ function pidOf(child: ChildProcess): number {
 describe('SIGTERM ends a start at once, with 0', { timeout: TIMEOUT_MS }, () => {
   let database: TestDatabase;
   let outlet: Outlet;
+  let dataDir: string;
   let holder: Client;
   let node: Starting | undefined;
 
   beforeEach(async () => {
+    dataDir = await mkdtemp(join(tmpdir(), 'nano-test-'));
     database = await createDatabase(inject('postgresUrl'));
     outlet = await openOutlet(database.url);
     holder = new Client({ connectionString: database.url });
@@ -77,6 +91,7 @@ describe('SIGTERM ends a start at once, with 0', { timeout: TIMEOUT_MS }, () => 
     await holder.end();
     await outlet.close();
     await database.drop();
+    await rm(dataDir, { recursive: true });
   });
 
   async function seen(text: string): Promise<void> {
@@ -125,6 +140,16 @@ describe('SIGTERM ends a start at once, with 0', { timeout: TIMEOUT_MS }, () => 
     await expectEnd();
     // Not when the statement ends: Postgres looks whether anybody waits for it.
     await until(async () => (await backends(`application_name = 'nano-messaging'`)) === 0);
+  });
+
+  it('while the embedded database is made', async () => {
+    node = start({ DATA_DIR: dataDir });
+    await until(async () => (await readdir(dataDir)).includes('postgres'));
+    // Making it takes some seconds of work.
+    const before = node.workedFor();
+    await until(() => (node?.workedFor() ?? 0) > before + 1_000);
+
+    await expectEnd();
   });
 
   async function backends(condition: string): Promise<number> {

@@ -1,0 +1,150 @@
+import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { Client } from 'pg';
+import { startPGlite } from '../../src/store/pglite-thread.js';
+import { createRoom, request } from '../harness/api.js';
+import { ChatClient } from '../harness/chat-client.js';
+import { listening } from '../harness/node-process.js';
+import { SECRET } from '../harness/node.js';
+import { runProgram, type Program } from '../harness/process.js';
+import { mountSmallDisk, type SmallDisk } from '../harness/small-disk.js';
+import { createDataDir, type DataDir } from '../harness/store-hosts.js';
+import { person } from '../harness/tokens.js';
+
+const TIMEOUT_MS = 120_000;
+/** An empty database has 39 MB, and a segment of its log 16. */
+const TOO_SMALL = 'size=46m';
+
+const probe = mountSmallDisk('size=1m');
+probe?.remove();
+
+let program: Program | undefined;
+let dataDir: DataDir;
+
+beforeEach(async () => {
+  dataDir = await createDataDir();
+});
+afterEach(async () => {
+  program?.child.kill('SIGKILL');
+  await program?.exited();
+  program = undefined;
+  await dataDir.remove();
+});
+
+function start(path: string): Program {
+  program = runProgram('src/main.js', {
+    env: { PORT: '0', HOST: '127.0.0.1', DATA_DIR: path, JWT_MASTER_SECRET: SECRET },
+  });
+  return program;
+}
+
+/** What a start that fails says last. */
+async function complaint(path: string): Promise<string> {
+  const failing = start(path);
+  expect(await failing.exited()).toBe(1);
+  return failing.stdout().trim().split('\n').at(-1) ?? '';
+}
+
+describe.runIf(probe)('an embedded database whose disk', { timeout: TIMEOUT_MS }, () => {
+  let disk: SmallDisk;
+
+  beforeEach(async () => {
+    const mounted = mountSmallDisk(TOO_SMALL);
+    if (mounted === undefined) throw new Error('it could be mounted before');
+    disk = mounted;
+    await cp(dataDir.path, disk.path, { recursive: true });
+  });
+  afterEach(() => {
+    disk.remove();
+  });
+
+  it('is full ends the process with a line, so does a start, and with more room all is there', async () => {
+    const full = start(disk.path);
+    const node = await listening(full);
+    const ana = person({ levelOnEntity: 999 });
+    const room = await createRoom(node, ana);
+    const client = await ChatClient.enter(node, ana, room);
+    let stored = 0;
+    let refused = 0;
+    const say = (): void => {
+      if (client.socket.readyState === client.socket.OPEN) {
+        client.say(`${Math.random()}`.repeat(200).slice(0, 4_000), { ref: crypto.randomUUID() });
+      }
+    };
+    client.socket.on('message', (data: Buffer) => {
+      const { data: word } = JSON.parse(data.toString()) as { data: unknown };
+      if (word === 'SENT') stored += 1;
+      else if (word === 'UNAVAILABLE') refused += 1;
+      else return;
+      if (refused < 1_000) say();
+    });
+    for (let n = 0; n < 50; n += 1) say();
+
+    expect(await full.exited()).toBe(1);
+    expect(full.stdout()).toMatch(
+      /FATAL: cannot go on: the embedded database: .*No space left on device/,
+    );
+    await client.closed();
+    expect(stored).toBeGreaterThan(100);
+
+    expect(await complaint(disk.path)).toMatch(
+      /could not start: the embedded database: .*No space left on device/,
+    );
+
+    disk.remount('size=150m');
+    const again = await listening(start(disk.path));
+    const { meta, content } = await request(again, 'GET', `/rooms/${room}/messages?limit=1`, {
+      as: ana,
+    });
+    expect(meta.code).toBe(200);
+    const [newest] = content as { seq: number }[];
+    expect(newest?.seq).toBeGreaterThanOrEqual(stored);
+  });
+
+  it('has no room for a new one ends the start with a line', async () => {
+    disk.remount('size=200m');
+    await rm(join(disk.path, 'postgres'), { recursive: true });
+    disk.remount('size=10m');
+
+    expect(await complaint(disk.path)).toContain('No space left on device');
+  });
+
+  it('is read-only ends the start with a line', async () => {
+    disk.remount('ro');
+
+    expect(await complaint(disk.path)).toMatch(
+      /could not start: DATA_DIR can't be used: .*read-only file system/,
+    );
+  });
+});
+
+describe('an embedded database', { timeout: TIMEOUT_MS }, () => {
+  it('whose folder is a file, or in one, ends the start with a line', async () => {
+    const file = join(dataDir.path, 'file');
+    await writeFile(file, '');
+
+    expect(await complaint(file)).toContain(`DATA_DIR can't be used: EEXIST`);
+    expect(await complaint(join(file, 'inner'))).toContain(`DATA_DIR can't be used: ENOTDIR`);
+  });
+
+  it('that answers nothing any more is given up, and says so', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'nano-socket-'));
+    const thread = await startPGlite({
+      folder: join(dataDir.path, 'postgres'),
+      socket: join(folder, '.s.PGSQL.5432'),
+      maxConnections: 1,
+      pingIntervalMs: 500,
+    });
+    const client = new Client({ host: folder, user: 'postgres', database: 'postgres' });
+    client.on('error', () => undefined);
+    await client.connect();
+    const answer = client.query(`DO 'BEGIN LOOP END LOOP; END'`).catch((error: unknown) => error);
+
+    expect(await thread.failed).toMatchObject({ message: 'the embedded database: it hangs' });
+    expect(await answer).toBeInstanceOf(Error);
+    await thread.close();
+    await rm(folder, { recursive: true });
+  });
+});
