@@ -67,9 +67,9 @@ async function injectWave(
   const injected = await Promise.all(
     wave.map((name, index) => injectFault(name, index, random.fork(), injection)),
   );
-  if (await injection.whole()) {
-    for (const { incident } of injected) incident.wholeAt = performance.now();
-  }
+  const allOverAt = performance.now();
+  const wholeAt = (await injection.whole()) ? performance.now() : undefined;
+  for (const { incident } of injected) Object.assign(incident, { allOverAt, wholeAt });
   for (const { restore } of injected) {
     await restore?.().catch((error: Error) => {
       injection.ledger.surprise(error.message);

@@ -121,6 +121,8 @@ export interface Incident {
   readonly from: number;
   /** When it was over; of a node that was ended, when that had ended. */
   to: number;
+  /** When all was over that was injected together. */
+  allOverAt: number;
   /** When everyone was whole again; undefined where that took too long. */
   wholeAt: number | undefined;
 }
@@ -211,7 +213,14 @@ export class Ledger {
 
   addIncident(fault: string): Incident {
     const from = performance.now();
-    const incident = { fault, detail: '', from, to: Infinity, wholeAt: undefined };
+    const incident = {
+      fault,
+      detail: '',
+      from,
+      to: Infinity,
+      allOverAt: Infinity,
+      wholeAt: undefined,
+    };
     this.incidents.push(incident);
     return incident;
   }

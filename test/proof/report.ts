@@ -118,7 +118,7 @@ const INCIDENT_HEAD = ['fault', 'times', 'lasted (median)', 'whole after (median
 function incidentRows({ incidents }: Result): string[][] {
   return [...new Set(incidents.map(({ fault }) => fault))].map((fault) => {
     const same = incidents.filter((incident) => incident.fault === fault);
-    const whole = same.map(({ to, wholeAt = Infinity }) => wholeAt - to);
+    const whole = same.map(({ allOverAt, wholeAt = Infinity }) => wholeAt - allOverAt);
     return [
       fault,
       String(same.length),

@@ -373,7 +373,7 @@ describe('the verdict on commands', () => {
 
   it('says which faults had been injected, and were not got over', () => {
     const story = new Story();
-    const fault = { detail: '', from: 0, to: 500, wholeAt: 700 };
+    const fault = { detail: '', from: 0, to: 500, allOverAt: 500, wholeAt: 700 };
     story.ledger.incidents.push(
       { ...fault, fault: 'before' },
       { ...fault, fault: 'during', detail: NODE, from: 1_500, to: 2_000, wholeAt: 2_500 },
