@@ -80,6 +80,7 @@ export interface Command {
   readonly what: string;
   /** Name of the node that was asked. */
   readonly node: string;
+  readonly withinMs: number;
   readonly at: number;
   /** When it was answered, or its connection ended; undefined: neither. */
   settledAt: number | undefined;
@@ -194,8 +195,8 @@ export class Ledger {
     return this.#sentAt.get(ref ?? '') ?? 0;
   }
 
-  addCommand(what: string, node: string): Command {
-    const command: Command = { what, node, at: this.tick(), settledAt: undefined };
+  addCommand(what: string, node: string, withinMs: number): Command {
+    const command: Command = { what, node, withinMs, at: this.tick(), settledAt: undefined };
     this.commands.push(command);
     return command;
   }

@@ -1,4 +1,5 @@
 import type { Command, Ledger } from './ledger.js';
+import { ANSWER_WITHIN_MS } from './verdict.js';
 
 const CONNECT = 'connect';
 const TOKEN = 'token';
@@ -74,7 +75,7 @@ export class OpenCommands {
   }
 
   #add(what: string): void {
-    this.#open.set(what, this.#ledger.addCommand(what, this.#node));
+    this.#open.set(what, this.#ledger.addCommand(what, this.#node, ANSWER_WITHIN_MS));
   }
 
   #settle(what: string): void {

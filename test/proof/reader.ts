@@ -4,6 +4,7 @@ import type { Person } from '../harness/tokens.js';
 import type { Ledger } from './ledger.js';
 import type { Random } from './random.js';
 import type { RestNode } from './shuffler.js';
+import { REST_ANSWER_WITHIN_MS } from './verdict.js';
 
 const PAUSE_MS = { min: 100, max: 400 };
 
@@ -14,6 +15,7 @@ export class Reader {
   readonly #roomIds: readonly number[];
   readonly #ledger: Ledger;
   readonly #random: Random;
+  #readsAtOnce = false;
   #stopped = false;
 
   constructor(options: {
@@ -38,9 +40,12 @@ export class Reader {
     this.#stopped = true;
   }
 
-  /** As when so many clients come at once. */
+  /** As when so many clients come at once; not again before all of them are answered. */
   async readAtOnce(node: RestNode, times: number): Promise<void> {
+    if (this.#readsAtOnce) return;
+    this.#readsAtOnce = true;
     await Promise.all(Array.from({ length: times }, () => this.#read(node, '/rooms')));
+    this.#readsAtOnce = false;
   }
 
   async #readOn(node: RestNode, random: Random): Promise<void> {
@@ -52,7 +57,7 @@ export class Reader {
   }
 
   async #read(node: RestNode, path: string): Promise<void> {
-    const command = this.#ledger.addCommand(`GET ${path}`, node.name);
+    const command = this.#ledger.addCommand(`GET ${path}`, node.name, REST_ANSWER_WITHIN_MS);
     try {
       const { status } = await request(node, 'GET', path, { as: this.#who });
       if (status !== 200 && status !== 503) this.#ledger.surprise(`${status} for GET`);

@@ -4,6 +4,7 @@ import { request } from '../harness/api.js';
 import type { Person } from '../harness/tokens.js';
 import type { Ledger, RuleRequest } from './ledger.js';
 import type { Random } from './random.js';
+import { REST_ANSWER_WITHIN_MS } from './verdict.js';
 
 const RETRY_MS = 200;
 /** Between two changes, of all members together. */
@@ -122,10 +123,8 @@ export class Shuffler {
     const { id, roomId, userUUID, permissions } = change;
     const path = `/rooms/${roomId}/members`;
     const isRemoval = permissions === REMOVED;
-    const command = this.#ledger.addCommand(
-      isRemoval ? 'DELETE of a rule' : 'PUT of a rule',
-      node.name,
-    );
+    const what = isRemoval ? 'DELETE of a rule' : 'PUT of a rule';
+    const command = this.#ledger.addCommand(what, node.name, REST_ANSWER_WITHIN_MS);
     try {
       const { status } = isRemoval
         ? await request(node, 'DELETE', `${path}/${userUUID}`, { as: this.#owner })

@@ -340,12 +340,14 @@ describe('the verdict on a log that was set back', () => {
 });
 
 describe('the verdict on commands', () => {
+  const command = { what: 'select_room', node: NODE, withinMs: ANSWER_WITHIN_MS };
+
   /** Sent at 1,000, and settled so much later. */
   function waited(ms: number | undefined, ...pauses: { from: number; to: number }[]): Verdict {
     const story = new Story();
     const at = 1_000;
     const settledAt = ms === undefined ? undefined : at + ms;
-    story.ledger.commands.push({ what: 'select_room', node: NODE, at, settledAt });
+    story.ledger.commands.push({ ...command, at, settledAt });
     story.ledger.pauses.push(...pauses.map((pause) => ({ node: NODE, ...pause })));
     return story.judge();
   }
@@ -366,8 +368,7 @@ describe('the verdict on commands', () => {
     expect(found(waited(undefined, { from: 2_000, to: Infinity }))).toEqual({ unanswered: 1 });
     const story = new Story();
     story.ledger.pauses.push({ node: NODE, ...stopped });
-    const command = { what: 'select_room', node: 'node 2', at: 1_000, settledAt: 31_000 };
-    story.ledger.commands.push(command);
+    story.ledger.commands.push({ ...command, node: 'node 2', at: 1_000, settledAt: 31_000 });
     expect(found(story.judge())).toEqual({ unanswered: 1 });
   });
 
@@ -380,7 +381,7 @@ describe('the verdict on commands', () => {
       { ...fault, fault: 'never-whole', wholeAt: undefined },
       { ...fault, fault: 'after', from: 40_000, to: 41_000, wholeAt: 41_000 },
     );
-    story.ledger.commands.push({ what: 'a1', node: NODE, at: 1_000, settledAt: 31_000 });
+    story.ledger.commands.push({ ...command, what: 'a1', at: 1_000, settledAt: 31_000 });
     expect(story.judge().examples).toEqual([
       'unanswered: a1 on node 1, not for 30.0 s; during during (node 1), never-whole',
     ]);

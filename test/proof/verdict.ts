@@ -11,6 +11,8 @@ import type {
 
 /** STORE_TIMEOUT_MS of a node, and as much again for what a command does besides, on a busy machine. */
 export const ANSWER_WITHIN_MS = 10_000;
+/** A request waits for a connection to the database, and for several answers, one after another. */
+export const REST_ANSWER_WITHIN_MS = 20_000;
 /** How long after the last fault a room may take until it talks. */
 export const TALKS_WITHIN_MS = 10_000;
 /** SHUTDOWN_TIMEOUT_MS of a node, and some. */
@@ -300,15 +302,15 @@ function judgeRuleRequests(
 
 /** Every command was answered in time, or its connection closed; a node that is stopped can do neither. */
 function judgeCommands({ commands, pauses }: Ledger, found: Found): void {
-  for (const { what, node, at, settledAt = Infinity } of commands) {
+  for (const { what, node, withinMs, at, settledAt = Infinity } of commands) {
     const waitedMs = settledAt - at;
-    if (waitedMs <= ANSWER_WITHIN_MS) continue;
+    if (waitedMs <= withinMs) continue;
     const stoppedMs = pauses
       .filter((pause) => pause.node === node)
       .reduce((sum, { from, to }) => {
         return sum + Math.max(0, Math.min(to, settledAt) - Math.max(from, at));
       }, 0);
-    if (waitedMs - stoppedMs <= ANSWER_WITHIN_MS) continue;
+    if (waitedMs - stoppedMs <= withinMs) continue;
     const outcome = settledAt === Infinity ? 'never' : `not for ${inSeconds(waitedMs)}`;
     found('unanswered', `${what} on ${node}, ${outcome}`, at, settledAt);
   }
