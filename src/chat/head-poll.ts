@@ -104,6 +104,8 @@ export function createHeadPoll({
     for (const [at, feed] of feeds.entries()) {
       const head = heads.get(feed.roomId);
       const number = numbers[at] ?? 0;
+      // It ended with its epoch, which must not be changed again.
+      if (feed.endedBy === 'LOG_RESET') continue;
       if (head === undefined) {
         onDeleted(feed);
       } else if (head < number) {

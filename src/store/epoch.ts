@@ -58,8 +58,12 @@ export async function openEpoch(database: Database, logger: Logger): Promise<Epo
   const listeners: (() => void)[] = [];
   let uuid = await currentUuid(run);
 
-  /** @returns whether that is news */
-  function isNew(current: string): boolean {
+  /** @returns whether there is another uuid than at the time of the call */
+  async function hasChanged(run: RunStatement): Promise<boolean> {
+    const before = uuid;
+    const current = await currentUuid(run);
+    // Somebody else was faster: what was read may be older than what is known.
+    if (uuid !== before) return true;
     if (current === uuid) return false;
     logger.error(
       { epoch: current, before: uuid },
@@ -71,7 +75,7 @@ export async function openEpoch(database: Database, logger: Logger): Promise<Epo
   }
 
   database.onConnect(async (client) => {
-    if (!isNew(await currentUuid(on(client)))) return;
+    if (!(await hasChanged(on(client)))) return;
     // What is to be asked on this connection was decided by what the log was before.
     throw new ChatError('UNAVAILABLE', { detail: 'the log went back' });
   });
@@ -81,11 +85,11 @@ export async function openEpoch(database: Database, logger: Logger): Promise<Epo
       return uuid;
     },
     async confirm() {
-      isNew(await currentUuid(run));
+      await hasChanged(run);
     },
     async renew() {
       await run(REPLACE, [randomUUID(), uuid]);
-      isNew(await currentUuid(run));
+      await hasChanged(run);
     },
     onChange(listener) {
       listeners.push(listener);

@@ -70,7 +70,7 @@ function hangingOnRoom(): Broker['subscribe'] {
 }
 
 /** A hub over a log and a broker that answer, but for what is given. */
-function hubOver(log: Partial<Log>, broker: Partial<Broker> = {}): Hub {
+function hubOver(log: Partial<Log>, broker: Partial<Broker> = {}, epoch: Partial<Epoch> = {}): Hub {
   const hub = createHub({
     log: {
       read,
@@ -85,7 +85,8 @@ function hubOver(log: Partial<Log>, broker: Partial<Broker> = {}): Hub {
       confirm: () => Promise.resolve(),
       renew: () => Promise.resolve(),
       onChange: () => undefined,
-    } satisfies Epoch,
+      ...epoch,
+    },
     turn: createTurn(),
     createBroker: () => ({
       isUp: true,
@@ -134,6 +135,38 @@ class Reader implements Listener {
     }
   }
 }
+
+it('a comparison of heads that began before the epoch changed does not renew it again', async () => {
+  let change = (): void => undefined;
+  let renewals = 0;
+  const compared = deferred();
+  const hub = hubOver(
+    {
+      state: () => Promise.resolve(stateAt(HEAD)),
+      heads: async (roomIds) => {
+        change();
+        await new Promise(setImmediate);
+        setImmediate(() => {
+          compared.resolve();
+        });
+        return new Map(roomIds.map((id) => [id, HEAD - 1]));
+      },
+    },
+    {},
+    {
+      onChange: (listener) => {
+        change = listener;
+      },
+      renew: () => {
+        renewals += 1;
+        return Promise.resolve();
+      },
+    },
+  );
+  await hub.enter(1);
+  await compared.promise;
+  expect(renewals).toBe(0);
+});
 
 it.each([
   {

@@ -4,6 +4,7 @@ import { loadConfig } from '../../src/config.js';
 import { connectDatabase, type Database } from '../../src/store/connect.js';
 import { openEpoch, replaceEpoch } from '../../src/store/epoch.js';
 import { query } from '../harness/database.js';
+import { deferred, type Deferred } from '../harness/deferred.js';
 import { openPostgres, QUIET, storeHosts, type StoreHost } from '../harness/store-hosts.js';
 
 describe.each(storeHosts)('the epoch of a log over %s', (_name, open) => {
@@ -51,6 +52,28 @@ describe.each(storeHosts)('the epoch of a log over %s', (_name, open) => {
     expect(told).toEqual([1, 1]);
   });
 
+  it('is not taken for news if it was read before the last change', async () => {
+    const answer = deferred();
+    let isHeld = false;
+    const epoch = await openEpoch(
+      holding(host.database, () => isHeld, answer),
+      QUIET,
+    );
+    let told = 0;
+    epoch.onChange(() => {
+      told += 1;
+    });
+    isHeld = true;
+    const early = epoch.confirm();
+    isHeld = false;
+    const asked = await replaceEpoch(await host.another());
+    await epoch.confirm();
+    answer.resolve();
+    await early;
+    expect(epoch.uuid).toBe(asked);
+    expect(told).toBe(1);
+  });
+
   it('is seen by a node whose operator asks for a new one', async () => {
     const node = await openEpoch(host.database, QUIET);
     const { uuid } = node;
@@ -79,7 +102,7 @@ describe('a connection to a database whose log went back', () => {
     });
     await replaceEpoch(await host.another());
     // The connections that there are know nothing of it.
-    await terminateBackends(database);
+    await terminateBackends(host.url);
     const statement = { name: 'one', text: 'SELECT 1 AS one' };
     await expect(database.runAppend(statement, [])).rejects.toMatchObject({ code: 'UNAVAILABLE' });
     expect(told).toBe(1);
@@ -108,11 +131,26 @@ describe('a copy of a database', () => {
   });
 });
 
-async function terminateBackends({ sequelize }: Database): Promise<void> {
-  await sequelize
-    .query(
-      `SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
-       WHERE datname = current_database() AND pid <> pg_backend_pid()`,
-    )
-    .catch(() => undefined);
+/** The database, but what is asked while `isHeld` is answered late, as it was at first. */
+function holding(database: Database, isHeld: () => boolean, { promise }: Deferred): Database {
+  const over = (pool: Database['sequelize']): Database['sequelize'] =>
+    Object.create(pool, {
+      query: {
+        value: async (...args: Parameters<typeof pool.query>) => {
+          const late = isHeld() ? promise : undefined;
+          const rows = await pool.query(...args);
+          await late;
+          return rows;
+        },
+      },
+    }) as Database['sequelize'];
+  return { ...database, sequelize: over(database.sequelize), rooms: over(database.rooms) };
+}
+
+async function terminateBackends(url: string): Promise<void> {
+  await query(
+    url,
+    `SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+     WHERE datname = current_database() AND pid <> pg_backend_pid()`,
+  );
 }
