@@ -116,7 +116,7 @@ export async function createServer(
     isClosing: () => closing !== undefined,
     corsOrigins: config.corsOrigins,
     timeZone: config.timeZone,
-    bodyBytes: limits.bodyBytes,
+    limits,
     logger,
   });
   const handle = app.callback();

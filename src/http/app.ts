@@ -3,7 +3,9 @@ import { Router } from '@koa/router';
 import Koa, { type Context, type Middleware } from 'koa';
 import helmet from 'koa-helmet';
 import type { VerifyToken } from '../access/token.js';
+import type { Limits } from '../config.js';
 import { allowsOrigin, type Origins } from '../config/origins.js';
+import { withDeadline } from '../deadline.js';
 import { ChatError } from '../errors.js';
 import type { Logger } from '../logger.js';
 import type { Entry } from '../store/entries.js';
@@ -25,7 +27,7 @@ export interface AppOptions extends HealthOptions {
   readonly announceDeletion: (roomId: number) => void;
   readonly corsOrigins: Origins;
   readonly timeZone: string;
-  readonly bodyBytes: number;
+  readonly limits: Pick<Limits, 'bodyBytes' | 'storeTimeoutMs'>;
   readonly logger: Logger;
 }
 
@@ -67,7 +69,8 @@ export function createApp(options: AppOptions): Koa {
 
   const router = new Router<AuthenticatedState>();
   router.use(authenticate(options.verify));
-  router.use(jsonBody(options.bodyBytes));
+  router.use(jsonBody(options.limits.bodyBytes));
+  router.use(answerWithin(options.limits.storeTimeoutMs));
   routeRooms(router, { rooms: options.store.rooms, announceDeletion: options.announceDeletion });
   routeMembers(router, { rules: options.store.rules, announce: options.announce });
   routeMessages(router, { ...options.store, timeZone: options.timeZone });
@@ -117,6 +120,14 @@ const requireHttp: Middleware = (ctx, next) => {
   }
   return next();
 };
+
+/**
+ * As on the socket: a command may ask the store several times, each within its time. What it comes to afterwards is
+ * dropped.
+ */
+function answerWithin(ms: number): Middleware<AuthenticatedState> {
+  return (_ctx, next) => withDeadline(ms, next);
+}
 
 /** A node that goes down keeps no connection for a next request. */
 function hangUpWhen(isClosing: () => boolean): Middleware {
