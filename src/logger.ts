@@ -6,6 +6,15 @@ export type Logger = PinoLogger;
 /** Lines that could not be written and wait for it; later ones are dropped. */
 const MAX_UNWRITTEN_BYTES = 1_048_576;
 
+/** What clients send, and errors that repeat it, may be as long as a head or a statement: so much of it is logged. */
+const MAX_PATH_CHARACTERS = 200;
+const MAX_ERROR_CHARACTERS = 4_000;
+
+function cut(text: unknown, max: number): unknown {
+  if (typeof text !== 'string' || text.length <= max) return text;
+  return `${text.slice(0, max)}… (${text.length} characters)`;
+}
+
 /** What of an error is logged: no other keys, as Sequelize's hold the statement with its parameters. */
 function serializeError(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
@@ -13,9 +22,9 @@ function serializeError(error: unknown): unknown {
   const { code } = error as NodeJS.ErrnoException;
   return {
     type: name,
-    message,
+    message: cut(message, MAX_ERROR_CHARACTERS),
     ...(code !== undefined && { code }),
-    stack,
+    stack: cut(stack, MAX_ERROR_CHARACTERS),
     ...(cause !== undefined && { cause: serializeError(cause) }),
   };
 }
@@ -27,7 +36,10 @@ function serializeError(error: unknown): unknown {
 export function createLogger(options: { level: string; production: boolean }): Logger {
   const settings = {
     level: options.level,
-    serializers: { err: serializeError },
+    serializers: {
+      err: serializeError,
+      path: (path: unknown) => cut(path, MAX_PATH_CHARACTERS),
+    },
     redact: ['req.headers', 'headers', 'authorization', 'token', 'content', 'password', 'secret'],
   };
   const stdout = pino.destination({ fd: 1, sync: true, maxLength: MAX_UNWRITTEN_BYTES });

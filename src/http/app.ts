@@ -137,6 +137,12 @@ function hangUpWhen(isClosing: () => boolean): Middleware {
   };
 }
 
+/** The pattern of the route that a request was for, be it refused before it came there. */
+function routeOf({ method, matched }: Context): unknown {
+  const layers = matched as readonly { path: unknown; methods: readonly string[] }[] | undefined;
+  return layers?.find(({ methods }) => methods.includes(method))?.path;
+}
+
 const HEALTH_PATHS = new Set(['/healthz', '/readyz']);
 
 /** A line a request; never its headers, query or body. */
@@ -150,6 +156,7 @@ function logRequests(logger: Logger): Middleware {
       {
         method: ctx.method,
         path: ctx.path,
+        route: routeOf(ctx),
         status: ctx.status,
         ms: Math.round(performance.now() - startedAt),
         user: (ctx.state as Partial<AuthenticatedState>).caller?.userUUID,

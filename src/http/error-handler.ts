@@ -3,6 +3,9 @@ import { ChatError, toChatError, type ErrorCode } from '../errors.js';
 import type { Logger } from '../logger.js';
 import { errorEnvelope } from './envelope.js';
 
+/** Of a path that an answer repeats. */
+const MAX_PATH_CHARACTERS = 200;
+
 /** Errors of koa and koa-bodyparser carry an HTTP status; these are the ones that a client can cause. */
 const CODE_BY_STATUS: Readonly<Record<number, ErrorCode>> = {
   400: 'INVALID',
@@ -25,7 +28,8 @@ export function createErrorHandler(logger: Logger): Middleware {
       await next();
       const code = ctx.body == null ? CODE_BY_STATUS[ctx.status] : undefined;
       if (code === undefined) return;
-      error = new ChatError(code, { detail: `${ctx.method} ${ctx.path} is not served` });
+      const path = ctx.path.slice(0, MAX_PATH_CHARACTERS);
+      error = new ChatError(code, { detail: `${ctx.method} ${path} is not served` });
     } catch (thrown) {
       error = translate(thrown);
       // Of an UNAVAILABLE the store has told.

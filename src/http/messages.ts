@@ -56,7 +56,8 @@ export function routeMessages(
     const page = await history.page(id, { upTo, before, after, limit: size, period }, reader);
     const meta: { next?: string } = {};
     if (page.more) {
-      meta.next = `${ctx.path}?${nextQuery(asked, page, size)}`;
+      // Relative to the request, which a proxy may have under another path.
+      meta.next = `?${nextQuery(asked, page, size)}`;
       ctx.set('Link', `<${meta.next}>; rel="next"`);
     }
     if (page.rest === undefined) {
