@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream';
 import { WebSocket } from 'ws';
-import { PING_FRAME, encodeFrame } from '../protocol/frame.js';
+import { PING_FRAME, encodeFrame, encodePong } from '../protocol/frame.js';
 import type { Backlog } from './backlog.js';
 import type { Flushable, Turn } from './turn.js';
 
@@ -30,6 +30,8 @@ export class Outbox implements Flushable {
   /** What was given to the stream and may still wait in it, the oldest first. */
   #unsent: Buffer[] = [];
   #given = 0;
+  /** The answer to the peer's last ping. */
+  #pong: Buffer | undefined;
   #ended = false;
 
   /** `stream` is the one that `socket` was upgraded on. */
@@ -92,7 +94,7 @@ export class Outbox implements Flushable {
 
   /** Frames, now, behind the answers that wait. */
   write(frames: Buffer): void {
-    if (this.#waiting.length > 0) this.flush();
+    if (this.#waiting.length > 0 || this.#pong !== undefined) this.flush();
     // Nothing once a close frame went out: it is a socket's last (RFC 6455 section 5.5.1).
     if (!this.isOpen) return;
     this.#stream.write(frames);
@@ -124,7 +126,21 @@ export class Outbox implements Flushable {
     this.write(PING_FRAME);
   }
 
+  /**
+   * Answers a ping at the end of the event; of those that came together only the last, as RFC 6455 section 5.5.3 has it.
+   * Who does not read is answered when it has read.
+   */
+  pong(payload: Buffer): void {
+    if (this.#ended) return;
+    this.#pong = encodePong(payload);
+    this.#turn.outboxChanged(this);
+  }
+
   flush(): void {
+    if (this.#pong !== undefined && !this.isFull) {
+      this.#waiting.push(this.#pong);
+      this.#pong = undefined;
+    }
     const waiting = this.#waiting;
     const [first] = waiting;
     if (first === undefined) return;

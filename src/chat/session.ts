@@ -68,6 +68,9 @@ export class Session implements Listener {
     socket.on('message', (data: Buffer, isBinary) => {
       if (this.#closeReason === undefined) this.#inbox.push({ data, isBinary });
     });
+    socket.on('ping', (payload: Buffer) => {
+      this.outbox.pong(payload);
+    });
     socket.on('pong', () => {
       this.#pulse.beat();
     });

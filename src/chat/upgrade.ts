@@ -9,6 +9,7 @@ import { Backlog } from './backlog.js';
 import { startHeartbeat } from './heartbeat.js';
 import { Outbox } from './outbox.js';
 import { Pace } from './pace.js';
+import { readInTurns } from './reading.js';
 import { Session, type SessionContext } from './session.js';
 import type { Turn } from './turn.js';
 import { WaitGroup } from './wait-group.js';
@@ -62,6 +63,8 @@ export function createChat(
     maxPayload: limits.frameBytes,
     perMessageDeflate: false,
     closeTimeout: CLOSE_TIMEOUT_MS,
+    // Of the outbox, many in one write.
+    autoPong: false,
     // Whoever asks for a subprotocol gets the first one: a browser drops a connection that has none. Those of
     // ours that this server doesn't speak are not promised.
     handleProtocols: (protocols) =>
@@ -75,6 +78,7 @@ export function createChat(
   const handshakes = new Pace(HANDSHAKES_A_TURN);
 
   function open(socket: WebSocket, stream: Duplex, request: IncomingMessage): Session {
+    readInTurns(socket);
     const session = new Session(
       socket,
       new Outbox(socket, stream, turn, limits.outboxBytes, backlog),

@@ -1,8 +1,18 @@
 const FIN_TEXT = 0x81;
 const FIN_PING = 0x89;
+const FIN_PONG = 0x8a;
 
 /** A ping without payload (RFC 6455 section 5.5.2). */
 export const PING_FRAME: Buffer = Buffer.from([FIN_PING, 0]);
+
+/** The answer to a ping, with its payload, which has at most 125 bytes (RFC 6455 section 5.5.3). */
+export function encodePong(payload: Buffer): Buffer {
+  const frame = Buffer.allocUnsafe(2 + payload.length);
+  frame[0] = FIN_PONG;
+  frame[1] = payload.length;
+  payload.copy(frame, 2);
+  return frame;
+}
 
 /**
  * A whole text message as one unmasked WebSocket frame (RFC 6455 section 5.2), ready to be written
