@@ -9,7 +9,7 @@ export interface ChatWorld {
   /** Starts a node; `env` as .env.example has it. */
   start(env?: Readonly<Record<string, string>>): Promise<TestNode>;
   /** Starts a node in a process of its own; `npm test` builds it first. */
-  startProcess(env?: Readonly<Record<string, string>>): Promise<NodeProcess>;
+  startProcess(env?: Readonly<Record<string, string>>, execPath?: string): Promise<NodeProcess>;
   /** Closes what was started and is still open, and drops the database. */
   close(): Promise<void>;
 }
@@ -30,8 +30,8 @@ export async function createChatWorld(): Promise<ChatWorld> {
       nodes.push(node);
       return node;
     },
-    async startProcess(env = {}) {
-      const started = await startNodeProcess({ ...services, ...env });
+    async startProcess(env = {}, execPath) {
+      const started = await startNodeProcess({ ...services, ...env }, execPath);
       processes.push(started);
       return started;
     },

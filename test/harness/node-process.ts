@@ -13,12 +13,14 @@ export interface NodeProcess {
   end(signal: NodeJS.Signals): Promise<number | string>;
 }
 
-/** Starts a node of the build on a free port; `env` as .env.example has it. */
+/** Starts a node of the build on a free port; `env` as .env.example has it, `execPath` of the Node that runs it. */
 export async function startNodeProcess(
   env: Readonly<Record<string, string>>,
+  execPath?: string,
 ): Promise<NodeProcess> {
   const program = runProgram('src/main.js', {
     env: { PORT: '0', JWT_MASTER_SECRET: SECRET, ...env },
+    ...(execPath !== undefined && { execPath }),
   });
   return {
     ...(await listening(program)),

@@ -17,7 +17,7 @@ export interface Program {
 }
 
 /**
- * Runs `node dist/<file>` with nothing of the environment but the PATH and `env`. `npm test` builds dist/
+ * Runs `node dist/<file>`, by the Node of the tests or another one, with nothing of the environment but the PATH and `env`. `npm test` builds dist/
  * first.
  */
 export function runProgram(
@@ -26,9 +26,10 @@ export function runProgram(
     args = [],
     env = {},
     cwd = ROOT,
-  }: { args?: string[]; env?: Record<string, string>; cwd?: string } = {},
+    execPath = process.execPath,
+  }: { args?: string[]; env?: Record<string, string>; cwd?: string; execPath?: string } = {},
 ): Program {
-  const child = spawn(process.execPath, [`${ROOT}/dist/${file}`, ...args], {
+  const child = spawn(execPath, [`${ROOT}/dist/${file}`, ...args], {
     cwd,
     env: { PATH: process.env['PATH'], ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
