@@ -66,6 +66,7 @@ export function createHub({
         const feed = feeds.get(roomId);
         if (feed !== undefined) drop(feed, 'ROOM_DELETED');
       },
+      moved: () => void poll.compare(),
     },
   });
   const poll = createHeadPoll({

@@ -38,6 +38,8 @@ const newsSchema = z.object({
   gone: z.literal(true).optional(),
   /** It goes down in order: it has published all that it stored. */
   closes: z.literal(true).optional(),
+  /** It has found that the log went back, and goes on among the nodes that know it. */
+  moves: z.literal(true).optional(),
 });
 
 /** What one node tells others; a heartbeat is empty. */

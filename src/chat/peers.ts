@@ -34,6 +34,8 @@ export interface NewsHandlers {
   number(roomId: number, number: number): void;
   /** The number up to which this node has a room; undefined if it does not look at it. */
   numberOf(roomId: number): number | undefined;
+  /** Another node has found that the log went back. */
+  moved(): void;
 }
 
 /**
@@ -198,6 +200,7 @@ export function createPeers({
     }
     if (roomId !== undefined) hearOfRoom(roomId, sender, news);
     else if (news.closes) hearClose(sender);
+    else if (news.moves) handlers.moved();
     else if (news.here === undefined) hearOfNode(sender, news);
     if (news.here !== undefined) hearRooms(sender, news.here, news);
   }
@@ -357,6 +360,7 @@ export function createPeers({
     },
 
     moveTo(next) {
+      publish(channelOfNodes(), { moves: true });
       const before = [...ownChannels(), ...[...index.rooms].map(channelOf)];
       installation = next;
       const after = [...ownChannels(), ...[...index.rooms].map(channelOf)];

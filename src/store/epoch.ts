@@ -24,14 +24,14 @@ export interface Epoch {
 
 /**
  * The database that answers: its cluster, its place in the history of failovers, and its own number (a copy in the same
- * cluster has another). The timeline of a server that was promoted stands in pg_control_recovery() until its first
- * checkpoint, which may take minutes.
+ * cluster has another). The timeline is the one that is written to: that of the last checkpoint lags behind a promotion
+ * by minutes. A standby has none, and can't be written anyway.
  */
 const HERE = `here AS (
     SELECT system_identifier::text, oid::bigint AS database_oid,
-      greatest(timeline_id, min_recovery_end_timeline) AS timeline
-    FROM pg_control_system(), pg_control_checkpoint(), pg_control_recovery(), pg_database
-    WHERE datname = current_database())`;
+      CASE WHEN NOT pg_is_in_recovery()
+        THEN ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int END AS timeline
+    FROM pg_control_system(), pg_database WHERE datname = current_database())`;
 
 const READ: Statement = {
   name: 'read_epoch',

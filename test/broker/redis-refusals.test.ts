@@ -50,6 +50,7 @@ describe('a node whose Redis answers and is of no use', () => {
         number: () => undefined,
         numberOf: () => 1,
         deleted: () => undefined,
+        moved: () => undefined,
       },
     });
     const node = { peers, warnings };

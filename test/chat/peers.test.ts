@@ -20,6 +20,7 @@ interface Node {
   readonly deletions: number[];
   /** What it logged, by level and message. */
   readonly logged: string[];
+  readonly moves: () => number;
 }
 
 let bus: Bus;
@@ -50,6 +51,7 @@ function startNode({ number = 1, installation = INSTALLATION } = {}): Node {
   for (const level of ['info', 'warn'] as const) {
     logger[level] = (_: unknown, text?: string) => logged.push(`${level}: ${text}`);
   }
+  let moves = 0;
   const peers = createPeers({
     createBroker: link.createBroker,
     installation,
@@ -59,9 +61,10 @@ function startNode({ number = 1, installation = INSTALLATION } = {}): Node {
       number: (_, other) => numbers.push(other),
       numberOf: () => number,
       deleted: (roomId) => deletions.push(roomId),
+      moved: () => (moves += 1),
     },
   });
-  const node = { link, peers, entries, numbers, deletions, logged };
+  const node = { link, peers, entries, numbers, deletions, logged, moves: () => moves };
   nodes.push(node);
   return node;
 }
@@ -216,6 +219,7 @@ describe('installations that share a Redis', () => {
     west.peers.publish(ROOM, [message(2)]);
     await arrive();
     expect(east.entries).toEqual([]);
+    expect([east.moves(), west.moves()]).toEqual([0, 1]);
     west.peers.moveTo('5e4d3c2b');
     await settle();
     west.peers.publish(ROOM, [message(3)]);
