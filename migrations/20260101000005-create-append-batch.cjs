@@ -106,7 +106,7 @@ BEGIN
       rules_head = CASE WHEN r.last_rule > 0 THEN rooms.head + r.last_rule ELSE rooms.rules_head END
     FROM unnest(room_ids, room_rules_heads, room_counts, room_last_rules) WITH ORDINALITY
       AS r (id, rules_head, entries, last_rule, ord)
-    WHERE rooms.id = r.id AND (rooms.rules_head > r.rules_head) IS NOT TRUE AND r.entries > 0
+    WHERE rooms.id = r.id AND (r.rules_head BETWEEN rooms.rules_head AND rooms.head) IS NOT FALSE AND r.entries > 0
       AND (locked IS NULL OR rooms.id = ANY (locked))
     RETURNING r.ord, rooms.head - r.entries
   LOOP
@@ -130,12 +130,12 @@ BEGIN
         WHEN heads[r.ord] IS NOT NULL THEN NULL
         WHEN found.rules_head IS NULL THEN 'gone'
         WHEN r.id <> ALL (locked) THEN 'busy'
-        WHEN r.entries = 0 AND (found.rules_head > r.rules_head) IS NOT TRUE THEN 'known'
+        WHEN r.entries = 0 AND (r.rules_head BETWEEN found.rules_head AND found.head) IS NOT FALSE THEN 'known'
         ELSE 'stale'
       END ORDER BY r.ord)
     INTO outcomes
     FROM unnest(room_ids, room_rules_heads, room_counts) WITH ORDINALITY AS r (id, rules_head, entries, ord)
-    LEFT JOIN LATERAL (SELECT rules_head FROM rooms WHERE id = r.id LIMIT 1) AS found ON true;
+    LEFT JOIN LATERAL (SELECT head, rules_head FROM rooms WHERE id = r.id LIMIT 1) AS found ON true;
   END IF;
 END
 $$`;

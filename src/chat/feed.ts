@@ -22,7 +22,7 @@ export class Feed implements Writer {
   readonly #log: Log;
   readonly #publish: (entries: readonly Entry[]) => void;
   readonly #repairsGaps: boolean;
-  readonly #onOldNumbers: () => void;
+  readonly #onOldNumbers: () => Promise<void> | void;
   readonly #onReadFailure: (error: unknown) => void;
   readonly #audience: Audience;
   readonly #early = new Map<number, Entry>();
@@ -47,7 +47,7 @@ export class Feed implements Writer {
     /** Tells the other nodes. */
     publish: (entries: readonly Entry[]) => void;
     /** What this node appended has numbers that the feed has had: it read them a moment ago, or the log went back. */
-    onOldNumbers: () => void;
+    onOldNumbers: () => Promise<void> | void;
     /** Something was not read that `headIs` and `goOn` come back to: a comparison of heads is due. */
     onReadFailure: (error: unknown) => void;
   }) {
@@ -161,11 +161,16 @@ export class Feed implements Writer {
     return new ChatError('FORBIDDEN', { detail: 'this needs the permission w' });
   }
 
-  /** Resolves when everything is taken in that was in the log at the time of the call. */
-  async refresh(): Promise<void> {
+  /**
+   * Resolves when everything is taken in that was in the log at the time of the call.
+   * @param isStale if the log told that it is not what this feed knows: it may be that it went back
+   */
+  async refresh(isStale = false): Promise<void> {
+    const before = this.#number;
     // A reading that is under way may have begun before the entry that is wanted.
     await this.#repair?.catch(() => undefined);
     await this.#readOn();
+    if (isStale && this.#number === before) await this.#onOldNumbers();
   }
 
   stored(entries: readonly Entry[]): Promise<void> | void {
@@ -183,7 +188,7 @@ export class Feed implements Writer {
     const [first] = entries;
     const isOld = first !== undefined && this.#active && first.seq <= this.#number;
     this.take(entries);
-    if (isOld) this.#onOldNumbers();
+    if (isOld) void this.#onOldNumbers();
   }
 
   /** Takes entries from wherever they come, in any order and any number of times. */

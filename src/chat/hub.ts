@@ -98,7 +98,7 @@ export function createHub({
         if (current !== feed) current?.take(entries);
         peers.publish(roomId, entries);
       },
-      onOldNumbers: () => void poll.compare(),
+      onOldNumbers: () => poll.compare(),
       onReadFailure: poll.readFailed,
     });
     feeds.set(roomId, feed);

@@ -25,8 +25,8 @@ export type EntryDraft = Pick<Entry, 'room_id' | 'kind' | 'emitter' | 'content' 
 
 /**
  * What became of a draft: `stored` now; `known`, as the emitter had sent its ref with the same content before; `used`,
- * as that was another content; `stale`, as the room has a newer rule than its senders were checked under (nothing of
- * it was stored); `busy`, as the room's lock was not to be had; `refused` by the database, for what it holds; `gone`,
+ * as that was another content; `stale`, as the room has a newer rule than its senders were checked under, or not that
+ * one, in a log that went back (nothing of it was stored); `busy`, as the room's lock was not to be had; `refused` by the database, for what it holds; `gone`,
  * as there is no such room.
  */
 export type Outcome =
@@ -92,7 +92,7 @@ const APPEND_MESSAGE: Statement = {
   name: 'append_message',
   text: `WITH place AS (
       UPDATE rooms SET head = head + 1
-      WHERE id = $1 AND rules_head <= $2 AND NOT EXISTS (
+      WHERE id = $1 AND rules_head <= $2 AND head >= $2 AND NOT EXISTS (
         SELECT FROM messages WHERE room_id = $1 AND emitter = $3::uuid AND ref = $5::varchar)
       -- Behind the lock, so that entries of a room are dated in their order.
       RETURNING id, head, date_trunc('milliseconds', clock_timestamp()) AS moment)

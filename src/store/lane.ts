@@ -18,8 +18,11 @@ export interface Writer {
   readonly rulesHead: number;
   /** Why the author may not write, if so. Asked as the batch is made up, with nothing awaited before it is sent. */
   refusal(author: Caller): ChatError | undefined;
-  /** Asked where the room has newer rules; resolves when they are known. */
-  refresh(): Promise<void>;
+  /**
+   * Resolves when the room's newer rules are known.
+   * @param isStale if the log told that there are some: without any, it went back
+   */
+  refresh(isStale: boolean): Promise<void>;
   /**
    * Takes the entries of one batch, in the order of their numbers. What it returns resolves, if not at once,
    * when they have gone out: only then are their senders told.
@@ -246,7 +249,7 @@ export class Lane {
     });
     this.#held.set(roomId, pendings);
     const writers = new Set(pendings.map(({ writer }) => writer));
-    const refresh: Promise<void> = Promise.all([...writers].map((writer) => writer.refresh()))
+    const refresh: Promise<void> = Promise.all([...writers].map((writer) => writer.refresh(true)))
       .then(
         () => {
           this.#held.delete(roomId);

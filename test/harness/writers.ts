@@ -8,10 +8,10 @@ import type { RoomDraft } from '../../src/store/models/room.js';
 import type { ChangedRule } from '../../src/store/rules.js';
 import type { Store } from '../../src/store/store.js';
 
-/** A room as a node writes it: by default everybody may, and its rules are never out of date. */
+/** A room as a node writes it: by default everybody may, and it knows of no rule. */
 export class TestWriter implements Writer {
   readonly roomId: number;
-  rulesHead = Number.MAX_SAFE_INTEGER;
+  rulesHead = 0;
   permits: (author: Caller) => boolean = () => true;
   refresh: () => Promise<void> = () => Promise.reject(new Error('no newer rules were expected'));
   /** What it was given, in that order. */

@@ -60,12 +60,20 @@ describe('a log that was restored to an earlier state under live clients', () =>
   afterEach(() => world.close());
 
   /** As a dump that is restored in place: no connection breaks. */
-  async function setBack(room: number, head: number): Promise<void> {
+  async function setBack(room: number, head: number, rulesHead?: number): Promise<void> {
     await query(world.databaseUrl, 'DELETE FROM messages WHERE room_id = $1 AND seq > $2', [
       room,
       head,
     ]);
-    await query(world.databaseUrl, 'UPDATE rooms SET head = $2 WHERE id = $1', [room, head]);
+    await query(
+      world.databaseUrl,
+      'UPDATE rooms SET head = $2, rules_head = coalesce($3, rules_head) WHERE id = $1',
+      [room, head, rulesHead],
+    );
+  }
+
+  function headsOf(room: number): Promise<{ head: string; rules_head: string }[]> {
+    return query(world.databaseUrl, 'SELECT head, rules_head FROM rooms WHERE id = $1', [room]);
   }
 
   it('puts everybody out of their rooms when a head is found below a feed', async () => {
@@ -91,6 +99,28 @@ describe('a log that was restored to an earlier state under live clients', () =>
     await here.expect('CONNECTED');
     expect(await here.messages(1)).toEqual(['a number that was given before']);
     await Promise.all([here.close(), there.close()]);
+  });
+
+  it('stores nothing of somebody whose right to write came after that state', async () => {
+    const late = await world.start({ POLL_INTERVAL_MS: '60000' });
+    const room = await createRoom(late, ana);
+    await putRule(late, ana, room, { userUUID: ben.userUUID, permissions: 'r' });
+    const there = await ChatClient.enter(late, ben, room);
+    const [before] = await headsOf(room);
+    await putRule(late, ana, room, { userUUID: ben.userUUID, permissions: 'rw' });
+    there.say('with the right to');
+    await there.messages(1);
+    await query(
+      world.databaseUrl,
+      `UPDATE room_permissions SET permissions = 'r' WHERE room_id = $1 AND "entity_UUID" = $2`,
+      [room, ben.userUUID],
+    );
+    await setBack(room, Number(before?.head), Number(before?.rules_head));
+    there.say('without it', { ref: 'after' });
+    const answers = [await there.next(), await there.next()].map(({ data }) => data);
+    expect(new Set(answers)).toEqual(new Set(['NOTAUTHORIZED', 'UNAVAILABLE']));
+    await there.close();
+    expect(await headsOf(room)).toEqual([before]);
   });
 
   it('puts everybody out when the operator asks for a new epoch', async () => {

@@ -46,6 +46,17 @@ describe.each(storeHosts)('a message that is stored alone over %s', (_, openHost
     expect(stored).toEqual({ outcome: 'stored', seq: 1, createdAt: entry?.createdAt });
   });
 
+  it('is stale in a log that ends before the rules that were checked, alone and in a batch', async () => {
+    const room = await emptyRoom(store);
+    const wentBack = { outcome: 'stale' };
+    expect(await append(host, room, {}, 1)).toEqual(wentBack);
+    expect(await append(host, room, { ref: 'a' }, 1)).toEqual(wentBack);
+    const draft = { room_id: room, kind: 'message', emitter, content: 'hi', ref: null } as const;
+    const batch = [draft, draft].map((one) => ({ draft: one, rulesHead: 1 }));
+    expect(await appendEntries(host.database.runAppend, batch)).toEqual([wentBack, wentBack]);
+    expect(await store.log.heads([room])).toEqual(new Map([[room, 0]]));
+  });
+
   it('is stale under a newer rule, also where its ref is known, and takes no number', async () => {
     const room = await emptyRoom(store);
     await append(host, room, { ref: 'a' });

@@ -92,7 +92,8 @@ describe('the embedded Postgres', { timeout: 60_000 }, () => {
     const { log } = storeOver(database);
     const pending = await migrate(database, QUIET);
     const entries = await readAll(log, room);
-    const appended = await say(log, new TestWriter(room), 'after');
+    const { rulesHead = 0 } = (await log.state(room)) ?? {};
+    const appended = await say(log, new TestWriter(room, { rulesHead }), 'after');
     await database.close();
 
     expect(pending).toEqual([]);

@@ -117,7 +117,7 @@ describe('a lane', () => {
 
   it('fills a batch by the count and the length of its messages', async () => {
     const { lane, batches } = laneOverMemory();
-    const writer = new TestWriter(ROOM);
+    const writer = new TestWriter(ROOM, { rulesHead: RULES_HEAD });
 
     await Promise.all(Array.from({ length: 1_500 }, () => push(lane, writer, 'short')));
     await Promise.all(Array.from({ length: 5 }, () => push(lane, writer, 'x'.repeat(400_000))));

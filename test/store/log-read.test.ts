@@ -78,9 +78,9 @@ describe.each(storeHosts)('reading the log over %s', (_, openHost) => {
     };
     const { id } = await store.rooms.create(draft, [own], own.entity_UUID);
     const fresh = storeOver(host.database).log;
-    await say(fresh, new TestWriter(id), 'hi');
+    await say(fresh, new TestWriter(id, { rulesHead: 1 }), 'hi');
     await setRule(store, id, other);
-    await say(fresh, new TestWriter(id), 'hi again');
+    await say(fresh, new TestWriter(id, { rulesHead: 3 }), 'hi again');
 
     expect(await store.log.state(id)).toEqual({
       id,

@@ -60,7 +60,7 @@ describe.each(storeHosts)('rooms over %s', (_, openHost) => {
     const { userUUID } = newCaller();
     const room = await store.rooms.create(roomDraft(), [ruleFor(userUUID)], userUUID);
     const other = await store.rooms.create(roomDraft(), [ruleFor(userUUID)], userUUID);
-    await say(store.log, new TestWriter(room.id), 'hi');
+    await say(store.log, new TestWriter(room.id, { rulesHead: 1 }), 'hi');
 
     await removeRoom(store, room.id);
 

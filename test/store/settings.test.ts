@@ -3,6 +3,7 @@ import { QueryTypes } from 'sequelize';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { loadConfig } from '../../src/config.js';
 import { connectDatabase } from '../../src/store/connect.js';
+import type { Log } from '../../src/store/log.js';
 import { migrate } from '../../src/store/migrate.js';
 import { plain } from '../../src/store/statement.js';
 import { query } from '../harness/database.js';
@@ -53,11 +54,10 @@ describe('a database whose role has as its default', () => {
     const room = await emptyRoom(one);
     const since = Date.now() - 60_000;
     await Promise.all([
-      ...Array.from({ length: MESSAGES }, (_, n) =>
-        say(n % 2 === 0 ? one.log : other.log, new TestWriter(room), CONTENT, {
-          ref: n % 4 < 2 ? `ref ${n}` : null,
-        }),
-      ),
+      ...Array.from({ length: MESSAGES }, (_, n) => {
+        const { log } = n % 2 === 0 ? one : other;
+        return say(log, writerOver(log, room), CONTENT, { ref: n % 4 < 2 ? `ref ${n}` : null });
+      }),
       ...[one, other].flatMap((store) =>
         ['r', 'rw', 'ra'].map((permissions) =>
           setRule(store, room, {
@@ -129,3 +129,13 @@ describe('a database whose role has as its default', () => {
     await query(host.url, `ALTER ROLE CURRENT_USER IN DATABASE ${database} SET ${name} = ${list}`);
   }
 });
+
+/** Who learns of the rules that come meanwhile. */
+function writerOver(log: Log, room: number): TestWriter {
+  const writer: TestWriter = new TestWriter(room, {
+    async refresh() {
+      writer.rulesHead = (await log.state(room))?.rulesHead ?? 0;
+    },
+  });
+  return writer;
+}
