@@ -8,6 +8,7 @@
 //   entry_rooms[i], ...   the entries: the index r of the room, and the entry's place among those of the room that get
 //                         a number, from 1; 0: another copy of a ref that is in the batch already, not to be stored
 //                         (entry_refs is null if no entry has a ref)
+//   is_patient            whether rooms are waited for that somebody else has locked
 //
 // Gives, at one moment,
 //   heads[r]       the head of the room before the batch: its entries are numbered head + place. Null if nothing
@@ -30,7 +31,7 @@ const up = `
 CREATE OR REPLACE FUNCTION append_batch(
   room_ids integer[], room_rules_heads bigint[], room_counts integer[], room_last_rules integer[],
   entry_rooms integer[], entry_places integer[], entry_kinds text[], entry_emitters uuid[],
-  entry_contents text[], entry_refs text[], entry_targets bigint[],
+  entry_contents text[], entry_refs text[], entry_targets bigint[], is_patient boolean,
   OUT moment timestamptz, OUT heads bigint[], OUT outcomes text[],
   OUT known_seqs bigint[], OUT known_same boolean[], OUT places integer[]
 )
@@ -53,6 +54,10 @@ BEGIN
   -- The row of a room is the lock of its log. In the order of ids, so that two batches never wait for each
   -- other; one room without refs is locked by its update.
   IF cardinality(room_ids) > 1 OR entry_refs IS NOT NULL THEN
+    IF NOT is_patient THEN
+      -- As long as a commit of another node may take: whoever waits keeps the rooms that are locked already.
+      PERFORM set_config('lock_timeout', '100ms', true);
+    END IF;
     BEGIN
       PERFORM 1 FROM rooms WHERE id = ANY (room_ids) ORDER BY id FOR NO KEY UPDATE;
     EXCEPTION WHEN lock_not_available THEN

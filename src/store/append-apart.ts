@@ -2,7 +2,7 @@ import { ChatError } from '../errors.js';
 import type { CheckedDraft, Outcome } from './entries.js';
 import { isRefusalOfData, isUniqueViolation } from './failure.js';
 
-export type Append = (checked: readonly CheckedDraft[]) => Promise<readonly Outcome[]>;
+type Append = (checked: readonly CheckedDraft[]) => Promise<readonly Outcome[]>;
 
 /**
  * Appends a batch. If the database refuses it for something that it holds, its rooms are tried apart, and a room's

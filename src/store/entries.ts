@@ -83,7 +83,7 @@ const APPEND_BATCH: Statement = {
   name: 'append_batch',
   text: `SELECT to_json(append_batch(
     $1::int[], $2::bigint[], $3::int[], $4::int[],
-    $5::int[], $6::int[], $7::text[], $8::uuid[], $9::text[], $10::text[], NULL)) AS batch`,
+    $5::int[], $6::int[], $7::text[], $8::uuid[], $9::text[], $10::text[], NULL, $11)) AS batch`,
 };
 
 // One statement has one snapshot: the second of two copies of a ref that are in flight at once, which waits for the
@@ -104,18 +104,20 @@ const APPEND_MESSAGE: Statement = {
 /**
  * Appends drafts to the logs of their rooms at one moment, in their order. Where a room's lock is not to be had, its
  * drafts are `busy`; of a message alone, or a room alone without refs, the statement fails with lock_not_available.
+ * @param isPatient whether locked rooms are waited for: those that are locked already are kept from others meanwhile
  * @returns an outcome a draft, in the same order
  */
 export function appendEntries(
   run: RunStatement,
   checked: readonly CheckedDraft[],
+  isPatient = true,
 ): Promise<Outcome[]> {
   const [first] = checked;
   if (first === undefined) return Promise.resolve([]);
   const isAlone = checked.length === 1 && first.draft.kind === 'message';
   return isAlone && first.rulesHead !== null
     ? appendMessage(run, first)
-    : appendBatch(run, checked);
+    : appendBatch(run, checked, isPatient);
 }
 
 /**
@@ -126,13 +128,13 @@ function appendMessage(run: RunStatement, message: CheckedDraft): Promise<Outcom
   const { room_id, emitter, content, ref } = message.draft;
   return run(APPEND_MESSAGE, [room_id, message.rulesHead, emitter, content, ref]).then(
     ([row]) => {
-      if (row === undefined) return appendBatch(run, [message]);
+      if (row === undefined) return appendBatch(run, [message], true);
       const [seq, moment] = (row as { stored: [seq: number, moment: string] }).stored;
       return [{ outcome: 'stored', seq, createdAt: isoInstant(moment) }];
     },
     (error: unknown) => {
       if (!isUniqueViolation(error)) throw error;
-      return appendBatch(run, [message]);
+      return appendBatch(run, [message], true);
     },
   );
 }
@@ -140,6 +142,7 @@ function appendMessage(run: RunStatement, message: CheckedDraft): Promise<Outcom
 async function appendBatch(
   run: RunStatement,
   checked: readonly CheckedDraft[],
+  isPatient: boolean,
 ): Promise<Outcome[]> {
   const { rooms, placed } = place(checked);
   const hasRefs = placed.some(({ draft }) => draft.ref !== null);
@@ -154,6 +157,7 @@ async function appendBatch(
     placed.map(({ draft }) => draft.emitter),
     placed.map(({ draft }) => draft.content),
     hasRefs ? placed.map(({ draft }) => draft.ref) : null,
+    isPatient,
   ]);
   if (row === undefined) throw new Error('append_batch gave nothing');
   return outcomesOf((row as { batch: AppendedBatch }).batch, placed);

@@ -1,6 +1,5 @@
 import type { Caller } from '../access/permissions.js';
 import { ChatError } from '../errors.js';
-import type { Append } from './append-apart.js';
 import type { CheckedDraft, Entry, EntryDraft, Outcome } from './entries.js';
 
 /** Entries of one statement; larger ones only lengthen the time that its rooms are locked. */
@@ -47,9 +46,17 @@ export interface Appended {
   readonly known: boolean;
 }
 
+/** @param isPatient whether it waits for rooms that somebody else has locked; else they are `busy` soon */
+export type AppendBatch = (
+  checked: readonly CheckedDraft[],
+  isPatient: boolean,
+) => Promise<readonly Outcome[]>;
+
 /** A batch in flight. */
 interface Flight {
   readonly rooms: ReadonlySet<number>;
+  /** Whether it waits for rooms that somebody else has locked. */
+  readonly isPatient: boolean;
   /** By `performance.now()`. */
   readonly departedAt: number;
   /** Resolves when it is back, and all that waited for it is told. */
@@ -58,11 +65,12 @@ interface Flight {
 
 /**
  * Messages on their way into the log, two statements in flight at a time: what comes in meanwhile is the next batch.
- * Only those that hang, on the lock of a room say, are not waited for, up to so many at a time. What is in flight of a
+ * Only those that hang, on the lock of a room say, are not waited for, up to so many at a time; a batch of several rooms
+ * does not wait long for one that is locked, as its others would. What is in flight of a
  * room is waited for in any case: its entries never overtake each other.
  */
 export class Lane {
-  readonly #append: Append;
+  readonly #append: AppendBatch;
   readonly #onError: (error: unknown, entries: number) => void;
   readonly #maxFlights: number;
   #waiting: Pending[] = [];
@@ -71,12 +79,14 @@ export class Lane {
   /** The reading of those rules. */
   readonly #refreshes = new Set<Promise<void>>();
   readonly #flights = new Set<Flight>();
+  /** Rooms that somebody else had locked: they go in batches of their own, which wait for the locks. */
+  readonly #contended = new Set<number>();
   #departure: Promise<void> | undefined;
   /** A look at what hangs, while something waits. */
   #patience: NodeJS.Timeout | undefined;
 
   constructor(
-    append: Append,
+    append: AppendBatch,
     onError: (error: unknown, entries: number) => void,
     maxFlights: number,
   ) {
@@ -142,9 +152,12 @@ export class Lane {
     if (this.#waiting.length > 0) this.#lookAgain();
     if (batch.length === 0) return;
     const rooms = new Set(batch.map(({ writer }) => writer.roomId));
-    const flight: Flight = { rooms, departedAt: performance.now(), landing: undefined };
+    const isPatient = rooms.size === 1 || [...rooms].some((roomId) => this.#contended.has(roomId));
+    const flight: Flight = { rooms, isPatient, departedAt: performance.now(), landing: undefined };
     this.#flights.add(flight);
     flight.landing = this.#fly(flight, batch);
+    // What may not go with it goes beside it.
+    if (this.#contended.size > 0) this.#depart();
   }
 
   /** Takes what fits in a batch of the rooms that nothing is in flight of, and turns away who may not write any more. */
@@ -153,6 +166,7 @@ export class Lane {
     const left: Pending[] = [];
     let characters = 0;
     let taken = 0;
+    let isContended: boolean | undefined;
     for (const pending of this.#waiting) {
       if (batch.length >= MAX_BATCH_ENTRIES || characters >= MAX_BATCH_CHARACTERS) break;
       taken += 1;
@@ -160,10 +174,13 @@ export class Lane {
         pending.reject(new ChatError('UNAVAILABLE'));
         continue;
       }
-      if (this.#isInFlight(pending.writer.roomId)) {
+      const { roomId } = pending.writer;
+      const ofContended = this.#contended.has(roomId);
+      if (this.#isInFlight(roomId) || ofContended !== (isContended ?? ofContended)) {
         left.push(pending);
         continue;
       }
+      isContended = ofContended;
       const refusal = pending.writer.refusal(pending.author);
       if (refusal === undefined) {
         characters += pending.draft.content.length;
@@ -184,17 +201,19 @@ export class Lane {
   /** Stores a batch, and tells everybody. */
   async #fly(flight: Flight, batch: readonly Pending[]): Promise<void> {
     try {
-      this.#deliver(batch, await this.#append(check(batch)));
+      this.#deliver(flight, batch, await this.#append(check(batch), flight.isPatient));
     } catch (error) {
       this.#fail(batch, error);
     }
     this.#flights.delete(flight);
+    if (flight.isPatient) for (const roomId of flight.rooms) this.#contended.delete(roomId);
     this.#flyOn();
   }
 
-  #deliver(batch: readonly Pending[], outcomes: readonly Outcome[]): void {
+  #deliver({ isPatient }: Flight, batch: readonly Pending[], outcomes: readonly Outcome[]): void {
     const stored = new Map<Writer, Entry[]>();
     const stale = new Map<number, Pending[]>();
+    const again: Pending[] = [];
     for (const [index, pending] of batch.entries()) {
       const outcome = outcomes[index];
       if (outcome?.outcome === 'stored') {
@@ -202,8 +221,13 @@ export class Lane {
         pushTo(stored, pending.writer, { ...pending.draft, seq, createdAt });
       } else if (outcome?.outcome === 'stale') {
         pushTo(stale, pending.writer.roomId, pending);
+      } else if (outcome?.outcome === 'busy' && !isPatient) {
+        this.#contended.add(pending.writer.roomId);
+        again.push(pending);
       }
     }
+    // In front of what came in meanwhile.
+    this.#waiting = [...again, ...this.#waiting];
     const goingOut = new Map<Writer, Promise<void>>();
     for (const [writer, entries] of stored) {
       const gone = writer.stored(entries);
@@ -226,6 +250,7 @@ export class Lane {
       } else if (outcome?.outcome === 'refused') {
         pending.reject(outcome.error);
       } else if (outcome?.outcome === 'busy') {
+        if (!isPatient) continue;
         pending.reject(new ChatError('UNAVAILABLE', { detail: 'the room is locked' }));
       } else if (outcome?.outcome !== 'stale') {
         pending.reject(new ChatError('NOT_FOUND', { detail: 'there is no such room' }));

@@ -115,21 +115,24 @@ export function createLog({
   }
 
   /** A room whose lock is not to be had is one that is `busy`. */
-  function appendOrBusy(checked: readonly CheckedDraft[]): Promise<Outcome[]> {
-    return appendEntries(runAppend, checked).catch((error: unknown) => {
+  function appendOrBusy(checked: readonly CheckedDraft[], isPatient: boolean): Promise<Outcome[]> {
+    return appendEntries(runAppend, checked, isPatient).catch((error: unknown) => {
       if (!isLockTimeout(error)) throw error;
       return checked.map((): Outcome => ({ outcome: 'busy' }));
     });
   }
 
-  async function append(checked: readonly CheckedDraft[]): Promise<readonly Outcome[]> {
-    const outcomes = await appendApart(appendOrBusy, checked);
+  async function append(
+    checked: readonly CheckedDraft[],
+    isPatient: boolean,
+  ): Promise<readonly Outcome[]> {
+    const outcomes = await appendApart((part) => appendOrBusy(part, isPatient), checked);
     const refused = outcomes.flatMap((one) => (one.outcome === 'refused' ? [one.error] : []));
     if (refused.length > 0) {
       logger.error({ err: refused[0], entries: refused.length }, 'the database refuses messages');
     }
     const busy = checked.filter((_, index) => outcomes[index]?.outcome === 'busy');
-    if (busy.length > 0) {
+    if (isPatient && busy.length > 0) {
       const rooms = new Set(busy.map(({ draft }) => draft.room_id));
       logger.warn({ rooms: [...rooms], entries: busy.length }, 'rooms are locked');
     }

@@ -50,6 +50,39 @@ describe('the log while Postgres is away', () => {
     await log.close();
   });
 
+  it('stores what others of a batch say while a room is locked, and waits for that room apart', async () => {
+    const { sequelize } = host.database;
+    const { log } = storeOver(await host.another());
+    const writers: TestWriter[] = [];
+    for (let rooms = 0; rooms < 4; rooms += 1) {
+      writers.push(new TestWriter(await emptyRoom(store)));
+    }
+    const [locked, ...others] = writers;
+    if (locked === undefined) throw new Error('no room');
+
+    const waiting = await sequelize.transaction(async (transaction) => {
+      await sequelize.query('SELECT 1 FROM rooms WHERE id = $1 FOR UPDATE', {
+        bind: [locked.roomId],
+        transaction,
+      });
+      const first = say(log, locked, 'one');
+      const stored = others.map((writer) => say(log, writer, 'hi'));
+      const second = say(log, locked, 'two');
+      expect(await Promise.all(stored)).toEqual(others.map(() => ({ seq: 1, known: false })));
+      return [first, second];
+    });
+
+    expect(await Promise.all(waiting)).toEqual([
+      { seq: 1, known: false },
+      { seq: 2, known: false },
+    ]);
+    expect((await readAll(log, locked.roomId)).map(({ content }) => content)).toEqual([
+      'one',
+      'two',
+    ]);
+    await log.close();
+  });
+
   it('is UNAVAILABLE for a message alone whose room is locked, and stores what comes after', async () => {
     const { sequelize } = host.database;
     const { log } = storeOver(await host.another());
