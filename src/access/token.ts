@@ -23,7 +23,7 @@ const level = z.union(
 const claimsSchema = z.object({
   userUUID: uuidSchema,
   entityUUID: uuidSchema,
-  levelOnEntity: level.default(0),
+  levelOnEntity: level.nullish().transform((given) => given ?? 0),
   exp: z.number('must be a number of seconds').optional(),
 });
 

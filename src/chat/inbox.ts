@@ -92,8 +92,9 @@ export class Inbox<Frame> {
     this.#handled += 1;
     if (handling === undefined && this.#handled < this.#maxFrames) return undefined;
     this.#handled = 0;
-    // After so many at once, other sockets have a turn.
-    return handling ?? new Promise(setImmediate);
+    // Other sockets have a turn after so many at once; and after each that waited, maybe for promises alone, which keep
+    // the turn.
+    return handling === undefined ? nextTurn() : handling.then(nextTurn);
   }
 
   #resume(): void {
@@ -101,4 +102,8 @@ export class Inbox<Frame> {
     this.#paused = false;
     this.#source.resume();
   }
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise(setImmediate);
 }

@@ -20,6 +20,8 @@ function parseOrigin(text: string): string | undefined {
   const { protocol, host, username, password, pathname, search, hash } = new URL(text);
   const isOrigin =
     host !== '' &&
+    // The socket's address is nobody's origin.
+    !/^wss?:$/.test(protocol) &&
     !host.includes('*') &&
     `${username}${password}${search}${hash}` === '' &&
     (pathname === '' || pathname === '/') &&

@@ -68,12 +68,25 @@ export function createConnections(options: {
 }): Connections {
   const { serve, isHandshake, upgrade, logger, deadlines = DEADLINES } = options;
   const sockets = new Set<Socket>();
-  /** The last request of each connection. */
-  const requests = new WeakMap<Duplex, IncomingMessage>();
+  /** The answer to the last request of each connection. */
+  const answers = new WeakMap<Duplex, ServerResponse>();
 
+  /** Requests of one connection one after the other, each in a turn: Node would hand over thousands at once. */
   const listener: RequestListener = (request, response) => {
-    requests.set(request.socket, request);
-    serve(request, response);
+    const { socket } = request;
+    const before = answers.get(socket);
+    answers.set(socket, response);
+    if (before === undefined || pendingOn(socket) === response) {
+      serve(request, response);
+      return;
+    }
+    socket.pause();
+    before.once('finish', () => {
+      setImmediate(() => {
+        if (answers.get(socket) === response) socket.resume();
+        if (socket.writable) serve(request, response);
+      });
+    });
   };
   const server = createServer(
     {
@@ -115,8 +128,14 @@ export function createConnections(options: {
     const isWanted = isHandshake(request);
     if (!isWanted) stream.unshift(Buffer.concat([plainHead(request), head]));
     whenAnswered(stream, () => {
-      if (isWanted) upgrade(request, stream, head);
-      else handBack(server, stream);
+      if (isWanted) {
+        upgrade(request, stream, head);
+        return;
+      }
+      // As with others, one in a turn.
+      setImmediate(() => {
+        if (stream.writable) handBack(server, stream);
+      });
     });
   });
 
@@ -128,7 +147,7 @@ export function createConnections(options: {
 
   server.on('clientError', (error: NodeJS.ErrnoException, stream) => {
     const pending = pendingOn(stream);
-    const last = requests.get(stream);
+    const last = answers.get(stream)?.req;
     // A request whose body went wrong; else it was the head of the next one.
     const broken = last?.complete === false ? last : undefined;
     const code = CODE_BY_PARSER_ERROR[error.code ?? ''] ?? 'INVALID';

@@ -240,31 +240,20 @@ describe('the claims of a token', () => {
     ['1.5', 1.5],
     ['007', 7],
     [undefined, 0],
+    [null, 0],
   ])('levelOnEntity %j is %d', (given, level) => {
     expect(verify(sign({ ...CLAIMS, levelOnEntity: given })).levelOnEntity).toBe(level);
   });
 
-  it.each([
-    '',
-    ' ',
-    'high',
-    '1e3',
-    '0x10',
-    '1,000',
-    '١',
-    '1 ',
-    'NaN',
-    'Infinity',
-    null,
-    true,
-    [1],
-    {},
-  ])('levelOnEntity %j is refused', (given) => {
-    expectRefused(
-      handmade({ alg: 'HS256' }, { ...CLAIMS, levelOnEntity: given }),
-      "the token's claim levelOnEntity must be a number, or a string that holds one",
-    );
-  });
+  it.each(['', ' ', 'high', '1e3', '0x10', '1,000', '١', '1 ', 'NaN', 'Infinity', true, [1], {}])(
+    'levelOnEntity %j is refused',
+    (given) => {
+      expectRefused(
+        handmade({ alg: 'HS256' }, { ...CLAIMS, levelOnEntity: given }),
+        "the token's claim levelOnEntity must be a number, or a string that holds one",
+      );
+    },
+  );
 
   it('levelOnEntity may not be beyond every number', () => {
     expectRefused(handmade({ alg: 'HS256' }, JSON.stringify(CLAIMS).replace('7', '1e999')));

@@ -43,6 +43,19 @@ describe('an inbox', () => {
     expect(source.paused).toBe(false);
   });
 
+  it('lets others have a turn after each frame that waits for promises alone', async () => {
+    const handled: number[] = [];
+    const inbox = new Inbox<number>(createSource(), 5, async (frame) => {
+      await Promise.resolve();
+      handled.push(frame);
+    });
+    for (const frame of [1, 2, 3]) inbox.push(frame);
+    await turns(1);
+    expect(handled.length).toBeLessThan(3);
+    await turns(3);
+    expect(handled).toEqual([1, 2, 3]);
+  });
+
   it('lets others have a turn after so many frames, and drops what waits when cleared', async () => {
     let handled = 0;
     const inbox = new Inbox<number>(createSource(), 5, () => {

@@ -44,6 +44,8 @@ describe('a list of origins', () => {
     'https://a.example,app.example',
     '*,https://a.example',
     'file:///srv/page.html',
+    'wss://app.example',
+    'ws://localhost:3000',
   ])('is none: %j', (list) => {
     expect(parseOrigins(list)).toBeUndefined();
   });

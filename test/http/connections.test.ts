@@ -450,3 +450,43 @@ describe('deadlines', () => {
     expect((await wire.answer()).headers['keep-alive']).toBe('timeout=75');
   });
 });
+
+describe('a connection with thousands of requests at once', () => {
+  it.each([
+    ['plain ones', {}],
+    ['offers of HTTP/2', { Connection: 'Upgrade', Upgrade: 'h2c' }],
+  ])('lets others have a turn between them: %s', async (_what, headers) => {
+    const served: string[] = [];
+    const connections = createConnections({
+      serve: ({ url = '' }, response) => {
+        served.push(url);
+        response.end();
+      },
+      isHandshake: () => false,
+      upgrade: () => undefined,
+      logger: createLogger({ level: 'silent', production: true }),
+    });
+    const { server } = connections;
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const wire = await dial({ url: `http://127.0.0.1:${port}` });
+    let most = 0;
+    let before = 0;
+    let watching = setImmediate(function watch() {
+      most = Math.max(most, served.length - before);
+      before = served.length;
+      watching = setImmediate(watch);
+    });
+    const requests = Array.from({ length: 500 }, (_, i) =>
+      head('GET', `/${i}`, { h2c: false, headers: { Authorization: '', ...headers } }),
+    );
+    wire.write(requests.join(''));
+    for (let i = 0; i < requests.length; i += 1) await wire.answer();
+    clearImmediate(watching);
+    expect(served).toEqual(requests.map((_, i) => `/${i}`));
+    expect(most).toBeLessThan(5);
+    connections.cut();
+    server.close();
+  });
+});
