@@ -17,7 +17,7 @@ import { createLogger, type Logger } from './logger.js';
 import { createDecoder } from './protocol/decode.js';
 import { shutDown } from './shutdown.js';
 import { connectDatabase, type Database } from './store/connect.js';
-import { openEpoch } from './store/epoch.js';
+import { openEpoch, type Epoch } from './store/epoch.js';
 import { watchForLoneNodes } from './store/lone-node.js';
 import { migrate, requireMigrated } from './store/migrate.js';
 import { startPurging } from './store/purge.js';
@@ -57,9 +57,8 @@ export async function createServer(
     );
   }
   const secret = config.jwtSecret ?? (await readOrCreateSecret(config.dataDir));
-  const database = await openDatabase(config, logger);
+  const { database, epoch } = await openDatabase(config, logger);
   const { limits } = config;
-  const epoch = await openEpoch(database, logger);
   const store = createStore({ database, limits, logger });
   const verify = createVerifier({ secret, audience: config.audience, issuer: config.issuer });
   const turn = createTurn();
@@ -197,13 +196,16 @@ export async function createServer(
   };
 }
 
-async function openDatabase(config: Config, logger: Logger): Promise<Database> {
+async function openDatabase(
+  config: Config,
+  logger: Logger,
+): Promise<{ database: Database; epoch: Epoch }> {
   const database = await connectDatabase(config, logger);
   try {
     const prepare = config.migrateOnStart ? migrate : requireMigrated;
     const failed = await Promise.race([prepare(database, logger), database.failed]);
     if (failed instanceof Error) throw failed;
-    return database;
+    return { database, epoch: await openEpoch(database, logger) };
   } catch (error) {
     await database.close();
     throw error;

@@ -101,6 +101,11 @@ const APPEND_MESSAGE: Statement = {
     RETURNING json_build_array(seq, "createdAt") AS stored`,
 };
 
+/** Appends nothing: rejects if nothing can be appended, as the function is missing, say, or the database is read-only. */
+export async function tryToAppend(run: RunStatement): Promise<void> {
+  await appendBatch(run, [], true);
+}
+
 /**
  * Appends drafts to the logs of their rooms at one moment, in their order. Where a room's lock is not to be had, its
  * drafts are `busy`; of a message alone, or a room alone without refs, the statement fails with lock_not_available.
@@ -245,5 +250,7 @@ export interface RoomState {
   readonly head: number;
   /** Number of the last rule entry that changed rights. */
   readonly rulesHead: number;
+  /** When it was read, by the clock of the database: its entries were made before. */
+  readonly readAt: string;
   readonly access: RoomAccess & { readonly rules: ReadonlyMap<string, Rule> };
 }

@@ -1,9 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import type pg from 'pg';
-import { ChatError } from '../errors.js';
+import { ChatError, isUnavailable, StartError } from '../errors.js';
 import type { Logger } from '../logger.js';
 import type { Database } from './connect.js';
-import { plain, type RunStatement, type Statement } from './statement.js';
+import { onClient, plain, type RunStatement, type Statement } from './statement.js';
 
 /**
  * Which log this is. A log that went back (a restored dump, a failover that lost commits) gives its numbers again, to
@@ -52,11 +51,16 @@ const REPLACE: Statement = {
     WHERE log_epoch.uuid = $2::uuid`,
 };
 
-/** Reads the epoch of a migrated database, a new one if this is the log's first or it was moved here. */
+/**
+ * Reads the epoch of a migrated database, a new one if this is the log's first or it was moved here.
+ * @throws {StartError} if the database does not answer, or can't be written to
+ */
 export async function openEpoch(database: Database, logger: Logger): Promise<Epoch> {
   const run = plain(database.rooms);
   const listeners: (() => void)[] = [];
-  let uuid = await currentUuid(run);
+  let uuid = await currentUuid(run).catch((error: unknown) => {
+    throw toStartError(error);
+  });
 
   /** @returns whether there is another uuid than at the time of the call */
   async function hasChanged(run: RunStatement): Promise<boolean> {
@@ -75,7 +79,7 @@ export async function openEpoch(database: Database, logger: Logger): Promise<Epo
   }
 
   database.onConnect(async (client) => {
-    if (!(await hasChanged(on(client)))) return;
+    if (!(await hasChanged(onClient(client)))) return;
     // What is to be asked on this connection was decided by what the log was before.
     throw new ChatError('UNAVAILABLE', { detail: 'the log went back' });
   });
@@ -113,12 +117,15 @@ async function currentUuid(run: RunStatement): Promise<string> {
   return (await read(run)).uuid ?? replacement;
 }
 
+/** What Postgres, or the way to it, said is meant for the operator. */
+function toStartError(error: unknown): unknown {
+  if (!isUnavailable(error)) return error;
+  const { cause } = error as ChatError;
+  const reason = cause instanceof Error ? cause.message : 'it does not answer';
+  return new StartError(`the database cannot be used: ${reason}`, { cause: error });
+}
+
 async function read(run: RunStatement): Promise<{ uuid: string | null; is_here: boolean }> {
   const [row] = await run(READ, []);
   return row as { uuid: string | null; is_here: boolean };
-}
-
-/** Statements on one connection, unprepared. */
-function on(client: pg.Client): RunStatement {
-  return async ({ text }, values) => (await client.query<object>(text, values)).rows;
 }

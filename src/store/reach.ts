@@ -3,6 +3,7 @@ import pg from 'pg';
 import type { DatabaseAddress } from '../config.js';
 import { StartError } from '../errors.js';
 import type { Logger } from '../logger.js';
+import { isReadOnly } from './failure.js';
 import { applySettings } from './settings.js';
 
 /** How long an attempt may take. */
@@ -51,7 +52,7 @@ export async function reachDatabase<T>(
     const now = performance.now();
     if (now >= deadline) {
       throw new StartError(
-        `the database did not answer for ${Math.round(patienceMs / 1000)} s: ${reason}`,
+        `the database could not be used for ${Math.round(patienceMs / 1000)} s: ${reason}`,
         { cause: error },
       );
     }
@@ -100,7 +101,10 @@ async function tryToAsk<T>(
     const mayPass =
       code === ''
         ? isGone || isLate
-        : NOBODY.has(code) || NOT_READY.some((state) => code.startsWith(state));
+        : NOBODY.has(code) ||
+          // A standby, which may be the primary in a moment, or another may be it at this address.
+          isReadOnly(error) ||
+          NOT_READY.some((state) => code.startsWith(state));
     return { error: error as Error, mayPass };
   } finally {
     client.end().catch(() => undefined);

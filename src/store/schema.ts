@@ -1,6 +1,11 @@
 import type pg from 'pg';
 import { StartError } from '../errors.js';
+import { tryToAppend } from './entries.js';
 import { tablesOf, type Migration } from './migrations.js';
+import { onClient } from './statement.js';
+
+/** SQLSTATEs undefined_function and insufficient_privilege. */
+const CANNOT_CALL = new Set(['42883', '42501']);
 
 /** What is to be done about a database, as its table of migrations has it. */
 export interface Schema {
@@ -82,11 +87,26 @@ export async function inspectSchema(
       );
     }
   }
+  if (pending.length === 0) await requireAppend(client);
   const known = new Set(migrations.map(({ name }) => name));
   return {
     pending: pending.map(({ name }) => name),
     unknown: [...recorded].filter((name) => !known.has(name)),
   };
+}
+
+/** The last part of a schema that is restored in parts, or granted table by table. */
+async function requireAppend(client: pg.ClientBase): Promise<void> {
+  try {
+    await tryToAppend(onClient(client));
+  } catch (error) {
+    const { code = '', message } = error as pg.DatabaseError;
+    if (!CANNOT_CALL.has(code)) throw error;
+    throw new StartError(
+      `messages can't be appended: ${message}; was the database restored as a whole, and EXECUTE granted?`,
+      { cause: error },
+    );
+  }
 }
 
 function requireTable(

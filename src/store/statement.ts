@@ -1,3 +1,4 @@
+import type pg from 'pg';
 import { QueryTypes, type Sequelize, type Transaction } from 'sequelize';
 import { connectionError } from './failure.js';
 import type { Outage } from './outage.js';
@@ -25,6 +26,11 @@ export function plain(sequelize: Sequelize, transaction?: Transaction): RunState
       type: QueryTypes.SELECT,
       ...(transaction && { transaction }),
     });
+}
+
+/** Statements on one connection of `pg`, whose errors they reject with. */
+export function onClient(client: pg.ClientBase): RunStatement {
+  return async ({ text }, values) => (await client.query<object>(text, values)).rows;
 }
 
 /** For how long a connection is used again: where nothing is sent for longer, a firewall may forget it. */

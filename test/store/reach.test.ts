@@ -102,7 +102,9 @@ describe('a database', () => {
       const reached = reach(`postgres://somebody:secret@${host}:${port}/chat`, 300);
 
       await expect(reached).rejects.toBeInstanceOf(StartError);
-      await expect(reached).rejects.toThrow(/^the database did not answer for 0 s: .*ECONNREFUSED/);
+      await expect(reached).rejects.toThrow(
+        /^the database could not be used for 0 s: .*ECONNREFUSED/,
+      );
       await expect(reached).rejects.not.toThrow('secret');
     }
   });

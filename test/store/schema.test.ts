@@ -10,6 +10,7 @@ import { loadMigrations, tablesOf } from '../../src/store/migrations.js';
 import { createDatabase, query, type TestDatabase } from '../harness/database.js';
 import { QUIET } from '../harness/store-hosts.js';
 
+const WAIT_MS = 10_000;
 const MIGRATIONS = fileURLToPath(new URL('../../migrations', import.meta.url));
 
 describe('a database', () => {
@@ -96,6 +97,28 @@ describe('a database', () => {
     await requireMigrated(at(), QUIET);
   });
 
+  it('that is read-only is waited for until it can be written to', async () => {
+    await migrate(at(), QUIET);
+    const name = new URL(fresh.url).pathname.slice(1);
+    await query(fresh.url, `ALTER DATABASE ${name} SET default_transaction_read_only = on`);
+    const logger = createLogger({ level: 'silent', production: true });
+    const warn = vi.spyOn(logger, 'warn');
+    const started = requireMigrated(at(), logger);
+    await vi.waitFor(() => {
+      expect(warn).toHaveBeenCalledOnce();
+    }, WAIT_MS);
+    expect(warn).toHaveBeenCalledExactlyOnceWith(
+      expect.objectContaining({ reason: expect.stringContaining('read-only') as string }),
+      'waiting for the database',
+    );
+
+    await query(
+      inject('postgresUrl'),
+      `ALTER DATABASE ${name} RESET default_transaction_read_only`,
+    );
+    await started;
+  });
+
   it('of a newer version is taken, with a warning: nodes of both may run', async () => {
     await migrate(at(), QUIET);
     await query(fresh.url, `INSERT INTO "SequelizeMeta" VALUES ('20990101000001-of-tomorrow.cjs')`);
@@ -179,6 +202,7 @@ describe('a database', () => {
     ['DROP TABLE messages', 'the database has no table messages, though its migration has run'],
     ['ALTER TABLE rooms DROP COLUMN head CASCADE', 'the table rooms lacks the columns head'],
     ['ALTER TABLE rooms RENAME TO halls', 'the database has no table rooms'],
+    ['DROP ROUTINE append_batch', "messages can't be appended: function append_batch("],
   ])('that lost something is refused: %s', async (damage, complaint) => {
     await migrate(at(), QUIET);
     await query(fresh.url, damage);
@@ -226,7 +250,14 @@ describe('a database', () => {
       await expect(requireMigrated(at(url), QUIET)).rejects.toThrow(
         'the role may not use the sequences of the table rooms',
       );
-      await admin.query(`GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO ${role}`);
+      await admin.query(
+        `GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO ${role};
+         REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA public FROM PUBLIC`,
+      );
+      await expect(requireMigrated(at(url), QUIET)).rejects.toThrow(
+        "messages can't be appended: permission denied for function append_batch",
+      );
+      await admin.query(`GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO ${role}`);
 
       await requireMigrated(at(url), QUIET);
       expect(await migrate(at(url), QUIET)).toEqual([]);
