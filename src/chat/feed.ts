@@ -12,6 +12,12 @@ const PAGE = 500;
 /** Entries that may wait for a gap before them; beyond that they are read from Postgres with it. */
 const MAX_EARLY = 1_000;
 
+/** An entry that a feed has had: no entry with its number was made later, unless the log is another one. */
+export interface EntryMark {
+  readonly seq: number;
+  readonly madeBy: string;
+}
+
 /**
  * One room on this node: puts the log's entries in order, repairs gaps from Postgres, applies revocations,
  * and shows the entries to its audience. `number` is its place in the log; its rules are exact at that number,
@@ -28,6 +34,9 @@ export class Feed implements Writer {
   readonly #early = new Map<number, Entry>();
   #active = false;
   #number = 0;
+  /** No entry up to `number` was made later than this. */
+  #madeBy = '';
+  #doubted: EntryMark | undefined;
   #rulesHead = 0;
   #access: RoomAccess & { rules: Map<string, Rule> };
   /** The largest number that anybody has told of, or a comparison found: some do before the feed is active. */
@@ -46,7 +55,7 @@ export class Feed implements Writer {
     repairsGaps?: boolean;
     /** Tells the other nodes. */
     publish: (entries: readonly Entry[]) => void;
-    /** What this node appended has numbers that the feed has had: it read them a moment ago, or the log went back. */
+    /** Entries have numbers that the feed has had: it read them a moment ago, or the log went back. */
     onOldNumbers: () => Promise<void> | void;
     /** Something was not read that `headIs` and `goOn` come back to: a comparison of heads is due. */
     onReadFailure: (error: unknown) => void;
@@ -91,6 +100,16 @@ export class Feed implements Writer {
     return this.#endedBy;
   }
 
+  /** What the log no longer has, maybe: others store newer entries under older numbers. */
+  get doubted(): EntryMark | undefined {
+    return this.#doubted;
+  }
+
+  /** The log still has it. */
+  endDoubt(): void {
+    this.#doubted = undefined;
+  }
+
   /** Since when nobody looks, by `performance.now()`; undefined while somebody does. */
   get idleSince(): number | undefined {
     return this.#audience.size === 0 ? this.#idleSince : undefined;
@@ -100,6 +119,7 @@ export class Feed implements Writer {
   activate(state: RoomState): void {
     this.#active = true;
     this.#number = state.head;
+    this.#madeBy = state.readAt;
     this.#told = Math.max(this.#told, state.head);
     this.#audience.beginAt(state.head);
     this.#rulesHead = state.rulesHead;
@@ -199,6 +219,7 @@ export class Feed implements Writer {
       const isNext = entry.seq === this.#number + 1 || !this.#repairsGaps;
       if (this.#active && isNext && entry.seq > this.#number) this.#deliver(entry);
       else if (!this.#active || entry.seq > this.#number) this.#keepEarly(entry);
+      else if (entry.createdAt > this.#madeBy) this.#doubt();
     }
     if (!this.#active) return;
     this.#takeEarly();
@@ -231,11 +252,18 @@ export class Feed implements Writer {
 
   #deliver(entry: Entry): void {
     this.#number = entry.seq;
+    this.#madeBy = entry.createdAt;
     if (entry.kind === 'rule') {
       this.#applyRule(ruleOf(entry));
       this.#rulesHead = entry.seq;
     }
     this.#audience.show(entry.seq, this.#audience.size > 0 ? frameOf(entry) : undefined);
+  }
+
+  #doubt(): void {
+    if (this.#doubted !== undefined) return;
+    this.#doubted = { seq: this.#number, madeBy: this.#madeBy };
+    void this.#onOldNumbers();
   }
 
   #applyRule(rule: Rule): void {

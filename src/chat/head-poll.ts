@@ -112,6 +112,10 @@ export function createHeadPoll({
         logger.error({ room: feed.roomId, head, number }, 'the head of a room is below its feed');
         await epoch.renew();
         return;
+      } else if (await isOverwritten(feed)) {
+        logger.error({ room: feed.roomId, head, number }, 'the log has other entries than a feed');
+        await epoch.renew();
+        return;
       } else {
         expectTold(feed, head);
         feed.headIs(head);
@@ -119,6 +123,16 @@ export function createHeadPoll({
       }
     }
     pauseMs = Math.min(2 * (performance.now() - comparedAt), PAUSE_MAX_MS);
+  }
+
+  /** Others may have brought the log beyond the feed's number before its head was compared. */
+  async function isOverwritten(feed: Feed): Promise<boolean> {
+    if (feed.doubted === undefined) return false;
+    const { seq, madeBy } = feed.doubted;
+    const [entry] = await log.read(feed.roomId, { after: seq - 1, upTo: seq, limit: 1 });
+    if (entry !== undefined && entry.createdAt > madeBy) return true;
+    feed.endDoubt();
+    return false;
   }
 
   function expectTold(feed: Feed, head: number): void {

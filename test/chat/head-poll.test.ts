@@ -12,6 +12,8 @@ const FAST_MS = 250;
 
 /** The log of one room: its head, and how it answers. */
 let head: number | undefined;
+/** When its entries were made. */
+let madeAt: string;
 let answer: () => Promise<void>;
 let comparisons: number;
 let hearsAll: boolean;
@@ -39,6 +41,7 @@ beforeEach(() => {
     toFake: ['setInterval', 'clearInterval', 'setTimeout', 'clearTimeout', 'performance'],
   });
   [head, comparisons, hearsAll] = [1, 0, true];
+  madeAt = '2026-01-15T09:20:00.000Z';
   answer = () => Promise.resolve();
   deleted.length = 0;
   logged.length = 0;
@@ -52,13 +55,14 @@ beforeEach(() => {
     log,
     turn: createTurn(),
     publish: () => undefined,
-    onOldNumbers: () => undefined,
+    onOldNumbers: () => void poll.compare(),
     onReadFailure: () => undefined,
   });
   feed.activate({
     id: ROOM,
     head: 1,
     rulesHead: 1,
+    readAt: '2026-01-15T09:30:00.000Z',
     access: {
       type: 'group',
       entity_owner: '',
@@ -107,7 +111,7 @@ function message(seq: number): Entry {
     emitter: '5c4f3f0e-2a53-4a3f-8f5a-0d8e8f6f2b11',
     content: 'hi',
     ref: null,
-    createdAt: '2026-01-15T09:20:00.000Z',
+    createdAt: madeAt,
   };
 }
 
@@ -186,5 +190,23 @@ describe('heads are compared', () => {
     head = 0;
     await pass(SLOW_MS);
     expect(renew).toHaveBeenCalledTimes(1);
+  });
+
+  it('at once if others store newer entries under older numbers: the log is another one, wherever its head is', async () => {
+    await pass(FAST_MS);
+    // Restored to 0, and written to by others up to 5.
+    head = 5;
+    madeAt = '2026-01-15T09:40:00.000Z';
+    feed.take([message(1), message(2)]);
+    await pass(FAST_MS);
+    expect(renew).toHaveBeenCalledTimes(1);
+  });
+
+  it('in vain if entries only come twice, or the clock of the database was set back', async () => {
+    await pass(FAST_MS);
+    feed.take([message(1)]);
+    feed.take([{ ...message(1), createdAt: '2026-01-15T10:20:00.000Z' }]);
+    await pass(SLOW_MS);
+    expect(renew).not.toHaveBeenCalled();
   });
 });

@@ -86,6 +86,7 @@ describe.each(storeHosts)('reading the log over %s', (_, openHost) => {
       id,
       head: 4,
       rulesHead: 3,
+      readAt: expect.stringMatching(/^\d{4}-.*Z$/) as string,
       access: {
         type: 'group',
         entity_owner: draft.entity_owner,
