@@ -1,6 +1,6 @@
 import { QueryTypes, type Sequelize, type Transaction } from 'sequelize';
+import { isUnavailable } from '../errors.js';
 import type { Logger } from '../logger.js';
-import { isDatabaseUnavailable } from './failure.js';
 
 /** Entries that one statement deletes. */
 const CHUNK_ENTRIES = 10_000;
@@ -64,7 +64,7 @@ export function startPurging({
   function look(): void {
     looking ??= purgeAll()
       .catch((error: unknown) => {
-        const level = isDatabaseUnavailable(error) ? 'debug' : 'warn';
+        const level = isUnavailable(error) ? 'debug' : 'warn';
         logger[level]({ err: error }, 'the logs of deleted rooms are deleted later');
       })
       .finally(() => {

@@ -141,6 +141,18 @@ describe('the log of a deleted room', { timeout: TIMEOUT_MS }, () => {
     await expectPurged(room);
   });
 
+  it('is left for later without a word while the database is away, which is said once for all', async () => {
+    const warn = vi.spyOn(QUIET, 'warn');
+    const query = vi.spyOn(host.database.sequelize, 'query');
+    await host.database.close();
+    startNode();
+
+    await expect(query.mock.results[0]?.value).rejects.toThrow('UNAVAILABLE');
+    await Promise.all(stops.splice(0).map((stop) => stop()));
+    expect(warn).not.toHaveBeenCalled();
+    warn.mockRestore();
+  });
+
   it('is left to the node that is at it already', async () => {
     const room = await longRoom();
     await leaveHalf(room);
