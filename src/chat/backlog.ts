@@ -1,9 +1,21 @@
 import type { Session } from './session.js';
 
+/** To look through ten thousand sockets takes a millisecond: not after each write. Meanwhile a few pages come in. */
+const EXCESS_DELAY_MS = 50;
+
 /** What waits for all sockets of a node. Many buffers wait for several at once, as a room's frames do. */
 export class Backlog {
   readonly #holders = new Map<Buffer, number>();
+  readonly #maxBytes: number;
+  readonly #onExcess: () => void;
   #bytes = 0;
+  #isExcessTold = false;
+
+  /** @param onExcess called soon once more than `maxBytes` wait, or seem to: what was sent meanwhile is not forgotten */
+  constructor(maxBytes = Infinity, onExcess: () => void = () => undefined) {
+    this.#maxBytes = maxBytes;
+    this.#onExcess = onExcess;
+  }
 
   /** Bytes of memory: a buffer is counted once, for however many it waits. */
   get bytes(): number {
@@ -14,6 +26,7 @@ export class Backlog {
     const holders = this.#holders.get(frames) ?? 0;
     if (holders === 0) this.#bytes += frames.length;
     this.#holders.set(frames, holders + 1);
+    if (this.#bytes > this.#maxBytes) this.#tellExcess();
   }
 
   remove(frames: Buffer): void {
@@ -23,6 +36,15 @@ export class Backlog {
     } else if (this.#holders.delete(frames)) {
       this.#bytes -= frames.length;
     }
+  }
+
+  #tellExcess(): void {
+    if (this.#isExcessTold) return;
+    this.#isExcessTold = true;
+    setTimeout(() => {
+      this.#isExcessTold = false;
+      this.#onExcess();
+    }, EXCESS_DELAY_MS).unref();
   }
 
   /** What each of those that a buffer waits for holds of it, in bytes. */
@@ -40,6 +62,7 @@ export function closeFullest(
   backlog: Backlog,
   maxBytes: number,
 ): number {
+  for (const { outbox } of sessions) outbox.forgetSent();
   if (backlog.bytes <= maxBytes) return 0;
   const held = Array.from(sessions, (session) => ({ session, bytes: session.outbox.heldBytes }));
   held.sort((a, b) => b.bytes - a.bytes);

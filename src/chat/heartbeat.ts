@@ -1,6 +1,4 @@
 import type { Limits } from '../config.js';
-import type { Logger } from '../logger.js';
-import { closeFullest, type Backlog } from './backlog.js';
 import type { Session } from './session.js';
 
 const MAX_SWEEP_INTERVAL_MS = 1_000;
@@ -11,12 +9,7 @@ const MIN_SWEEP_INTERVAL_MS = 20;
  * quarter of the shortest one where that is less.
  * @returns ends it
  */
-export function startHeartbeat(
-  sessions: ReadonlySet<Session>,
-  backlog: Backlog,
-  limits: Limits,
-  logger: Logger,
-): () => void {
+export function startHeartbeat(sessions: ReadonlySet<Session>, limits: Limits): () => void {
   const { authTimeoutMs, pingIntervalMs, pongTimeoutMs, sendTimeoutMs } = limits;
   const shortest = Math.min(authTimeoutMs, pingIntervalMs, pongTimeoutMs, sendTimeoutMs);
   const interval = Math.max(
@@ -26,8 +19,6 @@ export function startHeartbeat(
   const timer = setInterval(() => {
     const now = performance.now();
     for (const session of sessions) session.sweep(now);
-    const closed = closeFullest(sessions, backlog, limits.outboxTotalBytes);
-    if (closed > 0) logger.warn({ closed }, 'too much waits to be read: the fullest are closed');
   }, interval);
   return () => {
     clearInterval(timer);

@@ -5,7 +5,7 @@ import { bearerToken } from '../access/token.js';
 import { allowsOrigin, type Origins } from '../config/origins.js';
 import { ChatError } from '../errors.js';
 import { CLOSE_CODES } from '../protocol/close-codes.js';
-import { Backlog } from './backlog.js';
+import { Backlog, closeFullest } from './backlog.js';
 import { startHeartbeat } from './heartbeat.js';
 import { Outbox } from './outbox.js';
 import { Pace } from './pace.js';
@@ -54,7 +54,10 @@ export function createChat(
 ): Chat {
   const { limits, logger, turn } = options;
   const sessions = new Set<Session>();
-  const backlog = new Backlog();
+  const backlog = new Backlog(limits.outboxTotalBytes, () => {
+    const closed = closeFullest(sessions, backlog, limits.outboxTotalBytes);
+    if (closed > 0) logger.warn({ closed }, 'too much waits to be read: the fullest are closed');
+  });
   const present = new WaitGroup();
   let closing = false;
   const settings: ServerOptions & { closeTimeout: number } = {
@@ -74,7 +77,7 @@ export function createChat(
   server.on('error', (error) => {
     logger.warn({ err: error }, 'WebSocket server error');
   });
-  const stopHeartbeat = startHeartbeat(sessions, backlog, limits, logger);
+  const stopHeartbeat = startHeartbeat(sessions, limits);
   const handshakes = new Pace(HANDSHAKES_A_TURN);
 
   function open(socket: WebSocket, stream: Duplex, request: IncomingMessage): Session {

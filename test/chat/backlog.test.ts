@@ -3,6 +3,7 @@ import { expect, it } from 'vitest';
 import { Backlog, closeFullest } from '../../src/chat/backlog.js';
 import { Outbox } from '../../src/chat/outbox.js';
 import { createTurn } from '../../src/chat/turn.js';
+import { deferred } from '../harness/deferred.js';
 
 /** A socket that nobody reads, and what waits for it. */
 class Stuck {
@@ -79,4 +80,22 @@ it('counts what is left of a socket that has read a part', async () => {
   reader.outbox.write(Buffer.alloc(7));
 
   expect(backlog.bytes).toBe(557);
+});
+
+it('closes the fullest soon after too much waits, and nobody if it was sent meanwhile', async () => {
+  let isOver = deferred();
+  const stuck: Stuck[] = [];
+  const backlog = new Backlog(1_000, () => {
+    closeFullest(stuck, backlog, 1_000);
+    isOver.resolve();
+  });
+  stuck.push(new Stuck(backlog, Buffer.alloc(600)), new Stuck(backlog, Buffer.alloc(700)));
+  await isOver.promise;
+  expect(reasonsOf(stuck)).toEqual([undefined, 'OVERLOAD']);
+
+  isOver = deferred();
+  stuck.push(new Stuck(backlog, Buffer.alloc(900)));
+  for (const { stream } of stuck) stream.resume();
+  await isOver.promise;
+  expect(reasonsOf(stuck)).toEqual([undefined, 'OVERLOAD', undefined]);
 });

@@ -169,9 +169,9 @@ describe('readers that are stuck in a busy room', () => {
       const overloaded = (): number => node.program.stdout().match(/OVERLOAD/g)?.length ?? 0;
       // Seven have room in it.
       while (overloaded() < stuck.length - 8) await talker.say(10);
-      const growth = memoryOf(node.pid).now - before.now;
-      expect(growth).toBeLessThan(total + GARBAGE_BYTES);
       expect(overloaded()).toBeLessThan(stuck.length - 4);
+      // Garbage is collected as more is said. Without the limit they would hold 240 MB.
+      while (memoryOf(node.pid).now - before.now >= total + GARBAGE_BYTES) await talker.say(10);
 
       const back = stuck.slice(0, 5);
       for (const client of stuck) client.resume();
