@@ -21,6 +21,7 @@ interface UntoldHead {
 
 /** Compares the numbers of all feeds with the log: what the broker did not bring is found by it. */
 export interface HeadPoll {
+  /** Resolves when a comparison is through that began after the call. */
   compare(): Promise<void>;
   /** Something was not read that a comparison comes back to: one is due. */
   readonly readFailed: (error: unknown) => void;
@@ -58,6 +59,7 @@ export function createHeadPoll({
   let lostAt = -Infinity;
   /** What could not be read since a comparison succeeded. */
   let failedReads = 0;
+  let closed = false;
 
   // Looks often whether a comparison is due: something may be lost at any time.
   const timer = setInterval(
@@ -65,13 +67,19 @@ export function createHeadPoll({
       const now = performance.now();
       countLost(now);
       const isUrgent = !hearsAll() || now - lostAt < ALERT_MS;
-      if (now - comparedAt >= (isUrgent ? pauseMs : limits.pollIntervalMs)) void compare();
+      if (now - comparedAt >= (isUrgent ? pauseMs : limits.pollIntervalMs)) void start();
     },
     Math.min(limits.pollIntervalMs, limits.pollIntervalBrokerDownMs),
   );
 
-  /** One comparison at a time. */
+  /** One comparison at a time: what is found while one runs, it may have read past. */
   function compare(): Promise<void> {
+    return comparing === undefined ? start() : comparing.then(start);
+  }
+
+  /** Begins a comparison, unless one has just begun. */
+  function start(): Promise<void> {
+    if (closed) return Promise.resolve();
     comparing ??= withDeadline(limits.storeTimeoutMs, compareHeads)
       .then(readAgain, readFailed)
       .finally(() => {
@@ -165,6 +173,7 @@ export function createHeadPoll({
     readFailed,
     async close() {
       clearInterval(timer);
+      closed = true;
       await comparing;
     },
   };

@@ -5,6 +5,7 @@ import { createTurn } from '../../src/chat/turn.js';
 import { createLogger } from '../../src/logger.js';
 import type { Entry } from '../../src/store/entries.js';
 import type { Log } from '../../src/store/log.js';
+import { deferred } from '../harness/deferred.js';
 
 const ROOM = 7;
 const SLOW_MS = 10_000;
@@ -169,6 +170,21 @@ describe('heads are compared', () => {
     await pass(FAST_MS);
     poll.readFailed(new Error('a page'));
     expect(await comparisonsIn(FAST_MS)).toBe(1);
+  });
+
+  it('once more if that is asked for while they are compared', async () => {
+    const first = deferred();
+    answer = () => first.promise;
+    const before = comparisons;
+    const running = poll.compare();
+    await vi.advanceTimersByTimeAsync(0);
+    const asked = [poll.compare(), poll.compare()];
+    answer = () => Promise.resolve();
+    first.resolve();
+    await running;
+    expect(comparisons - before).toBe(1);
+    await Promise.all(asked);
+    expect(comparisons - before).toBe(2);
   });
 
   it('with pauses, by a database that takes long', async () => {
