@@ -16,9 +16,13 @@ describe.each(storeHosts)('the history over %s', (_, openHost) => {
     store = storeOver(host.database);
     room = await emptyRoom(store);
     const elsewhere = new TestWriter(await emptyRoom(store));
+    const writer = new TestWriter(room);
     for (let n = 1; n <= 10; n += 1) {
-      if (n === 6) await addRule(store, room);
-      await say(store.log, new TestWriter(room), `${n}`, { author, ref: `ref ${n}` });
+      if (n === 6) {
+        await addRule(store, room);
+        writer.rulesHead = 6;
+      }
+      await say(store.log, writer, `${n}`, { author, ref: `ref ${n}` });
       await say(store.log, elsewhere, 'elsewhere');
     }
     await datedByNumber(room);
