@@ -8,6 +8,7 @@ import type { Logger } from '../logger.js';
 import { CLOSE_CODES, type CloseReason } from '../protocol/close-codes.js';
 import type { Command, Decoded } from '../protocol/commands.js';
 import { encodeQuery, encodeStatus, type QueryWord, type StatusWord } from '../protocol/events.js';
+import type { Appended } from '../store/lane.js';
 import type { Log } from '../store/log.js';
 import { HANDLERS, type Input, type State } from './handlers.js';
 import type { Listener, LossReason } from './audience.js';
@@ -33,6 +34,8 @@ export interface SessionContext {
 interface Frame {
   readonly data: Buffer;
   readonly isBinary: boolean;
+  /** When it came, by `performance.now()`. */
+  readonly at: number;
 }
 
 /** One socket: its state, and what its commands do. */
@@ -53,6 +56,8 @@ export class Session implements Listener {
   #refusals = 0;
   /** Until when the command that is being handled waits for the store, by `performance.now()`. */
   #waitsUntil = 0;
+  /** Whether the command has waited long before that. */
+  #isLate = false;
   /** Frames in the inbox that waited behind a command for all of its time: they don't wait again. */
   #overdue = 0;
   #closeReason: CloseReason | undefined;
@@ -66,7 +71,9 @@ export class Session implements Listener {
       this.#handle(frame),
     );
     socket.on('message', (data: Buffer, isBinary) => {
-      if (this.#closeReason === undefined) this.#inbox.push({ data, isBinary });
+      if (this.#closeReason === undefined) {
+        this.#inbox.push({ data, isBinary, at: performance.now() });
+      }
     });
     socket.on('ping', (payload: Buffer) => {
       this.outbox.pong(payload);
@@ -228,18 +235,23 @@ export class Session implements Listener {
     if (!feed.permits(this.identity)) {
       return this.#inTime(() => feed.refresh()).then(
         () => {
-          if (this.#closeReason === undefined) this.#append(feed, input);
+          if (this.#closeReason === undefined) this.#append(feed, input, { inTime: true });
         },
         (error: unknown) => {
           this.#failedWith(error, { room_id: feed.roomId, ref: input.ref });
         },
       );
     }
-    this.#append(feed, input);
+    this.#append(feed, input, { inTime: this.#isLate });
     if (this.#sending.size >= this.#context.limits.inboxFrames) return this.#sending.wait();
   }
 
-  #append(feed: Feed, { content, ref }: Extract<Command, { type: 'message' }>): void {
+  /** @param options.inTime whether it has only what is left of the command's time, not that of the log */
+  #append(
+    feed: Feed,
+    { content, ref }: Extract<Command, { type: 'message' }>,
+    { inTime }: { inTime: boolean },
+  ): void {
     const { identity } = this;
     const room_id = feed.roomId;
     const draft = {
@@ -249,8 +261,10 @@ export class Session implements Listener {
       content,
       ref: ref ?? null,
     } as const;
+    const append = (): Promise<Appended> => this.#context.log.append(feed, identity, draft);
     this.#sending.add();
-    this.#context.log.append(feed, identity, draft).then(
+    const appended = inTime ? withDeadline(this.#waitsUntil - performance.now(), append) : append();
+    appended.then(
       ({ seq }) => {
         if (ref !== undefined) this.#status('SENT', { ref, room_id, seq });
         this.#sending.done();
@@ -266,7 +280,7 @@ export class Session implements Listener {
   #handle(frame: Frame): Promise<void> | void {
     if (this.outbox.isFull) return this.outbox.drained().then(() => this.#handle(frame));
     if (this.#closeReason !== undefined) return;
-    this.#startWaiting();
+    this.#startWaiting(frame);
     try {
       const handled = this.#dispatch(frame);
       return handled?.catch((error: unknown) => {
@@ -311,9 +325,13 @@ export class Session implements Listener {
     return this.#context.verify(input.content);
   }
 
-  #startWaiting(): void {
+  /** A command has its time from when it is taken up; half of it, if it has waited as long behind others already. */
+  #startWaiting({ at }: Frame): void {
     const { storeTimeoutMs } = this.#context.limits;
-    this.#waitsUntil = this.#overdue > 0 ? 0 : performance.now() + storeTimeoutMs;
+    const now = performance.now();
+    this.#isLate = now - at > storeTimeoutMs / 2;
+    this.#waitsUntil =
+      this.#overdue > 0 ? 0 : now + (this.#isLate ? storeTimeoutMs / 2 : storeTimeoutMs);
     if (this.#overdue > 0) this.#overdue -= 1;
   }
 

@@ -148,3 +148,20 @@ it('a message whose right is never read is UNAVAILABLE', async () => {
 
   expect((await client.words(4)).slice(2)).toEqual(['CONNECTED', 'UNAVAILABLE']);
 });
+
+it('a message that waited for the rules has what is left of its time, and those behind it half as long', async () => {
+  const rules = deferred();
+  const feed = feedOf(1);
+  let known = false;
+  vi.spyOn(feed, 'permits').mockImplementation(() => known);
+  vi.spyOn(feed, 'refresh').mockImplementation(() => rules.promise);
+  const client = await readyOver({ enter: () => Promise.resolve(feed), append: () => NEVER });
+  client.say(select(1));
+  await client.words(3);
+  client.say({ type: 'message', content: 'one' }, { type: 'message', content: 'two' });
+  setTimeout(() => {
+    known = true;
+    rules.resolve();
+  }, 0.8 * STORE_TIMEOUT_MS);
+  expect((await client.words(5)).slice(3)).toEqual(['UNAVAILABLE', 'UNAVAILABLE']);
+});
