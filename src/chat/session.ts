@@ -8,7 +8,6 @@ import type { Logger } from '../logger.js';
 import { CLOSE_CODES, type CloseReason } from '../protocol/close-codes.js';
 import type { Command, Decoded } from '../protocol/commands.js';
 import { encodeQuery, encodeStatus, type QueryWord, type StatusWord } from '../protocol/events.js';
-import type { Appended } from '../store/lane.js';
 import type { Log } from '../store/log.js';
 import { HANDLERS, type Input, type State } from './handlers.js';
 import type { Listener, LossReason } from './audience.js';
@@ -261,9 +260,11 @@ export class Session implements Listener {
       content,
       ref: ref ?? null,
     } as const;
-    const append = (): Promise<Appended> => this.#context.log.append(feed, identity, draft);
+    const { log } = this.#context;
     this.#sending.add();
-    const appended = inTime ? withDeadline(this.#waitsUntil - performance.now(), append) : append();
+    const appended = inTime
+      ? withDeadline(this.#waitsUntil - performance.now(), () => log.append(feed, identity, draft))
+      : log.append(feed, identity, draft);
     appended.then(
       ({ seq }) => {
         if (ref !== undefined) this.#status('SENT', { ref, room_id, seq });

@@ -26,8 +26,8 @@ export type EntryDraft = Pick<Entry, 'room_id' | 'kind' | 'emitter' | 'content' 
 /**
  * What became of a draft: `stored` now; `known`, as the emitter had sent its ref with the same content before; `used`,
  * as that was another content; `stale`, as the room has a newer rule than its senders were checked under, or not that
- * one, in a log that went back (nothing of it was stored); `busy`, as the room's lock was not to be had; `refused` by the database, for what it holds; `gone`,
- * as there is no such room.
+ * one, in a log that went back (nothing of it was stored); `busy`, as the room's lock was not to be had; `refused` by
+ * the database, for what it holds; `gone`, as there is no such room.
  */
 export type Outcome =
   | { readonly outcome: 'stored'; readonly seq: number; readonly createdAt: string }

@@ -150,9 +150,10 @@ export class Lane {
   #flyOn(): void {
     const batch = this.#mayDepart() ? this.#board() : [];
     if (this.#waiting.length > 0) this.#lookAgain();
-    if (batch.length === 0) return;
+    const [first] = batch;
+    if (first === undefined) return;
     const rooms = new Set(batch.map(({ writer }) => writer.roomId));
-    const isPatient = rooms.size === 1 || [...rooms].some((roomId) => this.#contended.has(roomId));
+    const isPatient = rooms.size === 1 || this.#contended.has(first.writer.roomId);
     const flight: Flight = { rooms, isPatient, departedAt: performance.now(), landing: undefined };
     this.#flights.add(flight);
     flight.landing = this.#fly(flight, batch);
@@ -180,9 +181,10 @@ export class Lane {
         left.push(pending);
         continue;
       }
-      isContended = ofContended;
       const refusal = pending.writer.refusal(pending.author);
       if (refusal === undefined) {
+        // Not by one that is turned away: what may not go with it would wait for nothing.
+        isContended = ofContended;
         characters += pending.draft.content.length;
         batch.push(pending);
       } else {
