@@ -115,6 +115,33 @@ describe('a lane', () => {
     await lane.close();
   });
 
+  it('makes up a batch beside messages of a locked room that are all refused', async () => {
+    const { lane, flights } = laneByHand(4);
+    const locked = new TestWriter(1);
+    const other = new TestWriter(2);
+    const first = Promise.allSettled([
+      push(lane, locked, 'of the locked room'),
+      push(lane, other, 'first'),
+    ]);
+    await turn();
+    const second = push(lane, other, 'second');
+
+    // It is looked at before the others.
+    locked.permits = () => false;
+    flights[0]?.land({ busy: locked.roomId });
+    await turn();
+
+    // Without any time in between.
+    expect(contentsOf(flights)).toEqual([['of the locked room', 'first'], ['second']]);
+    flights[1]?.land();
+    expect(await first).toMatchObject([
+      { status: 'rejected', reason: { code: 'FORBIDDEN' } },
+      { status: 'fulfilled' },
+    ]);
+    await second;
+    await lane.close();
+  });
+
   it('fills a batch by the count and the length of its messages', async () => {
     const { lane, batches } = laneOverMemory();
     const writer = new TestWriter(ROOM, { rulesHead: RULES_HEAD });
@@ -162,8 +189,8 @@ function laneOverMemory(): { lane: Lane; stored: string[]; batches: number[] } {
 
 interface HandFlight {
   readonly contents: readonly string[];
-  /** Stores all of it. */
-  land(): void;
+  /** Stores all of it, but for what is of a room that somebody else has locked. */
+  land(options?: { busy: number }): void;
 }
 
 /** A lane whose statements end when the test says so. */
@@ -173,14 +200,20 @@ function laneByHand(maxFlights: number): { lane: Lane; flights: readonly HandFli
   const lane = new Lane(
     async (checked) => {
       const landed = deferred();
+      let busy: number | undefined;
       flights.push({
         contents: checked.map(({ draft }) => draft.content),
-        land() {
+        land(options) {
+          busy = options?.busy;
           landed.resolve();
         },
       });
       await landed.promise;
-      return checked.map((): Outcome => ({ outcome: 'stored', seq: (seq += 1), createdAt: '' }));
+      return checked.map(({ draft }): Outcome =>
+        draft.room_id === busy
+          ? { outcome: 'busy' }
+          : { outcome: 'stored', seq: (seq += 1), createdAt: '' },
+      );
     },
     fail,
     maxFlights,
