@@ -4,12 +4,8 @@ import { connect, type AddressInfo, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { WebSocketServer, type WebSocket } from 'ws';
 import { readInTurns } from '../../src/chat/reading.js';
+import { CONTINUATION, FIN, frame, handshake, PING, PONG, TEXT } from '../harness/ws-wire.js';
 
-const TEXT = 0x1;
-const CONTINUATION = 0x0;
-const PING = 0x9;
-const PONG = 0xa;
-const FIN = 0x80;
 /** Of the smallest frames: 2 KiB of what had been read, and as much of what is read in the same turn. */
 const MOST_A_TURN = 700;
 
@@ -33,26 +29,13 @@ beforeEach(async () => {
   client = connect((http.address() as AddressInfo).port, '127.0.0.1');
   client.on('error', () => undefined).resume();
   const opened = once(server, 'connection');
-  client.write(
-    'GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n' +
-      'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n',
-  );
+  client.write(handshake());
   await opened;
 });
 afterEach(() => {
   client.destroy();
   http.close();
 });
-
-/** A frame, masked with zeros. */
-function frame(first: number, payload = ''): Buffer {
-  const bytes = Buffer.from(payload);
-  const head =
-    bytes.length < 126
-      ? Buffer.from([first, 0x80 | bytes.length])
-      : Buffer.from([first, 0x80 | 126, bytes.length >> 8, bytes.length & 0xff]);
-  return Buffer.concat([head, Buffer.alloc(4), bytes]);
-}
 
 /** Calls `onTurn` once a turn of the event loop, until it is told to stop. */
 function watchTurns(onTurn: () => void): () => void {
@@ -85,7 +68,7 @@ describe('the bytes of a socket', () => {
         inTurn = 0;
       });
       client.write(
-        Buffer.concat([...Array<Buffer>(count).fill(frame(first)), frame(FIN | TEXT, 'end')]),
+        Buffer.concat([...Array<Buffer>(count).fill(frame('', { first })), frame('end')]),
       );
       await once(socket, 'message');
       stop();
@@ -102,10 +85,12 @@ describe('the bytes of a socket', () => {
     });
     client.write(
       Buffer.concat([
-        frame(TEXT, '<'),
-        ...Array.from({ length: count / 2 }, () => frame(CONTINUATION)),
-        ...Array.from({ length: count / 2 - 2 }, (_, i) => frame(CONTINUATION, String(i % 10))),
-        frame(FIN | CONTINUATION, '>'),
+        frame('<', { first: TEXT }),
+        ...Array.from({ length: count / 2 }, () => frame('', { first: CONTINUATION })),
+        ...Array.from({ length: count / 2 - 2 }, (_, i) =>
+          frame(String(i % 10), { first: CONTINUATION }),
+        ),
+        frame('>', { first: FIN | CONTINUATION }),
       ]),
     );
     const [data] = (await once(socket, 'message')) as [Buffer];
@@ -127,7 +112,7 @@ describe('the bytes of a socket', () => {
       });
     });
     const words = Array.from({ length: 2_000 }, (_, i) => `message ${i} ${'.'.repeat(i % 300)}`);
-    client.write(Buffer.concat(words.map((word) => frame(FIN | TEXT, word))));
+    client.write(Buffer.concat(words.map((word) => frame(word))));
     await all;
     stop();
     expect(heard).toEqual(words);
@@ -145,14 +130,18 @@ describe('the bytes of a socket', () => {
     for (let i = 0; i < 300; i += 1) {
       const text = `${i} `.repeat((i * 37) % 400);
       if (i % 3 === 0) {
-        frames.push(frame(FIN | TEXT, text));
+        frames.push(frame(text));
         expected.push(`message ${text}`);
       } else if (i % 3 === 1) {
-        frames.push(frame(FIN | PING, `${i}`), frame(FIN | PONG, `${i}`));
+        frames.push(frame(`${i}`, { first: FIN | PING }), frame(`${i}`, { first: FIN | PONG }));
         expected.push(`ping ${i}`, `pong ${i}`);
       } else {
-        frames.push(frame(TEXT, text), frame(FIN | PONG, 'between'), frame(CONTINUATION));
-        frames.push(frame(FIN | CONTINUATION, text));
+        frames.push(
+          frame(text, { first: TEXT }),
+          frame('between', { first: FIN | PONG }),
+          frame('', { first: CONTINUATION }),
+        );
+        frames.push(frame(text, { first: FIN | CONTINUATION }));
         expected.push('pong between', `message ${text}${text}`);
       }
     }
@@ -160,7 +149,7 @@ describe('the bytes of a socket', () => {
     for (let at = 0, size = 1; at < bytes.length; at += size, size = (size * 7 + 3) % 5_000) {
       client.write(bytes.subarray(at, at + size));
     }
-    client.write(frame(FIN | TEXT, 'end'));
+    client.write(frame('end'));
     await new Promise<void>((resolve) => {
       socket.on('message', (data: Buffer) => {
         if (data.toString() === 'end') resolve();
@@ -174,10 +163,10 @@ describe('the bytes of a socket', () => {
     socket.on('message', (data: Buffer) => heard.push(data.toString()));
     client.write(
       Buffer.concat([
-        frame(FIN | TEXT, 'before'),
+        frame('before'),
         // The opcode 3 is reserved.
-        frame(FIN | 0x3),
-        ...Array.from({ length: 5_000 }, () => frame(FIN | TEXT, 'behind')),
+        frame('', { first: FIN | 0x3 }),
+        ...Array.from({ length: 5_000 }, () => frame('behind')),
       ]),
     );
     const [error] = (await once(socket, 'error')) as [Error];

@@ -1,12 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ChatClient } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
-import { HttpWire } from '../harness/http-wire.js';
 import type { TestNode } from '../harness/node.js';
-
-const HANDSHAKE =
-  'GET /chat HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n' +
-  'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n';
+import { CLOSE, FIN, frame, PING, WsWire } from '../harness/ws-wire.js';
 
 let world: ChatWorld;
 let node: TestNode;
@@ -17,25 +13,17 @@ beforeAll(async () => {
 });
 afterAll(() => world.close());
 
-/** A frame of up to 125 bytes, masked with zeros. */
-function frame(first: number, payload = ''): Buffer {
-  const bytes = Buffer.from(payload);
-  return Buffer.concat([Buffer.from([first, 0x80 | bytes.length, 0, 0, 0, 0]), bytes]);
-}
-
 describe('a socket that is closed', () => {
-  it.each([
-    ['by the server, on quit', frame(0x81, '{"type":"quit"}')],
-    ['by the server, on no JSON', frame(0x81, 'no')],
-    ['by the server, on the third refusal', Buffer.concat(Array(3).fill(frame(0x81, '{}')))],
+  it.concurrent.each([
+    ['by the server, on quit', frame('{"type":"quit"}')],
+    ['by the server, on no JSON', frame('no')],
+    ['by the server, on the third refusal', Buffer.concat(Array(3).fill(frame('{}')))],
     ['by the server, without a token in time', Buffer.alloc(0)],
     ['by ws, on a frame that is none', Buffer.from([0xff, 0xff])],
     ['by ws, on a frame that is too large', Buffer.from([0x81, 0xff, 0, 0, 0, 0, 9, 0, 0, 0])],
-    ['by the client', frame(0x88)],
+    ['by the client', frame('', { first: FIN | CLOSE })],
   ])('%s is cut 2 s later where the client leaves its side open', async (_what, bytes) => {
-    const wire = await HttpWire.dial(node);
-    wire.write(HANDSHAKE);
-    expect((await wire.answer()).status).toBe(101);
+    const wire = await WsWire.open(node);
     const startedAt = performance.now();
     wire.write(bytes);
     await wire.rest();
@@ -64,11 +52,9 @@ describe('a ping', () => {
   });
 
   it('is answered once of many that came together, with the last payload', async () => {
-    const wire = await HttpWire.dial(node);
-    wire.write(HANDSHAKE);
-    await wire.answer();
-    const pings = Array.from({ length: 200 }, (_, i) => frame(0x89, String(i)));
-    wire.write(...pings, frame(0x81, '{"type":"quit"}'));
+    const wire = await WsWire.open(node);
+    const pings = Array.from({ length: 200 }, (_, i) => frame(String(i), { first: FIN | PING }));
+    wire.write(...pings, frame('{"type":"quit"}'));
     const heard = await wire.rest();
     expect(heard).toContain('\x03199');
     expect(heard.match(/\x8a/g)?.length ?? 0).toBeLessThan(20);

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 
-const PATIENCE_MS = 10_000;
+const PATIENCE_MS = 15_000;
 
 /** An answer as it stands on the wire. */
 export interface WireAnswer {
@@ -14,30 +14,35 @@ export interface WireAnswer {
 /** An HTTP client made of bytes, which may break every rule. Its own side stays open until it is ended. */
 export class HttpWire {
   readonly socket: Socket;
-  #bytes = Buffer.alloc(0);
-  #ended = false;
+  /** What came and is not read yet. */
+  protected bytes = Buffer.alloc(0);
+  protected isEnded = false;
   #wake = (): void => undefined;
 
-  private constructor(socket: Socket) {
+  constructor(socket: Socket) {
     this.socket = socket;
     socket.setNoDelay(true);
     socket.on('data', (chunk: Buffer) => {
-      this.#bytes = Buffer.concat([this.#bytes, chunk]);
+      this.bytes = Buffer.concat([this.bytes, chunk]);
       this.#wake();
     });
     for (const end of ['end', 'close']) {
       socket.on(end, () => {
-        this.#ended = true;
+        this.isEnded = true;
         this.#wake();
       });
     }
     socket.on('error', () => undefined);
   }
 
-  static async dial({ url }: { readonly url: string }): Promise<HttpWire> {
+  /** A connection without a word. */
+  static async dial<Wire extends HttpWire>(
+    this: new (socket: Socket) => Wire,
+    { url }: { readonly url: string },
+  ): Promise<Wire> {
     const { hostname, port } = new URL(url);
     const socket = connect({ host: hostname, port: Number(port), allowHalfOpen: true });
-    const wire = new HttpWire(socket);
+    const wire = new this(socket);
     await once(socket, 'connect');
     return wire;
   }
@@ -48,8 +53,8 @@ export class HttpWire {
 
   /** The next answer; `to` is the method that it answers, which says whether it has a body. */
   async answer(to = 'GET'): Promise<WireAnswer> {
-    await this.#until(() => this.#bytes.includes('\r\n\r\n'), 'the head of an answer');
-    const head = this.#take(this.#bytes.indexOf('\r\n\r\n') + 4).toString('latin1');
+    await this.until(() => this.bytes.includes('\r\n\r\n'), 'the head of an answer');
+    const head = this.take(this.bytes.indexOf('\r\n\r\n') + 4).toString('latin1');
     const status = Number(/^HTTP\/1\.1 (\d{3}) /.exec(head)?.[1]);
     if (Number.isNaN(status)) throw new Error(`no answer: ${JSON.stringify(head.slice(0, 200))}`);
     const headers: Record<string, string> = {};
@@ -63,15 +68,8 @@ export class HttpWire {
 
   /** All that comes until the server ends its side. */
   async rest(): Promise<string> {
-    await this.#until(() => this.#ended, 'the end');
-    return this.#take(this.#bytes.length).toString();
-  }
-
-  /** The text of the next frame of a WebSocket. */
-  async frame(): Promise<string> {
-    const sizeOf = (): number => 2 + ((this.#bytes[1] ?? 0) & 127);
-    await this.#until(() => this.#bytes.length >= 2 && this.#bytes.length >= sizeOf(), 'a frame');
-    return this.#take(sizeOf()).toString('utf8', 2);
+    await this.until(() => this.isEnded, 'the end');
+    return this.take(this.bytes.length).toString();
   }
 
   destroy(): void {
@@ -83,8 +81,8 @@ export class HttpWire {
       return this.#read(Number(headers['content-length']));
     let body = '';
     for (;;) {
-      await this.#until(() => this.#bytes.includes('\r\n'), 'a chunk');
-      const size = Number.parseInt(this.#take(this.#bytes.indexOf('\r\n') + 2).toString(), 16);
+      await this.until(() => this.bytes.includes('\r\n'), 'a chunk');
+      const size = Number.parseInt(this.take(this.bytes.indexOf('\r\n') + 2).toString(), 16);
       body += await this.#read(size);
       await this.#read(2);
       if (size === 0) return body;
@@ -92,26 +90,27 @@ export class HttpWire {
   }
 
   async #read(length: number): Promise<string> {
-    await this.#until(() => this.#bytes.length >= length, `a body of ${length} bytes`);
-    return this.#take(length).toString();
+    await this.until(() => this.bytes.length >= length, `a body of ${length} bytes`);
+    return this.take(length).toString();
   }
 
-  #take(length: number): Buffer {
-    const taken = this.#bytes.subarray(0, length);
-    this.#bytes = this.#bytes.subarray(length);
+  protected take(length: number): Buffer {
+    const taken = this.bytes.subarray(0, length);
+    this.bytes = this.bytes.subarray(length);
     return taken;
   }
 
-  async #until(condition: () => boolean, what: string): Promise<void> {
+  /** Resolves once that is so, which is asked whenever something came. */
+  protected async until(condition: () => boolean, what: string): Promise<void> {
     let late = false;
     const timer = setTimeout(() => {
       late = true;
       this.#wake();
     }, PATIENCE_MS);
     while (!condition()) {
-      if (late || this.#ended) {
+      if (late || this.isEnded) {
         clearTimeout(timer);
-        throw new Error(`${what} did not come${this.#ended ? ': the connection has ended' : ''}`);
+        throw new Error(`${what} did not come${this.isEnded ? ': the connection has ended' : ''}`);
       }
       await new Promise<void>((resolve) => {
         this.#wake = resolve;

@@ -7,16 +7,17 @@ import { createLogger } from '../../src/logger.js';
 import { createRoom, request } from '../harness/api.js';
 import { fillRoom } from '../harness/backlog.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
-import { HttpWire, type WireAnswer } from '../harness/http-wire.js';
+import type { WireAnswer } from '../harness/http-wire.js';
 import type { TestNode } from '../harness/node.js';
 import { person } from '../harness/tokens.js';
+import { WsWire } from '../harness/ws-wire.js';
 
 const ana = person({ levelOnEntity: 999 });
 const ROOM = JSON.stringify({ name: 'a room', level_admin: 1, type: 'group' });
 
 let world: ChatWorld;
 let node: TestNode;
-let wires: HttpWire[] = [];
+let wires: WsWire[] = [];
 
 beforeAll(async () => {
   world = await createChatWorld();
@@ -28,8 +29,8 @@ afterEach(() => {
 });
 afterAll(() => world.close());
 
-async function dial(to: { url: string } = node): Promise<HttpWire> {
-  const wire = await HttpWire.dial(to);
+async function dial(to: { url: string } = node): Promise<WsWire> {
+  const wire = await WsWire.dial(to);
   wires.push(wire);
   return wire;
 }
@@ -137,7 +138,7 @@ describe('a request that offers an upgrade to HTTP/2', () => {
     wire.write(head('GET', '/nowhere', { h2c: false }), handshake());
     expect((await wire.answer()).status).toBe(404);
     expect((await wire.answer()).status).toBe(101);
-    expect(await wire.frame()).toContain('START?');
+    expect(await wire.words(1)).toEqual(['START?']);
     await new Promise(setImmediate);
     process.off('warning', note);
     expect(warnings).toEqual([]);
@@ -215,7 +216,7 @@ describe('an upgrade to /chat', () => {
     expect((await wire.answer()).status).toBe(200);
     // At once: it is a pending one that would be cut, too.
     expect((await wire.answer()).status).toBe(101);
-    expect(await wire.frame()).toContain('START?');
+    expect(await wire.words(1)).toEqual(['START?']);
   });
 
   it('is not made where the answer before it closes the connection', async () => {
@@ -236,7 +237,7 @@ describe('an upgrade to /chat', () => {
     const wire = await dial();
     wire.write(bytes);
     expect((await wire.answer()).status).toBe(101);
-    expect(await wire.frame()).toContain('START?');
+    expect(await wire.words(1)).toEqual(['START?']);
   });
 
   it.each([
@@ -332,7 +333,7 @@ describe('a connection', () => {
   });
 
   it('does not keep a node up, whatever it waits for', async () => {
-    const other = await world.start();
+    const other = await world.start({ SHUTDOWN_TIMEOUT_MS: '2000' });
     const room = await createRoom(other, ana);
     await fillRoom(world.databaseUrl, room, 40_000);
     const long = head('GET', `/rooms/${room}/messages?dateFrom=2000-01-01`, { h2c: false });
@@ -378,7 +379,7 @@ describe('deadlines', () => {
   });
 
   /** Writes a byte now and then, for as long as it takes. */
-  function drip(wire: HttpWire, bytes: string): void {
+  function drip(wire: WsWire, bytes: string): void {
     let at = 0;
     dripping.push(
       setInterval(() => {
