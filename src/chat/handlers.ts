@@ -9,12 +9,22 @@ export type Input = Command | Malformed;
 /** One answer to one command; what it returns ends before the next command is handled. */
 type Handler = (session: Session, input: Input) => Promise<void> | void;
 
+// A token takes as long to verify as many messages to take in: behind a promise the inbox lets others have a turn.
+
+const authenticate: Handler = (session, input) => {
+  session.authenticate(input);
+  return Promise.resolve();
+};
+
+const refresh: Handler = (session, input) => {
+  session.refresh(input);
+  return Promise.resolve();
+};
+
 /** docs/PROTOCOL.md has the same table. */
 export const HANDLERS: Record<State, Record<CommandType, Handler>> = {
   greeting: {
-    token: (session, input) => {
-      session.authenticate(input);
-    },
+    token: authenticate,
     select_room: (session) => {
       session.refuse('TOKEN?');
     },
@@ -26,9 +36,7 @@ export const HANDLERS: Record<State, Record<CommandType, Handler>> = {
     },
   },
   lobby: {
-    token: (session, input) => {
-      session.refresh(input);
-    },
+    token: refresh,
     select_room: (session, input) => session.selectRoom(input),
     message: (session) => {
       session.query('SELECTROOM?');
@@ -38,9 +46,7 @@ export const HANDLERS: Record<State, Record<CommandType, Handler>> = {
     },
   },
   room: {
-    token: (session, input) => {
-      session.refresh(input);
-    },
+    token: refresh,
     select_room: (session, input) => session.selectRoom(input),
     message: (session, input) => session.say(input),
     quit: (session) => {

@@ -1,4 +1,5 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import jwt from 'jsonwebtoken';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createRoom, putRule, request } from '../harness/api.js';
 import { ChatClient, numberOf } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
@@ -90,6 +91,33 @@ describe('a session that is READY', () => {
     client.send({ type: 'message', content: 'all at once' });
     await client.expect('START?', 'READY', 'CONNECTED');
     expect(await client.messages(1)).toEqual(['all at once']);
+    await client.close();
+  });
+
+  it('lets others have a turn after each token that it sends, be it good or bad', async () => {
+    const client = await ChatClient.enter(node, ben);
+    const tokens = Array.from({ length: 100 }, (_, n) => (n % 2 === 0 ? ben.token : 'x.y.z'));
+    const verify = vi.spyOn(jwt, 'verify');
+    const seen = verify.mock.calls;
+    /** Tokens that were verified in one turn of the event loop: the test's own, in which the node runs. */
+    const perTurn: number[] = [];
+    let before = 0;
+    let turn = setImmediate(function count() {
+      perTurn.push(seen.length - before);
+      before = seen.length;
+      turn = setImmediate(count);
+    });
+
+    for (const content of tokens) client.send({ type: 'token', content });
+    const answers = await client.take(tokens.length);
+    await new Promise(setImmediate);
+
+    clearImmediate(turn);
+    verify.mockRestore();
+    expect(answers.filter(({ data }) => data === 'READY')).toHaveLength(tokens.length / 2);
+    expect(perTurn.reduce((sum, count) => sum + count, 0)).toBe(tokens.length);
+    // The one that was read, and the one that had waited for its turn.
+    expect(Math.max(...perTurn)).toBeLessThanOrEqual(2);
     await client.close();
   });
 
