@@ -74,7 +74,7 @@ async function* wholePage(
   messages: readonly HistoryMessage[],
   rest: AsyncIterable<readonly HistoryMessage[]>,
 ): AsyncGenerator<readonly HistoryMessage[], void, undefined> {
-  yield messages;
+  if (messages.length > 0) yield messages;
   yield* rest;
 }
 

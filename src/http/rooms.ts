@@ -72,7 +72,7 @@ export function routeRooms(
 
   router.get('/rooms', async (ctx) => {
     const filter = validate(list, ctx.query);
-    respond(ctx, await rooms.rulesOf(ctx.state.caller, filter));
+    respond(ctx, await rooms.rulesOf(ctx.state.caller, filter, whenGone(ctx)));
   });
 
   router.get('/rooms/all', async (ctx) => {

@@ -46,13 +46,13 @@ export interface Page {
 
 export interface History {
   /**
-   * One page by number, up to `upTo` (or the end): the first `limit` messages beyond `after`, or else the last `limit`
-   * before `before` (before the end, where that is not given either).
+   * One page by number, up to `upTo`: the first `limit` messages beyond `after`, or else the last `limit` before `before`
+   * (up to `upTo`, where that is not given either).
    */
   page(
     roomId: number,
     range: {
-      upTo?: number | undefined;
+      upTo: number;
       after?: number | undefined;
       before?: number | undefined;
       limit: number;
@@ -80,7 +80,29 @@ interface MessageRow extends Omit<HistoryMessage, 'id' | 'content'> {
   readonly content: string | null;
 }
 
+/** The first or the last messages of a stretch. */
+interface Part {
+  readonly limit: number;
+  readonly order: 'ASC' | 'DESC';
+}
+
+/** What a query of `stretchOf` found of a period. */
+interface Dated {
+  readonly entries: number;
+  /** Null if there are none. */
+  readonly first: number | null;
+  readonly last: number | null;
+  /** Date and number of the one with the last date. */
+  readonly ended_at: Date;
+  readonly ended_by: number;
+}
+
 const LAST_NUMBER = Number.MAX_SAFE_INTEGER;
+/**
+ * Entries that one query passes at most, whatever it looks for: a few milliseconds, after which others have their turn,
+ * and nothing more is read for who is gone.
+ */
+const ENTRIES_A_QUERY = 10_000;
 /** Messages of one query while a stretch is read. */
 const PAGE = 250;
 /**
@@ -109,11 +131,11 @@ export function createHistory({
     );
   }
 
-  /** The first or the last `limit` messages of a stretch, oldest first, with as much text as a query may hold. */
+  /** The first or the last messages of a window, oldest first, with as much text as a query may hold. */
   function take(
     roomId: number,
-    { after, last, period }: Stretch,
-    { limit, order }: { limit: number; order: 'ASC' | 'DESC' },
+    window: Stretch,
+    { limit, order }: Part,
     reader: Reader,
   ): Promise<MessageRow[]> {
     return query<MessageRow>(
@@ -124,67 +146,155 @@ export function createHistory({
            - octet_length(content) AS bytes_before
          FROM (
            SELECT room_id, seq, emitter, content, "createdAt", "updatedAt" FROM messages
-           WHERE room_id = $1 AND kind = 'message' AND seq > $2 AND seq <= $3
-             ${period ? 'AND "createdAt" >= $5 AND "createdAt" < $6' : ''}
-           ORDER BY seq ${order} LIMIT $4
+           WHERE ${MESSAGES} ORDER BY seq ${order} LIMIT $4
          ) AS taken
        ) AS measured
        ORDER BY seq`,
-      [roomId, after, last, limit, ...(period ? [period.from, period.until] : [])],
+      bindOf(roomId, window, limit),
       reader,
     );
   }
 
+  /** The numbers of the first or the last messages of a stretch, in that order. */
+  async function find(
+    roomId: number,
+    stretch: Stretch,
+    { limit, order }: Part,
+    reader: Reader,
+  ): Promise<number[]> {
+    const found: number[] = [];
+    let rest = stretch;
+    while (found.length < limit && rest.after < rest.last) {
+      const window = windowOf(rest, order);
+      const rows = await query<{ seq: number }>(
+        `SELECT seq FROM messages WHERE ${MESSAGES} ORDER BY seq ${order} LIMIT $4`,
+        bindOf(roomId, window, limit - found.length),
+        reader,
+      );
+      for (const { seq } of rows) found.push(seq);
+      rest = order === 'ASC' ? { ...rest, after: window.last } : { ...rest, last: window.after };
+    }
+    return found;
+  }
+
+  /** In the order of dates, which is not that of numbers where a clock was set back. */
+  async function stretchOf(
+    roomId: number,
+    period: Period,
+    reader: Reader,
+    upTo = LAST_NUMBER,
+  ): Promise<Stretch | undefined> {
+    let first = Infinity;
+    let last = 0;
+    let date = period.from;
+    let seq = 0;
+    for (let more = true; more;) {
+      const [part] = await query<Dated>(
+        `WITH part AS (
+           SELECT "createdAt", seq FROM messages
+           WHERE room_id = $1 AND ("createdAt", seq) > ($2::timestamptz, $3::bigint) AND "createdAt" < $4
+           ORDER BY "createdAt", seq LIMIT ${ENTRIES_A_QUERY}),
+         ended AS (SELECT * FROM part ORDER BY "createdAt" DESC, seq DESC LIMIT 1)
+         SELECT count(*) AS entries, min(part.seq) AS first, max(part.seq) AS last,
+           (SELECT "createdAt" FROM ended) AS ended_at, (SELECT seq FROM ended) AS ended_by
+         FROM part`,
+        [roomId, date, seq, period.until],
+        reader,
+      );
+      if (part === undefined || part.first === null || part.last === null) break;
+      first = Math.min(first, part.first);
+      last = Math.max(last, part.last);
+      date = part.ended_at;
+      seq = part.ended_by;
+      more = part.entries === ENTRIES_A_QUERY;
+    }
+    if (last === 0) return undefined;
+    return { after: first - 1, last: Math.min(last, upTo), period };
+  }
+
   return {
-    async page(roomId, { upTo = LAST_NUMBER, after, before, limit, period }, reader) {
-      const order = after === undefined ? 'DESC' : 'ASC';
+    async page(roomId, { upTo, after, before, limit, period }, reader) {
       const last = Math.min(upTo, (before ?? LAST_NUMBER) - 1);
       const asked = { after: after ?? 0, last, period };
       // One more than asked for tells whether there is more.
-      const rows = await take(roomId, asked, { limit: limit + 1, order }, reader);
-      const more = rows.length > limit;
-      if (more && order === 'ASC') rows.pop();
-      else if (more) rows.shift();
-      const messages = held(rows);
-      const first = rows[0]?.seq;
-      const end = rows.at(-1)?.seq;
-      const isWhole = messages.length === rows.length || first === undefined || end === undefined;
-      const rest = isWhole
-        ? undefined
-        : { after: messages.at(-1)?.seq ?? first - 1, last: end, period };
-      return { messages, rest, first, last: end, more };
+      const part: Part = { limit: limit + 1, order: after === undefined ? 'DESC' : 'ASC' };
+      const window = windowOf(asked, part.order);
+      const rows = await take(roomId, window, part, reader);
+      if (rows.length > limit || (window.after === asked.after && window.last === asked.last)) {
+        return nearPage(rows, part, period);
+      }
+      // They are far apart, or where a period is.
+      const dated = period && (await stretchOf(roomId, period, reader));
+      const far = period ? common(asked, dated) : asked;
+      return farPage(await find(roomId, far, part, reader), part, period);
     },
 
-    async stretchOf(roomId, period, reader, upTo = LAST_NUMBER) {
-      // `seq + 0`: a bare min(seq) would be read off the primary key, past all that is older.
-      const [bounds] = await query<{ first: number | null; last: number | null }>(
-        `SELECT min(seq + 0) AS first, max(seq + 0) AS last FROM messages
-         WHERE room_id = $1 AND "createdAt" >= $2 AND "createdAt" < $3`,
-        [roomId, period.from, period.until],
-        reader,
-      );
-      if (bounds === undefined || bounds.first === null || bounds.last === null) return undefined;
-      return { after: bounds.first - 1, last: Math.min(bounds.last, upTo), period };
-    },
+    stretchOf,
 
     async *read(roomId, stretch, reader) {
       let { after } = stretch;
-      for (;;) {
-        const rows = await take(
-          roomId,
-          { ...stretch, after },
-          { limit: PAGE, order: 'ASC' },
-          reader,
-        );
+      while (after < stretch.last) {
+        const window = windowOf({ ...stretch, after }, 'ASC');
+        const rows = await take(roomId, window, { limit: PAGE, order: 'ASC' }, reader);
         const messages = held(rows);
-        const last = messages.at(-1);
-        if (last === undefined) return;
-        yield messages;
-        if (rows.length < PAGE && messages.length === rows.length) return;
-        after = last.seq;
+        if (messages.length > 0) yield messages;
+        const isWhole = rows.length < PAGE && messages.length === rows.length;
+        after = isWhole ? window.last : (messages.at(-1)?.seq ?? window.last);
       }
     },
   };
+}
+
+/** What is a message of a window, by `bindOf`. Its date is looked at, but not looked up: that is bounded by nothing. */
+const MESSAGES = `room_id = $1 AND seq > $2 AND seq <= $3 AND kind = 'message'
+  AND ("createdAt" >= $5::timestamptz AND "createdAt" < $6::timestamptz) IS NOT FALSE`;
+
+function bindOf(roomId: number, { after, last, period }: Stretch, limit: number): unknown[] {
+  return [roomId, after, last, limit, period?.from ?? null, period?.until ?? null];
+}
+
+/** The part of a stretch that is next in an order: as much as one query may pass, as numbers have no gaps. */
+function windowOf({ after, last, period }: Stretch, order: Part['order']): Stretch {
+  return order === 'ASC'
+    ? { after, last: Math.min(last, after + ENTRIES_A_QUERY), period }
+    : { after: Math.max(after, last - ENTRIES_A_QUERY), last, period };
+}
+
+/** What of a stretch is in another one. */
+function common(stretch: Stretch, other: Stretch | undefined): Stretch {
+  const { after, last } = other ?? { after: 0, last: 0 };
+  return {
+    ...stretch,
+    after: Math.max(stretch.after, after),
+    last: Math.min(stretch.last, last),
+  };
+}
+
+/** A page whose messages one query has found, one more than asked for among them. */
+function nearPage(rows: MessageRow[], { limit, order }: Part, period: Period | undefined): Page {
+  const more = rows.length === limit;
+  if (more && order === 'ASC') rows.pop();
+  else if (more) rows.shift();
+  const messages = held(rows);
+  const first = rows[0]?.seq;
+  const last = rows.at(-1)?.seq;
+  const isWhole = messages.length === rows.length || first === undefined || last === undefined;
+  const rest = isWhole ? undefined : { after: messages.at(-1)?.seq ?? first - 1, last, period };
+  return { messages, rest, first, last, more };
+}
+
+/** A page of which only the numbers are known, one more than asked for among them. */
+function farPage(
+  numbers: readonly number[],
+  { limit, order }: Part,
+  period: Period | undefined,
+): Page {
+  const more = numbers.length === limit;
+  const asked = more ? numbers.slice(0, -1) : numbers;
+  const [first, last] = order === 'ASC' ? [asked[0], asked.at(-1)] : [asked.at(-1), asked[0]];
+  const isEmpty = first === undefined || last === undefined;
+  const rest = isEmpty ? undefined : { after: first - 1, last, period };
+  return { messages: [], rest, first, last, more };
 }
 
 /** The messages of a query whose text it has. */

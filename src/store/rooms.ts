@@ -30,10 +30,12 @@ export interface Rooms {
   /**
    * The rooms in which the caller has a rule, each once, with that rule: their own, else their entity's where it counts
    * for them. The newest room comes first.
+   * @param gone aborted when nobody wants them any more: then nothing is read
    */
   rulesOf(
     caller: Caller,
     filter: { accepted?: boolean | undefined; limit: number; offset: number },
+    gone?: AbortSignal,
   ): Promise<RuleWithRoom[]>;
   /**
    * Rooms that the caller may read, and the group rooms of their entity, by id; so many at a time, and maybe none.
@@ -56,9 +58,36 @@ export interface Rooms {
 }
 
 type VisibleRow = Room & { readonly is_visible: boolean };
+type ListedRow = RuleWithRoom & { readonly is_listed: boolean };
 
-/** Rooms that are asked about in one query of `visibleTo`. */
+/** Rooms that are asked about in one query of `visibleTo` or `rulesOf`, however few of them it lists. */
 const PAGE = 500;
+/** The largest id that there can be: Postgres' `integer`. */
+const LAST_ID = 2_147_483_647;
+
+/**
+ * The rooms below $4 in which a caller or their entity has a rule, with that which stands for it, and whether it counts:
+ * the rules of access/permissions.ts (`countingRules`), in SQL. A test holds the two equal.
+ */
+const LISTED = `SELECT r.id, r.uuid, r.name, r.type, r.level_admin, r.entity_owner,
+    p.room_id, p."entity_UUID", p.level, p.permissions, p.accepted, p."createdAt", p."updatedAt",
+    p."entity_UUID" = $1
+    OR (r.type = 'group' AND p.level <= $3::float8 AND p.permissions NOT LIKE '%b%') AS is_listed
+  FROM (
+    (SELECT room_id AS id FROM room_permissions WHERE "entity_UUID" = $1 AND room_id < $4::bigint
+     ORDER BY room_id DESC LIMIT ${PAGE})
+    UNION
+    (SELECT room_id FROM room_permissions WHERE "entity_UUID" = $2 AND room_id < $4::bigint
+     ORDER BY room_id DESC LIMIT ${PAGE})
+    ORDER BY id DESC LIMIT ${PAGE}
+  ) AS candidate
+  -- By LIMIT, so that each is looked up by its key, whatever the planner thinks of how many there are.
+  CROSS JOIN LATERAL (SELECT * FROM rooms WHERE id = candidate.id LIMIT 1) AS r
+  CROSS JOIN LATERAL (
+    SELECT * FROM room_permissions WHERE room_id = r.id AND "entity_UUID" IN ($1, $2)
+    ORDER BY "entity_UUID" <> $1 LIMIT 1
+  ) AS p
+  ORDER BY r.id DESC`;
 
 /**
  * The rooms beyond $4 that have to do with a caller, and whether they are visible: the rules of access/permissions.ts
@@ -78,8 +107,8 @@ const VISIBLE = `SELECT r.id, r.uuid, r.name, r.type, r.level_admin, r.entity_ow
     (SELECT room_id FROM room_permissions WHERE "entity_UUID" = $2 AND room_id > $4
      ORDER BY room_id LIMIT ${PAGE})
     UNION
-    (SELECT id FROM rooms WHERE entity_owner = $2 AND type = 'group' AND id > $4
-     ORDER BY id LIMIT ${PAGE})
+    (SELECT id FROM rooms WHERE entity_owner = $2 AND type = 'group' AND id + 0 > $4
+     ORDER BY id + 0 LIMIT ${PAGE})
     ORDER BY id LIMIT ${PAGE}
   ) AS candidate
   -- By LIMIT, so that each is looked up by its key, whatever the planner thinks of how many there are.
@@ -128,33 +157,26 @@ export function createRooms({
     accessFor: (caller, roomId, gone) =>
       readers.run(caller.userUUID, () => loadRoom(sequelize, roomId, [caller]), gone),
 
-    rulesOf({ userUUID, entityUUID, levelOnEntity }, { accepted, limit, offset }) {
-      // The rules of access/permissions.ts (`countingRules`), in SQL: a test holds the two equal.
-      return sequelize.query<RuleWithRoom>(
-        `SELECT r.id, r.uuid, r.name, r.type, r.level_admin, r.entity_owner,
-           p.room_id, p."entity_UUID", p.level, p.permissions, p.accepted, p."createdAt", p."updatedAt"
-         FROM (
-           (SELECT * FROM room_permissions
-            WHERE "entity_UUID" = $1 AND ($4::boolean IS NULL OR accepted = $4)
-            ORDER BY room_id DESC LIMIT $5::bigint + $6::bigint)
-           UNION ALL
-           -- Asked row by row, as far as the limit: an entity may have a rule in each of 100,000 rooms.
-           (SELECT * FROM room_permissions entity
-            WHERE "entity_UUID" = $2 AND $1::uuid <> $2::uuid AND ($4::boolean IS NULL OR accepted = $4)
-              AND level <= $3::float8 AND permissions NOT LIKE '%b%'
-              AND (SELECT type FROM rooms WHERE id = entity.room_id) = 'group'
-              AND (SELECT level FROM room_permissions own
-                   WHERE own.room_id = entity.room_id AND own."entity_UUID" = $1) IS NULL
-            ORDER BY room_id DESC LIMIT $5::bigint + $6::bigint)
-           ORDER BY room_id DESC LIMIT $5 OFFSET $6
-         ) AS p
-         CROSS JOIN LATERAL (SELECT * FROM rooms WHERE id = p.room_id LIMIT 1) AS r
-         ORDER BY p.room_id DESC`,
-        {
-          bind: [userUUID, entityUUID, levelOnEntity, accepted ?? null, limit, offset],
-          type: QueryTypes.SELECT,
-        },
-      );
+    async rulesOf(caller, { accepted, limit, offset }, gone) {
+      const { userUUID, entityUUID, levelOnEntity } = caller;
+      const listed: RuleWithRoom[] = [];
+      let skipped = 0;
+      for (let before = LAST_ID + 1, more = true; more && listed.length < limit;) {
+        const bind = [userUUID, entityUUID, levelOnEntity, before];
+        const rows = await readers.run(
+          userUUID,
+          () => sequelize.query<ListedRow>(LISTED, { bind, type: QueryTypes.SELECT }),
+          gone,
+        );
+        for (const { is_listed, ...row } of rows) {
+          if (!is_listed || (accepted !== undefined && row.accepted !== accepted)) continue;
+          if (skipped < offset) skipped += 1;
+          else if (listed.length < limit) listed.push(row);
+        }
+        before = rows.at(-1)?.room_id ?? 0;
+        more = rows.length === PAGE;
+      }
+      return listed;
     },
 
     async *visibleTo(caller, gone) {

@@ -44,7 +44,7 @@ describe('the store over links to Postgres that are half open', () => {
     'comparing heads': () => store.log.heads(roomIds),
     'reading a log': (id) => store.log.read(id, { after: 0, upTo: 10, limit: 10 }),
     'a message': (id) => say(store.log, new TestWriter(id), 'a message'),
-    history: (id) => store.history.page(id, { limit: 10 }, newCaller()),
+    history: (id) => store.history.page(id, { upTo: 1, limit: 10 }, newCaller()),
     'creating a room': () => store.rooms.create(roomDraft(), [], randomUUID()),
     'deleting a room': () => store.rooms.remove(NO_ROOM, newCaller(), () => undefined),
     'a list of rooms': () => store.rooms.visibleTo(newCaller()).next(),

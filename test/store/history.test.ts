@@ -1,8 +1,13 @@
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import type { HistoryMessage, Page, Period, Reader } from '../../src/store/history.js';
+import type { History, HistoryMessage, Page, Period, Reader } from '../../src/store/history.js';
 import type { Store } from '../../src/store/store.js';
 import { storeHosts, storeOver, type StoreHost } from '../harness/store-hosts.js';
 import { addRule, emptyRoom, newCaller, say, TestWriter } from '../harness/writers.js';
+
+type PageRange = Parameters<History['page']>[1];
+
+/** The head of the room of most tests. */
+const HEAD = 11;
 
 describe.each(storeHosts)('the history over %s', (_, openHost) => {
   let host: StoreHost;
@@ -43,14 +48,18 @@ describe.each(storeHosts)('the history over %s', (_, openHost) => {
       ['between two messages', { after: 2, before: 9, limit: 3 }, [3, 4, 5], true],
       ['all there is', { limit: 1_000 }, [1, 2, 3, 4, 5, 7, 8, 9, 10, 11], false],
     ])('gives messages %s, oldest first', async (_, range, seqs, more) => {
-      const page = await store.history.page(room, range, author);
+      const page = await store.history.page(room, { upTo: HEAD, ...range }, author);
 
       expect(seqsOf(page.messages)).toEqual(seqs);
       expect(page.more).toBe(more);
     });
 
     it('gives each message as it was stored', async () => {
-      const { messages } = await store.history.page(room, { after: 6, limit: 1 }, author);
+      const { messages } = await store.history.page(
+        room,
+        { upTo: HEAD, after: 6, limit: 1 },
+        author,
+      );
 
       expect(messages).toEqual([
         {
@@ -66,10 +75,10 @@ describe.each(storeHosts)('the history over %s', (_, openHost) => {
     });
 
     it('keeps to a period', async () => {
-      const period = { from: secondOf(3), until: secondOf(9) };
+      const range = { upTo: HEAD, limit: 3, period: { from: secondOf(3), until: secondOf(9) } };
 
-      const forwards = await store.history.page(room, { after: 3, limit: 3, period }, author);
-      const backwards = await store.history.page(room, { limit: 3, period }, author);
+      const forwards = await store.history.page(room, { ...range, after: 3 }, author);
+      const backwards = await store.history.page(room, range, author);
 
       expect(seqsOf(forwards.messages)).toEqual([4, 5, 7]);
       expect(seqsOf(backwards.messages)).toEqual([5, 7, 8]);
@@ -77,7 +86,7 @@ describe.each(storeHosts)('the history over %s', (_, openHost) => {
     });
 
     it('gives nothing of a room that is not there', async () => {
-      const page = await store.history.page(2_147_483_647, { limit: 3 }, author);
+      const page = await store.history.page(2_147_483_647, { upTo: 9, limit: 3 }, author);
 
       expect(page).toMatchObject({ messages: [], more: false, rest: undefined });
     });
@@ -155,7 +164,7 @@ describe.each(storeHosts)('the history over %s', (_, openHost) => {
       ['all', { after: 0, limit: 1_000 }, 0, 60],
       ['those before a long one', { before: 57, limit: 17 }, 39, 56],
     ])('gives the begin of a page, and where the rest is: %s', async (_, range, from, to) => {
-      const page = await store.history.page(long, range, author);
+      const page = await store.history.page(long, { upTo: 60, ...range }, author);
 
       expectBounded(page.messages);
       expect(page).toMatchObject({ first: from + 1, last: to, more: range.limit < 60 });
@@ -184,14 +193,115 @@ describe.each(storeHosts)('the history over %s', (_, openHost) => {
       const withoutLast = bytes.slice(0, -1).reduce((sum, one) => sum + one, 0);
       expect(withoutLast).toBeLessThan(32_768);
     }
-
-    async function whole(roomId: number, { messages, rest }: Page): Promise<HistoryMessage[]> {
-      const all = [...messages];
-      if (rest === undefined) return all;
-      for await (const page of store.history.read(roomId, rest, author)) all.push(...page);
-      return all;
-    }
   });
+
+  describe('of a log in which messages are far apart', () => {
+    const upTo = 40_000;
+    let sparse: number;
+
+    beforeAll(async () => {
+      sparse = await emptyRoom(store);
+      const { sequelize } = host.database;
+      // The first hundred and the last hundred are messages, and one in the middle; the others are rules.
+      await sequelize.query(
+        `INSERT INTO messages (room_id, seq, kind, emitter, content, "createdAt", "updatedAt")
+         SELECT $1::int, seq, CASE WHEN seq <= 100 OR seq = 20000 OR seq > 39900 THEN 'message' ELSE 'rule' END,
+           $2, seq::text, to_timestamp(1767225600 + seq), now()
+         FROM generate_series(1, $3::int) AS seq`,
+        { bind: [sparse, author.userUUID, upTo] },
+      );
+      // A clock was wrong by weeks for a while.
+      await sequelize.query(
+        `UPDATE messages SET "createdAt" = "createdAt" + interval '30 days'
+         WHERE room_id = $1 AND seq BETWEEN 11 AND 20`,
+        { bind: [sparse] },
+      );
+      await sequelize.query('ANALYZE messages');
+    });
+
+    const ofMiddle = { from: secondOf(19_000), until: secondOf(21_000) };
+    const ofFirst = { from: secondOf(1), until: secondOf(31) };
+    const wrong = { from: secondOf(30 * 86_400), until: secondOf(31 * 86_400) };
+    const none = { from: secondOf(100_000), until: secondOf(200_000) };
+
+    it.each<[string, Omit<PageRange, 'upTo'>, number[], boolean]>([
+      [
+        'the last, which are not all near',
+        { limit: 150 },
+        [...numbers(52, 100), 20_000, ...numbers(39_901, 40_000)],
+        true,
+      ],
+      [
+        'the first, which are not all near',
+        { after: 90, limit: 12 },
+        [...numbers(91, 100), 20_000, 39_901],
+        true,
+      ],
+      [
+        'all there are',
+        { limit: 1_000 },
+        [...numbers(1, 100), 20_000, ...numbers(39_901, 40_000)],
+        false,
+      ],
+      ['behind a number far from them', { after: 101, limit: 1 }, [20_000], true],
+      ['before a number far from them', { before: 39_900, limit: 2 }, [100, 20_000], true],
+      ['between two numbers', { after: 20_000, before: 39_900, limit: 5 }, [], false],
+      ['of a far period', { limit: 5, period: ofFirst }, [...numbers(26, 30)], true],
+      [
+        'of a far period, from its beginning',
+        { after: 20, limit: 5, period: ofFirst },
+        [...numbers(21, 25)],
+        true,
+      ],
+      ['of a period with one', { after: 0, limit: 5, period: ofMiddle }, [20_000], false],
+      [
+        'of a period of a clock that was wrong',
+        { limit: 50, period: wrong },
+        numbers(11, 20),
+        false,
+      ],
+      ['of a period without any', { limit: 50, period: none }, [], false],
+    ])('gives a page: %s', async (_, asked, seqs, more) => {
+      const page = await store.history.page(sparse, { upTo, ...asked }, author);
+
+      expect(seqsOf(await whole(sparse, page))).toEqual(seqs);
+      expect(page).toMatchObject({ first: seqs[0], last: seqs.at(-1), more });
+    });
+
+    it.each([
+      [
+        'all of it',
+        { from: secondOf(0), until: secondOf(10_000_000) },
+        [...numbers(1, 100), 20_000, ...numbers(39_901, 40_000)],
+      ],
+      [
+        'a clock that was wrong',
+        { from: secondOf(1), until: secondOf(31) },
+        [...numbers(1, 10), ...numbers(21, 30)],
+      ],
+      [
+        'the end, and what a wrong clock puts there',
+        { from: secondOf(39_999), until: secondOf(10_000_000) },
+        [...numbers(11, 20), 39_999, 40_000],
+      ],
+      ['none', none, []],
+    ])(
+      'gives the messages of a period, in the order of their numbers: %s',
+      async (_, period, seqs) => {
+        const pages = await pagesOf(period, sparse);
+
+        expect(pages.every(({ length }) => length > 0)).toBe(true);
+        expect(seqsOf(pages.flat())).toEqual(seqs);
+      },
+    );
+  });
+
+  async function whole(roomId: number, { messages, rest }: Page): Promise<HistoryMessage[]> {
+    const all = [...messages];
+    if (rest === undefined) return all;
+    for await (const page of store.history.read(roomId, rest, author)) all.push(...page);
+    return all;
+  }
 
   it('gives any text as it was sent', async () => {
     const texts = [
@@ -204,7 +314,11 @@ describe.each(storeHosts)('the history over %s', (_, openHost) => {
     const writer = new TestWriter(await emptyRoom(store));
     await Promise.all(texts.map((text) => say(store.log, writer, text)));
 
-    const { messages } = await store.history.page(writer.roomId, { limit: 10 }, author);
+    const { messages } = await store.history.page(
+      writer.roomId,
+      { upTo: texts.length, limit: 10 },
+      author,
+    );
 
     expect(messages.map(({ content }) => content)).toEqual(texts);
   });
@@ -239,6 +353,11 @@ describe.each(storeHosts)('the history over %s', (_, openHost) => {
 
 function secondOf(seq: number): Date {
   return new Date(Date.UTC(2026, 0, 1) + seq * 1000);
+}
+
+/** Numbers, both ends included. */
+function numbers(first: number, last: number): number[] {
+  return Array.from({ length: last - first + 1 }, (_, n) => first + n);
 }
 
 function seqsOf(messages: readonly HistoryMessage[]): number[] {

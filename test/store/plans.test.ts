@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { QueryTypes, Sequelize, type QueryOptions, type Transaction } from 'sequelize';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { appendEntries, type EntryDraft } from '../../src/store/entries.js';
-import type { Period } from '../../src/store/history.js';
+import type { Page, Period } from '../../src/store/history.js';
 import { plain } from '../../src/store/statement.js';
 import type { Store } from '../../src/store/store.js';
 import { openPostgres, storeOver, type StoreHost } from '../harness/store-hosts.js';
@@ -12,6 +12,12 @@ const ROOMS = 10;
 /** Without messages, each with rules of four users. */
 const OTHER_ROOMS = 5_000;
 const MESSAGES = 4_000;
+/** Of a room of its own, which is longer than one query may pass; and of its first tenth there is a period. */
+const LONG = 30_000;
+/** What one query may pass of messages, and of rooms or rules: 500 candidates, and what is looked up for each. */
+const MOST = { messages: 10_000, rooms: 1_500, room_permissions: 2_500 };
+/** Of a room that has many; the others have four and those that a test adds. */
+const RULES = 5_000;
 
 interface Scans {
   readonly seq_scan: number;
@@ -56,6 +62,8 @@ describe('the plans of Postgres', () => {
   let host: StoreHost;
   let store: Store;
   let room: number;
+  let crowded: number;
+  let long: number;
   const emitter = randomUUID();
 
   beforeAll(async () => {
@@ -63,6 +71,7 @@ describe('the plans of Postgres', () => {
     store = storeOver(host.database);
     const rooms = await Promise.all(Array.from({ length: ROOMS }, () => emptyRoom(store)));
     room = rooms[3] ?? 0;
+    crowded = await emptyRoom(store);
     const { sequelize } = host.database;
     await sequelize.query(
       `INSERT INTO messages (room_id, seq, kind, emitter, content, ref, "createdAt", "updatedAt")
@@ -73,6 +82,14 @@ describe('the plans of Postgres', () => {
       { bind: [emitter, rooms, MESSAGES] },
     );
     await sequelize.query('UPDATE rooms SET head = $1', { bind: [MESSAGES] });
+    long = await emptyRoom(store);
+    await sequelize.query(
+      `INSERT INTO messages (room_id, seq, kind, emitter, content, "createdAt", "updatedAt")
+       SELECT $1::int, seq, 'message', $2, 'a message of usual length, more or less', moment, moment
+       FROM generate_series(1, $3::int) AS seq,
+         LATERAL (SELECT timestamptz '2026-01-01' + seq * interval '1 minute' AS moment) AS dated`,
+      { bind: [long, emitter, LONG] },
+    );
     await sequelize.query(
       `INSERT INTO rooms (uuid, name, type, level_admin, entity_owner, max_entity_rules, "createdAt", "updatedAt")
        SELECT gen_random_uuid(), 'a room', 'group', 999, gen_random_uuid(), 10, now(), now()
@@ -81,12 +98,27 @@ describe('the plans of Postgres', () => {
     );
     await sequelize.query(
       `INSERT INTO room_permissions (room_id, "entity_UUID", level, permissions, accepted, "createdAt", "updatedAt")
-       SELECT id, gen_random_uuid(), 0, 'rw', true, now(), now() FROM rooms, generate_series(1, 4)`,
+       SELECT id, gen_random_uuid(), 0, 'rw', true, now(), now()
+       FROM rooms, generate_series(1, CASE WHEN id = $1 THEN $2::int ELSE 4 END)`,
+      { bind: [crowded, RULES] },
     );
-    await sequelize.query('ANALYZE');
+    // An entity with a rule in each of them, and as many rooms of two that belong to it.
+    await sequelize.query(
+      `INSERT INTO room_permissions (room_id, "entity_UUID", level, permissions, accepted, "createdAt", "updatedAt")
+       SELECT id, $1, 0, 'rw', true, now(), now() FROM rooms`,
+      { bind: [member.entityUUID] },
+    );
+    await sequelize.query(
+      `INSERT INTO rooms (uuid, name, type, level_admin, entity_owner, max_entity_rules, "createdAt", "updatedAt")
+       SELECT gen_random_uuid(), 'a room', 'user2user', 999, $2, 10, now(), now()
+       FROM generate_series(1, $1::int)`,
+      { bind: [OTHER_ROOMS, member.entityUUID] },
+    );
+    await sequelize.query('VACUUM ANALYZE');
   });
   afterAll(() => host.close());
 
+  const member = { userUUID: randomUUID(), entityUUID: randomUUID(), levelOnEntity: 0 };
   const caller = { userUUID: randomUUID(), entityUUID: randomUUID(), levelOnEntity: 0 };
   const rule = { entity_UUID: randomUUID(), level: 0, permissions: 'rw', accepted: true };
 
@@ -106,16 +138,22 @@ describe('the plans of Postgres', () => {
       'log.read near the end',
       (room) => store.log.read(room, { after: 3_990, upTo: 4_000, limit: 500 }),
     ],
-    ['history.page, the last', (room) => store.history.page(room, { limit: 50 }, caller)],
+    [
+      'history.page, the last',
+      (room) => store.history.page(room, { upTo: MESSAGES, limit: 50 }, caller),
+    ],
     [
       'history.page after',
-      (room) => store.history.page(room, { after: 100, limit: 1_000 }, caller),
+      (room) => store.history.page(room, { upTo: MESSAGES, after: 100, limit: 1_000 }, caller),
     ],
     [
       'history.page before',
-      (room) => store.history.page(room, { before: 3_000, limit: 50 }, caller),
+      (room) => store.history.page(room, { upTo: MESSAGES, before: 3_000, limit: 50 }, caller),
     ],
-    ['history.page of a period', (room) => store.history.page(room, { limit: 50, period }, caller)],
+    [
+      'history.page of a period',
+      (room) => store.history.page(room, { upTo: MESSAGES, limit: 50, period }, caller),
+    ],
     ['history.read, a day', (room) => read(room, period)],
     ['history.read, always', (room) => read(room, always)],
   ])('read messages by an index: %s', async (_, run) => {
@@ -142,6 +180,50 @@ describe('the plans of Postgres', () => {
     expect(plans.length).toBeGreaterThan(0);
     for (const plan of plans) expect(plan).not.toMatch(/Seq Scan on (messages|rooms|room_perm)/);
     expect(plans.join('\n')).toMatch(/Index.* on (rooms|room_permissions)/);
+  });
+
+  const begin = { from: new Date('2026-01-01'), until: new Date('2026-01-03') };
+  const never = { from: new Date('2025-01-01'), until: new Date('2025-01-03') };
+
+  /** Reading that has to pass more than one query may. */
+  const far: [string, (gone?: AbortSignal) => Promise<unknown>][] = [
+    ['history.read, always', (gone) => read(long, always, gone)],
+    ['history.page, far from its period', (gone) => farPage({ limit: 50, period: begin }, gone)],
+    ['history.page, none', (gone) => farPage({ limit: 50, period: never }, gone)],
+    ['history.page, forwards', (gone) => farPage({ after: 5_000, limit: 50, period: begin }, gone)],
+    [
+      'rooms.rulesOf, none',
+      (gone) => store.rooms.rulesOf(member, { accepted: false, limit: 50, offset: 0 }, gone),
+    ],
+    [
+      'rooms.rulesOf, the last',
+      (gone) => store.rooms.rulesOf(member, { limit: 50, offset: OTHER_ROOMS }, gone),
+    ],
+    ['rooms.visibleTo', (gone) => drain(store.rooms.visibleTo(member, gone))],
+  ];
+
+  it.each(far)('pass few rows in each query, however much there is: %s', async (_, run) => {
+    const statements = await rowsRead(() => run());
+
+    expect(statements.length).toBeGreaterThan(1);
+    for (const rows of statements) {
+      const tooMany = Object.entries(MOST).filter(([table, most]) => (rows[table] ?? 0) > most);
+      expect(tooMany).toEqual([]);
+    }
+  });
+
+  it.each(far)('ask nothing more once who asked is gone: %s', async (_, run) => {
+    const gone = new AbortController();
+    const reason = new Error('hung up');
+    const asked = vi.spyOn(Sequelize.prototype, 'query');
+
+    const running = run(gone.signal);
+    // While the first query runs.
+    gone.abort(reason);
+
+    await expect(running).rejects.toBe(reason);
+    expect(asked).toHaveBeenCalledTimes(1);
+    asked.mockRestore();
   });
 
   it('read a day by the index of dates', async () => {
@@ -185,9 +267,18 @@ describe('the plans of Postgres', () => {
     await expect(appending).rejects.toBe(rollback);
   });
 
-  async function read(roomId: number, ofPeriod: Period): Promise<void> {
-    const stretch = await store.history.stretchOf(roomId, ofPeriod, caller);
-    if (stretch !== undefined) await drain(store.history.read(roomId, stretch, caller));
+  async function read(roomId: number, ofPeriod: Period, gone?: AbortSignal): Promise<void> {
+    const reader = { ...caller, ...(gone && { gone }) };
+    const stretch = await store.history.stretchOf(roomId, ofPeriod, reader);
+    if (stretch !== undefined) await drain(store.history.read(roomId, stretch, reader));
+  }
+
+  function farPage(
+    range: { after?: number; limit: number; period: Period },
+    gone?: AbortSignal,
+  ): Promise<Page> {
+    const reader = { ...caller, ...(gone && { gone }) };
+    return store.history.page(long, { upTo: LONG, ...range }, reader);
   }
 
   /** What the transaction's connection has counted: it reports in between transactions only. */
@@ -199,16 +290,34 @@ describe('the plans of Postgres', () => {
     return scans ?? { seq_scan: 0, idx_scan: 0, idx_tup_fetch: 0 };
   }
 
+  /** Runs what queries the database, and its statements once more, rolled back: by table, the rows that each has read. */
+  async function rowsRead(run: () => Promise<unknown>): Promise<Record<string, number>[]> {
+    const { sequelize } = host.database;
+    const statements = await statementsOf(run);
+    const rollback = new Error('rolled back');
+    const read: Record<string, number>[] = [];
+    const again = sequelize.transaction(async (transaction) => {
+      for (const { sql, bind } of statements) {
+        const [explained] = await sequelize.query<{ 'QUERY PLAN': { Plan: PlanNode }[] }>(
+          `EXPLAIN (ANALYZE, FORMAT JSON) ${sql}`,
+          { type: QueryTypes.SELECT, transaction, ...(bind !== undefined && { bind }) },
+        );
+        const rows: Record<string, number> = {};
+        for (const { Plan } of explained?.['QUERY PLAN'] ?? []) addScans(Plan, rows);
+        read.push(rows);
+      }
+      throw rollback;
+    });
+    await expect(again).rejects.toBe(rollback);
+    return read;
+  }
+
   /** Runs what queries the database, and explains each of its queries with the same parameters. */
   async function plansOf(run: () => Promise<unknown>): Promise<string[]> {
     const { sequelize } = host.database;
-    // Whichever pool it runs on.
-    const query = vi.spyOn(Sequelize.prototype, 'query');
-    await run();
-    const calls = query.mock.calls as unknown as Call[];
-    query.mockRestore();
+    const statements = await statementsOf(run);
     return Promise.all(
-      statementsOf(calls).map(async ({ sql, bind }) => {
+      statements.map(async ({ sql, bind }) => {
         const rows = await sequelize.query<Record<'QUERY PLAN', string>>(`EXPLAIN ${sql}`, {
           type: QueryTypes.SELECT,
           ...(bind !== undefined && { bind }),
@@ -222,13 +331,37 @@ describe('the plans of Postgres', () => {
 type Bind = QueryOptions['bind'];
 type Call = [sql: string | { query: string; bind: Bind }, options: QueryOptions];
 
-/** What the calls of `sequelize.query` ran, but for what begins and ends transactions. */
-function statementsOf(calls: readonly Call[]): { sql: string; bind: Bind }[] {
+/** What is run of SQL, but for what begins and ends transactions. */
+async function statementsOf(run: () => Promise<unknown>): Promise<{ sql: string; bind: Bind }[]> {
+  // Whichever pool it runs on.
+  const query = vi.spyOn(Sequelize.prototype, 'query');
+  await run();
+  const calls = query.mock.calls as unknown as Call[];
+  query.mockRestore();
   return calls
     .map(([sql, { bind }]) =>
       typeof sql === 'string' ? { sql, bind } : { sql: sql.query, bind: sql.bind },
     )
     .filter(({ sql }) => !/^(START|COMMIT|ROLLBACK|SET)/.test(sql));
+}
+
+/** A node of a plan, as EXPLAIN writes it. */
+interface PlanNode {
+  readonly 'Node Type': string;
+  readonly 'Relation Name'?: string;
+  readonly 'Actual Rows': number;
+  readonly 'Actual Loops': number;
+  readonly 'Rows Removed by Filter'?: number;
+  readonly Plans?: readonly PlanNode[];
+}
+
+/** Adds, by table, the rows that a plan has read, whatever became of them. */
+function addScans(node: PlanNode, rows: Record<string, number>): void {
+  const { 'Relation Name': table, 'Actual Rows': given, 'Actual Loops': loops } = node;
+  if (table !== undefined && node['Node Type'].endsWith('Scan')) {
+    rows[table] = (rows[table] ?? 0) + (given + (node['Rows Removed by Filter'] ?? 0)) * loops;
+  }
+  for (const part of node.Plans ?? []) addScans(part, rows);
 }
 
 async function drain(pages: AsyncGenerator): Promise<void> {

@@ -81,7 +81,11 @@ describe('a database whose role has as its default', () => {
       expect(Math.abs(Date.parse(createdAt) - since - 60_000)).toBeLessThan(60_000);
     }
     const period = { from: new Date(since), until: new Date(since + 120_000) };
-    const page = await one.history.page(room, { limit: MESSAGES, period }, newCaller());
+    const page = await one.history.page(
+      room,
+      { upTo: entries.length, limit: MESSAGES, period },
+      newCaller(),
+    );
     expect(page.messages.map(({ createdAt }) => createdAt.toISOString())).toEqual(
       messages.map(({ createdAt }) => createdAt),
     );
