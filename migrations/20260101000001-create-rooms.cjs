@@ -15,6 +15,8 @@ module.exports = {
       // The number of the room's last entry, and of its last rule entry.
       head: { type: Sequelize.BIGINT, allowNull: false, defaultValue: 0 },
       rules_head: { type: Sequelize.BIGINT, allowNull: false, defaultValue: 0 },
+      // How many rules it has.
+      rule_count: { type: Sequelize.INTEGER, allowNull: false, defaultValue: 0 },
       createdAt: { type: 'timestamptz(3)', allowNull: false },
       updatedAt: { type: 'timestamptz(3)', allowNull: false },
     });

@@ -25,7 +25,7 @@ export interface RoomAccess {
 
 /** A room that a rule may be added to. */
 export interface CountedAccess extends RoomAccess {
-  /** How many rules it has; counted if one that was asked for is not there. */
+  /** How many rules it has, of all of which `rules` may hold a few. */
   readonly ruleCount: number;
 }
 

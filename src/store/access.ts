@@ -20,8 +20,8 @@ interface RoomQueryRow extends Omit<LoadedRoom, 'rules'> {
 }
 
 /**
- * A room with the rules of some callers, and those of `targets`, by key: it may have thousands. They are counted if one
- * of the targets is not there. Undefined if there is no such room.
+ * A room with the rules of some callers, and those of `targets`, by key: it may have thousands. Undefined if there is no
+ * such room.
  */
 export async function loadRoom(
   sequelize: Sequelize,
@@ -32,18 +32,14 @@ export async function loadRoom(
 ): Promise<LoadedRoom | undefined> {
   const uuids = callers.flatMap(({ userUUID, entityUUID }) => [userUUID, entityUUID]);
   const [row] = await sequelize.query<RoomQueryRow>(
-    `SELECT head, type, entity_owner, level_admin, max_entity_rules,
+    `SELECT head, type, entity_owner, level_admin, max_entity_rules, rule_count AS "ruleCount",
        (SELECT coalesce(json_agg(rule), '[]') FROM (
           SELECT room_id, "entity_UUID", level, permissions, accepted, "createdAt", "updatedAt"
           FROM room_permissions WHERE room_id = rooms.id AND "entity_UUID" = ANY ($2::uuid[])) AS rule
-       ) AS rules,
-       CASE WHEN cardinality($3::uuid[]) > (
-           SELECT count(*) FROM room_permissions WHERE room_id = rooms.id AND "entity_UUID" = ANY ($3::uuid[]))
-         THEN (SELECT count(*) FROM room_permissions WHERE room_id = rooms.id)
-         ELSE 0 END AS "ruleCount"
+       ) AS rules
      FROM rooms WHERE id = $1`,
     {
-      bind: [roomId, distinct([...uuids, ...targets]), distinct(targets)],
+      bind: [roomId, [...new Set([...uuids, ...targets])]],
       type: QueryTypes.SELECT,
       ...(transaction && { transaction }),
     },
@@ -73,8 +69,4 @@ export async function lockRoom(
     transaction,
   });
   return loadRoom(sequelize, roomId, callers, targets, transaction);
-}
-
-function distinct(uuids: readonly string[]): string[] {
-  return [...new Set(uuids)];
 }

@@ -12,7 +12,7 @@ import { deleteRoom, purgeLog } from './purge.js';
 import { plain } from './statement.js';
 
 /** A room as clients see it. */
-export type Room = Omit<RoomRow, 'head' | 'rules_head'>;
+export type Room = Omit<RoomRow, 'head' | 'rules_head' | 'rule_count'>;
 
 /** One of the caller's rules, with the fields of its room. */
 export type RuleWithRoom = RuleRow &
@@ -136,7 +136,10 @@ export function createRooms({
   return {
     create(draft, rules, emitter) {
       return sequelize.transaction(async (transaction) => {
-        const created = await models.room.create({ ...draft, uuid: randomUUID() }, { transaction });
+        const created = await models.room.create(
+          { ...draft, uuid: randomUUID(), rule_count: rules.length },
+          { transaction },
+        );
         const room = toRoom(created.get());
         const room_id = room.id;
         await models.rule.bulkCreate(

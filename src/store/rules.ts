@@ -124,7 +124,7 @@ export function createRules({ sequelize }: { sequelize: Sequelize }): Rules {
     );
     if (changes.length > 0) {
       const uuids = new Set(changes.map(({ rule }) => rule.entity_UUID));
-      await write(roomId, uuids, room.rules, transaction);
+      await write(roomId, uuids, room, transaction);
     }
     const outcomes = await appendEntries(
       plain(sequelize, transaction),
@@ -140,44 +140,43 @@ export function createRules({ sequelize }: { sequelize: Sequelize }): Rules {
     );
   }
 
-  /** Stores the rules of these UUIDs as they are in the map, and removes those that are not. */
+  /** Stores the rules of these UUIDs as the room has them now, removes those that it has not, and keeps their count. */
   async function write(
     roomId: number,
     uuids: ReadonlySet<string>,
-    rules: ReadonlyMap<string, RuleRow>,
+    { rules, ruleCount }: LoadedRoom,
     transaction: Transaction,
   ): Promise<void> {
     const rows = [...uuids].flatMap((uuid) => rules.get(uuid) ?? []);
     const removed = [...uuids].filter((uuid) => !rules.has(uuid));
-    if (rows.length > 0) {
-      await sequelize.query(
-        `INSERT INTO room_permissions
+    await sequelize.query(
+      `WITH written AS (
+         INSERT INTO room_permissions
            (room_id, "entity_UUID", level, permissions, accepted, "createdAt", "updatedAt")
-         SELECT $1, * FROM unnest(
+         SELECT $1::int, * FROM unnest(
            $2::uuid[], $3::int[], $4::text[], $5::boolean[], $6::timestamptz[], $7::timestamptz[])
          ON CONFLICT (room_id, "entity_UUID") DO UPDATE SET level = excluded.level,
            permissions = excluded.permissions, accepted = excluded.accepted,
-           "createdAt" = excluded."createdAt", "updatedAt" = excluded."updatedAt"`,
-        {
-          bind: [
-            roomId,
-            rows.map(({ entity_UUID }) => entity_UUID),
-            rows.map(({ level }) => level),
-            rows.map(({ permissions }) => permissions),
-            rows.map(({ accepted }) => accepted),
-            rows.map(({ createdAt }) => createdAt.toISOString()),
-            rows.map(({ updatedAt }) => updatedAt.toISOString()),
-          ],
-          transaction,
-        },
-      );
-    }
-    if (removed.length > 0) {
-      await sequelize.query(
-        'DELETE FROM room_permissions WHERE room_id = $1 AND "entity_UUID" = ANY ($2::uuid[])',
-        { bind: [roomId, removed], transaction },
-      );
-    }
+           "createdAt" = excluded."createdAt", "updatedAt" = excluded."updatedAt"
+       ), removed AS (
+         DELETE FROM room_permissions WHERE room_id = $1 AND "entity_UUID" = ANY ($8::uuid[])
+       )
+       UPDATE rooms SET rule_count = $9 WHERE id = $1 AND rule_count <> $9`,
+      {
+        bind: [
+          roomId,
+          rows.map(({ entity_UUID }) => entity_UUID),
+          rows.map(({ level }) => level),
+          rows.map(({ permissions }) => permissions),
+          rows.map(({ accepted }) => accepted),
+          rows.map(({ createdAt }) => createdAt.toISOString()),
+          rows.map(({ updatedAt }) => updatedAt.toISOString()),
+          removed,
+          ruleCount,
+        ],
+        transaction,
+      },
+    );
   }
 
   return {

@@ -129,6 +129,14 @@ describe('the plans of Postgres', () => {
     await removeRule(store, room, rule.entity_UUID);
   }
 
+  async function refusedRemoval(room: number): Promise<void> {
+    const refusal = new Error('refused');
+    const removal = store.rooms.remove(room, caller, () => {
+      throw refusal;
+    });
+    await expect(removal).rejects.toBe(refusal);
+  }
+
   const period = { from: new Date('2026-01-02'), until: new Date('2026-01-03') };
   const always = { from: new Date('2025-01-01'), until: new Date('2027-01-01') };
 
@@ -180,6 +188,18 @@ describe('the plans of Postgres', () => {
     expect(plans.length).toBeGreaterThan(0);
     for (const plan of plans) expect(plan).not.toMatch(/Seq Scan on (messages|rooms|room_perm)/);
     expect(plans.join('\n')).toMatch(/Index.* on (rooms|room_permissions)/);
+  });
+
+  it.each<[string, (room: number) => Promise<unknown>]>([
+    ['rules.change', (room) => changeRule(room)],
+    ['rooms.accessFor', (room) => store.rooms.accessFor(caller, room)],
+    ['rooms.remove, refused', (room) => refusedRemoval(room)],
+  ])('read as many rules in a room of thousands as in one of four: %s', async (_, run) => {
+    const ofFew = await rowsRead(() => run(room));
+    const ofMany = await rowsRead(() => run(crowded));
+
+    expect(ofFew.length).toBeGreaterThan(0);
+    expect(ofMany).toEqual(ofFew);
   });
 
   const begin = { from: new Date('2026-01-01'), until: new Date('2026-01-03') };

@@ -222,6 +222,26 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
     expect(entries.map(({ seq }) => seq)).toEqual([1, 2, 3, 4, 5, 6, 7]);
   });
 
+  it('are counted as they are added, changed and removed, also several at once', async () => {
+    const [first, ...others] = Array.from({ length: 8 }, newRule);
+    if (first === undefined) throw new Error();
+    const { id } = await store.rooms.create(roomDraft(), [first, newRule()], admin.userUUID);
+    expect(await countsOf(id)).toEqual({ kept: 2, counted: 2 });
+
+    await Promise.all([
+      ...others.map((rule, n) => setRule(n % 2 === 0 ? store : elsewhere, id, rule)),
+      setRule(store, id, { ...first, level: 7 }),
+    ]);
+    expect(await countsOf(id)).toEqual({ kept: 9, counted: 9 });
+
+    await Promise.allSettled([
+      ...others.slice(3).map((rule) => removeRule(store, id, rule.entity_UUID)),
+      removeRule(elsewhere, id, randomUUID()),
+      setRule(store, id, { ...newRule(), level: 2 ** 31 }),
+    ]);
+    expect(await countsOf(id)).toEqual({ kept: 5, counted: 5 });
+  });
+
   it('that one after the other changes at the same time are what the last one made of them', async () => {
     const rule = newRule();
     const changes = Array.from({ length: 30 }, (_, n) =>
@@ -294,6 +314,16 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
   async function rulesOf(roomId: number): Promise<Rule[]> {
     const state = await store.log.state(roomId);
     return [...(state?.access.rules.values() ?? [])];
+  }
+
+  /** How many rules a room has, as its row has it and as they are. */
+  async function countsOf(roomId: number): Promise<{ kept: number; counted: number } | undefined> {
+    const [counts] = await host.database.sequelize.query<{ kept: number; counted: number }>(
+      `SELECT rule_count AS kept, (SELECT count(*) FROM room_permissions WHERE room_id = $1) AS counted
+       FROM rooms WHERE id = $1`,
+      { bind: [roomId], type: QueryTypes.SELECT },
+    );
+    return counts;
   }
 
   async function storedRow(roomId: number, uuid: string): Promise<RuleRow | undefined> {

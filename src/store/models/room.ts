@@ -15,6 +15,8 @@ export interface RoomRow {
   head: number;
   /** Number of its last rule entry. */
   rules_head: number;
+  /** How many rules it has, kept while its row is locked: it may have thousands. */
+  rule_count: number;
   createdAt: Date;
   updatedAt: Date;
 }
@@ -24,10 +26,12 @@ export type RoomDraft = Pick<
   'uuid' | 'name' | 'type' | 'entity_owner' | 'level_admin' | 'max_entity_rules'
 >;
 
-export type RoomModel = ModelStatic<Model<RoomRow, RoomDraft>>;
+type NewRoom = RoomDraft & Pick<RoomRow, 'rule_count'>;
+
+export type RoomModel = ModelStatic<Model<RoomRow, NewRoom>>;
 
 export function defineRoom(sequelize: Sequelize): RoomModel {
-  return sequelize.define<Model<RoomRow, RoomDraft>>(
+  return sequelize.define<Model<RoomRow, NewRoom>>(
     'room',
     {
       id: { type: DataTypes.INTEGER, primaryKey: true, autoIncrement: true },
@@ -39,6 +43,7 @@ export function defineRoom(sequelize: Sequelize): RoomModel {
       max_entity_rules: { type: DataTypes.INTEGER, allowNull: false },
       head: { type: DataTypes.BIGINT, allowNull: false, defaultValue: 0 },
       rules_head: { type: DataTypes.BIGINT, allowNull: false, defaultValue: 0 },
+      rule_count: { type: DataTypes.INTEGER, allowNull: false },
       createdAt: DataTypes.DATE,
       updatedAt: DataTypes.DATE,
     },
