@@ -17,8 +17,8 @@ module.exports = {
       rules_head: { type: Sequelize.BIGINT, allowNull: false, defaultValue: 0 },
       // How many rules it has.
       rule_count: { type: Sequelize.INTEGER, allowNull: false, defaultValue: 0 },
-      createdAt: { type: 'timestamptz(3)', allowNull: false },
-      updatedAt: { type: 'timestamptz(3)', allowNull: false },
+      createdAt: { type: 'timestamp(3) with time zone', allowNull: false },
+      updatedAt: { type: 'timestamp(3) with time zone', allowNull: false },
     });
     // Groups only: an entity may own any number of other rooms, which only their members see. By `id + 0`, an order that
     // the primary key has not: else Postgres may pass all rooms by that, hoping to meet the entity's soon.

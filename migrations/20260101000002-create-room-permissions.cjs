@@ -13,8 +13,8 @@ module.exports = {
       level: { type: Sequelize.INTEGER, allowNull: false },
       permissions: { type: Sequelize.STRING(4), allowNull: false },
       accepted: { type: Sequelize.BOOLEAN, allowNull: false, defaultValue: false },
-      createdAt: { type: 'timestamptz(3)', allowNull: false },
-      updatedAt: { type: 'timestamptz(3)', allowNull: false },
+      createdAt: { type: 'timestamp(3) with time zone', allowNull: false },
+      updatedAt: { type: 'timestamp(3) with time zone', allowNull: false },
     });
     // "My rooms" asks by UUID.
     await queryInterface.sequelize.query(

@@ -13,8 +13,8 @@ module.exports = {
       content: { type: Sequelize.TEXT, allowNull: false },
       ref: { type: Sequelize.STRING(64) },
       target: { type: Sequelize.BIGINT },
-      createdAt: { type: 'timestamptz(3)', allowNull: false },
-      updatedAt: { type: 'timestamptz(3)', allowNull: false },
+      createdAt: { type: 'timestamp(3) with time zone', allowNull: false },
+      updatedAt: { type: 'timestamp(3) with time zone', allowNull: false },
     });
     await queryInterface.sequelize.query(
       `CREATE UNIQUE INDEX IF NOT EXISTS messages_ref ON messages (room_id, emitter, ref)

@@ -13,8 +13,8 @@ module.exports = {
       database_oid: { type: Sequelize.BIGINT, allowNull: false },
       // Counts the looks of nodes without Redis (src/store/lone-node.ts).
       lone_looks: { type: Sequelize.BIGINT, allowNull: false, defaultValue: 0 },
-      createdAt: { type: 'timestamptz(3)', allowNull: false },
-      updatedAt: { type: 'timestamptz(3)', allowNull: false },
+      createdAt: { type: 'timestamp(3) with time zone', allowNull: false },
+      updatedAt: { type: 'timestamp(3) with time zone', allowNull: false },
     });
   },
 

@@ -1,11 +1,18 @@
 import type pg from 'pg';
 import { StartError } from '../errors.js';
 import { tryToAppend } from './entries.js';
-import { tablesOf, type Migration } from './migrations.js';
+import { tablesOf, type Column, type Migration, type Table } from './migrations.js';
 import { onClient } from './statement.js';
 
 /** SQLSTATEs undefined_function and insufficient_privilege. */
 const CANNOT_CALL = new Set(['42883', '42501']);
+/** SQLSTATE invalid_column_reference: no unique index holds the target of an ON CONFLICT. */
+const NO_SUCH_KEY = '42P10';
+/** Types without a length, and those that hold all that they do. */
+const WIDER = new Map([
+  ['integer', 'bigint'],
+  ['character varying', 'text'],
+]);
 
 /** What is to be done about a database, as its table of migrations has it. */
 export interface Schema {
@@ -18,31 +25,45 @@ export interface Schema {
 interface TableRow {
   name: string;
   /** The columns of the table as a query finds it; null if there is none. */
-  columns: string[] | null;
-  /** The columns of what already has this name in the schema where a table would be created; null if nothing has. */
-  in_the_way: string[] | null;
+  columns: Column[] | null;
+  /** Tables with which rows of it are deleted. */
+  parents: string[];
+  /** Whether a table would be created in the schema where this one is. */
+  isInTheWay: boolean;
   /** Whether the role may read and write it; null if there is none. */
-  writable: boolean | null;
+  isWritable: boolean | null;
   /** Whether the role may take the numbers of its rows. */
-  countable: boolean;
+  isCountable: boolean;
 }
 
-/** Names are looked up as Postgres does for a statement, along the search_path, but tables are created in its first. */
+/**
+ * Names are looked up as Postgres does for a statement, along the search_path, but tables are created in its first
+ * schema. A domain is what it is made of.
+ */
 const TABLES = `
   SELECT wanted.name,
-    CASE WHEN visible.oid IS NOT NULL THEN ARRAY(
-      SELECT attname::text FROM pg_attribute WHERE attrelid = visible.oid AND attnum > 0 AND NOT attisdropped) END AS columns,
-    CASE WHEN here.oid IS NOT NULL THEN ARRAY(
-      SELECT attname::text FROM pg_attribute WHERE attrelid = here.oid AND attnum > 0 AND NOT attisdropped) END AS in_the_way,
-    has_table_privilege(visible.oid, 'SELECT') AND has_table_privilege(visible.oid, 'INSERT')
-      AND has_table_privilege(visible.oid, 'UPDATE') AND has_table_privilege(visible.oid, 'DELETE') AS writable,
+    CASE WHEN found.oid IS NOT NULL THEN (
+      SELECT coalesce(json_agg(json_build_object(
+        'name', attname,
+        'type', CASE typbasetype WHEN 0 THEN format_type(atttypid, atttypmod)
+          ELSE format_type(typbasetype, typtypmod) END,
+        'isNullable', NOT attnotnull,
+        'hasDefault', atthasdef OR attidentity <> '')), '[]')
+      FROM pg_attribute JOIN pg_type ON pg_type.oid = atttypid
+      WHERE attrelid = found.oid AND attnum > 0 AND NOT attisdropped) END AS columns,
+    ARRAY(
+      SELECT parent.relname::text FROM pg_constraint JOIN pg_class parent ON parent.oid = confrelid
+      WHERE conrelid = found.oid AND contype = 'f' AND confdeltype = 'c') AS parents,
+    found.relnamespace IS NOT DISTINCT FROM to_regnamespace(quote_ident(current_schema()))::oid AS "isInTheWay",
+    has_table_privilege(found.oid, 'SELECT') AND has_table_privilege(found.oid, 'INSERT')
+      AND has_table_privilege(found.oid, 'UPDATE') AND has_table_privilege(found.oid, 'DELETE') AS "isWritable",
     NOT EXISTS (
       SELECT FROM pg_depend JOIN pg_class s ON s.oid = objid
-      WHERE refobjid = visible.oid
-        AND CASE s.relkind WHEN 'S' THEN NOT has_sequence_privilege(s.oid, 'USAGE') ELSE false END) AS countable
-  FROM unnest($1::text[]) AS wanted (name)
-  CROSS JOIN LATERAL (SELECT to_regclass(quote_ident(wanted.name))::oid AS oid) AS visible
-  LEFT JOIN pg_class here ON here.relname = wanted.name AND here.relnamespace = to_regnamespace(quote_ident(current_schema()))`;
+      WHERE refobjid = found.oid
+        AND CASE s.relkind WHEN 'S' THEN NOT has_sequence_privilege(s.oid, 'USAGE') ELSE false END) AS "isCountable"
+  FROM unnest($1::text[]) WITH ORDINALITY AS wanted (name, place)
+  LEFT JOIN pg_class found ON found.oid = to_regclass(quote_ident(wanted.name))
+  ORDER BY wanted.place`;
 
 /**
  * Any other encoding lacks characters: whoever sends one would be refused, or could not be read by others.
@@ -69,22 +90,18 @@ export async function inspectSchema(
 ): Promise<Schema> {
   await requireUtf8(client);
   const recorded = await recordedMigrations(client);
-  const ran = migrations.filter(({ name }) => recorded.has(name));
   const pending = migrations.filter(({ name }) => !recorded.has(name));
-  const expected = await tablesOf(ran);
-  const created = await tablesOf(pending);
-  const names = [...expected.keys(), ...created.keys()];
-  const { rows } = await client.query<TableRow>(TABLES, [names]);
+  const left = await tablesOf(migrations.filter(({ name }) => recorded.has(name)));
+  const wanted = await tablesOf(migrations);
+  const { rows } = await client.query<TableRow>(TABLES, [[...wanted.keys()]]);
   for (const row of rows) {
-    const { name, in_the_way } = row;
-    const ours = expected.get(name);
-    if (ours !== undefined) requireTable(ours, row);
-    const other = created.get(name);
-    if (other !== undefined && in_the_way !== null && lacking(other, in_the_way).length > 0) {
-      throw new StartError(
-        `the database already has a table ${name} that belongs to another application: ` +
-          'use a database of its own, or a schema of its own (search_path)',
-      );
+    const ours = left.get(row.name);
+    const other = wanted.get(row.name);
+    if (ours !== undefined) {
+      requireTable(ours, row);
+      await requireKeys(client, row.name, ours);
+    } else if (other !== undefined && row.isInTheWay && row.columns !== null) {
+      requireOwn(other, row.name, row.columns);
     }
   }
   if (pending.length === 0) await requireAppend(client);
@@ -109,31 +126,104 @@ async function requireAppend(client: pg.ClientBase): Promise<void> {
   }
 }
 
-function requireTable(
-  ours: readonly string[],
-  { name, columns, writable, countable }: TableRow,
-): void {
+function requireTable(ours: Table, row: TableRow): void {
+  const { name, columns, parents, isWritable, isCountable } = row;
   if (columns === null) {
     throw new StartError(
       `the database has no table ${name}, though its migration has run: was it restored as a whole?`,
     );
   }
-  const missing = lacking(ours, columns);
-  if (missing.length > 0) {
-    throw new StartError(`the table ${name} lacks the columns ${missing.join(', ')}`);
+  requireColumns(ours, name, columns);
+  const orphans = ours.parents.filter((parent) => !parents.includes(parent));
+  if (orphans.length > 0) {
+    throw new StartError(
+      `the table ${name} lacks its foreign key to ${orphans.join(', ')}, ON DELETE CASCADE: was the database restored as a whole?`,
+    );
   }
-  if (writable === false) {
+  if (isWritable === false) {
     throw new StartError(
       `the role may not read and write the table ${name}: GRANT SELECT, INSERT, UPDATE, DELETE`,
     );
   }
-  if (!countable) {
+  if (!isCountable) {
     throw new StartError(`the role may not use the sequences of the table ${name}: GRANT USAGE`);
   }
 }
 
-function lacking(wanted: readonly string[], columns: readonly string[]): string[] {
-  return wanted.filter((column) => !columns.includes(column));
+/** Of what has the name of a table that is to be created: a table of ours, if the record of its migration was lost. */
+function requireOwn(wanted: Table, name: string, columns: readonly Column[]): void {
+  const names = new Set(columns.map((column) => column.name));
+  if (wanted.columns.some((column) => !names.has(column.name))) {
+    throw new StartError(
+      `the database already has a table ${name} that belongs to another application: ` +
+        'use a database of its own, or a schema of its own (search_path)',
+    );
+  }
+  requireColumns(wanted, name, columns);
+}
+
+/** Columns may be wider than ours, and there may be others, if they ask for nothing. */
+function requireColumns(ours: Table, name: string, columns: readonly Column[]): void {
+  const others = new Map(columns.map((column) => [column.name, column]));
+  const complaints = ours.columns.flatMap((wanted) => {
+    const found = others.get(wanted.name);
+    others.delete(wanted.name);
+    return found === undefined ? [`it lacks ${wanted.name}`] : complaintsOf(found, wanted);
+  });
+  for (const { name, isNullable, hasDefault } of others.values()) {
+    if (!isNullable && !hasDefault) {
+      complaints.push(`${name}, which they have not made, is NOT NULL without a default`);
+    }
+  }
+  if (complaints.length === 0) return;
+  throw new StartError(
+    `the columns of the table ${name} are not as the migrations have made them: ${complaints.join('; ')}`,
+  );
+}
+
+function complaintsOf({ name, type, isNullable, hasDefault }: Column, wanted: Column): string[] {
+  const complaints: string[] = [];
+  if (!isAsWide(type, wanted.type)) complaints.push(`${name} is ${type}, not ${wanted.type}`);
+  if (isNullable !== wanted.isNullable) {
+    complaints.push(`${name} ${isNullable ? 'allows NULL' : 'is NOT NULL'}`);
+  }
+  if (wanted.hasDefault && !hasDefault) complaints.push(`${name} has no default`);
+  return complaints;
+}
+
+/** Whether a type holds whatever another one does, and gives it back as it was. */
+function isAsWide(type: string, wanted: string): boolean {
+  const [one, other] = [type, wanted].map((text) => ({
+    name: text.replace(/\(\d+\)/, ''),
+    length: Number(/\((\d+)\)/.exec(text)?.[1] ?? Infinity),
+  }));
+  if (one === undefined || other === undefined) return false;
+  return (
+    WIDER.get(other.name) === one.name || (one.name === other.name && one.length >= other.length)
+  );
+}
+
+/** As Postgres sees it: whatever index holds a key is as good. Nothing is inserted by what is only planned. */
+async function requireKeys(
+  client: pg.ClientBase,
+  table: string,
+  { columns, keys }: Table,
+): Promise<void> {
+  const list = columns.map(({ name }) => client.escapeIdentifier(name)).join(', ');
+  for (const key of keys) {
+    try {
+      await client.query(
+        `EXPLAIN INSERT INTO ${table} (${list}) SELECT ${list} FROM ${table} WHERE false
+         ON CONFLICT ${key} DO NOTHING`,
+      );
+    } catch (error) {
+      if ((error as pg.DatabaseError).code !== NO_SUCH_KEY) throw error;
+      throw new StartError(
+        `the table ${table} lacks its unique key ${key}: was the database restored as a whole?`,
+        { cause: error },
+      );
+    }
+  }
 }
 
 /** Names in the table of sequelize-cli; none if there is no such table. */

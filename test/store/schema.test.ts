@@ -1,14 +1,27 @@
 import { readdir } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { Client } from 'pg';
-import { afterEach, beforeEach, describe, expect, inject, it, vi } from 'vitest';
+import {
+  afterAll,
+  afterEach,
+  beforeAll,
+  beforeEach,
+  describe,
+  expect,
+  inject,
+  it,
+  vi,
+} from 'vitest';
 import { loadConfig } from '../../src/config.js';
 import { StartError } from '../../src/errors.js';
 import { createLogger } from '../../src/logger.js';
+import { connectDatabase } from '../../src/store/connect.js';
 import { migrate, requireMigrated } from '../../src/store/migrate.js';
-import { loadMigrations, tablesOf } from '../../src/store/migrations.js';
+import { loadMigrations, tablesOf, type Migration } from '../../src/store/migrations.js';
+import { inspectSchema } from '../../src/store/schema.js';
 import { createDatabase, query, type TestDatabase } from '../harness/database.js';
-import { QUIET } from '../harness/store-hosts.js';
+import { QUIET, storeOver } from '../harness/store-hosts.js';
+import { addRule, emptyRoom, newCaller, readAll, say, TestWriter } from '../harness/writers.js';
 
 const WAIT_MS = 10_000;
 const MIGRATIONS = fileURLToPath(new URL('../../migrations', import.meta.url));
@@ -21,11 +34,8 @@ describe('a database', () => {
   });
   afterEach(() => fresh.drop());
 
-  /** As the configuration has it; nothing is opened. */
   function at(url = fresh.url): Parameters<typeof migrate>[0] {
-    const { database } = loadConfig({ DATABASE_URL: url });
-    if (database === undefined) throw new Error('no address');
-    return { address: database };
+    return addressOf(url);
   }
 
   /** Tables of ours that it has. */
@@ -37,18 +47,27 @@ describe('a database', () => {
     return rows.map(({ name }) => name);
   }
 
-  it('gets from the migrations just the tables that they are known to create', async () => {
+  it('gets from the migrations just the tables, columns and keys that they are known to make', async () => {
     await migrate(at(), QUIET);
 
     const known = await tablesOf(await loadMigrations());
     expect(await tables()).toEqual(['SequelizeMeta', ...known.keys()].toSorted());
-    for (const [table, columns] of known) {
-      const rows = await query<{ name: string }>(
+    for (const [table, { columns, keys, parents }] of known) {
+      const made = await query(
         fresh.url,
-        `SELECT attname AS name FROM pg_attribute WHERE attrelid = $1::regclass AND attnum > 0 ORDER BY attnum`,
+        `SELECT attname AS name, format_type(atttypid, atttypmod) AS type,
+           NOT attnotnull AS "isNullable", atthasdef AS "hasDefault"
+         FROM pg_attribute WHERE attrelid = $1::regclass AND attnum > 0 ORDER BY attnum`,
         [table],
       );
-      expect(rows.map(({ name }) => name)).toEqual(columns);
+      expect(made).toEqual(columns);
+      const [count] = await query(
+        fresh.url,
+        `SELECT (SELECT count(*)::int FROM pg_index WHERE indrelid = $1::regclass AND indisunique) AS keys,
+           (SELECT count(*)::int FROM pg_constraint WHERE conrelid = $1::regclass AND contype = 'f') AS parents`,
+        [table],
+      );
+      expect(count).toEqual({ keys: keys.length, parents: parents.length });
     }
   });
 
@@ -200,15 +219,60 @@ describe('a database', () => {
 
   it.each([
     ['DROP TABLE messages', 'the database has no table messages, though its migration has run'],
-    ['ALTER TABLE rooms DROP COLUMN head CASCADE', 'the table rooms lacks the columns head'],
+    ['ALTER TABLE rooms DROP COLUMN head CASCADE', 'the columns of the table rooms are not as'],
     ['ALTER TABLE rooms RENAME TO halls', 'the database has no table rooms'],
     ['DROP ROUTINE append_batch', "messages can't be appended: function append_batch("],
-  ])('that lost something is refused: %s', async (damage, complaint) => {
+    ['DROP INDEX messages_ref', 'the table messages lacks its unique key (room_id, emitter, ref)'],
+    ['ALTER TABLE messages ALTER seq TYPE integer', 'seq is integer, not bigint'],
+  ])('that lost something, or had it changed, is refused: %s', async (damage, complaint) => {
     await migrate(at(), QUIET);
     await query(fresh.url, damage);
 
     await expect(migrate(at(), QUIET)).rejects.toThrow(complaint);
     await expect(requireMigrated(at(), QUIET)).rejects.toThrow(complaint);
+  });
+
+  it('whose columns are wider is taken, and works', async () => {
+    await migrate(at(), QUIET);
+    await query(
+      fresh.url,
+      `ALTER TABLE rooms ALTER id TYPE bigint, ALTER name TYPE varchar(200), ALTER level_admin TYPE bigint;
+       ALTER TABLE room_permissions ALTER room_id TYPE bigint, ALTER level TYPE bigint,
+         ALTER permissions TYPE varchar;
+       ALTER TABLE messages ALTER room_id TYPE bigint, ALTER kind TYPE text, ALTER ref TYPE text,
+         ALTER "createdAt" TYPE timestamptz`,
+    );
+
+    await requireMigrated(at(), QUIET);
+    expect(await migrate(at(), QUIET)).toEqual([]);
+
+    const database = await connectDatabase(loadConfig({ DATABASE_URL: fresh.url }), QUIET);
+    const store = storeOver(database);
+    const room = await emptyRoom(store);
+    const { rule } = await addRule(store, room);
+    const writer = new TestWriter(room, { rulesHead: 1 });
+    const author = newCaller();
+    const said = await Promise.all(
+      ['a', 'b', 'a'].map((ref) => say(store.log, writer, ref, { author, ref })),
+    );
+    expect(said.map(({ seq }) => seq)).toEqual([2, 3, 2]);
+    expect(await readAll(store.log, room)).toMatchObject([
+      { room_id: room, seq: 1, kind: 'rule' },
+      { room_id: room, seq: 2, kind: 'message', content: 'a' },
+      { room_id: room, seq: 3, kind: 'message', content: 'b' },
+    ]);
+    expect((await store.log.state(room))?.access.rules.get(rule.entity_UUID)?.level).toBe(0);
+    await database.close();
+  });
+
+  it('whose table of ours lost the record of its migration, and was changed, is refused', async () => {
+    await migrate(at(), QUIET);
+    await query(
+      fresh.url,
+      'DELETE FROM "SequelizeMeta"; ALTER TABLE messages ALTER seq TYPE integer',
+    );
+
+    await expect(migrate(at(), QUIET)).rejects.toThrow('seq is integer, not bigint');
   });
 
   describe('whose role', () => {
@@ -264,3 +328,114 @@ describe('a database', () => {
     });
   });
 });
+
+describe('a table that the migrations have made', () => {
+  let fresh: TestDatabase;
+  let client: Client;
+  let migrations: Migration[];
+
+  beforeAll(async () => {
+    fresh = await createDatabase(inject('postgresUrl'));
+    migrations = await loadMigrations();
+    await migrate(addressOf(fresh.url), QUIET);
+    client = new Client({ connectionString: fresh.url });
+    await client.connect();
+  });
+  afterAll(async () => {
+    await client.end();
+    await fresh.drop();
+  });
+  beforeEach(() => client.query('BEGIN'));
+  afterEach(() => client.query('ROLLBACK'));
+
+  it.each([
+    ['ALTER TABLE messages DROP CONSTRAINT messages_pkey', 'its unique key ("room_id", "seq")'],
+    [
+      `DROP INDEX messages_ref;
+       CREATE UNIQUE INDEX messages_ref ON messages (room_id, emitter, ref) WHERE ref > 'a'`,
+      'its unique key (room_id, emitter, ref)',
+    ],
+    [
+      'DROP INDEX messages_ref; CREATE INDEX messages_ref ON messages (room_id, emitter, ref)',
+      'its unique key (room_id, emitter, ref)',
+    ],
+    [
+      'ALTER TABLE room_permissions DROP CONSTRAINT room_permissions_pkey',
+      'the table room_permissions lacks its unique key ("room_id", "entity_UUID")',
+    ],
+    ['ALTER TABLE rooms DROP CONSTRAINT rooms_pkey CASCADE', 'lacks its unique key ("id")'],
+    ['ALTER TABLE rooms DROP CONSTRAINT rooms_uuid_key', 'lacks its unique key ("uuid")'],
+    ['ALTER TABLE log_epoch DROP CONSTRAINT log_epoch_pkey', 'lacks its unique key ("id")'],
+    ['ALTER TABLE deleted_rooms DROP CONSTRAINT deleted_rooms_pkey', 'its unique key ("room_id")'],
+    [
+      'ALTER TABLE room_permissions DROP CONSTRAINT room_permissions_room_id_fkey',
+      'the table room_permissions lacks its foreign key to rooms',
+    ],
+    ['ALTER TABLE messages ALTER content DROP NOT NULL', 'content allows NULL'],
+    ['ALTER TABLE messages ALTER ref SET NOT NULL', 'ref is NOT NULL'],
+    ['ALTER TABLE rooms ALTER head DROP DEFAULT', 'head has no default'],
+    ['ALTER TABLE rooms ALTER id DROP DEFAULT', 'id has no default'],
+    ['ALTER TABLE messages ADD tenant text NOT NULL', 'tenant, which they have not made, is NOT'],
+    ['ALTER TABLE messages ALTER seq TYPE numeric', 'seq is numeric, not bigint'],
+    ['ALTER TABLE messages ALTER emitter TYPE text', 'emitter is text, not uuid'],
+    ['ALTER TABLE messages ALTER content TYPE varchar(100)', 'content is character varying(100)'],
+    ['ALTER TABLE messages ALTER ref TYPE char(64)', 'ref is character(64), not character varying'],
+    ['ALTER TABLE rooms ALTER name TYPE varchar(50)', 'name is character varying(50), not'],
+    ['ALTER TABLE rooms ALTER name TYPE bytea USING name::bytea', 'name is bytea, not'],
+    ['ALTER TABLE messages ALTER "createdAt" TYPE timestamp', 'createdAt is timestamp without'],
+    [
+      'ALTER TABLE messages ALTER "createdAt" TYPE timestamptz(0)',
+      'createdAt is timestamp(0) with',
+    ],
+    [
+      `ALTER TABLE room_permissions ALTER accepted DROP DEFAULT,
+         ALTER accepted TYPE integer USING accepted::integer, ALTER accepted SET DEFAULT 0`,
+      'accepted is integer, not boolean',
+    ],
+  ])('is refused after %s', async (change, complaint) => {
+    await client.query(change);
+
+    const inspected = inspectSchema(client, migrations);
+
+    await expect(inspected).rejects.toBeInstanceOf(StartError);
+    await expect(inspected).rejects.toThrow(complaint);
+  });
+
+  it.each([
+    [
+      'other columns',
+      `ALTER TABLE rooms ADD note text, ADD tenant text NOT NULL DEFAULT '',
+         ADD mark bigint GENERATED ALWAYS AS IDENTITY;
+       ALTER TABLE messages
+         ADD words tsvector GENERATED ALWAYS AS (to_tsvector('simple', content)) STORED`,
+    ],
+    [
+      'other indexes of its keys',
+      `ALTER TABLE messages DROP CONSTRAINT messages_pkey;
+       CREATE UNIQUE INDEX ON messages (seq, room_id) INCLUDE (emitter);
+       DROP INDEX messages_ref;
+       CREATE UNIQUE INDEX ON messages (room_id, ref, emitter)`,
+    ],
+    ['a domain', 'CREATE DOMAIN person AS uuid; ALTER TABLE messages ALTER emitter TYPE person'],
+    [
+      'partitions by room',
+      `ALTER TABLE messages RENAME TO one;
+       CREATE TABLE messages (LIKE one INCLUDING DEFAULTS) PARTITION BY HASH (room_id);
+       CREATE TABLE messages_0 PARTITION OF messages FOR VALUES WITH (MODULUS 1, REMAINDER 0);
+       ALTER TABLE messages ADD PRIMARY KEY (room_id, seq);
+       CREATE UNIQUE INDEX ON messages (room_id, emitter, ref) WHERE ref IS NOT NULL;
+       DROP TABLE one`,
+    ],
+  ])('is taken with %s', async (_, change) => {
+    await client.query(change);
+
+    expect(await inspectSchema(client, migrations)).toEqual({ pending: [], unknown: [] });
+  });
+});
+
+/** As the configuration has it; nothing is opened. */
+function addressOf(url: string): Parameters<typeof migrate>[0] {
+  const { database } = loadConfig({ DATABASE_URL: url });
+  if (database === undefined) throw new Error('no address');
+  return { address: database };
+}
