@@ -84,11 +84,6 @@ export class ChatError extends Error {
   }
 }
 
-/** Whether the database did not answer, which the store has logged, once for all that fails by it. */
-export function isUnavailable(error: unknown): boolean {
-  return error instanceof ChatError && error.code === 'UNAVAILABLE';
-}
-
 /** The error as it may be shown to a client: a ChatError as it is, anything else as INTERNAL. */
 export function toChatError(error: unknown): ChatError {
   return error instanceof ChatError ? error : new ChatError('INTERNAL', { cause: error });

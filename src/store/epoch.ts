@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import { ChatError, isUnavailable, StartError } from '../errors.js';
+import { ChatError, StartError } from '../errors.js';
 import type { Logger } from '../logger.js';
 import type { Database } from './connect.js';
+import { isUnavailable } from './failure.js';
 import { onClient, plain, type RunStatement, type Statement } from './statement.js';
 
 /**

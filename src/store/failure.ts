@@ -58,7 +58,8 @@ export function isRefusalOfData(error: unknown): boolean {
  * Whether an error means that the database did not answer, so that the same may succeed later; else it
  * refused a statement, which is a fault of ours.
  */
-export function isDatabaseUnavailable(error: unknown): boolean {
+export function isUnavailable(error: unknown): boolean {
+  if (error instanceof ChatError) return error.code === 'UNAVAILABLE';
   if (error instanceof ConnectionError) return true;
   if (error instanceof ValidationError) return false;
   const word = wordOf(error);

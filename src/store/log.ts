@@ -1,7 +1,7 @@
 import { QueryTypes, type Sequelize } from 'sequelize';
 import type { Caller, RoomAccess, Rule } from '../access/permissions.js';
 import type { Limits } from '../config.js';
-import { ChatError, isUnavailable } from '../errors.js';
+import { ChatError } from '../errors.js';
 import type { Logger } from '../logger.js';
 import { appendApart } from './append-apart.js';
 import {
@@ -15,7 +15,7 @@ import {
 } from './entries.js';
 import { PAGE_CONNECTIONS } from './connect.js';
 import { FairLimit } from './fair-limit.js';
-import { isLockTimeout } from './failure.js';
+import { isLockTimeout, isUnavailable } from './failure.js';
 import { Lane, type Appended, type Pending, type Writer } from './lane.js';
 import type { RunStatement } from './statement.js';
 

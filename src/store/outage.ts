@@ -1,6 +1,6 @@
 import { ChatError } from '../errors.js';
 import type { Logger } from '../logger.js';
-import { isDatabaseUnavailable, isLockTimeout } from './failure.js';
+import { isLockTimeout, isUnavailable } from './failure.js';
 
 /** For how long nothing may have failed before an outage is over: one connection of many may still answer. */
 const OVER_MS = 5_000;
@@ -34,7 +34,7 @@ export class Outage {
     if (isLockTimeout(error)) {
       return new ChatError('UNAVAILABLE', { detail: 'the room is locked', cause: error });
     }
-    if (!isDatabaseUnavailable(error)) return error;
+    if (!isUnavailable(error)) return error;
     const now = performance.now();
     if (this.#current === undefined) {
       this.#current = { since: now, failedAt: now, failures: 0 };

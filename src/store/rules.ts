@@ -1,6 +1,6 @@
 import type { Sequelize, Transaction } from 'sequelize';
 import type { Caller, CountedAccess, Rule } from '../access/permissions.js';
-import { ChatError, isUnavailable } from '../errors.js';
+import { ChatError } from '../errors.js';
 import { loadRoom, lockRoom, type LoadedRoom } from './access.js';
 import {
   appendEntries,
@@ -9,6 +9,7 @@ import {
   type Entry,
   type EntryDraft,
 } from './entries.js';
+import { isUnavailable } from './failure.js';
 import type { RuleRow } from './models/rule.js';
 import { plain } from './statement.js';
 

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadConfig } from '../../src/config.js';
 import { connectDatabase, type Database } from '../../src/store/connect.js';
-import { isDatabaseUnavailable } from '../../src/store/failure.js';
+import { isUnavailable } from '../../src/store/failure.js';
 import { openPostgres, QUIET, type StoreHost } from '../harness/store-hosts.js';
 
 const UUID = '11111111-2222-3333-4444-555555555555';
@@ -82,7 +82,7 @@ describe('a database is', () => {
 
   it('not to blame for any other error', () => {
     for (const error of [new Error('57P01'), new TypeError('x'), { code: '57P01' }, null, 'x']) {
-      expect(isDatabaseUnavailable(error)).toBe(false);
+      expect(isUnavailable(error)).toBe(false);
     }
   });
 });
