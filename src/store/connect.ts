@@ -6,7 +6,7 @@ import { startEmbeddedPostgres } from './embedded.js';
 import { Outage } from './outage.js';
 import { createPgClients, type PgClient, type PgClients } from './pg-client.js';
 import { StoreSequelize } from './sequelize.js';
-import { applySettings, type Settings } from './settings.js';
+import { withSettings, type Settings } from './settings.js';
 import { plain, PreparedStatements, type RunStatement } from './statement.js';
 
 const INT8_OID = 20;
@@ -186,7 +186,7 @@ function optionsOf(
     // Else Sequelize would send a statement of its own on each connection. Its types do not know this option.
     ...({ keepDefaultTimezone: true } as Options),
     dialect: 'postgres',
-    dialectModule: ourPg(clients),
+    dialectModule: ourPg(clients, settings),
     host: address.host,
     port: address.port,
     database: address.database,
@@ -203,7 +203,6 @@ function optionsOf(
       clientMinMessages: 'ignore',
       ...(address.options !== undefined && { options: address.options }),
     },
-    hooks: { afterConnect: (connection) => applySettings(connection as pg.Client, settings) },
     logging: false,
   };
 }
@@ -222,11 +221,14 @@ function isUsable(connection: unknown): boolean {
  * `pg` gives int8 as a string, as it may exceed what a number holds; a room's numbers are below 2^53. Only
  * for our Sequelize, as its client is: `pg` itself belongs to the whole process.
  */
-function ourPg({ Client }: PgClients): object {
+function ourPg({ Client }: PgClients, settings?: Settings): object {
   const types = {
     ...pg.types,
     getTypeParser: (oid: number, format?: 'text' | 'binary'): unknown =>
       oid === INT8_OID && format !== 'binary' ? Number : pg.types.getTypeParser(oid, format),
   };
-  return Object.create(pg, { types: { value: types }, Client: { value: Client } }) as object;
+  return Object.create(pg, {
+    types: { value: types },
+    Client: { value: withSettings(Client, settings) },
+  }) as object;
 }

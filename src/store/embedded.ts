@@ -193,6 +193,6 @@ function lockPath(dataDir: string): string {
   const path = [absolute, relative('', absolute)].find(
     (candidate) => Buffer.byteLength(candidate) <= MAX_SOCKET_PATH_BYTES,
   );
-  if (path === undefined) throw new Error(`the path of DATA_DIR is too long: ${dataDir}`);
+  if (path === undefined) throw new StartError(`the path of DATA_DIR is too long: ${dataDir}`);
   return path;
 }

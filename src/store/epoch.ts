@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import { ChatError, StartError } from '../errors.js';
+import { ChatError } from '../errors.js';
 import type { Logger } from '../logger.js';
 import type { Database } from './connect.js';
-import { isUnavailable } from './failure.js';
+import { reachDatabase, type ReachOptions } from './reach.js';
 import { onClient, plain, type RunStatement, type Statement } from './statement.js';
 
 /**
@@ -59,9 +59,9 @@ const REPLACE: Statement = {
 export async function openEpoch(database: Database, logger: Logger): Promise<Epoch> {
   const run = plain(database.rooms);
   const listeners: (() => void)[] = [];
-  let uuid = await currentUuid(run).catch((error: unknown) => {
-    throw toStartError(error);
-  });
+  // Over a connection of its own first: a database that can't be written to yet is waited for, or refused with a reason.
+  await reachDatabase(database.address, { logger }, (client) => currentUuid(onClient(client)));
+  let uuid = await currentUuid(run);
 
   /** @returns whether there is another uuid than at the time of the call */
   async function hasChanged(run: RunStatement): Promise<boolean> {
@@ -102,11 +102,19 @@ export async function openEpoch(database: Database, logger: Logger): Promise<Epo
   };
 }
 
-/** Gives the log a new uuid, whatever it has; nodes that run notice it. For a database that was restored in place. */
-export async function replaceEpoch(database: Database): Promise<string> {
-  const run = plain(database.sequelize);
-  await run(REPLACE, [randomUUID(), await currentUuid(run)]);
-  return currentUuid(run);
+/**
+ * Gives the log a new uuid, whatever it has; nodes that run notice it. For a database that was restored in place.
+ * @throws {StartError} if the database does not answer in time, or can't be written to
+ */
+export function replaceEpoch(
+  { address }: Pick<Database, 'address'>,
+  options: ReachOptions,
+): Promise<string> {
+  return reachDatabase(address, options, async (client) => {
+    const run = onClient(client);
+    await run(REPLACE, [randomUUID(), await currentUuid(run)]);
+    return currentUuid(run);
+  });
 }
 
 /** The log's uuid; a new one if the database is not the one in which the log was written last. */
@@ -116,14 +124,6 @@ async function currentUuid(run: RunStatement): Promise<string> {
   const replacement = randomUUID();
   await run(REPLACE, [replacement, uuid]);
   return (await read(run)).uuid ?? replacement;
-}
-
-/** What Postgres, or the way to it, said is meant for the operator. */
-function toStartError(error: unknown): unknown {
-  if (!isUnavailable(error)) return error;
-  const { cause } = error as ChatError;
-  const reason = cause instanceof Error ? cause.message : 'it does not answer';
-  return new StartError(`the database cannot be used: ${reason}`, { cause: error });
 }
 
 async function read(run: RunStatement): Promise<{ uuid: string | null; is_here: boolean }> {

@@ -6,6 +6,8 @@ import { ChatError } from '../errors.js';
 const READ_ONLY = '25006';
 /** SQLSTATE lock_not_available. */
 const LOCK_NOT_AVAILABLE = '55P03';
+/** SQLSTATE query_canceled: by a limit of its time, or an operator. */
+const CANCELLED = '57014';
 /** SQLSTATE unique_violation. */
 const UNIQUE_VIOLATION = '23505';
 
@@ -41,6 +43,11 @@ export function endsConnection(error: pg.DatabaseError): boolean {
 /** Whether a lock was not to be had in time. */
 export function isLockTimeout(error: unknown): boolean {
   return sqlStateOf(error) === LOCK_NOT_AVAILABLE;
+}
+
+/** Whether a statement was ended before it was through; the connection goes on. */
+export function isCancelled(error: unknown): boolean {
+  return sqlStateOf(error) === CANCELLED;
 }
 
 /** Whether a row is there already. */

@@ -5,21 +5,17 @@ import type { Logger } from '../logger.js';
 import { sequelizeOptions, type Database } from './connect.js';
 import { isLockTimeout } from './failure.js';
 import { loadMigrations, type Migration } from './migrations.js';
-import { reachDatabase } from './reach.js';
+import { reachDatabase, type ReachOptions } from './reach.js';
 import { inspectSchema, type Schema } from './schema.js';
 
 /** Any number, the same in every process: it stands for the right to migrate. */
 const LOCK_KEY = 7_777_001;
 /** How long another process may take to migrate, and any lock that a migration waits for. */
 const LOCK_TIMEOUT_MS = 60_000;
-/** A database that starts, or recovers from a crash, may take as long. */
-const PATIENCE_MS = 60_000;
 /** How often Postgres looks whether a process that migrates is still there. */
 const CHECK_INTERVAL_MS = 1_000;
 
-interface MigrateOptions {
-  /** How long a database is waited for that does not answer. */
-  readonly patienceMs?: number;
+interface MigrateOptions extends Omit<ReachOptions, 'logger'> {
   readonly lockTimeoutMs?: number;
 }
 
@@ -32,10 +28,10 @@ interface MigrateOptions {
 export async function migrate(
   database: Pick<Database, 'address'>,
   logger: Logger,
-  { patienceMs = PATIENCE_MS, lockTimeoutMs = LOCK_TIMEOUT_MS }: MigrateOptions = {},
+  { lockTimeoutMs = LOCK_TIMEOUT_MS, ...patience }: MigrateOptions = {},
 ): Promise<string[]> {
   const migrations = await loadMigrations();
-  const schema = await inspect(database, migrations, { patienceMs, logger });
+  const schema = await inspect(database, migrations, { ...patience, logger });
   if (schema.pending.length === 0) return [];
   const sequelize = openOneConnection(database);
   try {
@@ -60,7 +56,7 @@ export async function requireMigrated(
   logger: Logger,
 ): Promise<void> {
   const migrations = await loadMigrations();
-  const { pending } = await inspect(database, migrations, { patienceMs: PATIENCE_MS, logger });
+  const { pending } = await inspect(database, migrations, { logger });
   if (pending.length === 0) return;
   const lacks =
     pending.length === migrations.length ? 'has no tables yet' : 'is of an older version';
@@ -72,7 +68,7 @@ export async function requireMigrated(
 async function inspect(
   { address }: Pick<Database, 'address'>,
   migrations: readonly Migration[],
-  options: { patienceMs: number; logger: Logger },
+  options: ReachOptions,
 ): Promise<Schema> {
   const schema = await reachDatabase(address, options, (client) =>
     inspectSchema(client, migrations),
@@ -102,7 +98,7 @@ async function begin(sequelize: Sequelize, lockTimeoutMs: number): Promise<void>
     throw new StartError('the connection that migrates broke; nothing was changed');
   });
   await sequelize.query(
-    `SET LOCAL lock_timeout = ${lockTimeoutMs}; SET LOCAL statement_timeout = 0;
+    `SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = ${lockTimeoutMs};
      SET LOCAL idle_in_transaction_session_timeout = 0`,
   );
   // Postgres knows it from 14 on. Else a statement of a process that was killed runs on, and keeps the lock.
@@ -156,6 +152,6 @@ async function run(
 /** What Postgres says of a migration that it refuses is meant for the operator; anything else is a fault of ours. */
 function toStartError(error: unknown): unknown {
   const cause = error instanceof MigrationError ? error.cause : error;
-  if (cause instanceof StartError || !(cause instanceof BaseError)) return cause;
+  if (!(cause instanceof BaseError)) return cause;
   return new StartError(`could not migrate, and nothing was changed: ${cause.message}`, { cause });
 }

@@ -4,8 +4,12 @@ import type { DatabaseAddress } from '../config.js';
 import { StartError } from '../errors.js';
 import type { Logger } from '../logger.js';
 import { isReadOnly } from './failure.js';
-import { applySettings } from './settings.js';
+import { withSettings } from './settings.js';
 
+const Client = withSettings(pg.Client);
+
+/** A database that starts, or recovers from a crash, may take as long. */
+const PATIENCE_MS = 60_000;
 /** How long an attempt may take. */
 const ATTEMPT_TIMEOUT_MS = 5_000;
 const PAUSE_MS = 500;
@@ -29,6 +33,12 @@ const NOBODY = new Set([
 /** SQLSTATEs that say the server is there, and not ready: connection exception, insufficient resources, shutdown. */
 const NOT_READY = ['08', '53', '57P'];
 
+export interface ReachOptions {
+  /** How long a database is waited for that does not answer. */
+  readonly patienceMs?: number;
+  readonly logger: Logger;
+}
+
 /**
  * Asks a database something over a connection of its own, as soon as it answers: one that is not there yet, or still
  * starts, is tried again, and the log says so.
@@ -36,7 +46,7 @@ const NOT_READY = ['08', '53', '57P'];
  */
 export async function reachDatabase<T>(
   address: DatabaseAddress,
-  { patienceMs, logger }: { patienceMs: number; logger: Logger },
+  { patienceMs = PATIENCE_MS, logger }: ReachOptions,
   ask: (client: pg.Client) => Promise<T>,
 ): Promise<T> {
   const { host, port, database } = address;
@@ -70,7 +80,7 @@ async function tryToAsk<T>(
   { host, port, database, username, password, ssl, options, applicationName }: DatabaseAddress,
   ask: (client: pg.Client) => Promise<T>,
 ): Promise<Attempt<T>> {
-  const client = new pg.Client({
+  const client = new Client({
     host,
     port,
     database,
@@ -91,7 +101,6 @@ async function tryToAsk<T>(
   const begin = performance.now();
   try {
     await client.connect();
-    await applySettings(client);
     return { answer: await ask(client) };
   } catch (error) {
     const { code = '' } = error as { code?: string };

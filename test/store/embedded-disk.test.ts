@@ -129,6 +129,12 @@ describe('an embedded database', { timeout: TIMEOUT_MS }, () => {
     expect(await complaint(join(file, 'inner'))).toContain(`DATA_DIR can't be used: ENOTDIR`);
   });
 
+  it('whose path is longer than that of a socket may be ends the start with a line', async () => {
+    const long = join(dataDir.path, 'x'.repeat(120));
+
+    expect(await complaint(long)).toMatch(/could not start: the path of DATA_DIR is too long: /);
+  });
+
   it('that answers nothing any more is given up, and says so', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'nano-socket-'));
     const thread = await startPGlite({

@@ -1,11 +1,13 @@
 import { randomUUID } from 'node:crypto';
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
 import { loadConfig } from '../../src/config.js';
 import { connectDatabase, type Database } from '../../src/store/connect.js';
 import { openEpoch, replaceEpoch } from '../../src/store/epoch.js';
 import { query } from '../harness/database.js';
 import { deferred, type Deferred } from '../harness/deferred.js';
 import { openPostgres, QUIET, storeHosts, type StoreHost } from '../harness/store-hosts.js';
+
+const PATIENT = { patienceMs: 10_000, logger: QUIET };
 
 describe.each(storeHosts)('the epoch of a log over %s', (_name, open) => {
   let host: StoreHost;
@@ -66,7 +68,7 @@ describe.each(storeHosts)('the epoch of a log over %s', (_name, open) => {
     isHeld = true;
     const early = epoch.confirm();
     isHeld = false;
-    const asked = await replaceEpoch(await host.another());
+    const asked = await replaceEpoch(await host.another(), PATIENT);
     await epoch.confirm();
     answer.resolve();
     await early;
@@ -77,10 +79,38 @@ describe.each(storeHosts)('the epoch of a log over %s', (_name, open) => {
   it('is seen by a node whose operator asks for a new one', async () => {
     const node = await openEpoch(host.database, QUIET);
     const { uuid } = node;
-    const asked = await replaceEpoch(await host.another());
+    const asked = await replaceEpoch(await host.another(), PATIENT);
     expect(node.uuid).toBe(uuid);
     await node.confirm();
     expect(node.uuid).toBe(asked);
+  });
+});
+
+describe('a database whose epoch', () => {
+  let host: StoreHost;
+
+  beforeEach(async () => {
+    host = await openPostgres();
+  });
+  afterEach(() => host.close());
+
+  it.each([
+    ['has no table', 'DROP TABLE log_epoch', 'relation "log_epoch" does not exist'],
+    [
+      'has a trigger that refuses it',
+      `CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''no''; END';
+       CREATE TRIGGER refuse BEFORE INSERT ON log_epoch EXECUTE FUNCTION refuse()`,
+      'no',
+    ],
+  ])('%s is refused in a line', async (_, change, reason) => {
+    await query(host.url, change);
+
+    const asked = await Promise.allSettled([
+      openEpoch(host.database, QUIET),
+      replaceEpoch(host.database, PATIENT),
+    ]);
+    const refused = { name: 'StartError', message: `the database cannot be used: ${reason}` };
+    expect(asked).toMatchObject(asked.map(() => ({ status: 'rejected', reason: refused })));
   });
 });
 
@@ -100,7 +130,7 @@ describe('a connection to a database whose log went back', () => {
     epoch.onChange(() => {
       told += 1;
     });
-    await replaceEpoch(await host.another());
+    await replaceEpoch(await host.another(), PATIENT);
     // The connections that there are know nothing of it.
     await terminateBackends(host.url);
     const statement = { name: 'one', text: 'SELECT 1 AS one' };

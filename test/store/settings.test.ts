@@ -1,13 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { QueryTypes } from 'sequelize';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { loadConfig } from '../../src/config.js';
-import { connectDatabase } from '../../src/store/connect.js';
+import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest';
 import type { Log } from '../../src/store/log.js';
-import { migrate } from '../../src/store/migrate.js';
 import { plain } from '../../src/store/statement.js';
 import { query } from '../harness/database.js';
-import { openPostgres, QUIET, storeOver, type StoreHost } from '../harness/store-hosts.js';
+import { startNodeProcess } from '../harness/node-process.js';
+import { runProgram } from '../harness/process.js';
+import { openPostgres, storeOver, type StoreHost } from '../harness/store-hosts.js';
 import { emptyRoom, newCaller, readAll, say, setRule, TestWriter } from '../harness/writers.js';
 
 /** What a database or a role may have as its default: each breaks what relies on another one. */
@@ -16,8 +15,8 @@ const DEFAULTS = {
   DateStyle: ['German', 'SQL, DMY', 'Postgres, MDY'],
   TimeZone: ['America/Havana'],
   lock_timeout: ['1ms'],
-  statement_timeout: ['100ms'],
-  idle_session_timeout: ['20ms'],
+  statement_timeout: ['1ms'],
+  idle_session_timeout: ['300ms'],
   idle_in_transaction_session_timeout: ['1ms'],
   array_nulls: ['off'],
   standard_conforming_strings: ['off'],
@@ -115,22 +114,29 @@ describe('a database whose role has as its default', () => {
     }
   });
 
-  it('all of them is migrated', async () => {
+  it('all of them is migrated, served, and given a new epoch', async () => {
     await query(host.url, 'DROP SCHEMA public CASCADE; CREATE SCHEMA public');
     for (const [name, [value]] of Object.entries(DEFAULTS)) await setDefault(name, value);
+    const env = { DATABASE_URL: host.url, LOG_LEVEL: 'warn' };
 
-    const database = await connectDatabase(loadConfig({ DATABASE_URL: host.url }), QUIET);
-    const migrated = await migrate(database, QUIET);
-    await database.close();
-
-    expect(migrated.length).toBeGreaterThan(0);
+    const migrated = runProgram('scripts/migrate.js', { env });
+    expect(await migrated.exited()).toBe(0);
+    expect(migrated.stdout()).toMatch(/^migrated: /);
+    const node = await startNodeProcess({ ...env, LOG_LEVEL: 'info', MIGRATE_ON_START: 'false' });
+    expect(await node.end('SIGTERM')).toBe(0);
+    const renewed = runProgram('scripts/new-epoch.js', { env });
+    expect(await renewed.exited()).toBe(0);
+    expect(renewed.stdout()).toMatch(/^epoch: /);
   });
 
   /** Of the role in the database, which comes before what either has. */
   async function setDefault(name: string, value: string): Promise<void> {
     const list = name === 'search_path' || name === 'DateStyle' ? value : `'${value}'`;
     const database = new URL(host.url).pathname.slice(1);
-    await query(host.url, `ALTER ROLE CURRENT_USER IN DATABASE ${database} SET ${name} = ${list}`);
+    await query(
+      inject('postgresUrl'),
+      `ALTER ROLE CURRENT_USER IN DATABASE ${database} SET ${name} = ${list}`,
+    );
   }
 });
 
