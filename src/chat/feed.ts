@@ -12,10 +12,10 @@ const PAGE = 500;
 /** Entries that may wait for a gap before them; beyond that they are read from Postgres with it. */
 const MAX_EARLY = 1_000;
 
-/** An entry that a feed has had: no entry with its number was made later, unless the log is another one. */
+/** An entry that a feed has had: one with its number that was made at another time is of another log. */
 export interface EntryMark {
   readonly seq: number;
-  readonly madeBy: string;
+  readonly madeAt: string;
 }
 
 /**
@@ -34,8 +34,8 @@ export class Feed implements Writer {
   readonly #early = new Map<number, Entry>();
   #active = false;
   #number = 0;
-  /** No entry up to `number` was made later than this. */
-  #madeBy = '';
+  /** When the entry with this number was made. */
+  #madeAt = '';
   #doubted: EntryMark | undefined;
   #rulesHead = 0;
   #access: RoomAccess & { rules: Map<string, Rule> };
@@ -119,7 +119,7 @@ export class Feed implements Writer {
   activate(state: RoomState): void {
     this.#active = true;
     this.#number = state.head;
-    this.#madeBy = state.readAt;
+    this.#madeAt = state.headMadeAt;
     this.#told = Math.max(this.#told, state.head);
     this.#audience.beginAt(state.head);
     this.#rulesHead = state.rulesHead;
@@ -219,7 +219,7 @@ export class Feed implements Writer {
       const isNext = entry.seq === this.#number + 1 || !this.#repairsGaps;
       if (this.#active && isNext && entry.seq > this.#number) this.#deliver(entry);
       else if (!this.#active || entry.seq > this.#number) this.#keepEarly(entry);
-      else if (entry.createdAt > this.#madeBy) this.#doubt();
+      else if (entry.createdAt > this.#madeAt) this.#doubt(this.#number, this.#madeAt);
     }
     if (!this.#active) return;
     this.#takeEarly();
@@ -252,7 +252,7 @@ export class Feed implements Writer {
 
   #deliver(entry: Entry): void {
     this.#number = entry.seq;
-    this.#madeBy = entry.createdAt;
+    this.#madeAt = entry.createdAt;
     if (entry.kind === 'rule') {
       this.#applyRule(ruleOf(entry));
       this.#rulesHead = entry.seq;
@@ -260,9 +260,9 @@ export class Feed implements Writer {
     this.#audience.show(entry.seq, this.#audience.size > 0 ? frameOf(entry) : undefined);
   }
 
-  #doubt(): void {
+  #doubt(seq: number, madeAt: string): void {
     if (this.#doubted !== undefined) return;
-    this.#doubted = { seq: this.#number, madeBy: this.#madeBy };
+    this.#doubted = { seq, madeAt };
     void this.#onOldNumbers();
   }
 
@@ -316,16 +316,18 @@ export class Feed implements Writer {
   async #read(): Promise<void> {
     for (;;) {
       this.#gapSeen = false;
-      const entries = await this.#log.read(this.roomId, {
-        after: this.#number,
-        upTo: Number.MAX_SAFE_INTEGER,
-        limit: PAGE,
-      });
+      const [last, madeAt] = [this.#number, this.#madeAt];
+      // Together with the one that the feed has had last: in another log it is another one.
+      const after = Math.max(0, last - 1);
+      const range = { after, upTo: Number.MAX_SAFE_INTEGER, limit: PAGE };
+      const entries = await this.#log.read(this.roomId, range);
+      const [had] = entries;
+      if (had?.seq === last && had.createdAt !== madeAt) return this.#doubt(last, madeAt);
       for (const entry of entries) if (entry.seq === this.#number + 1) this.#deliver(entry);
       const sawGap = this.#gapSeen;
       this.#takeEarly();
-      // A short page was the log's end, unless an entry beyond it came in while it was read.
-      if (entries.length < PAGE && !sawGap) break;
+      // A page that ends before the range was the log's end, unless an entry beyond it came in while it was read.
+      if ((entries.at(-1)?.seq ?? 0) < after + PAGE && !sawGap) break;
     }
     // What is still early is not in the log: no node of ours has sent it.
     this.#early.clear();

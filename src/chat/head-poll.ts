@@ -136,9 +136,9 @@ export function createHeadPoll({
   /** Others may have brought the log beyond the feed's number before its head was compared. */
   async function isOverwritten(feed: Feed): Promise<boolean> {
     if (feed.doubted === undefined) return false;
-    const { seq, madeBy } = feed.doubted;
+    const { seq, madeAt } = feed.doubted;
     const [entry] = await log.read(feed.roomId, { after: seq - 1, upTo: seq, limit: 1 });
-    if (entry !== undefined && entry.createdAt > madeBy) return true;
+    if (entry !== undefined && entry.createdAt !== madeAt) return true;
     feed.endDoubt();
     return false;
   }

@@ -250,7 +250,7 @@ export interface RoomState {
   readonly head: number;
   /** Number of the last rule entry that changed rights. */
   readonly rulesHead: number;
-  /** When it was read, by the clock of the database: its entries were made before. */
-  readonly readAt: string;
+  /** When that entry was made, as it says itself; empty if there is none. */
+  readonly headMadeAt: string;
   readonly access: RoomAccess & { readonly rules: ReadonlyMap<string, Rule> };
 }

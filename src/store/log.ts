@@ -43,7 +43,7 @@ interface StateRow extends Omit<RoomAccess, 'rules'> {
   id: number;
   head: number;
   rules_head: number;
-  read_at: Date;
+  head_made_at: Date | null;
   rules: Rule[];
 }
 
@@ -196,7 +196,8 @@ export function createLog({
     async state(roomId) {
       // One statement, so that the head and the rules are of one snapshot.
       const [row] = await rooms.query<StateRow>(
-        `SELECT id, head, rules_head, clock_timestamp() AS read_at, type, entity_owner, level_admin, max_entity_rules,
+        `SELECT id, head, rules_head, type, entity_owner, level_admin, max_entity_rules,
+           (SELECT "createdAt" FROM messages WHERE room_id = $1 AND seq = rooms.head) AS head_made_at,
            (SELECT coalesce(json_agg(p), '[]') FROM (
               SELECT "entity_UUID", level, permissions, accepted FROM room_permissions
               WHERE room_id = rooms.id) AS p) AS rules
@@ -204,13 +205,12 @@ export function createLog({
         { bind: [roomId], type: QueryTypes.SELECT },
       );
       if (row === undefined) return undefined;
-      const { id, head, rules_head, read_at, rules, ...room } = row;
-      const readAt = read_at.toISOString();
+      const { id, head, rules_head, head_made_at, rules, ...room } = row;
       return {
         id,
         head,
         rulesHead: rules_head,
-        readAt,
+        headMadeAt: head_made_at?.toISOString() ?? '',
         access: { ...room, rules: rulesByUuid(rules) },
       };
     },

@@ -126,6 +126,13 @@ async function appendElsewhere(roomId: number, count: number): Promise<Entry[]> 
   return store.log.read(roomId, { after: from, upTo: Number.MAX_SAFE_INTEGER, limit: count });
 }
 
+/** As a dump that is restored in place. */
+async function setBack(roomId: number, head: number): Promise<void> {
+  const { sequelize } = database;
+  await sequelize.query(`DELETE FROM messages WHERE room_id = ${roomId} AND seq > ${head}`);
+  await sequelize.query(`UPDATE rooms SET head = ${head} WHERE id = ${roomId}`);
+}
+
 async function revoke(roomId: number): Promise<Entry> {
   return entryOf(await removeRule(store, roomId, member.userUUID));
 }
@@ -273,6 +280,50 @@ describe('a feed', () => {
     expect(asked).toBe(0);
     void feed.stored([entry]);
     expect(asked).toBe(1);
+  });
+
+  it('delivers nothing of a log that has another entry under the number of its last one, and asks to be compared', async () => {
+    const room = await createRoom();
+    await appendElsewhere(room, 20);
+    for (const isActivatedThere of [true, false]) {
+      const state = await store.log.state(room);
+      if (state === undefined) throw new Error('no such room');
+      let asked = 0;
+      const feed = createFeed(room, () => {
+        asked += 1;
+      });
+      feed.activate(state);
+      if (!isActivatedThere) feed.take(await appendElsewhere(room, 1));
+      const { number } = feed;
+      const reader = new Reader(owner);
+      feed.join(reader);
+      await setBack(room, number - 5);
+      await appendElsewhere(room, 10);
+
+      feed.headIs(number + 5);
+      await feed.refresh();
+      await turnEnded();
+
+      expect(reader.seen()).toEqual([]);
+      expect(feed.number).toBe(number);
+      expect(feed.doubted).toMatchObject({ seq: number });
+      expect(asked).toBe(1);
+    }
+  });
+
+  it('goes on if its last entry was deleted from the log, and reads to the end beyond a page', async () => {
+    const room = await createRoom();
+    const feed = await activeFeed(room);
+    const { number } = feed;
+    await appendElsewhere(room, 1_000);
+    await database.sequelize.query(
+      `DELETE FROM messages WHERE room_id = ${room} AND seq <= ${number}`,
+    );
+
+    await feed.refresh();
+
+    expect(feed.number).toBe(number + 1_000);
+    expect(feed.doubted).toBeUndefined();
   });
 
   it('takes and promises nothing once its log went back', async () => {

@@ -63,7 +63,7 @@ beforeEach(() => {
     id: ROOM,
     head: 1,
     rulesHead: 1,
-    readAt: '2026-01-15T09:30:00.000Z',
+    headMadeAt: madeAt,
     access: {
       type: 'group',
       entity_owner: '',
@@ -216,6 +216,16 @@ describe('heads are compared', () => {
     feed.take([message(1), message(2)]);
     await pass(FAST_MS);
     expect(renew).toHaveBeenCalledTimes(1);
+  });
+
+  it('and the log is another one if it is beyond a feed, and has another entry than the feed has had last', async () => {
+    await pass(FAST_MS);
+    // Restored to 0, and written to by others up to 5, between two comparisons; nobody tells of it.
+    head = 5;
+    madeAt = '2026-01-15T09:40:00.000Z';
+    await pass(SLOW_MS);
+    expect(renew).toHaveBeenCalledTimes(1);
+    expect(feed.number).toBe(1);
   });
 
   it('in vain if entries only come twice, or the clock of the database was set back', async () => {

@@ -32,7 +32,7 @@ function stateAt(head: number): RoomState {
     id: ROOM,
     head,
     rulesHead: 0,
-    readAt: '2026-01-15T09:30:00.000Z',
+    headMadeAt: '',
     access: {
       type: 'group',
       entity_owner: ana.entityUUID,

@@ -93,7 +93,7 @@ function feedOf(roomId: number): Feed {
     id: roomId,
     head: 0,
     rulesHead: 0,
-    readAt: '2026-01-15T09:30:00.000Z',
+    headMadeAt: '',
     access: {
       type: 'group',
       entity_owner: identity.entityUUID,

@@ -101,6 +101,28 @@ describe('a log that was restored to an earlier state under live clients', () =>
     await Promise.all([here.close(), there.close()]);
   });
 
+  it('puts everybody out who is in a room that was written to beyond its old end, unheard, before it is compared', async () => {
+    // Nobody tells them anything.
+    const deaf = { POLL_INTERVAL_MS: '500', REDIS_URL: 'redis://127.0.0.1:1' };
+    const nodes = [await world.start(deaf), await world.start(deaf)] as const;
+    const { room, here, there, last } = await roomWithHistory(nodes, 20);
+    await query(
+      world.databaseUrl,
+      `DO $$ BEGIN
+         DELETE FROM messages WHERE room_id = ${room} AND seq > ${last - 15};
+         INSERT INTO messages (room_id, seq, kind, emitter, content, "createdAt", "updatedAt")
+         SELECT ${room}, seq, 'message', '${ben.userUUID}', 'another', clock_timestamp(), now()
+         FROM generate_series(${last - 14}, ${last + 10}) AS seq;
+         UPDATE rooms SET head = ${last + 10} WHERE id = ${room};
+       END $$`,
+    );
+    await expectReset(room, here, there);
+    here.send({ type: 'select_room', room_id: room, after: last - 15 });
+    await here.expect('CONNECTED');
+    expect(await here.messages(25)).toEqual(Array(25).fill('another'));
+    await Promise.all([here.close(), there.close()]);
+  });
+
   it('stores nothing of somebody whose right to write came after that state', async () => {
     const late = await world.start({ POLL_INTERVAL_MS: '60000' });
     const room = await createRoom(late, ana);
