@@ -3,6 +3,7 @@ import { ConnectionError, QueryTypes, type Options, type Sequelize } from 'seque
 import type { Config, DatabaseAddress } from '../config.js';
 import type { Logger } from '../logger.js';
 import { startEmbeddedPostgres } from './embedded.js';
+import { tryToStore } from './entries.js';
 import { Outage } from './outage.js';
 import { createPgClients, type PgClient, type PgClients } from './pg-client.js';
 import { StoreSequelize } from './sequelize.js';
@@ -48,7 +49,7 @@ export interface Database {
   readonly failed: Promise<Error>;
   /** Has each connection that is opened from now on pass a check before it is used; one that fails it is closed. */
   onConnect(check: (client: pg.Client) => Promise<void>): void;
-  /** Rejects where the database does not answer, or can't be written to. */
+  /** Rejects where the database does not answer, can't be written to, or still can't store what it could not. */
   ping(): Promise<void>;
   /** Resolves in little more than a second, whatever hangs. */
   close(): Promise<void>;
@@ -96,9 +97,13 @@ export async function connectDatabase(
         `SELECT current_setting('transaction_read_only') AS read_only`,
         { type: QueryTypes.SELECT },
       );
-      if (row?.read_only !== 'on') return;
-      clients.foundReadOnly();
-      throw outage.failed(new ConnectionError(new Error('the database is read-only')));
+      if (row?.read_only === 'on') {
+        clients.foundReadOnly();
+        throw outage.failed(new ConnectionError(new Error('the database is read-only')));
+      }
+      if (!outage.mayLackDisk) return;
+      await tryToStore(rooms);
+      outage.hasDisk();
     },
     async close() {
       const patience = setTimeout(() => {

@@ -1,3 +1,4 @@
+import type { Sequelize } from 'sequelize';
 import type { RoomAccess, Rule } from '../access/permissions.js';
 import type { ChatError } from '../errors.js';
 import { isUniqueViolation } from './failure.js';
@@ -104,6 +105,23 @@ const APPEND_MESSAGE: Statement = {
 /** Appends nothing: rejects if nothing can be appended, as the function is missing, say, or the database is read-only. */
 export async function tryToAppend(run: RunStatement): Promise<void> {
   await appendBatch(run, [], true);
+}
+
+/**
+ * Rows of no room, more than a page holds; a foreign key, say, may refuse them. PL/pgSQL undoes what a block did before
+ * the error that it catches.
+ */
+const STORE_AND_UNDO = `DO $$ BEGIN
+  INSERT INTO messages (room_id, seq, kind, emitter, content, "createdAt", "updatedAt")
+  SELECT -1, n, 'message', '00000000-0000-0000-0000-000000000000', repeat(' ', 1800), now(), now()
+  FROM generate_series(1, 8) AS n;
+  RAISE EXCEPTION 'undone';
+EXCEPTION WHEN raise_exception OR integrity_constraint_violation THEN NULL;
+END $$`;
+
+/** Stores nothing: rejects if the disk has no room for it. */
+export async function tryToStore(sequelize: Sequelize): Promise<void> {
+  await sequelize.query(STORE_AND_UNDO);
 }
 
 /**

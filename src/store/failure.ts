@@ -24,6 +24,9 @@ const UNAVAILABLE_CLASSES = ['08', '40', '53', '55', '57', '58', 'XX'];
  */
 const DATA_CLASSES = ['22', '23', '44', '54', 'P0'];
 
+/** SQLSTATE classes of those that a disk brings about: insufficient resources, system error, internal error. */
+const DISK_CLASSES = ['53', '58', 'XX'];
+
 /** Severities of errors that end a connection. */
 const LAST_WORDS = new Set(['FATAL', 'PANIC']);
 /** SQLSTATEs of the same, as a severity is in the server's own language: connection exception, shutdown. */
@@ -74,6 +77,12 @@ export function isUnavailable(error: unknown): boolean {
   const { code = '' } = word;
   if (code === READ_ONLY || endsConnection(word)) return true;
   return UNAVAILABLE_CLASSES.some((sqlClass) => code.startsWith(sqlClass));
+}
+
+/** Whether it may be that nothing can be stored, though the database answers: its disk is full, or broken. */
+export function mayLackDisk(error: unknown): boolean {
+  const code = sqlStateOf(error) ?? '';
+  return DISK_CLASSES.some((sqlClass) => code.startsWith(sqlClass));
 }
 
 /** An error of a connection: what Postgres or we said as it is, anything else as Sequelize's ConnectionError. */

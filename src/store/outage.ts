@@ -1,6 +1,6 @@
 import { ChatError } from '../errors.js';
 import type { Logger } from '../logger.js';
-import { isLockTimeout, isUnavailable } from './failure.js';
+import { isLockTimeout, isUnavailable, mayLackDisk } from './failure.js';
 
 /** For how long nothing may have failed before an outage is over: one connection of many may still answer. */
 const OVER_MS = 5_000;
@@ -13,9 +13,20 @@ export class Outage {
   readonly #logger: Logger;
   /** Undefined while there is none; instants by `performance.now()`. */
   #current: { readonly since: number; failedAt: number; failures: number } | undefined;
+  #mayLackDisk = false;
 
   constructor(logger: Logger) {
     this.#logger = logger;
+  }
+
+  /** Whether there was no room on the disk for something, and nobody has found out that there is again. */
+  get mayLackDisk(): boolean {
+    return this.#mayLackDisk;
+  }
+
+  /** There is room on the disk. */
+  hasDisk(): void {
+    this.#mayLackDisk = false;
   }
 
   /** Something was answered. */
@@ -42,6 +53,7 @@ export class Outage {
     }
     this.#current.failedAt = now;
     this.#current.failures += 1;
+    if (mayLackDisk(error)) this.#mayLackDisk = true;
     return new ChatError('UNAVAILABLE', { cause: error });
   }
 }

@@ -1,7 +1,8 @@
+import { closeSync, openSync, writeSync } from 'node:fs';
 import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Client } from 'pg';
 import { startPGlite } from '../../src/store/pglite-thread.js';
 import { createRoom, request } from '../harness/api.js';
@@ -14,6 +15,7 @@ import { createDataDir, type DataDir } from '../harness/store-hosts.js';
 import { person } from '../harness/tokens.js';
 
 const TIMEOUT_MS = 120_000;
+const PATIENCE = { timeout: 20_000, interval: 100 };
 /** An empty database has 39 MB, and a segment of its log 16. */
 const TOO_SMALL = 'size=46m';
 
@@ -103,6 +105,33 @@ describe.runIf(probe)('an embedded database whose disk', { timeout: TIMEOUT_MS }
     expect(newest?.seq).toBeGreaterThanOrEqual(stored);
   });
 
+  it('is full for messages is not ready, and goes on, ready, as soon as there is room', async () => {
+    disk.remount('size=200m');
+    const node = await listening(start(disk.path));
+    const ana = person({ levelOnEntity: 999 });
+    const room = await createRoom(node, ana);
+    const client = await ChatClient.enter(node, ana, room);
+    expect((await request(node, 'GET', '/readyz')).status).toBe(200);
+    const filler = join(disk.path, 'filler');
+    fillDisk(filler);
+
+    // Its log has room left in the segment that is there.
+    let word: unknown;
+    while (word !== 'UNAVAILABLE') word = (await say(client)).at(-1);
+    await readiness(node, 503);
+    const { meta } = await request(node, 'GET', '/readyz');
+    expect(meta).toMatchObject({ reason: 'UNAVAILABLE', detail: 'not ready: database' });
+    expect((await request(node, 'GET', '/healthz')).status).toBe(200);
+
+    await rm(filler);
+    await readiness(node, 200);
+    expect(await say(client)).toEqual(['message', 'SENT']);
+    const history = await request(node, 'GET', `/rooms/${room}/messages?limit=1000`, { as: ana });
+    const seqs = (history.content as { seq: number }[]).map(({ seq }) => seq);
+    expect(new Set(seqs).size).toBe(seqs.length);
+    await client.close();
+  });
+
   it('has no room for a new one ends the start with a line', async () => {
     disk.remount('size=200m');
     await rm(join(disk.path, 'postgres'), { recursive: true });
@@ -119,6 +148,29 @@ describe.runIf(probe)('an embedded database whose disk', { timeout: TIMEOUT_MS }
     );
   });
 });
+
+/** Leaves nothing free. */
+function fillDisk(path: string): void {
+  const file = openSync(path, 'w');
+  expect(() => {
+    for (;;) writeSync(file, Buffer.alloc(4_096));
+  }).toThrow('ENOSPC');
+  closeSync(file);
+}
+
+/** Says something that takes a quarter of a page, and gives what comes of it, up to its answer. */
+async function say(client: ChatClient): Promise<unknown[]> {
+  client.say('x'.repeat(1_800), { ref: crypto.randomUUID() });
+  const frames = [await client.next()];
+  while (frames.at(-1)?.type === 'message') frames.push(await client.next());
+  return frames.map(({ type, data }) => (type === 'message' ? type : data));
+}
+
+function readiness(node: { url: string }, status: number): Promise<void> {
+  return vi.waitFor(async () => {
+    expect((await request(node, 'GET', '/readyz')).status).toBe(status);
+  }, PATIENCE);
+}
 
 describe('an embedded database', { timeout: TIMEOUT_MS }, () => {
   it('whose folder is a file, or in one, ends the start with a line', async () => {
