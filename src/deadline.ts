@@ -10,7 +10,8 @@ export async function withDeadline<T>(ms: number, work: () => Promise<T>): Promi
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => {
       reject(tooLate());
-    }, ms);
+      // Whole numbers: Node keeps a list of timers for each.
+    }, Math.ceil(ms));
   });
   try {
     return await Promise.race([work(), late]);

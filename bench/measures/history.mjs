@@ -24,8 +24,8 @@ export const history = {
     { key: 'ratio', label: 'p99 at 5 M / at 10 k', better: 'lower', targets: [{ atMost: 1.3 }] },
   ],
   async run(kind, context) {
-    const small = await readPages(kind, SMALL, 'history_small', context);
-    const large = await readPages(kind, LARGE, 'history_large', context);
+    const small = await readPages(kind, SMALL, `history_small_${kind}`, context);
+    const large = await readPages(kind, LARGE, `history_large_${kind}`, context);
     return {
       small: small.p99,
       large: large.p99,

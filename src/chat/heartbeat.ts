@@ -18,7 +18,9 @@ export function startHeartbeat(sessions: ReadonlySet<Session>, limits: Limits): 
   );
   const timer = setInterval(() => {
     const now = performance.now();
-    for (const session of sessions) session.sweep(now);
+    // oxlint-disable-next-line no-restricted-properties -- tokens end at a date
+    const date = Date.now();
+    for (const session of sessions) session.sweep(now, date);
   }, interval);
   return () => {
     clearInterval(timer);

@@ -19,6 +19,8 @@ const LINGER_MS = 5_000;
 export interface Hub {
   /** Whether this node hears its own messages through the broker. */
   readonly brokerIsUp: boolean;
+  /** The room's feed, if it is active already. */
+  active(roomId: number): Feed | undefined;
   /**
    * The room's feed, active; undefined where there is no such room.
    * @throws {ChatError} UNAVAILABLE where the store does not answer in time; the next who asks opens the room anew
@@ -127,6 +129,13 @@ export function createHub({
     return undefined;
   }
 
+  function active(roomId: number): Feed | undefined {
+    if (opening.has(roomId)) return undefined;
+    const feed = feeds.get(roomId);
+    feed?.touch();
+    return feed;
+  }
+
   /** Unsubscribed in the background: nobody who opens the room anew waits for that. */
   function forget(feed: Feed): void {
     if (feeds.get(feed.roomId) !== feed) return;
@@ -157,14 +166,13 @@ export function createHub({
       return peers.isUp;
     },
 
+    active,
+
     enter(roomId) {
       const inProgress = opening.get(roomId);
       if (inProgress !== undefined) return inProgress;
-      const feed = feeds.get(roomId);
-      if (feed !== undefined) {
-        feed.touch();
-        return Promise.resolve(feed);
-      }
+      const feed = active(roomId);
+      if (feed !== undefined) return Promise.resolve(feed);
       const attempt = open(roomId).finally(() => {
         opening.delete(roomId);
       });

@@ -33,6 +33,11 @@ export class Inbox<Frame> {
     return this.#paused;
   }
 
+  /** Whether the next frame has to wait. */
+  get isBusy(): boolean {
+    return this.#work !== undefined;
+  }
+
   /** Frames that wait to be handled. */
   get size(): number {
     return this.#frames.length;

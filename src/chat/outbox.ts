@@ -51,7 +51,9 @@ export class Outbox implements Flushable {
 
   /** Whether so much waits for this socket that it gets nothing more until it has read. */
   get isFull(): boolean {
-    return !this.#ended && this.#stream.writableLength >= this.#maxBytes;
+    // Asked before each write: a stream that took everything at once needs not be asked.
+    if (this.#unsent.length === 0 || this.#ended) return false;
+    return this.#stream.writableLength >= this.#maxBytes;
   }
 
   /** Bytes that the kernel has taken so far, which it goes on doing while the peer reads. */

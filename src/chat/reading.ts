@@ -25,6 +25,11 @@ export function readInTurns(socket: WebSocket): void {
     idleBytes = Math.max(0, idleBytes - data.length - FRAME_HEADER_BYTES);
   });
   const parseInTurns: Write = (bytes: Buffer, encoding, done) => {
+    if (idleBytes + bytes.length < BYTES_A_TURN) {
+      idleBytes += bytes.length;
+      parse(bytes, encoding, done);
+      return;
+    }
     const part = bytes.subarray(0, BYTES_A_TURN);
     const rest = bytes.subarray(BYTES_A_TURN);
     idleBytes += part.length;

@@ -33,8 +33,8 @@ export interface SessionContext {
 interface Frame {
   readonly data: Buffer;
   readonly isBinary: boolean;
-  /** When it came, by `performance.now()`. */
-  readonly at: number;
+  /** When it came, by `performance.now()`, if it was not taken up at once. */
+  readonly at: number | undefined;
 }
 
 /** One socket: its state, and what its commands do. */
@@ -71,7 +71,8 @@ export class Session implements Listener {
     );
     socket.on('message', (data: Buffer, isBinary) => {
       if (this.#closeReason === undefined) {
-        this.#inbox.push({ data, isBinary, at: performance.now() });
+        const at = this.#inbox.isBusy ? performance.now() : undefined;
+        this.#inbox.push({ data, isBinary, at });
       }
     });
     socket.on('ping', (payload: Buffer) => {
@@ -141,13 +142,14 @@ export class Session implements Listener {
   /**
    * The heartbeat's look at the session: deadlines, and whether the peer lives.
    * @param now by `performance.now()`
+   * @param date by the clock, in milliseconds
    */
-  sweep(now: number): void {
+  sweep(now: number, date: number): void {
     if (this.#closeReason !== undefined) return;
     this.outbox.forgetSent();
     const isLate = now - this.openedAt >= this.#context.limits.authTimeoutMs;
     if (this.#identity === undefined && isLate) this.close('TOO_LATE');
-    else if (this.#isTokenOver(now)) this.close('TOKEN');
+    else if (this.#isTokenOver(now, date)) this.close('TOKEN');
     else if (!this.#pulse.check(now, this.#inbox.isPaused)) this.terminate();
   }
 
@@ -203,10 +205,13 @@ export class Session implements Listener {
         const isRoom = 'field' in input && input.field === 'room_id';
         throw new ChatError(isRoom ? 'NOT_FOUND' : 'INVALID', { detail: problemOf(input) });
       }
-      const feed = await this.#inTime(async () => {
-        await reading;
-        return this.#enter(wanted.roomId, after);
-      });
+      const atOnce = reading === undefined ? this.#enterAtOnce(wanted.roomId, after) : undefined;
+      const feed =
+        atOnce ??
+        (await this.#inTime(async () => {
+          await reading;
+          return this.#enter(wanted.roomId, after);
+        }));
       // The socket may have closed, and a revocation may have come, while the room was opened.
       if (this.#closeReason !== undefined) return;
       if (this.#feed !== feed) feed.join(this, after);
@@ -279,7 +284,10 @@ export class Session implements Listener {
 
   /** Never throws or rejects: what goes wrong is answered, and logged where it is a fault of ours. */
   #handle(frame: Frame): Promise<void> | void {
-    if (this.outbox.isFull) return this.outbox.drained().then(() => this.#handle(frame));
+    if (this.outbox.isFull) {
+      const { at = performance.now() } = frame;
+      return this.outbox.drained().then(() => this.#handle({ ...frame, at }));
+    }
     if (this.#closeReason !== undefined) return;
     this.#startWaiting(frame);
     try {
@@ -330,7 +338,7 @@ export class Session implements Listener {
   #startWaiting({ at }: Frame): void {
     const { storeTimeoutMs } = this.#context.limits;
     const now = performance.now();
-    this.#isLate = now - at > storeTimeoutMs / 2;
+    this.#isLate = at !== undefined && now - at > storeTimeoutMs / 2;
     this.#waitsUntil =
       this.#overdue > 0 ? 0 : now + (this.#isLate ? storeTimeoutMs / 2 : storeTimeoutMs);
     if (this.#overdue > 0) this.#overdue -= 1;
@@ -353,21 +361,24 @@ export class Session implements Listener {
 
   #identify(identity: Identity): void {
     this.#identity = identity;
-    this.#tokenEndsAt = performance.now() + this.#tokenLeft();
+    // oxlint-disable-next-line no-restricted-properties -- the end of a token is a date
+    const left = (identity.expiresAt ?? Infinity) - Date.now();
+    this.#tokenEndsAt = performance.now() + left;
   }
 
   /**
    * Its end is a date, which a clock that is set back must not put off, and a process that was suspended must not miss:
    * whichever comes first.
    */
-  #isTokenOver(now: number): boolean {
-    return now >= this.#tokenEndsAt || this.#tokenLeft() <= 0;
+  #isTokenOver(now: number, date: number): boolean {
+    return now >= this.#tokenEndsAt || date >= (this.#identity?.expiresAt ?? Infinity);
   }
 
-  /** Milliseconds, by the clock. */
-  #tokenLeft(): number {
-    // oxlint-disable-next-line no-restricted-properties -- the end of a token is a date
-    return (this.#identity?.expiresAt ?? Infinity) - Date.now();
+  /** The room's feed, if nothing has to be read or written for that. */
+  #enterAtOnce(roomId: number, after = 0): Feed | undefined {
+    const feed = this.#context.hub.active(roomId);
+    if (feed === undefined || after > feed.number) return undefined;
+    return enteringRule(this.identity, feed.access)?.accepted === true ? feed : undefined;
   }
 
   /** The room's feed, once the caller's rule there is accepted. */

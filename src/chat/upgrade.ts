@@ -154,8 +154,7 @@ export function createChat(
     },
 
     isHandshake(request) {
-      const offered = (request.headers.upgrade ?? '').toLowerCase().split(',');
-      if (!offered.some((protocol) => protocol.trim() === 'websocket')) return false;
+      if (!offersWebSocket(request.headers.upgrade)) return false;
       // By another method it is a request like any other, unless there is nothing else at its path.
       return request.method === 'GET' || PATH.test(pathOf(request));
     },
@@ -182,6 +181,12 @@ export function createChat(
       for (const session of sessions) session.terminate();
     },
   };
+}
+
+function offersWebSocket(protocols = ''): boolean {
+  // As nearly all send it.
+  if (protocols === 'websocket') return true;
+  return protocols.split(',').some((protocol) => protocol.trim().toLowerCase() === 'websocket');
 }
 
 function pathOf({ url = '' }: IncomingMessage): string {

@@ -111,17 +111,21 @@ export function createConnections(options: {
     });
   });
 
+  function failed(error: Error): void {
+    logger.debug({ err: error }, 'connection error');
+  }
+
+  function closed(this: Socket): void {
+    sockets.delete(this);
+  }
+
   server.on('connection', (socket) => {
     // It may have been handed back.
     if (sockets.has(socket)) return;
     sockets.add(socket);
     // For as long as it lives, as Node takes its own listener away with an upgrade.
-    socket.on('error', (error) => {
-      logger.debug({ err: error }, 'connection error');
-    });
-    socket.on('close', () => {
-      sockets.delete(socket);
-    });
+    socket.on('error', failed);
+    socket.on('close', closed);
   });
 
   server.on('upgrade', (request, stream, head) => {

@@ -49,7 +49,7 @@ interface StateRow extends Omit<RoomAccess, 'rules'> {
 
 /** A message whose sender waits to be told. */
 interface Unanswered extends Pending {
-  /** By `performance.now()`. */
+  /** The number of sweeps before it came. */
   readonly since: number;
   isGivenUp: boolean;
   /** Tells the sender; what becomes of the message is of no more interest then. */
@@ -95,24 +95,32 @@ export function createLog({
   /** Those that were given up since it was last said. */
   let givenUp = 0;
   let warnedAt = -Infinity;
+  let sweeps = 0;
   // One timer for all of them.
   const sweep = setInterval(giveUp, limits.storeTimeoutMs / SWEEPS).unref();
 
   /** Whatever they wait for: a statement, rules, or what is in front of them. */
   function giveUp(): void {
-    const now = performance.now();
-    const before = now - limits.storeTimeoutMs;
+    sweeps += 1;
     for (const pending of unanswered) {
-      if (pending.since > before) break;
+      // One that came between two sweeps has missed a part of the first.
+      if (sweeps - pending.since <= SWEEPS) break;
       unanswered.delete(pending);
       pending.isGivenUp = true;
       pending.answer(new ChatError('UNAVAILABLE', { detail: 'it could not be stored in time' }));
       givenUp += 1;
     }
+    const now = performance.now();
     if (givenUp === 0 || now - warnedAt < WARNING_INTERVAL_MS) return;
     logger.warn({ entries: givenUp }, 'messages could not be stored in time');
     warnedAt = now;
     givenUp = 0;
+  }
+
+  function settle(pending: Unanswered, bytes: number): void {
+    unanswered.delete(pending);
+    queuedEntries -= 1;
+    queuedBytes -= bytes;
   }
 
   /** A room whose lock is not to be had is one that is `busy`. */
@@ -155,24 +163,19 @@ export function createLog({
       queuedEntries += 1;
       queuedBytes += bytes;
       return new Promise<Appended>((resolve, reject) => {
-        const settled = (): void => {
-          unanswered.delete(pending);
-          queuedEntries -= 1;
-          queuedBytes -= bytes;
-        };
         const pending: Unanswered = {
           writer,
           author,
           draft,
-          since: performance.now(),
+          since: sweeps,
           isGivenUp: false,
           answer: reject,
           resolve(appended) {
-            settled();
+            settle(pending, bytes);
             resolve(appended);
           },
           reject(error) {
-            settled();
+            settle(pending, bytes);
             reject(error);
           },
         };

@@ -65,7 +65,7 @@ async function readyOver(
     {
       verify: () => identity,
       decode: createDecoder(limits),
-      hub: context as SessionContext['hub'],
+      hub: { active: () => undefined, ...context } as SessionContext['hub'],
       log: context as SessionContext['log'],
       accept: () => Promise.resolve(),
       limits,
