@@ -58,36 +58,57 @@ export interface Rooms {
 }
 
 type VisibleRow = Room & { readonly is_visible: boolean };
-type ListedRow = RuleWithRoom & { readonly is_listed: boolean };
 
-/** Rooms that are asked about in one query of `visibleTo` or `rulesOf`, however few of them it lists. */
+/** What a query of `rulesOf` found. */
+interface Listed {
+  /** How many rooms it passed, and the id of the last one; null if there was none. */
+  readonly passed: number;
+  readonly ended_by: number | null;
+  /** How many of them are to be listed, and those that are asked for. */
+  readonly count: number;
+  readonly rules: readonly (Omit<RuleWithRoom, 'createdAt' | 'updatedAt'> & {
+    /** ISO 8601, as Postgres writes it. */
+    readonly createdAt: string;
+    readonly updatedAt: string;
+  })[];
+}
+
+/** Rooms that are asked about in one query of `visibleTo`. */
 const PAGE = 500;
+/** Rooms that one query of `rulesOf` passes, however few of them it lists. */
+const PASSED = 1_000;
 /** The largest id that there can be: Postgres' `integer`. */
 const LAST_ID = 2_147_483_647;
 
 /**
- * The rooms below $4 in which a caller or their entity has a rule, with that which stands for it, and whether it counts:
- * the rules of access/permissions.ts (`countingRules`), in SQL. A test holds the two equal.
+ * Of the rooms below $4 in which a caller or their entity has a rule, those with a rule that counts, and is accepted or
+ * not ($5): the rules of access/permissions.ts (`countingRules`), in SQL. A test holds the two equal.
  */
-const LISTED = `SELECT r.id, r.uuid, r.name, r.type, r.level_admin, r.entity_owner,
-    p.room_id, p."entity_UUID", p.level, p.permissions, p.accepted, p."createdAt", p."updatedAt",
-    p."entity_UUID" = $1
-    OR (r.type = 'group' AND p.level <= $3::float8 AND p.permissions NOT LIKE '%b%') AS is_listed
-  FROM (
-    (SELECT room_id AS id FROM room_permissions WHERE "entity_UUID" = $1 AND room_id < $4::bigint
-     ORDER BY room_id DESC LIMIT ${PAGE})
+const LISTED = `WITH candidate AS (
+    (SELECT room_id FROM room_permissions WHERE "entity_UUID" = $1 AND room_id < $4::bigint
+     ORDER BY room_id DESC LIMIT ${PASSED})
     UNION
     (SELECT room_id FROM room_permissions WHERE "entity_UUID" = $2 AND room_id < $4::bigint
-     ORDER BY room_id DESC LIMIT ${PAGE})
-    ORDER BY id DESC LIMIT ${PAGE}
-  ) AS candidate
-  -- By LIMIT, so that each is looked up by its key, whatever the planner thinks of how many there are.
-  CROSS JOIN LATERAL (SELECT * FROM rooms WHERE id = candidate.id LIMIT 1) AS r
-  CROSS JOIN LATERAL (
-    SELECT * FROM room_permissions WHERE room_id = r.id AND "entity_UUID" IN ($1, $2)
-    ORDER BY "entity_UUID" <> $1 LIMIT 1
-  ) AS p
-  ORDER BY r.id DESC`;
+     ORDER BY room_id DESC LIMIT ${PASSED})
+    ORDER BY room_id DESC LIMIT ${PASSED}
+  ), listed AS (
+    SELECT r.id, r.uuid, r.name, r.type, r.level_admin, r.entity_owner,
+      p.room_id, p."entity_UUID", p.level, p.permissions, p.accepted, p."createdAt", p."updatedAt"
+    FROM candidate
+    -- By LIMIT, so that each is looked up by its key, whatever the planner thinks of how many there are.
+    CROSS JOIN LATERAL (
+      SELECT * FROM room_permissions
+      WHERE room_id = candidate.room_id AND "entity_UUID" IN ($1, $2)
+      ORDER BY "entity_UUID" <> $1 LIMIT 1
+    ) AS p
+    CROSS JOIN LATERAL (SELECT * FROM rooms WHERE id = candidate.room_id LIMIT 1) AS r
+    WHERE ($5::boolean IS NULL OR p.accepted = $5) AND (p."entity_UUID" = $1
+      OR (r.type = 'group' AND p.level <= $3::float8 AND p.permissions NOT LIKE '%b%'))
+  )
+  SELECT (SELECT count(*) FROM candidate) AS passed, (SELECT min(room_id) FROM candidate) AS ended_by,
+    (SELECT count(*) FROM listed) AS count,
+    (SELECT coalesce(json_agg(page), '[]')
+     FROM (SELECT * FROM listed ORDER BY room_id DESC LIMIT $6 OFFSET $7) AS page) AS rules`;
 
 /**
  * The rooms beyond $4 that have to do with a caller, and whether they are visible: the rules of access/permissions.ts
@@ -162,24 +183,26 @@ export function createRooms({
 
     async rulesOf(caller, { accepted, limit, offset }, gone) {
       const { userUUID, entityUUID, levelOnEntity } = caller;
-      const listed: RuleWithRoom[] = [];
-      let skipped = 0;
-      for (let before = LAST_ID + 1, more = true; more && listed.length < limit;) {
-        const bind = [userUUID, entityUUID, levelOnEntity, before];
-        const rows = await readers.run(
+      const rules: RuleWithRoom[] = [];
+      let left = offset;
+      for (let before = LAST_ID + 1, more = true; more && rules.length < limit;) {
+        const whose = [userUUID, entityUUID, levelOnEntity];
+        const bind = [...whose, before, accepted ?? null, limit - rules.length, left];
+        const [found] = await readers.run(
           userUUID,
-          () => sequelize.query<ListedRow>(LISTED, { bind, type: QueryTypes.SELECT }),
+          () => sequelize.query<Listed>(LISTED, { bind, type: QueryTypes.SELECT }),
           gone,
         );
-        for (const { is_listed, ...row } of rows) {
-          if (!is_listed || (accepted !== undefined && row.accepted !== accepted)) continue;
-          if (skipped < offset) skipped += 1;
-          else if (listed.length < limit) listed.push(row);
+        if (found === undefined || found.ended_by === null) break;
+        for (const { createdAt, updatedAt, ...rule } of found.rules) {
+          const dates = { createdAt: new Date(createdAt), updatedAt: new Date(updatedAt) };
+          rules.push({ ...rule, ...dates });
         }
-        before = rows.at(-1)?.room_id ?? 0;
-        more = rows.length === PAGE;
+        left = Math.max(0, left - found.count);
+        before = found.ended_by;
+        more = found.passed === PASSED;
       }
-      return listed;
+      return rules;
     },
 
     async *visibleTo(caller, gone) {
