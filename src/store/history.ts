@@ -92,9 +92,8 @@ interface Dated {
   /** Null if there are none. */
   readonly first: number | null;
   readonly last: number | null;
-  /** Date and number of the one with the last date. */
+  /** The last date among them: all entries with this date are. */
   readonly ended_at: Date;
-  readonly ended_by: number;
 }
 
 const LAST_NUMBER = Number.MAX_SAFE_INTEGER;
@@ -186,27 +185,24 @@ export function createHistory({
   ): Promise<Stretch | undefined> {
     let first = Infinity;
     let last = 0;
-    let date = period.from;
-    let seq = 0;
+    let { from } = period;
     for (let more = true; more;) {
       const [part] = await query<Dated>(
-        `WITH part AS (
-           SELECT "createdAt", seq FROM messages
-           WHERE room_id = $1 AND ("createdAt", seq) > ($2::timestamptz, $3::bigint) AND "createdAt" < $4
-           ORDER BY "createdAt", seq LIMIT ${ENTRIES_A_QUERY}),
-         ended AS (SELECT * FROM part ORDER BY "createdAt" DESC, seq DESC LIMIT 1)
-         SELECT count(*) AS entries, min(part.seq) AS first, max(part.seq) AS last,
-           (SELECT "createdAt" FROM ended) AS ended_at, (SELECT seq FROM ended) AS ended_by
-         FROM part`,
-        [roomId, date, seq, period.until],
+        `SELECT count(*) AS entries, min(seq) AS first, max(seq) AS last, max("createdAt") AS ended_at
+         FROM (
+           SELECT seq, "createdAt" FROM messages
+           WHERE room_id = $1 AND "createdAt" >= $2 AND "createdAt" < $3
+           ORDER BY "createdAt" FETCH FIRST ${ENTRIES_A_QUERY} ROWS WITH TIES
+         ) AS part`,
+        [roomId, from, period.until],
         reader,
       );
       if (part === undefined || part.first === null || part.last === null) break;
       first = Math.min(first, part.first);
       last = Math.max(last, part.last);
-      date = part.ended_at;
-      seq = part.ended_by;
-      more = part.entries === ENTRIES_A_QUERY;
+      // Dates have milliseconds.
+      from = new Date(part.ended_at.getTime() + 1);
+      more = part.entries >= ENTRIES_A_QUERY;
     }
     if (last === 0) return undefined;
     return { after: first - 1, last: Math.min(last, upTo), period };
