@@ -29,6 +29,34 @@ describe.each(storeHosts)('a connection to %s', (name, openHost) => {
     await expect(host.database.ping()).resolves.toBeUndefined();
   });
 
+  it('rejects a ping after something could not be stored, until it can, and trying leaves nothing behind', async () => {
+    const { sequelize } = host.database;
+    const raise = (code: string): string =>
+      `CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+       BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '${code}'; END $$`;
+    await sequelize.query(raise('53100'));
+    await sequelize.query(
+      'CREATE TRIGGER refuse AFTER INSERT ON messages EXECUTE FUNCTION refuse()',
+    );
+    await expect(host.database.ping()).resolves.toBeUndefined();
+    const store = storeOver(host.database);
+    const { log } = store;
+    await expect(say(log, new TestWriter(await emptyRoom(store)), 'hi')).rejects.toMatchObject({
+      code: 'UNAVAILABLE',
+    });
+
+    for (let n = 0; n < 2; n += 1) {
+      await expect(host.database.ping()).rejects.toMatchObject({ code: 'UNAVAILABLE' });
+    }
+
+    // A rule of an operator, which has nothing to do with the disk.
+    await sequelize.query(raise('23514'));
+    await expect(host.database.ping()).resolves.toBeUndefined();
+    await sequelize.query('DROP TRIGGER refuse ON messages');
+    expect(await sequelize.query('SELECT FROM messages', { type: QueryTypes.SELECT })).toEqual([]);
+    await log.close();
+  });
+
   it('gives int8 as a number, and leaves pg as it is for the rest of the process', async () => {
     const [row] = await host.database.sequelize.query<{ large: unknown; text: unknown }>(
       `SELECT 9007199254740991::int8 AS large, '7'::text AS text`,

@@ -112,6 +112,19 @@ describe('a database whose epoch', () => {
     const refused = { name: 'StartError', message: `the database cannot be used: ${reason}` };
     expect(asked).toMatchObject(asked.map(() => ({ status: 'rejected', reason: refused })));
   });
+
+  it('cannot be written to is waited for, and refused in a line', async () => {
+    const name = new URL(host.url).pathname.slice(1);
+    await query(host.url, `ALTER DATABASE ${name} SET default_transaction_read_only = on`);
+
+    await expect(
+      replaceEpoch(host.database, { patienceMs: 300, logger: QUIET }),
+    ).rejects.toMatchObject({
+      name: 'StartError',
+      message:
+        'the database could not be used for 0 s: cannot execute INSERT in a read-only transaction',
+    });
+  });
 });
 
 describe('a connection to a database whose log went back', () => {
