@@ -6,6 +6,7 @@ import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { ERRORS, type ErrorCode } from '../../src/errors.js';
 import { createRoom, putRule, request } from '../harness/api.js';
+import { fillRoom } from '../harness/backlog.js';
 import { ChatClient } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import { SECRET, type TestNode } from '../harness/node.js';
@@ -1190,12 +1191,8 @@ describe('the port', () => {
 
   it('serves others after clients that go away in the middle of a long history', async () => {
     const long = await createRoom(node, ana);
-    const writer = await ChatClient.enter(node, ana, long);
-    const text = 'x'.repeat(4_000);
     const count = 4_000;
-    for (let i = 0; i < count; i += 1) writer.say(text);
-    await writer.take(count);
-    await writer.close();
+    await fillRoom(world.databaseUrl, long, count, 'x'.repeat(4_000));
 
     // 16 MB are more than the buffers between the two take: each answer is under way when it is dropped.
     const readers = await Promise.all(Array.from({ length: 12 }, () => dial()));

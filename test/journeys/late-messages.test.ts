@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, inject, it, onTestFinished, vi } from 'vitest';
+import { describe, expect, inject, it, vi, type TestContext } from 'vitest';
 import { createRoom, putRule, request } from '../harness/api.js';
 import { ChatClient } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
@@ -11,26 +11,27 @@ import { person } from '../harness/tokens.js';
 const SLOW_POLL = { POLL_INTERVAL_MS: '600000' };
 
 /** What other nodes find of a message whose publishing fails, though no slow comparison of heads is due. */
-describe('a message is not late', { timeout: 60_000 }, () => {
+describe.concurrent('a message is not late', { timeout: 60_000 }, () => {
   const ana = person({ levelOnEntity: 999 });
   const ben = person();
-  let world: ChatWorld;
 
-  beforeAll(async () => {
-    world = await createChatWorld();
-  });
-  afterAll(() => world.close());
+  /** Of each test its own: the nodes of one would put those of another in doubt. */
+  async function openWorld({ onTestFinished }: TestContext): Promise<ChatWorld> {
+    const world = await createChatWorld();
+    onTestFinished(() => world.close());
+    return world;
+  }
+
+  async function openRedisOutlet({ onTestFinished }: TestContext): Promise<Outlet> {
+    const outlet = await openOutlet(inject('redisUrl'));
+    onTestFinished(() => outlet.close());
+    return outlet;
+  }
 
   async function roomOn(node: { readonly url: string }): Promise<number> {
     const room = await createRoom(node, ana);
     await putRule(node, ana, room, { userUUID: ben.userUUID, permissions: 'rw' });
     return room;
-  }
-
-  async function openRedisOutlet(): Promise<Outlet> {
-    const outlet = await openOutlet(inject('redisUrl'));
-    onTestFinished(() => outlet.close());
-    return outlet;
   }
 
   /** Both have heard each other by way of Redis, and no node is in doubt any more. */
@@ -54,16 +55,16 @@ describe('a message is not late', { timeout: 60_000 }, () => {
     expect(await here.messages(1)).toEqual(['are you there?']);
   }
 
-  it('if its node is killed before it has published', async () => {
-    const outlet = await openRedisOutlet();
+  it('if its node is killed before it has published', async (test) => {
+    const [world, redis] = [await openWorld(test), await openRedisOutlet(test)];
     const east = await world.start(SLOW_POLL);
-    const dying = await world.startProcess({ ...SLOW_POLL, REDIS_URL: outlet.url });
+    const dying = await world.startProcess({ ...SLOW_POLL, REDIS_URL: redis.url });
     const room = await roomOn(east);
     const here = await ChatClient.enter(east, ana, room);
     const there = await ChatClient.enter(dying, ben, room);
     await calm(here, there, [east]);
 
-    outlet.stall();
+    redis.stall();
     there.say('my last word');
     expect(await there.messages(1)).toEqual(['my last word']);
     await dying.end('SIGKILL');
@@ -71,32 +72,33 @@ describe('a message is not late', { timeout: 60_000 }, () => {
     await here.close();
   });
 
-  it.each(OUTLET_FAULTS)('if Redis $fault for one of them', async ({ fail, mend }) => {
-    const outlet = await openRedisOutlet();
+  it.for(OUTLET_FAULTS)('if Redis $fault for one of them', async ({ fail, mend }, test) => {
+    const [world, redis] = [await openWorld(test), await openRedisOutlet(test)];
     const east = await world.start(SLOW_POLL);
-    const cut = await world.start({ ...SLOW_POLL, REDIS_URL: outlet.url });
+    const cut = await world.start({ ...SLOW_POLL, REDIS_URL: redis.url });
     const room = await roomOn(east);
     const here = await ChatClient.enter(east, ana, room);
     const there = await ChatClient.enter(cut, ben, room);
     await calm(here, there, [east, cut]);
 
-    await fail(outlet);
+    await fail(redis);
     there.say('from the one');
     expect(await here.messages(1)).toEqual(['from the one']);
     here.say('to the one');
     expect(await there.messages(2)).toEqual(['from the one', 'to the one']);
     expect(await here.messages(1)).toEqual(['to the one']);
 
-    await mend(outlet);
+    await mend(redis);
     await calm(here, there, [east]);
     await Promise.all([here.close(), there.close()]);
   });
 
-  it('if another Redis takes over', async () => {
+  it('if another Redis takes over', async (test) => {
+    const world = await openWorld(test);
     const [first, second] = [await startRedis(), await startRedis()];
-    onTestFinished(() => Promise.all([first.stop(), second.stop()]).then(() => undefined));
+    test.onTestFinished(() => Promise.all([first.stop(), second.stop()]).then(() => undefined));
     const outlet = await openOutlet(first.url);
-    onTestFinished(() => outlet.close());
+    test.onTestFinished(() => outlet.close());
     const env = { ...SLOW_POLL, REDIS_URL: outlet.url };
     const [east, west] = await Promise.all([world.start(env), world.start(env)]);
     const room = await roomOn(east);

@@ -156,7 +156,7 @@ describe.each(NODES.map((path) => [execFileSync(path, ['--version']).toString().
 
     beforeAll(async () => {
       world = await createChatWorld();
-      node = await world.startProcess({ LOG_LEVEL: 'info' }, path);
+      node = await world.startProcess({ LOG_LEVEL: 'info', SHUTDOWN_TIMEOUT_MS: '2000' }, path);
     });
     afterAll(async () => {
       for (const socket of left) socket.destroy();

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createRoom } from '../harness/api.js';
-import { untilReadingStops } from '../harness/backlog.js';
+import { fillRoom, untilReadingStops } from '../harness/backlog.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import { memoryOf } from '../harness/memory.js';
 import { RawClient } from '../harness/raw-client.js';
@@ -88,16 +88,15 @@ describe('readers that are stuck in a busy room', () => {
         PING_INTERVAL_MS: '3600000',
       });
       const room = await createRoom(node, ana);
+      const { first } = await fillRoom(world.databaseUrl, room, FILLING, CONTENT);
       const sender = await RawClient.enter(node, ana, room);
       const talker = new Talker(sender);
       await talker.say(1);
-      const first = sender.last ?? 0;
-      await talker.say(FILLING, CONTENT);
       const before = memoryOf(node.pid);
       const stuck: RawClient[] = [];
       // One after the other: no two have the same page in hand.
-      while (stuck.length < 600) {
-        const client = await RawClient.enter(node, ana, room, first);
+      while (stuck.length < 150) {
+        const client = await RawClient.enter(node, ana, room, first - 1);
         client.pause();
         stuck.push(client);
       }
@@ -107,7 +106,7 @@ describe('readers that are stuck in a busy room', () => {
 
       for (const client of stuck) client.resume();
       for (const client of stuck) await client.reached(sender.last ?? 0);
-      for (const client of stuck) expect(client.received).toBe(talker.echoes - 1);
+      for (const client of stuck) expect(client.received).toBe(FILLING + talker.echoes);
       await Promise.all([sender, ...stuck].map((client) => client.terminate()));
     },
     TIMEOUT_MS,
@@ -144,22 +143,19 @@ describe('readers that are stuck in a busy room', () => {
   it(
     'hold together no more than OUTBOX_TOTAL_BYTES: the fullest are closed, and miss nothing',
     async () => {
-      const total = 16 * 1024 * 1024;
       const node = await world.startProcess({
-        OUTBOX_BYTES: `${2 * 1024 * 1024}`,
-        OUTBOX_TOTAL_BYTES: `${total}`,
+        OUTBOX_BYTES: `${1024 * 1024}`,
+        OUTBOX_TOTAL_BYTES: `${8 * 1024 * 1024}`,
         PING_INTERVAL_MS: '3600000',
         SEND_TIMEOUT_MS: '3600000',
       });
       const room = await createRoom(node, ana);
+      const { first } = await fillRoom(world.databaseUrl, room, FILLING, CONTENT);
       const sender = await RawClient.enter(node, ana, room);
       const talker = new Talker(sender);
-      await talker.say(1);
-      const first = sender.last ?? 0;
-      await talker.say(FILLING, CONTENT);
       const stuck: RawClient[] = [];
       // Each at a place of its own.
-      while (stuck.length < 120) {
+      while (stuck.length < 40) {
         const client = await RawClient.enter(node, ana, room, first + stuck.length);
         client.pause();
         stuck.push(client);

@@ -1,10 +1,10 @@
-import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { Client } from 'pg';
 import { Sequelize } from 'sequelize';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createRoom, request } from '../harness/api.js';
+import { fillRoom } from '../harness/backlog.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import { query } from '../harness/database.js';
 import { memoryOf } from '../harness/memory.js';
@@ -20,6 +20,8 @@ const GARBAGE_BYTES = 300 * 1024 * 1024;
 const TIMEOUT_MS = 90_000;
 
 const ana = person({ levelOnEntity: 100 });
+/** Who has no room, and is answered at once. */
+const eve = person();
 let world: ChatWorld;
 let room: number;
 
@@ -27,14 +29,7 @@ beforeAll(async () => {
   world = await createChatWorld();
   const node = await world.start();
   room = await createRoom(node, ana);
-  await query(
-    world.databaseUrl,
-    `WITH filled AS (UPDATE rooms SET head = head + $2 WHERE id = $1 RETURNING head)
-     INSERT INTO messages (room_id, seq, kind, emitter, content, "createdAt", "updatedAt")
-     SELECT $1, head - $2 + place, 'message', $3, $4, now(), now()
-     FROM filled, generate_series(1, $2) AS place`,
-    [room, MESSAGES, randomUUID(), CONTENT],
-  );
+  await fillRoom(world.databaseUrl, room, MESSAGES, CONTENT);
   await query(
     world.databaseUrl,
     `INSERT INTO rooms (uuid, name, type, level_admin, entity_owner, max_entity_rules, "createdAt", "updatedAt")
@@ -64,13 +59,13 @@ describe('who asks for a long answer', () => {
     'and reads nothing holds a few hundred kilobytes: %s',
     async (_, count, path) => {
       const node = await world.startProcess();
-      await request(node, 'GET', '/rooms', { as: ana });
+      await request(node, 'GET', '/rooms', { as: eve });
       const before = memoryOf(node.pid);
       const stuck = await Promise.all(Array.from({ length: count }, () => ask(node, ana, path())));
 
       for (let [at, last] = ['', 'none']; at !== last;) {
         last = at;
-        for (let i = 0; i < 50; i += 1) await request(node, 'GET', '/rooms', { as: ana });
+        for (let i = 0; i < 50; i += 1) await request(node, 'GET', '/rooms', { as: eve });
         at = await lastReading();
       }
 
