@@ -60,7 +60,7 @@ it(
       // All that waits goes to the kernel as one write.
       OUTBOX_BYTES: `${16 * 1024 * 1024}`,
       PING_INTERVAL_MS: '500',
-      PONG_TIMEOUT_MS: '2000',
+      PONG_TIMEOUT_MS: '4000',
     });
     const ana = person({ levelOnEntity: 100 });
     const room = await createRoom(patient, ana);

@@ -12,7 +12,7 @@ import { openTlsFront, type TlsFront } from '../harness/tls-front.js';
 import { emptyRoom, say, TestWriter } from '../harness/writers.js';
 
 const INT8_OID = 20;
-const SILENCE_MS = 500;
+const SILENCE_MS = 1_000;
 /** `pg` would wait for a connection for five seconds. */
 const BEFORE_ANY_OTHER_TIMEOUT_MS = 4_000;
 
