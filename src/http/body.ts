@@ -103,6 +103,6 @@ function parse(bytes: Buffer): object {
   } catch (error) {
     throw new ChatError('BAD_JSON', { detail: 'the body is not JSON in UTF-8', cause: error });
   }
-  if (typeof value === 'object' && value !== null) return value;
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value;
   throw new ChatError('BAD_JSON', { detail: 'the body is not a JSON object' });
 }
