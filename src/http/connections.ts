@@ -10,7 +10,9 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { ChatError, type ErrorCode } from '../errors.js';
 import type { Logger } from '../logger.js';
+import { Pace } from '../pace.js';
 import { errorEnvelope } from './envelope.js';
+import { readInTurns } from './reading.js';
 
 /** How long a client has for each step; in milliseconds. */
 export interface Deadlines {
@@ -33,6 +35,12 @@ const DEADLINES: Deadlines = {
   silence: 120_000,
   check: 1_000,
 };
+
+/**
+ * Pieces that are parsed and pipelined requests that are served in one turn of the event loop, of all connections
+ * together: a few milliseconds.
+ */
+const TASKS_A_TURN = 4;
 
 /** What Node's parser says of a request that it gives up; anything else is merely not HTTP. */
 const CODE_BY_PARSER_ERROR: Readonly<Record<string, ErrorCode>> = {
@@ -68,10 +76,11 @@ export function createConnections(options: {
 }): Connections {
   const { serve, isHandshake, upgrade, logger, deadlines = DEADLINES } = options;
   const sockets = new Set<Socket>();
+  const pace = new Pace(TASKS_A_TURN);
   /** The answer to the last request of each connection. */
   const answers = new WeakMap<Duplex, ServerResponse>();
 
-  /** Requests of one connection one after the other, each in a turn: Node would hand over thousands at once. */
+  /** Requests of one connection one after the other: Node would hand over all of a piece at once. */
   const listener: RequestListener = (request, response) => {
     const { socket } = request;
     const before = answers.get(socket);
@@ -82,7 +91,7 @@ export function createConnections(options: {
     }
     socket.pause();
     before.once('finish', () => {
-      setImmediate(() => {
+      pace.run(() => {
         if (answers.get(socket) === response) socket.resume();
         if (socket.writable) serve(request, response);
       });
@@ -102,6 +111,7 @@ export function createConnections(options: {
   server.timeout = deadlines.silence;
   // The size of the head bounds them: of a head that is written anew, none may be missing.
   server.maxHeadersCount = 0;
+  readInTurns(server, pace);
   server.on('checkExpectation', listener);
 
   server.once('listening', () => {
@@ -136,9 +146,8 @@ export function createConnections(options: {
         upgrade(request, stream, head);
         return;
       }
-      // As with others, one in a turn.
-      setImmediate(() => {
-        if (stream.writable) handBack(server, stream);
+      pace.run(() => {
+        if (stream.writable) server.emit('connection', stream);
       });
     });
   });
@@ -265,11 +274,4 @@ function whenAnswered(stream: Duplex, then: () => void): void {
 function pendingOn(stream: Duplex): ServerResponse | undefined {
   const { _httpMessage: pending } = stream as { readonly _httpMessage?: ServerResponse | null };
   return pending ?? undefined;
-}
-
-/** Has a server read the next request from a stream that it gave away. */
-function handBack(server: Server, stream: Duplex): void {
-  // Of Node, from the time before: they would pile up.
-  stream.removeAllListeners('resume').removeAllListeners('pause');
-  server.emit('connection', stream);
 }

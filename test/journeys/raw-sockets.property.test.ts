@@ -86,6 +86,13 @@ const FRAMES = [
 
 const bytes = fc.oneof(
   { weight: 8, arbitrary: requests.map((text) => Buffer.from(text, 'latin1')) },
+  // More of them than are parsed at once.
+  {
+    weight: 1,
+    arbitrary: fc
+      .tuple(requests, fc.integer({ min: 10, max: 300 }))
+      .map(([text, times]) => Buffer.from(text.repeat(times), 'latin1')),
+  },
   { weight: 2, arbitrary: fc.constantFrom(...FRAMES) },
   { weight: 1, arbitrary: fc.uint8Array({ maxLength: 40 }).map((raw) => Buffer.from(raw)) },
   // A head that ends early.

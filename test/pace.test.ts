@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { Pace } from '../../src/chat/pace.js';
+import { Pace } from '../src/pace.js';
 
 describe('a pace', () => {
   it('runs what there is room for at once, and the rest in order, so many a turn', async () => {
