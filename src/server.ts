@@ -158,7 +158,10 @@ export async function createServer(
         {
           name: 'requests in flight',
           until: 0.75,
-          end: () => stopped,
+          end() {
+            connections.finish();
+            return stopped;
+          },
           abandon: () => {
             connections.cut();
           },

@@ -57,6 +57,11 @@ const DETAILS: Readonly<Record<string, string>> = {
 /** The connections of a node. */
 export interface Connections {
   readonly server: Server;
+  /**
+   * Ends each of them when all requests that have come over it are answered. One that has not come entirely is not
+   * waited for.
+   */
+  finish(): void;
   /** Cuts them all, whatever they are used for. */
   cut(): void;
 }
@@ -183,8 +188,24 @@ export function createConnections(options: {
     }
   });
 
+  function endWhenAnswered(socket: Socket): void {
+    const pending = pendingOn(socket);
+    if (pending?.req.complete === true) {
+      pending.once('close', () => {
+        endWhenAnswered(socket);
+      });
+    } else if (pending === undefined || pending.headersSent) {
+      socket.destroy();
+    } else {
+      answerError(socket, new ChatError('UNAVAILABLE', { detail: 'the server is going down' }));
+    }
+  }
+
   return {
     server,
+    finish() {
+      for (const socket of sockets) endWhenAnswered(socket);
+    },
     cut() {
       for (const socket of sockets) socket.destroy();
     },

@@ -491,3 +491,50 @@ describe('a connection with thousands of requests at once', () => {
     server.close();
   });
 });
+
+describe('connections that are to end', () => {
+  it('do so behind the answers to what has come entirely, whatever these said of the connection', async () => {
+    let end = (): void => undefined;
+    const connections = createConnections({
+      serve: (incoming, response) => {
+        const { url } = incoming;
+        if (url !== '/slow') {
+          incoming.resume().on('end', () => response.end(url));
+          return;
+        }
+        response.write('it is slow');
+        end = () => response.end();
+      },
+      isHandshake: () => false,
+      upgrade: () => undefined,
+      logger: createLogger({ level: 'silent', production: true }),
+    });
+    const { server } = connections;
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const plain = { h2c: false };
+    const half = head('POST', '/half', { h2c: false, headers: { 'Content-Length': '9' } });
+    const waiting = await Promise.all(
+      ['', head('GET', '/behind', plain), half, half.slice(0, 50)].map(async (behind) => {
+        const wire = await dial({ url });
+        wire.write(head('GET', '/slow', plain), behind);
+        // The head of its answer.
+        await once(wire.socket, 'data');
+        return { wire, end };
+      }),
+    );
+    const unread = await dial({ url });
+    const closed = once(server, 'close');
+    server.close();
+    connections.finish();
+    expect(await unread.rest()).toBe('');
+    for (const { end } of waiting) end();
+    const answers = await Promise.all(waiting.map(({ wire }) => wire.rest()));
+    for (const answer of answers) expect(answer).toContain('it is slow\r\n0\r\n\r\n');
+    expect(answers.map((answer) => answer.split('HTTP/1.1 ').length - 1)).toEqual([1, 2, 2, 1]);
+    expect(answers[1]).toMatch(/\/behind$/);
+    expect(answers[2]).toContain('the server is going down');
+    await closed;
+  });
+});

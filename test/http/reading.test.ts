@@ -163,6 +163,19 @@ describe('what comes over a connection', () => {
     expect((await wire.answer()).body).toBe(String(size));
   });
 
+  it('is parsed to its end if the client has ended its side', async () => {
+    let heard = 0;
+    await serve((_request, response) => {
+      heard += 1;
+      response.end();
+    });
+    const wire = await dial();
+    wire.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(3_000));
+    wire.socket.end();
+    await wire.rest();
+    expect(heard).toBe(3_000);
+  });
+
   it('is nothing any more once the connection was reset', async () => {
     const heard: string[] = [];
     await serve((request, response) => {

@@ -5,6 +5,7 @@ import { createRoom, request } from '../harness/api.js';
 import { fillRoom } from '../harness/backlog.js';
 import { ChatClient } from '../harness/chat-client.js';
 import { createDatabase, query, type TestDatabase } from '../harness/database.js';
+import { HttpWire } from '../harness/http-wire.js';
 import { startNodeProcess, type NodeProcess } from '../harness/node-process.js';
 import { openOutlet, type Outlet } from '../harness/outlet.js';
 import { RawClient } from '../harness/raw-client.js';
@@ -149,6 +150,48 @@ describe('a node that gets SIGTERM ends with 0 in time', { timeout: TIMEOUT_MS }
     expect(await node.end('SIGTERM')).toBe(0);
     for (const socket of sockets) socket.destroy();
     await behind.terminate();
+  });
+
+  it('with requests that are answered, and without waiting for those that do not come entirely', async () => {
+    const authorized = `Host: x\r\nAuthorization: Bearer ${ana.token}\r\nContent-Type: application/json\r\n`;
+    const whole = `GET /rooms HTTP/1.1\r\n${authorized}\r\n`;
+    const half = `POST /rooms HTTP/1.1\r\n${authorized}Content-Length: 100\r\n\r\n{`;
+    const chunked = `POST /rooms HTTP/1.1\r\n${authorized}Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n`;
+    const refused = `POST /rooms HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{`;
+    const wires = await Promise.all(
+      [
+        { before: '', bytes: '' },
+        { before: '', bytes: 'GET /healthz HTT' },
+        { before: whole, bytes: 'GET /healthz HTT' },
+        { before: '', bytes: half },
+        { before: whole, bytes: half },
+        { before: '', bytes: chunked },
+        { before: refused, bytes: '{' },
+      ].map(async ({ before, bytes }) => {
+        const wire = await HttpWire.dial(node);
+        wire.write(before, bytes);
+        if (before !== '') await wire.answer();
+        return wire;
+      }),
+    );
+    const holder = new Client({ connectionString: database.url });
+    await holder.connect();
+    await holder.query('BEGIN');
+    await holder.query('SELECT FROM rooms WHERE id = $1 FOR UPDATE', [room]);
+    const locked = request(node, 'DELETE', `/rooms/${room}`, { as: ana });
+    await request(node, 'GET', '/healthz');
+
+    const ended = node.end('SIGTERM');
+    await node.program.seen(/going down/);
+    await holder.query('ROLLBACK');
+    await holder.end();
+    expect((await locked).status).toBe(200);
+    expect(await ended).toBe(0);
+    expect(node.program.stdout()).not.toContain('shutdown goes on without');
+    const answers = await Promise.all(wires.map((wire) => wire.rest()));
+    const refusals = answers.map((text) => text.includes('503'));
+    expect(refusals).toEqual([false, false, false, true, true, true, false]);
+    expect(answers[3]).toContain('the server is going down');
   });
 
   it('but with 1, at once, if it gets another one', async () => {
