@@ -1,8 +1,10 @@
+import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { cp, mkdir, mkdtemp, readFile, rename, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rename, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { inject } from 'vitest';
 import { loadConfig } from '../../src/config.js';
 import { createLogger } from '../../src/logger.js';
@@ -86,7 +88,8 @@ export interface DataDir {
 export async function createDataDir(): Promise<DataDir> {
   const template = await embeddedTemplate();
   const path = await mkdtemp(join(tmpdir(), 'nano-messaging-data-'));
-  await cp(template, path, { recursive: true });
+  // There are a thousand files, and fs.cp takes several times as long.
+  await promisify(execFile)('cp', ['-R', `${template}/.`, path]);
   return { path, remove: () => rm(path, { recursive: true, force: true, maxRetries: 5 }) };
 }
 

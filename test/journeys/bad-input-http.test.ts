@@ -5,9 +5,9 @@ import { connect, type Socket } from 'node:net';
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { ERRORS, type ErrorCode } from '../../src/errors.js';
-import { createRoom, putRule, request } from '../harness/api.js';
+import { createRoom } from '../harness/api.js';
 import { fillRoom } from '../harness/backlog.js';
-import { ChatClient } from '../harness/chat-client.js';
+import { Bystanders } from '../harness/bystanders.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import { SECRET, type TestNode } from '../harness/node.js';
 import { person, secondsFromNow, sign } from '../harness/tokens.js';
@@ -24,33 +24,20 @@ let world: ChatWorld;
 let node: TestNode;
 /** A room of ana and ben, with messages. */
 let room: number;
-let anaClient: ChatClient;
-let benClient: ChatClient;
+let bystanders: Bystanders;
 
 beforeAll(async () => {
   world = await createChatWorld();
   // A query that is never given back, or a connection of an aborted request, is missed soon.
   node = await world.start({ DB_POOL_SIZE: '4' });
-  room = await createRoom(node, ana);
-  await putRule(node, ana, room, { userUUID: ben.userUUID, permissions: 'rw' });
-  anaClient = await ChatClient.enter(node, ana, room);
-  benClient = await ChatClient.enter(node, ben, room);
+  bystanders = await Bystanders.enter(node, ana, ben);
+  ({ room } = bystanders);
 });
-afterEach(() => expectServed());
+afterEach(() => bystanders.expectServed());
 afterAll(async () => {
-  await Promise.all([anaClient.close(), benClient.close()]);
+  await bystanders.close();
   await world.close();
 });
-
-/** The server serves normal clients, over HTTP and over the sockets that have been open all the time. */
-async function expectServed(): Promise<void> {
-  expect((await request(node, 'GET', '/readyz')).status).toBe(200);
-  anaClient.say('still there?');
-  benClient.say('still there.');
-  for (const client of [anaClient, benClient]) {
-    expect((await client.messages(2)).toSorted()).toEqual(['still there.', 'still there?']);
-  }
-}
 
 interface Answer {
   readonly status: number;

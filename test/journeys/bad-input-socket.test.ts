@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { createRoom, putRule, request } from '../harness/api.js';
+import { Bystanders } from '../harness/bystanders.js';
 import { ChatClient, type ServerFrame } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import { memoryOf } from '../harness/memory.js';
@@ -39,34 +40,21 @@ let node: TestNode;
 let room: number;
 /** A room of ana and eve. */
 let lab: number;
-let anaClient: ChatClient;
-let benClient: ChatClient;
+let bystanders: Bystanders;
 
 beforeAll(async () => {
   world = await createChatWorld();
   node = await world.start();
-  room = await createRoom(node, ana);
+  bystanders = await Bystanders.enter(node, ana, ben);
+  ({ room } = bystanders);
   lab = await createRoom(node, ana);
-  await putRule(node, ana, room, { userUUID: ben.userUUID, permissions: 'rw' });
   await putRule(node, ana, lab, { userUUID: eve.userUUID, permissions: 'rw' });
-  anaClient = await ChatClient.enter(node, ana, room);
-  benClient = await ChatClient.enter(node, ben, room);
 });
-afterEach(() => expectServed());
+afterEach(() => bystanders.expectServed());
 afterAll(async () => {
-  await Promise.all([anaClient.close(), benClient.close()]);
+  await bystanders.close();
   await world.close();
 });
-
-/** The server serves normal clients, over HTTP and over the sockets that have been open all the time. */
-async function expectServed(): Promise<void> {
-  expect((await request(node, 'GET', '/readyz')).status).toBe(200);
-  anaClient.say('still there?');
-  benClient.say('still there.');
-  for (const client of [anaClient, benClient]) {
-    expect((await client.messages(2)).toSorted()).toEqual(['still there.', 'still there?']);
-  }
-}
 
 const json = (command: object): Buffer => frame(JSON.stringify(command));
 const token = (): Buffer => json({ type: 'token', content: eve.token });
@@ -626,7 +614,7 @@ describe('a room id', () => {
     client.send({ type: 'select_room', room_id: room, after: 0 });
     client.say('let me in');
     await client.expect('NOTAUTHORIZED', 'NOTAUTHORIZED', 'SELECTROOM?');
-    await expectServed();
+    await bystanders.expectServed();
     await client.barrier();
     await client.close();
   });
