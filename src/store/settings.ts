@@ -53,8 +53,8 @@ function statementFor(settings: string): string {
  * `pg`'s client, of sessions that are set to what is needed, and to `more`, before they count as connected. By a
  * statement: poolers like PgBouncer refuse a connection that begins with parameters they don't know.
  */
-export function withSettings(Client: typeof pg.Client, more: Settings = {}): typeof pg.Client {
-  return class extends Client {
+export function withSettings(Base: typeof pg.Client, more: Settings = {}): typeof pg.Client {
+  return class Client extends Base {
     override connect(): Promise<pg.Client>;
     override connect(callback: (error: Error) => void): void;
     override connect(callback?: (error: Error) => void): Promise<pg.Client> | void {
