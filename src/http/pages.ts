@@ -38,10 +38,10 @@ async function* encodePages(
   let separator = '';
   let text = `{"meta":${JSON.stringify(meta)},"content":[`;
   const encode = (page: readonly object[]): void => {
-    for (const row of page) {
-      text += separator + JSON.stringify(row);
-      separator = ',';
-    }
+    if (page.length === 0) return;
+    // Without its brackets.
+    text += separator + JSON.stringify(page).slice(1, -1);
+    separator = ',';
   };
   encode(first);
   for await (const page of rest) {

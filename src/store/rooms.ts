@@ -11,8 +11,16 @@ import type { RuleModel, RuleRow } from './models/rule.js';
 import { deleteRoom, purgeLog } from './purge.js';
 import { plain } from './statement.js';
 
+type RoomDated<Instant> = Omit<
+  RoomRow,
+  'head' | 'rules_head' | 'rule_count' | 'createdAt' | 'updatedAt'
+> & { readonly createdAt: Instant; readonly updatedAt: Instant };
+
 /** A room as clients see it. */
-export type Room = Omit<RoomRow, 'head' | 'rules_head' | 'rule_count'>;
+export type Room = RoomDated<Date>;
+
+/** The same, with dates as JSON has them: to make these here would take longer than all else that is done for a room. */
+export type RoomAsJson = RoomDated<string>;
 
 /** One of the caller's rules, with the fields of its room. */
 export type RuleWithRoom = RuleRow &
@@ -41,7 +49,10 @@ export interface Rooms {
    * Rooms that the caller may read, and the group rooms of their entity, by id; so many at a time, and maybe none.
    * @param gone aborted when nobody wants them any more: then nothing is read
    */
-  visibleTo(caller: Caller, gone?: AbortSignal): AsyncGenerator<readonly Room[], void, undefined>;
+  visibleTo(
+    caller: Caller,
+    gone?: AbortSignal,
+  ): AsyncGenerator<readonly RoomAsJson[], void, undefined>;
   /**
    * Deletes a room with its rules and log. `authorize` is asked before the room is locked and with the room locked;
    * `removed` is called when nobody can enter it any more, before its log is deleted, which may take long. If that
@@ -57,7 +68,7 @@ export interface Rooms {
   ): Promise<void>;
 }
 
-type VisibleRow = Room & { readonly is_visible: boolean };
+type VisibleRow = RoomAsJson & { readonly is_visible: boolean };
 
 /** What a query of `rulesOf` found. */
 interface Listed {
@@ -72,6 +83,9 @@ interface Listed {
     readonly updatedAt: string;
   })[];
 }
+
+/** As `Date.toJSON` writes it. */
+const ISO_8601 = 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"';
 
 /** Rooms that are asked about in one query of `visibleTo`. */
 const PAGE = 500;
@@ -115,7 +129,8 @@ const LISTED = `WITH candidate AS (
  * (`may` with 'r'), in SQL. A test holds the two equal. Each way to a room is followed by its index as far as a page.
  */
 const VISIBLE = `SELECT r.id, r.uuid, r.name, r.type, r.level_admin, r.entity_owner, r.max_entity_rules,
-    r."createdAt", r."updatedAt",
+    to_char(r."createdAt" AT TIME ZONE 'UTC', '${ISO_8601}') AS "createdAt",
+    to_char(r."updatedAt" AT TIME ZONE 'UTC', '${ISO_8601}') AS "updatedAt",
     coalesce(own.permissions NOT LIKE '%b%', true)
     AND (coalesce(own.permissions LIKE '%r%', false)
       OR (r.type = 'group' AND coalesce(entity.level <= $3::float8
@@ -245,7 +260,7 @@ function noSuchRoom(): ChatError {
   return new ChatError('NOT_FOUND', { detail: 'there is no such room' });
 }
 
-function toRoom(row: Room): Room {
+function toRoom<Instant>(row: RoomDated<Instant>): RoomDated<Instant> {
   const { id, uuid, name, type, level_admin, entity_owner, max_entity_rules } = row;
   const { createdAt, updatedAt } = row;
   return {
