@@ -9,7 +9,7 @@ import { defineRule } from './models/rule.js';
 import { createRooms, type Rooms } from './rooms.js';
 import { createRules, type Rules } from './rules.js';
 
-/** Queries of REST at a time that read page by page. */
+/** Queries of REST at a time that read rooms page by page, and as many that read messages, which may wait for others. */
 const MAX_READERS = 4;
 
 /** All that is kept, in domain verbs; whoever holds it knows no SQL. */
@@ -31,11 +31,11 @@ export function createStore({
   logger: Logger;
 }): Store {
   const models = { room: defineRoom(sequelize), rule: defineRule(sequelize) };
-  const readers = new FairLimit<string>(MAX_READERS, limits.storeTimeoutMs);
+  const readers = (): FairLimit<string> => new FairLimit(MAX_READERS, limits.storeTimeoutMs);
   return {
-    rooms: createRooms({ sequelize, models, readers, logger }),
+    rooms: createRooms({ sequelize, models, readers: readers(), logger }),
     rules: createRules({ sequelize }),
-    history: createHistory({ sequelize, readers }),
+    history: createHistory({ sequelize, readers: readers() }),
     log: createLog({
       rooms,
       pages,

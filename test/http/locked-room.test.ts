@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { Client } from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createRoom, putRule, request } from '../harness/api.js';
@@ -67,14 +68,7 @@ describe('while the lock of a room is not to be had', () => {
     const removal = request(node, 'DELETE', `/rooms/${room}`, { as: ana });
 
     // More than there are connections want the lock, or will.
-    for (let waiting = 0; waiting === 0;) {
-      const rows = await query<{ waiting: number }>(
-        world.databaseUrl,
-        `SELECT count(*)::int AS waiting FROM pg_stat_activity
-         WHERE datname = current_database() AND wait_event_type = 'Lock'`,
-      );
-      waiting = rows[0]?.waiting ?? 0;
-    }
+    await somebodyWaits(world);
     const elsewhere = await createRoom(node, ana);
     expect(
       await putRule(node, ana, elsewhere, { userUUID: ben.userUUID, permissions: 'r' }),
@@ -96,3 +90,47 @@ describe('while the lock of a room is not to be had', () => {
     ).toMatchObject({ status: 200 });
   });
 });
+
+/** As while an operator changes the table. */
+describe('while the messages of all rooms are locked', () => {
+  it('lists of rooms do not wait behind those who read messages', async () => {
+    const world = await createChatWorld();
+    const holder = new Client({ connectionString: world.databaseUrl });
+    try {
+      const node = await world.start();
+      const ana = person({ levelOnEntity: 200 });
+      const room = await createRoom(node, ana);
+      const others = Array.from({ length: 12 }, () => person({ ...ana, userUUID: randomUUID() }));
+      await holder.connect();
+      await holder.query('BEGIN');
+      await holder.query('LOCK TABLE messages');
+      const histories = others.map((as) => request(node, 'GET', `/rooms/${room}/messages`, { as }));
+      await somebodyWaits(world);
+
+      const lists = await Promise.all(
+        ['/rooms', '/rooms/all'].map((path) => request(node, 'GET', path, { as: ana })),
+      );
+
+      expect(lists).toMatchObject([
+        { status: 200, content: [{ id: room }] },
+        { status: 200, content: [{ id: room }] },
+      ]);
+      await holder.query('ROLLBACK');
+      for (const { status } of await Promise.all(histories)) expect([200, 503]).toContain(status);
+    } finally {
+      await holder.end();
+      await world.close();
+    }
+  });
+});
+
+async function somebodyWaits({ databaseUrl }: ChatWorld): Promise<void> {
+  for (let waiting = 0; waiting === 0;) {
+    const rows = await query<{ waiting: number }>(
+      databaseUrl,
+      `SELECT count(*)::int AS waiting FROM pg_stat_activity
+       WHERE datname = current_database() AND wait_event_type = 'Lock'`,
+    );
+    waiting = rows[0]?.waiting ?? 0;
+  }
+}
