@@ -12,6 +12,12 @@ const USUAL_FRAME_BYTES = 256;
 /** Bytes written at once, before the socket is asked whether it takes more. */
 const CHUNK_BYTES = 65_536;
 
+/**
+ * How long a page is kept for others who come back to the same place, after a restart say: they come in the course of
+ * seconds, and it takes milliseconds to read a page.
+ */
+const KEEP_MS = 100;
+
 /** A stretch of a room's log, as frames: built once for all sessions that read it at the same time. */
 export interface Page {
   /** Frames that are written at once, in order, each with the number at which it ends. */
@@ -25,11 +31,12 @@ interface Chunk {
   readonly last: number;
 }
 
-/** Reads pages of one room's log; all that ask for the same one while it is read share the reading. */
+/** Reads pages of one room's log; all that ask for the same one while it is read, or soon after, share the reading. */
 export class Pages {
   readonly #roomId: number;
   readonly #log: Log;
-  readonly #reading = new Map<number, Promise<Page>>();
+  /** By the number that they are beyond. */
+  readonly #shared = new Map<number, Promise<Page>>();
   /** Mean length of the frames of the last page. */
   #frameBytes = USUAL_FRAME_BYTES;
 
@@ -43,13 +50,15 @@ export class Pages {
    * @param bytes about how much is wanted: what would not be written has not to be read
    */
   read(after: number, upTo: number, bytes: number): Promise<Page> {
-    const shared = this.#reading.get(after);
+    const shared = this.#shared.get(after);
     if (shared !== undefined) return shared;
     const limit = Math.max(MIN_PAGE, Math.min(PAGE, Math.ceil(bytes / this.#frameBytes)));
-    const page = this.#readFresh({ after, upTo, limit }).finally(() => {
-      this.#reading.delete(after);
-    });
-    this.#reading.set(after, page);
+    const page = this.#readFresh({ after, upTo, limit });
+    this.#shared.set(after, page);
+    const forget = (): void => {
+      this.#shared.delete(after);
+    };
+    page.then(() => setTimeout(forget, KEEP_MS).unref(), forget);
     return page;
   }
 
