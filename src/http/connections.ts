@@ -12,7 +12,7 @@ import { ChatError, type ErrorCode } from '../errors.js';
 import type { Logger } from '../logger.js';
 import { Pace } from '../pace.js';
 import { errorEnvelope } from './envelope.js';
-import { readInTurns } from './reading.js';
+import { createPacedReading } from './reading.js';
 
 /** How long a client has for each step; in milliseconds. */
 export interface Deadlines {
@@ -82,12 +82,14 @@ export function createConnections(options: {
   const { serve, isHandshake, upgrade, logger, deadlines = DEADLINES } = options;
   const sockets = new Set<Socket>();
   const pace = new Pace(TASKS_A_TURN);
+  const reading = createPacedReading(pace);
   /** The answer to the last request of each connection. */
   const answers = new WeakMap<Duplex, ServerResponse>();
 
   /** Requests of one connection one after the other: Node would hand over all of a piece at once. */
   const listener: RequestListener = (request, response) => {
     const { socket } = request;
+    reading.begin(socket);
     const before = answers.get(socket);
     answers.set(socket, response);
     if (before === undefined || pendingOn(socket) === response) {
@@ -116,7 +118,6 @@ export function createConnections(options: {
   server.timeout = deadlines.silence;
   // The size of the head bounds them: of a head that is written anew, none may be missing.
   server.maxHeadersCount = 0;
-  readInTurns(server, pace);
   server.on('checkExpectation', listener);
 
   server.once('listening', () => {
@@ -144,6 +145,7 @@ export function createConnections(options: {
   });
 
   server.on('upgrade', (request, stream, head) => {
+    reading.end(stream);
     const isWanted = isHandshake(request);
     if (!isWanted) stream.unshift(Buffer.concat([plainHead(request), head]));
     whenAnswered(stream, () => {
@@ -152,12 +154,15 @@ export function createConnections(options: {
         return;
       }
       pace.run(() => {
-        if (stream.writable) server.emit('connection', stream);
+        if (!stream.writable) return;
+        server.emit('connection', stream);
+        reading.begin(stream as Socket);
       });
     });
   });
 
   server.on('connect', (_request, stream) => {
+    reading.end(stream);
     whenAnswered(stream, () => {
       answerError(stream, new ChatError('METHOD_NOT_ALLOWED', { detail: 'this is no proxy' }));
     });

@@ -486,7 +486,8 @@ describe('a connection with thousands of requests at once', () => {
     for (let i = 0; i < requests.length; i += 1) await wire.answer();
     clearImmediate(watching);
     expect(served).toEqual(requests.map((_, i) => `/${i}`));
-    expect(most).toBeLessThan(5);
+    // The first one at once, and four in a turn.
+    expect(most).toBeLessThanOrEqual(5);
     connections.cut();
     server.close();
   });

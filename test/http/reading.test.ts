@@ -3,7 +3,7 @@ import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { afterEach, describe, expect, it } from 'vitest';
-import { readInTurns } from '../../src/http/reading.js';
+import { createPacedReading } from '../../src/http/reading.js';
 import { Pace } from '../../src/pace.js';
 import { deferred } from '../harness/deferred.js';
 import { HttpWire } from '../harness/http-wire.js';
@@ -24,8 +24,16 @@ afterEach(() => {
 });
 
 async function serve(listener: RequestListener): Promise<Server> {
-  server = createServer({ requireHostHeader: false }, listener);
-  readInTurns(server, new Pace(PIECES_A_TURN));
+  const reading = createPacedReading(new Pace(PIECES_A_TURN));
+  server = createServer({ requireHostHeader: false }, (request, response) => {
+    reading.begin(request.socket);
+    listener(request, response);
+  });
+  for (const event of ['upgrade', 'connect']) {
+    server.on(event, (_request: unknown, stream: Duplex) => {
+      reading.end(stream);
+    });
+  }
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   return server;
@@ -80,6 +88,11 @@ describe('what comes over many connections', () => {
         response.end();
       });
       const flooding = await Promise.all(Array.from({ length: CONNECTIONS }, dial));
+      for (const wire of flooding) {
+        wire.write('GET / HTTP/1.1\r\n\r\n');
+        await wire.answer();
+      }
+      heard = 0;
       const most = watchTurns(() => heard);
       for (const wire of flooding) wire.write(head, unit.repeat(each));
       await all.promise;
@@ -184,12 +197,14 @@ describe('what comes over a connection', () => {
       else response.end();
     });
     const wire = await dial();
+    wire.write('GET /first HTTP/1.1\r\nHost: x\r\n\r\n');
+    await wire.answer();
     const behind = 'GET /behind HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(3_000);
     wire.write('GET /last HTTP/1.1\r\nHost: x\r\n\r\n', Buffer.alloc(2_048, '\r\n'), behind);
     await wire.rest();
     const other = await dial();
     other.write('GET /other HTTP/1.1\r\nHost: x\r\n\r\n');
     expect((await other.answer()).status).toBe(200);
-    expect(heard).toEqual(['/last', '/other']);
+    expect(heard).toEqual(['/first', '/last', '/other']);
   });
 });
