@@ -9,13 +9,10 @@ export type Input = Command | Malformed;
 /** One answer to one command; what it returns ends before the next command is handled. */
 type Handler = (session: Session, input: Input) => Promise<void> | void;
 
-// A token takes as long to verify as many messages to take in: behind a promise the inbox lets others have a turn.
-
-const authenticate: Handler = (session, input) => {
-  session.authenticate(input);
-  return Promise.resolve();
-};
-
+/**
+ * A token takes as long to verify as many messages to take in: behind a promise the inbox lets others have a turn.
+ * Before READY there are few: the third bad one is the last.
+ */
 const refresh: Handler = (session, input) => {
   session.refresh(input);
   return Promise.resolve();
@@ -24,7 +21,9 @@ const refresh: Handler = (session, input) => {
 /** docs/PROTOCOL.md has the same table. */
 export const HANDLERS: Record<State, Record<CommandType, Handler>> = {
   greeting: {
-    token: authenticate,
+    token: (session, input) => {
+      session.authenticate(input);
+    },
     select_room: (session) => {
       session.refuse('TOKEN?');
     },

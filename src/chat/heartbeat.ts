@@ -19,7 +19,7 @@ export function startHeartbeat(sessions: ReadonlySet<Session>, limits: Limits): 
   const timer = setInterval(() => {
     const now = performance.now();
     // oxlint-disable-next-line no-restricted-properties -- tokens end at a date
-    const date = Date.now();
+    const date = Math.floor(Date.now() / 1000);
     for (const session of sessions) session.sweep(now, date);
   }, interval);
   return () => {

@@ -74,7 +74,7 @@ export class Outbox implements Flushable {
 
   /** Whether something waits for the peer to read. */
   get isWaiting(): boolean {
-    return this.#stream.writableLength > 0;
+    return this.#unsent.length > 0 && this.#stream.writableLength > 0;
   }
 
   /** Its part of the backlog, in bytes. */

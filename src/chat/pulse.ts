@@ -16,9 +16,10 @@ export class Pulse {
   /** Bytes that the peer had taken when it was asked. */
   #takenAtPing = 0;
 
-  /** Bytes that the peer had taken when it last took some, or nothing waited. */
+  /** Bytes that the peer had taken when it last took some. */
   #taken = 0;
-  #tookAt = performance.now();
+  /** When that was seen; undefined while nothing waits for it. */
+  #tookAt: number | undefined;
 
   constructor(outbox: Outbox, limits: PulseLimits) {
     this.#outbox = outbox;
@@ -41,11 +42,15 @@ export class Pulse {
   }
 
   #takes(now: number): boolean {
-    if (this.#outbox.isWaiting) {
-      const taken = this.#outbox.takenBytes;
-      if (taken === this.#taken) return now - this.#tookAt < this.#limits.sendTimeoutMs;
-      this.#taken = taken;
+    if (!this.#outbox.isWaiting) {
+      this.#tookAt = undefined;
+      return true;
     }
+    const taken = this.#outbox.takenBytes;
+    if (this.#tookAt !== undefined && taken === this.#taken) {
+      return now - this.#tookAt < this.#limits.sendTimeoutMs;
+    }
+    this.#taken = taken;
     this.#tookAt = now;
     return true;
   }

@@ -51,6 +51,8 @@ export class Session implements Listener {
   #identity: Identity | undefined;
   /** When the time is over that the token had left, by `performance.now()`. */
   #tokenEndsAt = Infinity;
+  /** The same by the clock, in seconds. Both are whole numbers, which V8 keeps within the object that a sweep reads. */
+  #tokenEndsOn = Infinity;
   #feed: Feed | undefined;
   #refusals = 0;
   /** Until when the command that is being handled waits for the store, by `performance.now()`. */
@@ -81,7 +83,6 @@ export class Session implements Listener {
     socket.on('pong', () => {
       this.#pulse.beat();
     });
-    this.query('START?');
   }
 
   /** Who is there. Asked only of a session that is ready. */
@@ -142,7 +143,7 @@ export class Session implements Listener {
   /**
    * The heartbeat's look at the session: deadlines, and whether the peer lives.
    * @param now by `performance.now()`
-   * @param date by the clock, in milliseconds
+   * @param date by the clock, in seconds
    */
   sweep(now: number, date: number): void {
     if (this.#closeReason !== undefined) return;
@@ -363,7 +364,8 @@ export class Session implements Listener {
     this.#identity = identity;
     // oxlint-disable-next-line no-restricted-properties -- the end of a token is a date
     const left = (identity.expiresAt ?? Infinity) - Date.now();
-    this.#tokenEndsAt = performance.now() + left;
+    this.#tokenEndsAt = Math.ceil(performance.now() + left);
+    this.#tokenEndsOn = Math.ceil((identity.expiresAt ?? Infinity) / 1000);
   }
 
   /**
@@ -371,7 +373,7 @@ export class Session implements Listener {
    * whichever comes first.
    */
   #isTokenOver(now: number, date: number): boolean {
-    return now >= this.#tokenEndsAt || date >= (this.#identity?.expiresAt ?? Infinity);
+    return now >= this.#tokenEndsAt || date >= this.#tokenEndsOn;
   }
 
   /** The room's feed, if nothing has to be read or written for that. */

@@ -6,6 +6,8 @@ import { allowsOrigin, type Origins } from '../config/origins.js';
 import { ChatError } from '../errors.js';
 import { Pace } from '../pace.js';
 import { CLOSE_CODES } from '../protocol/close-codes.js';
+import { encodeQuery } from '../protocol/events.js';
+import { encodeFrame } from '../protocol/frame.js';
 import { Backlog, closeFullest } from './backlog.js';
 import { startHeartbeat } from './heartbeat.js';
 import { Outbox } from './outbox.js';
@@ -17,6 +19,9 @@ import { WaitGroup } from './wait-group.js';
 const PATH = /^\/chat\/?$/;
 /** What an absolute target has in front of its path (RFC 9112 section 3.2.2). */
 const AUTHORITY = /^(?:http|ws)s?:\/\/[^/?#]*/i;
+
+/** What the server says first. */
+const START = encodeFrame(encodeQuery('START?'));
 
 /** RFC 6455 section 4.4: a client that asks for another version is told those that are known. */
 const VERSIONS = 'Sec-WebSocket-Version: 13, 8';
@@ -143,6 +148,7 @@ export function createChat(
     // The answer to the handshake and START? leave as one write.
     stream.cork();
     server.handleUpgrade(request, stream, head, (socket) => {
+      stream.write(START);
       open(socket, stream, request).outbox.flush();
     });
     stream.uncork();
@@ -190,7 +196,7 @@ function offersWebSocket(protocols = ''): boolean {
 }
 
 function pathOf({ url = '' }: IncomingMessage): string {
-  const [path = ''] = url.replace(AUTHORITY, '').split('?', 1);
+  const [path = ''] = (url.startsWith('/') ? url : url.replace(AUTHORITY, '')).split('?', 1);
   return path;
 }
 
