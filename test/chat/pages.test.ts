@@ -1,0 +1,53 @@
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { Pages } from '../../src/chat/pages.js';
+import type { Entry } from '../../src/store/entries.js';
+import type { Log } from '../../src/store/log.js';
+
+const KEPT_MS = 100;
+const BYTES = 1_000_000;
+const entries = Array.from({ length: 3 }, (_, index): Entry => ({
+  room_id: 1,
+  seq: index + 1,
+  kind: 'message',
+  emitter: '',
+  content: '',
+  ref: null,
+  createdAt: '',
+}));
+
+let read: ReturnType<typeof vi.fn<Log['read']>>;
+let pages: Pages;
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  read = vi.fn((_roomId, { after }) => Promise.resolve(entries.slice(after)));
+  pages = new Pages(1, { read } as unknown as Log);
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+it('a page is read once for all who ask for it while it is read, and soon after', async () => {
+  const [page, another] = await Promise.all([pages.read(0, 3, BYTES), pages.read(0, 3, BYTES)]);
+  expect(page.last).toBe(3);
+  expect(another).toBe(page);
+  vi.advanceTimersByTime(KEPT_MS - 1);
+  expect(await pages.read(0, 3, BYTES)).toBe(page);
+  expect(read).toHaveBeenCalledTimes(1);
+  expect((await pages.read(1, 3, BYTES)).chunks).not.toEqual(page.chunks);
+  expect(read).toHaveBeenCalledTimes(2);
+});
+
+it('a page is not kept for longer', async () => {
+  const page = await pages.read(0, 3, BYTES);
+  vi.advanceTimersByTime(KEPT_MS);
+  expect(await pages.read(0, 3, BYTES)).not.toBe(page);
+  expect(read).toHaveBeenCalledTimes(2);
+  expect(vi.getTimerCount()).toBe(1);
+});
+
+it('a page that could not be read is read anew by the next who asks', async () => {
+  read.mockRejectedValueOnce(new Error('the store is away'));
+  await expect(pages.read(0, 3, BYTES)).rejects.toThrow('the store is away');
+  expect((await pages.read(0, 3, BYTES)).last).toBe(3);
+});
