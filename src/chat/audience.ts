@@ -56,6 +56,8 @@ export class Audience implements Divisible {
   readonly #joined = new Map<number, Buffer>();
   #round: Round | undefined;
   #number = 0;
+  /** How many are being caught up. */
+  #catchingUp = 0;
 
   constructor(options: {
     roomId: number;
@@ -197,16 +199,19 @@ export class Audience implements Divisible {
     if (!place.isBehind || place.isCatchingUp || !this.#isHere(place)) return;
     // Not before whoever joins is told so.
     place.isCatchingUp = true;
+    this.#catchingUp += 1;
     void Promise.resolve()
       .then(() => this.#pageUp(place))
       .then(
         () => {
           place.isCatchingUp = false;
+          this.#catchingUp -= 1;
           // It may have got behind again since.
           this.#catchUp(place);
         },
         (error: unknown) => {
           place.isCatchingUp = false;
+          this.#catchingUp -= 1;
           this.#onReadFailure(error);
         },
       );
@@ -234,7 +239,8 @@ export class Audience implements Divisible {
   /** A function of its own: while the outbox drains, nobody keeps the page. */
   async #sendPage(place: Place): Promise<void> {
     const { outbox } = place;
-    place.reading = this.#pages.read(place.at, this.#number, outbox.space);
+    const others = this.#catchingUp > 1;
+    place.reading = this.#pages.read(place.at, this.#number, outbox.space, others);
     const page = await place.reading.finally(() => {
       place.reading = undefined;
     });

@@ -48,8 +48,9 @@ export class Pages {
   /**
    * The page beyond `after`, up to `upTo` or to where an earlier asker wanted it.
    * @param bytes about how much is wanted: what would not be written has not to be read
+   * @param isKept for others who may come: it lives longer than the youngest garbage then, which is collected soonest
    */
-  read(after: number, upTo: number, bytes: number): Promise<Page> {
+  read(after: number, upTo: number, bytes: number, isKept: boolean): Promise<Page> {
     const shared = this.#shared.get(after);
     if (shared !== undefined) return shared;
     const limit = Math.max(MIN_PAGE, Math.min(PAGE, Math.ceil(bytes / this.#frameBytes)));
@@ -58,7 +59,7 @@ export class Pages {
     const forget = (): void => {
       this.#shared.delete(after);
     };
-    page.then(() => setTimeout(forget, KEEP_MS).unref(), forget);
+    page.then(() => (isKept ? setTimeout(forget, KEEP_MS).unref() : forget()), forget);
     return page;
   }
 

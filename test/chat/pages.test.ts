@@ -20,7 +20,7 @@ let pages: Pages;
 
 beforeEach(() => {
   vi.useFakeTimers();
-  read = vi.fn((_roomId, { after }) => Promise.resolve(entries.slice(after)));
+  read = vi.fn<Log['read']>((_roomId, { after }) => Promise.resolve(entries.slice(after)));
   pages = new Pages(1, { read } as unknown as Log);
 });
 afterEach(() => {
@@ -28,26 +28,35 @@ afterEach(() => {
 });
 
 it('a page is read once for all who ask for it while it is read, and soon after', async () => {
-  const [page, another] = await Promise.all([pages.read(0, 3, BYTES), pages.read(0, 3, BYTES)]);
+  const [page, another] = await Promise.all([
+    pages.read(0, 3, BYTES, true),
+    pages.read(0, 3, BYTES, true),
+  ]);
   expect(page.last).toBe(3);
   expect(another).toBe(page);
   vi.advanceTimersByTime(KEPT_MS - 1);
-  expect(await pages.read(0, 3, BYTES)).toBe(page);
+  expect(await pages.read(0, 3, BYTES, true)).toBe(page);
   expect(read).toHaveBeenCalledTimes(1);
-  expect((await pages.read(1, 3, BYTES)).chunks).not.toEqual(page.chunks);
+  expect((await pages.read(1, 3, BYTES, true)).chunks).not.toEqual(page.chunks);
   expect(read).toHaveBeenCalledTimes(2);
 });
 
 it('a page is not kept for longer', async () => {
-  const page = await pages.read(0, 3, BYTES);
+  const page = await pages.read(0, 3, BYTES, true);
   vi.advanceTimersByTime(KEPT_MS);
-  expect(await pages.read(0, 3, BYTES)).not.toBe(page);
+  expect(await pages.read(0, 3, BYTES, true)).not.toBe(page);
   expect(read).toHaveBeenCalledTimes(2);
   expect(vi.getTimerCount()).toBe(1);
 });
 
+it('a page is not kept at all for one who is alone', async () => {
+  const page = await pages.read(0, 3, BYTES, false);
+  expect(await pages.read(0, 3, BYTES, false)).not.toBe(page);
+  expect(vi.getTimerCount()).toBe(0);
+});
+
 it('a page that could not be read is read anew by the next who asks', async () => {
   read.mockRejectedValueOnce(new Error('the store is away'));
-  await expect(pages.read(0, 3, BYTES)).rejects.toThrow('the store is away');
-  expect((await pages.read(0, 3, BYTES)).last).toBe(3);
+  await expect(pages.read(0, 3, BYTES, true)).rejects.toThrow('the store is away');
+  expect((await pages.read(0, 3, BYTES, true)).last).toBe(3);
 });
