@@ -135,7 +135,6 @@ export async function createServer(
   function close(): Promise<void> {
     const stopped = http.listening ? once(http, 'close') : Promise.resolve();
     http.close();
-    http.closeIdleConnections();
     return shutDown(
       // In this order. The last tenth of the time is for a machine that is busy.
       [

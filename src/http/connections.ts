@@ -118,6 +118,8 @@ export function createConnections(options: {
   server.timeout = deadlines.silence;
   // The size of the head bounds them: of a head that is written anew, none may be missing.
   server.maxHeadersCount = 0;
+  // `close` would cut whoever still reads an answer that has ended: Node takes such a connection for idle.
+  server.closeIdleConnections = () => undefined;
   server.on('checkExpectation', listener);
 
   server.once('listening', () => {
@@ -176,6 +178,8 @@ export function createConnections(options: {
     const code = CODE_BY_PARSER_ERROR[error.code ?? ''] ?? 'INVALID';
     // Whoever opened it for later would take an answer for that of its first request.
     const isUnused = code === 'REQUEST_TIMEOUT' && (stream as Socket).bytesRead === 0;
+    // It has come, but for what waits for its turn behind an answer.
+    if (code === 'REQUEST_TIMEOUT' && pending !== undefined && stream.readableLength > 0) return;
     // One that is not writable ends with what it was given last.
     if (error.code === 'ECONNRESET' || isUnused) stream.destroy();
     if (!stream.writable) return;

@@ -538,4 +538,64 @@ describe('connections that are to end', () => {
     expect(answers[2]).toContain('the server is going down');
     await closed;
   });
+
+  it('leave nothing out of an answer that has ended and waits to be read', async () => {
+    const length = 9_000_000;
+    const connections = createConnections({
+      serve: (_request, response) => response.end(Buffer.alloc(length, 'x')),
+      isHandshake: () => false,
+      upgrade: () => undefined,
+      logger: createLogger({ level: 'silent', production: true }),
+    });
+    const { server } = connections;
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const wire = await dial({ url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` });
+    wire.write(head('GET', '/', { h2c: false }));
+    await once(wire.socket, 'data');
+    wire.socket.pause();
+    const closed = once(server, 'close');
+    server.close();
+    connections.finish();
+    // Longer than it takes to cut the connection.
+    for (let turn = 0; turn < 100; turn += 1) await new Promise(setImmediate);
+    wire.socket.resume();
+    expect((await wire.rest()).split('\r\n\r\n')[1]).toHaveLength(length);
+    await closed;
+  });
+});
+
+it('a request whose body waits behind an answer is not late', async () => {
+  const connections = createConnections({
+    serve: (incoming, response) => {
+      let length = 0;
+      incoming.on('data', (bytes: Buffer) => (length += bytes.length));
+      incoming.on('end', () => {
+        setTimeout(() => response.end(`${length} bytes`), incoming.url === '/slow' ? 1_000 : 0);
+      });
+    },
+    isHandshake: () => false,
+    upgrade: () => undefined,
+    logger: createLogger({ level: 'silent', production: true }),
+    deadlines: { head: 200, request: 300, keepAlive: 10_000, silence: 10_000, check: 50 },
+  });
+  const { server } = connections;
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const wire = await dial({ url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` });
+  wire.write(head('GET', '/first', { h2c: false }));
+  await wire.answer();
+  const headers = { 'Content-Length': '5000' };
+  wire.write(
+    head('GET', '/slow', { h2c: false }),
+    head('POST', '/behind', { h2c: false, headers }),
+    Buffer.alloc(5_000, 'x'),
+  );
+  const answers = [await wire.answer(), await wire.answer()];
+  expect(answers.map(({ status, body }) => [status, body])).toEqual([
+    [200, '0 bytes'],
+    [200, '5000 bytes'],
+  ]);
+  connections.cut();
+  server.close();
 });
