@@ -213,7 +213,7 @@ async function requireKeys(
   for (const key of keys) {
     try {
       await client.query(
-        `EXPLAIN INSERT INTO ${table} (${list}) SELECT ${list} FROM ${table} WHERE false
+        `EXPLAIN INSERT INTO ${table} (${list}) OVERRIDING SYSTEM VALUE SELECT ${list} FROM ${table} WHERE false
          ON CONFLICT ${key} DO NOTHING`,
       );
     } catch (error) {

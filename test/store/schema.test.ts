@@ -426,6 +426,11 @@ describe('a table that the migrations have made', () => {
        CREATE UNIQUE INDEX ON messages (room_id, emitter, ref) WHERE ref IS NOT NULL;
        DROP TABLE one`,
     ],
+    [
+      'numbers that the database alone gives',
+      `ALTER TABLE rooms ALTER id DROP DEFAULT;
+       ALTER TABLE rooms ALTER id ADD GENERATED ALWAYS AS IDENTITY`,
+    ],
   ])('is taken with %s', async (_, change) => {
     await client.query(change);
 
