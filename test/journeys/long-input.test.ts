@@ -112,7 +112,12 @@ async function slowOf(
 ): Promise<string[]> {
   const slow: string[] = [];
   for (const value of values) {
-    const { ms, result } = await costOf(() => send(value));
+    const { ms: first, result } = await costOf(() => send(value));
+    let ms = first;
+    // Something else of the process may have fallen into it, a garbage collection say: the least counts.
+    for (let again = 0; ms > MOST_CPU_MS && again < 2; again += 1) {
+      ms = Math.min(ms, (await costOf(() => send(value))).ms);
+    }
     if (ms > MOST_CPU_MS) slow.push(`${ms} ms: ${value.slice(0, 80)}`);
     if (result.bytes > value.length + 1_000) slow.push(`${result.bytes} bytes of answer`);
     if (result.status >= 500) slow.push(`${result.status}: ${value.slice(0, 80)}`);
