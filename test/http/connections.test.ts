@@ -1,8 +1,9 @@
 import { once } from 'node:events';
+import type { RequestListener, Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { createConnections, type Connections } from '../../src/http/connections.js';
+import { createConnections, type Connections, type Deadlines } from '../../src/http/connections.js';
 import { createLogger } from '../../src/logger.js';
 import { createRoom, request } from '../harness/api.js';
 import { fillRoom } from '../harness/backlog.js';
@@ -452,26 +453,35 @@ describe('deadlines', () => {
   });
 });
 
+/** Connections by themselves, without upgrades. */
+async function open(
+  serve: RequestListener,
+  deadlines?: Deadlines,
+): Promise<{ connections: Connections; server: Server; url: string }> {
+  const connections = createConnections({
+    serve,
+    isHandshake: () => false,
+    upgrade: () => undefined,
+    logger: createLogger({ level: 'silent', production: true }),
+    ...(deadlines && { deadlines }),
+  });
+  const { server } = connections;
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return { connections, server, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` };
+}
+
 describe('a connection with thousands of requests at once', () => {
   it.each([
     ['plain ones', {}],
     ['offers of HTTP/2', { Connection: 'Upgrade', Upgrade: 'h2c' }],
   ])('lets others have a turn between them: %s', async (_what, headers) => {
     const served: string[] = [];
-    const connections = createConnections({
-      serve: ({ url = '' }, response) => {
-        served.push(url);
-        response.end();
-      },
-      isHandshake: () => false,
-      upgrade: () => undefined,
-      logger: createLogger({ level: 'silent', production: true }),
+    const { connections, server, url } = await open(({ url = '' }, response) => {
+      served.push(url);
+      response.end();
     });
-    const { server } = connections;
-    server.listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    const { port } = server.address() as AddressInfo;
-    const wire = await dial({ url: `http://127.0.0.1:${port}` });
+    const wire = await dial({ url });
     let most = 0;
     let before = 0;
     let watching = setImmediate(function watch() {
@@ -496,24 +506,15 @@ describe('a connection with thousands of requests at once', () => {
 describe('connections that are to end', () => {
   it('do so behind the answers to what has come entirely, whatever these said of the connection', async () => {
     let end = (): void => undefined;
-    const connections = createConnections({
-      serve: (incoming, response) => {
-        const { url } = incoming;
-        if (url !== '/slow') {
-          incoming.resume().on('end', () => response.end(url));
-          return;
-        }
-        response.write('it is slow');
-        end = () => response.end();
-      },
-      isHandshake: () => false,
-      upgrade: () => undefined,
-      logger: createLogger({ level: 'silent', production: true }),
+    const { connections, server, url } = await open((incoming, response) => {
+      const { url } = incoming;
+      if (url !== '/slow') {
+        incoming.resume().on('end', () => response.end(url));
+        return;
+      }
+      response.write('it is slow');
+      end = () => response.end();
     });
-    const { server } = connections;
-    server.listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
     const plain = { h2c: false };
     const half = head('POST', '/half', { h2c: false, headers: { 'Content-Length': '9' } });
     const waiting = await Promise.all(
@@ -541,16 +542,10 @@ describe('connections that are to end', () => {
 
   it('leave nothing out of an answer that has ended and waits to be read', async () => {
     const length = 9_000_000;
-    const connections = createConnections({
-      serve: (_request, response) => response.end(Buffer.alloc(length, 'x')),
-      isHandshake: () => false,
-      upgrade: () => undefined,
-      logger: createLogger({ level: 'silent', production: true }),
-    });
-    const { server } = connections;
-    server.listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    const wire = await dial({ url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` });
+    const { connections, server, url } = await open((_request, response) =>
+      response.end(Buffer.alloc(length, 'x')),
+    );
+    const wire = await dial({ url });
     wire.write(head('GET', '/', { h2c: false }));
     await once(wire.socket, 'data');
     wire.socket.pause();
@@ -566,23 +561,17 @@ describe('connections that are to end', () => {
 });
 
 it('a request whose body waits behind an answer is not late', async () => {
-  const connections = createConnections({
-    serve: (incoming, response) => {
+  const { connections, server, url } = await open(
+    (incoming, response) => {
       let length = 0;
       incoming.on('data', (bytes: Buffer) => (length += bytes.length));
       incoming.on('end', () => {
         setTimeout(() => response.end(`${length} bytes`), incoming.url === '/slow' ? 1_000 : 0);
       });
     },
-    isHandshake: () => false,
-    upgrade: () => undefined,
-    logger: createLogger({ level: 'silent', production: true }),
-    deadlines: { head: 200, request: 300, keepAlive: 10_000, silence: 10_000, check: 50 },
-  });
-  const { server } = connections;
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const wire = await dial({ url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` });
+    { head: 200, request: 300, keepAlive: 10_000, silence: 10_000, check: 50 },
+  );
+  const wire = await dial({ url });
   wire.write(head('GET', '/first', { h2c: false }));
   await wire.answer();
   const headers = { 'Content-Length': '5000' };
