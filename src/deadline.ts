@@ -6,12 +6,13 @@ import { ChatError } from './errors.js';
  */
 export async function withDeadline<T>(ms: number, work: () => Promise<T>): Promise<T> {
   if (ms <= 0) throw tooLate();
+  // Node keeps a list of timers for each whole number.
+  const delay = Math.ceil(ms);
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => {
       reject(tooLate());
-      // Whole numbers: Node keeps a list of timers for each.
-    }, Math.ceil(ms));
+    }, delay);
   });
   try {
     return await Promise.race([work(), late]);

@@ -362,10 +362,10 @@ export class Session implements Listener {
 
   #identify(identity: Identity): void {
     this.#identity = identity;
+    const { expiresAt = Infinity } = identity;
     // oxlint-disable-next-line no-restricted-properties -- the end of a token is a date
-    const left = (identity.expiresAt ?? Infinity) - Date.now();
-    this.#tokenEndsAt = Math.ceil(performance.now() + left);
-    this.#tokenEndsOn = Math.ceil((identity.expiresAt ?? Infinity) / 1000);
+    this.#tokenEndsAt = Math.ceil(performance.now() + expiresAt - Date.now());
+    this.#tokenEndsOn = Math.ceil(expiresAt / 1000);
   }
 
   /**

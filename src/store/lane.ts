@@ -66,8 +66,8 @@ interface Flight {
 /**
  * Messages on their way into the log, two statements in flight at a time: what comes in meanwhile is the next batch.
  * Only those that hang, on the lock of a room say, are not waited for, up to so many at a time; a batch of several rooms
- * does not wait long for one that is locked, as its others would. What is in flight of a
- * room is waited for in any case: its entries never overtake each other.
+ * does not wait long for one that is locked, as its others would. What is in flight of a room is waited for in any case:
+ * its entries never overtake each other.
  */
 export class Lane {
   readonly #append: AppendBatch;
