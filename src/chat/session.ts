@@ -57,10 +57,10 @@ export class Session implements Listener {
   #refusals = 0;
   /** Until when the command that is being handled waits for the store, by `performance.now()`. */
   #waitsUntil = 0;
-  /** Whether the command has waited long before that. */
+  /** Whether the command has waited behind others for more than half of its time. */
   #isLate = false;
-  /** Frames in the inbox that waited behind a command for all of its time: they don't wait again. */
-  #overdue = 0;
+  /** When the outbox last had room again after it was full, by `performance.now()`: that wait is the client's own. */
+  #drainedAt = 0;
   #closeReason: CloseReason | undefined;
 
   constructor(socket: WebSocket, outbox: Outbox, context: SessionContext) {
@@ -269,7 +269,7 @@ export class Session implements Listener {
     const { log } = this.#context;
     this.#sending.add();
     const appended = inTime
-      ? withDeadline(this.#waitsUntil - performance.now(), () => log.append(feed, identity, draft))
+      ? this.#inTime(() => log.append(feed, identity, draft))
       : log.append(feed, identity, draft);
     appended.then(
       ({ seq }) => {
@@ -286,8 +286,10 @@ export class Session implements Listener {
   /** Never throws or rejects: what goes wrong is answered, and logged where it is a fault of ours. */
   #handle(frame: Frame): Promise<void> | void {
     if (this.outbox.isFull) {
-      const { at = performance.now() } = frame;
-      return this.outbox.drained().then(() => this.#handle({ ...frame, at }));
+      return this.outbox.drained().then(() => {
+        this.#drainedAt = performance.now();
+        return this.#handle(frame);
+      });
     }
     if (this.#closeReason !== undefined) return;
     this.#startWaiting(frame);
@@ -335,29 +337,21 @@ export class Session implements Listener {
     return this.#context.verify(input.content);
   }
 
-  /** A command has its time from when it is taken up; half of it, if it has waited as long behind others already. */
+  /**
+   * A command has its time from when it came. If each had all of it once it is taken up, those behind slow ones would
+   * be answered after many times as long.
+   */
   #startWaiting({ at }: Frame): void {
     const { storeTimeoutMs } = this.#context.limits;
     const now = performance.now();
-    this.#isLate = at !== undefined && now - at > storeTimeoutMs / 2;
-    this.#waitsUntil =
-      this.#overdue > 0 ? 0 : now + (this.#isLate ? storeTimeoutMs / 2 : storeTimeoutMs);
-    if (this.#overdue > 0) this.#overdue -= 1;
+    const cameAt = at === undefined ? now : Math.max(at, this.#drainedAt);
+    this.#isLate = now - cameAt > storeTimeoutMs / 2;
+    this.#waitsUntil = cameAt + storeTimeoutMs;
   }
 
-  /** What a command waits for. Where its time is over first, that is so for those that wait behind it, too. */
-  async #inTime<T>(work: () => Promise<T>): Promise<T> {
-    let isUnderWay = false;
-    try {
-      return await withDeadline(this.#waitsUntil - performance.now(), async () => {
-        isUnderWay = true;
-        return work().finally(() => {
-          isUnderWay = false;
-        });
-      });
-    } finally {
-      if (isUnderWay) this.#overdue = this.#inbox.size;
-    }
+  /** What a command waits for. */
+  #inTime<T>(work: () => Promise<T>): Promise<T> {
+    return withDeadline(this.#waitsUntil - performance.now(), work);
   }
 
   #identify(identity: Identity): void {
