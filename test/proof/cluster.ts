@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { startExitGuard } from '../harness/exit-guard.js';
 import { SECRET } from '../harness/node.js';
 import { ClusterNode } from './cluster-node.js';
@@ -15,6 +16,8 @@ import {
 } from './services.js';
 
 const NODES = 3;
+const GROWS_WITHIN_MS = 15_000;
+const GROWTH_INTERVAL_MS = 200;
 
 /** A Postgres, a Redis and the nodes over them, all of them the proof's own. */
 export class Cluster {
@@ -51,6 +54,17 @@ export class Cluster {
 
   get redis(): Service {
     return this.#redis;
+  }
+
+  /** Resolves when each room has a message that it had not at the call, or after 15 seconds. */
+  async logGrows(): Promise<void> {
+    const before = await this.lastMessages();
+    const end = performance.now() + GROWS_WITHIN_MS;
+    while (performance.now() < end) {
+      await delay(GROWTH_INTERVAL_MS);
+      const now = await this.lastMessages();
+      if ([...now].every(([roomId, last]) => last > (before.get(roomId) ?? 0))) return;
+    }
   }
 
   /** Sets Postgres back to the copy that it has. */

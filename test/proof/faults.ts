@@ -169,6 +169,7 @@ const FAULTS = {
       const ms = random.between(1_000, 6_000);
       note(`by ${ms} ms`);
       await cluster.postgres.keepCopy();
+      await cluster.logGrows();
       await delay(ms);
       await cluster.setLogBack();
     },

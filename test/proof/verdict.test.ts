@@ -286,6 +286,20 @@ describe('the verdict on a log that was set back', () => {
     expect(found(late.judge())).toEqual({ unlikeTheLog: 1 });
   });
 
+  it('lets who has seen nothing of what is gone go on before it is told', () => {
+    const story = new Story();
+    story.tell(message(3, ANN, 'a1'));
+    story.log.push(message(4, ANN, 'a2'));
+    story.setBack(3, [story.ann]);
+    const news = message(4, BOB, 'b1');
+    story.log.push(news);
+    story.deliver(story.ann, news);
+    story.deliver(story.bob, news);
+    story.ledger.addStretch(story.bob, 0);
+    story.deliver(story.bob, message(3, ANN, 'a1'), news);
+    expect(found(story.judge())).toEqual({});
+  });
+
   it('finds who was not told', () => {
     const story = new Story();
     story.tell(message(3, ANN, 'a1'), message(4, ANN, 'a2'));

@@ -1,5 +1,6 @@
 import type {
   ClientRecord,
+  Delivery,
   Incident,
   Ledger,
   Log,
@@ -80,8 +81,8 @@ export function judge(log: Log, ledger: Ledger): Verdict {
   for (const client of clients) {
     const rooms = epochs.map((epoch) => roomOf(epoch, client.roomId));
     judgeSendings(client, rooms, found);
-    for (const stretch of client.stretches) {
-      const room = roomOf(epochs[stretch.epoch], client.roomId);
+    for (const [index, stretch] of client.stretches.entries()) {
+      const room = logSeen(stretch, client.stretches[index + 1], rooms);
       judgeDeliveries(client, stretch, room, found);
       judgeRevocations(client, stretch, room, ruleRequests, found);
     }
@@ -224,6 +225,27 @@ function faultOf(
   return ['unlikeTheLog', `${ref} was sent as "${content}", and is stored as "${stored}"`];
 }
 
+/**
+ * The log that somebody saw between two resets that it was told of. Who had seen nothing of what is gone may go on with
+ * what is stored instead before it is told: what it saw is of the one log, or of the other.
+ */
+function logSeen(
+  { epoch, deliveries }: Stretch,
+  next: Stretch | undefined,
+  rooms: readonly RoomLog[],
+): RoomLog {
+  const candidates = rooms.slice(epoch, (next?.epoch ?? epoch) + 1);
+  const whole = candidates.find((room) => deliveries.every((delivery) => isStored(delivery, room)));
+  const seen = whole ?? candidates[0];
+  if (seen === undefined) throw new Error(`there is no log of epoch ${epoch}`);
+  return seen;
+}
+
+function isStored({ seq, emitter, content, ref }: Delivery, room: RoomLog): boolean {
+  const stored = room.messages.get(seq);
+  return stored?.emitter === emitter && stored.content === content && stored.ref === (ref ?? null);
+}
+
 /** Every message of the log came, once, in order, and as it is stored; of a log that was set back, up to the last. */
 function judgeDeliveries(
   { userUUID, roomId, stretches }: ClientRecord,
@@ -234,11 +256,9 @@ function judgeDeliveries(
   const { after, deliveries } = stretch;
   const seen = new Set<number>();
   let highest = after;
-  for (const { seq, emitter, content, ref, at } of deliveries) {
-    const stored = room.messages.get(seq);
-    const isSame =
-      stored?.emitter === emitter && stored.content === content && stored.ref === (ref ?? null);
-    if (!isSame) {
+  for (const delivery of deliveries) {
+    const { seq, emitter, content, ref, at } = delivery;
+    if (!isStored(delivery, room)) {
       found(
         'unlikeTheLog',
         `${userUUID} got ${ref}, "${content}", of ${emitter} as ${seq} of room ${roomId}`,
