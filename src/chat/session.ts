@@ -55,8 +55,8 @@ export class Session implements Listener {
   #tokenEndsOn = Infinity;
   #feed: Feed | undefined;
   #refusals = 0;
-  /** Until when the command that is being handled waits for the store, by `performance.now()`. */
-  #waitsUntil = 0;
+  /** When the command that is being handled came, by `performance.now()`; undefined: just now. */
+  #cameAt: number | undefined;
   /** Whether the command has waited behind others for more than half of its time. */
   #isLate = false;
   /** When the outbox last had room again after it was full, by `performance.now()`: that wait is the client's own. */
@@ -313,6 +313,7 @@ export class Session implements Listener {
     const input = inputOf(decoded);
     // A message may follow others that are on their way; anything else comes after their echoes.
     if (this.#sending.size > 0 && input?.type !== 'message') {
+      this.#cameAt ??= performance.now();
       return this.#sending.wait().then(() => this.#answer(decoded, input));
     }
     return this.#answer(decoded, input);
@@ -342,16 +343,17 @@ export class Session implements Listener {
    * be answered after many times as long.
    */
   #startWaiting({ at }: Frame): void {
+    this.#cameAt = at === undefined ? undefined : Math.max(at, this.#drainedAt);
     const { storeTimeoutMs } = this.#context.limits;
-    const now = performance.now();
-    const cameAt = at === undefined ? now : Math.max(at, this.#drainedAt);
-    this.#isLate = now - cameAt > storeTimeoutMs / 2;
-    this.#waitsUntil = cameAt + storeTimeoutMs;
+    this.#isLate =
+      this.#cameAt !== undefined && performance.now() - this.#cameAt > storeTimeoutMs / 2;
   }
 
   /** What a command waits for. */
   #inTime<T>(work: () => Promise<T>): Promise<T> {
-    return withDeadline(this.#waitsUntil - performance.now(), work);
+    const now = performance.now();
+    this.#cameAt ??= now;
+    return withDeadline(this.#cameAt + this.#context.limits.storeTimeoutMs - now, work);
   }
 
   #identify(identity: Identity): void {

@@ -80,12 +80,8 @@ export function createDecoder(limits: { contentCharacters: number }): (frame: st
   const known = new Map<unknown, z.ZodType<Command>>(Object.entries(schemas));
 
   return (frame) => {
-    let value: unknown;
-    try {
-      value = JSON.parse(frame.startsWith(BYTE_ORDER_MARK) ? frame.slice(1) : frame);
-    } catch {
-      return { kind: 'not-json' };
-    }
+    const value =
+      parse(frame) ?? (frame.startsWith(BYTE_ORDER_MARK) ? parse(frame.slice(1)) : undefined);
     if (typeof value !== 'object' || value === null || Array.isArray(value)) {
       return { kind: 'not-json' };
     }
@@ -105,4 +101,13 @@ export function createDecoder(limits: { contentCharacters: number }): (frame: st
       },
     };
   };
+}
+
+/** The value of a JSON text; undefined if it is none. */
+function parse(json: string): unknown {
+  try {
+    return JSON.parse(json);
+  } catch {
+    return undefined;
+  }
 }

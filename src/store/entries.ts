@@ -240,9 +240,13 @@ function repeated(seq: number, isSameContent: boolean): Outcome {
   return { outcome: isSameContent ? 'known' : 'used', seq };
 }
 
-/** As all instants of ours are written: UTC, milliseconds. */
+/**
+ * As all instants of ours are written: UTC, milliseconds.
+ * @param moment as Postgres writes it in UTC, without zeros at its end: `2026-11-26T20:00:00.12+00:00`; a Date would be
+ * twenty times as slow
+ */
 function isoInstant(moment: string): string {
-  return new Date(moment).toISOString();
+  return `${moment.slice(0, 19)}.${moment.slice(20, -6).padEnd(3, '0')}Z`;
 }
 
 /** A rule entry's content. A removed rule is one without permissions. */
