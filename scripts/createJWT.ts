@@ -9,7 +9,7 @@ import jwt from 'jsonwebtoken';
 import { z } from 'zod';
 import { readOrCreateSecret } from '../src/access/secret.js';
 import { uuidSchema } from '../src/access/uuid.js';
-import { loadConfig, loadEnvFile } from '../src/config.js';
+import { loadConfig, loadEnvFile } from '../src/config/load.js';
 
 const USAGE = `usage: npm run createJWT -- [userUUID] [--entity UUID] [--level NUMBER] [--hours NUMBER]
 

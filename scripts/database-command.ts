@@ -1,6 +1,6 @@
 /** What the commands of an operator over the database have in common. */
 import { constants } from 'node:os';
-import { loadConfig, loadEnvFile } from '../src/config.js';
+import { loadConfig, loadEnvFile } from '../src/config/load.js';
 import { createLogger } from '../src/logger.js';
 import { connectDatabase, type Database } from '../src/store/connect.js';
 import type { ReachOptions } from '../src/store/reach.js';

@@ -3,7 +3,7 @@
  * database as the server. The embedded database is opened for as long as the command runs.
  */
 import type { Options } from 'sequelize';
-import { loadConfig, loadEnvFile } from '../src/config.js';
+import { loadConfig, loadEnvFile } from '../src/config/load.js';
 import { sequelizeOptions } from '../src/store/connect.js';
 import { startEmbeddedPostgres } from '../src/store/embedded.js';
 

@@ -4,7 +4,7 @@
  * that does not handle it, and a container would hang until it is killed.
  */
 import type { AddressInfo } from 'node:net';
-import type { Config } from './config.js';
+import type { Config } from './config/load.js';
 import type { Logger } from './logger.js';
 import type { Server } from './server.js';
 
@@ -46,7 +46,7 @@ process.on('uncaughtException', (error) => {
 });
 
 async function readConfig(): Promise<Config> {
-  const { ConfigError, loadConfig, loadEnvFile } = await import('./config.js');
+  const { ConfigError, loadConfig, loadEnvFile } = await import('./config/load.js');
   try {
     loadEnvFile();
     return loadConfig(process.env);

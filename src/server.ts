@@ -7,10 +7,10 @@ import { createVerifier, type Identity } from './access/token.js';
 import type { CreateBroker } from './broker/broker.js';
 import { createLocalBroker } from './broker/local.js';
 import { createRedisBroker } from './broker/redis.js';
-import { createHub } from './chat/hub.js';
-import { createTurn } from './chat/turn.js';
+import { createHub } from './feeds/hub.js';
+import { createFlushQueue } from './feeds/flush-queue.js';
 import { createChat } from './chat/upgrade.js';
-import type { Config } from './config.js';
+import type { Config } from './config/load.js';
 import { createApp } from './http/app.js';
 import { answerError, createConnections } from './http/connections.js';
 import { createLogger, type Logger } from './logger.js';
@@ -23,7 +23,7 @@ import { migrate, requireMigrated } from './store/migrate.js';
 import { startPurging } from './store/purge.js';
 import { createStore } from './store/store.js';
 
-export { ConfigError, loadConfig, type Config } from './config.js';
+export { ConfigError, loadConfig, type Config } from './config/load.js';
 
 /** A node: REST and `/chat` on one port. */
 export interface Server {
@@ -61,11 +61,11 @@ export async function createServer(
   const { limits } = config;
   const store = createStore({ database, limits, logger });
   const verify = createVerifier({ secret, audience: config.audience, issuer: config.issuer });
-  const turn = createTurn();
+  const flushQueue = createFlushQueue();
   const hub = createHub({
     log: store.log,
     epoch,
-    turn,
+    flushQueue,
     createBroker: brokerOf(config, logger),
     repairsGaps: config.repairsGaps,
     limits,
@@ -96,7 +96,7 @@ export async function createServer(
     accept,
     limits,
     logger,
-    turn,
+    flushQueue,
     corsOrigins: config.corsOrigins,
     refuse: answerError,
   });

@@ -1,10 +1,22 @@
 import type { Command, CommandType, Malformed } from '../protocol/commands.js';
-import type { Session } from './session.js';
+import type { CloseReason } from '../protocol/close-codes.js';
+import type { QueryWord } from '../protocol/events.js';
 
 /** `greeting` until the token is accepted; `lobby` without a room; `room` with one. */
 export type State = 'greeting' | 'lobby' | 'room';
 
 export type Input = Command | Malformed;
+
+/** What a session does for the commands of its client. */
+interface Session {
+  authenticate(input: Input): void;
+  refresh(input: Input): void;
+  selectRoom(input: Input): Promise<void>;
+  say(input: Input): Promise<void> | void;
+  query(word: QueryWord): void;
+  refuse(word: 'TOKEN?'): void;
+  close(reason: CloseReason): void;
+}
 
 /** One answer to one command; what it returns ends before the next command is handled. */
 type Handler = (session: Session, input: Input) => Promise<void> | void;

@@ -1,4 +1,4 @@
-import type { Limits } from '../config.js';
+import type { Limits } from '../config/load.js';
 import type { Session } from './session.js';
 
 const MAX_SWEEP_INTERVAL_MS = 1_000;

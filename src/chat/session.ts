@@ -1,7 +1,7 @@
 import type { WebSocket } from 'ws';
 import { enteringRule, type Rule } from '../access/permissions.js';
 import type { Identity, VerifyToken } from '../access/token.js';
-import type { Limits } from '../config.js';
+import type { Limits } from '../config/load.js';
 import { withDeadline } from '../deadline.js';
 import { ChatError, toChatError } from '../errors.js';
 import type { Logger } from '../logger.js';
@@ -10,12 +10,12 @@ import type { Command, Decoded } from '../protocol/commands.js';
 import { encodeQuery, encodeStatus, type QueryWord, type StatusWord } from '../protocol/events.js';
 import type { Log } from '../store/log.js';
 import { HANDLERS, type Input, type State } from './handlers.js';
-import type { Listener, LossReason } from './audience.js';
-import type { Feed } from './feed.js';
-import type { Hub } from './hub.js';
+import type { Subscriber, LossReason } from '../feeds/subscribers.js';
+import type { Feed } from '../feeds/feed.js';
+import type { Hub } from '../feeds/hub.js';
 import { Inbox } from './inbox.js';
-import type { Outbox } from './outbox.js';
-import { Pulse } from './pulse.js';
+import type { SocketWriter } from '../feeds/socket-writer.js';
+import { Keepalive } from './keepalive.js';
 import { WaitGroup } from './wait-group.js';
 
 /** What all sessions of a node share. */
@@ -38,14 +38,14 @@ interface Frame {
 }
 
 /** One socket: its state, and what its commands do. */
-export class Session implements Listener {
-  readonly outbox: Outbox;
+export class Session implements Subscriber {
+  readonly writer: SocketWriter;
   /** By `performance.now()`. */
   readonly openedAt = performance.now();
   readonly #socket: WebSocket;
   readonly #context: SessionContext;
   readonly #inbox: Inbox<Frame>;
-  readonly #pulse: Pulse;
+  readonly #keepalive: Keepalive;
   /** Messages on their way into the log. */
   readonly #sending = new WaitGroup();
   #identity: Identity | undefined;
@@ -63,11 +63,11 @@ export class Session implements Listener {
   #drainedAt = 0;
   #closeReason: CloseReason | undefined;
 
-  constructor(socket: WebSocket, outbox: Outbox, context: SessionContext) {
+  constructor(socket: WebSocket, writer: SocketWriter, context: SessionContext) {
     this.#socket = socket;
-    this.outbox = outbox;
+    this.writer = writer;
     this.#context = context;
-    this.#pulse = new Pulse(outbox, context.limits);
+    this.#keepalive = new Keepalive(writer, context.limits);
     this.#inbox = new Inbox<Frame>(socket, context.limits.inboxFrames, (frame) =>
       this.#handle(frame),
     );
@@ -78,10 +78,10 @@ export class Session implements Listener {
       }
     });
     socket.on('ping', (payload: Buffer) => {
-      this.outbox.pong(payload);
+      this.writer.pong(payload);
     });
     socket.on('pong', () => {
-      this.#pulse.beat();
+      this.#keepalive.beat();
     });
   }
 
@@ -111,7 +111,7 @@ export class Session implements Listener {
   async quiesce(): Promise<void> {
     if (this.#closeReason !== undefined) return;
     const handled = this.#inbox.stop();
-    if (this.outbox.isFull) return;
+    if (this.writer.isFull) return;
     await handled;
     await this.#sending.wait();
   }
@@ -122,7 +122,7 @@ export class Session implements Listener {
     this.#closeReason = reason;
     void this.#leaveRoom();
     this.#inbox.clear();
-    this.outbox.end();
+    this.writer.end();
     this.#socket.close(CLOSE_CODES[reason].code, reason);
     // So that the peer's answer is seen.
     this.#socket.resume();
@@ -135,7 +135,7 @@ export class Session implements Listener {
 
   /** The socket is gone, whoever closed it. Commands that had come before are still handled. */
   async ended(): Promise<void> {
-    this.outbox.end();
+    this.writer.end();
     await this.#inbox.idle();
     await this.#leaveRoom();
   }
@@ -147,14 +147,14 @@ export class Session implements Listener {
    */
   sweep(now: number, date: number): void {
     if (this.#closeReason !== undefined) return;
-    this.outbox.forgetSent();
+    this.writer.forgetSent();
     const isLate = now - this.openedAt >= this.#context.limits.authTimeoutMs;
     if (this.#identity === undefined && isLate) this.close('TOO_LATE');
     else if (this.#isTokenOver(now, date)) this.close('TOKEN');
-    else if (!this.#pulse.check(now, this.#inbox.isPaused)) this.terminate();
+    else if (!this.#keepalive.check(now, this.#inbox.isPaused)) this.terminate();
   }
 
-  lostRoom(roomId: number, reason: LossReason): void {
+  roomLost(roomId: number, reason: LossReason): void {
     this.#feed = undefined;
     this.#status('NOTAUTHORIZED', { room_id: roomId, reason });
   }
@@ -285,8 +285,8 @@ export class Session implements Listener {
 
   /** Never throws or rejects: what goes wrong is answered, and logged where it is a fault of ours. */
   #handle(frame: Frame): Promise<void> | void {
-    if (this.outbox.isFull) {
-      return this.outbox.drained().then(() => {
+    if (this.writer.isFull) {
+      return this.writer.drained().then(() => {
         this.#drainedAt = performance.now();
         return this.#handle(frame);
       });
@@ -375,7 +375,7 @@ export class Session implements Listener {
   /** The room's feed, if nothing has to be read or written for that. */
   #enterAtOnce(roomId: number, after = 0): Feed | undefined {
     const feed = this.#context.hub.active(roomId);
-    if (feed === undefined || after > feed.number) return undefined;
+    if (feed === undefined || after > feed.position) return undefined;
     return enteringRule(this.identity, feed.access)?.accepted === true ? feed : undefined;
   }
 
@@ -386,7 +386,7 @@ export class Session implements Listener {
     if (feed === undefined) throw new ChatError('NOT_FOUND');
     // This node may not have heard yet of a right that another one granted, or of the entry that the client
     // has had from another one.
-    const isAhead = enteringRule(this.identity, feed.access) === undefined || after > feed.number;
+    const isAhead = enteringRule(this.identity, feed.access) === undefined || after > feed.position;
     if (isAhead) await feed.refresh();
     const rule = enteringRule(this.identity, feed.access);
     if (rule === undefined) throw new ChatError('FORBIDDEN');
@@ -438,8 +438,8 @@ export class Session implements Listener {
    * is being paged up, or reads too slowly.
    */
   #reply(text: string): void {
-    this.#feed?.bringUp(this);
-    this.outbox.reply(text);
+    this.#feed?.flushTo(this);
+    this.writer.reply(text);
   }
 }
 

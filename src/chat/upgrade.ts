@@ -7,13 +7,13 @@ import { ChatError } from '../errors.js';
 import { Pace } from '../pace.js';
 import { CLOSE_CODES } from '../protocol/close-codes.js';
 import { encodeQuery } from '../protocol/events.js';
-import { encodeFrame } from '../protocol/frame.js';
-import { Backlog, closeFullest } from './backlog.js';
+import { encodeFrame } from '../feeds/ws-frame.js';
+import { Backlog, closeFullest } from '../feeds/backlog.js';
 import { startHeartbeat } from './heartbeat.js';
-import { Outbox } from './outbox.js';
+import { SocketWriter } from '../feeds/socket-writer.js';
 import { readInTurns } from './reading.js';
 import { Session, type SessionContext } from './session.js';
-import type { Turn } from './turn.js';
+import type { FlushQueue } from '../feeds/flush-queue.js';
 import { WaitGroup } from './wait-group.js';
 
 const PATH = /^\/chat\/?$/;
@@ -50,14 +50,14 @@ export interface Chat {
 
 export function createChat(
   options: SessionContext & {
-    readonly turn: Turn;
+    readonly flushQueue: FlushQueue;
     /** Where browsers may come from. */
     readonly corsOrigins: Origins;
     /** Answers an upgrade that is refused, as REST would, and closes its stream. */
     readonly refuse: (stream: Duplex, error: ChatError, headers?: readonly string[]) => void;
   },
 ): Chat {
-  const { limits, logger, turn } = options;
+  const { limits, logger, flushQueue } = options;
   const sessions = new Set<Session>();
   const backlog = new Backlog(limits.outboxTotalBytes, () => {
     const closed = closeFullest(sessions, backlog, limits.outboxTotalBytes);
@@ -89,7 +89,7 @@ export function createChat(
     readInTurns(socket);
     const session = new Session(
       socket,
-      new Outbox(socket, stream, turn, limits.outboxBytes, backlog),
+      new SocketWriter(socket, stream, flushQueue, limits.outboxBytes, backlog),
       options,
     );
     sessions.add(session);
@@ -149,7 +149,7 @@ export function createChat(
     stream.cork();
     server.handleUpgrade(request, stream, head, (socket) => {
       stream.write(START);
-      open(socket, stream, request).outbox.flush();
+      open(socket, stream, request).writer.flush();
     });
     stream.uncork();
   }

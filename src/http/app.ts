@@ -3,7 +3,7 @@ import { Router } from '@koa/router';
 import Koa, { type Context, type Middleware } from 'koa';
 import helmet from 'koa-helmet';
 import type { VerifyToken } from '../access/token.js';
-import type { Limits } from '../config.js';
+import type { Limits } from '../config/load.js';
 import { allowsOrigin, type Origins } from '../config/origins.js';
 import { withDeadline } from '../deadline.js';
 import { ChatError } from '../errors.js';

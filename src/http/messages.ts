@@ -2,7 +2,7 @@ import type { Router } from '@koa/router';
 import { z } from 'zod';
 import { requirePermission } from '../access/permissions.js';
 import { ChatError } from '../errors.js';
-import type { History, HistoryMessage, Page } from '../store/history.js';
+import type { History, HistoryMessage, HistoryPage } from '../store/history.js';
 import type { Rooms } from '../store/rooms.js';
 import type { AuthenticatedState } from './authenticate.js';
 import { respond } from './envelope.js';
@@ -79,7 +79,7 @@ async function* wholePage(
 }
 
 /** The query that goes on where a page ended, in the same direction. */
-function nextQuery(asked: Query, { first, last }: Page, limit: number): string {
+function nextQuery(asked: Query, { first, last }: HistoryPage, limit: number): string {
   const onwards =
     asked.after === undefined ? { ...asked, before: first } : { ...asked, after: last };
   const next = new URLSearchParams();

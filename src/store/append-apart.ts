@@ -1,6 +1,6 @@
 import { ChatError } from '../errors.js';
 import type { CheckedDraft, Outcome } from './entries.js';
-import { isRefusalOfData, isUniqueViolation } from './failure.js';
+import { isRefusalOfData, isUniqueViolation } from './pg-errors.js';
 
 type Append = (checked: readonly CheckedDraft[]) => Promise<readonly Outcome[]>;
 

@@ -1,6 +1,6 @@
 import pg from 'pg';
 import { ConnectionError, QueryTypes, type Options, type Sequelize } from 'sequelize';
-import type { Config, DatabaseAddress } from '../config.js';
+import type { Config, DatabaseAddress } from '../config/load.js';
 import type { Logger } from '../logger.js';
 import { startEmbeddedPostgres } from './embedded.js';
 import { tryToStore } from './entries.js';
@@ -8,7 +8,7 @@ import { Outage } from './outage.js';
 import { createPgClients, type PgClient, type PgClients } from './pg-client.js';
 import { StoreSequelize } from './sequelize.js';
 import { withSettings, type Settings } from './settings.js';
-import { plain, PreparedStatements, type RunStatement } from './statement.js';
+import { plain, PreparedStatements, type RunStatement } from './prepared.js';
 
 const INT8_OID = 20;
 const CONNECT_TIMEOUT_MS = 5_000;

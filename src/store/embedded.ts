@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { join, relative, resolve } from 'node:path';
 import { once } from 'node:events';
-import type { DatabaseAddress } from '../config.js';
+import type { DatabaseAddress } from '../config/load.js';
 import { StartError } from '../errors.js';
 import { startPGlite } from './pglite-thread.js';
 

@@ -1,8 +1,8 @@
 import type { Sequelize } from 'sequelize';
 import type { RoomAccess, Rule } from '../access/permissions.js';
 import type { ChatError } from '../errors.js';
-import { isUniqueViolation } from './failure.js';
-import type { RunStatement, Statement } from './statement.js';
+import { isUniqueViolation } from './pg-errors.js';
+import type { RunStatement, Statement } from './prepared.js';
 
 /** What an entry of a room's log is. */
 export const ENTRY_KINDS = ['message', 'rule'] as const;
@@ -127,20 +127,20 @@ export async function tryToStore(sequelize: Sequelize): Promise<void> {
 /**
  * Appends drafts to the logs of their rooms at one moment, in their order. Where a room's lock is not to be had, its
  * drafts are `busy`; of a message alone, or a room alone without refs, the statement fails with lock_not_available.
- * @param isPatient whether locked rooms are waited for: those that are locked already are kept from others meanwhile
+ * @param waitsForLocks whether locked rooms are waited for: those that are locked already are kept from others meanwhile
  * @returns an outcome a draft, in the same order
  */
 export function appendEntries(
   run: RunStatement,
   checked: readonly CheckedDraft[],
-  isPatient = true,
+  waitsForLocks = true,
 ): Promise<Outcome[]> {
   const [first] = checked;
   if (first === undefined) return Promise.resolve([]);
   const isAlone = checked.length === 1 && first.draft.kind === 'message';
   return isAlone && first.rulesHead !== null
     ? appendMessage(run, first)
-    : appendBatch(run, checked, isPatient);
+    : appendBatch(run, checked, waitsForLocks);
 }
 
 /**
@@ -165,7 +165,7 @@ function appendMessage(run: RunStatement, message: CheckedDraft): Promise<Outcom
 async function appendBatch(
   run: RunStatement,
   checked: readonly CheckedDraft[],
-  isPatient: boolean,
+  waitsForLocks: boolean,
 ): Promise<Outcome[]> {
   const { rooms, placed } = place(checked);
   const hasRefs = placed.some(({ draft }) => draft.ref !== null);
@@ -180,7 +180,7 @@ async function appendBatch(
     placed.map(({ draft }) => draft.emitter),
     placed.map(({ draft }) => draft.content),
     hasRefs ? placed.map(({ draft }) => draft.ref) : null,
-    isPatient,
+    waitsForLocks,
   ]);
   if (row === undefined) throw new Error('append_batch gave nothing');
   return outcomesOf((row as { batch: AppendedBatch }).batch, placed);

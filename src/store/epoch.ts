@@ -3,7 +3,7 @@ import { ChatError } from '../errors.js';
 import type { Logger } from '../logger.js';
 import type { Database } from './connect.js';
 import { reachDatabase, type ReachOptions } from './reach.js';
-import { onClient, plain, type RunStatement, type Statement } from './statement.js';
+import { onClient, plain, type RunStatement, type Statement } from './prepared.js';
 
 /**
  * Which log this is. A log that went back (a restored dump, a failover that lost commits) gives its numbers again, to

@@ -32,7 +32,7 @@ export interface Stretch {
   readonly period?: Period | undefined;
 }
 
-export interface Page {
+export interface HistoryPage {
   /** Oldest first; as many as one query may hold. */
   readonly messages: readonly HistoryMessage[];
   /** The messages of the page beyond those; undefined if there are none. */
@@ -59,7 +59,7 @@ export interface History {
       period?: Period | undefined;
     },
     reader: Reader,
-  ): Promise<Page>;
+  ): Promise<HistoryPage>;
   /** The messages of a period, up to the number `upTo` (or the end). */
   stretchOf(
     roomId: number,
@@ -103,7 +103,7 @@ const LAST_NUMBER = Number.MAX_SAFE_INTEGER;
  */
 const ENTRIES_A_QUERY = 10_000;
 /** Messages of one query while a stretch is read. */
-const PAGE = 250;
+const PERIOD_PAGE_MESSAGES = 250;
 /**
  * Bytes of text of one query, but for its last message; as JSON they are up to six times as many. An answer that
  * nobody reads holds two of them.
@@ -231,10 +231,15 @@ export function createHistory({
       let { after } = stretch;
       while (after < stretch.last) {
         const window = windowOf({ ...stretch, after }, 'ASC');
-        const rows = await take(roomId, window, { limit: PAGE, order: 'ASC' }, reader);
+        const rows = await take(
+          roomId,
+          window,
+          { limit: PERIOD_PAGE_MESSAGES, order: 'ASC' },
+          reader,
+        );
         const messages = held(rows);
         if (messages.length > 0) yield messages;
-        const isWhole = rows.length < PAGE && messages.length === rows.length;
+        const isWhole = rows.length < PERIOD_PAGE_MESSAGES && messages.length === rows.length;
         after = isWhole ? window.last : (messages.at(-1)?.seq ?? window.last);
       }
     },
@@ -267,7 +272,11 @@ function common(stretch: Stretch, other: Stretch | undefined): Stretch {
 }
 
 /** A page whose messages one query has found, one more than asked for among them. */
-function nearPage(rows: MessageRow[], { limit, order }: Part, period: Period | undefined): Page {
+function nearPage(
+  rows: MessageRow[],
+  { limit, order }: Part,
+  period: Period | undefined,
+): HistoryPage {
   const more = rows.length === limit;
   if (more && order === 'ASC') rows.pop();
   else if (more) rows.shift();
@@ -284,7 +293,7 @@ function farPage(
   numbers: readonly number[],
   { limit, order }: Part,
   period: Period | undefined,
-): Page {
+): HistoryPage {
   const more = numbers.length === limit;
   const asked = more ? numbers.slice(0, -1) : numbers;
   const [first, last] = order === 'ASC' ? [asked[0], asked.at(-1)] : [asked.at(-1), asked[0]];

@@ -1,6 +1,6 @@
 import { QueryTypes, type Sequelize } from 'sequelize';
 import type { Caller, RoomAccess, Rule } from '../access/permissions.js';
-import type { Limits } from '../config.js';
+import type { Limits } from '../config/load.js';
 import { ChatError } from '../errors.js';
 import type { Logger } from '../logger.js';
 import { appendApart } from './append-apart.js';
@@ -15,16 +15,16 @@ import {
 } from './entries.js';
 import { PAGE_CONNECTIONS } from './connect.js';
 import { FairLimit } from './fair-limit.js';
-import { isLockTimeout, isUnavailable } from './failure.js';
-import { Lane, type Appended, type Pending, type Writer } from './lane.js';
-import type { RunStatement } from './statement.js';
+import { isLockTimeout, isUnavailable } from './pg-errors.js';
+import { GroupCommit, type Appended, type QueuedMessage, type LiveRoom } from './group-commit.js';
+import type { RunStatement } from './prepared.js';
 
 export interface Log {
   /**
    * Stores a message with its room's next number; `writer.stored` has had it before this resolves.
    * @throws {ChatError} UNAVAILABLE: it is not known to be stored, STORE_TIMEOUT_MS later at the latest; FORBIDDEN; NOT_FOUND; REF_USED
    */
-  append(writer: Writer, author: Caller, draft: EntryDraft): Promise<Appended>;
+  append(room: LiveRoom, caller: Caller, draft: EntryDraft): Promise<Appended>;
   /** Entries beyond `after` up to `upTo`, in order, at most `limit`. */
   read(roomId: number, range: { after: number; upTo: number; limit: number }): Promise<Entry[]>;
   /** A room's head and rules at one moment; undefined where there is no such room. */
@@ -48,7 +48,7 @@ interface StateRow extends Omit<RoomAccess, 'rules'> {
 }
 
 /** A message whose sender waits to be told. */
-interface Unanswered extends Pending {
+interface Unanswered extends QueuedMessage {
   /** The number of sweeps before it came. */
   readonly since: number;
   isGivenUp: boolean;
@@ -77,7 +77,7 @@ export function createLog({
   limits: Pick<Limits, 'storeTimeoutMs' | 'logFlights' | 'logQueueEntries' | 'logQueueBytes'>;
   logger: Logger;
 }): Log {
-  const lane = new Lane(
+  const groupCommit = new GroupCommit(
     append,
     (error, entries) => {
       if (!isUnavailable(error))
@@ -102,12 +102,12 @@ export function createLog({
   /** Whatever they wait for: a statement, rules, or what is in front of them. */
   function giveUp(): void {
     sweeps += 1;
-    for (const pending of unanswered) {
+    for (const message of unanswered) {
       // One that came between two sweeps has missed a part of the first.
-      if (sweeps - pending.since <= SWEEPS) break;
-      unanswered.delete(pending);
-      pending.isGivenUp = true;
-      pending.answer(new ChatError('UNAVAILABLE', { detail: 'it could not be stored in time' }));
+      if (sweeps - message.since <= SWEEPS) break;
+      unanswered.delete(message);
+      message.isGivenUp = true;
+      message.answer(new ChatError('UNAVAILABLE', { detail: 'it could not be stored in time' }));
       givenUp += 1;
     }
     const now = performance.now();
@@ -117,15 +117,18 @@ export function createLog({
     givenUp = 0;
   }
 
-  function settle(pending: Unanswered, bytes: number): void {
-    unanswered.delete(pending);
+  function settle(message: Unanswered, bytes: number): void {
+    unanswered.delete(message);
     queuedEntries -= 1;
     queuedBytes -= bytes;
   }
 
   /** A room whose lock is not to be had is one that is `busy`. */
-  function appendOrBusy(checked: readonly CheckedDraft[], isPatient: boolean): Promise<Outcome[]> {
-    return appendEntries(runAppend, checked, isPatient).catch((error: unknown) => {
+  function appendOrBusy(
+    checked: readonly CheckedDraft[],
+    waitsForLocks: boolean,
+  ): Promise<Outcome[]> {
+    return appendEntries(runAppend, checked, waitsForLocks).catch((error: unknown) => {
       if (!isLockTimeout(error)) throw error;
       return checked.map((): Outcome => ({ outcome: 'busy' }));
     });
@@ -133,15 +136,15 @@ export function createLog({
 
   async function append(
     checked: readonly CheckedDraft[],
-    isPatient: boolean,
+    waitsForLocks: boolean,
   ): Promise<readonly Outcome[]> {
-    const outcomes = await appendApart((part) => appendOrBusy(part, isPatient), checked);
+    const outcomes = await appendApart((part) => appendOrBusy(part, waitsForLocks), checked);
     const refused = outcomes.flatMap((one) => (one.outcome === 'refused' ? [one.error] : []));
     if (refused.length > 0) {
       logger.error({ err: refused[0], entries: refused.length }, 'the database refuses messages');
     }
     const busy = checked.filter((_, index) => outcomes[index]?.outcome === 'busy');
-    if (isPatient && busy.length > 0) {
+    if (waitsForLocks && busy.length > 0) {
       const rooms = new Set(busy.map(({ draft }) => draft.room_id));
       logger.warn({ rooms: [...rooms], entries: busy.length }, 'rooms are locked');
     }
@@ -149,7 +152,7 @@ export function createLog({
   }
 
   return {
-    append(writer, author, draft) {
+    append(room, caller, draft) {
       const bytes = Buffer.byteLength(draft.content);
       const isFull =
         queuedEntries >= limits.logQueueEntries || queuedBytes + bytes > limits.logQueueBytes;
@@ -163,24 +166,24 @@ export function createLog({
       queuedEntries += 1;
       queuedBytes += bytes;
       return new Promise<Appended>((resolve, reject) => {
-        const pending: Unanswered = {
-          writer,
-          author,
+        const message: Unanswered = {
+          room,
+          caller,
           draft,
           since: sweeps,
           isGivenUp: false,
           answer: reject,
           resolve(appended) {
-            settle(pending, bytes);
+            settle(message, bytes);
             resolve(appended);
           },
           reject(error) {
-            settle(pending, bytes);
+            settle(message, bytes);
             reject(error);
           },
         };
-        unanswered.add(pending);
-        lane.push(pending);
+        unanswered.add(message);
+        groupCommit.push(message);
       });
     },
 
@@ -228,7 +231,7 @@ export function createLog({
 
     async close() {
       closed = true;
-      await lane.close();
+      await groupCommit.close();
       clearInterval(sweep);
     },
   };

@@ -1,6 +1,6 @@
 import type { Logger } from '../logger.js';
 import type { Database } from './connect.js';
-import { plain, type Statement } from './statement.js';
+import { plain, type Statement } from './prepared.js';
 
 /** As often as a healthy cluster compares the heads of its rooms. */
 const LOOK_INTERVAL_MS = 10_000;

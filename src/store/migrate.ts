@@ -3,7 +3,7 @@ import { MigrationError, SequelizeStorage, Umzug } from 'umzug';
 import { StartError } from '../errors.js';
 import type { Logger } from '../logger.js';
 import { sequelizeOptions, type Database } from './connect.js';
-import { isLockTimeout } from './failure.js';
+import { isLockTimeout } from './pg-errors.js';
 import { loadMigrations, type Migration } from './migrations.js';
 import { reachDatabase, type ReachOptions } from './reach.js';
 import { inspectSchema, type Schema } from './schema.js';

@@ -1,6 +1,6 @@
 import { ChatError } from '../errors.js';
 import type { Logger } from '../logger.js';
-import { isLockTimeout, isUnavailable, mayLackDisk } from './failure.js';
+import { isLockTimeout, isUnavailable, mayLackDisk } from './pg-errors.js';
 
 /** For how long nothing may have failed before an outage is over: one connection of many may still answer. */
 const OVER_MS = 5_000;

@@ -1,7 +1,7 @@
 import type { EventEmitter } from 'node:events';
 import type { Socket } from 'node:net';
 import pg from 'pg';
-import { endsConnection, isReadOnly } from './failure.js';
+import { endsConnection, isReadOnly } from './pg-errors.js';
 
 /** How long a server has to take its leave; one that hangs, or is gone, never does. */
 const LEAVE_MS = 1_000;

@@ -1,6 +1,6 @@
 import { QueryTypes, type Sequelize, type Transaction } from 'sequelize';
 import type { Logger } from '../logger.js';
-import { isUnavailable } from './failure.js';
+import { isUnavailable } from './pg-errors.js';
 
 /** Entries that one statement deletes. */
 const CHUNK_ENTRIES = 10_000;

@@ -1,9 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
-import type { DatabaseAddress } from '../config.js';
+import type { DatabaseAddress } from '../config/load.js';
 import { StartError } from '../errors.js';
 import type { Logger } from '../logger.js';
-import { isReadOnly } from './failure.js';
+import { isReadOnly } from './pg-errors.js';
 import { withSettings } from './settings.js';
 
 const Client = withSettings(pg.Client);

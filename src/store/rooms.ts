@@ -3,13 +3,13 @@ import { QueryTypes, type Sequelize } from 'sequelize';
 import type { Caller, RoomAccess, Rule } from '../access/permissions.js';
 import { ChatError } from '../errors.js';
 import type { Logger } from '../logger.js';
-import { loadRoom, lockRoom } from './access.js';
+import { loadRoom, lockRoom } from './lock-room.js';
 import { appendEntries, ruleContent } from './entries.js';
 import type { FairLimit } from './fair-limit.js';
 import type { RoomDraft, RoomModel, RoomRow } from './models/room.js';
 import type { RuleModel, RuleRow } from './models/rule.js';
 import { deleteRoom, purgeLog } from './purge.js';
-import { plain } from './statement.js';
+import { plain } from './prepared.js';
 
 type RoomDated<Instant> = Omit<
   RoomRow,

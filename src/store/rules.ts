@@ -1,7 +1,7 @@
 import type { Sequelize, Transaction } from 'sequelize';
 import type { Caller, CountedAccess, Rule } from '../access/permissions.js';
 import { ChatError } from '../errors.js';
-import { loadRoom, lockRoom, type LoadedRoom } from './access.js';
+import { loadRoom, lockRoom, type LoadedRoom } from './lock-room.js';
 import {
   appendEntries,
   ruleContent,
@@ -9,9 +9,9 @@ import {
   type Entry,
   type EntryDraft,
 } from './entries.js';
-import { isUnavailable } from './failure.js';
+import { isUnavailable } from './pg-errors.js';
 import type { RuleRow } from './models/rule.js';
-import { plain } from './statement.js';
+import { plain } from './prepared.js';
 
 /**
  * Says what is to become of a rule, or throws: the rule as it is to be, undefined if it is to be removed. Asked twice:

@@ -2,7 +2,7 @@ import type pg from 'pg';
 import { StartError } from '../errors.js';
 import { tryToAppend } from './entries.js';
 import { tablesOf, type Column, type Migration, type Table } from './migrations.js';
-import { onClient } from './statement.js';
+import { onClient } from './prepared.js';
 
 /** SQLSTATEs undefined_function and insufficient_privilege. */
 const CANNOT_CALL = new Set(['42883', '42501']);

@@ -1,5 +1,5 @@
 import { ConnectionError, Sequelize, type Options, type Transaction } from 'sequelize';
-import { connectionError } from './failure.js';
+import { connectionError } from './pg-errors.js';
 import type { Outage } from './outage.js';
 import type { PgClient } from './pg-client.js';
 

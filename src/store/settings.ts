@@ -1,6 +1,6 @@
 import { callbackify } from 'node:util';
 import type pg from 'pg';
-import { isCancelled } from './failure.js';
+import { isCancelled } from './pg-errors.js';
 
 /** Settings of a session of Postgres, by name. */
 export type Settings = Readonly<Record<string, string>>;

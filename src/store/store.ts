@@ -1,4 +1,4 @@
-import type { Limits } from '../config.js';
+import type { Limits } from '../config/load.js';
 import type { Logger } from '../logger.js';
 import type { Database } from './connect.js';
 import { FairLimit } from './fair-limit.js';

@@ -5,7 +5,7 @@ import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, inject, it, vi } from 'vitest';
 import type { CreateBroker } from '../../src/broker/broker.js';
 import { createRedisBroker } from '../../src/broker/redis.js';
-import { createPeers, type Peers } from '../../src/chat/peers.js';
+import { createPeers, type Peers } from '../../src/feeds/peers.js';
 import { createLogger } from '../../src/logger.js';
 
 const PREFIX = `refusals-${randomUUID()}`;
@@ -47,10 +47,10 @@ describe('a node whose Redis answers and is of no use', () => {
       logger,
       handlers: {
         entries: () => undefined,
-        number: () => undefined,
-        numberOf: () => 1,
+        head: () => undefined,
+        positionOf: () => 1,
         deleted: () => undefined,
-        moved: () => undefined,
+        epochChanged: () => undefined,
       },
     });
     const node = { peers, warnings };

@@ -74,5 +74,5 @@ describe('an inbox', () => {
 });
 
 async function turns(count: number): Promise<void> {
-  for (let turn = 0; turn < count; turn += 1) await new Promise(setImmediate);
+  for (let turns = 0; turns < count; turns += 1) await new Promise(setImmediate);
 }

@@ -3,11 +3,11 @@ import { EventEmitter } from 'node:events';
 import { PassThrough } from 'node:stream';
 import { expect, it, vi } from 'vitest';
 import type { WebSocket } from 'ws';
-import { Feed } from '../../src/chat/feed.js';
-import { Backlog } from '../../src/chat/backlog.js';
-import { Outbox } from '../../src/chat/outbox.js';
+import { Feed } from '../../src/feeds/feed.js';
+import { Backlog } from '../../src/feeds/backlog.js';
+import { SocketWriter } from '../../src/feeds/socket-writer.js';
 import { Session, type SessionContext } from '../../src/chat/session.js';
-import { createTurn } from '../../src/chat/turn.js';
+import { createFlushQueue } from '../../src/feeds/flush-queue.js';
 import { ChatError } from '../../src/errors.js';
 import { createDecoder } from '../../src/protocol/decode.js';
 import type { Log } from '../../src/store/log.js';
@@ -58,11 +58,11 @@ async function readyOver(
   context: Partial<SessionContext['hub'] & SessionContext['log']>,
 ): Promise<Client> {
   const client = new Client();
-  const turn = createTurn();
+  const flushQueue = createFlushQueue();
   const limits = { ...LIMITS, storeTimeoutMs: STORE_TIMEOUT_MS };
   const session = new Session(
     client as unknown as WebSocket,
-    new Outbox(client, client.stream, turn, limits.outboxBytes, new Backlog()),
+    new SocketWriter(client, client.stream, flushQueue, limits.outboxBytes, new Backlog()),
     {
       verify: () => identity,
       decode: createDecoder(limits),
@@ -84,7 +84,7 @@ function feedOf(roomId: number): Feed {
   const feed = new Feed({
     roomId,
     log: { read: () => NEVER } as unknown as Log,
-    turn: createTurn(),
+    flushQueue: createFlushQueue(),
     onReadFailure: () => undefined,
     publish: () => undefined,
     onOldNumbers: () => undefined,
@@ -190,9 +190,9 @@ it('a client that has not read for long is served when it reads again', async ()
   const client = await readyOver({ enter: () => Promise.resolve(feed), append });
   client.say(select(1));
   await client.words(2);
-  const isFull = vi.spyOn(Outbox.prototype, 'isFull', 'get').mockReturnValue(true);
+  const isFull = vi.spyOn(SocketWriter.prototype, 'isFull', 'get').mockReturnValue(true);
   const drained = deferred();
-  vi.spyOn(Outbox.prototype, 'drained').mockImplementation(() => drained.promise);
+  vi.spyOn(SocketWriter.prototype, 'drained').mockImplementation(() => drained.promise);
   client.say(...['a', 'b'].map((ref) => ({ type: 'message', content: 'hi', ref })));
   await new Promise((resolve) => setTimeout(resolve, 1.5 * STORE_TIMEOUT_MS));
 

@@ -211,15 +211,15 @@ describe('a session that is READY', () => {
 
   it('listens with r, and is not authorized to send without w', async () => {
     const room = await roomWith(ben, 'r');
-    const [listener, speaker] = [
+    const [subscriber, speaker] = [
       await ChatClient.enter(node, ben, room),
       await ChatClient.enter(node, ana, room),
     ];
-    listener.say('may I?');
-    await listener.expect('NOTAUTHORIZED');
+    subscriber.say('may I?');
+    await subscriber.expect('NOTAUTHORIZED');
     speaker.say('news');
-    expect(await listener.messages(1)).toEqual(['news']);
-    await Promise.all([listener.close(), speaker.close()]);
+    expect(await subscriber.messages(1)).toEqual(['news']);
+    await Promise.all([subscriber.close(), speaker.close()]);
   });
 
   it('gets answers in the order of its commands', async () => {

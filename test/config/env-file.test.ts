@@ -2,7 +2,7 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync }
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { ConfigError, loadEnvFile } from '../../src/config.js';
+import { ConfigError, loadEnvFile } from '../../src/config/load.js';
 import { serverAccount } from '../harness/programs.js';
 
 const NAME = 'NANO_TEST_VARIABLE';

@@ -41,7 +41,18 @@ it('lists each file of src/, once', () => {
   expect(pathsOf(tree).toSorted()).toEqual(sources.toSorted());
 });
 
-it('lists the layers in such an order that each imports only from those above', () => {
+/** What each file imports of ours, types included. */
+const imports = new Map(
+  sources
+    .filter((path) => path.endsWith('.ts'))
+    .map((path) => {
+      const targets = [...read(path).matchAll(/(?:from|import\() ?'(\.[^']+)\.js'/g)];
+      const folder = posix.dirname(path);
+      return [path, targets.map(([, target = '']) => `${posix.join(folder, target)}.ts`)];
+    }),
+);
+
+it('lists the layers in such an order that each file imports only from those above', () => {
   const layers = [...section('Who imports whom').matchAll(/^\d+\. (.+)$/gm)].map(([, line = '']) =>
     [...(line.split(':')[0] ?? '').matchAll(/`([^`]+)`/g)].map(([, name]) => name),
   );
@@ -51,15 +62,39 @@ it('lists the layers in such an order that each imports only from those above', 
     layers.findIndex((members) => members.includes(memberOf(path)));
 
   expect(sources.filter((path) => layerOf(path) < 0)).toEqual([]);
-  const imports = sources.flatMap((path) =>
-    [...read(path).matchAll(/from '(\.[^']+)\.js'/g)].map(([, target = '']) => {
-      return [path, `${posix.join(posix.dirname(path), target)}.ts`] as const;
-    }),
-  );
-  const wrong = imports.filter(
+  const edges = [...imports].flatMap(([from, targets]) => targets.map((to) => [from, to] as const));
+  expect(edges.length).toBeGreaterThan(sources.length);
+  expect(edges.filter(([, to]) => !sources.includes(to))).toEqual([]);
+  const wrong = edges.filter(
     ([from, to]) => layerOf(to) >= layerOf(from) && memberOf(from) !== memberOf(to),
   );
-  expect(imports).not.toEqual([]);
+  expect(wrong).toEqual([]);
+});
+
+it('has no circle among files, of types neither', () => {
+  const done = new Set<string>();
+  /** The files from one back to itself; undefined if there is no way. */
+  function circleFrom(path: string, way: readonly string[]): readonly string[] | undefined {
+    if (way.includes(path)) return [...way.slice(way.indexOf(path)), path];
+    if (done.has(path)) return undefined;
+    for (const target of imports.get(path) ?? []) {
+      const circle = circleFrom(target, [...way, path]);
+      if (circle !== undefined) return circle;
+    }
+    done.add(path);
+    return undefined;
+  }
+  expect(
+    sources.map((path) => circleFrom(path, [])).filter((circle) => circle !== undefined),
+  ).toEqual([]);
+});
+
+it('lets only server.ts choose the broker, and know how the database is opened', () => {
+  const hidden = ['broker/redis', 'broker/local', 'store/connect', 'store/embedded'];
+  const outsiders = [...imports].filter(([path]) => !/^src\/(server\.ts|store\/)/.test(path));
+  const wrong = outsiders.filter(([, targets]) =>
+    targets.some((target) => hidden.some((name) => target === `src/${name}.ts`)),
+  );
   expect(wrong).toEqual([]);
 });
 

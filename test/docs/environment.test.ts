@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { environmentSchema, loadConfig } from '../../src/config.js';
+import { environmentSchema, loadConfig } from '../../src/config/load.js';
 
 /** `docker compose` gives them to the Postgres that it starts; without DB_HOST the server ignores them. */
 const FOR_COMPOSE = new Set(['DB_NAME', 'DB_USERNAME', 'DB_PASSWORD']);

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { HANDLERS } from '../../src/chat/handlers.js';
-import { environmentSchema } from '../../src/config.js';
+import { environmentSchema } from '../../src/config/load.js';
 import { ERRORS, type ErrorCode } from '../../src/errors.js';
 import { CLOSE_CODES } from '../../src/protocol/close-codes.js';
 import { QUERY_WORDS, STATUS_WORDS } from '../../src/protocol/events.js';

@@ -54,8 +54,8 @@ export class BusLink {
         this.#channels.delete(channel);
         return Promise.resolve();
       },
-      onReconnect: (listener) => void this.#reconnected.add(listener),
-      onLoss: (listener) => void this.#lost.add(listener),
+      onReconnect: (subscriber) => void this.#reconnected.add(subscriber),
+      onLoss: (subscriber) => void this.#lost.add(subscriber),
       close: () => {
         this.end();
         return Promise.resolve();
@@ -72,9 +72,9 @@ export class BusLink {
   /** The connection breaks, and is there again. */
   reconnect(): void {
     this.#isUp = false;
-    for (const listener of this.#lost) listener();
+    for (const subscriber of this.#lost) subscriber();
     this.#isUp = true;
-    for (const listener of this.#reconnected) listener();
+    for (const subscriber of this.#reconnected) subscriber();
   }
 
   /** As when the process was killed. */

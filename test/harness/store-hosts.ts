@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { inject } from 'vitest';
-import { loadConfig } from '../../src/config.js';
+import { loadConfig } from '../../src/config/load.js';
 import { createLogger } from '../../src/logger.js';
 import { connectDatabase, type Database } from '../../src/store/connect.js';
 import { startEmbeddedPostgres } from '../../src/store/embedded.js';

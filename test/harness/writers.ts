@@ -2,14 +2,14 @@ import { randomUUID } from 'node:crypto';
 import type { Caller, Rule } from '../../src/access/permissions.js';
 import { ChatError } from '../../src/errors.js';
 import type { Entry, EntryDraft } from '../../src/store/entries.js';
-import type { Appended, Writer } from '../../src/store/lane.js';
+import type { Appended, LiveRoom } from '../../src/store/group-commit.js';
 import type { Log } from '../../src/store/log.js';
 import type { RoomDraft } from '../../src/store/models/room.js';
 import type { ChangedRule } from '../../src/store/rules.js';
 import type { Store } from '../../src/store/store.js';
 
 /** A room as a node writes it: by default everybody may, and it knows of no rule. */
-export class TestWriter implements Writer {
+export class TestWriter implements LiveRoom {
   readonly roomId: number;
   rulesHead = 0;
   permits: (author: Caller) => boolean = () => true;
@@ -42,7 +42,7 @@ export function newCaller(given: Partial<Caller> = {}): Caller {
 /** Appends a message of `author` to the writer's room. */
 export function say(
   log: Log,
-  writer: Writer,
+  writer: LiveRoom,
   content: string,
   { author = newCaller(), ref = null }: { author?: Caller; ref?: string | null } = {},
 ): Promise<Appended> {

@@ -8,7 +8,7 @@ import { ChatClient } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import { SECRET, type TestNode } from '../harness/node.js';
 import { person } from '../harness/tokens.js';
-import { loadConfig } from '../../src/config.js';
+import { loadConfig } from '../../src/config/load.js';
 
 /** CPU time of this process, client and server, for one input; some milliseconds are usual. */
 const MOST_CPU_MS = 250;

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { QueryTypes } from 'sequelize';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
-import { loadConfig } from '../../src/config.js';
+import { loadConfig } from '../../src/config/load.js';
 import { connectDatabase, type Database } from '../../src/store/connect.js';
 import { migrate } from '../../src/store/migrate.js';
 import { createDatabase, type TestDatabase } from '../harness/database.js';

@@ -3,7 +3,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Client } from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { loadConfig, type DatabaseAddress } from '../../src/config.js';
+import { loadConfig, type DatabaseAddress } from '../../src/config/load.js';
 import { connectDatabase } from '../../src/store/connect.js';
 import { DataDirInUseError, startEmbeddedPostgres } from '../../src/store/embedded.js';
 import { migrate } from '../../src/store/migrate.js';

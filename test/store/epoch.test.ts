@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
-import { loadConfig } from '../../src/config.js';
+import { loadConfig } from '../../src/config/load.js';
 import { connectDatabase, type Database } from '../../src/store/connect.js';
 import { openEpoch, replaceEpoch } from '../../src/store/epoch.js';
 import { query } from '../harness/database.js';

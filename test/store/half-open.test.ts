@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { loadConfig } from '../../src/config.js';
+import { loadConfig } from '../../src/config/load.js';
 import type { ChatError } from '../../src/errors.js';
 import { connectDatabase, type Database } from '../../src/store/connect.js';
 import type { Store } from '../../src/store/store.js';

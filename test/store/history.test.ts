@@ -1,5 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import type { History, HistoryMessage, Page, Period, Reader } from '../../src/store/history.js';
+import type {
+  History,
+  HistoryMessage,
+  HistoryPage,
+  Period,
+  Reader,
+} from '../../src/store/history.js';
 import type { Store } from '../../src/store/store.js';
 import { storeHosts, storeOver, type StoreHost } from '../harness/store-hosts.js';
 import { addRule, emptyRoom, newCaller, say, TestWriter } from '../harness/writers.js';
@@ -296,7 +302,7 @@ describe.each(storeHosts)('the history over %s', (_, openHost) => {
     );
   });
 
-  async function whole(roomId: number, { messages, rest }: Page): Promise<HistoryMessage[]> {
+  async function whole(roomId: number, { messages, rest }: HistoryPage): Promise<HistoryMessage[]> {
     const all = [...messages];
     if (rest === undefined) return all;
     for await (const page of store.history.read(roomId, rest, author)) all.push(...page);

@@ -1,6 +1,6 @@
 import { Client } from 'pg';
 import { afterEach, beforeEach, describe, expect, inject, it, vi } from 'vitest';
-import { loadConfig } from '../../src/config.js';
+import { loadConfig } from '../../src/config/load.js';
 import { StartError } from '../../src/errors.js';
 import { createLogger, type Logger } from '../../src/logger.js';
 import { connectDatabase, type Database } from '../../src/store/connect.js';

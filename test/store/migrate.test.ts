@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { QueryTypes } from 'sequelize';
 import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest';
-import { loadConfig } from '../../src/config.js';
+import { loadConfig } from '../../src/config/load.js';
 import { connectDatabase, type Database } from '../../src/store/connect.js';
 import { migrate } from '../../src/store/migrate.js';
 import { createDatabase, type TestDatabase } from '../harness/database.js';

@@ -1,5 +1,5 @@
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { loadConfig } from '../../src/config.js';
+import { loadConfig } from '../../src/config/load.js';
 import { connectDatabase } from '../../src/store/connect.js';
 import { SAYS, startFakePostgres } from '../harness/fake-postgres.js';
 import { QUIET } from '../harness/store-hosts.js';

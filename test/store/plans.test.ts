@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { QueryTypes, Sequelize, type QueryOptions, type Transaction } from 'sequelize';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { appendEntries, type EntryDraft } from '../../src/store/entries.js';
-import type { Page, Period } from '../../src/store/history.js';
-import { plain } from '../../src/store/statement.js';
+import type { HistoryPage, Period } from '../../src/store/history.js';
+import { plain } from '../../src/store/prepared.js';
 import type { Store } from '../../src/store/store.js';
 import { openPostgres, storeOver, type StoreHost } from '../harness/store-hosts.js';
 import { emptyRoom, removeRoom, removeRule, setRule } from '../harness/writers.js';
@@ -296,7 +296,7 @@ describe('the plans of Postgres', () => {
   function farPage(
     range: { after?: number; limit: number; period: Period },
     gone?: AbortSignal,
-  ): Promise<Page> {
+  ): Promise<HistoryPage> {
     const reader = { ...caller, ...(gone && { gone }) };
     return store.history.page(long, { upTo: LONG, ...range }, reader);
   }

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, inject, it, vi } from 'vitest';
-import { loadConfig, type DatabaseAddress } from '../../src/config.js';
+import { loadConfig, type DatabaseAddress } from '../../src/config/load.js';
 import { StartError } from '../../src/errors.js';
 import { createLogger, type Logger } from '../../src/logger.js';
 import { reachDatabase } from '../../src/store/reach.js';

@@ -12,7 +12,7 @@ import {
   it,
   vi,
 } from 'vitest';
-import { loadConfig } from '../../src/config.js';
+import { loadConfig } from '../../src/config/load.js';
 import { StartError } from '../../src/errors.js';
 import { createLogger } from '../../src/logger.js';
 import { connectDatabase } from '../../src/store/connect.js';

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { QueryTypes } from 'sequelize';
 import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest';
 import type { Log } from '../../src/store/log.js';
-import { plain } from '../../src/store/statement.js';
+import { plain } from '../../src/store/prepared.js';
 import { query } from '../harness/database.js';
 import { startNodeProcess } from '../harness/node-process.js';
 import { runProgram } from '../harness/process.js';

@@ -2,11 +2,11 @@ import { randomUUID } from 'node:crypto';
 import { PassThrough } from 'node:stream';
 import { afterEach, expect, it } from 'vitest';
 import type { Broker } from '../../src/broker/broker.js';
-import type { Listener } from '../../src/chat/audience.js';
-import { createHub, type Hub } from '../../src/chat/hub.js';
-import { Backlog } from '../../src/chat/backlog.js';
-import { Outbox } from '../../src/chat/outbox.js';
-import { createTurn } from '../../src/chat/turn.js';
+import type { Subscriber } from '../../src/feeds/subscribers.js';
+import { createHub, type Hub } from '../../src/feeds/hub.js';
+import { Backlog } from '../../src/feeds/backlog.js';
+import { SocketWriter } from '../../src/feeds/socket-writer.js';
+import { createFlushQueue } from '../../src/feeds/flush-queue.js';
 import type { Entry, RoomState } from '../../src/store/entries.js';
 import type { Epoch } from '../../src/store/epoch.js';
 import type { Log } from '../../src/store/log.js';
@@ -88,7 +88,7 @@ function hubOver(log: Partial<Log>, broker: Partial<Broker> = {}, epoch: Partial
       onChange: () => undefined,
       ...epoch,
     },
-    turn: createTurn(),
+    flushQueue: createFlushQueue(),
     createBroker: () => ({
       isUp: true,
       publish: () => undefined,
@@ -112,18 +112,18 @@ function hubOver(log: Partial<Log>, broker: Partial<Broker> = {}, epoch: Partial
   return hub;
 }
 
-class Reader implements Listener {
+class Reader implements Subscriber {
   readonly identity = ana;
   readonly stream = new PassThrough();
-  readonly outbox = new Outbox(
+  readonly writer = new SocketWriter(
     { readyState: 1 },
     this.stream,
-    createTurn(),
+    createFlushQueue(),
     1 << 20,
     new Backlog(),
   );
 
-  lostRoom(): void {
+  roomLost(): void {
     throw new Error('the room was lost');
   }
 
@@ -155,8 +155,8 @@ it('a comparison of heads that began before the epoch changed does not renew it 
     },
     {},
     {
-      onChange: (listener) => {
-        change = listener;
+      onChange: (subscriber) => {
+        change = subscriber;
       },
       renew: () => {
         renewals += 1;
@@ -204,7 +204,7 @@ it('a state that comes too late opens nothing', async () => {
   await new Promise(setImmediate);
 
   expect(await hub.enter(ROOM)).toBe(feed);
-  expect(feed?.number).toBe(HEAD);
+  expect(feed?.position).toBe(HEAD);
 });
 
 it('a reading of the log that never comes back refuses each who waits, and the next reads anew', async () => {
@@ -215,7 +215,7 @@ it('a reading of the log that never comes back refuses each who waits, and the n
 
   expect(waiting).toMatchObject([UNAVAILABLE, UNAVAILABLE]);
   await feed?.refresh();
-  expect(feed?.number).toBe(HEAD);
+  expect(feed?.position).toBe(HEAD);
 });
 
 it('a comparison of heads that never comes back is followed by another', async () => {
@@ -228,7 +228,7 @@ it('a comparison of heads that never comes back is followed by another', async (
 
   await reader.reached(HEAD);
 
-  expect(feed?.number).toBe(HEAD);
+  expect(feed?.position).toBe(HEAD);
 });
 
 it('a page that never comes back is read again', async () => {
@@ -242,5 +242,5 @@ it('a page that never comes back is read again', async () => {
 
   await reader.reached(HEAD);
 
-  expect(feed?.number).toBe(HEAD);
+  expect(feed?.position).toBe(HEAD);
 });

@@ -1,24 +1,28 @@
 import { describe, expect, it } from 'vitest';
-import { createTurn, type Divisible, type Flushable } from '../../src/chat/turn.js';
+import {
+  createFlushQueue,
+  type FlushableRoom,
+  type Flushable,
+} from '../../src/feeds/flush-queue.js';
 
 const nextTurn = () => new Promise<void>(setImmediate);
 
 describe('a turn', () => {
   it('ends behind the promises of the event that began it, with one flush each', async () => {
-    const turn = createTurn();
+    const flushQueue = createFlushQueue();
     const events: string[] = [];
-    const room: Divisible = { flush: (sockets) => (events.push('room'), sockets) };
-    const outbox: Flushable = { flush: () => events.push('outbox') };
+    const room: FlushableRoom = { flush: (sockets) => (events.push('room'), sockets) };
+    const writer: Flushable = { flush: () => events.push('outbox') };
 
     await new Promise<void>((resolve) => {
       setImmediate(() => {
-        turn.roomChanged(room);
+        flushQueue.addRoom(room);
         void Promise.resolve()
           .then(() => Promise.resolve())
           .then(() => {
             events.push('answered');
-            turn.roomChanged(room);
-            turn.outboxChanged(outbox);
+            flushQueue.addRoom(room);
+            flushQueue.addWriter(writer);
           });
         events.push('handled');
         // The next thing that is done once the end of the event is through.
@@ -30,10 +34,10 @@ describe('a turn', () => {
   });
 
   it('leaves the rest of a large room for the next turn, and comes back to it by itself', async () => {
-    const turn = createTurn();
+    const flushQueue = createFlushQueue();
     const written: number[] = [];
     let left = 600;
-    const large: Divisible = {
+    const large: FlushableRoom = {
       flush(sockets) {
         const now = Math.min(left, sockets);
         left -= now;
@@ -43,7 +47,7 @@ describe('a turn', () => {
     };
     let heardAfter: number | undefined;
 
-    turn.roomChanged(large);
+    flushQueue.addRoom(large);
     await nextTurn();
     heardAfter = written.length;
     for (let n = 0; n < 5; n += 1) await nextTurn();
@@ -53,9 +57,9 @@ describe('a turn', () => {
   });
 
   it('lets rooms take turns, and answers leave with each', async () => {
-    const turn = createTurn();
+    const flushQueue = createFlushQueue();
     const events: string[] = [];
-    const roomOf = (name: string, size: number): Divisible => {
+    const roomOf = (name: string, size: number): FlushableRoom => {
       let left = size;
       return {
         flush(sockets) {
@@ -67,9 +71,9 @@ describe('a turn', () => {
       };
     };
 
-    turn.roomChanged(roomOf('large', 400));
-    turn.roomChanged(roomOf('small', 10));
-    turn.outboxChanged({ flush: () => events.push('answer') });
+    flushQueue.addRoom(roomOf('large', 400));
+    flushQueue.addRoom(roomOf('small', 10));
+    flushQueue.addWriter({ flush: () => events.push('answer') });
     for (let n = 0; n < 5; n += 1) await nextTurn();
 
     expect(events).toEqual(['large', 'answer', 'small', 'large']);

@@ -1,18 +1,18 @@
 import { isIP } from 'node:net';
 import { IANAZone } from 'luxon';
 import { z } from 'zod';
-import { ConfigError } from './config/config-error.js';
-import { parseOrigins, type Origins } from './config/origins.js';
+import { ConfigError } from './config-error.js';
+import { parseOrigins, type Origins } from './origins.js';
 import {
   parseDatabaseUrl,
   parseRedisUrl,
   type DatabaseAddress,
   type Parsed,
-} from './config/service-urls.js';
+} from './service-urls.js';
 
-export { ConfigError } from './config/config-error.js';
-export { loadEnvFile } from './config/env-file.js';
-export type { DatabaseAddress } from './config/service-urls.js';
+export { ConfigError } from './config-error.js';
+export { loadEnvFile } from './env-file.js';
+export type { DatabaseAddress } from './service-urls.js';
 
 /** The secret of the proof of concept's example file: everybody knows it. */
 const WELL_KNOWN_SECRET = 'NOTASECRETANYMORE';

@@ -1,14 +1,14 @@
 import { may, type Caller, type RoomAccess, type Rule } from '../access/permissions.js';
 import { ChatError } from '../errors.js';
 import { ruleOf, type Entry, type RoomState } from '../store/entries.js';
-import type { Writer } from '../store/lane.js';
+import type { LiveRoom } from '../store/group-commit.js';
 import type { Log } from '../store/log.js';
-import { Audience, type EndReason, type Listener, type LossReason } from './audience.js';
-import { frameOf } from './pages.js';
-import type { Turn } from './turn.js';
+import { Subscribers, type EndReason, type Subscriber, type LossReason } from './subscribers.js';
+import { frameOf } from './catch-up.js';
+import type { FlushQueue } from './flush-queue.js';
 
 /** Entries of one read while a gap is repaired. */
-const PAGE = 500;
+const GAP_PAGE_ENTRIES = 500;
 /** Entries that may wait for a gap before them; beyond that they are read from Postgres with it. */
 const MAX_EARLY = 1_000;
 
@@ -23,25 +23,25 @@ export interface EntryMark {
  * and shows the entries to its audience. `number` is its place in the log; its rules are exact at that number,
  * so that joining and sending cost no query.
  */
-export class Feed implements Writer {
+export class Feed implements LiveRoom {
   readonly roomId: number;
   readonly #log: Log;
   readonly #publish: (entries: readonly Entry[]) => void;
   readonly #repairsGaps: boolean;
   readonly #onOldNumbers: () => Promise<void> | void;
   readonly #onReadFailure: (error: unknown) => void;
-  readonly #audience: Audience;
+  readonly #subscribers: Subscribers;
   readonly #early = new Map<number, Entry>();
   #active = false;
-  #number = 0;
+  #position = 0;
   /** When the entry with this number was made. */
   #madeAt = '';
   #doubted: EntryMark | undefined;
   #rulesHead = 0;
   #access: RoomAccess & { rules: Map<string, Rule> };
   /** The largest number that anybody has told of, or a comparison found: some do before the feed is active. */
-  #headTold = 0;
-  #told = 0;
+  #knownHead = 0;
+  #announcedHead = 0;
   #repair: Promise<void> | undefined;
   #gapSeen = false;
   #idleSince = performance.now();
@@ -50,7 +50,7 @@ export class Feed implements Writer {
   constructor(options: {
     roomId: number;
     log: Log;
-    turn: Turn;
+    flushQueue: FlushQueue;
     /** False only to show that the proof can fail: then what was missed is skipped. */
     repairsGaps?: boolean;
     /** Tells the other nodes. */
@@ -66,7 +66,7 @@ export class Feed implements Writer {
     this.#onOldNumbers = options.onOldNumbers;
     this.#onReadFailure = options.onReadFailure;
     this.#repairsGaps = options.repairsGaps ?? true;
-    this.#audience = new Audience(options);
+    this.#subscribers = new Subscribers(options);
     // Nobody may do anything until the room's state is known.
     this.#access = {
       type: 'group',
@@ -78,13 +78,13 @@ export class Feed implements Writer {
   }
 
   /** Number of the last entry that was taken in. */
-  get number(): number {
-    return this.#number;
+  get position(): number {
+    return this.#position;
   }
 
   /** Number up to which nodes, this one among them, have told of the log: not what was only found there. */
-  get told(): number {
-    return this.#told;
+  get announcedHead(): number {
+    return this.#announcedHead;
   }
 
   get rulesHead(): number {
@@ -112,21 +112,21 @@ export class Feed implements Writer {
 
   /** Since when nobody looks, by `performance.now()`; undefined while somebody does. */
   get idleSince(): number | undefined {
-    return this.#audience.size === 0 ? this.#idleSince : undefined;
+    return this.#subscribers.size === 0 ? this.#idleSince : undefined;
   }
 
   /** Begins at `state`; what came in since the subscription follows. */
   activate(state: RoomState): void {
     this.#active = true;
-    this.#number = state.head;
+    this.#position = state.head;
     this.#madeAt = state.headMadeAt;
-    this.#told = Math.max(this.#told, state.head);
-    this.#audience.beginAt(state.head);
+    this.#announcedHead = Math.max(this.#announcedHead, state.head);
+    this.#subscribers.beginAt(state.head);
     this.#rulesHead = state.rulesHead;
     this.#access = { ...state.access, rules: new Map(state.access.rules) };
     this.#takeEarly();
     if (this.#early.size > 0) this.#mend();
-    this.headIs(this.#headTold);
+    this.headIs(this.#knownHead);
   }
 
   /** Somebody is about to join. */
@@ -138,34 +138,34 @@ export class Feed implements Writer {
    * A session joins: live, or, with `after`, behind it.
    * @throws {ChatError} FORBIDDEN without `r`; INVALID where `after` is beyond the room's last entry
    */
-  join(listener: Listener, after?: number): void {
-    if (!may(listener.identity, this.#access, 'r')) throw new ChatError('FORBIDDEN');
-    if (after !== undefined && after > this.#number) {
+  join(subscriber: Subscriber, after?: number): void {
+    if (!may(subscriber.identity, this.#access, 'r')) throw new ChatError('FORBIDDEN');
+    if (after !== undefined && after > this.#position) {
       throw new ChatError('INVALID', {
-        detail: `after is beyond the room's head, ${this.#number}`,
+        detail: `after is beyond the room's head, ${this.#position}`,
       });
     }
-    this.#audience.join(listener, after);
+    this.#subscribers.join(subscriber, after);
   }
 
   /**
    * A session goes; it has had every entry up to the feed's number, unless it was behind.
    * @returns resolves when nothing is read for it any more
    */
-  leave(listener: Listener): Promise<void> | undefined {
+  leave(subscriber: Subscriber): Promise<void> | undefined {
     this.touch();
-    return this.#audience.leave(listener);
+    return this.#subscribers.leave(subscriber);
   }
 
   /** Before something is answered to a session: what it has not had of the room yet. */
-  bringUp(listener: Listener): void {
-    this.#audience.bringUp(listener);
+  flushTo(subscriber: Subscriber): void {
+    this.#subscribers.flushTo(subscriber);
   }
 
   /** Asks a session's rights again, after its token or the rules have changed. */
-  recheck(listener: Listener): void {
-    if (this.#audience.has(listener) && !may(listener.identity, this.#access, 'r')) {
-      this.#drop(listener, 'REVOKED');
+  recheck(subscriber: Subscriber): void {
+    if (this.#subscribers.has(subscriber) && !may(subscriber.identity, this.#access, 'r')) {
+      this.#drop(subscriber, 'REVOKED');
     }
   }
 
@@ -186,11 +186,11 @@ export class Feed implements Writer {
    * @param isStale if the log told that it is not what this feed knows: it may be that it went back
    */
   async refresh(isStale = false): Promise<void> {
-    const before = this.#number;
+    const before = this.#position;
     // A reading that is under way may have begun before the entry that is wanted.
     await this.#repair?.catch(() => undefined);
     await this.#readOn();
-    if (isStale && this.#number === before) await this.#onOldNumbers();
+    if (isStale && this.#position === before) await this.#onOldNumbers();
   }
 
   stored(entries: readonly Entry[]): Promise<void> | void {
@@ -198,7 +198,7 @@ export class Feed implements Writer {
     this.#publish(entries);
     // Behind a gap they wait for what is before them; if that can't be read, the poll comes back to it.
     const last = entries.at(-1);
-    if (last !== undefined && last.seq > this.#number) {
+    if (last !== undefined && last.seq > this.#position) {
       return this.refresh().catch(this.#onReadFailure);
     }
   }
@@ -206,7 +206,7 @@ export class Feed implements Writer {
   /** Takes entries that this node has just appended. */
   takeOwn(entries: readonly Entry[]): void {
     const [first] = entries;
-    const isOld = first !== undefined && this.#active && first.seq <= this.#number;
+    const isOld = first !== undefined && this.#active && first.seq <= this.#position;
     this.take(entries);
     if (isOld) void this.#onOldNumbers();
   }
@@ -214,12 +214,12 @@ export class Feed implements Writer {
   /** Takes entries from wherever they come, in any order and any number of times. */
   take(entries: readonly Entry[]): void {
     if (this.#endedBy !== undefined) return;
-    this.#told = Math.max(this.#told, entries.at(-1)?.seq ?? 0);
+    this.#announcedHead = Math.max(this.#announcedHead, entries.at(-1)?.seq ?? 0);
     for (const entry of entries) {
-      const isNext = entry.seq === this.#number + 1 || !this.#repairsGaps;
-      if (this.#active && isNext && entry.seq > this.#number) this.#deliver(entry);
-      else if (!this.#active || entry.seq > this.#number) this.#keepEarly(entry);
-      else if (entry.createdAt > this.#madeAt) this.#doubt(this.#number, this.#madeAt);
+      const isNext = entry.seq === this.#position + 1 || !this.#repairsGaps;
+      if (this.#active && isNext && entry.seq > this.#position) this.#deliver(entry);
+      else if (!this.#active || entry.seq > this.#position) this.#keepEarly(entry);
+      else if (entry.createdAt > this.#madeAt) this.#doubt(this.#position, this.#madeAt);
     }
     if (!this.#active) return;
     this.#takeEarly();
@@ -227,37 +227,37 @@ export class Feed implements Writer {
   }
 
   /** Another node has the room up to this number. */
-  hearOf(number: number): void {
-    this.#told = Math.max(this.#told, number);
-    this.headIs(number);
+  hearOf(position: number): void {
+    this.#announcedHead = Math.max(this.#announcedHead, position);
+    this.headIs(position);
   }
 
   /** The log's head, as it was a moment ago. */
   headIs(head: number): void {
-    this.#headTold = Math.max(this.#headTold, head);
-    if (this.#active && head > this.#number && this.#repairsGaps) this.#mend();
+    this.#knownHead = Math.max(this.#knownHead, head);
+    if (this.#active && head > this.#position && this.#repairsGaps) this.#mend();
   }
 
   /** Comes back to what had broken off. */
   goOn(): void {
-    this.#audience.catchUpAll();
+    this.#subscribers.catchUpAll();
   }
 
   /** The room is gone, or its log is another one. */
   end(reason: EndReason): void {
     this.#endedBy = reason;
-    for (const listener of this.#audience.listeners()) this.#drop(listener, reason);
+    for (const subscriber of this.#subscribers.all()) this.#drop(subscriber, reason);
     this.#access.rules.clear();
   }
 
   #deliver(entry: Entry): void {
-    this.#number = entry.seq;
+    this.#position = entry.seq;
     this.#madeAt = entry.createdAt;
     if (entry.kind === 'rule') {
       this.#applyRule(ruleOf(entry));
       this.#rulesHead = entry.seq;
     }
-    this.#audience.show(entry.seq, this.#audience.size > 0 ? frameOf(entry) : undefined);
+    this.#subscribers.deliver(entry.seq, this.#subscribers.size > 0 ? frameOf(entry) : undefined);
   }
 
   #doubt(seq: number, madeAt: string): void {
@@ -270,21 +270,21 @@ export class Feed implements Writer {
     const { rules } = this.#access;
     if (rule.permissions === '') rules.delete(rule.entity_UUID);
     else rules.set(rule.entity_UUID, rule);
-    for (const listener of this.#audience.listeners()) {
-      const { userUUID, entityUUID } = listener.identity;
+    for (const subscriber of this.#subscribers.all()) {
+      const { userUUID, entityUUID } = subscriber.identity;
       const isConcerned = rule.entity_UUID === userUUID || rule.entity_UUID === entityUUID;
-      if (isConcerned) this.recheck(listener);
+      if (isConcerned) this.recheck(subscriber);
     }
   }
 
-  #drop(listener: Listener, reason: LossReason): void {
-    void this.leave(listener);
-    listener.lostRoom(this.roomId, reason);
+  #drop(subscriber: Subscriber, reason: LossReason): void {
+    void this.leave(subscriber);
+    subscriber.roomLost(this.roomId, reason);
   }
 
   #keepEarly(entry: Entry): void {
     this.#gapSeen = true;
-    this.#headTold = Math.max(this.#headTold, entry.seq);
+    this.#knownHead = Math.max(this.#knownHead, entry.seq);
     if (this.#early.size < MAX_EARLY) this.#early.set(entry.seq, entry);
   }
 
@@ -292,11 +292,11 @@ export class Feed implements Writer {
   #takeEarly(): void {
     if (this.#early.size === 0) return;
     for (;;) {
-      const next = this.#early.get(this.#number + 1);
+      const next = this.#early.get(this.#position + 1);
       if (next === undefined) break;
       this.#deliver(next);
     }
-    for (const seq of this.#early.keys()) if (seq <= this.#number) this.#early.delete(seq);
+    for (const seq of this.#early.keys()) if (seq <= this.#position) this.#early.delete(seq);
     if (this.#early.size === 0) this.#gapSeen = false;
   }
 
@@ -316,18 +316,18 @@ export class Feed implements Writer {
   async #read(): Promise<void> {
     for (;;) {
       this.#gapSeen = false;
-      const [last, madeAt] = [this.#number, this.#madeAt];
+      const [last, madeAt] = [this.#position, this.#madeAt];
       // Together with the one that the feed has had last: in another log it is another one.
       const after = Math.max(0, last - 1);
-      const range = { after, upTo: Number.MAX_SAFE_INTEGER, limit: PAGE };
+      const range = { after, upTo: Number.MAX_SAFE_INTEGER, limit: GAP_PAGE_ENTRIES };
       const entries = await this.#log.read(this.roomId, range);
       const [had] = entries;
       if (had?.seq === last && had.createdAt !== madeAt) return this.#doubt(last, madeAt);
-      for (const entry of entries) if (entry.seq === this.#number + 1) this.#deliver(entry);
+      for (const entry of entries) if (entry.seq === this.#position + 1) this.#deliver(entry);
       const sawGap = this.#gapSeen;
       this.#takeEarly();
       // A page that ends before the range was the log's end, unless an entry beyond it came in while it was read.
-      if ((entries.at(-1)?.seq ?? 0) < after + PAGE && !sawGap) break;
+      if ((entries.at(-1)?.seq ?? 0) < after + GAP_PAGE_ENTRIES && !sawGap) break;
     }
     // What is still early is not in the log: no node of ours has sent it.
     this.#early.clear();

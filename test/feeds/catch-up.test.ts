@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
-import { Pages } from '../../src/chat/pages.js';
+import { CatchUpPages } from '../../src/feeds/catch-up.js';
 import type { Entry } from '../../src/store/entries.js';
 import type { Log } from '../../src/store/log.js';
 
@@ -16,12 +16,12 @@ const entries = Array.from({ length: 3 }, (_, index): Entry => ({
 }));
 
 let read: ReturnType<typeof vi.fn<Log['read']>>;
-let pages: Pages;
+let pages: CatchUpPages;
 
 beforeEach(() => {
   vi.useFakeTimers();
   read = vi.fn<Log['read']>((_roomId, { after }) => Promise.resolve(entries.slice(after)));
-  pages = new Pages(1, { read } as unknown as Log);
+  pages = new CatchUpPages(1, { read } as unknown as Log);
 });
 afterEach(() => {
   vi.useRealTimers();

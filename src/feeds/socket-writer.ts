@@ -1,8 +1,8 @@
 import type { Duplex } from 'node:stream';
 import { WebSocket } from 'ws';
-import { PING_FRAME, encodeFrame, encodePong } from '../protocol/frame.js';
+import { PING_FRAME, encodeFrame, encodePong } from './ws-frame.js';
 import type { Backlog } from './backlog.js';
-import type { Flushable, Turn } from './turn.js';
+import type { Flushable, FlushQueue } from './flush-queue.js';
 
 const { OPEN } = WebSocket;
 /** Events of a stream at which nothing waits in it any more. */
@@ -20,10 +20,10 @@ type ByteStream = Duplex & {
  * Bytes to one socket. Frames are written to the stream of the upgrade itself, whole and unmasked, so that
  * one buffer serves any number of sockets; `ws` does the handshake, reads, and writes the close frame.
  */
-export class Outbox implements Flushable {
+export class SocketWriter implements Flushable {
   readonly #socket: Pick<WebSocket, 'readyState'>;
   readonly #stream: ByteStream;
-  readonly #turn: Turn;
+  readonly #flushQueue: FlushQueue;
   readonly #maxBytes: number;
   readonly #backlog: Backlog;
   #waiting: Buffer[] = [];
@@ -38,13 +38,13 @@ export class Outbox implements Flushable {
   constructor(
     socket: Pick<WebSocket, 'readyState'>,
     stream: ByteStream,
-    turn: Turn,
+    flushQueue: FlushQueue,
     maxBytes: number,
     backlog: Backlog,
   ) {
     this.#socket = socket;
     this.#stream = stream;
-    this.#turn = turn;
+    this.#flushQueue = flushQueue;
     this.#maxBytes = maxBytes;
     this.#backlog = backlog;
   }
@@ -91,7 +91,7 @@ export class Outbox implements Flushable {
   add(frames: Buffer): void {
     if (this.#ended) return;
     this.#waiting.push(frames);
-    this.#turn.outboxChanged(this);
+    this.#flushQueue.addWriter(this);
   }
 
   /** Frames, now, behind the answers that wait. */
@@ -135,7 +135,7 @@ export class Outbox implements Flushable {
   pong(payload: Buffer): void {
     if (this.#ended) return;
     this.#pong = encodePong(payload);
-    this.#turn.outboxChanged(this);
+    this.#flushQueue.addWriter(this);
   }
 
   flush(): void {

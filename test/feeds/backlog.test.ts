@@ -1,24 +1,30 @@
 import { PassThrough } from 'node:stream';
 import { expect, it } from 'vitest';
-import { Backlog, closeFullest } from '../../src/chat/backlog.js';
-import { Outbox } from '../../src/chat/outbox.js';
-import { createTurn } from '../../src/chat/turn.js';
+import { Backlog, closeFullest } from '../../src/feeds/backlog.js';
+import { SocketWriter } from '../../src/feeds/socket-writer.js';
+import { createFlushQueue } from '../../src/feeds/flush-queue.js';
 import { deferred } from '../harness/deferred.js';
 
 /** A socket that nobody reads, and what waits for it. */
 class Stuck {
-  readonly outbox: Outbox;
+  readonly writer: SocketWriter;
   readonly stream = new PassThrough({ highWaterMark: 0 });
   closedBy: string | undefined;
 
   constructor(backlog: Backlog, ...waiting: Buffer[]) {
-    this.outbox = new Outbox({ readyState: 1 }, this.stream, createTurn(), 1 << 20, backlog);
-    for (const frames of waiting) this.outbox.write(frames);
+    this.writer = new SocketWriter(
+      { readyState: 1 },
+      this.stream,
+      createFlushQueue(),
+      1 << 20,
+      backlog,
+    );
+    for (const frames of waiting) this.writer.write(frames);
   }
 
   close(reason: string): void {
     this.closedBy = reason;
-    this.outbox.end();
+    this.writer.end();
   }
 }
 
@@ -49,11 +55,11 @@ it('closes those that hold the most, and no more of them than it takes', () => {
 it('counts once what waits for many, and closes none of them for it', () => {
   const backlog = new Backlog();
   const shared = Buffer.alloc(900);
-  const audience = Array.from({ length: 100 }, () => new Stuck(backlog, shared));
+  const subscribers = Array.from({ length: 100 }, () => new Stuck(backlog, shared));
   const alone = new Stuck(backlog, Buffer.alloc(300));
 
-  expect(closeFullest([...audience, alone], backlog, 1_200)).toBe(0);
-  expect(closeFullest([...audience, alone], backlog, 1_100)).toBe(1);
+  expect(closeFullest([...subscribers, alone], backlog, 1_200)).toBe(0);
+  expect(closeFullest([...subscribers, alone], backlog, 1_100)).toBe(1);
 
   expect(alone.closedBy).toBe('OVERLOAD');
   expect(backlog.bytes).toBe(900);
@@ -65,8 +71,8 @@ it('counts nothing that was read', async () => {
   expect(backlog.bytes).toBe(1_100);
 
   reader.stream.resume();
-  while (reader.outbox.isWaiting) await new Promise(setImmediate);
-  reader.outbox.forgetSent();
+  while (reader.writer.isWaiting) await new Promise(setImmediate);
+  reader.writer.forgetSent();
 
   expect(backlog.bytes).toBe(0);
 });
@@ -77,7 +83,7 @@ it('counts what is left of a socket that has read a part', async () => {
 
   reader.stream.read(600);
   while (reader.stream.writableLength > 550) await new Promise(setImmediate);
-  reader.outbox.write(Buffer.alloc(7));
+  reader.writer.write(Buffer.alloc(7));
 
   expect(backlog.bytes).toBe(557);
 });

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { createPeers, type Peers } from '../../src/chat/peers.js';
+import { createPeers, type Peers } from '../../src/feeds/peers.js';
 import { createLogger } from '../../src/logger.js';
 import type { Entry } from '../../src/store/entries.js';
 import { Bus, type BusLink } from '../harness/bus.js';
@@ -58,10 +58,10 @@ function startNode({ number = 1, installation = INSTALLATION } = {}): Node {
     logger,
     handlers: {
       entries: (_, news) => entries.push(...news.map(({ seq }) => seq)),
-      number: (_, other) => numbers.push(other),
-      numberOf: () => number,
+      head: (_, other) => numbers.push(other),
+      positionOf: () => number,
       deleted: (roomId) => deletions.push(roomId),
-      moved: () => (moves += 1),
+      epochChanged: () => (moves += 1),
     },
   });
   const node = { link, peers, entries, numbers, deletions, logged, moves: () => moves };
@@ -71,7 +71,7 @@ function startNode({ number = 1, installation = INSTALLATION } = {}): Node {
 
 /** Lets what was published arrive, and what that brings about. */
 async function arrive(): Promise<void> {
-  for (let turn = 0; turn < 8; turn += 1) await new Promise(setImmediate);
+  for (let turns = 0; turns < 8; turns += 1) await new Promise(setImmediate);
 }
 
 async function pass(ms: number): Promise<void> {

@@ -4,7 +4,7 @@ export interface Flushable {
 }
 
 /** Something that writes to many sockets, and may have to stop in between. */
-export interface Divisible {
+export interface FlushableRoom {
   /**
    * Writes to at most so many sockets.
    * @returns what is left of them; with 0 there may be more to write
@@ -16,21 +16,21 @@ export interface Divisible {
  * Sockets that the rooms write to in one turn, about 2 ms of work: then whoever waits to be read has a turn, and
  * messages are stored while a large room is still written to.
  */
-const SOCKETS_A_TURN = 256;
+const SOCKETS_PER_FLUSH = 256;
 
 /**
  * Writes at the end of what an event brought about, its promises included: an echo and the word that it is stored
  * leave as one write. Where that is more than a turn's sockets, the rest has its turn when others were heard; what
  * comes in meanwhile leaves with it. Rooms take turns; the answers to single clients leave with each.
  */
-export interface Turn {
-  roomChanged(room: Divisible): void;
-  outboxChanged(outbox: Flushable): void;
+export interface FlushQueue {
+  addRoom(room: FlushableRoom): void;
+  addWriter(writer: Flushable): void;
 }
 
-export function createTurn(): Turn {
-  const rooms = new Set<Divisible>();
-  let outboxes = new Set<Flushable>();
+export function createFlushQueue(): FlushQueue {
+  const rooms = new Set<FlushableRoom>();
+  let writers = new Set<Flushable>();
   let scheduled = false;
 
   function schedule(): void {
@@ -46,7 +46,7 @@ export function createTurn(): Turn {
   }
 
   function end(): void {
-    let sockets = SOCKETS_A_TURN;
+    let sockets = SOCKETS_PER_FLUSH;
     // What is put back is met again at the end, unless nothing is left for it.
     for (const room of rooms) {
       if (sockets === 0) break;
@@ -54,20 +54,20 @@ export function createTurn(): Turn {
       sockets = room.flush(sockets);
       if (sockets === 0) rooms.add(room);
     }
-    const changed = outboxes;
-    outboxes = new Set();
-    for (const outbox of changed) outbox.flush();
-    scheduled = rooms.size > 0 || outboxes.size > 0;
+    const changed = writers;
+    writers = new Set();
+    for (const writer of changed) writer.flush();
+    scheduled = rooms.size > 0 || writers.size > 0;
     if (scheduled) setImmediate(end);
   }
 
   return {
-    roomChanged(room) {
+    addRoom(room) {
       rooms.add(room);
       schedule();
     },
-    outboxChanged(outbox) {
-      outboxes.add(outbox);
+    addWriter(writer) {
+      writers.add(writer);
       schedule();
     },
   };

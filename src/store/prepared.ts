@@ -1,6 +1,6 @@
 import type pg from 'pg';
 import { QueryTypes, type Sequelize, type Transaction } from 'sequelize';
-import { connectionError } from './failure.js';
+import { connectionError } from './pg-errors.js';
 import type { Outage } from './outage.js';
 import type { PgClient } from './pg-client.js';
 import { giveBack } from './sequelize.js';

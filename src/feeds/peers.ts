@@ -2,8 +2,13 @@ import { randomBytes } from 'node:crypto';
 import type { Broker, CreateBroker } from '../broker/broker.js';
 import type { Logger } from '../logger.js';
 import type { Entry } from '../store/entries.js';
-import { encodeNews, parseNews, senderOf, type News } from './news.js';
-import { nodeOf, PeerIndex, type Peer } from './peer-index.js';
+import {
+  encodePeerMessage,
+  parsePeerMessage,
+  senderOf,
+  type PeerMessage,
+} from './peer-messages.js';
+import { nodeOf, PeerRegistry, type Peer } from './peer-registry.js';
 
 /**
  * How often a node says that it lives. What a node that was killed has stored, and not published, is found within
@@ -17,25 +22,25 @@ const FORGET_AFTER = 60_000 / HEARTBEAT_INTERVAL_MS;
 /** For so many heartbeats after a change nobody relies on what is known of the others. */
 const SETTLING = 5;
 /** A node that does not name its rooms is asked again after so many heartbeats. */
-const ASK_AGAIN_AFTER = 15;
+const REQUEST_AGAIN_AFTER = 15;
 /** Rooms that are named in one message, of about 16 KB, and the pause before the next. */
-const ROOMS_AT_ONCE = 1_000;
+const ROOMS_PER_ANNOUNCEMENT = 1_000;
 const ROOMS_PAUSE_MS = 10;
 /** Nodes that were asked at once, as Redis was away, name their rooms at different times. */
-const SPREAD_MS = 2_000;
+const MAX_DELAY_MS = 2_000;
 /** A broker that stays down is worth a line so often. */
 const WARNING_INTERVAL_MS = 60_000;
 
 /** What a node does about the news of its rooms. */
-export interface NewsHandlers {
+export interface PeerHandlers {
   entries(roomId: number, entries: readonly Entry[]): void;
   deleted(roomId: number): void;
   /** Another node has the room up to this number. */
-  number(roomId: number, number: number): void;
+  head(roomId: number, head: number): void;
   /** The number up to which this node has a room; undefined if it does not look at it. */
-  numberOf(roomId: number): number | undefined;
+  positionOf(roomId: number): number | undefined;
   /** Another node has found that the log went back. */
-  moved(): void;
+  epochChanged(): void;
 }
 
 /**
@@ -57,7 +62,7 @@ export interface Peers {
   /** Publishes entries if anybody else looks at the room. */
   publish(roomId: number, entries: readonly Entry[]): void;
   /** Publishes what must not be late, whoever is known to look. */
-  publishToAll(roomId: number, news: { entries: readonly Entry[] } | { deleted: true }): void;
+  publishToAll(roomId: number, message: { entries: readonly Entry[] } | { deleted: true }): void;
   /** Goes on among the nodes of another installation: the log began anew. */
   moveTo(installation: string): void;
   /** Tells the others that this node ends, and closes the broker. */
@@ -73,22 +78,22 @@ export function createPeers({
   createBroker: CreateBroker;
   /** Keeps installations apart that share one Redis, whatever its prefix. */
   installation: string;
-  handlers: NewsHandlers;
+  handlers: PeerHandlers;
   logger: Logger;
 }): Peers {
   let { installation } = options;
   const node = randomBytes(6).toString('base64url');
   let session = 0;
   let name = '';
-  const index = new PeerIndex();
+  const registry = new PeerRegistry();
   /** Rooms whose announcement has not come back yet, with heartbeats since: then all that listen have heard it. */
-  const unheard = new Map<number, number>();
+  const unconfirmed = new Map<number, number>();
   /** Answers to the announcements of one turn, by the name of who announced. */
-  const answers = new Map<string, [roomId: number, number: number][]>();
+  const replies = new Map<string, [roomId: number, head: number][]>();
   /** Who waits to hear all rooms, and those that are hearing them at the moment, with the rooms that are left. */
-  const asking = new Set<string>();
-  let hearing: { readonly names: readonly string[]; readonly left: number[] } | undefined;
-  let namingTimer: NodeJS.Timeout | undefined;
+  const requesters = new Set<string>();
+  let announcing: { readonly to: readonly string[]; readonly left: number[] } | undefined;
+  let announceTimer: NodeJS.Timeout | undefined;
   let isUp = false;
   /** Heartbeats since one was heard. */
   let missed = 0;
@@ -96,18 +101,18 @@ export function createPeers({
   let downSince = performance.now();
   let warnedAt = -Infinity;
   let isWarned = false;
-  let hasMetStrangers = false;
+  let hasWarnedOfForeign = false;
 
   const broker: Broker = createBroker(receive);
-  rename();
-  broker.onLoss(rename);
-  broker.onReconnect(beat);
+  changeName();
+  broker.onLoss(changeName);
+  broker.onReconnect(sendHeartbeat);
   for (const channel of ownChannels()) void broker.subscribe(channel);
-  beat();
+  sendHeartbeat();
   const heartbeats = setInterval(() => {
     countMissed();
     warnIfDown();
-    beat();
+    sendHeartbeat();
   }, HEARTBEAT_INTERVAL_MS);
 
   function ownChannels(): string[] {
@@ -126,20 +131,20 @@ export function createPeers({
     return `${installation}:node:${nodeOf(name)}`;
   }
 
-  function publish(channel: string, news: News): void {
-    broker.publish(channel, encodeNews(name, news));
+  function publish(channel: string, message: PeerMessage): void {
+    broker.publish(channel, encodePeerMessage(name, message));
   }
 
-  function beat(): void {
+  function sendHeartbeat(): void {
     publish(channelOfNodes(), {});
   }
 
   /** Something may have been lost: until it hears its new name the node is down, and those who hear it ask. */
-  function rename(): void {
+  function changeName(): void {
     session += 1;
     name = `${node}.${session}`;
     missed = 0;
-    stopNaming();
+    stopAnnouncing();
     if (!isUp) return;
     isUp = false;
     downSince = performance.now();
@@ -148,9 +153,9 @@ export function createPeers({
   function goUp(): void {
     isUp = true;
     settling = SETTLING;
-    unheard.clear();
+    unconfirmed.clear();
     // What they said meanwhile was lost: each is asked as soon as it is heard.
-    for (const peer of index.peers) index.remove(peer);
+    for (const peer of registry.peers) registry.remove(peer);
     if (!isWarned) return;
     isWarned = false;
     logger.info({ downMs: Math.round(performance.now() - downSince) }, 'broker is up again');
@@ -159,15 +164,16 @@ export function createPeers({
   function countMissed(): void {
     missed += 1;
     settling = Math.max(settling - 1, 0);
-    for (const [roomId, since] of unheard) unheard.set(roomId, since + 1);
+    for (const [roomId, since] of unconfirmed) unconfirmed.set(roomId, since + 1);
     // They are announced in order: the first is the oldest.
-    const [oldest = 0] = unheard.values();
-    if (isUp && Math.max(missed, oldest) >= MISSED_MAX) rename();
-    for (const peer of index.peers) {
+    const [oldest = 0] = unconfirmed.values();
+    if (isUp && Math.max(missed, oldest) >= MISSED_MAX) changeName();
+    for (const peer of registry.peers) {
       peer.missed += 1;
-      peer.askedSince += 1;
-      if (peer.missed >= FORGET_AFTER) index.remove(peer);
-      else if (!index.isKnown(peer) && peer.askedSince >= ASK_AGAIN_AFTER) ask(peer);
+      peer.requestedSince += 1;
+      if (peer.missed >= FORGET_AFTER) registry.remove(peer);
+      else if (!registry.knowsAllOf(peer) && peer.requestedSince >= REQUEST_AGAIN_AFTER)
+        requestRooms(peer);
     }
   }
 
@@ -182,145 +188,153 @@ export function createPeers({
     logger.warn({ err: problem }, 'broker is down, polling the database');
   }
 
-  function receive(channel: string, message: string): void {
+  function receive(channel: string, raw: string): void {
     // It came late, from before a move.
     if (!channel.startsWith(`${installation}:`)) return;
-    const sender = senderOf(message);
+    const sender = senderOf(raw);
     const place = channel.slice(installation.length + 1);
     const roomId = place.startsWith('room:') ? Number(place.slice('room:'.length)) : undefined;
     if (sender !== undefined && nodeOf(sender) === node) {
-      hearMyself(sender, roomId, message);
+      receiveOwn(sender, roomId, raw);
       return;
     }
-    const news = parseNews(message);
-    if (news === undefined || sender === undefined) {
-      if (!hasMetStrangers) logger.warn({ channel }, 'a message of the broker is not ours');
-      hasMetStrangers = true;
+    const message = parsePeerMessage(raw);
+    if (message === undefined || sender === undefined) {
+      if (!hasWarnedOfForeign) logger.warn({ channel }, 'a message of the broker is not ours');
+      hasWarnedOfForeign = true;
       return;
     }
-    if (roomId !== undefined) hearOfRoom(roomId, sender, news);
-    else if (news.closes) hearClose(sender);
-    else if (news.moves) handlers.moved();
-    else if (news.here === undefined) hearOfNode(sender, news);
-    if (news.here !== undefined) hearRooms(sender, news.here, news);
+    if (roomId !== undefined) receiveForRoom(roomId, sender, message);
+    else if (message.closes) receiveClose(sender);
+    else if (message.epochChanges) handlers.epochChanged();
+    else if (message.rooms === undefined) receiveHeartbeat(sender, message);
+    if (message.rooms !== undefined) receiveRooms(sender, message.rooms, message);
   }
 
-  function hearMyself(sender: string, roomId: number | undefined, message: string): void {
+  function receiveOwn(sender: string, roomId: number | undefined, raw: string): void {
     if (sender !== name) return;
     if (roomId === undefined) {
       missed = 0;
       if (!isUp && broker.isUp) goUp();
-    } else if (unheard.has(roomId) && parseNews(message)?.here !== undefined) {
-      unheard.delete(roomId);
+    } else if (unconfirmed.has(roomId) && parsePeerMessage(raw)?.rooms !== undefined) {
+      unconfirmed.delete(roomId);
     }
   }
 
   /** A heartbeat, or a question. */
-  function hearOfNode(sender: string, news: News): void {
-    const peer = index.find(sender) ?? meet(sender);
+  function receiveHeartbeat(sender: string, message: PeerMessage): void {
+    const peer = registry.find(sender) ?? addPeer(sender);
     if (peer.missed >= MISSED_MAX) {
       // What it has announced meanwhile was not heard.
       settling = SETTLING;
-      ask(peer);
+      requestRooms(peer);
     }
     peer.missed = 0;
-    if (!news.asks) return;
-    asking.add(sender);
-    if (namingTimer === undefined) nameLater();
+    if (!message.requests) return;
+    requesters.add(sender);
+    if (announceTimer === undefined) announceRoomsLater();
   }
 
   /** It has published all that it stored, unless the database kept it waiting. */
-  function hearClose(sender: string): void {
-    const peer = index.find(sender);
-    if (peer !== undefined) index.remove(peer);
+  function receiveClose(sender: string): void {
+    const peer = registry.find(sender);
+    if (peer !== undefined) registry.remove(peer);
     settling = SETTLING;
   }
 
-  function hearOfRoom(roomId: number, sender: string, news: News): void {
-    if (!index.has(roomId)) return;
-    const entries = news.entries?.filter((entry) => entry.room_id === roomId);
+  function receiveForRoom(roomId: number, sender: string, message: PeerMessage): void {
+    if (!registry.has(roomId)) return;
+    const entries = message.entries?.filter((entry) => entry.room_id === roomId);
     if (entries !== undefined) handlers.entries(roomId, entries);
-    const peer = index.find(sender);
-    if (news.gone && peer !== undefined) index.setLooks(peer, roomId, false);
-    if (news.deleted) handlers.deleted(roomId);
+    const peer = registry.find(sender);
+    if (message.left && peer !== undefined) registry.setWatches(peer, roomId, false);
+    if (message.deleted) handlers.deleted(roomId);
   }
 
-  function hearRooms(sender: string, here: NonNullable<News['here']>, news: News): void {
-    const peer = index.find(sender) ?? meet(sender);
-    peer.askedSince = 0;
-    if (news.begins) {
-      index.clear(peer);
-      peer.isNaming = true;
+  function receiveRooms(
+    sender: string,
+    rooms: NonNullable<PeerMessage['rooms']>,
+    message: PeerMessage,
+  ): void {
+    const peer = registry.find(sender) ?? addPeer(sender);
+    peer.requestedSince = 0;
+    if (message.begins) {
+      registry.clear(peer);
+      peer.isAnnouncing = true;
     }
-    for (const [roomId, number] of here) {
-      const own = index.has(roomId) ? handlers.numberOf(roomId) : undefined;
+    for (const [roomId, head] of rooms) {
+      const own = registry.has(roomId) ? handlers.positionOf(roomId) : undefined;
       if (own === undefined) continue;
-      const isNew = !index.looks(peer, roomId);
-      index.setLooks(peer, roomId, true);
+      const isNew = !registry.watches(peer, roomId);
+      registry.setWatches(peer, roomId, true);
       // A node that was not known to look may have missed what was stored here and not published.
-      if (news.asks || (isNew && number < own)) answer(sender, roomId, own);
-      handlers.number(roomId, number);
+      if (message.requests || (isNew && head < own)) replyHead(sender, roomId, own);
+      handlers.head(roomId, head);
     }
-    if (news.ends && peer.isNaming) index.setKnown(peer, true);
+    if (message.ends && peer.isAnnouncing) registry.setComplete(peer, true);
   }
 
-  function meet(sender: string): Peer {
-    const peer = index.add(sender);
+  function addPeer(sender: string): Peer {
+    const peer = registry.add(sender);
     settling = SETTLING;
-    ask(peer);
+    requestRooms(peer);
     return peer;
   }
 
-  function ask(peer: Peer): void {
-    peer.askedSince = 0;
-    peer.isNaming = false;
+  function requestRooms(peer: Peer): void {
+    peer.requestedSince = 0;
+    peer.isAnnouncing = false;
     // A node that looks at nothing has no use for it: when it begins to look, it is answered.
-    index.setKnown(peer, !index.hasRooms);
-    if (index.hasRooms) publish(channelOfNode(peer.name), { asks: true });
+    registry.setComplete(peer, !registry.hasRooms);
+    if (registry.hasRooms) publish(channelOfNode(peer.name), { requests: true });
   }
 
-  function answer(asker: string, roomId: number, number: number): void {
-    if (answers.size === 0) setImmediate(sendAnswers);
-    const others = answers.get(asker);
-    if (others === undefined) answers.set(asker, [[roomId, number]]);
-    else others.push([roomId, number]);
+  function replyHead(requester: string, roomId: number, head: number): void {
+    if (replies.size === 0) setImmediate(sendReplies);
+    const others = replies.get(requester);
+    if (others === undefined) replies.set(requester, [[roomId, head]]);
+    else others.push([roomId, head]);
   }
 
-  function sendAnswers(): void {
-    for (const [asker, here] of answers) publish(channelOfNode(asker), { here });
-    answers.clear();
+  function sendReplies(): void {
+    for (const [requester, rooms] of replies) publish(channelOfNode(requester), { rooms });
+    replies.clear();
   }
 
-  function nameLater(): void {
-    namingTimer = setTimeout(nameRooms, Math.random() * SPREAD_MS);
+  function announceRoomsLater(): void {
+    announceTimer = setTimeout(announceRooms, Math.random() * MAX_DELAY_MS);
   }
 
   /** Names all rooms to those that have asked by now, so many at a time. */
-  function nameRooms(): void {
-    const begins = hearing === undefined;
-    hearing ??= { names: [...asking], left: [...index.rooms] };
-    if (begins) asking.clear();
-    const here = hearing.left
-      .splice(-ROOMS_AT_ONCE)
-      .filter((roomId) => index.has(roomId))
-      .map((roomId): [number, number] => [roomId, handlers.numberOf(roomId) ?? 0]);
-    const ends = hearing.left.length === 0;
-    const message = encodeNews(name, { here, ...(begins && { begins }), ...(ends && { ends }) });
-    for (const asker of hearing.names) broker.publish(channelOfNode(asker), message);
-    namingTimer = undefined;
+  function announceRooms(): void {
+    const begins = announcing === undefined;
+    announcing ??= { to: [...requesters], left: [...registry.rooms] };
+    if (begins) requesters.clear();
+    const rooms = announcing.left
+      .splice(-ROOMS_PER_ANNOUNCEMENT)
+      .filter((roomId) => registry.has(roomId))
+      .map((roomId): [number, number] => [roomId, handlers.positionOf(roomId) ?? 0]);
+    const ends = announcing.left.length === 0;
+    const raw = encodePeerMessage(name, {
+      rooms,
+      ...(begins && { begins }),
+      ...(ends && { ends }),
+    });
+    for (const requester of announcing.to) broker.publish(channelOfNode(requester), raw);
+    announceTimer = undefined;
     if (!ends) {
-      namingTimer = setTimeout(nameRooms, ROOMS_PAUSE_MS);
+      announceTimer = setTimeout(announceRooms, ROOMS_PAUSE_MS);
       return;
     }
-    hearing = undefined;
-    if (asking.size > 0) nameLater();
+    announcing = undefined;
+    if (requesters.size > 0) announceRoomsLater();
   }
 
-  function stopNaming(): void {
-    clearTimeout(namingTimer);
-    namingTimer = undefined;
-    hearing = undefined;
-    asking.clear();
+  function stopAnnouncing(): void {
+    clearTimeout(announceTimer);
+    announceTimer = undefined;
+    announcing = undefined;
+    requesters.clear();
   }
 
   return {
@@ -329,49 +343,54 @@ export function createPeers({
     },
 
     get hearsAll() {
-      return isUp && settling === 0 && [...index.peers].every((peer) => peer.missed < MISSED_MAX);
+      return (
+        isUp && settling === 0 && [...registry.peers].every((peer) => peer.missed < MISSED_MAX)
+      );
     },
 
     async join(roomId) {
-      index.addRoom(roomId);
+      registry.addRoom(roomId);
       await broker.subscribe(channelOf(roomId));
       // It may have been left meanwhile.
-      if (!index.has(roomId)) return;
-      unheard.set(roomId, 0);
-      const here: News['here'] = [[roomId, handlers.numberOf(roomId) ?? 0]];
-      publish(channelOf(roomId), { here, asks: true });
+      if (!registry.has(roomId)) return;
+      unconfirmed.set(roomId, 0);
+      const rooms: PeerMessage['rooms'] = [[roomId, handlers.positionOf(roomId) ?? 0]];
+      publish(channelOf(roomId), { rooms, requests: true });
     },
 
     async leave(roomId) {
-      index.removeRoom(roomId);
-      unheard.delete(roomId);
-      publish(channelOf(roomId), { gone: true });
+      registry.removeRoom(roomId);
+      unconfirmed.delete(roomId);
+      publish(channelOf(roomId), { left: true });
       await broker.unsubscribe(channelOf(roomId));
     },
 
     publish(roomId, entries) {
       // A room that this node does not look at any more may be looked at anywhere.
-      const isAlone = index.count(roomId) === 0 && index.isComplete && isUp && settling === 0;
+      const isAlone = registry.count(roomId) === 0 && registry.isComplete && isUp && settling === 0;
       if (!isAlone) publish(channelOf(roomId), { entries: [...entries] });
     },
 
-    publishToAll(roomId, news) {
-      publish(channelOf(roomId), 'entries' in news ? { entries: [...news.entries] } : news);
+    publishToAll(roomId, message) {
+      publish(
+        channelOf(roomId),
+        'entries' in message ? { entries: [...message.entries] } : message,
+      );
     },
 
     moveTo(next) {
-      publish(channelOfNodes(), { moves: true });
-      const before = [...ownChannels(), ...[...index.rooms].map(channelOf)];
+      publish(channelOfNodes(), { epochChanges: true });
+      const before = [...ownChannels(), ...[...registry.rooms].map(channelOf)];
       installation = next;
-      const after = [...ownChannels(), ...[...index.rooms].map(channelOf)];
+      const after = [...ownChannels(), ...[...registry.rooms].map(channelOf)];
       for (const channel of after) void broker.subscribe(channel);
       for (const channel of before) void broker.unsubscribe(channel);
-      rename();
+      changeName();
     },
 
     async close() {
       clearInterval(heartbeats);
-      stopNaming();
+      stopAnnouncing();
       publish(channelOfNodes(), { closes: true });
       await broker.close();
     },

@@ -1,28 +1,28 @@
 import fc from 'fast-check';
 import { PassThrough } from 'node:stream';
 import { expect, it, vi } from 'vitest';
-import { Audience, type Listener } from '../../src/chat/audience.js';
-import { Backlog } from '../../src/chat/backlog.js';
-import { Outbox } from '../../src/chat/outbox.js';
-import type { Turn } from '../../src/chat/turn.js';
+import { Subscribers, type Subscriber } from '../../src/feeds/subscribers.js';
+import { Backlog } from '../../src/feeds/backlog.js';
+import { SocketWriter } from '../../src/feeds/socket-writer.js';
+import type { FlushQueue } from '../../src/feeds/flush-queue.js';
 import { encodeMessage } from '../../src/protocol/events.js';
-import { encodeFrame } from '../../src/protocol/frame.js';
+import { encodeFrame } from '../../src/feeds/ws-frame.js';
 import type { Entry } from '../../src/store/entries.js';
 import type { Log } from '../../src/store/log.js';
 
 const ROOM = 1;
 const OUTBOX_BYTES = 1 << 20;
 /** A turn that ends when the test says so. */
-const NO_TURN: Turn = { roomChanged: () => undefined, outboxChanged: () => undefined };
+const NO_TURN: FlushQueue = { addRoom: () => undefined, addWriter: () => undefined };
 
 /** As a page has it. */
 function frameOf(room_id: number, seq: number): Buffer {
   return encodeFrame(encodeMessage({ room_id, seq, emitter: '', content: '', createdAt: '' }));
 }
 
-class Reader implements Listener {
+class Reader implements Subscriber {
   readonly identity = { userUUID: '', entityUUID: '', levelOnEntity: 0 };
-  readonly outbox: Outbox;
+  readonly writer: SocketWriter;
   /** Number behind which it has joined. */
   readonly after: number;
   readonly stream = new PassThrough({ highWaterMark: OUTBOX_BYTES });
@@ -30,16 +30,16 @@ class Reader implements Listener {
 
   constructor(after: number) {
     this.after = after;
-    this.outbox = new Outbox(this.socket, this.stream, NO_TURN, OUTBOX_BYTES, new Backlog());
+    this.writer = new SocketWriter(this.socket, this.stream, NO_TURN, OUTBOX_BYTES, new Backlog());
   }
 
-  lostRoom(): void {
+  roomLost(): void {
     // Nobody loses it here.
   }
 
   /** What came: words, and numbers of messages. */
   seen(): unknown[] {
-    this.outbox.flush();
+    this.writer.flush();
     const text = String((this.stream.read() as Buffer | null) ?? '');
     return [...text.matchAll(/CONNECTED|"seq":(\d+)/g)].map(([word, seq]) =>
       seq === undefined ? word : Number(seq),
@@ -86,10 +86,10 @@ const steps = fc.array(
 it('shows everybody every message from where they came to where they went, in whatever slices', async () => {
   await fc.assert(
     fc.asyncProperty(steps, async (steps) => {
-      const audience = new Audience({
+      const subscribers = new Subscribers({
         roomId: ROOM,
         log: LOG,
-        turn: NO_TURN,
+        flushQueue: NO_TURN,
         onReadFailure: () => undefined,
       });
       const here: Reader[] = [];
@@ -98,37 +98,37 @@ it('shows everybody every message from where they came to where they went, in wh
         const due = Array.from({ length: last - reader.after }, (_, i) => reader.after + 1 + i);
         expect(reader.seen()).toEqual(['CONNECTED', ...due.filter(isMessage)]);
       };
-      audience.beginAt(0);
+      subscribers.beginAt(0);
       for (const { what, n } of steps) {
         const reader = here[n % Math.max(here.length, 1)];
         if (what === 'show') {
           number += 1;
-          audience.show(number, isMessage(number) ? frameOf(ROOM, number) : undefined);
+          subscribers.deliver(number, isMessage(number) ? frameOf(ROOM, number) : undefined);
         } else if (what === 'join' || what === 'come back') {
           const joined = new Reader(what === 'join' ? number : Math.max(0, number - n));
           here.push(joined);
-          audience.join(joined, what === 'join' ? undefined : joined.after);
+          subscribers.join(joined, what === 'join' ? undefined : joined.after);
           // It is told so before it gets anything.
-          joined.outbox.reply('CONNECTED');
+          joined.writer.reply('CONNECTED');
         } else if (what === 'flush') {
-          audience.flush(n);
+          subscribers.flush(n);
         } else if (what === 'wait') {
           await new Promise(setImmediate);
         } else if (reader !== undefined && what === 'answer') {
-          audience.bringUp(reader);
+          subscribers.flushTo(reader);
         } else if (reader !== undefined) {
           // Whoever is behind goes without the rest.
           await turns(3);
           const going = what === 'leave' ? [reader] : [...here];
           for (const one of going) {
-            void audience.leave(one);
+            void subscribers.leave(one);
             here.splice(here.indexOf(one), 1);
             shown(one, number);
           }
         }
       }
       await turns(3);
-      audience.flush(Infinity);
+      subscribers.flush(Infinity);
       for (const reader of here) shown(reader, number);
     }),
     { numRuns: 1_000 },
@@ -137,62 +137,62 @@ it('shows everybody every message from where they came to where they went, in wh
 
 it('reads nothing more for a socket that has begun to close', async () => {
   const read = vi.spyOn(LOG, 'read');
-  const audience = new Audience({
+  const subscribers = new Subscribers({
     roomId: ROOM,
     log: LOG,
-    turn: NO_TURN,
+    flushQueue: NO_TURN,
     onReadFailure: () => undefined,
   });
-  audience.beginAt(1_000_000);
+  subscribers.beginAt(1_000_000);
   const reader = new Reader(0);
-  audience.join(reader, 0);
+  subscribers.join(reader, 0);
   while (read.mock.calls.length < 3) await new Promise(setImmediate);
 
   reader.socket.readyState = 2;
   await turns(3);
   const before = read.mock.calls.length;
   // It takes what was written, so that there would be room for more.
-  for (let turn = 0; turn < 20; turn += 1) {
+  for (let times = 0; times < 20; times += 1) {
     reader.stream.read();
     await turns(1);
   }
 
   expect(read).toHaveBeenCalledTimes(before);
-  audience.catchUpAll();
+  subscribers.catchUpAll();
   await turns(3);
   expect(read).toHaveBeenCalledTimes(before);
   read.mockRestore();
 });
 
 it('waits for nothing of a socket that is closed by its peer while it is full', async () => {
-  const audience = new Audience({
+  const subscribers = new Subscribers({
     roomId: ROOM,
     log: LOG,
-    turn: NO_TURN,
+    flushQueue: NO_TURN,
     onReadFailure: () => undefined,
   });
   const reader = new Reader(0);
-  audience.join(reader);
+  subscribers.join(reader);
   reader.stream.write(Buffer.alloc(OUTBOX_BYTES));
   // As `ws` does when the peer says that it sends no more.
   reader.socket.readyState = 2;
   reader.stream.end();
-  const drained = vi.spyOn(reader.outbox, 'drained');
+  const drained = vi.spyOn(reader.writer, 'drained');
 
-  audience.show(1, frameOf(ROOM, 1));
-  audience.flush(Infinity);
+  subscribers.deliver(1, frameOf(ROOM, 1));
+  subscribers.flush(Infinity);
   await turns(20);
 
   expect(drained.mock.calls.length).toBeLessThanOrEqual(1);
 });
 
 it('says that an outbox is drained once, when what was written before its end has gone out', async () => {
-  const { outbox, stream } = new Reader(0);
+  const { writer, stream } = new Reader(0);
   stream.write(Buffer.alloc(OUTBOX_BYTES));
   stream.write(Buffer.alloc(OUTBOX_BYTES));
   stream.end();
   let isDrained = false;
-  const drained = outbox.drained().then(() => {
+  const drained = writer.drained().then(() => {
     isDrained = true;
   });
   await turns(3);
@@ -200,9 +200,9 @@ it('says that an outbox is drained once, when what was written before its end ha
 
   stream.resume();
   await drained;
-  expect(outbox.isFull).toBe(false);
+  expect(writer.isFull).toBe(false);
 });
 
 async function turns(count: number): Promise<void> {
-  for (let turn = 0; turn < count; turn += 1) await new Promise(setImmediate);
+  for (let turns = 0; turns < count; turns += 1) await new Promise(setImmediate);
 }

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Outcome } from '../../src/store/entries.js';
-import { Lane, type Appended } from '../../src/store/lane.js';
+import { GroupCommit, type Appended } from '../../src/store/group-commit.js';
 import { deferred } from '../harness/deferred.js';
 import { newCaller, TestWriter } from '../harness/writers.js';
 
@@ -20,20 +20,20 @@ describe('a lane', () => {
   });
 
   it('keeps the order of a room that has two writers for a moment', async () => {
-    const { lane, stored } = laneOverMemory();
+    const { groupCommit, stored } = laneOverMemory();
     const oldRules = deferred();
     const newRules = deferred();
     const older = outdated(oldRules.promise);
     const newer = outdated(newRules.promise);
 
-    const first = push(lane, older, 'first');
-    const second = push(lane, newer, 'second');
+    const first = push(groupCommit, older, 'first');
+    const second = push(groupCommit, newer, 'second');
     await new Promise(setImmediate);
     await new Promise(setImmediate);
     newRules.resolve();
     await new Promise(setImmediate);
     await new Promise(setImmediate);
-    const third = push(lane, newer, 'third');
+    const third = push(groupCommit, newer, 'third');
     oldRules.resolve();
     await Promise.all([first, second, third]);
 
@@ -41,16 +41,19 @@ describe('a lane', () => {
   });
 
   it('is closed only when what both writers hold is settled', async () => {
-    const { lane, stored } = laneOverMemory();
+    const { groupCommit, stored } = laneOverMemory();
     const newRules = deferred();
     const older = outdated(Promise.resolve());
     const newer = outdated(newRules.promise);
 
-    const sent = Promise.all([push(lane, older, 'first'), push(lane, newer, 'second')]);
+    const sent = Promise.all([
+      push(groupCommit, older, 'first'),
+      push(groupCommit, newer, 'second'),
+    ]);
     await new Promise(setImmediate);
     await new Promise(setImmediate);
     let storedWhenClosed: string[] = [];
-    const closed = lane.close().then(() => {
+    const closed = groupCommit.close().then(() => {
       storedWhenClosed = [...stored];
     });
     for (let turn = 0; turn < 10; turn += 1) await new Promise(setImmediate);
@@ -61,12 +64,12 @@ describe('a lane', () => {
   });
 
   it('has two statements in flight, and gathers what comes meanwhile', async () => {
-    const { lane, flights } = laneByHand(4);
+    const { groupCommit, flights } = laneByHand(4);
     const rooms = [1, 2, 3, 4].map((roomId) => new TestWriter(roomId));
 
     const sent: Promise<Appended>[] = [];
     for (const writer of rooms) {
-      sent.push(push(lane, writer, `of room ${writer.roomId}`));
+      sent.push(push(groupCommit, writer, `of room ${writer.roomId}`));
       await turn();
     }
     const before = contentsOf(flights);
@@ -77,29 +80,29 @@ describe('a lane', () => {
     expect(contentsOf(flights)).toEqual([...before, ['of room 3', 'of room 4']]);
     for (const flight of flights) flight.land();
     await Promise.all(sent);
-    await lane.close();
+    await groupCommit.close();
   });
 
   it('goes on beside statements that hang, but for the rooms in them', async () => {
-    const { lane, flights } = laneByHand(3);
+    const { groupCommit, flights } = laneByHand(3);
     const stuck = [new TestWriter(1), new TestWriter(2)];
     const other = new TestWriter(3);
 
     const sent: Promise<Appended>[] = [];
     for (const writer of stuck) {
-      sent.push(push(lane, writer, 'hangs'));
+      sent.push(push(groupCommit, writer, 'hangs'));
       await turn();
     }
-    for (const writer of stuck) sent.push(push(lane, writer, 'behind it'));
-    sent.push(push(lane, other, 'beside them'));
+    for (const writer of stuck) sent.push(push(groupCommit, writer, 'behind it'));
+    sent.push(push(groupCommit, other, 'beside them'));
     await later(HANGS_MS / 2 - 1);
     const early = flights.length;
     await later(HANGS_MS / 2 + 1);
-    sent.push(push(lane, other, 'when that is back'));
+    sent.push(push(groupCommit, other, 'when that is back'));
     flights[2]?.land();
     await turn();
     // No more than three, though these hang too.
-    sent.push(push(lane, new TestWriter(4), 'too many'));
+    sent.push(push(groupCommit, new TestWriter(4), 'too many'));
     await later(2 * HANGS_MS);
     const meanwhile = contentsOf(flights);
     flights[0]?.land();
@@ -112,19 +115,19 @@ describe('a lane', () => {
     await turn();
     for (const flight of flights) flight.land();
     await Promise.all(sent);
-    await lane.close();
+    await groupCommit.close();
   });
 
   it('makes up a batch beside messages of a locked room that are all refused', async () => {
-    const { lane, flights } = laneByHand(4);
+    const { groupCommit, flights } = laneByHand(4);
     const locked = new TestWriter(1);
     const other = new TestWriter(2);
     const first = Promise.allSettled([
-      push(lane, locked, 'of the locked room'),
-      push(lane, other, 'first'),
+      push(groupCommit, locked, 'of the locked room'),
+      push(groupCommit, other, 'first'),
     ]);
     await turn();
-    const second = push(lane, other, 'second');
+    const second = push(groupCommit, other, 'second');
 
     // It is looked at before the others.
     locked.permits = () => false;
@@ -139,15 +142,17 @@ describe('a lane', () => {
       { status: 'fulfilled' },
     ]);
     await second;
-    await lane.close();
+    await groupCommit.close();
   });
 
   it('fills a batch by the count and the length of its messages', async () => {
-    const { lane, batches } = laneOverMemory();
+    const { groupCommit, batches } = laneOverMemory();
     const writer = new TestWriter(ROOM, { rulesHead: RULES_HEAD });
 
-    await Promise.all(Array.from({ length: 1_500 }, () => push(lane, writer, 'short')));
-    await Promise.all(Array.from({ length: 5 }, () => push(lane, writer, 'x'.repeat(400_000))));
+    await Promise.all(Array.from({ length: 1_500 }, () => push(groupCommit, writer, 'short')));
+    await Promise.all(
+      Array.from({ length: 5 }, () => push(groupCommit, writer, 'x'.repeat(400_000))),
+    );
 
     expect(batches).toEqual([1_000, 500, 3, 2]);
   });
@@ -166,10 +171,10 @@ function outdated(read: Promise<void>): TestWriter {
 }
 
 /** A lane whose log is a list, and tells `stale` as append_batch does. */
-function laneOverMemory(): { lane: Lane; stored: string[]; batches: number[] } {
+function laneOverMemory(): { groupCommit: GroupCommit; stored: string[]; batches: number[] } {
   const stored: string[] = [];
   const batches: number[] = [];
-  const lane = new Lane(
+  const groupCommit = new GroupCommit(
     (checked) => {
       batches.push(checked.length);
       const isStale = checked.some(({ rulesHead }) => rulesHead !== null && rulesHead < RULES_HEAD);
@@ -184,7 +189,7 @@ function laneOverMemory(): { lane: Lane; stored: string[]; batches: number[] } {
     fail,
     1,
   );
-  return { lane, stored, batches };
+  return { groupCommit, stored, batches };
 }
 
 interface HandFlight {
@@ -194,10 +199,13 @@ interface HandFlight {
 }
 
 /** A lane whose statements end when the test says so. */
-function laneByHand(maxFlights: number): { lane: Lane; flights: readonly HandFlight[] } {
+function laneByHand(maxFlights: number): {
+  groupCommit: GroupCommit;
+  flights: readonly HandFlight[];
+} {
   const flights: HandFlight[] = [];
   let seq = 0;
-  const lane = new Lane(
+  const groupCommit = new GroupCommit(
     async (checked) => {
       const landed = deferred();
       let busy: number | undefined;
@@ -218,7 +226,7 @@ function laneByHand(maxFlights: number): { lane: Lane; flights: readonly HandFli
     fail,
     maxFlights,
   );
-  return { lane, flights };
+  return { groupCommit, flights };
 }
 
 function contentsOf(flights: readonly HandFlight[]): (readonly string[])[] {
@@ -239,16 +247,16 @@ function fail(error: unknown): never {
   throw error;
 }
 
-function push(lane: Lane, writer: TestWriter, content: string): Promise<Appended> {
-  const author = newCaller();
+function push(groupCommit: GroupCommit, room: TestWriter, content: string): Promise<Appended> {
+  const caller = newCaller();
   return new Promise((resolve, reject) => {
-    lane.push({
-      writer,
-      author,
+    groupCommit.push({
+      room,
+      caller,
       draft: {
-        room_id: writer.roomId,
+        room_id: room.roomId,
         kind: 'message',
-        emitter: author.userUUID,
+        emitter: caller.userUUID,
         content,
         ref: null,
       },

@@ -22,32 +22,32 @@ const ruleSchema = z.object({
   accepted: z.boolean(),
 });
 
-const newsSchema = z.object({
+const peerMessageSchema = z.object({
   /** What was stored in the room of the channel. */
   entries: z.array(entrySchema).optional(),
   /** The room of the channel is no more. */
   deleted: z.literal(true).optional(),
   /** Rooms that the node looks at, each with the number up to which it has it. */
-  here: z.array(z.tuple([roomSchema, z.number().int().nonnegative()])).optional(),
+  rooms: z.array(z.tuple([roomSchema, z.number().int().nonnegative()])).optional(),
   /** It asks who else looks at these rooms; without `here`, for all rooms of the node that it asks. */
-  asks: z.literal(true).optional(),
+  requests: z.literal(true).optional(),
   /** The first and the last message of those that name all its rooms. */
   begins: z.literal(true).optional(),
   ends: z.literal(true).optional(),
   /** It looks at the room of the channel no longer. */
-  gone: z.literal(true).optional(),
+  left: z.literal(true).optional(),
   /** It goes down in order: it has published all that it stored. */
   closes: z.literal(true).optional(),
   /** It has found that the log went back, and goes on among the nodes that know it. */
-  moves: z.literal(true).optional(),
+  epochChanges: z.literal(true).optional(),
 });
 
 /** What one node tells others; a heartbeat is empty. */
-export type News = z.infer<typeof newsSchema>;
+export type PeerMessage = z.infer<typeof peerMessageSchema>;
 
 /** A message of the broker: `<sender> <JSON>`. */
-export function encodeNews(sender: string, news: News): string {
-  return `${sender} ${JSON.stringify(news)}`;
+export function encodePeerMessage(sender: string, message: PeerMessage): string {
+  return `${sender} ${JSON.stringify(message)}`;
 }
 
 const SENDER = /^([\w-]{8}\.\d{1,15}) /;
@@ -58,9 +58,9 @@ export function senderOf(message: string): string | undefined {
 }
 
 /** Undefined if the message is none of ours, or of a node that speaks otherwise: the poll makes up for it. */
-export function parseNews(message: string): News | undefined {
+export function parsePeerMessage(message: string): PeerMessage | undefined {
   try {
-    return newsSchema.safeParse(JSON.parse(message.slice(message.indexOf(' ') + 1))).data;
+    return peerMessageSchema.safeParse(JSON.parse(message.slice(message.indexOf(' ') + 1))).data;
   } catch {
     return undefined;
   }

@@ -2,12 +2,12 @@ import fc from 'fast-check';
 import { randomUUID } from 'node:crypto';
 import { PassThrough } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
-import { loadConfig } from '../../src/config.js';
-import type { Listener, LossReason } from '../../src/chat/audience.js';
-import { Feed } from '../../src/chat/feed.js';
-import { Backlog } from '../../src/chat/backlog.js';
-import { Outbox } from '../../src/chat/outbox.js';
-import { createTurn } from '../../src/chat/turn.js';
+import { loadConfig } from '../../src/config/load.js';
+import type { Subscriber, LossReason } from '../../src/feeds/subscribers.js';
+import { Feed } from '../../src/feeds/feed.js';
+import { Backlog } from '../../src/feeds/backlog.js';
+import { SocketWriter } from '../../src/feeds/socket-writer.js';
+import { createFlushQueue } from '../../src/feeds/flush-queue.js';
 import { createLogger } from '../../src/logger.js';
 import type { MessageData } from '../../src/protocol/events.js';
 import { connectDatabase, type Database } from '../../src/store/connect.js';
@@ -40,18 +40,24 @@ afterAll(async () => {
 });
 
 /** Someone who looks at a room; the frames that reach them are read off a real stream. */
-class Reader implements Listener {
+class Reader implements Subscriber {
   readonly identity: typeof owner;
-  readonly outbox: Outbox;
+  readonly writer: SocketWriter;
   readonly losses: LossReason[] = [];
   readonly #stream = new PassThrough({ highWaterMark: 1 << 24 });
 
   constructor(identity: typeof owner) {
     this.identity = identity;
-    this.outbox = new Outbox({ readyState: 1 }, this.#stream, createTurn(), 1 << 20, new Backlog());
+    this.writer = new SocketWriter(
+      { readyState: 1 },
+      this.#stream,
+      createFlushQueue(),
+      1 << 20,
+      new Backlog(),
+    );
   }
 
-  lostRoom(_roomId: number, reason: LossReason): void {
+  roomLost(_roomId: number, reason: LossReason): void {
     this.losses.push(reason);
   }
 
@@ -75,7 +81,7 @@ function createFeed(roomId: number, onOldNumbers = (): void => undefined): Feed 
   return new Feed({
     roomId,
     log: store.log,
-    turn: createTurn(),
+    flushQueue: createFlushQueue(),
     publish: () => undefined,
     onOldNumbers,
     onReadFailure: () => undefined,
@@ -111,7 +117,7 @@ async function activeFeed(roomId: number): Promise<Feed> {
 /** Appends messages by way of another node: this feed hears nothing of them. */
 async function appendElsewhere(roomId: number, count: number): Promise<Entry[]> {
   const elsewhere = await activeFeed(roomId);
-  const from = elsewhere.number;
+  const from = elsewhere.position;
   await Promise.all(
     Array.from({ length: count }, (_, i) =>
       store.log.append(elsewhere, owner, {
@@ -150,7 +156,7 @@ describe('a feed', () => {
         async (count, fates) => {
           const room = await createRoom();
           const feed = await activeFeed(room);
-          const start = feed.number;
+          const start = feed.position;
           const reader = new Reader(owner);
           feed.join(reader);
           const entries = await appendElsewhere(room, count);
@@ -181,13 +187,13 @@ describe('a feed', () => {
     const entries = await appendElsewhere(room, 5);
     feed.take(entries);
     feed.activate(state);
-    expect(feed.number).toBe(state.head + 5);
+    expect(feed.position).toBe(state.head + 5);
   });
 
   it('gives who joins nothing of before, and who leaves all of before', async () => {
     const room = await createRoom();
     const feed = await activeFeed(room);
-    const start = feed.number;
+    const start = feed.position;
     const [early, late] = [new Reader(owner), new Reader(owner)];
     feed.join(early);
     const [first, second] = [await appendElsewhere(room, 1), await appendElsewhere(room, 1)];
@@ -203,7 +209,7 @@ describe('a feed', () => {
   it('applies a revocation before the entry behind it, and after the one in front of it', async () => {
     const room = await createRoom();
     const feed = await activeFeed(room);
-    const start = feed.number;
+    const start = feed.position;
     const [stays, goes] = [new Reader(owner), new Reader(member)];
     feed.join(stays);
     feed.join(goes);
@@ -294,19 +300,19 @@ describe('a feed', () => {
       });
       feed.activate(state);
       if (!isActivatedThere) feed.take(await appendElsewhere(room, 1));
-      const { number } = feed;
+      const { position } = feed;
       const reader = new Reader(owner);
       feed.join(reader);
-      await setBack(room, number - 5);
+      await setBack(room, position - 5);
       await appendElsewhere(room, 10);
 
-      feed.headIs(number + 5);
+      feed.headIs(position + 5);
       await feed.refresh();
       await turnEnded();
 
       expect(reader.seen()).toEqual([]);
-      expect(feed.number).toBe(number);
-      expect(feed.doubted).toMatchObject({ seq: number });
+      expect(feed.position).toBe(position);
+      expect(feed.doubted).toMatchObject({ seq: position });
       expect(asked).toBe(1);
     }
   });
@@ -314,15 +320,15 @@ describe('a feed', () => {
   it('goes on if its last entry was deleted from the log, and reads to the end beyond a page', async () => {
     const room = await createRoom();
     const feed = await activeFeed(room);
-    const { number } = feed;
+    const { position } = feed;
     await appendElsewhere(room, 1_000);
     await database.sequelize.query(
-      `DELETE FROM messages WHERE room_id = ${room} AND seq <= ${number}`,
+      `DELETE FROM messages WHERE room_id = ${room} AND seq <= ${position}`,
     );
 
     await feed.refresh();
 
-    expect(feed.number).toBe(number + 1_000);
+    expect(feed.position).toBe(position + 1_000);
     expect(feed.doubted).toBeUndefined();
   });
 
@@ -335,9 +341,9 @@ describe('a feed', () => {
     feed.end('LOG_RESET');
     expect(reader.losses).toEqual(['LOG_RESET']);
     expect(feed.refusal(owner)).toMatchObject({ code: 'UNAVAILABLE' });
-    const { number } = feed;
+    const { position } = feed;
     feed.take(await appendElsewhere(room, 1));
-    expect(feed.number).toBe(number);
+    expect(feed.position).toBe(position);
   });
 });
 

@@ -1,16 +1,16 @@
-import type { Limits } from '../config.js';
-import type { Outbox } from './outbox.js';
+import type { Limits } from '../config/load.js';
+import type { SocketWriter } from '../feeds/socket-writer.js';
 
-type PulseLimits = Pick<Limits, 'pingIntervalMs' | 'pongTimeoutMs' | 'sendTimeoutMs'>;
+type KeepaliveLimits = Pick<Limits, 'pingIntervalMs' | 'pongTimeoutMs' | 'sendTimeoutMs'>;
 
 /**
  * Whether the peer of one socket still lives. It is asked by pings; the answer may also be that it goes on
  * reading: a slow reader has to get through what waits for it before it sees the ping. A peer that answers and does
  * not read is given up as well.
  */
-export class Pulse {
-  readonly #outbox: Outbox;
-  readonly #limits: PulseLimits;
+export class Keepalive {
+  readonly #writer: SocketWriter;
+  readonly #limits: KeepaliveLimits;
   #pingedAt = performance.now();
   #answered = true;
   /** Bytes that the peer had taken when it was asked. */
@@ -21,8 +21,8 @@ export class Pulse {
   /** When that was seen; undefined while nothing waits for it. */
   #tookAt: number | undefined;
 
-  constructor(outbox: Outbox, limits: PulseLimits) {
-    this.#outbox = outbox;
+  constructor(writer: SocketWriter, limits: KeepaliveLimits) {
+    this.#writer = writer;
     this.#limits = limits;
   }
 
@@ -42,11 +42,11 @@ export class Pulse {
   }
 
   #takes(now: number): boolean {
-    if (!this.#outbox.isWaiting) {
+    if (!this.#writer.isWaiting) {
       this.#tookAt = undefined;
       return true;
     }
-    const taken = this.#outbox.takenBytes;
+    const taken = this.#writer.takenBytes;
     if (this.#tookAt !== undefined && taken === this.#taken) {
       return now - this.#tookAt < this.#limits.sendTimeoutMs;
     }
@@ -60,9 +60,9 @@ export class Pulse {
     if (this.#answered) {
       if (silence >= this.#limits.pingIntervalMs) this.#ask(now);
     } else if (silence >= this.#limits.pongTimeoutMs) {
-      const taken = this.#outbox.takenBytes;
+      const taken = this.#writer.takenBytes;
       // Where we don't read because it doesn't, silence is an answer.
-      const isExcused = isUnread && !this.#outbox.isFull;
+      const isExcused = isUnread && !this.#writer.isFull;
       if (taken === this.#takenAtPing && !isExcused) return false;
       this.#takenAtPing = taken;
       this.#pingedAt = now;
@@ -73,7 +73,7 @@ export class Pulse {
   #ask(now: number): void {
     this.#pingedAt = now;
     this.#answered = false;
-    this.#outbox.ping();
-    this.#takenAtPing = this.#outbox.takenBytes;
+    this.#writer.ping();
+    this.#takenAtPing = this.#writer.takenBytes;
   }
 }

@@ -5,9 +5,9 @@ export interface Peer {
   /** Heartbeats of this node since the last one of that node. */
   missed: number;
   /** Heartbeats of this node since it was asked for its rooms, or named some. */
-  askedSince: number;
+  requestedSince: number;
   /** Whether it has begun to name them since it was asked. */
-  isNaming: boolean;
+  isAnnouncing: boolean;
 }
 
 /** A node keeps the first part of its name. */
@@ -16,14 +16,14 @@ export function nodeOf(name: string): string {
 }
 
 /** Which other nodes there are, and which of this node's rooms they look at. */
-export class PeerIndex {
+export class PeerRegistry {
   readonly #peers = new Map<string, Peer>();
   /** By peer: those of this node's rooms that it looks at. */
   readonly #roomsOf = new Map<Peer, Set<number>>();
   /** This node's rooms, with how many peers look at each. */
   readonly #rooms = new Map<number, number>();
   /** Peers of which it is not known whether they look at other rooms, too. */
-  readonly #unknown = new Set<Peer>();
+  readonly #incomplete = new Set<Peer>();
 
   get peers(): Iterable<Peer> {
     return this.#peers.values();
@@ -39,7 +39,7 @@ export class PeerIndex {
 
   /** Whether all rooms of all peers are known. */
   get isComplete(): boolean {
-    return this.#unknown.size === 0;
+    return this.#incomplete.size === 0;
   }
 
   has(roomId: number): boolean {
@@ -69,10 +69,10 @@ export class PeerIndex {
     for (const other of this.#peers.values()) {
       if (nodeOf(other.name) === nodeOf(name)) this.remove(other);
     }
-    const peer: Peer = { name, missed: 0, askedSince: 0, isNaming: false };
+    const peer: Peer = { name, missed: 0, requestedSince: 0, isAnnouncing: false };
     this.#peers.set(name, peer);
     this.#roomsOf.set(peer, new Set());
-    this.#unknown.add(peer);
+    this.#incomplete.add(peer);
     return peer;
   }
 
@@ -80,33 +80,33 @@ export class PeerIndex {
     this.clear(peer);
     this.#peers.delete(peer.name);
     this.#roomsOf.delete(peer);
-    this.#unknown.delete(peer);
+    this.#incomplete.delete(peer);
   }
 
   /** It looks at none of this node's rooms, for all that is known. */
   clear(peer: Peer): void {
-    for (const roomId of this.#roomsOf.get(peer) ?? []) this.setLooks(peer, roomId, false);
+    for (const roomId of this.#roomsOf.get(peer) ?? []) this.setWatches(peer, roomId, false);
   }
 
-  setKnown(peer: Peer, isKnown: boolean): void {
-    if (isKnown) this.#unknown.delete(peer);
-    else this.#unknown.add(peer);
+  setComplete(peer: Peer, isComplete: boolean): void {
+    if (isComplete) this.#incomplete.delete(peer);
+    else this.#incomplete.add(peer);
   }
 
-  isKnown(peer: Peer): boolean {
-    return !this.#unknown.has(peer);
+  knowsAllOf(peer: Peer): boolean {
+    return !this.#incomplete.has(peer);
   }
 
-  looks(peer: Peer, roomId: number): boolean {
+  watches(peer: Peer, roomId: number): boolean {
     return this.#roomsOf.get(peer)?.has(roomId) ?? false;
   }
 
-  setLooks(peer: Peer, roomId: number, looks: boolean): void {
+  setWatches(peer: Peer, roomId: number, watches: boolean): void {
     const rooms = this.#roomsOf.get(peer);
     const count = this.#rooms.get(roomId);
-    if (rooms === undefined || count === undefined || rooms.has(roomId) === looks) return;
-    if (looks) rooms.add(roomId);
+    if (rooms === undefined || count === undefined || rooms.has(roomId) === watches) return;
+    if (watches) rooms.add(roomId);
     else rooms.delete(roomId);
-    this.#rooms.set(roomId, looks ? count + 1 : count - 1);
+    this.#rooms.set(roomId, watches ? count + 1 : count - 1);
   }
 }

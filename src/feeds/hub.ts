@@ -1,16 +1,16 @@
 import type { CreateBroker } from '../broker/broker.js';
-import type { Limits } from '../config.js';
+import type { Limits } from '../config/load.js';
 import { withDeadline } from '../deadline.js';
 import { ChatError } from '../errors.js';
 import type { Logger } from '../logger.js';
 import type { Entry } from '../store/entries.js';
 import type { Epoch } from '../store/epoch.js';
 import type { Log } from '../store/log.js';
-import type { EndReason } from './audience.js';
+import type { EndReason } from './subscribers.js';
 import { Feed } from './feed.js';
 import { createHeadPoll } from './head-poll.js';
 import { createPeers } from './peers.js';
-import type { Turn } from './turn.js';
+import type { FlushQueue } from './flush-queue.js';
 
 /** How long a room that nobody looks at stays active: clients that reconnect find it warm. */
 const LINGER_MS = 5_000;
@@ -35,7 +35,7 @@ export interface Hub {
 export function createHub({
   log,
   epoch,
-  turn,
+  flushQueue,
   createBroker,
   repairsGaps,
   limits,
@@ -43,7 +43,7 @@ export function createHub({
 }: {
   log: Log;
   epoch: Epoch;
-  turn: Turn;
+  flushQueue: FlushQueue;
   createBroker: CreateBroker;
   repairsGaps: boolean;
   limits: Pick<Limits, 'storeTimeoutMs' | 'pollIntervalMs' | 'pollIntervalBrokerDownMs'>;
@@ -62,13 +62,13 @@ export function createHub({
     logger,
     handlers: {
       entries: (roomId, entries) => feeds.get(roomId)?.take(entries),
-      number: (roomId, number) => feeds.get(roomId)?.hearOf(number),
-      numberOf: (roomId) => feeds.get(roomId)?.number,
+      head: (roomId, head) => feeds.get(roomId)?.hearOf(head),
+      positionOf: (roomId) => feeds.get(roomId)?.position,
       deleted(roomId) {
         const feed = feeds.get(roomId);
         if (feed !== undefined) drop(feed, 'ROOM_DELETED');
       },
-      moved: () => void poll.compare(),
+      epochChanged: () => void poll.compare(),
     },
   });
   const poll = createHeadPoll({
@@ -92,7 +92,7 @@ export function createHub({
     const feed = new Feed({
       roomId,
       log: feedLog,
-      turn,
+      flushQueue,
       repairsGaps,
       publish: (entries) => {
         // A feed that was forgotten while its messages were on their way has a successor, maybe.

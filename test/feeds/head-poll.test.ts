@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { Feed } from '../../src/chat/feed.js';
-import { createHeadPoll, type HeadPoll } from '../../src/chat/head-poll.js';
-import { createTurn } from '../../src/chat/turn.js';
+import { Feed } from '../../src/feeds/feed.js';
+import { createHeadPoll, type HeadPoll } from '../../src/feeds/head-poll.js';
+import { createFlushQueue } from '../../src/feeds/flush-queue.js';
 import { createLogger } from '../../src/logger.js';
 import type { Entry } from '../../src/store/entries.js';
 import type { Log } from '../../src/store/log.js';
@@ -54,7 +54,7 @@ beforeEach(() => {
   feed = new Feed({
     roomId: ROOM,
     log,
-    turn: createTurn(),
+    flushQueue: createFlushQueue(),
     publish: () => undefined,
     onOldNumbers: () => void poll.compare(),
     onReadFailure: () => undefined,
@@ -131,7 +131,7 @@ describe('heads are compared', () => {
     await pass(FAST_MS);
     head = 3;
     await pass(SLOW_MS + 2_000);
-    expect(feed.number).toBe(3);
+    expect(feed.position).toBe(3);
     expect(await comparisonsIn(10_000)).toBe(10_000 / FAST_MS);
     await pass(50_000);
     expect(await comparisonsIn(6 * SLOW_MS)).toBe(6);
@@ -145,7 +145,7 @@ describe('heads are compared', () => {
     await pass(FAST_MS);
     head = 2;
     await pass(SLOW_MS);
-    expect(feed.number).toBe(2);
+    expect(feed.position).toBe(2);
     feed.take([message(2)]);
     head = 3;
     await pass(SLOW_MS);
@@ -162,7 +162,7 @@ describe('heads are compared', () => {
     answer = () => Promise.resolve();
     head = 2;
     await pass(FAST_MS);
-    expect(feed.number).toBe(2);
+    expect(feed.position).toBe(2);
     expect(logged).toEqual(['warn: the log could not be read', 'info: the log is read again']);
   });
 
@@ -225,7 +225,7 @@ describe('heads are compared', () => {
     madeAt = '2026-01-15T09:40:00.000Z';
     await pass(SLOW_MS);
     expect(renew).toHaveBeenCalledTimes(1);
-    expect(feed.number).toBe(1);
+    expect(feed.position).toBe(1);
   });
 
   it('in vain if entries only come twice, or the clock of the database was set back', async () => {

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { loadConfig } from '../../src/config.js';
+import { loadConfig } from '../../src/config/load.js';
 import { connectDatabase, type Database } from '../../src/store/connect.js';
-import { isUnavailable } from '../../src/store/failure.js';
+import { isUnavailable } from '../../src/store/pg-errors.js';
 import { openPostgres, QUIET, type StoreHost } from '../harness/store-hosts.js';
 
 const UUID = '11111111-2222-3333-4444-555555555555';

@@ -1,5 +1,3 @@
-import type { Session } from './session.js';
-
 /** To look through ten thousand sockets takes a millisecond: not after each write. Meanwhile a few pages come in. */
 const EXCESS_DELAY_MS = 50;
 
@@ -53,18 +51,24 @@ export class Backlog {
   }
 }
 
+/** A session, as far as its bytes are concerned. */
+interface Holder {
+  readonly writer: { readonly heldBytes: number; forgetSent(): void };
+  close(reason: 'OVERLOAD'): void;
+}
+
 /**
  * Closes those that hold the most of the backlog, until what is left is within the limit.
  * @returns how many were closed
  */
 export function closeFullest(
-  sessions: Iterable<Pick<Session, 'outbox' | 'close'>>,
+  sessions: Iterable<Holder>,
   backlog: Backlog,
   maxBytes: number,
 ): number {
-  for (const { outbox } of sessions) outbox.forgetSent();
+  for (const { writer } of sessions) writer.forgetSent();
   if (backlog.bytes <= maxBytes) return 0;
-  const held = Array.from(sessions, (session) => ({ session, bytes: session.outbox.heldBytes }));
+  const held = Array.from(sessions, (session) => ({ session, bytes: session.writer.heldBytes }));
   held.sort((a, b) => b.bytes - a.bytes);
   let closed = 0;
   for (const { session } of held) {

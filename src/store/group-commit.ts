@@ -6,17 +6,17 @@ import type { CheckedDraft, Entry, EntryDraft, Outcome } from './entries.js';
 const MAX_BATCH_ENTRIES = 1_000;
 const MAX_BATCH_CHARACTERS = 1_000_000;
 /** Statements at a time: the next one is worked on while the commit of the one before is on its way to the disk. */
-const USUAL_FLIGHTS = 2;
+const USUAL_IN_FLIGHT = 2;
 /** How long statements may keep rooms waiting that they have nothing of. */
-const PATIENCE_MS = 100;
+const STALLED_AFTER_MS = 100;
 
 /** A room as its messages are written: what is known of its rules here, and who takes what was stored. */
-export interface Writer {
+export interface LiveRoom {
   readonly roomId: number;
   /** Number of the last rule entry that `refusal` knows. */
   readonly rulesHead: number;
   /** Why the author may not write, if so. Asked as the batch is made up, with nothing awaited before it is sent. */
-  refusal(author: Caller): ChatError | undefined;
+  refusal(caller: Caller): ChatError | undefined;
   /**
    * Resolves when the room's newer rules are known.
    * @param isStale if the log told that there are some: without any, it went back
@@ -30,9 +30,9 @@ export interface Writer {
 }
 
 /** A message that waits for its number. */
-export interface Pending {
-  readonly writer: Writer;
-  readonly author: Caller;
+export interface QueuedMessage {
+  readonly room: LiveRoom;
+  readonly caller: Caller;
   readonly draft: EntryDraft;
   /** Its sender was told that it is not known to be stored: it is not sent any more. */
   readonly isGivenUp?: boolean;
@@ -46,21 +46,21 @@ export interface Appended {
   readonly known: boolean;
 }
 
-/** @param isPatient whether it waits for rooms that somebody else has locked; else they are `busy` soon */
-export type AppendBatch = (
+/** @param waitsForLocks whether it waits for rooms that somebody else has locked; else they are `busy` soon */
+export type StoreBatch = (
   checked: readonly CheckedDraft[],
-  isPatient: boolean,
+  waitsForLocks: boolean,
 ) => Promise<readonly Outcome[]>;
 
 /** A batch in flight. */
-interface Flight {
-  readonly rooms: ReadonlySet<number>;
+interface Batch {
+  readonly roomIds: ReadonlySet<number>;
   /** Whether it waits for rooms that somebody else has locked. */
-  readonly isPatient: boolean;
+  readonly waitsForLocks: boolean;
   /** By `performance.now()`. */
-  readonly departedAt: number;
+  readonly sentAt: number;
   /** Resolves when it is back, and all that waited for it is told. */
-  landing: Promise<void> | undefined;
+  settled: Promise<void> | undefined;
 }
 
 /**
@@ -69,223 +69,227 @@ interface Flight {
  * does not wait long for one that is locked, as its others would. What is in flight of a room is waited for in any case:
  * its entries never overtake each other.
  */
-export class Lane {
-  readonly #append: AppendBatch;
+export class GroupCommit {
+  readonly #append: StoreBatch;
   readonly #onError: (error: unknown, entries: number) => void;
-  readonly #maxFlights: number;
-  #waiting: Pending[] = [];
+  readonly #maxInFlight: number;
+  #waiting: QueuedMessage[] = [];
   /** Rooms whose newer rules are being read, with what waits for them. */
-  readonly #held = new Map<number, Pending[]>();
+  readonly #heldBack = new Map<number, QueuedMessage[]>();
   /** The reading of those rules. */
   readonly #refreshes = new Set<Promise<void>>();
-  readonly #flights = new Set<Flight>();
+  readonly #inFlight = new Set<Batch>();
   /** Rooms that somebody else had locked: they go in batches of their own, which wait for the locks. */
   readonly #contended = new Set<number>();
-  #departure: Promise<void> | undefined;
+  #scheduled: Promise<void> | undefined;
   /** A look at what hangs, while something waits. */
-  #patience: NodeJS.Timeout | undefined;
+  #stallTimer: NodeJS.Timeout | undefined;
 
   constructor(
-    append: AppendBatch,
+    append: StoreBatch,
     onError: (error: unknown, entries: number) => void,
-    maxFlights: number,
+    maxInFlight: number,
   ) {
     this.#append = append;
     this.#onError = onError;
-    this.#maxFlights = maxFlights;
+    this.#maxInFlight = maxInFlight;
   }
 
-  push(pending: Pending): void {
-    const held = this.#held.get(pending.writer.roomId);
-    if (held !== undefined) {
-      held.push(pending);
+  push(message: QueuedMessage): void {
+    const heldBack = this.#heldBack.get(message.room.roomId);
+    if (heldBack !== undefined) {
+      heldBack.push(message);
       return;
     }
-    this.#waiting.push(pending);
+    this.#waiting.push(message);
     // Behind one in flight of its room it departs when that is back.
-    if (!this.#isInFlight(pending.writer.roomId)) this.#depart();
+    if (!this.#isInFlight(message.room.roomId)) this.#schedule();
   }
 
   /** Resolves once nothing waits or flies; nothing may be pushed any more. */
   async close(): Promise<void> {
-    while (this.#waiting.length > 0 || this.#flights.size > 0 || this.#refreshes.size > 0) {
-      const landings = [...this.#flights].map(({ landing }) => landing);
-      await Promise.all([this.#departure, ...landings, ...this.#refreshes]);
+    while (this.#waiting.length > 0 || this.#inFlight.size > 0 || this.#refreshes.size > 0) {
+      const settled = [...this.#inFlight].map(({ settled }) => settled);
+      await Promise.all([this.#scheduled, ...settled, ...this.#refreshes]);
     }
-    clearTimeout(this.#patience);
+    clearTimeout(this.#stallTimer);
   }
 
   /** Sends what waits as soon as what runs now is through: frames that came in with one read leave together. */
-  #depart(): void {
-    if (this.#departure !== undefined || this.#waiting.length === 0) return;
-    if (!this.#mayDepart()) {
-      this.#lookAgain();
+  #schedule(): void {
+    if (this.#scheduled !== undefined || this.#waiting.length === 0) return;
+    if (!this.#maySend()) {
+      this.#checkForStalled();
       return;
     }
-    this.#departure = Promise.resolve().then(() => {
-      this.#departure = undefined;
-      this.#flyOn();
+    this.#scheduled = Promise.resolve().then(() => {
+      this.#scheduled = undefined;
+      this.#sendNext();
     });
   }
 
   /** What flies may hang: then what waits departs beside it. */
-  #lookAgain(): void {
-    this.#patience ??= setTimeout(() => {
-      this.#patience = undefined;
-      this.#depart();
-    }, PATIENCE_MS);
+  #checkForStalled(): void {
+    this.#stallTimer ??= setTimeout(() => {
+      this.#stallTimer = undefined;
+      this.#schedule();
+    }, STALLED_AFTER_MS);
   }
 
   /** A statement that hangs is overtaken by others. */
-  #mayDepart(): boolean {
-    if (this.#flights.size >= this.#maxFlights) return false;
-    if (this.#flights.size < USUAL_FLIGHTS) return true;
-    const before = performance.now() - PATIENCE_MS;
-    let flying = 0;
-    for (const { departedAt } of this.#flights) if (departedAt > before) flying += 1;
-    return flying < USUAL_FLIGHTS;
+  #maySend(): boolean {
+    if (this.#inFlight.size >= this.#maxInFlight) return false;
+    if (this.#inFlight.size < USUAL_IN_FLIGHT) return true;
+    const before = performance.now() - STALLED_AFTER_MS;
+    let moving = 0;
+    for (const { sentAt } of this.#inFlight) if (sentAt > before) moving += 1;
+    return moving < USUAL_IN_FLIGHT;
   }
 
   /** Sends a batch, and the next one as soon as it is back. */
-  #flyOn(): void {
-    const batch = this.#mayDepart() ? this.#board() : [];
-    if (this.#waiting.length > 0) this.#lookAgain();
-    const [first] = batch;
+  #sendNext(): void {
+    const messages = this.#maySend() ? this.#takeBatch() : [];
+    if (this.#waiting.length > 0) this.#checkForStalled();
+    const [first] = messages;
     if (first === undefined) return;
-    const rooms = new Set(batch.map(({ writer }) => writer.roomId));
-    const isPatient = rooms.size === 1 || this.#contended.has(first.writer.roomId);
-    const flight: Flight = { rooms, isPatient, departedAt: performance.now(), landing: undefined };
-    this.#flights.add(flight);
-    flight.landing = this.#fly(flight, batch);
+    const roomIds = new Set(messages.map(({ room }) => room.roomId));
+    const waitsForLocks = roomIds.size === 1 || this.#contended.has(first.room.roomId);
+    const batch: Batch = { roomIds, waitsForLocks, sentAt: performance.now(), settled: undefined };
+    this.#inFlight.add(batch);
+    batch.settled = this.#send(batch, messages);
     // What may not go with it goes beside it.
-    if (this.#contended.size > 0) this.#depart();
+    if (this.#contended.size > 0) this.#schedule();
   }
 
   /** Takes what fits in a batch of the rooms that nothing is in flight of, and turns away who may not write any more. */
-  #board(): Pending[] {
-    const batch: Pending[] = [];
-    const left: Pending[] = [];
+  #takeBatch(): QueuedMessage[] {
+    const messages: QueuedMessage[] = [];
+    const left: QueuedMessage[] = [];
     let characters = 0;
     let taken = 0;
     let isContended: boolean | undefined;
-    for (const pending of this.#waiting) {
-      if (batch.length >= MAX_BATCH_ENTRIES || characters >= MAX_BATCH_CHARACTERS) break;
+    for (const message of this.#waiting) {
+      if (messages.length >= MAX_BATCH_ENTRIES || characters >= MAX_BATCH_CHARACTERS) break;
       taken += 1;
-      if (pending.isGivenUp) {
-        pending.reject(new ChatError('UNAVAILABLE'));
+      if (message.isGivenUp) {
+        message.reject(new ChatError('UNAVAILABLE'));
         continue;
       }
-      const { roomId } = pending.writer;
+      const { roomId } = message.room;
       const ofContended = this.#contended.has(roomId);
       if (this.#isInFlight(roomId) || ofContended !== (isContended ?? ofContended)) {
-        left.push(pending);
+        left.push(message);
         continue;
       }
-      const refusal = pending.writer.refusal(pending.author);
+      const refusal = message.room.refusal(message.caller);
       if (refusal === undefined) {
         // Not by one that is turned away: what may not go with it would wait for nothing.
         isContended = ofContended;
-        characters += pending.draft.content.length;
-        batch.push(pending);
+        characters += message.draft.content.length;
+        messages.push(message);
       } else {
-        pending.reject(refusal);
+        message.reject(refusal);
       }
     }
     this.#waiting = [...left, ...this.#waiting.slice(taken)];
-    return batch;
+    return messages;
   }
 
   #isInFlight(roomId: number): boolean {
-    for (const { rooms } of this.#flights) if (rooms.has(roomId)) return true;
+    for (const { roomIds } of this.#inFlight) if (roomIds.has(roomId)) return true;
     return false;
   }
 
   /** Stores a batch, and tells everybody. */
-  async #fly(flight: Flight, batch: readonly Pending[]): Promise<void> {
+  async #send(batch: Batch, messages: readonly QueuedMessage[]): Promise<void> {
     try {
-      this.#deliver(flight, batch, await this.#append(check(batch), flight.isPatient));
+      this.#settle(batch, messages, await this.#append(check(messages), batch.waitsForLocks));
     } catch (error) {
-      this.#fail(batch, error);
+      this.#rejectAll(messages, error);
     }
-    this.#flights.delete(flight);
-    if (flight.isPatient) for (const roomId of flight.rooms) this.#contended.delete(roomId);
-    this.#flyOn();
+    this.#inFlight.delete(batch);
+    if (batch.waitsForLocks) for (const roomId of batch.roomIds) this.#contended.delete(roomId);
+    this.#sendNext();
   }
 
-  #deliver({ isPatient }: Flight, batch: readonly Pending[], outcomes: readonly Outcome[]): void {
-    const stored = new Map<Writer, Entry[]>();
-    const stale = new Map<number, Pending[]>();
-    const again: Pending[] = [];
-    for (const [index, pending] of batch.entries()) {
+  #settle(
+    { waitsForLocks }: Batch,
+    messages: readonly QueuedMessage[],
+    outcomes: readonly Outcome[],
+  ): void {
+    const stored = new Map<LiveRoom, Entry[]>();
+    const stale = new Map<number, QueuedMessage[]>();
+    const again: QueuedMessage[] = [];
+    for (const [index, message] of messages.entries()) {
       const outcome = outcomes[index];
       if (outcome?.outcome === 'stored') {
         const { seq, createdAt } = outcome;
-        pushTo(stored, pending.writer, { ...pending.draft, seq, createdAt });
+        pushTo(stored, message.room, { ...message.draft, seq, createdAt });
       } else if (outcome?.outcome === 'stale') {
-        pushTo(stale, pending.writer.roomId, pending);
-      } else if (outcome?.outcome === 'busy' && !isPatient) {
-        this.#contended.add(pending.writer.roomId);
-        again.push(pending);
+        pushTo(stale, message.room.roomId, message);
+      } else if (outcome?.outcome === 'busy' && !waitsForLocks) {
+        this.#contended.add(message.room.roomId);
+        again.push(message);
       }
     }
     // In front of what came in meanwhile.
     this.#waiting = [...again, ...this.#waiting];
-    const goingOut = new Map<Writer, Promise<void>>();
-    for (const [writer, entries] of stored) {
-      const gone = writer.stored(entries);
-      if (gone !== undefined) goingOut.set(writer, gone);
+    const goingOut = new Map<LiveRoom, Promise<void>>();
+    for (const [room, entries] of stored) {
+      const gone = room.stored(entries);
+      if (gone !== undefined) goingOut.set(room, gone);
     }
-    for (const [roomId, pendings] of stale) this.#hold(roomId, pendings);
-    for (const [index, pending] of batch.entries()) {
+    for (const [roomId, messages] of stale) this.#holdBack(roomId, messages);
+    for (const [index, message] of messages.entries()) {
       const outcome = outcomes[index];
       if (outcome?.outcome === 'stored' || outcome?.outcome === 'known') {
         const appended = { seq: outcome.seq, known: outcome.outcome === 'known' };
         // After the echo: a sender sees its message before the word that it is stored.
-        const echoed = goingOut.get(pending.writer);
-        if (echoed === undefined) pending.resolve(appended);
+        const echoed = goingOut.get(message.room);
+        if (echoed === undefined) message.resolve(appended);
         else
           void echoed.then(() => {
-            pending.resolve(appended);
+            message.resolve(appended);
           });
       } else if (outcome?.outcome === 'used') {
-        pending.reject(new ChatError('REF_USED', { seq: outcome.seq }));
+        message.reject(new ChatError('REF_USED', { seq: outcome.seq }));
       } else if (outcome?.outcome === 'refused') {
-        pending.reject(outcome.error);
+        message.reject(outcome.error);
       } else if (outcome?.outcome === 'busy') {
-        if (!isPatient) continue;
-        pending.reject(new ChatError('UNAVAILABLE', { detail: 'the room is locked' }));
+        if (!waitsForLocks) continue;
+        message.reject(new ChatError('UNAVAILABLE', { detail: 'the room is locked' }));
       } else if (outcome?.outcome !== 'stale') {
-        pending.reject(new ChatError('NOT_FOUND', { detail: 'there is no such room' }));
+        message.reject(new ChatError('NOT_FOUND', { detail: 'there is no such room' }));
       }
     }
   }
 
   /** Answers that nothing is known of these messages: a commit that broke may have been made. */
-  #fail(pendings: readonly Pending[], error: unknown): void {
-    this.#onError(error, pendings.length);
+  #rejectAll(messages: readonly QueuedMessage[], error: unknown): void {
+    this.#onError(error, messages.length);
     const unavailable = new ChatError('UNAVAILABLE', { cause: error });
-    for (const pending of pendings) pending.reject(unavailable);
+    for (const message of messages) message.reject(unavailable);
   }
 
   /** Keeps a room's messages, and those that come meanwhile, until its newer rules are known. */
-  #hold(roomId: number, pendings: Pending[]): void {
-    this.#waiting = this.#waiting.filter((pending) => {
-      if (pending.writer.roomId !== roomId) return true;
-      pendings.push(pending);
+  #holdBack(roomId: number, messages: QueuedMessage[]): void {
+    this.#waiting = this.#waiting.filter((message) => {
+      if (message.room.roomId !== roomId) return true;
+      messages.push(message);
       return false;
     });
-    this.#held.set(roomId, pendings);
-    const writers = new Set(pendings.map(({ writer }) => writer));
-    const refresh: Promise<void> = Promise.all([...writers].map((writer) => writer.refresh(true)))
+    this.#heldBack.set(roomId, messages);
+    const rooms = new Set(messages.map(({ room }) => room));
+    const refresh: Promise<void> = Promise.all([...rooms].map((room) => room.refresh(true)))
       .then(
         () => {
-          this.#held.delete(roomId);
-          this.#waiting = [...pendings, ...this.#waiting];
-          this.#depart();
+          this.#heldBack.delete(roomId);
+          this.#waiting = [...messages, ...this.#waiting];
+          this.#schedule();
         },
         (error: unknown) => {
-          this.#held.delete(roomId);
-          this.#fail(pendings, error);
+          this.#heldBack.delete(roomId);
+          this.#rejectAll(messages, error);
         },
       )
       .finally(() => {
@@ -299,12 +303,12 @@ export class Lane {
  * Each draft with what is known of its room's rules, read now: nothing is awaited between the permission and
  * the statement. Where a room has two writers for a moment, what the older one knows counts.
  */
-function check(batch: readonly Pending[]): CheckedDraft[] {
+function check(messages: readonly QueuedMessage[]): CheckedDraft[] {
   const rulesHeads = new Map<number, number>();
-  for (const { roomId, rulesHead } of new Set(batch.map(({ writer }) => writer))) {
+  for (const { roomId, rulesHead } of new Set(messages.map(({ room }) => room))) {
     rulesHeads.set(roomId, Math.min(rulesHead, rulesHeads.get(roomId) ?? rulesHead));
   }
-  return batch.map(({ draft }) => ({ draft, rulesHead: rulesHeads.get(draft.room_id) ?? 0 }));
+  return messages.map(({ draft }) => ({ draft, rulesHead: rulesHeads.get(draft.room_id) ?? 0 }));
 }
 
 function pushTo<K, V>(lists: Map<K, V[]>, key: K, value: V): void {

@@ -4,7 +4,7 @@ import { createServer, type AddressInfo } from 'node:net';
 import { describe, expect, it } from 'vitest';
 import { WebSocket } from 'ws';
 import { createHash } from 'node:crypto';
-import { PING_FRAME, encodeFrame } from '../../src/protocol/frame.js';
+import { PING_FRAME, encodeFrame } from '../../src/feeds/ws-frame.js';
 
 /** GUID of the handshake (RFC 6455 section 1.3). */
 const GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';

@@ -1,4 +1,4 @@
-import type { Limits } from '../config.js';
+import type { Limits } from '../config/load.js';
 import { withDeadline } from '../deadline.js';
 import type { Logger } from '../logger.js';
 import type { Epoch } from '../store/epoch.js';
@@ -107,7 +107,7 @@ export function createHeadPoll({
     keepUntold(feeds);
     if (feeds.length === 0) return;
     // Before the query: what is appended meanwhile may be beyond its snapshot.
-    const numbers = feeds.map((feed) => feed.number);
+    const numbers = feeds.map((feed) => feed.position);
     const heads = await log.heads(feeds.map((feed) => feed.roomId));
     for (const [at, feed] of feeds.entries()) {
       const head = heads.get(feed.roomId);
@@ -145,7 +145,7 @@ export function createHeadPoll({
 
   function expectTold(feed: Feed, head: number): void {
     const known = untold.get(feed)?.head ?? 0;
-    if (head <= feed.told || head <= known) return;
+    if (head <= feed.announcedHead || head <= known) return;
     untold.set(feed, { head, foundAt: performance.now(), isLost: false });
   }
 
@@ -159,7 +159,7 @@ export function createHeadPoll({
   /** What is told after all was on its way. */
   function countLost(now: number): void {
     for (const [feed, found] of untold) {
-      if (feed.told >= found.head) {
+      if (feed.announcedHead >= found.head) {
         untold.delete(feed);
       } else if (!found.isLost && now - found.foundAt >= TOLD_WITHIN_MS) {
         found.isLost = true;

@@ -1,11 +1,11 @@
 import type { Entry } from '../store/entries.js';
 import type { Log } from '../store/log.js';
 import { encodeMessage } from '../protocol/events.js';
-import { encodeFrame } from '../protocol/frame.js';
-import type { Outbox } from './outbox.js';
+import { encodeFrame } from './ws-frame.js';
+import type { SocketWriter } from './socket-writer.js';
 
 /** Entries of one page, at most and at least. */
-const PAGE = 250;
+const MAX_PAGE_ENTRIES = 250;
 const MIN_PAGE = 16;
 /** Bytes of a usual frame, until it is known how long they are in this room. */
 const USUAL_FRAME_BYTES = 256;
@@ -19,7 +19,7 @@ const CHUNK_BYTES = 65_536;
 const KEEP_MS = 100;
 
 /** A stretch of a room's log, as frames: built once for all sessions that read it at the same time. */
-export interface Page {
+export interface FramePage {
   /** Frames that are written at once, in order, each with the number at which it ends. */
   readonly chunks: readonly Chunk[];
   /** The number at which the page ends. */
@@ -32,11 +32,11 @@ interface Chunk {
 }
 
 /** Reads pages of one room's log; all that ask for the same one while it is read, or soon after, share the reading. */
-export class Pages {
+export class CatchUpPages {
   readonly #roomId: number;
   readonly #log: Log;
   /** By the number that they are beyond. */
-  readonly #shared = new Map<number, Promise<Page>>();
+  readonly #shared = new Map<number, Promise<FramePage>>();
   /** Mean length of the frames of the last page. */
   #frameBytes = USUAL_FRAME_BYTES;
 
@@ -50,10 +50,13 @@ export class Pages {
    * @param bytes about how much is wanted: what would not be written has not to be read
    * @param isKept for others who may come: it lives longer than the youngest garbage then, which is collected soonest
    */
-  read(after: number, upTo: number, bytes: number, isKept: boolean): Promise<Page> {
+  read(after: number, upTo: number, bytes: number, isKept: boolean): Promise<FramePage> {
     const shared = this.#shared.get(after);
     if (shared !== undefined) return shared;
-    const limit = Math.max(MIN_PAGE, Math.min(PAGE, Math.ceil(bytes / this.#frameBytes)));
+    const limit = Math.max(
+      MIN_PAGE,
+      Math.min(MAX_PAGE_ENTRIES, Math.ceil(bytes / this.#frameBytes)),
+    );
     const page = this.#readFresh({ after, upTo, limit });
     this.#shared.set(after, page);
     const forget = (): void => {
@@ -63,7 +66,7 @@ export class Pages {
     return page;
   }
 
-  async #readFresh(range: { after: number; upTo: number; limit: number }): Promise<Page> {
+  async #readFresh(range: { after: number; upTo: number; limit: number }): Promise<FramePage> {
     const entries = await this.#log.read(this.#roomId, range);
     const chunks = chunksOf(entries);
     const bytes = chunks.reduce((sum, { frames }) => sum + frames.length, 0);
@@ -113,10 +116,10 @@ function chunksOf(entries: readonly Entry[]): Chunk[] {
  * Writes what fits of a page: at most a chunk more than the outbox' cap.
  * @returns the number up to which the page is written
  */
-export function writePage(page: Page, outbox: Outbox): number {
+export function writePage(page: FramePage, writer: SocketWriter): number {
   for (const { frames, last } of page.chunks) {
-    outbox.write(frames);
-    if (outbox.isFull) return last;
+    writer.write(frames);
+    if (writer.isFull) return last;
   }
   return page.last;
 }
