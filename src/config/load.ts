@@ -136,7 +136,7 @@ export const environmentSchema = z.object({
   OUTBOX_TOTAL_BYTES: count(268_435_456, { min: MIN_OUTBOX_BYTES }),
   SEND_TIMEOUT_MS: count(60_000),
   STORE_TIMEOUT_MS: count(5_000),
-  LOG_FLIGHTS: count(4, { max: 64 }),
+  LOG_BATCHES_IN_FLIGHT: count(4, { max: 64 }),
   LOG_QUEUE_ENTRIES: count(20_000),
   LOG_QUEUE_BYTES: count(33_554_432),
   POLL_INTERVAL_MS: count(10_000),
@@ -167,7 +167,7 @@ export interface Limits {
   /** How long a command waits for the store, the database may be silent, and a connection of its pools be waited for. */
   readonly storeTimeoutMs: number;
   /** Statements that store messages at the same time, at most: more than two only where some hang. */
-  readonly logFlights: number;
+  readonly logBatchesInFlight: number;
   readonly logQueueEntries: number;
   readonly logQueueBytes: number;
   readonly pollIntervalMs: number;
@@ -320,7 +320,7 @@ function toConfig(env: Environment): Config {
       outboxTotalBytes: env.OUTBOX_TOTAL_BYTES,
       sendTimeoutMs: env.SEND_TIMEOUT_MS,
       storeTimeoutMs: env.STORE_TIMEOUT_MS,
-      logFlights: env.LOG_FLIGHTS,
+      logBatchesInFlight: env.LOG_BATCHES_IN_FLIGHT,
       logQueueEntries: env.LOG_QUEUE_ENTRIES,
       logQueueBytes: env.LOG_QUEUE_BYTES,
       pollIntervalMs: env.POLL_INTERVAL_MS,

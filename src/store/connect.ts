@@ -41,7 +41,7 @@ export interface Database {
   readonly rooms: Sequelize;
   /** Stretches of the log of live rooms. */
   readonly pages: Sequelize;
-  /** Runs what the log appends, LOG_FLIGHTS statements at a time at most. */
+  /** Runs what the log appends, LOG_BATCHES_IN_FLIGHT statements at a time at most. */
   readonly runAppend: RunStatement;
   readonly embedded: boolean;
   readonly address: DatabaseAddress;
@@ -146,7 +146,7 @@ function openPools(
   outage: Outage,
   { databasePoolSize, limits }: Pick<Config, 'databasePoolSize' | 'limits'>,
 ): Pools {
-  const { storeTimeoutMs, logFlights } = limits;
+  const { storeTimeoutMs, logBatchesInFlight } = limits;
   const clients = createPgClients(storeTimeoutMs);
   const settings = { lock_timeout: `${LOCK_TIMEOUT_MS}` };
   const poolOf = (max: number, more?: Settings): Options => ({
@@ -159,7 +159,7 @@ function openPools(
   const sequelize = new StoreSequelize(poolOf(Math.ceil(half)), outage, changes);
   const rooms = new StoreSequelize(poolOf(ROOM_CONNECTIONS), outage);
   const pages = new StoreSequelize(poolOf(PAGE_CONNECTIONS), outage);
-  const appends = new StoreSequelize(poolOf(logFlights, APPEND_SETTINGS), outage);
+  const appends = new StoreSequelize(poolOf(logBatchesInFlight, APPEND_SETTINGS), outage);
   const prepared = new PreparedStatements(appends, outage);
   const all = [sequelize, changes, rooms, pages, appends];
   return {

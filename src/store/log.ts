@@ -74,7 +74,10 @@ export function createLog({
   /** For stretches of the log. */
   pages: Sequelize;
   runAppend: RunStatement;
-  limits: Pick<Limits, 'storeTimeoutMs' | 'logFlights' | 'logQueueEntries' | 'logQueueBytes'>;
+  limits: Pick<
+    Limits,
+    'storeTimeoutMs' | 'logBatchesInFlight' | 'logQueueEntries' | 'logQueueBytes'
+  >;
   logger: Logger;
 }): Log {
   const groupCommit = new GroupCommit(
@@ -83,7 +86,7 @@ export function createLog({
       if (!isUnavailable(error))
         logger.error({ err: error, entries }, 'a batch could not be stored');
     },
-    limits.logFlights,
+    limits.logBatchesInFlight,
   );
   // As many as there are connections, which would else be given to who asked first.
   const readers = new FairLimit<number>(PAGE_CONNECTIONS, limits.storeTimeoutMs);

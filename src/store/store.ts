@@ -46,7 +46,7 @@ export function createStore({
       pages,
       runAppend,
       // The embedded one runs one statement at a time: a second batch would only be a smaller one.
-      limits: embedded ? { ...limits, logFlights: 1 } : limits,
+      limits: embedded ? { ...limits, logBatchesInFlight: 1 } : limits,
       logger,
     }),
   };

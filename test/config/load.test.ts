@@ -59,7 +59,7 @@ describe('the configuration', () => {
       MIGRATE_ON_START: 'false',
       REDIS_URL: 'rediss://:hush@pubsub:6379/1',
       REDIS_PREFIX: 'mine',
-      LOG_FLIGHTS: '8',
+      LOG_BATCHES_IN_FLIGHT: '8',
     });
 
     expect(config).toMatchObject({
@@ -77,7 +77,7 @@ describe('the configuration', () => {
       migrateOnStart: false,
       redisUrl: 'rediss://:hush@pubsub:6379/1',
       redisPrefix: 'mine',
-      limits: { logFlights: 8 },
+      limits: { logBatchesInFlight: 8 },
     });
   });
 
@@ -94,10 +94,10 @@ describe('the configuration', () => {
   });
 
   it('can not be changed', () => {
-    const config = loadConfig({}) as { port: number; limits: { logFlights: number } };
+    const config = loadConfig({}) as { port: number; limits: { logBatchesInFlight: number } };
 
     expect(() => (config.port = 1)).toThrow(TypeError);
-    expect(() => (config.limits.logFlights = 1)).toThrow(TypeError);
+    expect(() => (config.limits.logBatchesInFlight = 1)).toThrow(TypeError);
   });
 
   it('takes no notice of white space around a variable, and of one that is nothing else', () => {
