@@ -1,9 +1,20 @@
 import { availableParallelism } from 'node:os';
-import { defineConfig } from 'vitest/config';
+import { configDefaults, defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
-/** Files that take longest, longest first: one that began last would run on alone. */
-const LONGEST = [
+/** Files that need neither Postgres nor Redis nor a process of their own: the whole project takes seconds. */
+const UNIT = [
+  'test/*.test.ts',
+  'test/{access,config,proof,protocol}/**/*.test.ts',
+  'test/chat/{inbox,reading}.test.ts',
+  'test/docs/{architecture,environment,links}.test.ts',
+  'test/feeds/{backlog,catch-up,flush-queue,head-poll,peers,subscribers,ws-frame}.test.ts',
+  'test/http/{health,period,reading}.test.ts',
+  'test/store/{fair-limit,group-commit,outage}.test.ts',
+];
+
+/** Files that take ten seconds or more, longest first: one that began last would run on alone. */
+const SLOW = [
   'journeys/proof',
   'journeys/stuck-readers',
   'journeys/bad-input-socket',
@@ -13,28 +24,41 @@ const LONGEST = [
   'journeys/stuck-requests',
   'http/connections',
   'journeys/going-down',
-  'journeys/bad-input-http',
   'journeys/half-open',
-].map((name) => `/test/${name}.test.ts`);
+].map((name) => `test/${name}.test.ts`);
 
 class LongestFirst extends BaseSequencer {
   override sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const placeOf = ({ moduleId }: TestSpecification): number => {
-      const place = LONGEST.findIndex((name) => moduleId.endsWith(name));
-      return place === -1 ? LONGEST.length : place;
+      const place = SLOW.findIndex((name) => moduleId.endsWith(`/${name}`));
+      return place === -1 ? SLOW.length : place;
     };
     return Promise.resolve(files.toSorted((a, b) => placeOf(a) - placeOf(b)));
   }
 }
 
+/** Postgres and Redis are started if a project that names it has a file to run. */
+const globalSetup = ['test/harness/global-setup.ts'];
+
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
-    globalSetup: ['test/harness/global-setup.ts'],
     testTimeout: 20_000,
     hookTimeout: 30_000,
     // Most files wait for much of their time: for deadlines, and for processes of their own.
     maxWorkers: availableParallelism() + 1,
     sequence: { sequencer: LongestFirst },
+    projects: [
+      { extends: true, test: { name: 'unit', include: UNIT, isolate: false } },
+      {
+        extends: true,
+        test: {
+          name: 'integration',
+          include: ['test/**/*.test.ts'],
+          exclude: [...configDefaults.exclude, ...UNIT, ...SLOW],
+          globalSetup,
+        },
+      },
+      { extends: true, test: { name: 'slow', include: SLOW, globalSetup } },
+    ],
   },
 });

@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto';
-import { afterEach, describe, expect, inject, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import type { Broker } from '../../src/broker/broker.js';
 import { createLocalBroker } from '../../src/broker/local.js';
 import { createRedisBroker } from '../../src/broker/redis.js';
 import { BrokerEar } from '../harness/broker-ear.js';
+import { redisUrl } from '../harness/services.js';
 import { QUIET } from '../harness/store-hosts.js';
 
 /** Makes a broker of one chat; `chat` tells chats apart that share what there is to share. */
@@ -15,7 +16,7 @@ const kinds: readonly (readonly [name: string, create: Create])[] = [
     'over Redis',
     (chat, ear) =>
       createRedisBroker({
-        url: inject('redisUrl'),
+        url: redisUrl(),
         prefix: chat,
         logger: QUIET,
         onMessage: ear.hear,

@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
-import { describe, expect, inject, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
+import { redisUrl } from '../harness/services.js';
 
 const DIST = new URL('../../dist/src/', import.meta.url).href;
 
@@ -11,7 +12,7 @@ const NOWHERE = 'redis://127.0.0.1:1';
 describe('a closed broker keeps no process alive', () => {
   it.each([
     ['in the process', `createLocalBroker(() => undefined)`],
-    ['over Redis', redisBroker(inject('redisUrl'))],
+    ['over Redis', redisBroker(redisUrl())],
     ['over a Redis that is not there', redisBroker(NOWHERE)],
   ])('%s', async (_, create) => {
     const program = `

@@ -2,11 +2,12 @@ import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type AddressInfo, type Server } from 'node:net';
 import { Redis } from 'ioredis';
-import { afterAll, beforeAll, describe, expect, inject, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { CreateBroker } from '../../src/broker/broker.js';
 import { createRedisBroker } from '../../src/broker/redis.js';
 import { createPeers, type Peers } from '../../src/feeds/peers.js';
 import { createLogger } from '../../src/logger.js';
+import { redisUrl } from '../harness/services.js';
 
 const PREFIX = `refusals-${randomUUID()}`;
 const PATIENCE = { timeout: 15_000, interval: 50 };
@@ -24,7 +25,7 @@ describe('a node whose Redis answers and is of no use', () => {
   let admin: Redis;
 
   beforeAll(() => {
-    admin = new Redis(inject('redisUrl'));
+    admin = new Redis(redisUrl());
   });
   afterAll(async () => {
     await Promise.all(nodes.map(({ peers }) => peers.close()));
@@ -63,7 +64,7 @@ describe('a node whose Redis answers and is of no use', () => {
     const [user, password] = [`user-${randomUUID()}`, 'a%b'];
     users.push(user);
     await admin.acl('SETUSER', user, 'on', `>${password}`, 'resetchannels', ...rules);
-    const url = new URL(inject('redisUrl'));
+    const url = new URL(redisUrl());
     url.username = user;
     url.password = encodeURIComponent(password);
     return url.href;

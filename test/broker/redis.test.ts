@@ -1,10 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import { afterEach, beforeEach, describe, expect, inject, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Broker } from '../../src/broker/broker.js';
 import { createRedisBroker } from '../../src/broker/redis.js';
 import { BrokerEar } from '../harness/broker-ear.js';
 import { openOutlet, type Outlet } from '../harness/outlet.js';
-import { startRedis } from '../harness/services.js';
+import { startRedis } from '../harness/redis.js';
+import { redisUrl } from '../harness/services.js';
 import { QUIET } from '../harness/store-hosts.js';
 
 /** What the broker promises while Redis fails: it reaches Redis through an outlet, the others do not. */
@@ -17,7 +18,7 @@ describe('the broker over Redis', () => {
   const opened: Broker[] = [];
 
   beforeEach(async () => {
-    outlet = await openOutlet(inject('redisUrl'));
+    outlet = await openOutlet(redisUrl());
     prefix = randomUUID();
     ear = new BrokerEar();
     reconnects = 0;
@@ -223,7 +224,7 @@ describe('the broker over Redis', () => {
   /** Another node of the same chat, whose Redis does not fail. */
   async function openDirectly(): Promise<Broker> {
     const ear = new BrokerEar();
-    const direct = open(inject('redisUrl'), ear);
+    const direct = open(redisUrl(), ear);
     await ear.up(direct);
     return direct;
   }

@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
-import { describe, expect, inject, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
+import { redisUrl } from '../harness/services.js';
 
 const DIST = new URL('../../dist/src/', import.meta.url).href;
 
@@ -55,7 +56,7 @@ describe('a process goes on', () => {
     '?replyMapping=resp3&protocol=2',
     '?path=/nowhere',
   ])('with redis://host%s', async (rest) => {
-    expect(await run(inject('redisUrl') + rest, 'await works();')).toBe('works\n');
+    expect(await run(redisUrl() + rest, 'await works();')).toBe('works\n');
   });
 
   it('if the listener throws', async () => {
@@ -70,7 +71,7 @@ describe('a process goes on', () => {
       for (let call = 0; call < 3; call += 1) broker.publish('a', 'hi');
       await until(() => calls === 3);
       await works();`;
-    expect(await run(inject('redisUrl'), program)).toBe('works\n');
+    expect(await run(redisUrl(), program)).toBe('works\n');
   });
 
   it('with more channels than there may be arguments, and has them again after a reconnect', async () => {
@@ -80,7 +81,7 @@ describe('a process goes on', () => {
       broker.onReconnect(() => (reconnects += 1));
       const names = Array.from({ length: 20_000 }, (_, at) => 'room:' + at);
       await Promise.all(names.map((name) => broker.subscribe(name)));
-      const admin = new Redis('${inject('redisUrl')}');
+      const admin = new Redis('${redisUrl()}');
       const clients = (await admin.client('LIST', 'TYPE', 'pubsub')).split('\\n');
       const subscriber = clients.find((client) => client.includes(' sub=20000 '));
       await admin.client('KILL', 'ID', /id=(\\d+)/.exec(subscriber)[1]);
@@ -92,6 +93,6 @@ describe('a process goes on', () => {
       await until(() => heard.size === 3);
       await works();`;
     // With less stack than usual: so many arguments of a function are too many.
-    expect(await run(inject('redisUrl'), program, ['--stack-size=200'])).toBe('works\n');
+    expect(await run(redisUrl(), program, ['--stack-size=200'])).toBe('works\n');
   });
 });

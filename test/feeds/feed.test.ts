@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { randomUUID } from 'node:crypto';
 import { PassThrough } from 'node:stream';
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadConfig } from '../../src/config/load.js';
 import type { Subscriber, LossReason } from '../../src/feeds/subscribers.js';
 import { Feed } from '../../src/feeds/feed.js';
@@ -15,6 +15,7 @@ import type { Entry } from '../../src/store/entries.js';
 import { migrate } from '../../src/store/migrate.js';
 import { createStore, type Store } from '../../src/store/store.js';
 import { createDatabase, type TestDatabase } from '../harness/database.js';
+import { postgresUrl } from '../harness/services.js';
 import { entryOf, removeRule } from '../harness/writers.js';
 
 const PATIENCE_MS = 10_000;
@@ -27,7 +28,7 @@ let database: Database;
 let store: Store;
 
 beforeAll(async () => {
-  testDatabase = await createDatabase(inject('postgresUrl'));
+  testDatabase = await createDatabase(postgresUrl());
   const config = loadConfig({ DATABASE_URL: testDatabase.url });
   database = await connectDatabase(config, logger);
   await migrate(database, logger);

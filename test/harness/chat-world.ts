@@ -1,7 +1,7 @@
-import { inject } from 'vitest';
 import { createDatabase } from './database.js';
 import { startNodeProcess, type NodeProcess } from './node-process.js';
 import { startNode, type TestNode } from './node.js';
+import { postgresUrl, redisUrl } from './services.js';
 
 /** A database and a Redis prefix of its own, and the nodes that share them. */
 export interface ChatWorld {
@@ -15,12 +15,12 @@ export interface ChatWorld {
 }
 
 export async function createChatWorld(): Promise<ChatWorld> {
-  const database = await createDatabase(inject('postgresUrl'));
+  const database = await createDatabase(postgresUrl());
   const nodes: TestNode[] = [];
   const processes: NodeProcess[] = [];
   const services = {
     DATABASE_URL: database.url,
-    REDIS_URL: inject('redisUrl'),
+    REDIS_URL: redisUrl(),
     REDIS_PREFIX: new URL(database.url).pathname.slice(1),
   };
   return {

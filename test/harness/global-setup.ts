@@ -1,21 +1,33 @@
 import type { TestProject } from 'vitest/node';
-import { startPostgres, startRedis } from './services.js';
+import { startPostgres } from './postgres.js';
+import { startRedis } from './redis.js';
 
 declare module 'vitest' {
   export interface ProvidedContext {
-    postgresUrl: string;
-    redisUrl: string;
+    /** Undefined in the project `unit`. */
+    postgresUrl: string | undefined;
+    redisUrl: string | undefined;
   }
 }
 
-/** Starts Postgres and Redis for the whole test run; returns what ends them. */
-export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+/**
+ * Starts Postgres and Redis for the whole test run, whichever project comes first: the others have the same ones.
+ *
+ * @returns what ends them
+ */
+export default async function setup({
+  vitest,
+}: TestProject): Promise<(() => Promise<void>) | void> {
+  const projects = vitest.projects.filter(({ config }) => config.globalSetup.length > 0);
+  if (projects.some((one) => one.getProvidedContext().postgresUrl !== undefined)) return;
   // One after the other: both may have to be installed, and apt-get runs only once at a time.
   const postgres = await startPostgres();
   try {
     const redis = await startRedis();
-    project.provide('postgresUrl', postgres.url);
-    project.provide('redisUrl', redis.url);
+    for (const project of projects) {
+      project.provide('postgresUrl', postgres.url);
+      project.provide('redisUrl', redis.url);
+    }
     return async () => {
       await redis.stop();
       await postgres.stop();

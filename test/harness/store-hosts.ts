@@ -5,7 +5,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { inject } from 'vitest';
 import { loadConfig } from '../../src/config/load.js';
 import { createLogger } from '../../src/logger.js';
 import { connectDatabase, type Database } from '../../src/store/connect.js';
@@ -13,6 +12,7 @@ import { startEmbeddedPostgres } from '../../src/store/embedded.js';
 import { migrate } from '../../src/store/migrate.js';
 import { createStore, type Store } from '../../src/store/store.js';
 import { createDatabase } from './database.js';
+import { postgresUrl } from './services.js';
 
 export const QUIET = createLogger({ level: 'silent', production: true });
 export const LIMITS = loadConfig({}).limits;
@@ -35,7 +35,7 @@ export const storeHosts: readonly (readonly [name: string, open: () => Promise<S
 ];
 
 export async function openPostgres(): Promise<StoreHost> {
-  const fresh = await createDatabase(inject('postgresUrl'));
+  const fresh = await createDatabase(postgresUrl());
   const config = loadConfig({ DATABASE_URL: fresh.url, DB_POOL_SIZE: '8' });
   const opened: Database[] = [];
   async function open(): Promise<Database> {

@@ -2,10 +2,11 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, existsSync, openSync } from 'node:fs';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, inject, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createDatabase, type TestDatabase } from '../harness/database.js';
 import { SECRET } from '../harness/node.js';
 import { findFreePort } from '../harness/server-process.js';
+import { postgresUrl } from '../harness/services.js';
 
 const MAIN = fileURLToPath(new URL('../../dist/src/main.js', import.meta.url));
 /** A file that nothing can be written to, as on a full disk. */
@@ -15,7 +16,7 @@ describe('a node whose log can not be written', () => {
   let database: TestDatabase;
 
   beforeAll(async () => {
-    database = await createDatabase(inject('postgresUrl'));
+    database = await createDatabase(postgresUrl());
   });
   afterAll(() => database.drop());
 

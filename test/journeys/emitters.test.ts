@@ -1,12 +1,13 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, expect, inject, it, vi } from 'vitest';
+import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { createRoom, request } from '../harness/api.js';
 import { ChatClient } from '../harness/chat-client.js';
 import { createDatabase, type TestDatabase } from '../harness/database.js';
 import { SECRET } from '../harness/node.js';
 import { findFreePort } from '../harness/server-process.js';
+import { postgresUrl, redisUrl } from '../harness/services.js';
 import { person } from '../harness/tokens.js';
 
 const MAIN = fileURLToPath(new URL('../../dist/src/main.js', import.meta.url));
@@ -21,7 +22,7 @@ let node: { readonly url: string; readonly chatUrl: string };
 let asked = 0;
 
 beforeAll(async () => {
-  database = await createDatabase(inject('postgresUrl'));
+  database = await createDatabase(postgresUrl());
   const port = await findFreePort();
   child = fork(MAIN, {
     execArgv: ['--import', RECORDER],
@@ -32,7 +33,7 @@ beforeAll(async () => {
       HOST: '127.0.0.1',
       JWT_MASTER_SECRET: SECRET,
       DATABASE_URL: database.url,
-      REDIS_URL: inject('redisUrl'),
+      REDIS_URL: redisUrl(),
     },
     stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
   });

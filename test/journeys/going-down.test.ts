@@ -1,6 +1,6 @@
 import { connect } from 'node:net';
 import { Client } from 'pg';
-import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createRoom, request } from '../harness/api.js';
 import { fillRoom } from '../harness/backlog.js';
 import { ChatClient } from '../harness/chat-client.js';
@@ -9,6 +9,7 @@ import { HttpWire } from '../harness/http-wire.js';
 import { startNodeProcess, type NodeProcess } from '../harness/node-process.js';
 import { openOutlet, type Outlet } from '../harness/outlet.js';
 import { RawClient } from '../harness/raw-client.js';
+import { postgresUrl, redisUrl } from '../harness/services.js';
 import { person } from '../harness/tokens.js';
 
 const TIMEOUT_MS = 60_000;
@@ -28,9 +29,9 @@ describe('a node that gets SIGTERM ends with 0 in time', { timeout: TIMEOUT_MS }
   let room: number;
 
   beforeEach(async () => {
-    database = await createDatabase(inject('postgresUrl'));
+    database = await createDatabase(postgresUrl());
     postgres = await openOutlet(database.url);
-    redis = await openOutlet(inject('redisUrl'));
+    redis = await openOutlet(redisUrl());
     node = await startNodeProcess({
       DATABASE_URL: postgres.url,
       REDIS_URL: redis.url,

@@ -1,10 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, inject, it, onTestFinished } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { createRoom } from '../harness/api.js';
 import { createDatabase, type TestDatabase } from '../harness/database.js';
 import { startNodeProcess, type NodeProcess } from '../harness/node-process.js';
 import { openOutlet, type Outlet } from '../harness/outlet.js';
 import { Prober } from '../harness/prober.js';
+import { postgresUrl, redisUrl } from '../harness/services.js';
 import { person } from '../harness/tokens.js';
 
 const STORE_TIMEOUT_MS = 2_500;
@@ -45,13 +46,13 @@ describe('links to Postgres that are swallowed, all of them again and again', ()
   let cold: number[];
 
   beforeAll(async () => {
-    database = await createDatabase(inject('postgresUrl'));
+    database = await createDatabase(postgresUrl());
     outlets = await Promise.all([openOutlet(database.url), openOutlet(database.url)]);
     nodes = await Promise.all(
       outlets.map(({ url }) =>
         startNodeProcess({
           DATABASE_URL: url,
-          REDIS_URL: inject('redisUrl'),
+          REDIS_URL: redisUrl(),
           REDIS_PREFIX: new URL(database.url).pathname.slice(1),
           STORE_TIMEOUT_MS: `${STORE_TIMEOUT_MS}`,
           SHUTDOWN_TIMEOUT_MS: `${SHUTDOWN_TIMEOUT_MS}`,

@@ -1,10 +1,11 @@
-import { describe, expect, inject, it, vi, type TestContext } from 'vitest';
+import { describe, expect, it, vi, type TestContext } from 'vitest';
 import { createRoom, putRule, request } from '../harness/api.js';
 import { ChatClient } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import type { TestNode } from '../harness/node.js';
 import { openOutlet, OUTLET_FAULTS, type Outlet } from '../harness/outlet.js';
-import { startRedis } from '../harness/services.js';
+import { startRedis } from '../harness/redis.js';
+import { redisUrl } from '../harness/services.js';
 import { person } from '../harness/tokens.js';
 
 /** Nothing comes by the slow poll. */
@@ -23,7 +24,7 @@ describe.concurrent('a message is not late', { timeout: 60_000 }, () => {
   }
 
   async function openRedisOutlet({ onTestFinished }: TestContext): Promise<Outlet> {
-    const outlet = await openOutlet(inject('redisUrl'));
+    const outlet = await openOutlet(redisUrl());
     onTestFinished(() => outlet.close());
     return outlet;
   }

@@ -1,9 +1,10 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createRoom, request } from '../harness/api.js';
 import { ChatClient, numberOf } from '../harness/chat-client.js';
 import { createDatabase, type TestDatabase } from '../harness/database.js';
 import { startNode, type TestNode } from '../harness/node.js';
 import { openOutlet, OUTLET_FAULTS, type Outlet } from '../harness/outlet.js';
+import { postgresUrl, redisUrl } from '../harness/services.js';
 import { person } from '../harness/tokens.js';
 
 describe('a node whose Postgres', () => {
@@ -17,10 +18,10 @@ describe('a node whose Postgres', () => {
   let room: number;
 
   beforeAll(async () => {
-    database = await createDatabase(inject('postgresUrl'));
+    database = await createDatabase(postgresUrl());
     outlet = await openOutlet(database.url);
     const env = {
-      REDIS_URL: inject('redisUrl'),
+      REDIS_URL: redisUrl(),
       REDIS_PREFIX: new URL(database.url).pathname.slice(1),
       STORE_TIMEOUT_MS: '2500',
       POLL_INTERVAL_MS: '200',

@@ -2,13 +2,14 @@ import { once } from 'node:events';
 import { mkdir, mkdtemp, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, inject, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { createRoom, request } from '../harness/api.js';
 import { ChatClient } from '../harness/chat-client.js';
 import { createDatabase, type TestDatabase } from '../harness/database.js';
 import { SECRET } from '../harness/node.js';
 import { listening } from '../harness/node-process.js';
 import { runProgram } from '../harness/process.js';
+import { postgresUrl, redisUrl } from '../harness/services.js';
 import { person } from '../harness/tokens.js';
 
 const MAIN = 'src/main.js';
@@ -20,7 +21,7 @@ let database: TestDatabase;
 
 beforeEach(async () => {
   dataDir = await mkdtemp(join(tmpdir(), 'nano-test-'));
-  database = await createDatabase(inject('postgresUrl'));
+  database = await createDatabase(postgresUrl());
 });
 afterEach(async () => {
   await database.drop();
@@ -33,7 +34,7 @@ function serverEnv(): Record<string, string> {
     PORT: '0',
     DATA_DIR: dataDir,
     DATABASE_URL: database.url,
-    REDIS_URL: inject('redisUrl'),
+    REDIS_URL: redisUrl(),
     REDIS_PREFIX: database.url,
     JWT_MASTER_SECRET: SECRET,
   };

@@ -1,8 +1,9 @@
-import { afterAll, beforeAll, describe, expect, inject, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createRoom, putRule, request } from '../harness/api.js';
 import { ChatClient } from '../harness/chat-client.js';
 import { createDatabase, query, type TestDatabase } from '../harness/database.js';
 import { startNode, type TestNode } from '../harness/node.js';
+import { postgresUrl } from '../harness/services.js';
 import { person } from '../harness/tokens.js';
 
 const PATIENCE = { timeout: 20_000, interval: 100 };
@@ -14,7 +15,7 @@ describe('a node whose database cannot be written to', () => {
   let node: TestNode;
 
   beforeAll(async () => {
-    database = await createDatabase(inject('postgresUrl'));
+    database = await createDatabase(postgresUrl());
     node = await startNode({ DATABASE_URL: database.url });
   });
   afterAll(async () => {
@@ -49,10 +50,7 @@ describe('a node whose database cannot be written to', () => {
     }, PATIENCE);
 
     // The connections that there are stay read-only.
-    await query(
-      inject('postgresUrl'),
-      `ALTER DATABASE ${name()} RESET default_transaction_read_only`,
-    );
+    await query(postgresUrl(), `ALTER DATABASE ${name()} RESET default_transaction_read_only`);
     await vi.waitFor(async () => {
       client.say('afterwards', { ref: 'afterwards' });
       expect(await answerTo(client, 'afterwards')).toBe('SENT');
@@ -71,7 +69,7 @@ describe('a node whose database cannot be written to', () => {
   async function makeReadOnly(): Promise<void> {
     await query(database.url, `ALTER DATABASE ${name()} SET default_transaction_read_only = on`);
     await query(
-      inject('postgresUrl'),
+      postgresUrl(),
       'SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1',
       [name()],
     );

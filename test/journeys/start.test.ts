@@ -6,10 +6,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Client } from 'pg';
-import { afterEach, beforeEach, describe, expect, inject, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { createDatabase, query, type TestDatabase } from '../harness/database.js';
 import { SECRET } from '../harness/node.js';
 import { openOutlet, type Outlet } from '../harness/outlet.js';
+import { postgresUrl } from '../harness/services.js';
 
 const MAIN = fileURLToPath(new URL('../../dist/src/main.js', import.meta.url));
 const TIMEOUT_MS = 60_000;
@@ -81,7 +82,7 @@ describe('SIGTERM ends a start at once, with 0', { timeout: TIMEOUT_MS }, () => 
 
   beforeEach(async () => {
     dataDir = await mkdtemp(join(tmpdir(), 'nano-test-'));
-    database = await createDatabase(inject('postgresUrl'));
+    database = await createDatabase(postgresUrl());
     outlet = await openOutlet(database.url);
     holder = new Client({ connectionString: database.url });
     await holder.connect();

@@ -1,9 +1,10 @@
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Client } from 'pg';
 import { createRoom, putRule, request } from '../harness/api.js';
 import { ChatClient } from '../harness/chat-client.js';
 import { createDatabase, type TestDatabase } from '../harness/database.js';
 import { startNodeProcess, type NodeProcess } from '../harness/node-process.js';
+import { postgresUrl, redisUrl } from '../harness/services.js';
 import { person } from '../harness/tokens.js';
 
 const TALKERS = 8;
@@ -22,12 +23,12 @@ describe('a node whose connections Postgres ends, again and again', () => {
   let operator: Client;
 
   beforeAll(async () => {
-    database = await createDatabase(inject('postgresUrl'));
-    operator = new Client({ connectionString: inject('postgresUrl') });
+    database = await createDatabase(postgresUrl());
+    operator = new Client({ connectionString: postgresUrl() });
     await operator.connect();
     node = await startNodeProcess({
       DATABASE_URL: database.url,
-      REDIS_URL: inject('redisUrl'),
+      REDIS_URL: redisUrl(),
       REDIS_PREFIX: new URL(database.url).pathname.slice(1),
       NODE_ENV: 'production',
     });

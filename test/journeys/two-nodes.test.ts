@@ -1,11 +1,12 @@
 import { Redis } from 'ioredis';
-import { afterAll, beforeAll, describe, expect, inject, it, onTestFinished } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { createRoom, putRule, request } from '../harness/api.js';
 import { ChatClient, numberOf } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import { query } from '../harness/database.js';
 import type { TestNode } from '../harness/node.js';
 import { openOutlet, OUTLET_FAULTS } from '../harness/outlet.js';
+import { redisUrl } from '../harness/services.js';
 import { person } from '../harness/tokens.js';
 
 let world: ChatWorld;
@@ -202,7 +203,7 @@ describe('two nodes on one Postgres and one Redis', () => {
   it('heed nothing that comes through Redis and is not theirs', async () => {
     const room = await roomForBoth();
     const there = await ChatClient.enter(west, ben, room);
-    const stranger = new Redis(inject('redisUrl'));
+    const stranger = new Redis(redisUrl());
     const prefix = new URL(world.databaseUrl).pathname.slice(1);
     const [epoch] = await query<{ uuid: string }>(world.databaseUrl, 'SELECT uuid FROM log_epoch');
     const channel = `${prefix}:${epoch?.uuid}:room:${room}`;
@@ -227,7 +228,7 @@ describe('two nodes on one Postgres and one Redis', () => {
   });
 
   it.each(OUTLET_FAULTS)('go on while Redis $fault for one of them', async ({ fail, mend }) => {
-    const outlet = await openOutlet(inject('redisUrl'));
+    const outlet = await openOutlet(redisUrl());
     onTestFinished(() => outlet.close());
     // Only the poll of a node that knows its broker to be down comes soon enough to be seen here.
     const weak = await world.start({

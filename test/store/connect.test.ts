@@ -1,12 +1,13 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { QueryTypes } from 'sequelize';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { loadConfig } from '../../src/config/load.js';
 import { connectDatabase, type Database } from '../../src/store/connect.js';
 import { migrate } from '../../src/store/migrate.js';
 import { createDatabase, type TestDatabase } from '../harness/database.js';
 import { openOutlet, type Outlet } from '../harness/outlet.js';
+import { postgresUrl } from '../harness/services.js';
 import { QUIET, storeHosts, storeOver, type StoreHost } from '../harness/store-hosts.js';
 import { openTlsFront, type TlsFront } from '../harness/tls-front.js';
 import { emptyRoom, say, TestWriter } from '../harness/writers.js';
@@ -112,7 +113,7 @@ describe.each(['plain', 'TLS'])('a %s connection whose Postgres hangs', (kind) =
   let database: Database;
 
   beforeEach(async () => {
-    testDatabase = await createDatabase(inject('postgresUrl'));
+    testDatabase = await createDatabase(postgresUrl());
     outlet = await openOutlet(testDatabase.url);
     front = kind === 'TLS' ? await openTlsFront(outlet.url) : undefined;
     database = await connectDatabase(
@@ -221,7 +222,7 @@ describe.each(['plain', 'TLS'])('a %s connection whose Postgres hangs', (kind) =
 describe('a connection whose answer came while this process was held up', () => {
   it('is kept', async () => {
     // Without anything of this process in between, which would be held up itself.
-    const testDatabase = await createDatabase(inject('postgresUrl'));
+    const testDatabase = await createDatabase(postgresUrl());
     const database = await connectDatabase(
       loadConfig({ DATABASE_URL: testDatabase.url, STORE_TIMEOUT_MS: `${SILENCE_MS}` }),
       QUIET,
@@ -245,7 +246,7 @@ describe('the options of a URL', () => {
   let fresh: TestDatabase;
 
   beforeEach(async () => {
-    fresh = await createDatabase(inject('postgresUrl'));
+    fresh = await createDatabase(postgresUrl());
   });
   afterEach(() => fresh.drop());
 

@@ -1,10 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { loadConfig } from '../../src/config/load.js';
 import { connectDatabase, type Database } from '../../src/store/connect.js';
 import { openEpoch, replaceEpoch } from '../../src/store/epoch.js';
 import { query } from '../harness/database.js';
 import { deferred, type Deferred } from '../harness/deferred.js';
+import { postgresUrl } from '../harness/services.js';
 import { openPostgres, QUIET, storeHosts, type StoreHost } from '../harness/store-hosts.js';
 
 const PATIENT = { patienceMs: 10_000, logger: QUIET };
@@ -157,7 +158,7 @@ describe('a copy of a database', () => {
   it('has an epoch of its own, also in the same cluster', async () => {
     const host = await openPostgres();
     const name = `test_${randomUUID().replaceAll('-', '')}`;
-    const url = new URL(inject('postgresUrl'));
+    const url = new URL(postgresUrl());
     try {
       const { uuid } = await openEpoch(host.database, QUIET);
       const original = host.database.address.database;
@@ -168,7 +169,7 @@ describe('a copy of a database', () => {
       expect((await openEpoch(copy, QUIET)).uuid).not.toBe(uuid);
       await copy.close();
     } finally {
-      await query(inject('postgresUrl'), `DROP DATABASE IF EXISTS ${name} WITH (FORCE)`);
+      await query(postgresUrl(), `DROP DATABASE IF EXISTS ${name} WITH (FORCE)`);
       await host.close();
     }
   });

@@ -1,5 +1,5 @@
 import { Client } from 'pg';
-import { afterEach, beforeEach, describe, expect, inject, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { loadConfig } from '../../src/config/load.js';
 import { StartError } from '../../src/errors.js';
 import { createLogger, type Logger } from '../../src/logger.js';
@@ -7,6 +7,7 @@ import { connectDatabase, type Database } from '../../src/store/connect.js';
 import { migrate } from '../../src/store/migrate.js';
 import { createDatabase, query, type TestDatabase } from '../harness/database.js';
 import { startPgBouncer, type PgBouncer } from '../harness/pgbouncer.js';
+import { postgresUrl } from '../harness/services.js';
 import { QUIET } from '../harness/store-hosts.js';
 
 const TIMEOUT_MS = 60_000;
@@ -20,7 +21,7 @@ describe('the lock of the migrations', { timeout: TIMEOUT_MS }, () => {
   const opened: Database[] = [];
 
   beforeEach(async () => {
-    fresh = await createDatabase(inject('postgresUrl'));
+    fresh = await createDatabase(postgresUrl());
     name = new URL(fresh.url).pathname.slice(1);
     holder = new Client({ connectionString: fresh.url });
     await holder.connect();

@@ -4,12 +4,13 @@ import { readdir } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { QueryTypes } from 'sequelize';
-import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { loadConfig } from '../../src/config/load.js';
 import { connectDatabase, type Database } from '../../src/store/connect.js';
 import { migrate } from '../../src/store/migrate.js';
 import { createDatabase, type TestDatabase } from '../harness/database.js';
 import { runProgram } from '../harness/process.js';
+import { postgresUrl } from '../harness/services.js';
 import { createDataDir, QUIET, storeOver } from '../harness/store-hosts.js';
 import { emptyRoom, say, TestWriter } from '../harness/writers.js';
 
@@ -26,7 +27,7 @@ const fresh: readonly (readonly [name: string, make: () => Promise<Fresh>])[] = 
   [
     'Postgres',
     async () => {
-      const made = await createDatabase(inject('postgresUrl'));
+      const made = await createDatabase(postgresUrl());
       return { env: { DATABASE_URL: made.url }, drop: () => made.drop() };
     },
   ],
@@ -125,7 +126,7 @@ describe('several that migrate one fresh Postgres', () => {
   let database: TestDatabase;
 
   beforeEach(async () => {
-    database = await createDatabase(inject('postgresUrl'));
+    database = await createDatabase(postgresUrl());
   });
   afterEach(() => database.drop());
 

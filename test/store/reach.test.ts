@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
-import { afterEach, beforeEach, describe, expect, inject, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { loadConfig, type DatabaseAddress } from '../../src/config/load.js';
 import { StartError } from '../../src/errors.js';
 import { createLogger, type Logger } from '../../src/logger.js';
@@ -8,6 +8,7 @@ import { reachDatabase } from '../../src/store/reach.js';
 import { createDatabase, type TestDatabase } from '../harness/database.js';
 import { openOutlet, type Outlet } from '../harness/outlet.js';
 import { findFreePort } from '../harness/server-process.js';
+import { postgresUrl } from '../harness/services.js';
 
 const PATIENCE_MS = 20_000;
 
@@ -28,7 +29,7 @@ describe('a database', () => {
   let logger: Logger;
 
   beforeEach(async () => {
-    database = await createDatabase(inject('postgresUrl'));
+    database = await createDatabase(postgresUrl());
     outlet = await openOutlet(database.url);
     logger = createLogger({ level: 'silent', production: true });
     vi.spyOn(logger, 'warn');

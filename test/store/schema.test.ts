@@ -1,17 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { Client } from 'pg';
-import {
-  afterAll,
-  afterEach,
-  beforeAll,
-  beforeEach,
-  describe,
-  expect,
-  inject,
-  it,
-  vi,
-} from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { loadConfig } from '../../src/config/load.js';
 import { StartError } from '../../src/errors.js';
 import { createLogger } from '../../src/logger.js';
@@ -20,6 +10,7 @@ import { migrate, requireMigrated } from '../../src/store/migrate.js';
 import { loadMigrations, tablesOf, type Migration } from '../../src/store/migrations.js';
 import { inspectSchema } from '../../src/store/schema.js';
 import { createDatabase, query, type TestDatabase } from '../harness/database.js';
+import { postgresUrl } from '../harness/services.js';
 import { QUIET, storeOver } from '../harness/store-hosts.js';
 import { addRule, emptyRoom, newCaller, readAll, say, TestWriter } from '../harness/writers.js';
 
@@ -30,7 +21,7 @@ describe('a database', () => {
   let fresh: TestDatabase;
 
   beforeEach(async () => {
-    fresh = await createDatabase(inject('postgresUrl'));
+    fresh = await createDatabase(postgresUrl());
   });
   afterEach(() => fresh.drop());
 
@@ -75,7 +66,7 @@ describe('a database', () => {
     'of the encoding %s is refused before anything is created, with what to do',
     async (encoding) => {
       const other = await createDatabase(
-        inject('postgresUrl'),
+        postgresUrl(),
         `ENCODING '${encoding}' LC_COLLATE 'C' LC_CTYPE 'C'`,
       );
       try {
@@ -131,10 +122,7 @@ describe('a database', () => {
       'waiting for the database',
     );
 
-    await query(
-      inject('postgresUrl'),
-      `ALTER DATABASE ${name} RESET default_transaction_read_only`,
-    );
+    await query(postgresUrl(), `ALTER DATABASE ${name} RESET default_transaction_read_only`);
     await started;
   });
 
@@ -335,7 +323,7 @@ describe('a table that the migrations have made', () => {
   let migrations: Migration[];
 
   beforeAll(async () => {
-    fresh = await createDatabase(inject('postgresUrl'));
+    fresh = await createDatabase(postgresUrl());
     migrations = await loadMigrations();
     await migrate(addressOf(fresh.url), QUIET);
     client = new Client({ connectionString: fresh.url });

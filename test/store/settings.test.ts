@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { QueryTypes } from 'sequelize';
-import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Log } from '../../src/store/log.js';
 import { plain } from '../../src/store/prepared.js';
 import { query } from '../harness/database.js';
 import { startNodeProcess } from '../harness/node-process.js';
 import { runProgram } from '../harness/process.js';
+import { postgresUrl } from '../harness/services.js';
 import { openPostgres, storeOver, type StoreHost } from '../harness/store-hosts.js';
 import { emptyRoom, newCaller, readAll, say, setRule, TestWriter } from '../harness/writers.js';
 
@@ -134,7 +135,7 @@ describe('a database whose role has as its default', () => {
     const list = name === 'search_path' || name === 'DateStyle' ? value : `'${value}'`;
     const database = new URL(host.url).pathname.slice(1);
     await query(
-      inject('postgresUrl'),
+      postgresUrl(),
       `ALTER ROLE CURRENT_USER IN DATABASE ${database} SET ${name} = ${list}`,
     );
   }
