@@ -1,7 +1,7 @@
 'use strict';
 
-// Each step can be repeated (IF NOT EXISTS, OR REPLACE): a process killed between a step and its record
-// in the table of migrations leaves nothing that the next start trips over.
+// Each migration can run twice (IF NOT EXISTS, OR REPLACE): sequelize-cli records a migration after it has run, so a
+// process that is killed in between leaves one that runs again.
 module.exports = {
   async up(queryInterface, Sequelize) {
     await queryInterface.createTable('rooms', {
@@ -12,16 +12,16 @@ module.exports = {
       entity_owner: { type: Sequelize.UUID, allowNull: false },
       level_admin: { type: Sequelize.INTEGER, allowNull: false },
       max_entity_rules: { type: Sequelize.INTEGER, allowNull: false },
-      // The number of the room's last entry, and of its last rule entry.
+      // Seq of the room's last entry, and of the last rule entry that changed rights.
       head: { type: Sequelize.BIGINT, allowNull: false, defaultValue: 0 },
       rules_head: { type: Sequelize.BIGINT, allowNull: false, defaultValue: 0 },
-      // How many rules it has.
+      // Number of the room's rows in room_permissions.
       rule_count: { type: Sequelize.INTEGER, allowNull: false, defaultValue: 0 },
       createdAt: { type: 'timestamp(3) with time zone', allowNull: false },
       updatedAt: { type: 'timestamp(3) with time zone', allowNull: false },
     });
-    // Groups only: an entity may own any number of other rooms, which only their members see. By `id + 0`, an order that
-    // the primary key has not: else Postgres may pass all rooms by that, hoping to meet the entity's soon.
+    // Groups only: an entity sees the groups that it owns, but no user2user room. `id + 0` is an order that the primary key
+    // does not give: with plain `id`, Postgres may walk the whole primary key in the hope to meet the entity's rooms soon.
     await queryInterface.sequelize.query(
       `CREATE INDEX IF NOT EXISTS rooms_entity_owner ON rooms (entity_owner, (id + 0)) WHERE type = 'group'`,
     );

@@ -16,7 +16,7 @@ module.exports = {
       createdAt: { type: 'timestamp(3) with time zone', allowNull: false },
       updatedAt: { type: 'timestamp(3) with time zone', allowNull: false },
     });
-    // "My rooms" asks by UUID.
+    // For the list of a user's rooms, which looks rules up by UUID.
     await queryInterface.sequelize.query(
       'CREATE INDEX IF NOT EXISTS room_permissions_entity ON room_permissions ("entity_UUID", room_id)',
     );

@@ -1,11 +1,11 @@
 'use strict';
 
-// Deleted rooms whose logs are not deleted to the end (src/store/purge.ts).
+// Deleted rooms whose entries are not all deleted yet (src/store/purge.ts).
 module.exports = {
   async up(queryInterface, Sequelize) {
     await queryInterface.createTable('deleted_rooms', {
       room_id: { type: Sequelize.INTEGER, primaryKey: true },
-      // The number of the last entry that is still there: the newest are deleted first.
+      // Seq of the last entry that is still there: the newest are deleted first.
       head: { type: Sequelize.BIGINT, allowNull: false },
     });
   },

@@ -1,32 +1,37 @@
 'use strict';
 
-// Appends a batch of entries to the logs of their rooms:
+// Appends a batch of entries to the logs of their rooms (called by src/store/append.ts). Arrays are parallel: r counts
+// rooms, i counts entries, both from 1.
 //
-//   room_ids[r], ...      the rooms of the batch: the rule entry up to which the emitters were checked (null: they
-//                         were checked inside this transaction), how many entries get a number, and which of them is
-//                         the last rule that changes rights (0: none)
-//   entry_rooms[i], ...   the entries: the index r of the room, and the entry's place among those of the room that get
-//                         a number, from 1; 0: another copy of a ref that is in the batch already, not to be stored
-//                         (entry_refs is null if no entry has a ref)
-//   is_patient            whether rooms are waited for that somebody else has locked
+//   room_ids[r]           a room of the batch
+//   room_rules_heads[r]   seq of the rule entry up to which its emitters were checked; null: they were checked in the
+//                         transaction that calls this function
+//   room_counts[r]        number of its entries that get a seq
+//   room_last_rules[r]    place of the last of them that is a rule and changes rights; 0: none
+//   entry_rooms[i]        the index r of an entry's room
+//   entry_places[i]       its place among the room's entries that get a seq, from 1; 0: a second copy of a ref that is in
+//                         the batch already, which is not stored
+//   entry_kinds[i], ...   its columns; entry_refs and entry_targets are null if no entry has one
+//   is_patient            whether to wait for rooms that another transaction has locked
 //
-// Gives, at one moment,
-//   heads[r]       the head of the room before the batch: its entries are numbered head + place. Null if nothing
-//                  of the room was stored; only then is there
-//   outcomes[r]    stale   the room has a rule newer than those checked
-//                  busy    its lock was not to be had
-//                  gone    there is no such room
-//                  known   the refs of all its entries are
-// and, null unless the refs of some entries were stored before,
-//   known_seqs[i]  the number of the entry that has this emitter and ref; null if there is none
-//   known_same[i]  whether it has the same content
-//   places[i]      the places of the others, as those that are known take no number
+// Returns
+//   moment         the date of all entries
+//   heads[r]       the room's head before the batch: an entry's seq is head + place; null if nothing of the room was stored
+//   outcomes[r]    why nothing of the room was stored, null if something was (the whole array is null if all rooms were):
+//                    stale   the room has a newer rule than its emitters were checked under, or its log went back
+//                    busy    another transaction holds the room's lock
+//                    gone    there is no such room
+//                    known   all its refs were stored before
+// and, null unless some of the refs were stored before,
+//   known_seqs[i]  seq of the entry that was stored with this emitter and ref; null if there is none
+//   known_same[i]  whether its content is the same
+//   places[i]      the entry's place when known entries are left out; 0 for those
 //
-// In PL/pgSQL rather than one statement, because each statement of a function has a snapshot of its own
-// (READ COMMITTED): the later ones see what was committed while the first waited for the rooms' locks.
+// In PL/pgSQL rather than one statement, because each statement of a function has its own snapshot (READ COMMITTED): the
+// later ones see what other transactions committed while the first waited for the rooms' locks.
 //
-// Planned once a connection: planning takes as long as storing many messages. Such a plan is made while the
-// tables may still be empty, and must be right when they have grown: index lookups, and nothing else.
+// Planned once a connection, because planning takes as long as storing many messages. The plan may be made while the
+// tables are empty and must still be right once they have grown: hence index lookups only.
 const up = `
 CREATE OR REPLACE FUNCTION append_batch(
   room_ids integer[], room_rules_heads bigint[], room_counts integer[], room_last_rules integer[],
@@ -36,7 +41,8 @@ CREATE OR REPLACE FUNCTION append_batch(
   OUT known_seqs bigint[], OUT known_same boolean[], OUT places integer[]
 )
 LANGUAGE plpgsql
--- A room whose lock is kept by somebody who hangs must not keep the other rooms of its batch for long.
+-- 2 s as LOCK_TIMEOUT_MS of src/store/connect.ts: a transaction that hangs with one room's lock must not keep the other
+-- rooms of a batch waiting for longer.
 SET lock_timeout = '2s'
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
@@ -46,22 +52,22 @@ AS $$
 #variable_conflict use_column
 DECLARE
   has_known boolean := false;
-  -- The rooms that could be locked; null where all were.
+  -- The rooms that could be locked; null if all were.
   locked integer[];
   room integer;
   room_head bigint;
 BEGIN
-  -- The row of a room is the lock of its log. In the order of ids, so that two batches never wait for each
-  -- other; one room without refs is locked by its update.
+  -- A room's row is the lock of its log. Rows are locked in the order of ids, so two batches never wait for each other;
+  -- a room that is alone and without refs is locked by its update below.
   IF cardinality(room_ids) > 1 OR entry_refs IS NOT NULL THEN
     IF NOT is_patient THEN
-      -- As long as a commit of another node may take: whoever waits keeps the rooms that are locked already.
+      -- 100 ms leave another node's commit time to end; meanwhile the rooms locked so far are kept from all others.
       PERFORM set_config('lock_timeout', '100ms', true);
     END IF;
     BEGIN
       PERFORM 1 FROM rooms WHERE id = ANY (room_ids) ORDER BY id FOR NO KEY UPDATE;
     EXCEPTION WHEN lock_not_available THEN
-      -- Somebody who hangs has one of them: the others go on without it.
+      -- Another transaction hangs with one of them: go on with the rest.
       SELECT coalesce(array_agg(id), '{}') INTO locked FROM (
         SELECT id FROM rooms WHERE id = ANY (room_ids) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED) AS free;
     END;
@@ -117,7 +123,7 @@ BEGIN
   LOOP
     heads[room] := room_head;
   END LOOP;
-  -- Behind the locks, so that entries of a room are dated in their order.
+  -- Read under the locks, so that dates follow the order of seqs.
   moment := date_trunc('milliseconds', clock_timestamp());
 
   INSERT INTO messages
