@@ -1,4 +1,4 @@
-import type { Entry } from '../store/entries.js';
+import type { Entry } from '../store/entry.js';
 import type { Log } from '../store/log.js';
 import { encodeMessage } from '../protocol/events.js';
 import { encodeFrame } from './ws-frame.js';

@@ -1,8 +1,8 @@
 import { may, type Caller, type RoomAccess, type Rule } from '../access/permissions.js';
 import { ChatError } from '../errors.js';
-import { ruleOf, type Entry, type RoomState } from '../store/entries.js';
+import { ruleOf, type Entry } from '../store/entry.js';
 import type { LiveRoom } from '../store/group-commit.js';
-import type { Log } from '../store/log.js';
+import type { Log, RoomState } from '../store/log.js';
 import { Subscribers, type EndReason, type Subscriber, type LossReason } from './subscribers.js';
 import { frameOf } from './catch-up.js';
 import type { FlushQueue } from './flush-queue.js';

@@ -3,7 +3,7 @@ import type { Limits } from '../config/load.js';
 import { withDeadline } from '../deadline.js';
 import { ChatError } from '../errors.js';
 import type { Logger } from '../logger.js';
-import type { Entry } from '../store/entries.js';
+import type { Entry } from '../store/entry.js';
 import type { Epoch } from '../store/epoch.js';
 import type { Log } from '../store/log.js';
 import type { EndReason } from './subscribers.js';

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { ENTRY_KINDS, ruleOf, type Entry } from '../store/entries.js';
+import { ENTRY_KINDS, ruleOf, type Entry } from '../store/entry.js';
 
 const roomSchema = z.number().int().positive();
 

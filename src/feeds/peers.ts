@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Broker, CreateBroker } from '../broker/broker.js';
 import type { Logger } from '../logger.js';
-import type { Entry } from '../store/entries.js';
+import type { Entry } from '../store/entry.js';
 import {
   encodePeerMessage,
   parsePeerMessage,

@@ -8,7 +8,7 @@ import { allowsOrigin, type Origins } from '../config/origins.js';
 import { withDeadline } from '../deadline.js';
 import { ChatError } from '../errors.js';
 import type { Logger } from '../logger.js';
-import type { Entry } from '../store/entries.js';
+import type { Entry } from '../store/entry.js';
 import type { Store } from '../store/store.js';
 import { authenticate, type AuthenticatedState } from './authenticate.js';
 import { jsonBody } from './body.js';

@@ -2,7 +2,7 @@ import type { Router } from '@koa/router';
 import { z } from 'zod';
 import { invitedRule, requireMayPutRule, requireMayRemoveRule } from '../access/permissions.js';
 import { UUID_PROBLEM, uuidSchema } from '../access/uuid.js';
-import type { Entry } from '../store/entries.js';
+import type { Entry } from '../store/entry.js';
 import type { ChangedRule, Rules } from '../store/rules.js';
 import type { AuthenticatedState } from './authenticate.js';
 import { respond } from './envelope.js';

@@ -3,7 +3,7 @@ import { ConnectionError, QueryTypes, type Options, type Sequelize } from 'seque
 import type { Config, DatabaseAddress } from '../config/load.js';
 import type { Logger } from '../logger.js';
 import { startEmbeddedPostgres } from './embedded.js';
-import { tryToStore } from './entries.js';
+import { tryToStore } from './append.js';
 import { Outage } from './outage.js';
 import { createPgClients, type PgClient, type PgClients } from './pg-client.js';
 import { StoreSequelize } from './sequelize.js';

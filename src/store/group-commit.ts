@@ -1,6 +1,7 @@
 import type { Caller } from '../access/permissions.js';
 import { ChatError } from '../errors.js';
-import type { CheckedDraft, Entry, EntryDraft, Outcome } from './entries.js';
+import type { CheckedDraft, Outcome } from './append.js';
+import type { Entry, EntryDraft } from './entry.js';
 
 /** Entries of one statement; larger ones only lengthen the time that its rooms are locked. */
 const MAX_BATCH_ENTRIES = 1_000;

@@ -3,21 +3,26 @@ import type { Caller, RoomAccess, Rule } from '../access/permissions.js';
 import type { Limits } from '../config/load.js';
 import { ChatError } from '../errors.js';
 import type { Logger } from '../logger.js';
-import { appendApart } from './append-apart.js';
-import {
-  appendEntries,
-  rulesByUuid,
-  type CheckedDraft,
-  type Entry,
-  type EntryDraft,
-  type Outcome,
-  type RoomState,
-} from './entries.js';
+import { appendEntries, type CheckedDraft, type Outcome } from './append.js';
+import type { Entry, EntryDraft } from './entry.js';
+import { isolateRefused } from './isolate-refused.js';
 import { PAGE_CONNECTIONS } from './connect.js';
 import { FairLimit } from './fair-limit.js';
 import { isLockTimeout, isUnavailable } from './pg-errors.js';
 import { GroupCommit, type Appended, type QueuedMessage, type LiveRoom } from './group-commit.js';
 import type { RunStatement } from './prepared.js';
+
+/** A room with its rules at one moment. */
+export interface RoomState {
+  readonly id: number;
+  /** Seq of its last entry. */
+  readonly head: number;
+  /** Seq of the last rule entry that changed rights. */
+  readonly rulesHead: number;
+  /** Date of the last entry; empty if there is none. */
+  readonly headMadeAt: string;
+  readonly access: RoomAccess & { readonly rules: ReadonlyMap<string, Rule> };
+}
 
 export interface Log {
   /**
@@ -141,7 +146,7 @@ export function createLog({
     checked: readonly CheckedDraft[],
     waitsForLocks: boolean,
   ): Promise<readonly Outcome[]> {
-    const outcomes = await appendApart((part) => appendOrBusy(part, waitsForLocks), checked);
+    const outcomes = await isolateRefused((part) => appendOrBusy(part, waitsForLocks), checked);
     const refused = outcomes.flatMap((one) => (one.outcome === 'refused' ? [one.error] : []));
     if (refused.length > 0) {
       logger.error({ err: refused[0], entries: refused.length }, 'the database refuses messages');
@@ -220,7 +225,7 @@ export function createLog({
         head,
         rulesHead: rules_head,
         headMadeAt: head_made_at?.toISOString() ?? '',
-        access: { ...room, rules: rulesByUuid(rules) },
+        access: { ...room, rules: new Map(rules.map((rule) => [rule.entity_UUID, rule])) },
       };
     },
 

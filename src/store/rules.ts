@@ -2,13 +2,8 @@ import type { Sequelize, Transaction } from 'sequelize';
 import type { Caller, CountedAccess, Rule } from '../access/permissions.js';
 import { ChatError } from '../errors.js';
 import { loadRoom, lockRoom, type LoadedRoom } from './lock-room.js';
-import {
-  appendEntries,
-  ruleContent,
-  type CheckedDraft,
-  type Entry,
-  type EntryDraft,
-} from './entries.js';
+import { appendEntries, type CheckedDraft } from './append.js';
+import { ruleContent, type Entry, type EntryDraft } from './entry.js';
 import { isUnavailable } from './pg-errors.js';
 import type { RuleRow } from './models/rule.js';
 import { plain } from './prepared.js';

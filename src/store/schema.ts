@@ -1,6 +1,6 @@
 import type pg from 'pg';
 import { StartError } from '../errors.js';
-import { tryToAppend } from './entries.js';
+import { tryToAppend } from './append.js';
 import { tablesOf, type Column, type Migration, type Table } from './migrations.js';
 import { onClient } from './prepared.js';
 

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { CatchUpPages } from '../../src/feeds/catch-up.js';
-import type { Entry } from '../../src/store/entries.js';
+import type { Entry } from '../../src/store/entry.js';
 import type { Log } from '../../src/store/log.js';
 
 const KEPT_MS = 100;

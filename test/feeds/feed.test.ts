@@ -11,7 +11,7 @@ import { createFlushQueue } from '../../src/feeds/flush-queue.js';
 import { createLogger } from '../../src/logger.js';
 import type { MessageData } from '../../src/protocol/events.js';
 import { connectDatabase, type Database } from '../../src/store/connect.js';
-import type { Entry } from '../../src/store/entries.js';
+import type { Entry } from '../../src/store/entry.js';
 import { migrate } from '../../src/store/migrate.js';
 import { createStore, type Store } from '../../src/store/store.js';
 import { createDatabase, type TestDatabase } from '../harness/database.js';

@@ -3,7 +3,7 @@ import { Feed } from '../../src/feeds/feed.js';
 import { createHeadPoll, type HeadPoll } from '../../src/feeds/head-poll.js';
 import { createFlushQueue } from '../../src/feeds/flush-queue.js';
 import { createLogger } from '../../src/logger.js';
-import type { Entry } from '../../src/store/entries.js';
+import type { Entry } from '../../src/store/entry.js';
 import type { Log } from '../../src/store/log.js';
 import { deferred } from '../harness/deferred.js';
 

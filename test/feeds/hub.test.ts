@@ -7,9 +7,9 @@ import { createHub, type Hub } from '../../src/feeds/hub.js';
 import { Backlog } from '../../src/feeds/backlog.js';
 import { SocketWriter } from '../../src/feeds/socket-writer.js';
 import { createFlushQueue } from '../../src/feeds/flush-queue.js';
-import type { Entry, RoomState } from '../../src/store/entries.js';
+import type { Entry } from '../../src/store/entry.js';
 import type { Epoch } from '../../src/store/epoch.js';
-import type { Log } from '../../src/store/log.js';
+import type { Log, RoomState } from '../../src/store/log.js';
 import { deferred } from '../harness/deferred.js';
 import { QUIET } from '../harness/store-hosts.js';
 

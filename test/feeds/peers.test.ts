@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { createPeers, type Peers } from '../../src/feeds/peers.js';
 import { createLogger } from '../../src/logger.js';
-import type { Entry } from '../../src/store/entries.js';
+import type { Entry } from '../../src/store/entry.js';
 import { Bus, type BusLink } from '../harness/bus.js';
 
 const INSTALLATION = '0d1f2a3b';

@@ -7,7 +7,7 @@ import { SocketWriter } from '../../src/feeds/socket-writer.js';
 import type { FlushQueue } from '../../src/feeds/flush-queue.js';
 import { encodeMessage } from '../../src/protocol/events.js';
 import { encodeFrame } from '../../src/feeds/ws-frame.js';
-import type { Entry } from '../../src/store/entries.js';
+import type { Entry } from '../../src/store/entry.js';
 import type { Log } from '../../src/store/log.js';
 
 const ROOM = 1;

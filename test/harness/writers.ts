@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Caller, Rule } from '../../src/access/permissions.js';
 import { ChatError } from '../../src/errors.js';
-import type { Entry, EntryDraft } from '../../src/store/entries.js';
+import type { Entry, EntryDraft } from '../../src/store/entry.js';
 import type { Appended, LiveRoom } from '../../src/store/group-commit.js';
 import type { Log } from '../../src/store/log.js';
 import type { RoomDraft } from '../../src/store/models/room.js';

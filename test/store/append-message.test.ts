@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { QueryTypes } from 'sequelize';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { appendEntries, type EntryDraft, type Outcome } from '../../src/store/entries.js';
+import { appendEntries, type Outcome } from '../../src/store/append.js';
+import type { EntryDraft } from '../../src/store/entry.js';
 import type { Store } from '../../src/store/store.js';
 import { openPostgres, storeHosts, storeOver, type StoreHost } from '../harness/store-hosts.js';
 import { addRule, emptyRoom, readAll, removeRoom } from '../harness/writers.js';

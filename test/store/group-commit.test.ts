@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import type { Outcome } from '../../src/store/entries.js';
+import type { Outcome } from '../../src/store/append.js';
 import { GroupCommit, type Appended } from '../../src/store/group-commit.js';
 import { deferred } from '../harness/deferred.js';
 import { newCaller, TestWriter } from '../harness/writers.js';

@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { QueryTypes, Sequelize, type QueryOptions, type Transaction } from 'sequelize';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { appendEntries, type EntryDraft } from '../../src/store/entries.js';
+import { appendEntries } from '../../src/store/append.js';
+import type { EntryDraft } from '../../src/store/entry.js';
 import type { HistoryPage, Period } from '../../src/store/history.js';
 import { plain } from '../../src/store/prepared.js';
 import type { Store } from '../../src/store/store.js';

@@ -3,7 +3,7 @@ import { QueryTypes } from 'sequelize';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Rule } from '../../src/access/permissions.js';
 import { ChatError } from '../../src/errors.js';
-import { ruleOf } from '../../src/store/entries.js';
+import { ruleOf } from '../../src/store/entry.js';
 import type { Store } from '../../src/store/store.js';
 import { storeHosts, storeOver, type StoreHost } from '../harness/store-hosts.js';
 import { newCaller, readAll, removeRoom, roomDraft, say, TestWriter } from '../harness/writers.js';

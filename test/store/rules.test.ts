@@ -4,7 +4,7 @@ import { QueryTypes, UniqueConstraintError } from 'sequelize';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { requireMayPutRule, type CountedAccess, type Rule } from '../../src/access/permissions.js';
 import { ChatError } from '../../src/errors.js';
-import { ruleOf } from '../../src/store/entries.js';
+import { ruleOf } from '../../src/store/entry.js';
 import type { RuleRow } from '../../src/store/models/rule.js';
 import type { Store } from '../../src/store/store.js';
 import { openPostgres, storeHosts, storeOver, type StoreHost } from '../harness/store-hosts.js';

@@ -1,27 +1,27 @@
 import { ChatError } from '../errors.js';
-import type { CheckedDraft, Outcome } from './entries.js';
+import type { CheckedDraft, Outcome } from './append.js';
 import { isRefusalOfData, isUniqueViolation } from './pg-errors.js';
 
-type Append = (checked: readonly CheckedDraft[]) => Promise<readonly Outcome[]>;
+type Store = (checked: readonly CheckedDraft[]) => Promise<readonly Outcome[]>;
 
 /**
- * Appends a batch. If the database refuses it for something that it holds, its rooms are tried apart, and a room's
- * drafts in halves, one after the other: what is refused fails alone.
+ * Stores a batch. If the database refuses the content of a draft (a check that an operator added, say), each room is tried
+ * by itself, and a room's drafts in halves, one after the other, so that only the refused drafts fail.
  */
-export async function appendApart(
-  append: Append,
+export async function isolateRefused(
+  store: Store,
   checked: readonly CheckedDraft[],
 ): Promise<readonly Outcome[]> {
   try {
-    return await append(checked);
+    return await store(checked);
   } catch (error) {
     if (!isRefusalOfData(error)) throw error;
     if (checked.length === 1) return [{ outcome: 'refused', error: refused(error) }];
   }
   const outcomes = new Map<CheckedDraft, Outcome>();
   for (const part of partsOf(checked)) {
-    const ofPart = await appendApart(append, part).catch((error: unknown) =>
-      // Those before it may be stored: what is known of them is told.
+    const ofPart = await isolateRefused(store, part).catch((error: unknown) =>
+      // The parts before this one may be stored, so their outcomes have to be returned.
       part.map((): Outcome => ({ outcome: 'refused', error: refused(error) })),
     );
     for (const [index, draft] of part.entries()) {
@@ -44,7 +44,7 @@ function partsOf(checked: readonly CheckedDraft[]): CheckedDraft[][] {
   return [checked.slice(0, half), checked.slice(half)];
 }
 
-/** A number that is taken already is no fault of the message. */
+/** A unique violation is no fault of the message: its seq is taken, in a log that went back. */
 function refused(error: unknown): ChatError {
   if (error instanceof ChatError) return error;
   return isRefusalOfData(error) && !isUniqueViolation(error)
