@@ -1,9 +1,8 @@
 import type { AddressInfo } from 'node:net';
 import { once } from 'node:events';
-import type { Rule } from './access/permissions.js';
-import { invitedRule } from './access/permissions.js';
 import { readOrCreateSecret } from './access/secret.js';
-import { createVerifier, type Identity } from './access/token.js';
+import { createVerifier } from './access/token.js';
+import { createActions } from './actions/actions.js';
 import type { CreateBroker } from './broker/broker.js';
 import { createLocalBroker } from './broker/local.js';
 import { createRedisBroker } from './broker/redis.js';
@@ -72,15 +71,7 @@ export async function createServer(
     logger,
   });
 
-  /** Who enters a room accepts the rule that lets them in. */
-  async function accept(roomId: number, identity: Identity, rule: Rule): Promise<void> {
-    const byEntity = rule.entity_UUID !== identity.userUUID;
-    const { entry } = await store.rules.change(roomId, identity, rule.entity_UUID, (room) => ({
-      ...invitedRule(identity, room, byEntity),
-      accepted: true,
-    }));
-    if (entry !== undefined) hub.announce(roomId, [entry]);
-  }
+  const actions = createActions({ store, hub });
 
   const stopWatching = database.embedded
     ? undefined
@@ -93,7 +84,7 @@ export async function createServer(
     decode: createDecoder(limits),
     hub,
     log: store.log,
-    accept,
+    actions,
     limits,
     logger,
     flushQueue,
@@ -102,14 +93,8 @@ export async function createServer(
   });
   let closing: Promise<void> | undefined;
   const app = createApp({
-    store,
+    actions,
     verify,
-    announce: (roomId, entries) => {
-      hub.announce(roomId, entries);
-    },
-    announceDeletion: (roomId) => {
-      hub.announceDeletion(roomId);
-    },
     pingDatabase: () => database.ping(),
     brokerIsUp: () => hub.brokerIsUp,
     isClosing: () => closing !== undefined,

@@ -1,6 +1,7 @@
 import type { WebSocket } from 'ws';
-import { enteringRule, type Rule } from '../access/permissions.js';
+import { enteringRule } from '../access/permissions.js';
 import type { Identity, VerifyToken } from '../access/token.js';
+import type { Actions } from '../actions/actions.js';
 import type { Limits } from '../config/load.js';
 import { withDeadline } from '../deadline.js';
 import { ChatError, toChatError } from '../errors.js';
@@ -24,8 +25,7 @@ export interface SessionContext {
   readonly decode: (frame: string) => Decoded;
   readonly hub: Hub;
   readonly log: Log;
-  /** Marks the caller's rule of a room as accepted, and tells the feeds. */
-  readonly accept: (roomId: number, identity: Identity, rule: Rule) => Promise<void>;
+  readonly actions: Actions;
   readonly limits: Limits;
   readonly logger: Logger;
 }
@@ -381,7 +381,7 @@ export class Session implements Subscriber {
 
   /** The room's feed, once the caller's rule there is accepted. */
   async #enter(roomId: number, after = 0): Promise<Feed> {
-    const { hub, accept } = this.#context;
+    const { hub, actions } = this.#context;
     const feed = await hub.enter(roomId);
     if (feed === undefined) throw new ChatError('NOT_FOUND');
     // This node may not have heard yet of a right that another one granted, or of the entry that the client
@@ -391,7 +391,7 @@ export class Session implements Subscriber {
     const rule = enteringRule(this.identity, feed.access);
     if (rule === undefined) throw new ChatError('FORBIDDEN');
     // Entering is consent.
-    if (!rule.accepted) await accept(roomId, this.identity, rule);
+    if (!rule.accepted) await actions.members.accept(this.identity, roomId, rule);
     // The feed may have been closed meanwhile.
     const entered = await hub.enter(roomId);
     if (entered === undefined) throw new ChatError('NOT_FOUND');

@@ -3,13 +3,12 @@ import { Router } from '@koa/router';
 import Koa, { type Context, type Middleware } from 'koa';
 import helmet from 'koa-helmet';
 import type { VerifyToken } from '../access/token.js';
+import type { Actions } from '../actions/actions.js';
 import type { Limits } from '../config/load.js';
 import { allowsOrigin, type Origins } from '../config/origins.js';
 import { withDeadline } from '../deadline.js';
 import { ChatError } from '../errors.js';
 import type { Logger } from '../logger.js';
-import type { Entry } from '../store/entry.js';
-import type { Store } from '../store/store.js';
 import { authenticate, type AuthenticatedState } from './authenticate.js';
 import { jsonBody } from './body.js';
 import { noStore, respond } from './envelope.js';
@@ -20,11 +19,8 @@ import { routeMessages } from './messages.js';
 import { routeRooms } from './rooms.js';
 
 export interface AppOptions extends HealthOptions {
-  readonly store: Store;
+  readonly actions: Actions;
   readonly verify: VerifyToken;
-  /** Hands what REST appended to a room's log to the feeds. */
-  readonly announce: (roomId: number, entries: readonly Entry[]) => void;
-  readonly announceDeletion: (roomId: number) => void;
   readonly corsOrigins: Origins;
   readonly timeZone: string;
   readonly limits: Pick<Limits, 'bodyBytes' | 'storeTimeoutMs'>;
@@ -71,9 +67,10 @@ export function createApp(options: AppOptions): Koa {
   router.use(authenticate(options.verify));
   router.use(jsonBody(options.limits.bodyBytes));
   router.use(answerWithin(options.limits.storeTimeoutMs));
-  routeRooms(router, { rooms: options.store.rooms, announceDeletion: options.announceDeletion });
-  routeMembers(router, { rules: options.store.rules, announce: options.announce });
-  routeMessages(router, { ...options.store, timeZone: options.timeZone });
+  const { rooms, members, messages } = options.actions;
+  routeRooms(router, rooms);
+  routeMembers(router, members);
+  routeMessages(router, { messages, timeZone: options.timeZone });
   router.get('/test/token', (ctx) => {
     respond(ctx, ctx.state.caller.claims);
   });

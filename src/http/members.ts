@@ -1,9 +1,7 @@
 import type { Router } from '@koa/router';
 import { z } from 'zod';
-import { invitedRule, requireMayPutRule, requireMayRemoveRule } from '../access/permissions.js';
 import { UUID_PROBLEM, uuidSchema } from '../access/uuid.js';
-import type { Entry } from '../store/entry.js';
-import type { ChangedRule, Rules } from '../store/rules.js';
+import type { MemberActions } from '../actions/members.js';
 import type { AuthenticatedState } from './authenticate.js';
 import { respond } from './envelope.js';
 import { flag, roomPath, roomId, validate, wholeNumber } from './validate.js';
@@ -48,50 +46,24 @@ const answer = z.strictObject({
 });
 
 /** `PUT /rooms/:id/members`, `DELETE /rooms/:id/members/:uuid`, `PUT /rooms/:id/invitation`. */
-export function routeMembers(
-  router: Router<AuthenticatedState>,
-  {
-    rules,
-    announce,
-  }: { rules: Rules; announce: (roomId: number, entries: readonly Entry[]) => void },
-): void {
-  function announceChange(roomId: number, { entry }: ChangedRule): void {
-    if (entry !== undefined) announce(roomId, [entry]);
-  }
-
+export function routeMembers(router: Router<AuthenticatedState>, members: MemberActions): void {
   router.put('/rooms/:id/members', async (ctx) => {
     const { id } = validate(roomPath, ctx.params);
     const wanted = validate(newRule, ctx.request.body);
-    const { caller } = ctx.state;
-    const changed = await rules.change(id, caller, wanted.entity_UUID, (room) => {
-      requireMayPutRule(caller, room, wanted);
-      return { ...wanted, accepted: room.rules.get(wanted.entity_UUID)?.accepted ?? false };
-    });
-    announceChange(id, changed);
-    respond(ctx, changed.rule, { status: changed.created ? 201 : 200 });
+    const { rule, created } = await members.put(ctx.state.caller, id, wanted);
+    respond(ctx, rule, { status: created ? 201 : 200 });
   });
 
   router.delete('/rooms/:id/members/:uuid', async (ctx) => {
     const { id, uuid } = validate(memberPath, ctx.params);
-    const { caller } = ctx.state;
-    const changed = await rules.change(id, caller, uuid, (room) => {
-      requireMayRemoveRule(caller, room, uuid);
-      return undefined;
-    });
-    announceChange(id, changed);
-    respond(ctx, changed.rule);
+    const { rule } = await members.remove(ctx.state.caller, id, uuid);
+    respond(ctx, rule);
   });
 
   router.put('/rooms/:id/invitation', async (ctx) => {
     const { id } = validate(roomPath, ctx.params);
-    const { accepted, use_parent_entity } = validate(answer, ctx.request.body);
-    const { caller } = ctx.state;
-    const invited = use_parent_entity ? caller.entityUUID : caller.userUUID;
-    const changed = await rules.change(id, caller, invited, (room) => ({
-      ...invitedRule(caller, room, use_parent_entity),
-      accepted,
-    }));
-    announceChange(id, changed);
-    respond(ctx, changed.rule);
+    const { accepted, use_parent_entity: byEntity } = validate(answer, ctx.request.body);
+    const { rule } = await members.answerInvitation(ctx.state.caller, id, { accepted, byEntity });
+    respond(ctx, rule);
   });
 }

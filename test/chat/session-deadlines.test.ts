@@ -68,7 +68,7 @@ async function readyOver(
       decode: createDecoder(limits),
       hub: { active: () => undefined, ...context } as SessionContext['hub'],
       log: context as SessionContext['log'],
-      accept: () => Promise.resolve(),
+      actions: {} as SessionContext['actions'],
       limits,
       logger: QUIET,
     },

@@ -3,6 +3,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { expect, it, onTestFinished } from 'vitest';
 import { createVerifier } from '../../src/access/token.js';
+import { createActions } from '../../src/actions/actions.js';
 import { createApp } from '../../src/http/app.js';
 import type { Store } from '../../src/store/store.js';
 import { request } from '../harness/api.js';
@@ -15,10 +16,11 @@ it('a request whose store never answers is UNAVAILABLE in time, and its late ans
   const late = deferred();
   const rulesOf = (): Promise<never[]> => late.promise.then(() => []);
   const app = createApp({
-    store: { rooms: { rulesOf } } as unknown as Store,
+    actions: createActions({
+      store: { rooms: { rulesOf } } as unknown as Store,
+      hub: { announce: () => undefined, announceDeletion: () => undefined },
+    }),
     verify: createVerifier({ secret: SECRET }),
-    announce: () => undefined,
-    announceDeletion: () => undefined,
     pingDatabase: () => Promise.resolve(),
     brokerIsUp: () => true,
     isClosing: () => false,

@@ -1,0 +1,96 @@
+import {
+  invitedRule,
+  requireMayPutRule,
+  requireMayRemoveRule,
+  type Caller,
+  type Rule,
+} from '../access/permissions.js';
+import type { Hub } from '../feeds/hub.js';
+import type { ChangedRule, Decide, Rules } from '../store/rules.js';
+
+/** A rule as it is to be; its consent is not the admin's to give. */
+export type WantedRule = Omit<Rule, 'accepted'>;
+
+/** An answer to an invitation. */
+export interface InvitationAnswer {
+  readonly accepted: boolean;
+  /** Whether it is about the rule of the caller's entity, not about their own. */
+  readonly byEntity: boolean;
+}
+
+export interface MemberActions {
+  /**
+   * Adds a rule, not accepted yet, or changes the one of the same UUID.
+   * @throws {ChatError} NOT_FOUND, FORBIDDEN, OUTRANKED, TOO_MANY_RULES, ROOM_FULL, UNAVAILABLE
+   */
+  put(caller: Caller, roomId: number, wanted: WantedRule): Promise<ChangedRule>;
+  /**
+   * Removes the rule of a UUID.
+   * @throws {ChatError} NOT_FOUND, FORBIDDEN, OUTRANKED, UNAVAILABLE
+   */
+  remove(caller: Caller, roomId: number, uuid: string): Promise<ChangedRule>;
+  /**
+   * Sets whether the caller's rule, or their entity's, is accepted.
+   * @throws {ChatError} NOT_FOUND, FORBIDDEN, UNAVAILABLE
+   */
+  answerInvitation(caller: Caller, roomId: number, answer: InvitationAnswer): Promise<ChangedRule>;
+  /**
+   * Accepts the rule by which the caller enters a room: entering is consent.
+   * @throws {ChatError} NOT_FOUND, FORBIDDEN, UNAVAILABLE
+   */
+  accept(caller: Caller, roomId: number, rule: Rule): Promise<ChangedRule>;
+}
+
+export function createMemberActions({
+  rules,
+  hub,
+}: {
+  rules: Rules;
+  hub: Pick<Hub, 'announce'>;
+}): MemberActions {
+  async function change(
+    caller: Caller,
+    roomId: number,
+    target: string,
+    decide: Decide,
+  ): Promise<ChangedRule> {
+    const changed = await rules.change(roomId, caller, target, decide);
+    if (changed.entry !== undefined) hub.announce(roomId, [changed.entry]);
+    return changed;
+  }
+
+  function answerInvitation(
+    caller: Caller,
+    roomId: number,
+    { accepted, byEntity }: InvitationAnswer,
+  ): Promise<ChangedRule> {
+    const target = byEntity ? caller.entityUUID : caller.userUUID;
+    return change(caller, roomId, target, (room) => ({
+      ...invitedRule(caller, room, byEntity),
+      accepted,
+    }));
+  }
+
+  return {
+    put(caller, roomId, wanted) {
+      return change(caller, roomId, wanted.entity_UUID, (room) => {
+        requireMayPutRule(caller, room, wanted);
+        return { ...wanted, accepted: room.rules.get(wanted.entity_UUID)?.accepted ?? false };
+      });
+    },
+
+    remove(caller, roomId, uuid) {
+      return change(caller, roomId, uuid, (room) => {
+        requireMayRemoveRule(caller, room, uuid);
+        return undefined;
+      });
+    },
+
+    answerInvitation,
+
+    accept(caller, roomId, rule) {
+      const byEntity = rule.entity_UUID !== caller.userUUID;
+      return answerInvitation(caller, roomId, { accepted: true, byEntity });
+    },
+  };
+}

@@ -1,0 +1,68 @@
+import { requirePermission, type Caller } from '../access/permissions.js';
+import { ChatError } from '../errors.js';
+import type { History, HistoryMessage, HistoryPage, Period, Stretch } from '../store/history.js';
+import type { Rooms } from '../store/rooms.js';
+
+/** Messages in pages, oldest first; none of the pages is empty. */
+export type MessagePages = AsyncGenerator<readonly HistoryMessage[], void, undefined>;
+
+/** Which messages a page holds: those beyond `after`, or else the last before `before`, or else the last of all. */
+export interface PageRange {
+  readonly after?: number | undefined;
+  readonly before?: number | undefined;
+  readonly limit: number;
+  readonly period?: Period | undefined;
+}
+
+export interface MessagePage extends Omit<HistoryPage, 'rest'> {
+  /** The messages of the page beyond `messages`; undefined if there are none. */
+  readonly rest: MessagePages | undefined;
+}
+
+/**
+ * A room's history for one caller, up to the room's head when it was opened: what the caller may read is known at this
+ * number, and a revocation may be the next entry.
+ */
+export interface OpenHistory {
+  page(range: PageRange): Promise<MessagePage>;
+  /** All messages of a period; undefined if there are none. */
+  during(period: Period): Promise<MessagePages | undefined>;
+}
+
+export interface MessageActions {
+  /**
+   * Opens a room's history.
+   * @param gone aborted if the client has gone: then nothing more is read
+   * @throws {ChatError} NOT_FOUND; FORBIDDEN without the permission `r`
+   */
+  openHistory(caller: Caller, roomId: number, gone: AbortSignal): Promise<OpenHistory>;
+}
+
+export function createMessageActions({
+  rooms,
+  history,
+}: {
+  rooms: Pick<Rooms, 'accessFor'>;
+  history: History;
+}): MessageActions {
+  return {
+    async openHistory(caller, roomId, gone) {
+      const room = await rooms.accessFor(caller, roomId, gone);
+      if (room === undefined) {
+        throw new ChatError('NOT_FOUND', { detail: 'there is no such room' });
+      }
+      requirePermission(caller, room, 'r');
+      const upTo = room.head;
+      const reader = { userUUID: caller.userUUID, gone };
+      const read = (stretch: Stretch | undefined): MessagePages | undefined =>
+        stretch && history.read(roomId, stretch, reader);
+      return {
+        async page(range) {
+          const { rest, ...page } = await history.page(roomId, { ...range, upTo }, reader);
+          return { ...page, rest: read(rest) };
+        },
+        during: async (period) => read(await history.stretchOf(roomId, period, reader, upTo)),
+      };
+    },
+  };
+}

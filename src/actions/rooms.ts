@@ -1,0 +1,102 @@
+import { requireAdmin, type Caller, type Rule } from '../access/permissions.js';
+import { ChatError } from '../errors.js';
+import type { Hub } from '../feeds/hub.js';
+import type { Room, RoomAsJson, Rooms, RuleWithRoom } from '../store/rooms.js';
+
+/**
+ * The `levelOnEntity` that creating a room takes, and the level from which an entity's members enter a new group room:
+ * both from the proof of concept.
+ */
+const CREATOR_LEVEL = 100;
+/** Postgres' `integer`: the creator's rule keeps their `levelOnEntity`, which a token may have larger. */
+const MAX_LEVEL = 2_147_483_647;
+
+/** A room as its creator wants it. */
+export type NewRoom = Pick<Room, 'name' | 'type' | 'level_admin' | 'max_entity_rules'>;
+
+/** Which rooms `list` returns. */
+export interface RoomFilter {
+  /** Only rooms whose listed rule is, or is not, accepted; undefined: all. */
+  readonly accepted?: boolean | undefined;
+  readonly limit: number;
+  readonly offset: number;
+}
+
+export interface RoomActions {
+  /**
+   * Creates a room that belongs to the caller's entity, with the caller as its admin.
+   * @throws {ChatError} FORBIDDEN
+   */
+  create(caller: Caller, wanted: NewRoom): Promise<Room>;
+  /**
+   * The rooms in which the caller has a rule, each with that rule, the newest room first.
+   * @param gone aborted if the client has gone: then nothing more is read
+   */
+  list(caller: Caller, filter: RoomFilter, gone: AbortSignal): Promise<RuleWithRoom[]>;
+  /**
+   * The rooms that the caller may read, and the group rooms of their entity, by id; a page may be empty.
+   * @param gone aborted if the client has gone: then nothing more is read
+   */
+  listAll(
+    caller: Caller,
+    gone: AbortSignal,
+  ): AsyncGenerator<readonly RoomAsJson[], void, undefined>;
+  /**
+   * Deletes a room with its rules and log. Resolves when the log is deleted, long after sessions have lost the room.
+   * @throws {ChatError} NOT_FOUND, FORBIDDEN, UNAVAILABLE
+   */
+  remove(caller: Caller, roomId: number): Promise<void>;
+}
+
+export function createRoomActions({
+  rooms,
+  hub,
+}: {
+  rooms: Rooms;
+  hub: Pick<Hub, 'announceDeletion'>;
+}): RoomActions {
+  return {
+    async create(caller, wanted) {
+      if (caller.levelOnEntity < CREATOR_LEVEL) {
+        throw new ChatError('FORBIDDEN', { detail: `this needs a level of ${CREATOR_LEVEL}` });
+      }
+      const room = { ...wanted, entity_owner: caller.entityUUID };
+      return rooms.create(room, firstRules(caller, wanted.type), caller.userUUID);
+    },
+
+    list: (caller, filter, gone) => rooms.rulesOf(caller, filter, gone),
+
+    listAll: (caller, gone) => rooms.visibleTo(caller, gone),
+
+    remove(caller, roomId) {
+      return rooms.remove(
+        roomId,
+        caller,
+        (room) => {
+          requireAdmin(caller, room);
+        },
+        () => {
+          hub.announceDeletion(roomId);
+        },
+      );
+    },
+  };
+}
+
+/** The rules of a new room: its creator's, and in a group room that of their entity. */
+function firstRules({ userUUID, entityUUID, levelOnEntity }: Caller, type: Room['type']): Rule[] {
+  const creator: Rule = {
+    entity_UUID: userUUID,
+    level: Math.min(Math.floor(levelOnEntity), MAX_LEVEL),
+    permissions: 'rwa',
+    accepted: true,
+  };
+  if (type !== 'group' || entityUUID === userUUID) return [creator];
+  const entity: Rule = {
+    entity_UUID: entityUUID,
+    level: CREATOR_LEVEL,
+    permissions: 'rw',
+    accepted: true,
+  };
+  return [creator, entity];
+}
