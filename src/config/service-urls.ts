@@ -1,7 +1,7 @@
 import { parse as parseConnectionString } from 'pg-connection-string';
 
-const DEFAULT_POSTGRES_PORT = 5432;
-const MAX_PORT = 65_535;
+export const DEFAULT_POSTGRES_PORT = 5432;
+export const MAX_PORT = 65_535;
 
 /** How to reach a Postgres server. */
 export interface DatabaseAddress {

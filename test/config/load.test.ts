@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { inspect } from 'node:util';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { ConfigError, environmentSchema, loadConfig } from '../../src/config/load.js';
+import { ConfigError, loadConfig } from '../../src/config/load.js';
+import { environmentSchema } from '../../src/config/variables.js';
 
 const SECRET = 'x'.repeat(32);
 const DATABASE_URL = 'postgres://ana:hush@db.example:5433/chat';

@@ -1,36 +1,79 @@
 import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { environmentSchema, loadConfig } from '../../src/config/load.js';
+import { loadConfig } from '../../src/config/load.js';
+import { environmentSchema, VARIABLE_GROUPS } from '../../src/config/variables.js';
 
-/** `docker compose` gives them to the Postgres that it starts; without DB_HOST the server ignores them. */
-const FOR_COMPOSE = new Set(['DB_NAME', 'DB_USERNAME', 'DB_PASSWORD']);
+const PATH = fileURLToPath(new URL('../../.env.example', import.meta.url));
+const LINE_CHARACTERS = 120;
 
-const example = readFileSync(new URL('../../.env.example', import.meta.url), 'utf8');
-const variables = [...example.matchAll(/^(# )?([A-Z][A-Z0-9_]*)=(.*)$/gm)].map(
-  ([, comment, name = '', value = '']) => ({ name, value, isSet: comment === undefined }),
-);
+const HEADER =
+  'Copy to .env: `npm start`, `docker compose up` and the scripts read it. A variable that is commented out has the ' +
+  'value that stands there, or none. The environment has precedence over this file. A value with # in it stands in ' +
+  'quotes; no shell reads this file, so ~ and $HOME mean nothing here.';
+
+/** The lines that are not commented out. Without DB_HOST the server ignores the parts, which `docker compose` reads. */
+const SET: Readonly<Record<string, string>> = {
+  NODE_ENV: 'development',
+  DB_NAME: 'nano-messaging',
+  DB_USERNAME: 'nano-messaging',
+  DB_PASSWORD: 'nano-messaging',
+};
+
 const defaults = environmentSchema.parse({}) as Readonly<
   Record<string, string | number | boolean | undefined>
 >;
 
-describe('.env.example', () => {
-  it('has each variable of the environment once, and no other', () => {
-    const names = variables.map(({ name }) => name);
-    expect(names.toSorted()).toEqual(Object.keys(environmentSchema.shape).toSorted());
-  });
+/** A text as lines of comment. */
+function comment(text = ''): string[] {
+  const lines: string[] = [];
+  let line = '#';
+  for (const word of text.split(' ')) {
+    if (line.length + 1 + word.length > LINE_CHARACTERS) {
+      lines.push(line);
+      line = '#';
+    }
+    line += ` ${word}`;
+  }
+  return [...lines, line];
+}
 
-  it('shows the default of each, and nothing where there is none', () => {
-    const shown = variables.filter(({ name }) => !FOR_COMPOSE.has(name));
-    expect(shown.map(({ name, value }) => [name, value])).toEqual(
-      shown.map(({ name }) => [name, String(defaults[name] ?? '')]),
-    );
+function rows({ shape }: (typeof VARIABLE_GROUPS)[number]): string[] {
+  return Object.entries(shape).flatMap(([name, { description }]) => [
+    ...comment(description),
+    name in SET ? `${name}=${SET[name]}` : `# ${name}=${String(defaults[name] ?? '')}`,
+  ]);
+}
+
+function render(): string {
+  const groups = VARIABLE_GROUPS.map((group) => [
+    ...(group.description === undefined ? [] : [...comment(group.description), '']),
+    ...rows(group),
+  ]);
+  return [comment(HEADER), ...groups].map((lines) => `${lines.join('\n')}\n`).join('\n');
+}
+
+describe('.env.example', () => {
+  it('has the rows of the variables; `vitest run test/docs/environment.test.ts -u` writes it', async () => {
+    await expect(render()).toMatchFileSnapshot(PATH);
   });
 
   it('changes nothing when it is copied as it is', () => {
-    const set = variables.filter(({ isSet }) => isSet);
-    expect(set).not.toEqual([]);
-    expect(loadConfig(Object.fromEntries(set.map(({ name, value }) => [name, value])))).toEqual(
-      loadConfig({}),
+    const lines = readFileSync(PATH, 'utf8').matchAll(/^([A-Z][A-Z0-9_]*)=(.*)$/gm);
+    const set = Object.fromEntries([...lines].map(([, name, value]) => [name, value]));
+
+    expect(set).toEqual(SET);
+    expect(loadConfig(set)).toEqual(loadConfig({}));
+  });
+});
+
+describe('a variable', () => {
+  it('has a meaning, and is in one group', () => {
+    const all = VARIABLE_GROUPS.flatMap(({ shape }) => Object.entries(shape));
+
+    expect(all.map(([name]) => name).toSorted()).toEqual(
+      Object.keys(environmentSchema.shape).toSorted(),
     );
+    expect(all.filter(([, { description }]) => !description).map(([name]) => name)).toEqual([]);
   });
 });

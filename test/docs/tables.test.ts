@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { HANDLERS } from '../../src/chat/handlers.js';
-import { environmentSchema } from '../../src/config/load.js';
+import { environmentSchema, SOCKET_LIMITS } from '../../src/config/variables.js';
 import { ERRORS, type ErrorCode } from '../../src/errors.js';
 import { CLOSE_CODES } from '../../src/protocol/close-codes.js';
 import { QUERY_WORDS, STATUS_WORDS } from '../../src/protocol/events.js';
@@ -71,13 +71,34 @@ describe('the tables of PROTOCOL.md', () => {
     for (const [error, word] of documented) expect(ERRORS[error as ErrorCode]?.word).toBe(word);
   });
 
-  it('have limits with the defaults of the configuration', () => {
+  it('have the limits of a socket, with their defaults and meanings', () => {
     const documented = table(protocol, 'Variable', 'Default', 'Beyond it').map((row) => [
       code(row['Variable']),
-      Number(row['Default']),
+      { fallback: Number(row['Default']), meaning: row['Limits'] },
     ]);
-    expect(documented).not.toEqual([]);
-    expect(environmentSchema.parse({})).toMatchObject(Object.fromEntries(documented));
+    const served = Object.entries(SOCKET_LIMITS.shape).map(([name, schema]) => [
+      name,
+      { fallback: schema.parse(undefined), meaning: schema.description },
+    ]);
+    expect(Object.fromEntries(documented)).toEqual(Object.fromEntries(served));
+  });
+});
+
+describe('the table of README.md', () => {
+  it('has variables that are read, with their defaults', () => {
+    const defaults = environmentSchema.parse({}) as Readonly<
+      Record<string, string | number | boolean | undefined>
+    >;
+    const rows = table(read('README.md'), 'Variable', 'Meaning', 'Default');
+    const documented = rows.flatMap((row) =>
+      codes(row['Variable']).map((name) => ({ name, text: row['Default'] })),
+    );
+    expect(Object.keys(environmentSchema.shape)).toEqual(
+      expect.arrayContaining(documented.map(({ name }) => name)),
+    );
+    const withDefault = documented.filter(({ name }) => defaults[name] !== undefined);
+    expect(withDefault).not.toEqual([]);
+    for (const { name, text } of withDefault) expect(text).toContain(String(defaults[name]));
   });
 });
 

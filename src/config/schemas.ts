@@ -1,0 +1,70 @@
+import { isIP } from 'node:net';
+import { IANAZone } from 'luxon';
+import { z } from 'zod';
+import { parseOrigins } from './origins.js';
+import { MAX_PORT, type Parsed } from './service-urls.js';
+
+/** The longest delay of a timer of Node, and the largest `integer` of Postgres: limits reach both. */
+const MAX_COUNT = 2_147_483_647;
+
+/** A whole number in decimal digits. */
+export const count = (fallback: number, { min = 1, max = MAX_COUNT } = {}) =>
+  z
+    .string()
+    .regex(/^\d+$/, 'must be a whole number')
+    .transform(Number)
+    .refine((value) => value >= min && value <= max, `must be from ${min} to ${max}`)
+    .default(fallback);
+
+export const port = (fallback: number) =>
+  z
+    .string()
+    .regex(/^\d{1,5}$/, 'must be a port number')
+    .transform(Number)
+    .refine((value) => value <= MAX_PORT, `must be at most ${MAX_PORT}`)
+    .default(fallback);
+
+/** One of some lower-case words, in any case. */
+export const oneOf = <const T extends string>(words: readonly T[], problem: string) =>
+  z.string().toLowerCase().pipe(z.enum(words, problem));
+
+export const flag = (fallback: boolean) =>
+  oneOf(['true', 'false', '1', '0'], 'must be true or false')
+    .transform((value) => value === 'true' || value === '1')
+    .default(fallback);
+
+/** The URL of a service. It may hold a password, so problems never repeat it. */
+export const url = <T>(parse: (text: string) => Parsed<T>) =>
+  z.string().transform((text, context) => {
+    const parsed = parse(text);
+    if ('value' in parsed) return parsed.value;
+    context.addIssue(parsed.problem);
+    return z.NEVER;
+  });
+
+/** An IPv6 address may stand in brackets, as in a URL. */
+const unbracketed = z.string().transform((text) => text.replace(/^\[(.*)\]$/, '$1'));
+
+const isHost = (text: string): boolean => isIP(text) !== 0 || /^[a-z0-9_][\w.-]*$/i.test(text);
+
+export const host = unbracketed.refine(isHost, 'must be an address, or a name, of this machine');
+
+export const databaseHost = unbracketed.refine(
+  (text) => isHost(text) || text.startsWith('/'),
+  'must be a name, an address, or the folder of a socket',
+);
+
+export const origins = z.string().transform((text, context) => {
+  const parsed = parseOrigins(text);
+  if (parsed !== undefined) return parsed;
+  context.addIssue('must be *, or origins like https://app.example, divided by commas');
+  return z.NEVER;
+});
+
+export const timeZone = z
+  .string()
+  .refine((zone) => IANAZone.isValidZone(zone), 'is not an IANA time zone');
+
+export const folder = z
+  .string()
+  .refine((path) => !/^~|\$[a-z_{]/i.test(path), 'must be a path: ~ and $ are for shells alone');

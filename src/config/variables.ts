@@ -1,0 +1,207 @@
+import { z } from 'zod';
+import {
+  count,
+  databaseHost,
+  flag,
+  folder,
+  host,
+  oneOf,
+  origins,
+  port,
+  timeZone,
+  url,
+} from './schemas.js';
+import { DEFAULT_POSTGRES_PORT, parseDatabaseUrl, parseRedisUrl } from './service-urls.js';
+
+/**
+ * A stream of Node 22 says that it is full at 64 KiB (`getDefaultHighWaterMark`, 16 KiB in Node 20). A smaller cap
+ * would be passed before the stream says so.
+ */
+const MIN_OUTBOX_BYTES = 65_536;
+
+/** Node's own settings, and what is neither a service nor a limit. */
+const PROCESS = z.object({
+  NODE_ENV: oneOf(['development', 'production', 'test'], 'must be production, development or test')
+    .default('development')
+    .describe(
+      'production, development or test; production refuses to start without a secret of 32 characters and a database, and logs JSON',
+    ),
+  // No well-known service has it, and no rights are needed for it.
+  PORT: port(7777).describe('Port to listen on; 0: any that is free'),
+  HOST: host.optional().describe('Address to listen on; none: every interface'),
+  LOG_LEVEL: oneOf(
+    ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'],
+    'is not a level of pino',
+  )
+    .default('info')
+    .describe('fatal, error, warn, info, debug, trace or silent'),
+  CORS_ORIGIN: origins
+    .default('*')
+    .describe(
+      'Origins whose pages may call the server, as https://app.example, divided by commas; *: any',
+    ),
+  TZ: timeZone
+    .default('UTC')
+    .describe('Time zone in which the days of the history begin (IANA name)'),
+});
+
+const TOKENS = z.object({
+  JWT_MASTER_SECRET: z
+    .string()
+    .optional()
+    .describe(
+      'Secret that your application signs its tokens with (HS256, HS384 or HS512), 32 characters or more: openssl rand -base64 48; none: a random one is made in DATA_DIR',
+    ),
+  AUDIENCE: z.string().optional().describe('aud that a token must have; none: it is not checked'),
+  ISSUER: z.string().optional().describe('iss that a token must have; none: it is not checked'),
+});
+
+const DATABASE = z
+  .object({
+    DATABASE_URL: url(parseDatabaseUrl)
+      .optional()
+      .describe(
+        'postgres://USER:PASSWORD@HOST:PORT/NAME. Options: sslmode (disable, require, verify-ca, verify-full, no-verify), sslrootcert, sslcert, sslkey, host (the folder of a socket), options (-c%20search_path%3Dchat), application_name, connect_timeout. pg checks the certificate even with sslmode=require',
+      ),
+    DB_HOST: databaseHost
+      .optional()
+      .describe('Name, address, or folder of a socket; ignored beside DATABASE_URL'),
+    DB_PORT: port(DEFAULT_POSTGRES_PORT).describe('Port beside DB_HOST'),
+    DB_NAME: z.string().optional().describe('Database, required beside DB_HOST'),
+    DB_USERNAME: z.string().optional().describe('User, required beside DB_HOST'),
+    DB_PASSWORD: z.string().optional().describe('Password beside DB_HOST; none: none is sent'),
+    // The size of a pool of `pg` by default. With the others a node has 20 of the 100 connections that Postgres takes
+    // by default.
+    DB_POOL_SIZE: count(10, { max: 1_000 }).describe(
+      'Connections for REST: half of them for reading, half for changes, which wait for locked rooms. Live rooms and probes have 6 more, and storing messages has LOG_BATCHES_IN_FLIGHT',
+    ),
+    DATA_DIR: folder
+      .default('./data')
+      .describe('Folder of the embedded database and of the random secret'),
+    MIGRATE_ON_START: flag(true).describe(
+      'true: migrations run at start; false: the start is refused until `npm run migrate` has run',
+    ),
+  })
+  .describe(
+    'Postgres, by URL or by parts; without both, one is embedded in DATA_DIR. `docker compose` sets DB_HOST and REDIS_URL to its own services, and its Postgres has the DB_NAME, DB_USERNAME and DB_PASSWORD that stand here.',
+  );
+
+const REDIS = z
+  .object({
+    REDIS_URL: url(parseRedisUrl)
+      .optional()
+      .describe(
+        'redis:// or, for TLS, rediss://. Options: family (0, 4 or 6), db, path (of a socket)',
+      ),
+    REDIS_PREFIX: z
+      .string()
+      .default('nano-messaging')
+      .describe(
+        'First part of the names of the channels, for an ACL of Redis: <prefix>:<uuid of the log>:...',
+      ),
+  })
+  .describe('Redis tells the nodes of one chat what is new; none: a single process.');
+
+export const SOCKET_LIMITS = z
+  .object({
+    // A slow phone connects and signs in within seconds; a socket without a token costs memory for nobody known.
+    AUTH_TIMEOUT_MS: count(10_000).describe('Milliseconds until the token must be accepted'),
+    // The token that has expired, the one that was signed wrongly, and a last one.
+    AUTH_ATTEMPTS: count(3).describe('`BADAUTH` and `TOKEN?` before `READY`, together'),
+    // Proxies cut connections that are idle for 60 s (the default of nginx and of AWS), some for 30 s.
+    PING_INTERVAL_MS: count(25_000).describe('Milliseconds between two pings of the server'),
+    // A mobile network may hold packets back for some seconds when it changes cells.
+    PONG_TIMEOUT_MS: count(10_000).describe(
+      'Milliseconds in which a ping must be answered (WebSocket libraries do that by themselves)',
+    ),
+    // Three or four pages of text.
+    CONTENT_CHARACTERS: count(8_000).describe('Characters of a message'),
+    // The power of two above the 97,024 bytes that 8,000 characters may take (`problemsOfContent`).
+    FRAME_BYTES: count(131_072).describe('Bytes of a frame'),
+    // Half of what Node takes for all the headers of a request, among which REST has its token.
+    FRAME_BYTES_BEFORE_READY: count(8_192).describe('Bytes of a frame before `READY`'),
+    // Over a commit of 10 ms: 12,800 messages a second of one socket.
+    INBOX_FRAMES: count(128, { max: 10_000 }).describe(
+      'Frames of a socket that wait to be handled, and its messages on their way',
+    ),
+    // Some 5,000 messages of 200 bytes: a reader who is that far behind is served as well from Postgres.
+    OUTBOX_BYTES: count(1_048_576, { min: MIN_OUTBOX_BYTES }).describe(
+      'Bytes that wait for a socket to read them',
+    ),
+    // 256 sockets with a full outbox each; half of a small container's memory (512 MiB).
+    OUTBOX_TOTAL_BYTES: count(268_435_456, { min: MIN_OUTBOX_BYTES }).describe(
+      'Bytes that wait for all sockets of a node to read them; what waits for several is counted once',
+    ),
+    // A phone in a tunnel is back by then.
+    SEND_TIMEOUT_MS: count(60_000).describe(
+      'Milliseconds for which a socket may take none of the bytes that wait for it, whether it answers pings or not',
+    ),
+    // Longer than a busy Postgres needs (lock_timeout is 2 s), and not longer than a person waits for an answer.
+    STORE_TIMEOUT_MS: count(5_000).describe('Milliseconds for which a command waits for the store'),
+    // What a node stores in 0.4 s at its fastest: bench, `durable`, 48,000 a second.
+    LOG_QUEUE_ENTRIES: count(20_000).describe('Messages of a node that wait to be stored'),
+    // A thousand of the longest messages (8,000 characters of 4 bytes).
+    LOG_QUEUE_BYTES: count(33_554_432).describe(
+      "Bytes of a node's messages that wait to be stored",
+    ),
+  })
+  .describe(
+    'Limits that a client of the socket meets: docs/PROTOCOL.md says what happens beyond each. FRAME_BYTES and BODY_BYTES are at least 12 times CONTENT_CHARACTERS and 1024, as many encoders send an emoji as 12 bytes (\\ud83d\\ude80), LOG_QUEUE_BYTES at least 4 times CONTENT_CHARACTERS, OUTBOX_BYTES and OUTBOX_TOTAL_BYTES at least 65536.',
+  );
+
+const NODE_LIMITS = z
+  .object({
+    // As FRAME_BYTES: a message has the same size over REST.
+    BODY_BYTES: count(131_072).describe('Bytes of the body of a request'),
+    // Two that work, and two that may have stalled beside them. Above 64 a node would have most of Postgres' connections.
+    LOG_BATCHES_IN_FLIGHT: count(4, { max: 64 }).describe(
+      'Statements in flight that store messages: two, and more only while those have stalled; one over the embedded database',
+    ),
+    // A query a node; what it finds was lost without a sign, which is seldom.
+    POLL_INTERVAL_MS: count(10_000).describe(
+      'Milliseconds between two comparisons of the rooms in use with the database',
+    ),
+    // A chat still feels live with a quarter of a second.
+    POLL_INTERVAL_BROKER_DOWN_MS: count(250).describe(
+      'The same while this node or another one is not heard through Redis',
+    ),
+    // `docker stop` kills after 10 s.
+    SHUTDOWN_TIMEOUT_MS: count(8_000).describe(
+      'Milliseconds that the process may take to end after SIGTERM',
+    ),
+  })
+  .describe('Limits of a node.');
+
+const TEST = z.object({
+  NANO_TEST_NO_GAP_REPAIR: flag(false).describe(
+    'For `npm run proof -- --no-gap-repair` alone: loses messages',
+  ),
+});
+
+/** The limits of a socket, a request, a queue and the process; each has its key in `Limits` (load.ts). */
+export const LIMITS = z.object({ ...SOCKET_LIMITS.shape, ...NODE_LIMITS.shape });
+
+/**
+ * The environment variables: a row each, with its schema, its default and its meaning. The comment above a row says
+ * where its number comes from. .env.example is written from the rows (`npx vitest run test/docs/environment.test.ts
+ * -u`), and a test compares the tables of the docs with them.
+ */
+export const environmentSchema = z.object({
+  ...PROCESS.shape,
+  ...TOKENS.shape,
+  ...DATABASE.shape,
+  ...REDIS.shape,
+  ...LIMITS.shape,
+  ...TEST.shape,
+});
+
+/** The rows as .env.example groups them. */
+export const VARIABLE_GROUPS = [
+  PROCESS,
+  TOKENS,
+  DATABASE,
+  REDIS,
+  SOCKET_LIMITS,
+  NODE_LIMITS,
+  TEST,
+] as const;
