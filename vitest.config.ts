@@ -7,7 +7,7 @@ const UNIT = [
   'test/*.test.ts',
   'test/{access,config,proof,protocol}/**/*.test.ts',
   'test/chat/{inbox,reading}.test.ts',
-  'test/docs/{architecture,environment,links}.test.ts',
+  'test/docs/{architecture,environment,links,promises}.test.ts',
   'test/feeds/{backlog,catch-up,flush-queue,head-poll,peers,subscribers,ws-frame}.test.ts',
   'test/http/{health,period,reading}.test.ts',
   'test/store/{fair-limit,group-commit,outage}.test.ts',

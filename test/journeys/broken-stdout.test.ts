@@ -12,7 +12,7 @@ const MAIN = fileURLToPath(new URL('../../dist/src/main.js', import.meta.url));
 /** A file that nothing can be written to, as on a full disk. */
 const FULL = '/dev/full';
 
-describe('a node whose log can not be written', () => {
+describe('a node that cannot write its log', () => {
   let database: TestDatabase;
 
   beforeAll(async () => {
@@ -58,7 +58,7 @@ describe('a node whose log can not be written', () => {
 
   const environments = ['production', 'development'];
 
-  it.each(environments)('goes on if nobody reads it any more, in %s', async (environment) => {
+  it.each(environments)('keeps serving without a reader, in %s', async (environment) => {
     const { child, url } = await start(environment, 'pipe');
     await vi.waitFor(() => fetch(`${url}/healthz`), 20_000);
     child.stdout?.destroy();
@@ -67,7 +67,7 @@ describe('a node whose log can not be written', () => {
   });
 
   it.runIf(existsSync(FULL)).each(environments)(
-    'goes on if the disk is full, in %s',
+    'keeps serving if the disk is full, in %s',
     async (environment) => {
       const full = openSync(FULL, 'w');
       const { child, url } = await start(environment, full);

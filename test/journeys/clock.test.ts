@@ -40,7 +40,7 @@ describe('a clock that is set back by an hour while a node runs', () => {
     vi.setSystemTime(Date.now() - HOUR_MS);
   }
 
-  it('does not keep the server from sending pings', async () => {
+  it('does not stop the pings of the server', async () => {
     const client = await ChatClient.enter(node, ana);
     setBack();
     await once(client.socket, 'ping');
@@ -49,20 +49,20 @@ describe('a clock that is set back by an hour while a node runs', () => {
     await client.close();
   });
 
-  it('does not keep a peer that answers no ping', async () => {
+  it('does not spare a client that answers no ping', async () => {
     const client = await ChatClient.open(node.chatUrl, { autoPong: false });
     client.send({ type: 'token', content: ana.token });
     setBack();
     expect(await client.closed()).toMatchObject({ code: 1006 });
   });
 
-  it('does not keep a socket that brings no token', async () => {
+  it('does not spare a socket without a token', async () => {
     const client = await ChatClient.open(node.chatUrl);
     setBack();
     expect(await client.closed()).toMatchObject({ code: 4408 });
   });
 
-  it('does not lengthen the time of a token that was accepted before', async () => {
+  it('does not lengthen the life of a token that was accepted before', async () => {
     const soon = person({}, { exp: secondsFromNow(2 - LEEWAY_S) });
     const client = await ChatClient.enter(node, soon);
     setBack();
@@ -75,7 +75,7 @@ describe('a clock that is set back by an hour while a node runs', () => {
     expect(await client.closed()).toMatchObject({ code: 4401 });
   });
 
-  it('does not keep a node from what it was not told of', async () => {
+  it('does not stop a node from finding unpublished messages', async () => {
     const room = await createRoom(node, ana);
     const listener = await ChatClient.enter(node, ana, room);
     const sender = await ChatClient.enter(other, ana, room);

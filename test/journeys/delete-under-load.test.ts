@@ -41,9 +41,9 @@ async function startTalker(): Promise<{ room: number; client: RawClient; talker:
   return { room, client, talker: new Talker(client) };
 }
 
-describe('the deletion of a room with a large log', () => {
+describe('deleting a room with a large log', () => {
   it(
-    'leaves nothing of it, tells its sessions once, and keeps no other room from talking',
+    'removes all of it, tells its sessions once, and delays no other room',
     async () => {
       const doomed = await createRoom(east, ana);
       const { last } = await fillRoom(world.databaseUrl, doomed, ENTRIES);
@@ -85,7 +85,7 @@ describe('the deletion of a room with a large log', () => {
   );
 
   it(
-    'shows no gap to a session that is being paged up',
+    'shows no gap to a session that is catching up',
     async () => {
       const doomed = await createRoom(east, ana);
       const { first } = await fillRoom(world.databaseUrl, doomed, ENTRIES / 4);

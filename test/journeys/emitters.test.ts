@@ -77,7 +77,7 @@ const EMITTERS = [
   'Transform',
 ];
 
-it('each emitter of a library has a listener for its errors', async () => {
+it('each event emitter of a library has an error listener', async () => {
   const ana = person({ levelOnEntity: 999 });
   const room = await createRoom(node, ana);
   const client = await ChatClient.enter(node, ana, room);
@@ -90,7 +90,7 @@ it('each emitter of a library has a listener for its errors', async () => {
   await client.close();
 });
 
-it.each(EMITTERS)('an error of each %s leaves the node alive', async (name) => {
+it.each(EMITTERS)('an error of any %s does not end the node', async (name) => {
   const ana = person({ levelOnEntity: 999 });
   const room = await createRoom(node, ana);
   const client = await ChatClient.enter(node, ana, room);

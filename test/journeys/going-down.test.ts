@@ -21,7 +21,7 @@ const SOCKETS = 160;
 
 const ana = person({ levelOnEntity: 999 });
 
-describe('a node that gets SIGTERM ends with 0 in time', { timeout: TIMEOUT_MS }, () => {
+describe('after SIGTERM a node exits with 0 in time', { timeout: TIMEOUT_MS }, () => {
   let database: TestDatabase;
   let postgres: Outlet;
   let redis: Outlet;
@@ -47,7 +47,7 @@ describe('a node that gets SIGTERM ends with 0 in time', { timeout: TIMEOUT_MS }
     await database.drop();
   });
 
-  it('while Postgres is silent, with messages and requests on their way', async () => {
+  it('while Postgres is silent and messages and requests are in flight', async () => {
     const client = await ChatClient.enter(node, ana, room);
     postgres.stall();
     for (let n = 0; n < IN_FLIGHT; n += 1) client.say(`message ${n}`, { ref: `${n}` });
@@ -69,7 +69,7 @@ describe('a node that gets SIGTERM ends with 0 in time', { timeout: TIMEOUT_MS }
     expect(await client.closed()).toMatchObject({ code: 1012 });
   });
 
-  it('while both were cut off', async () => {
+  it('while Postgres and Redis are both cut off', async () => {
     await ChatClient.enter(node, ana, room);
     await postgres.cut();
     await redis.cut();
@@ -77,7 +77,7 @@ describe('a node that gets SIGTERM ends with 0 in time', { timeout: TIMEOUT_MS }
     expect(await node.end('SIGTERM')).toBe(0);
   });
 
-  it('with 20,000 messages that wait for a silent Postgres', async () => {
+  it('while 20,000 messages wait for a silent Postgres', async () => {
     const clients = await Promise.all(
       Array.from({ length: SOCKETS }, () => RawClient.enter(node, ana, room)),
     );
@@ -91,7 +91,7 @@ describe('a node that gets SIGTERM ends with 0 in time', { timeout: TIMEOUT_MS }
     await Promise.all(clients.map((client) => client.closed));
   });
 
-  it('with 20,000 messages on their way: all that was stored is numbered without a gap', async () => {
+  it('while 20,000 messages are in flight, and those that were stored have no gap', async () => {
     const clients = await Promise.all(
       Array.from({ length: SOCKETS }, () => RawClient.enter(node, ana, room)),
     );
@@ -113,7 +113,7 @@ describe('a node that gets SIGTERM ends with 0 in time', { timeout: TIMEOUT_MS }
     expect(stored?.last).toBe(stored?.head);
   });
 
-  it('while somebody keeps the lock of a room that is written to and changed', async () => {
+  it('while another transaction holds the lock of a busy room', async () => {
     const holder = new Client({ connectionString: database.url });
     await holder.connect();
     await holder.query('BEGIN');
@@ -128,7 +128,7 @@ describe('a node that gets SIGTERM ends with 0 in time', { timeout: TIMEOUT_MS }
     await holder.end();
   });
 
-  it('with a socket and a history reader that never read, and a client that never finishes', async () => {
+  it('while clients never read their socket or history, or never finish a request', async () => {
     const { last } = await fillRoom(database.url, room, 50_000);
     const behind = await RawClient.enter(node, ana, room, last - 50_000);
     behind.pause();
@@ -153,7 +153,7 @@ describe('a node that gets SIGTERM ends with 0 in time', { timeout: TIMEOUT_MS }
     await behind.terminate();
   });
 
-  it('with requests that are answered, and without waiting for those that do not come entirely', async () => {
+  it('after answering complete requests, without waiting for incomplete ones', async () => {
     const authorized = `Host: x\r\nAuthorization: Bearer ${ana.token}\r\nContent-Type: application/json\r\n`;
     const whole = `GET /rooms HTTP/1.1\r\n${authorized}\r\n`;
     const half = `POST /rooms HTTP/1.1\r\n${authorized}Content-Length: 100\r\n\r\n{`;
@@ -195,7 +195,7 @@ describe('a node that gets SIGTERM ends with 0 in time', { timeout: TIMEOUT_MS }
     expect(answers[3]).toContain('the server is going down');
   });
 
-  it('but with 1, at once, if it gets another one', async () => {
+  it('but exits with 1 at once after a second SIGTERM', async () => {
     const client = await ChatClient.enter(node, ana, room);
     postgres.stall();
     client.say('a message', { ref: 'a' });

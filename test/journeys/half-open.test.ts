@@ -37,7 +37,7 @@ function leadNewLinks(outlet: Outlet): void {
   outlet.resume();
 }
 
-describe('links to Postgres that are swallowed, all of them again and again', () => {
+describe('links to Postgres that swallow every byte, again and again,', () => {
   const ana = person({ levelOnEntity: 999 });
   let database: TestDatabase;
   let outlets: Outlet[];
@@ -72,7 +72,7 @@ describe('links to Postgres that are swallowed, all of them again and again', ()
   });
 
   it(
-    'leave no command without an answer and no room that hangs, and a node ends in time and in order',
+    'leave every command answered and every room alive, and the node shuts down in time',
     async () => {
       const progress = { over: false };
       onTestFinished(() => {

@@ -127,7 +127,7 @@ it.each([
   { signal: 'SIGKILL', exit: 'SIGKILL', code: 1006 },
   { signal: 'SIGTERM', exit: 0, code: 1012 },
 ] as const)(
-  'a node ended by $signal loses nothing that was acknowledged: its clients resume on another',
+  'a node ended by $signal loses no acknowledged message, and its clients resume on another node',
   async ({ signal, exit, code }) => {
     const [east, west] = await Promise.all([world.startProcess(), world.startProcess()]);
     const ana = person({ levelOnEntity: 100 });
@@ -169,7 +169,7 @@ it.each([
 );
 
 it(
-  'a node killed while it deletes a log leaves nothing of it: the next one goes on',
+  'a log that a killed node was deleting is deleted to the end by the next node',
   async () => {
     const east = await world.startProcess();
     const ana = person({ levelOnEntity: 100 });

@@ -12,7 +12,7 @@ import { person } from '../harness/tokens.js';
 const SLOW_POLL = { POLL_INTERVAL_MS: '600000' };
 
 /** What other nodes find of a message whose publishing fails, though no slow comparison of heads is due. */
-describe.concurrent('a message is not late', { timeout: 60_000 }, () => {
+describe.concurrent('a message arrives in time', { timeout: 60_000 }, () => {
   const ana = person({ levelOnEntity: 999 });
   const ben = person();
 
@@ -56,7 +56,7 @@ describe.concurrent('a message is not late', { timeout: 60_000 }, () => {
     expect(await here.messages(1)).toEqual(['are you there?']);
   }
 
-  it('if its node is killed before it has published', async (test) => {
+  it('if its node is killed before publishing it', async (test) => {
     const [world, redis] = [await openWorld(test), await openRedisOutlet(test)];
     const east = await world.start(SLOW_POLL);
     const dying = await world.startProcess({ ...SLOW_POLL, REDIS_URL: redis.url });
@@ -94,7 +94,7 @@ describe.concurrent('a message is not late', { timeout: 60_000 }, () => {
     await Promise.all([here.close(), there.close()]);
   });
 
-  it('if another Redis takes over', async (test) => {
+  it('if another Redis takes over from a Redis that hangs', async (test) => {
     const world = await openWorld(test);
     const [first, second] = [await startRedis(), await startRedis()];
     test.onTestFinished(() => Promise.all([first.stop(), second.stop()]).then(() => undefined));

@@ -43,7 +43,7 @@ async function expectReset(room: number, here: ChatClient, there: ChatClient): P
   expect(await here.messages(1)).toEqual(['from there']);
 }
 
-describe('a log that was restored to an earlier state under live clients', () => {
+describe('after a restore to an earlier state under live clients', () => {
   let world: ChatWorld;
   let east: TestNode;
   let west: TestNode;
@@ -76,7 +76,7 @@ describe('a log that was restored to an earlier state under live clients', () =>
     return query(world.databaseUrl, 'SELECT head, rules_head FROM rooms WHERE id = $1', [room]);
   }
 
-  it('puts everybody out of their rooms when a head is found below a feed', async () => {
+  it('every session leaves its room when a head is found below a feed', async () => {
     const { room, here, there, last } = await roomWithHistory([east, west], 20);
     await setBack(room, last - 15);
     await expectReset(room, here, there);
@@ -86,7 +86,7 @@ describe('a log that was restored to an earlier state under live clients', () =>
     await Promise.all([here.close(), there.close()]);
   });
 
-  it('puts everybody out as soon as somebody writes, though no comparison is due for a minute', async () => {
+  it('every session leaves its room at the next message, without waiting for a comparison', async () => {
     const late = await world.start({ POLL_INTERVAL_MS: '60000' });
     const { room, here, there, last } = await roomWithHistory([late, east], 20);
     await setBack(room, last - 15);
@@ -101,7 +101,7 @@ describe('a log that was restored to an earlier state under live clients', () =>
     await Promise.all([here.close(), there.close()]);
   });
 
-  it('puts everybody out who is in a room that was written to beyond its old end, unheard, before it is compared', async () => {
+  it('every session leaves a room that has grown unheard beyond its old head', async () => {
     // Nobody tells them anything.
     const deaf = { POLL_INTERVAL_MS: '500', REDIS_URL: 'redis://127.0.0.1:1' };
     const nodes = [await world.start(deaf), await world.start(deaf)] as const;
@@ -123,7 +123,7 @@ describe('a log that was restored to an earlier state under live clients', () =>
     await Promise.all([here.close(), there.close()]);
   });
 
-  it('stores nothing of somebody whose right to write came after that state', async () => {
+  it('a user whose right to write was lost by the restore stores nothing', async () => {
     const late = await world.start({ POLL_INTERVAL_MS: '60000' });
     const room = await createRoom(late, ana);
     await putRule(late, ana, room, { userUUID: ben.userUUID, permissions: 'r' });
@@ -145,7 +145,7 @@ describe('a log that was restored to an earlier state under live clients', () =>
     expect(await headsOf(room)).toEqual([before]);
   });
 
-  it('puts everybody out when the operator asks for a new epoch', async () => {
+  it('every session leaves its room when the operator runs new-epoch', async () => {
     const { room, here, there } = await roomWithHistory([east, west], 3);
     const program = runProgram('scripts/new-epoch.js', {
       args: [],
@@ -158,8 +158,8 @@ describe('a log that was restored to an earlier state under live clients', () =>
   });
 });
 
-describe('a failover', () => {
-  it('puts everybody out of their rooms, before the first checkpoint of the new primary', async () => {
+describe('after a failover', () => {
+  it('every session leaves its room, before the first checkpoint of the new primary', async () => {
     const postgres = await startPostgresService();
     try {
       const node = await startNode({ DATABASE_URL: postgres.url, POLL_INTERVAL_MS: '500' });

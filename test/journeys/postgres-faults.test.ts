@@ -40,7 +40,7 @@ describe('a node whose Postgres', () => {
   });
 
   it.each(OUTLET_FAULTS)(
-    '$fault answers UNAVAILABLE, keeps its sockets, and goes on by itself',
+    '$fault answers UNAVAILABLE, keeps its sockets, and recovers by itself',
     async ({ fail, mend }) => {
       const sender = await ChatClient.enter(weak, ana, room);
       const listener = await ChatClient.enter(strong, ana, room);
@@ -83,7 +83,7 @@ describe('a node whose Postgres', () => {
     },
   );
 
-  it('takes a message and does not say so has it known all the same: to everyone once, at one number', async () => {
+  it('stores a message without answering delivers it to everyone once, with one number', async () => {
     const sender = await ChatClient.enter(weak, ana, room);
     const listener = await ChatClient.enter(strong, ana, room);
     sender.say('before', { ref: 'before' });
@@ -108,7 +108,7 @@ describe('a node whose Postgres', () => {
     await Promise.all([sender.close(), listener.close()]);
   });
 
-  it('answers 503 to REST while Postgres hangs, and not ready', async () => {
+  it('hangs answers 503 to REST and to /readyz', async () => {
     outlet.stall();
     const [rooms, ready] = await Promise.all([
       request(weak, 'GET', '/rooms', { as: ana }),

@@ -42,7 +42,7 @@ function serverEnv(): Record<string, string> {
 
 describe('the process', () => {
   it(
-    'starts on the embedded defaults, says so, and serves a token of createJWT',
+    'starts with the embedded defaults, logs that, and accepts a token of createJWT',
     async () => {
       const env = { PORT: '0', DATA_DIR: dataDir };
       const program = runProgram(MAIN, { env, cwd: dataDir });
@@ -71,7 +71,7 @@ describe('the process', () => {
     ['127.0.0.1', 'localhost', '127.0.0.1'],
     ['127.0.0.2', '127\\.0\\.0\\.2', '127.0.0.2'],
     ['[::1]', '\\[::1\\]', '[::1]'],
-  ])('says where it listens, with HOST=%s', async (HOST, said, reached) => {
+  ])('logs the address that it listens on, with HOST=%s', async (HOST, said, reached) => {
     const program = runProgram(MAIN, { env: { ...serverEnv(), HOST } });
     const [, port = ''] = await program.seen(
       new RegExp(`listening on http://${said}:(\\d+) \\(WebSocket: ws://${said}:\\1/chat\\)`),
@@ -82,7 +82,7 @@ describe('the process', () => {
     expect(await program.exited()).toBe(0);
   });
 
-  it('refuses a .env that it cannot read, in one line', async () => {
+  it('refuses an unreadable .env, in one line', async () => {
     await mkdir(join(dataDir, '.env'));
     const program = runProgram(MAIN, { env: serverEnv(), cwd: dataDir });
 
@@ -92,7 +92,7 @@ describe('the process', () => {
     );
   });
 
-  it('ends in order at SIGTERM: what was sent is stored, and sockets are closed with 1012', async () => {
+  it('stores the messages that it has received before it exits at SIGTERM, and closes sockets with 1012', async () => {
     const program = runProgram(MAIN, { env: serverEnv() });
     const node = await listening(program);
     const ana = person({ levelOnEntity: 100 });
@@ -122,7 +122,7 @@ describe('the process', () => {
     expect(await again.exited()).toBe(0);
   });
 
-  it('runs twice at once on a fresh database: one migrates, both run', async () => {
+  it('may start twice at once on a fresh database: one migrates, both run', async () => {
     const programs = [1, 2].map(() => runProgram(MAIN, { env: serverEnv() }));
     for (const program of programs) {
       const node = await listening(program);
@@ -135,7 +135,7 @@ describe('the process', () => {
     expect(await Promise.all(programs.map((program) => program.exited()))).toEqual([0, 0]);
   });
 
-  it('warns in production if it has no Redis, and says nothing of it otherwise', async () => {
+  it('warns in production if it has no Redis, and not elsewhere', async () => {
     const env = { ...serverEnv(), NODE_ENV: 'production' };
     const lone = runProgram(MAIN, { env: { ...env, REDIS_URL: '' } });
     await listening(lone);
@@ -169,7 +169,7 @@ describe('the process', () => {
     ],
     ['a password that is wrong', { password: 'hush-hush' }, 'password authentication failed'],
     ['a database that is not there', { pathname: '/nothing' }, 'database "nothing" does not exist'],
-  ])('exits with 1 and one line where it is given %s', async (_, difference, complaint) => {
+  ])('exits with 1 and one line if it is given %s', async (_, difference, complaint) => {
     const program = runProgram(MAIN, {
       env: {
         ...serverEnv(),
@@ -189,7 +189,7 @@ describe('the process', () => {
     expect(program.stdout() + program.stderr()).not.toContain('hush-hush');
   });
 
-  it('exits with 1 where its port is taken', async () => {
+  it('exits with 1 if its port is taken', async () => {
     const first = runProgram(MAIN, { env: serverEnv() });
     const { port } = new URL((await listening(first)).url);
     const second = runProgram(MAIN, { env: { ...serverEnv(), PORT: port } });
@@ -199,7 +199,7 @@ describe('the process', () => {
     expect(await first.exited()).toBe(0);
   });
 
-  it('logs requests and the ends of sessions as JSON, without tokens or contents', async () => {
+  it('logs requests and the ends of sessions as JSON, without tokens or message contents', async () => {
     const program = runProgram(MAIN, { env: { ...serverEnv(), NODE_ENV: 'production' } });
     const node = await listening(program);
     const ana = person({ levelOnEntity: 100 });

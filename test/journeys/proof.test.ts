@@ -42,7 +42,7 @@ async function prove(...args: string[]): Promise<Proved> {
 
 describe('npm run proof', () => {
   it(
-    'loses, doubles and reorders nothing under every fault',
+    'finds no message lost, doubled or reordered under any fault',
     async () => {
       const { code, result } = await prove('--seconds', '50', '--seed', SEED);
       expect(result.verdict).toMatchObject({
@@ -74,7 +74,7 @@ describe('npm run proof', () => {
   );
 
   it(
-    'reports losses where the nodes repair no gaps',
+    'reports lost messages if the nodes repair no gaps',
     async () => {
       const faults = 'redis-kill,redis-pause,redis-flush';
       const args = ['--seconds', '8', '--seed', SEED, '--faults', faults, '--no-gap-repair'];

@@ -23,7 +23,7 @@ describe('a node whose database cannot be written to', () => {
     await database.drop();
   });
 
-  it('answers UNAVAILABLE, is not ready, and goes on as soon as a new connection may write', async () => {
+  it('answers UNAVAILABLE, is not ready, and recovers as soon as a new connection may write', async () => {
     const room = await createRoom(node, ana);
     const client = await ChatClient.enter(node, ana, room);
     client.say('before', { ref: 'before' });

@@ -30,7 +30,7 @@ afterAll(() => world.close());
 
 describe('a session hundreds of thousands of entries behind', () => {
   it(
-    'is paged up in bounded memory, also when it stops reading for a while, and hurts no other session',
+    'catches up in bounded memory, even if it pauses reading, and slows no other session',
     async () => {
       const ana = person({ levelOnEntity: 100 });
       const room = await createRoom(node, ana);

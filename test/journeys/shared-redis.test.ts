@@ -24,7 +24,7 @@ describe('two installations on one Redis', () => {
   });
   afterAll(() => Promise.all(worlds.map((world) => world.close())));
 
-  it('do not take messages, rights or deletions of each other', async () => {
+  it('never take messages, rights or deletions from each other', async () => {
     const [room, sameRoom] = [await createRoom(production, ana), await createRoom(staging, ana)];
     expect(sameRoom).toBe(room);
     for (const node of [production, staging]) {

@@ -73,7 +73,7 @@ function pidOf(child: ChildProcess): number {
   return Number(readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim());
 }
 
-describe('SIGTERM ends a start at once, with 0', { timeout: TIMEOUT_MS }, () => {
+describe('SIGTERM during a start exits with 0 at once', { timeout: TIMEOUT_MS }, () => {
   let database: TestDatabase;
   let outlet: Outlet;
   let dataDir: string;
@@ -106,7 +106,7 @@ describe('SIGTERM ends a start at once, with 0', { timeout: TIMEOUT_MS }, () => 
     expect(node?.output()).toContain('going down');
   }
 
-  it('while it waits for a database that is not there', async () => {
+  it('while the node waits for a missing database', async () => {
     await outlet.cut();
     node = start({ DATABASE_URL: outlet.url });
     await seen('waiting for the database');
@@ -114,7 +114,7 @@ describe('SIGTERM ends a start at once, with 0', { timeout: TIMEOUT_MS }, () => 
     await expectEnd();
   });
 
-  it('while it waits for a database that says nothing', async () => {
+  it('while the node waits for a silent database', async () => {
     outlet.stall();
     node = start({ DATABASE_URL: outlet.url });
     await until(() => outlet.connections > 0);
@@ -122,7 +122,7 @@ describe('SIGTERM ends a start at once, with 0', { timeout: TIMEOUT_MS }, () => 
     await expectEnd();
   });
 
-  it('while it waits for the migration lock', async () => {
+  it('while the node waits for the migration lock', async () => {
     await holder.query('BEGIN');
     await holder.query('SELECT pg_advisory_xact_lock(7777001)');
     node = start({ DATABASE_URL: database.url });
@@ -131,7 +131,7 @@ describe('SIGTERM ends a start at once, with 0', { timeout: TIMEOUT_MS }, () => 
     await expectEnd();
   });
 
-  it('within a statement of a migration, which leaves no lock behind', async () => {
+  it('within a statement of a migration, and leaves no lock behind', async () => {
     // CREATE TABLE rooms has to wait whether this one is committed.
     await holder.query('BEGIN');
     await holder.query('CREATE TABLE rooms (id integer)');
@@ -143,7 +143,7 @@ describe('SIGTERM ends a start at once, with 0', { timeout: TIMEOUT_MS }, () => 
     await until(async () => (await backends(`application_name = 'nano-messaging'`)) === 0);
   });
 
-  it('while the embedded database is made', async () => {
+  it('while the embedded database is created', async () => {
     node = start({ DATA_DIR: dataDir });
     await until(async () => (await readdir(dataDir)).includes('postgres'));
     // Making it takes some seconds of work.

@@ -42,9 +42,9 @@ async function enterStuck(
   return stuck;
 }
 
-describe('readers that are stuck in a busy room', () => {
+describe('stuck readers in a busy room', () => {
   it(
-    'cost an outbox each and nothing more, slow nobody, and get everything once they read again',
+    'hold OUTBOX_BYTES each at most, slow nobody, and get every message once they read again',
     async () => {
       const node = await world.startProcess({
         OUTBOX_BYTES: `${OUTBOX_BYTES}`,
@@ -81,7 +81,7 @@ describe('readers that are stuck in a busy room', () => {
   );
 
   it(
-    'cost an outbox and a chunk each while they are paged up',
+    'hold OUTBOX_BYTES and a page each at most while they catch up',
     async () => {
       const node = await world.startProcess({
         OUTBOX_BYTES: `${OUTBOX_BYTES}`,
@@ -116,7 +116,7 @@ describe('readers that are stuck in a busy room', () => {
     ['take no bytes from one ping to its deadline', {}, false],
     ['take nothing for SEND_TIMEOUT_MS, though they pong', { SEND_TIMEOUT_MS: '2000' }, true],
   ])(
-    'are cut off when they %s, and nobody else is',
+    'are cut off if they %s, and nobody else is',
     async (_, env, theyPong) => {
       const node = await world.startProcess({
         OUTBOX_BYTES: `${OUTBOX_BYTES}`,
@@ -149,7 +149,7 @@ describe('readers that are stuck in a busy room', () => {
   );
 
   it(
-    'hold together no more than OUTBOX_TOTAL_BYTES: the fullest are closed, and miss nothing',
+    'hold OUTBOX_TOTAL_BYTES together at most: the fullest are closed, and miss nothing',
     async () => {
       const node = await world.startProcess({
         OUTBOX_BYTES: `${1024 * 1024}`,

@@ -50,13 +50,13 @@ async function ask(node: { readonly url: string }, as: Person, path: string): Pr
   return socket;
 }
 
-describe('who asks for a long answer', () => {
+describe('a client that requests a long answer', () => {
   it.each([
     ['a page of long messages', 60, () => `/rooms/${room}/messages?limit=1000`],
     ['a day of them', 60, () => `/rooms/${room}/messages`],
     ['thousands of rooms', 10, () => '/rooms/all'],
   ])(
-    'and reads nothing holds a few hundred kilobytes: %s',
+    'and reads nothing costs a few hundred kilobytes: %s',
     async (_, count, path) => {
       const node = await world.startProcess();
       await request(node, 'GET', '/rooms', { as: eve });
@@ -80,7 +80,7 @@ describe('who asks for a long answer', () => {
     TIMEOUT_MS,
   );
 
-  it('and hangs up has nothing read any more, and keeps nobody waiting', async () => {
+  it('and hangs up stops the reading, and delays nobody', async () => {
     const node = await world.start();
     const ben = person({ entityUUID: ana.entityUUID, levelOnEntity: 100 });
     const asked = vi.spyOn(Sequelize.prototype, 'query');

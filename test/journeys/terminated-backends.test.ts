@@ -15,7 +15,7 @@ const ANSWERS = new Set([200, 201, 503]);
 /** pino's level of it. */
 const INFO = 30;
 
-describe('a node whose connections Postgres ends, again and again', () => {
+describe('a node whose Postgres connections are terminated again and again', () => {
   const ana = person({ levelOnEntity: 999 });
   const ben = person();
   let database: TestDatabase;
@@ -39,7 +39,7 @@ describe('a node whose connections Postgres ends, again and again', () => {
     await database.drop();
   });
 
-  it('lives, answers each command and request as UNAVAILABLE or as ever, and says it once', async () => {
+  it('survives, answers each command and request as usual or as UNAVAILABLE, and logs the outage once', async () => {
     const rooms = await Promise.all(Array.from({ length: TALKERS }, () => createRoom(node, ana)));
     const talkers = await Promise.all(rooms.map((room) => ChatClient.enter(node, ana, room)));
     const load = new AbortController();

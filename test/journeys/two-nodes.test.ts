@@ -20,7 +20,7 @@ beforeAll(async () => {
 });
 afterAll(() => world.close());
 
-describe('two nodes on one Postgres and one Redis', () => {
+describe('on two nodes with one Postgres and one Redis,', () => {
   const ana = person({ levelOnEntity: 999 });
   const ben = person();
 
@@ -30,7 +30,7 @@ describe('two nodes on one Postgres and one Redis', () => {
     return room;
   }
 
-  it('serve one chat: the same entries in the same order on both', async () => {
+  it('both show the same entries in the same order', async () => {
     const room = await roomForBoth();
     const here = await ChatClient.enter(east, ana, room);
     const there = await ChatClient.enter(west, ben, room);
@@ -46,7 +46,7 @@ describe('two nodes on one Postgres and one Redis', () => {
     await Promise.all([here.close(), there.close()]);
   });
 
-  it('detach who loses r on the other node, and let in again who is unbanned', async () => {
+  it('a user banned on one node leaves the room on the other, and may return when unbanned', async () => {
     const room = await roomForBoth();
     const here = await ChatClient.enter(east, ana, room);
     const there = await ChatClient.enter(west, ben, room);
@@ -69,7 +69,7 @@ describe('two nodes on one Postgres and one Redis', () => {
     await Promise.all([here.close(), there.close()]);
   });
 
-  it('detach all members of an entity that loses r, on both, before what is stored behind that', async () => {
+  it('all members of an entity that loses r leave the room on both, before the next message', async () => {
     const room = await roomForBoth();
     const guests = person();
     const entity_UUID = guests.entityUUID;
@@ -94,7 +94,7 @@ describe('two nodes on one Postgres and one Redis', () => {
     await Promise.all([here, there, ...members].map((client) => client.close()));
   });
 
-  it('detach whose new token has fewer rights, and store nothing of theirs from then on', async () => {
+  it('a refreshed token with fewer rights leaves the room on every node', async () => {
     const room = await roomForBoth();
     const guests = person({ levelOnEntity: 500 });
     const { userUUID, entityUUID: entity_UUID } = guests;
@@ -117,7 +117,7 @@ describe('two nodes on one Postgres and one Redis', () => {
     await Promise.all([here, there, guest].map((client) => client.close()));
   });
 
-  it('keep a member who loses only w as a listener', async () => {
+  it('a member who loses only w keeps reading', async () => {
     const room = await roomForBoth();
     const there = await ChatClient.enter(west, ben, room);
     await putRule(east, ana, room, { userUUID: ben.userUUID, permissions: 'r' });
@@ -130,7 +130,7 @@ describe('two nodes on one Postgres and one Redis', () => {
     await Promise.all([here.close(), there.close()]);
   });
 
-  it('detach everybody when the room is deleted', async () => {
+  it('everybody leaves a deleted room', async () => {
     const room = await roomForBoth();
     const here = await ChatClient.enter(east, ana, room);
     const there = await ChatClient.enter(west, ben, room);
@@ -145,7 +145,7 @@ describe('two nodes on one Postgres and one Redis', () => {
     await Promise.all([here.close(), there.close()]);
   });
 
-  it('know a ref that was sent through the other node', async () => {
+  it('a ref that was sent to one node is known to the other', async () => {
     const room = await roomForBoth();
     const first = await ChatClient.enter(east, ana, room);
     first.say('once', { ref: 'r1' });
@@ -159,7 +159,7 @@ describe('two nodes on one Postgres and one Redis', () => {
     await Promise.all([first.close(), second.close()]);
   });
 
-  it('know at once what was granted and stored on the other, whatever Redis does', async () => {
+  it('a right granted on one node holds at once on the other, without Redis too', async () => {
     // Nothing comes through Redis, and no poll is due for a minute.
     const deaf = await world.start({
       REDIS_PREFIX: 'nobody',
@@ -183,7 +183,7 @@ describe('two nodes on one Postgres and one Redis', () => {
     await Promise.all([here, first, there, late].map((client) => client.close()));
   });
 
-  it('tell a sender behind a gap of what it missed, then of its message, then that it is stored', async () => {
+  it('a sender behind a gap gets the missing messages, then its own, then SENT', async () => {
     const deaf = await world.start({ REDIS_PREFIX: 'nobody', POLL_INTERVAL_MS: '60000' });
     const polling = await world.start({ POLL_INTERVAL_MS: '50' });
     const room = await roomForBoth();
@@ -200,7 +200,7 @@ describe('two nodes on one Postgres and one Redis', () => {
     await Promise.all([here.close(), there.close()]);
   });
 
-  it('heed nothing that comes through Redis and is not theirs', async () => {
+  it('malformed messages of strangers in Redis are ignored', async () => {
     const room = await roomForBoth();
     const there = await ChatClient.enter(west, ben, room);
     const stranger = new Redis(redisUrl());
@@ -227,7 +227,7 @@ describe('two nodes on one Postgres and one Redis', () => {
     await Promise.all([here.close(), there.close()]);
   });
 
-  it.each(OUTLET_FAULTS)('go on while Redis $fault for one of them', async ({ fail, mend }) => {
+  it.each(OUTLET_FAULTS)('messages arrive while Redis $fault for one', async ({ fail, mend }) => {
     const outlet = await openOutlet(redisUrl());
     onTestFinished(() => outlet.close());
     // Only the poll of a node that knows its broker to be down comes soon enough to be seen here.
@@ -262,7 +262,7 @@ describe('two nodes on one Postgres and one Redis', () => {
     await weak.close();
   });
 
-  it('go on when nothing comes through Redis', async () => {
+  it('messages and revocations reach a node that hears nothing through Redis', async () => {
     // A node with another prefix hears nothing of the others, and finds everything by polling.
     const deaf = await world.start({ REDIS_PREFIX: 'nobody', POLL_INTERVAL_MS: '50' });
     const room = await roomForBoth();

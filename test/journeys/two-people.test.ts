@@ -14,7 +14,7 @@ beforeAll(async () => {
 });
 afterAll(() => world.close());
 
-it('lets two people talk in a room and read their history', async () => {
+it('two people talk in a room and read its history', async () => {
   const ana = person({ levelOnEntity: 999 });
   const ben = person();
   const room = await createRoom(node, ana);
