@@ -83,7 +83,6 @@ export async function createServer(
     verify,
     decode: createDecoder(limits),
     hub,
-    log: store.log,
     actions,
     limits,
     logger,

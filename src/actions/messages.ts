@@ -1,6 +1,9 @@
 import { requirePermission, type Caller } from '../access/permissions.js';
 import { ChatError } from '../errors.js';
+import type { Feed } from '../feeds/feed.js';
+import type { Appended } from '../store/group-commit.js';
 import type { History, HistoryMessage, HistoryPage, Period, Stretch } from '../store/history.js';
+import type { Log } from '../store/log.js';
 import type { Rooms } from '../store/rooms.js';
 
 /** Messages in pages, oldest first; none of the pages is empty. */
@@ -29,7 +32,19 @@ export interface OpenHistory {
   during(period: Period): Promise<MessagePages | undefined>;
 }
 
+/** A message as a client sends it. */
+export interface NewMessage {
+  readonly content: string;
+  readonly ref?: string | undefined;
+}
+
 export interface MessageActions {
+  /**
+   * Stores a message in the log of an open room; the feed has taken it by then. Messages of one caller are stored in the
+   * order of the calls, while the feed permits them.
+   * @throws {ChatError} FORBIDDEN, NOT_FOUND, REF_USED, UNAVAILABLE: as `Log.append`
+   */
+  send(caller: Caller, feed: Feed, message: NewMessage): Promise<Appended>;
   /**
    * Opens a room's history.
    * @param gone aborted if the client has gone: then nothing more is read
@@ -41,11 +56,30 @@ export interface MessageActions {
 export function createMessageActions({
   rooms,
   history,
+  log,
 }: {
   rooms: Pick<Rooms, 'accessFor'>;
   history: History;
+  log: Pick<Log, 'append'>;
 }): MessageActions {
+  function append(caller: Caller, feed: Feed, { content, ref }: NewMessage): Promise<Appended> {
+    const emitter = caller.userUUID;
+    return log.append(feed, caller, {
+      room_id: feed.roomId,
+      kind: 'message',
+      emitter,
+      content,
+      ref: ref ?? null,
+    });
+  }
+
   return {
+    send(caller, feed, message) {
+      if (feed.permits(caller)) return append(caller, feed, message);
+      // Another node may have granted the right a moment ago.
+      return feed.refresh().then(() => append(caller, feed, message));
+    },
+
     async openHistory(caller, roomId, gone) {
       const room = await rooms.accessFor(caller, roomId, gone);
       if (room === undefined) {

@@ -27,7 +27,7 @@ export class Keepalive {
   }
 
   /** The peer answered a ping. */
-  beat(): void {
+  pongReceived(): void {
     this.#answered = true;
   }
 

@@ -12,7 +12,9 @@ import { Backlog, closeFullest } from '../feeds/backlog.js';
 import { startHeartbeat } from './heartbeat.js';
 import { SocketWriter } from '../feeds/socket-writer.js';
 import { readInTurns } from './reading.js';
-import { Session, type SessionContext } from './session.js';
+import { Session } from './session.js';
+import type { SessionContext } from './context.js';
+import { authenticate } from './commands/token.js';
 import type { FlushQueue } from '../feeds/flush-queue.js';
 import { WaitGroup } from './wait-group.js';
 
@@ -113,7 +115,7 @@ export function createChat(
       );
     });
     const token = bearerToken(request.headers.authorization);
-    if (token !== undefined) session.authenticate({ type: 'token', content: token });
+    if (token !== undefined) authenticate(session, token);
     return session;
   }
 

@@ -1,20 +1,31 @@
-/** What a client may ask for over the socket. docs/PROTOCOL.md has the table of answers. */
-export type Command =
-  | { readonly type: 'token'; readonly content: string }
-  | { readonly type: 'select_room'; readonly roomId: number; readonly after?: number | undefined }
-  | { readonly type: 'message'; readonly content: string; readonly ref?: string | undefined }
-  | { readonly type: 'quit' };
+/** The commands of a client over the socket, by type. docs/PROTOCOL.md has the table of answers. */
+export interface Commands {
+  token: { readonly type: 'token'; readonly content: string };
+  select_room: {
+    readonly type: 'select_room';
+    readonly roomId: number;
+    readonly after?: number | undefined;
+  };
+  message: {
+    readonly type: 'message';
+    readonly content: string;
+    readonly ref?: string | undefined;
+  };
+  quit: { readonly type: 'quit' };
+}
 
-export type CommandType = Command['type'];
+export type CommandType = keyof Commands;
 
-/** A command of a known type whose fields are wrong. */
-export interface Malformed {
-  readonly type: CommandType;
-  /** The first field that is. */
+export type Command = Commands[CommandType];
+
+/** A command of a known type with wrong fields. */
+export interface Malformed<Type extends CommandType = CommandType> {
+  readonly type: Type;
+  /** The first wrong field. */
   readonly field: string;
   /** A sentence for the client. */
   readonly problem: string;
-  /** The sender's name for the command, where that is sound. */
+  /** The sender's name for the command, if that is valid. */
   readonly ref?: string | undefined;
 }
 
@@ -22,7 +33,7 @@ export interface Malformed {
 export type Decoded =
   | { readonly kind: 'command'; readonly command: Command }
   | { readonly kind: 'malformed'; readonly malformed: Malformed }
-  /** An object whose `type` is none of ours. */
+  /** An object with an unknown `type`. */
   | { readonly kind: 'unknown' }
-  /** Not JSON, or not an object. */
+  /** No JSON, or no object. */
   | { readonly kind: 'not-json' };

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { Command, CommandType, Decoded } from './commands.js';
+import type { Command, Commands, CommandType, Decoded } from './commands.js';
 import { parseRoomId, textProblem } from './text.js';
 
 /** Longest `ref` of a message, in characters. */
@@ -48,7 +48,7 @@ const BYTE_ORDER_MARK = '\ufeff';
  */
 export function createDecoder(limits: { contentCharacters: number }): (frame: string) => Decoded {
   const content = text('content', limits.contentCharacters);
-  const schemas: { [T in CommandType]: z.ZodType<Extract<Command, { type: T }>> } = {
+  const schemas: { [T in CommandType]: z.ZodType<Commands[T]> } = {
     token: z.object({ type: z.literal('token'), content: z.string('content must be a string') }),
     select_room: z
       .object({

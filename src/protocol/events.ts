@@ -36,10 +36,7 @@ export function encodeQuery(data: QueryWord): string {
 }
 
 /** Text of an answer; `details` are the keys that stand beside `data`. */
-export function encodeStatus(
-  data: StatusWord,
-  details?: Readonly<Record<string, unknown>>,
-): string {
+export function encodeStatus(data: StatusWord, details?: Readonly<object>): string {
   return JSON.stringify({ type: 'status', data, ...details });
 }
 

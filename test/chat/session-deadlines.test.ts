@@ -3,10 +3,12 @@ import { EventEmitter } from 'node:events';
 import { PassThrough } from 'node:stream';
 import { expect, it, vi } from 'vitest';
 import type { WebSocket } from 'ws';
+import { createMessageActions } from '../../src/actions/messages.js';
 import { Feed } from '../../src/feeds/feed.js';
 import { Backlog } from '../../src/feeds/backlog.js';
 import { SocketWriter } from '../../src/feeds/socket-writer.js';
-import { Session, type SessionContext } from '../../src/chat/session.js';
+import { Session } from '../../src/chat/session.js';
+import type { SessionContext } from '../../src/chat/context.js';
 import { createFlushQueue } from '../../src/feeds/flush-queue.js';
 import { ChatError } from '../../src/errors.js';
 import { createDecoder } from '../../src/protocol/decode.js';
@@ -15,6 +17,8 @@ import { deferred } from '../harness/deferred.js';
 import { LIMITS, QUIET } from '../harness/store-hosts.js';
 
 const STORE_TIMEOUT_MS = 100;
+type MessageContext = Parameters<typeof createMessageActions>[0];
+
 const NEVER = new Promise<never>(() => undefined);
 const identity = {
   userUUID: randomUUID(),
@@ -54,9 +58,11 @@ class Client extends EventEmitter {
 }
 
 /** A session that is READY, over a hub and a log of the test. */
-async function readyOver(
-  context: Partial<SessionContext['hub'] & SessionContext['log']>,
-): Promise<Client> {
+async function readyOver({
+  append = () => NEVER,
+  ...hub
+}: Partial<SessionContext['hub'] & Pick<Log, 'append'>>): Promise<Client> {
+  const unused = {} as MessageContext;
   const client = new Client();
   const flushQueue = createFlushQueue();
   const limits = { ...LIMITS, storeTimeoutMs: STORE_TIMEOUT_MS };
@@ -66,9 +72,11 @@ async function readyOver(
     {
       verify: () => identity,
       decode: createDecoder(limits),
-      hub: { active: () => undefined, ...context } as SessionContext['hub'],
-      log: context as SessionContext['log'],
-      actions: {} as SessionContext['actions'],
+      hub: { active: () => undefined, enter: () => NEVER, ...hub },
+      actions: {
+        members: {} as SessionContext['actions']['members'],
+        messages: createMessageActions({ ...unused, log: { append } }),
+      },
       limits,
       logger: QUIET,
     },
@@ -182,9 +190,7 @@ it('commands behind slow ones do not add up: each has its time from when it came
 });
 
 it('a client that has not read for long is served when it reads again', async () => {
-  const append = vi.fn<SessionContext['log']['append']>(() =>
-    Promise.resolve({ seq: 1, known: false }),
-  );
+  const append = vi.fn<Log['append']>(() => Promise.resolve({ seq: 1, known: false }));
   const feed = feedOf(1);
   vi.spyOn(feed, 'permits').mockImplementation(() => true);
   const client = await readyOver({ enter: () => Promise.resolve(feed), append });

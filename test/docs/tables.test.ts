@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { HANDLERS } from '../../src/chat/handlers.js';
+import { HANDLERS } from '../../src/chat/dispatch.js';
 import { environmentSchema, SOCKET_LIMITS } from '../../src/config/variables.js';
 import { ERRORS, type ErrorCode } from '../../src/errors.js';
 import { CLOSE_CODES } from '../../src/protocol/close-codes.js';
@@ -145,8 +145,8 @@ describe('the table of states', () => {
   afterAll(() => world.close());
 
   it('has the states and the commands of the session', () => {
-    const served = Object.entries(HANDLERS).flatMap(([state, handlers]) =>
-      Object.keys(handlers).map((command) => `${state} ${command}`),
+    const served = Object.entries(HANDLERS).flatMap(([command, handlers]) =>
+      Object.keys(handlers).map((state) => `${state} ${command}`),
     );
     const documented = rows.flatMap(({ State, ...cells }) =>
       Object.keys(cells)

@@ -1,0 +1,16 @@
+import type { VerifyToken } from '../access/token.js';
+import type { Actions } from '../actions/actions.js';
+import type { Limits } from '../config/load.js';
+import type { Hub } from '../feeds/hub.js';
+import type { Logger } from '../logger.js';
+import type { Decoded } from '../protocol/commands.js';
+
+/** What all sessions of a node share. */
+export interface SessionContext {
+  readonly verify: VerifyToken;
+  readonly decode: (frame: string) => Decoded;
+  readonly hub: Pick<Hub, 'active' | 'enter'>;
+  readonly actions: Pick<Actions, 'members' | 'messages'>;
+  readonly limits: Limits;
+  readonly logger: Logger;
+}

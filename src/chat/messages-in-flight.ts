@@ -1,0 +1,51 @@
+/** Messages of one room. */
+interface OfRoom {
+  size: number;
+  /** Called when none is left. */
+  waiting: (() => void)[] | undefined;
+}
+
+/** The messages of one session on their way into the log, counted per room. */
+export class MessagesInFlight {
+  #size = 0;
+  /** By room; a room without any has no entry. */
+  readonly #rooms = new Map<number, OfRoom>();
+
+  /** How many there are in all rooms. */
+  get size(): number {
+    return this.#size;
+  }
+
+  add(roomId: number): void {
+    this.#size += 1;
+    const ofRoom = this.#rooms.get(roomId);
+    if (ofRoom === undefined) this.#rooms.set(roomId, { size: 1, waiting: undefined });
+    else ofRoom.size += 1;
+  }
+
+  /** A message was answered. */
+  remove(roomId: number): void {
+    const ofRoom = this.#rooms.get(roomId);
+    if (ofRoom === undefined) throw new Error('a message was answered twice');
+    this.#size -= 1;
+    ofRoom.size -= 1;
+    if (ofRoom.size > 0) return;
+    this.#rooms.delete(roomId);
+    for (const resolve of ofRoom.waiting ?? []) resolve();
+  }
+
+  /** Resolves once all messages of a room are answered. */
+  settledIn(roomId: number): Promise<void> {
+    const ofRoom = this.#rooms.get(roomId);
+    if (ofRoom === undefined) return Promise.resolve();
+    return new Promise((resolve) => {
+      ofRoom.waiting ??= [];
+      ofRoom.waiting.push(resolve);
+    });
+  }
+
+  /** Resolves once all messages are answered. */
+  async settled(): Promise<void> {
+    await Promise.all([...this.#rooms.keys()].map((roomId) => this.settledIn(roomId)));
+  }
+}

@@ -1,0 +1,61 @@
+import type { Feed } from '../feeds/feed.js';
+import type { Subscriber } from '../feeds/subscribers.js';
+
+/** The rooms that one session has joined. Version 1 joins at most one: the selected room. */
+export class Subscriptions {
+  readonly #subscriber: Subscriber;
+  readonly #feeds = new Map<number, Feed>();
+  #selected: Feed | undefined;
+
+  constructor(subscriber: Subscriber) {
+    this.#subscriber = subscriber;
+  }
+
+  /** The room of version 1. */
+  get selected(): Feed | undefined {
+    return this.#selected;
+  }
+
+  /**
+   * Joins a room, live or behind the entry `after`, and selects it; a room that is selected already stays as it is.
+   * @throws {ChatError} as `Feed.join` does
+   */
+  select(feed: Feed, after?: number): void {
+    if (this.#selected === feed) return;
+    feed.join(this.#subscriber, after);
+    this.#feeds.set(feed.roomId, feed);
+    this.#selected = feed;
+  }
+
+  /** @returns resolves when nothing of the room is being read for this session: one page at a time, whatever it asks */
+  leaveSelected(): Promise<void> | undefined {
+    return this.#selected && this.#leave(this.#selected);
+  }
+
+  /** @returns resolves when nothing is being read for this session */
+  async leaveAll(): Promise<void> {
+    const reading = Array.from(this.#feeds.values(), (feed) => this.#leave(feed));
+    for (const left of reading) await left;
+  }
+
+  /** The feed has dropped the session. */
+  lost(roomId: number): void {
+    if (this.#selected?.roomId === roomId) this.#selected = undefined;
+    this.#feeds.delete(roomId);
+  }
+
+  /** Asks each room for the rights of the session's new token. */
+  recheck(): void {
+    for (const feed of this.#feeds.values()) feed.recheck(this.#subscriber);
+  }
+
+  /** Queues the pending frames of a room, so that the next answer comes behind them. */
+  flush(roomId: number): void {
+    this.#feeds.get(roomId)?.flushTo(this.#subscriber);
+  }
+
+  #leave(feed: Feed): Promise<void> | undefined {
+    this.lost(feed.roomId);
+    return feed.leave(this.#subscriber);
+  }
+}
