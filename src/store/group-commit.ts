@@ -1,122 +1,207 @@
 import type { Caller } from '../access/permissions.js';
+import type { Limits } from '../config/load.js';
 import { ChatError } from '../errors.js';
+import type { Logger } from '../logger.js';
 import type { CheckedDraft, Outcome } from './append.js';
 import type { Entry, EntryDraft } from './entry.js';
+import { isUnavailable } from './pg-errors.js';
 
-/** Entries of one statement; larger ones only lengthen the time that its rooms are locked. */
+/**
+ * Entries of one statement, and characters of their content together. Postgres stores 1,000 short messages in about 20 ms
+ * (measured on two cores); a larger batch would only keep its rooms locked for longer.
+ */
 const MAX_BATCH_ENTRIES = 1_000;
 const MAX_BATCH_CHARACTERS = 1_000_000;
-/** Statements at a time: the next one is worked on while the commit of the one before is on its way to the disk. */
-const USUAL_IN_FLIGHT = 2;
-/** How long statements may keep rooms waiting that they have nothing of. */
+/** Batches in flight that move: while Postgres writes the commit of one to the disk, it works on the next. */
+const MAX_MOVING = 2;
+/** A batch in flight for longer is stalled. As long as append_batch waits for one room's lock on behalf of several. */
 const STALLED_AFTER_MS = 100;
+/** Sweeps in STORE_TIMEOUT_MS: a message is given up a tenth of that time late at most, without a timer of its own. */
+const SWEEPS = 10;
+/** The log has one line a minute about messages that were given up. */
+const WARNING_INTERVAL_MS = 60_000;
 
-/** A room as its messages are written: what is known of its rules here, and who takes what was stored. */
+const GONE: Outcome = { outcome: 'gone' };
+
+/** What appending needs of a room that is live on this node: its rules as known here, and its feed of stored entries. */
 export interface LiveRoom {
   readonly roomId: number;
-  /** Number of the last rule entry that `refusal` knows. */
+  /** Seq of the last rule entry that `refusal` knows. */
   readonly rulesHead: number;
-  /** Why the author may not write, if so. Asked as the batch is made up, with nothing awaited before it is sent. */
+  /** Why the caller may not write; undefined if they may. Asked last, with nothing awaited before the batch is sent. */
   refusal(caller: Caller): ChatError | undefined;
   /**
    * Resolves when the room's newer rules are known.
-   * @param isStale if the log told that there are some: without any, it went back
+   * @param isStale the log has said that there are some; if none are found, the log went back
    */
   refresh(isStale: boolean): Promise<void>;
   /**
-   * Takes the entries of one batch, in the order of their numbers. What it returns resolves, if not at once,
-   * when they have gone out: only then are their senders told.
+   * Takes the stored entries of one batch, in the order of their seqs. Their senders are answered once the promise that it
+   * returns resolves, or at once if it returns none.
    */
   stored(entries: readonly Entry[]): Promise<void> | void;
 }
 
-/** A message that waits for its number. */
-export interface QueuedMessage {
+/** A message until it is settled: stored, refused, or not known to be either. */
+interface QueuedMessage {
   readonly room: LiveRoom;
   readonly caller: Caller;
   readonly draft: EntryDraft;
-  /** Its sender was told that it is not known to be stored: it is not sent any more. */
-  readonly isGivenUp?: boolean;
-  resolve(appended: Appended): void;
-  reject(error: ChatError): void;
+  /** UTF-8 bytes of its content. */
+  readonly bytes: number;
+  /** Number of the last sweep before it arrived. */
+  readonly sweptBefore: number;
+  /** Its sender was answered with UNAVAILABLE: if it is not in flight yet, it is never sent. */
+  isGivenUp: boolean;
+  readonly resolve: (appended: Appended) => void;
+  readonly reject: (error: ChatError) => void;
 }
 
-/** Where a message stands in its room's log; `known` if its ref was stored with the same content before. */
+/** Where a message stands in its room's log. */
 export interface Appended {
   readonly seq: number;
+  /** It had been stored before, with the same ref and content. */
   readonly known: boolean;
 }
 
-/** @param waitsForLocks whether it waits for rooms that somebody else has locked; else they are `busy` soon */
+/**
+ * Stores a batch: one outcome a draft, in their order.
+ * @param waitsForLocks whether to wait for rooms that another transaction has locked, rather than say `busy` soon
+ */
 export type StoreBatch = (
   checked: readonly CheckedDraft[],
   waitsForLocks: boolean,
 ) => Promise<readonly Outcome[]>;
 
+export type GroupCommitLimits = Pick<
+  Limits,
+  'storeTimeoutMs' | 'logBatchesInFlight' | 'logQueueEntries' | 'logQueueBytes'
+>;
+
 /** A batch in flight. */
 interface Batch {
   readonly roomIds: ReadonlySet<number>;
-  /** Whether it waits for rooms that somebody else has locked. */
   readonly waitsForLocks: boolean;
   /** By `performance.now()`. */
   readonly sentAt: number;
-  /** Resolves when it is back, and all that waited for it is told. */
+  /** Resolves when the statement has ended and all its messages are dealt with. */
   settled: Promise<void> | undefined;
 }
 
 /**
- * Messages on their way into the log, two statements in flight at a time: what comes in meanwhile is the next batch.
- * Only those that hang, on the lock of a room say, are not waited for, up to so many at a time; a batch of several rooms
- * does not wait long for one that is locked, as its others would. What is in flight of a room is waited for in any case:
- * its entries never overtake each other.
+ * Queues messages and stores them in batches: messages that arrive while batches are in flight make up the next one. There
+ * is no timer, so a message that is alone is sent at once, and the busier a node is the more messages share a commit.
+ *
+ * A message is in one of these places:
+ *
+ * - `waiting`, in the order of arrival. It goes into the next batch, unless a batch of its room is in flight: entries of a
+ *   room never overtake each other. As the batch is made up, its room is asked for a `refusal`.
+ * - `in flight`, in a statement. Its outcome answers it, with two exceptions: a `stale` room is held back, and a message of
+ *   a `busy` room waits again, in front of the others.
+ * - `held back`, with everything of its room, while the room reads its newer rules (`refresh`). After that it waits again,
+ *   in front of the others; if the rules can't be read, it is answered with UNAVAILABLE.
+ *
+ * Wherever it is, it is answered with UNAVAILABLE once it is STORE_TIMEOUT_MS old (given up). Until it is settled, it counts
+ * for the queue's bounds, LOG_QUEUE_ENTRIES and LOG_QUEUE_BYTES.
+ *
+ * A batch in flight is `moving` at first, and `stalled` after 100 ms: it waits for a lock, or its connection hangs. Two may
+ * move at a time. Others may start beside stalled ones, LOG_BATCHES_IN_FLIGHT in flight altogether.
+ *
+ * A room is `contended` after a batch of several rooms found it `busy`. It then goes in a batch of contended rooms, which
+ * waits for their locks, so that no other room does; when that batch has ended, it is a room like the others.
  */
 export class GroupCommit {
-  readonly #append: StoreBatch;
-  readonly #onError: (error: unknown, entries: number) => void;
-  readonly #maxInFlight: number;
+  readonly #storeBatch: StoreBatch;
+  readonly #limits: GroupCommitLimits;
+  readonly #logger: Logger;
   #waiting: QueuedMessage[] = [];
-  /** Rooms whose newer rules are being read, with what waits for them. */
+  /** By room. */
   readonly #heldBack = new Map<number, QueuedMessage[]>();
-  /** The reading of those rules. */
+  /** The reading of the rules of rooms that are held back. */
   readonly #refreshes = new Set<Promise<void>>();
   readonly #inFlight = new Set<Batch>();
-  /** Rooms that somebody else had locked: they go in batches of their own, which wait for the locks. */
   readonly #contended = new Set<number>();
   #scheduled: Promise<void> | undefined;
-  /** A look at what hangs, while something waits. */
+  /** Set while messages wait for a batch to end or to stall. */
   #stallTimer: NodeJS.Timeout | undefined;
+  /** Messages that are not settled, and the bytes of their content. */
+  #queuedEntries = 0;
+  #queuedBytes = 0;
+  #isClosed = false;
+  /** Messages whose senders were not answered, in the order of arrival. */
+  readonly #unanswered = new Set<QueuedMessage>();
+  readonly #sweepTimer: NodeJS.Timeout;
+  #sweeps = 0;
+  /** Messages given up since the last warning. */
+  #givenUp = 0;
+  #warnedAt = -Infinity;
 
-  constructor(
-    append: StoreBatch,
-    onError: (error: unknown, entries: number) => void,
-    maxInFlight: number,
-  ) {
-    this.#append = append;
-    this.#onError = onError;
-    this.#maxInFlight = maxInFlight;
+  constructor({
+    storeBatch,
+    limits,
+    logger,
+  }: {
+    storeBatch: StoreBatch;
+    limits: GroupCommitLimits;
+    logger: Logger;
+  }) {
+    this.#storeBatch = storeBatch;
+    this.#limits = limits;
+    this.#logger = logger;
+    this.#sweepTimer = setInterval(() => {
+      this.#giveUp();
+    }, limits.storeTimeoutMs / SWEEPS).unref();
   }
 
-  push(message: QueuedMessage): void {
+  /** As `Log.append`. */
+  append(room: LiveRoom, caller: Caller, draft: EntryDraft): Promise<Appended> {
+    const bytes = Buffer.byteLength(draft.content);
+    if (this.#isClosed) return unavailable('the server is going down');
+    const { logQueueEntries, logQueueBytes } = this.#limits;
+    const isFull =
+      this.#queuedEntries >= logQueueEntries || this.#queuedBytes + bytes > logQueueBytes;
+    if (isFull) return unavailable('too many messages wait to be stored');
+    this.#queuedEntries += 1;
+    this.#queuedBytes += bytes;
+    return new Promise((resolve, reject) => {
+      const message: QueuedMessage = {
+        room,
+        caller,
+        draft,
+        bytes,
+        sweptBefore: this.#sweeps,
+        isGivenUp: false,
+        resolve,
+        reject,
+      };
+      this.#unanswered.add(message);
+      this.#enqueue(message);
+    });
+  }
+
+  /** Takes no more messages, and resolves when all it took are settled. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    while (this.#waiting.length > 0 || this.#inFlight.size > 0 || this.#refreshes.size > 0) {
+      const settled = [...this.#inFlight].map(({ settled }) => settled);
+      await Promise.all([this.#scheduled, ...settled, ...this.#refreshes]);
+    }
+    clearTimeout(this.#stallTimer);
+    clearInterval(this.#sweepTimer);
+  }
+
+  #enqueue(message: QueuedMessage): void {
     const heldBack = this.#heldBack.get(message.room.roomId);
     if (heldBack !== undefined) {
       heldBack.push(message);
       return;
     }
     this.#waiting.push(message);
-    // Behind one in flight of its room it departs when that is back.
+    // If a batch of its room is in flight, the end of that batch sends it.
     if (!this.#isInFlight(message.room.roomId)) this.#schedule();
   }
 
-  /** Resolves once nothing waits or flies; nothing may be pushed any more. */
-  async close(): Promise<void> {
-    while (this.#waiting.length > 0 || this.#inFlight.size > 0 || this.#refreshes.size > 0) {
-      const settled = [...this.#inFlight].map(({ settled }) => settled);
-      await Promise.all([this.#scheduled, ...settled, ...this.#refreshes]);
-    }
-    clearTimeout(this.#stallTimer);
-  }
-
-  /** Sends what waits as soon as what runs now is through: frames that came in with one read leave together. */
+  /** Sends the next batch after the current microtask, so that frames of one read of a socket leave together. */
   #schedule(): void {
     if (this.#scheduled !== undefined || this.#waiting.length === 0) return;
     if (!this.#maySend()) {
@@ -129,7 +214,7 @@ export class GroupCommit {
     });
   }
 
-  /** What flies may hang: then what waits departs beside it. */
+  /** Tries again once a batch in flight may have stalled. */
   #checkForStalled(): void {
     this.#stallTimer ??= setTimeout(() => {
       this.#stallTimer = undefined;
@@ -137,14 +222,13 @@ export class GroupCommit {
     }, STALLED_AFTER_MS);
   }
 
-  /** A statement that hangs is overtaken by others. */
   #maySend(): boolean {
-    if (this.#inFlight.size >= this.#maxInFlight) return false;
-    if (this.#inFlight.size < USUAL_IN_FLIGHT) return true;
+    if (this.#inFlight.size >= this.#limits.logBatchesInFlight) return false;
+    if (this.#inFlight.size < MAX_MOVING) return true;
     const before = performance.now() - STALLED_AFTER_MS;
     let moving = 0;
     for (const { sentAt } of this.#inFlight) if (sentAt > before) moving += 1;
-    return moving < USUAL_IN_FLIGHT;
+    return moving < MAX_MOVING;
   }
 
   /** Sends a batch, and the next one as soon as it is back. */
@@ -158,11 +242,11 @@ export class GroupCommit {
     const batch: Batch = { roomIds, waitsForLocks, sentAt: performance.now(), settled: undefined };
     this.#inFlight.add(batch);
     batch.settled = this.#send(batch, messages);
-    // What may not go with it goes beside it.
+    // Contended rooms and others go in batches of their own, beside each other.
     if (this.#contended.size > 0) this.#schedule();
   }
 
-  /** Takes what fits in a batch of the rooms that nothing is in flight of, and turns away who may not write any more. */
+  /** Takes messages for a batch, of rooms that have none in flight, and rejects those whose callers may not write now. */
   #takeBatch(): QueuedMessage[] {
     const messages: QueuedMessage[] = [];
     const left: QueuedMessage[] = [];
@@ -173,7 +257,7 @@ export class GroupCommit {
       if (messages.length >= MAX_BATCH_ENTRIES || characters >= MAX_BATCH_CHARACTERS) break;
       taken += 1;
       if (message.isGivenUp) {
-        message.reject(new ChatError('UNAVAILABLE'));
+        this.#settle(message);
         continue;
       }
       const { roomId } = message.room;
@@ -184,12 +268,12 @@ export class GroupCommit {
       }
       const refusal = message.room.refusal(message.caller);
       if (refusal === undefined) {
-        // Not by one that is turned away: what may not go with it would wait for nothing.
+        // Set by a message that goes, not by a refused one: the others would be left for nothing.
         isContended = ofContended;
         characters += message.draft.content.length;
         messages.push(message);
       } else {
-        message.reject(refusal);
+        this.#reject(message, refusal);
       }
     }
     this.#waiting = [...left, ...this.#waiting.slice(taken)];
@@ -201,10 +285,10 @@ export class GroupCommit {
     return false;
   }
 
-  /** Stores a batch, and tells everybody. */
   async #send(batch: Batch, messages: readonly QueuedMessage[]): Promise<void> {
     try {
-      this.#settle(batch, messages, await this.#append(check(messages), batch.waitsForLocks));
+      const outcomes = await this.#storeBatch(check(messages), batch.waitsForLocks);
+      this.#handleOutcomes(batch, messages, outcomes);
     } catch (error) {
       this.#rejectAll(messages, error);
     }
@@ -213,7 +297,7 @@ export class GroupCommit {
     this.#sendNext();
   }
 
-  #settle(
+  #handleOutcomes(
     { waitsForLocks }: Batch,
     messages: readonly QueuedMessage[],
     outcomes: readonly Outcome[],
@@ -233,46 +317,50 @@ export class GroupCommit {
         again.push(message);
       }
     }
-    // In front of what came in meanwhile.
-    this.#waiting = [...again, ...this.#waiting];
-    const goingOut = new Map<LiveRoom, Promise<void>>();
+    if (again.length > 0) this.#waiting = [...again, ...this.#waiting];
+    const echoes = new Map<LiveRoom, Promise<void>>();
     for (const [room, entries] of stored) {
-      const gone = room.stored(entries);
-      if (gone !== undefined) goingOut.set(room, gone);
+      const echoed = room.stored(entries);
+      if (echoed !== undefined) echoes.set(room, echoed);
     }
     for (const [roomId, messages] of stale) this.#holdBack(roomId, messages);
     for (const [index, message] of messages.entries()) {
-      const outcome = outcomes[index];
-      if (outcome?.outcome === 'stored' || outcome?.outcome === 'known') {
-        const appended = { seq: outcome.seq, known: outcome.outcome === 'known' };
-        // After the echo: a sender sees its message before the word that it is stored.
-        const echoed = goingOut.get(message.room);
-        if (echoed === undefined) message.resolve(appended);
-        else
-          void echoed.then(() => {
-            message.resolve(appended);
-          });
-      } else if (outcome?.outcome === 'used') {
-        message.reject(new ChatError('REF_USED', { seq: outcome.seq }));
-      } else if (outcome?.outcome === 'refused') {
-        message.reject(outcome.error);
-      } else if (outcome?.outcome === 'busy') {
-        if (!waitsForLocks) continue;
-        message.reject(new ChatError('UNAVAILABLE', { detail: 'the room is locked' }));
-      } else if (outcome?.outcome !== 'stale') {
-        message.reject(new ChatError('NOT_FOUND', { detail: 'there is no such room' }));
-      }
+      const outcome = outcomes[index] ?? GONE;
+      if (outcome.outcome === 'stale' || (outcome.outcome === 'busy' && !waitsForLocks)) continue;
+      this.#answer(message, outcome, echoes.get(message.room));
     }
   }
 
-  /** Answers that nothing is known of these messages: a commit that broke may have been made. */
-  #rejectAll(messages: readonly QueuedMessage[], error: unknown): void {
-    this.#onError(error, messages.length);
-    const unavailable = new ChatError('UNAVAILABLE', { cause: error });
-    for (const message of messages) message.reject(unavailable);
+  /** @param echoed resolves when the room's subscribers have been sent the entry: a sender sees its echo before SENT */
+  #answer(message: QueuedMessage, outcome: Outcome, echoed: Promise<void> | undefined): void {
+    if (outcome.outcome === 'stored' || outcome.outcome === 'known') {
+      const appended = { seq: outcome.seq, known: outcome.outcome === 'known' };
+      if (echoed === undefined) this.#resolve(message, appended);
+      else
+        void echoed.then(() => {
+          this.#resolve(message, appended);
+        });
+    } else if (outcome.outcome === 'used') {
+      this.#reject(message, new ChatError('REF_USED', { seq: outcome.seq }));
+    } else if (outcome.outcome === 'refused') {
+      this.#reject(message, outcome.error);
+    } else if (outcome.outcome === 'busy') {
+      this.#reject(message, new ChatError('UNAVAILABLE', { detail: 'the room is locked' }));
+    } else {
+      this.#reject(message, new ChatError('NOT_FOUND', { detail: 'there is no such room' }));
+    }
   }
 
-  /** Keeps a room's messages, and those that come meanwhile, until its newer rules are known. */
+  /** UNAVAILABLE, whatever failed: a commit whose answer did not come may have been made. */
+  #rejectAll(messages: readonly QueuedMessage[], error: unknown): void {
+    if (!isUnavailable(error)) {
+      this.#logger.error({ err: error, entries: messages.length }, 'storing a batch failed');
+    }
+    const unavailable = new ChatError('UNAVAILABLE', { cause: error });
+    for (const message of messages) this.#reject(message, unavailable);
+  }
+
+  /** Holds back a room's messages, and those that arrive meanwhile, until its newer rules are known. */
   #holdBack(roomId: number, messages: QueuedMessage[]): void {
     this.#waiting = this.#waiting.filter((message) => {
       if (message.room.roomId !== roomId) return true;
@@ -298,11 +386,45 @@ export class GroupCommit {
       });
     this.#refreshes.add(refresh);
   }
+
+  /** Answers messages whose time is over, wherever they are. They are settled later. */
+  #giveUp(): void {
+    this.#sweeps += 1;
+    for (const message of this.#unanswered) {
+      // It arrived in the middle of a sweep's interval, which therefore does not count.
+      if (this.#sweeps - message.sweptBefore <= SWEEPS) break;
+      this.#unanswered.delete(message);
+      message.isGivenUp = true;
+      message.reject(new ChatError('UNAVAILABLE', { detail: 'it could not be stored in time' }));
+      this.#givenUp += 1;
+    }
+    const now = performance.now();
+    if (this.#givenUp === 0 || now - this.#warnedAt < WARNING_INTERVAL_MS) return;
+    this.#logger.warn({ entries: this.#givenUp }, 'messages not stored in time');
+    this.#warnedAt = now;
+    this.#givenUp = 0;
+  }
+
+  #resolve(message: QueuedMessage, appended: Appended): void {
+    this.#settle(message);
+    message.resolve(appended);
+  }
+
+  #reject(message: QueuedMessage, error: ChatError): void {
+    this.#settle(message);
+    message.reject(error);
+  }
+
+  #settle(message: QueuedMessage): void {
+    this.#unanswered.delete(message);
+    this.#queuedEntries -= 1;
+    this.#queuedBytes -= message.bytes;
+  }
 }
 
 /**
- * Each draft with what is known of its room's rules, read now: nothing is awaited between the permission and
- * the statement. Where a room has two writers for a moment, what the older one knows counts.
+ * Drafts with the rules under which they were checked: the room's `rulesHead` now, in the same turn as its `refusal`. If a
+ * room has two LiveRooms for a moment, as a feed is closed and opened again, the older knowledge counts.
  */
 function check(messages: readonly QueuedMessage[]): CheckedDraft[] {
   const rulesHeads = new Map<number, number>();
@@ -310,6 +432,10 @@ function check(messages: readonly QueuedMessage[]): CheckedDraft[] {
     rulesHeads.set(roomId, Math.min(rulesHead, rulesHeads.get(roomId) ?? rulesHead));
   }
   return messages.map(({ draft }) => ({ draft, rulesHead: rulesHeads.get(draft.room_id) ?? 0 }));
+}
+
+function unavailable(detail: string): Promise<never> {
+  return Promise.reject(new ChatError('UNAVAILABLE', { detail }));
 }
 
 function pushTo<K, V>(lists: Map<K, V[]>, key: K, value: V): void {

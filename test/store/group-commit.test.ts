@@ -1,17 +1,18 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Outcome } from '../../src/store/append.js';
-import { GroupCommit, type Appended } from '../../src/store/group-commit.js';
+import { GroupCommit, type Appended, type StoreBatch } from '../../src/store/group-commit.js';
 import { deferred } from '../harness/deferred.js';
+import { QUIET } from '../harness/store-hosts.js';
 import { newCaller, TestWriter } from '../harness/writers.js';
 
 const ROOM = 1;
 /** Number of the room's last rule entry. */
 const RULES_HEAD = 5;
 
-/** When a statement is taken for one that hangs, at the latest. */
-const HANGS_MS = 200;
+/** A batch in flight counts as stalled after this time at the latest. */
+const STALLED_MS = 200;
 
-describe('a lane', () => {
+describe('a group commit', () => {
   beforeEach(() => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
   });
@@ -20,20 +21,20 @@ describe('a lane', () => {
   });
 
   it('keeps the order of a room that has two writers for a moment', async () => {
-    const { groupCommit, stored } = laneOverMemory();
+    const { groupCommit, stored } = openOverMemory();
     const oldRules = deferred();
     const newRules = deferred();
     const older = outdated(oldRules.promise);
     const newer = outdated(newRules.promise);
 
-    const first = push(groupCommit, older, 'first');
-    const second = push(groupCommit, newer, 'second');
+    const first = append(groupCommit, older, 'first');
+    const second = append(groupCommit, newer, 'second');
     await new Promise(setImmediate);
     await new Promise(setImmediate);
     newRules.resolve();
     await new Promise(setImmediate);
     await new Promise(setImmediate);
-    const third = push(groupCommit, newer, 'third');
+    const third = append(groupCommit, newer, 'third');
     oldRules.resolve();
     await Promise.all([first, second, third]);
 
@@ -41,14 +42,14 @@ describe('a lane', () => {
   });
 
   it('is closed only when what both writers hold is settled', async () => {
-    const { groupCommit, stored } = laneOverMemory();
+    const { groupCommit, stored } = openOverMemory();
     const newRules = deferred();
     const older = outdated(Promise.resolve());
     const newer = outdated(newRules.promise);
 
     const sent = Promise.all([
-      push(groupCommit, older, 'first'),
-      push(groupCommit, newer, 'second'),
+      append(groupCommit, older, 'first'),
+      append(groupCommit, newer, 'second'),
     ]);
     await new Promise(setImmediate);
     await new Promise(setImmediate);
@@ -64,79 +65,79 @@ describe('a lane', () => {
   });
 
   it('has two statements in flight, and gathers what comes meanwhile', async () => {
-    const { groupCommit, flights } = laneByHand(4);
+    const { groupCommit, batches } = openByHand(4);
     const rooms = [1, 2, 3, 4].map((roomId) => new TestWriter(roomId));
 
     const sent: Promise<Appended>[] = [];
     for (const writer of rooms) {
-      sent.push(push(groupCommit, writer, `of room ${writer.roomId}`));
+      sent.push(append(groupCommit, writer, `of room ${writer.roomId}`));
       await turn();
     }
-    const before = contentsOf(flights);
-    flights[1]?.land();
+    const before = contentsOf(batches);
+    batches[1]?.end();
     await turn();
 
     expect(before).toEqual([['of room 1'], ['of room 2']]);
-    expect(contentsOf(flights)).toEqual([...before, ['of room 3', 'of room 4']]);
-    for (const flight of flights) flight.land();
+    expect(contentsOf(batches)).toEqual([...before, ['of room 3', 'of room 4']]);
+    for (const batch of batches) batch.end();
     await Promise.all(sent);
     await groupCommit.close();
   });
 
   it('goes on beside statements that hang, but for the rooms in them', async () => {
-    const { groupCommit, flights } = laneByHand(3);
+    const { groupCommit, batches } = openByHand(3);
     const stuck = [new TestWriter(1), new TestWriter(2)];
     const other = new TestWriter(3);
 
     const sent: Promise<Appended>[] = [];
     for (const writer of stuck) {
-      sent.push(push(groupCommit, writer, 'hangs'));
+      sent.push(append(groupCommit, writer, 'hangs'));
       await turn();
     }
-    for (const writer of stuck) sent.push(push(groupCommit, writer, 'behind it'));
-    sent.push(push(groupCommit, other, 'beside them'));
-    await later(HANGS_MS / 2 - 1);
-    const early = flights.length;
-    await later(HANGS_MS / 2 + 1);
-    sent.push(push(groupCommit, other, 'when that is back'));
-    flights[2]?.land();
+    for (const writer of stuck) sent.push(append(groupCommit, writer, 'behind it'));
+    sent.push(append(groupCommit, other, 'beside them'));
+    await later(STALLED_MS / 2 - 1);
+    const early = batches.length;
+    await later(STALLED_MS / 2 + 1);
+    sent.push(append(groupCommit, other, 'when that is back'));
+    batches[2]?.end();
     await turn();
     // No more than three, though these hang too.
-    sent.push(push(groupCommit, new TestWriter(4), 'too many'));
-    await later(2 * HANGS_MS);
-    const meanwhile = contentsOf(flights);
-    flights[0]?.land();
+    sent.push(append(groupCommit, new TestWriter(4), 'too many'));
+    await later(2 * STALLED_MS);
+    const meanwhile = contentsOf(batches);
+    batches[0]?.end();
     await turn();
 
     expect(early).toBe(2);
     expect(meanwhile).toEqual([['hangs'], ['hangs'], ['beside them'], ['when that is back']]);
-    expect(contentsOf(flights).slice(4)).toEqual([['behind it', 'too many']]);
-    for (const flight of flights) flight.land();
+    expect(contentsOf(batches).slice(4)).toEqual([['behind it', 'too many']]);
+    for (const batch of batches) batch.end();
     await turn();
-    for (const flight of flights) flight.land();
+    for (const batch of batches) batch.end();
     await Promise.all(sent);
     await groupCommit.close();
   });
 
   it('makes up a batch beside messages of a locked room that are all refused', async () => {
-    const { groupCommit, flights } = laneByHand(4);
+    const { groupCommit, batches } = openByHand(4);
     const locked = new TestWriter(1);
     const other = new TestWriter(2);
     const first = Promise.allSettled([
-      push(groupCommit, locked, 'of the locked room'),
-      push(groupCommit, other, 'first'),
+      append(groupCommit, locked, 'of the locked room'),
+      append(groupCommit, other, 'first'),
     ]);
     await turn();
-    const second = push(groupCommit, other, 'second');
+    const second = append(groupCommit, other, 'second');
 
     // It is looked at before the others.
     locked.permits = () => false;
-    flights[0]?.land({ busy: locked.roomId });
+    batches[0]?.end({ busy: locked.roomId });
     await turn();
 
     // Without any time in between.
-    expect(contentsOf(flights)).toEqual([['of the locked room', 'first'], ['second']]);
-    flights[1]?.land();
+    expect(contentsOf(batches)).toEqual([['of the locked room', 'first'], ['second']]);
+    batches[1]?.end();
     expect(await first).toMatchObject([
       { status: 'rejected', reason: { code: 'FORBIDDEN' } },
       { status: 'fulfilled' },
@@ -146,12 +147,12 @@ describe('a lane', () => {
   });
 
   it('fills a batch by the count and the length of its messages', async () => {
-    const { groupCommit, batches } = laneOverMemory();
+    const { groupCommit, batches } = openOverMemory();
     const writer = new TestWriter(ROOM, { rulesHead: RULES_HEAD });
 
-    await Promise.all(Array.from({ length: 1_500 }, () => push(groupCommit, writer, 'short')));
+    await Promise.all(Array.from({ length: 1_500 }, () => append(groupCommit, writer, 'short')));
     await Promise.all(
-      Array.from({ length: 5 }, () => push(groupCommit, writer, 'x'.repeat(400_000))),
+      Array.from({ length: 5 }, () => append(groupCommit, writer, 'x'.repeat(400_000))),
     );
 
     expect(batches).toEqual([1_000, 500, 3, 2]);
@@ -170,67 +171,59 @@ function outdated(read: Promise<void>): TestWriter {
   return writer;
 }
 
-/** A lane whose log is a list, and tells `stale` as append_batch does. */
-function laneOverMemory(): { groupCommit: GroupCommit; stored: string[]; batches: number[] } {
+/** Stores into a list, with outcomes `stale` like those of append_batch. */
+function openOverMemory(): { groupCommit: GroupCommit; stored: string[]; batches: number[] } {
   const stored: string[] = [];
   const batches: number[] = [];
-  const groupCommit = new GroupCommit(
-    (checked) => {
-      batches.push(checked.length);
-      const isStale = checked.some(({ rulesHead }) => rulesHead !== null && rulesHead < RULES_HEAD);
-      return Promise.resolve(
-        checked.map(({ draft: { content } }): Outcome =>
-          isStale
-            ? { outcome: 'stale' }
-            : { outcome: 'stored', seq: stored.push(content), createdAt: '' },
-        ),
-      );
-    },
-    fail,
-    1,
-  );
+  const groupCommit = groupCommitOver(1, (checked) => {
+    batches.push(checked.length);
+    const isStale = checked.some(({ rulesHead }) => rulesHead !== null && rulesHead < RULES_HEAD);
+    return Promise.resolve(
+      checked.map(({ draft: { content } }): Outcome =>
+        isStale
+          ? { outcome: 'stale' }
+          : { outcome: 'stored', seq: stored.push(content), createdAt: '' },
+      ),
+    );
+  });
   return { groupCommit, stored, batches };
 }
 
-interface HandFlight {
+interface HeldBatch {
   readonly contents: readonly string[];
-  /** Stores all of it, but for what is of a room that somebody else has locked. */
-  land(options?: { busy: number }): void;
+  /** Stores its messages, but for those of the room `busy`. */
+  end(options?: { busy: number }): void;
 }
 
-/** A lane whose statements end when the test says so. */
-function laneByHand(maxFlights: number): {
+/** Its statements end when the test ends them. */
+function openByHand(maxInFlight: number): {
   groupCommit: GroupCommit;
-  flights: readonly HandFlight[];
+  batches: readonly HeldBatch[];
 } {
-  const flights: HandFlight[] = [];
+  const batches: HeldBatch[] = [];
   let seq = 0;
-  const groupCommit = new GroupCommit(
-    async (checked) => {
-      const landed = deferred();
-      let busy: number | undefined;
-      flights.push({
-        contents: checked.map(({ draft }) => draft.content),
-        land(options) {
-          busy = options?.busy;
-          landed.resolve();
-        },
-      });
-      await landed.promise;
-      return checked.map(({ draft }): Outcome =>
-        draft.room_id === busy
-          ? { outcome: 'busy' }
-          : { outcome: 'stored', seq: (seq += 1), createdAt: '' },
-      );
-    },
-    fail,
-    maxFlights,
-  );
-  return { groupCommit, flights };
+  const groupCommit = groupCommitOver(maxInFlight, async (checked) => {
+    const ended = deferred();
+    let busy: number | undefined;
+    batches.push({
+      contents: checked.map(({ draft }) => draft.content),
+      end(options) {
+        busy = options?.busy;
+        ended.resolve();
+      },
+    });
+    await ended.promise;
+    return checked.map(({ draft }): Outcome =>
+      draft.room_id === busy
+        ? { outcome: 'busy' }
+        : { outcome: 'stored', seq: (seq += 1), createdAt: '' },
+    );
+  });
+  return { groupCommit, batches };
 }
 
-function contentsOf(flights: readonly HandFlight[]): (readonly string[])[] {
-  return flights.map(({ contents }) => contents);
+function contentsOf(batches: readonly HeldBatch[]): (readonly string[])[] {
+  return batches.map(({ contents }) => contents);
 }
 
 async function later(milliseconds: number): Promise<void> {
@@ -238,30 +231,28 @@ async function later(milliseconds: number): Promise<void> {
   await turn();
 }
 
-/** Long enough for a batch to depart or to be delivered. */
+/** Long enough for a batch to be sent or answered. */
 async function turn(): Promise<void> {
   for (let n = 0; n < 3; n += 1) await new Promise(setImmediate);
 }
 
-function fail(error: unknown): never {
-  throw error;
+function groupCommitOver(logBatchesInFlight: number, storeBatch: StoreBatch): GroupCommit {
+  const limits = {
+    storeTimeoutMs: 60_000,
+    logBatchesInFlight,
+    logQueueEntries: 10_000,
+    logQueueBytes: 10_000_000,
+  };
+  return new GroupCommit({ storeBatch, limits, logger: QUIET });
 }
 
-function push(groupCommit: GroupCommit, room: TestWriter, content: string): Promise<Appended> {
+function append(groupCommit: GroupCommit, room: TestWriter, content: string): Promise<Appended> {
   const caller = newCaller();
-  return new Promise((resolve, reject) => {
-    groupCommit.push({
-      room,
-      caller,
-      draft: {
-        room_id: room.roomId,
-        kind: 'message',
-        emitter: caller.userUUID,
-        content,
-        ref: null,
-      },
-      resolve,
-      reject,
-    });
+  return groupCommit.append(room, caller, {
+    room_id: room.roomId,
+    kind: 'message',
+    emitter: caller.userUUID,
+    content,
+    ref: null,
   });
 }
