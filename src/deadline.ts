@@ -1,12 +1,12 @@
 import { ChatError } from './errors.js';
 
 /**
- * What the work comes to; what it comes to later is dropped, and without any time left it is not begun.
- * @throws {ChatError} UNAVAILABLE once so many milliseconds are over
+ * Runs `work` and returns its outcome. A late outcome is dropped, and if no time is left, the work does not start.
+ * @throws {ChatError} UNAVAILABLE after `ms` milliseconds
  */
 export async function withDeadline<T>(ms: number, work: () => Promise<T>): Promise<T> {
   if (ms <= 0) throw tooLate();
-  // Node keeps a list of timers for each whole number.
+  // Node keeps a list of timers for each duration, so whole milliseconds keep the lists few.
   const delay = Math.ceil(ms);
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {

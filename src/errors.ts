@@ -2,17 +2,17 @@ import type { CloseReason } from './protocol/close-codes.js';
 import type { StatusWord } from './protocol/events.js';
 
 interface ErrorEntry {
-  /** HTTP status of the answer. */
+  /** HTTP status of the response. */
   readonly status: number;
-  /** Word of the status frame on the socket. */
+  /** The word of the status frame over the socket. */
   readonly word: StatusWord;
-  /** Set where the socket is closed after the word. */
+  /** The close code that follows the word; undefined: the socket stays open. */
   readonly close?: CloseReason;
 }
 
 /**
- * Every error that a client can meet: the code is `meta.reason` over HTTP. docs/HTTP-API.md lists the same
- * rows, docs/PROTOCOL.md those that a socket can meet.
+ * Every error that a client can get, by its code, which is `meta.reason` over HTTP. docs/HTTP-API.md lists all of them,
+ * docs/PROTOCOL.md those of the socket.
  */
 export const ERRORS = {
   INVALID: { status: 400, word: 'INVALID' },
@@ -37,7 +37,7 @@ export const ERRORS = {
 
 export type ErrorCode = keyof typeof ERRORS;
 
-/** A field of a request that was refused, by its path. */
+/** A field of a request that was refused: its path, and the reason. */
 export interface FieldError {
   readonly field: string;
   readonly message: string;
@@ -47,13 +47,13 @@ export interface ErrorDetails {
   /** A sentence for the client. */
   readonly detail?: string;
   readonly errors?: readonly FieldError[];
-  /** Of REF_USED: the number of the entry that has the ref. */
+  /** With REF_USED: the number of the entry that has the ref. */
   readonly seq?: number;
-  /** What went wrong underneath: logged, never sent. */
+  /** The underlying error: logged, never sent. */
   readonly cause?: unknown;
 }
 
-/** An error that is meant for the client. Anything else that is thrown is answered as INTERNAL. */
+/** An error that is meant for the client. Any other error is answered as INTERNAL. */
 export class ChatError extends Error {
   readonly code: ErrorCode;
   readonly detail: string | undefined;
@@ -77,19 +77,19 @@ export class ChatError extends Error {
     return ERRORS[this.code].word;
   }
 
-  /** Why the socket is closed after the word; undefined where it stays open. */
+  /** The close code that follows the word; undefined: the socket stays open. */
   get close(): CloseReason | undefined {
     const entry: ErrorEntry = ERRORS[this.code];
     return entry.close;
   }
 }
 
-/** The error as it may be shown to a client: a ChatError as it is, anything else as INTERNAL. */
+/** Returns a ChatError as it is, and wraps any other error as INTERNAL. */
 export function toChatError(error: unknown): ChatError {
   return error instanceof ChatError ? error : new ChatError('INTERNAL', { cause: error });
 }
 
-/** The process can't start, for a reason that its operator can mend: the message says which, and no stack is needed. */
+/** The process can't start for a reason that its operator can mend. The message names it; no stack is logged. */
 export class StartError extends Error {
   override readonly name: string = 'StartError';
 }

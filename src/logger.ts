@@ -3,10 +3,13 @@ import pretty from 'pino-pretty';
 
 export type Logger = PinoLogger;
 
-/** Lines that could not be written and wait for it; later ones are dropped. */
+/** Bytes of lines that stdout has not taken yet; beyond them lines are dropped. A few thousand lines of 200 bytes. */
 const MAX_UNWRITTEN_BYTES = 1_048_576;
 
-/** What clients send, and errors that repeat it, may be as long as a head or a statement: so much of it is logged. */
+/**
+ * Clients choose how long a path is, and an error may repeat what they sent: both are cut. A path of ours has 60
+ * characters, a stack of ten lines a thousand or two.
+ */
 const MAX_PATH_CHARACTERS = 200;
 const MAX_ERROR_CHARACTERS = 4_000;
 
@@ -15,7 +18,7 @@ function cut(text: unknown, max: number): unknown {
   return `${text.slice(0, max)}… (${text.length} characters)`;
 }
 
-/** What of an error is logged: no other keys, as Sequelize's hold the statement with its parameters. */
+/** Picks the keys of an error that are logged. The others may hold content: Sequelize adds the statement's parameters. */
 function serializeError(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
   const { name, message, stack, cause } = error;
@@ -30,8 +33,8 @@ function serializeError(error: unknown): unknown {
 }
 
 /**
- * The process' log on stdout: JSON in production, readable lines otherwise. Headers and tokens are never
- * passed to it; `redact` is the second line of defence.
+ * Creates the process' log on stdout: JSON in production, readable lines otherwise. Callers never pass headers or tokens;
+ * `redact` is the second line of defence.
  */
 export function createLogger(options: { level: string; production: boolean }): Logger {
   const settings = {
@@ -43,11 +46,11 @@ export function createLogger(options: { level: string; production: boolean }): L
     redact: ['req.headers', 'headers', 'authorization', 'token', 'content', 'password', 'secret'],
   };
   const stdout = pino.destination({ fd: 1, sync: true, maxLength: MAX_UNWRITTEN_BYTES });
-  // On a full disk the node goes on without its log; what fits is written once there is room.
+  // If the disk is full, the node continues without its log. The waiting lines are written once there is room.
   stdout.on('error', () => undefined);
   return options.production
     ? pino(settings, stdout)
-    : // In the same thread: a worker would lose the last lines of a process that ends.
+    : // Not as a pino transport: its worker thread would lose the last lines when the process exits.
       pino(
         settings,
         pretty({

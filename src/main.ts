@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
- * The process. Signals first, before anything is loaded that takes its time: the kernel ignores SIGTERM for a process 1
- * that does not handle it, and a container would hang until it is killed.
+ * The process. It handles signals before it loads the rest, which takes a moment: the kernel drops a SIGTERM that
+ * process 1 does not handle, so a container would hang until it is killed.
  */
 import type { AddressInfo } from 'node:net';
 import type { Config } from './config/load.js';
@@ -9,38 +9,38 @@ import type { Logger } from './logger.js';
 import type { Server } from './server.js';
 
 let logger: Logger | undefined;
-/** What has to be ended; nothing yet while the process starts. */
+/** The server to close; undefined while the process starts. */
 let running: { server: Server; timeoutMs: number } | undefined;
 let signalled = false;
 
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   process.on(signal, () => {
-    // The second one is impatience.
+    // A second signal means that the operator does not want to wait.
     if (signalled) process.exit(1);
     signalled = true;
-    logger?.info({ signal }, 'going down');
-    // Nobody is served yet, and what has begun is undone by its end, like that of a process that is killed.
+    logger?.info({ signal }, 'shutting down');
+    // No client is served yet, and whatever the start has begun survives a kill: Postgres rolls it back.
     if (running === undefined) process.exit(0);
-    goDown(running);
+    shutDown(running);
   });
 }
 
-function goDown({ server, timeoutMs }: NonNullable<typeof running>): void {
+function shutDown({ server, timeoutMs }: NonNullable<typeof running>): void {
   setTimeout(() => {
-    logger?.error('could not end in time');
+    logger?.error('shutdown timed out');
     process.exit(1);
   }, timeoutMs).unref();
   server.close().then(
     () => process.exit(0),
     (error: unknown) => {
-      logger?.error({ err: error }, 'could not end in order');
+      logger?.error({ err: error }, 'shutdown failed');
       process.exit(1);
     },
   );
 }
 
 process.on('uncaughtException', (error) => {
-  logger?.fatal({ err: error }, 'uncaught');
+  logger?.fatal({ err: error }, 'uncaught exception');
   if (logger === undefined) process.stderr.write(`${error.stack ?? error.message}\n`);
   process.exit(1);
 });
@@ -57,10 +57,10 @@ async function readConfig(): Promise<Config> {
   }
 }
 
-/** Addresses by which this machine reaches itself as localhost. */
+/** Addresses that are reachable as localhost on this machine. */
 const LOCALHOST = new Set(['::', '0.0.0.0', '127.0.0.1']);
 
-function announce(server: Server, { address, port, family }: AddressInfo, logger: Logger): void {
+function logAddress(server: Server, { address, port, family }: AddressInfo, logger: Logger): void {
   const byAddress = family === 'IPv6' ? `[${address}]` : address;
   const host = `${LOCALHOST.has(address) ? 'localhost' : byAddress}:${port}`;
   logger.info({ address, port }, `listening on http://${host} (WebSocket: ws://${host}/chat)`);
@@ -84,10 +84,10 @@ async function start(): Promise<void> {
       log.fatal(`cannot go on: ${error.message}`);
       process.exit(1);
     });
-    announce(server, await server.listen(), log);
+    logAddress(server, await server.listen(), log);
   } catch (error) {
     const { StartError } = await import('./errors.js');
-    // What the system refuses, a port or a file, is named by Node's message.
+    // If the system refuses a port or a file, Node's message names it.
     const isClear = error instanceof StartError || (error instanceof Error && 'syscall' in error);
     if (isClear) log.fatal(`could not start: ${error.message}`);
     else log.fatal({ err: error }, 'could not start');

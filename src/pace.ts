@@ -1,11 +1,11 @@
 /**
- * Tasks in their order, so many in one turn of the event loop: when thousands come at once, whoever else waits has a
- * turn in between.
+ * Runs tasks in order, a few in each turn of the event loop, so that thousands that come at once do not keep all other
+ * work waiting.
  */
 export class Pace {
   readonly #perTurn: number;
   #waiting: (() => void)[] = [];
-  /** Tasks of this turn. */
+  /** Tasks that ran in this turn. */
   #done = 0;
   #scheduled = false;
 
@@ -13,7 +13,7 @@ export class Pace {
     this.#perTurn = perTurn;
   }
 
-  /** Runs a task, at once if there is still room for it in this turn. It must not throw. */
+  /** Runs a task now if this turn has room for it, else in a later turn. It must not throw. */
   run(task: () => void): void {
     this.#schedule();
     if (this.#done >= this.#perTurn) {

@@ -1,20 +1,20 @@
 import type { Logger } from './logger.js';
 
-/** A part of a node that is to end. */
+/** A part of a node, in the order of shutting down. */
 export interface ShutdownPart {
-  /** As the log names it. */
+  /** The name in the log. */
   readonly name: string;
-  /** When it is waited for no longer: a share of the time for the whole, counted from the beginning of the whole. */
+  /** The part is abandoned after this share of the whole time, from 0 to 1, counted from the start of the shutdown. */
   readonly until: number;
-  /** Begins its end, and resolves when it has ended. */
+  /** Ends the part; resolves when it has ended. */
   readonly end: () => Promise<unknown>;
-  /** Called if it did not end in time: cuts what can be cut. */
+  /** Called if `end` failed or was late: cuts the connections that can be cut. */
   readonly abandon?: () => void;
 }
 
 /**
- * Ends the parts of a node, one after the other. Each has its time, however late those before it were, and whatever
- * hangs or fails is said, and left behind: it never rejects, and resolves before the time is up.
+ * Ends the parts of a node, one after the other. A part that hangs or fails is logged and abandoned, and the parts behind
+ * it still have time of their own. Never rejects, and resolves before `timeoutMs` is over.
  */
 export async function shutDown(
   parts: readonly ShutdownPart[],
@@ -28,10 +28,10 @@ export async function shutDown(
       if (await endsWithin(leftMs, end)) continue;
       logger.warn(
         { part: name, ms: Math.round(performance.now() - begin) },
-        'shutdown goes on without',
+        'shutdown of a part timed out',
       );
     } catch (error) {
-      logger.error({ err: error, part: name }, 'shutdown failed');
+      logger.error({ err: error, part: name }, 'shutdown of a part failed');
     }
     abandon?.();
   }

@@ -1,41 +1,41 @@
 import { ChatError } from '../errors.js';
 import type { Identity } from './token.js';
 
-/** A rule of a room: what a user, or the members of an entity, may do there. */
+/** A rule of a room: the permissions of a user, or of an entity's members, in it. */
 export interface Rule {
   /** UUID of a user or of an entity, in lower case. */
   readonly entity_UUID: string;
-  /** With `a`, the rank that it gives; of an entity, also the least levelOnEntity of the members it counts for. */
+  /** The rank that a rule with `a` gives. An entity's rule counts only for members whose levelOnEntity is not below it. */
   readonly level: number;
-  /** Letters of `rwba`, each once. */
+  /** Some letters of `rwba`, each once: read, write, banned, administer. */
   readonly permissions: string;
-  /** The invited side's consent, no permission. */
+  /** Whether the invited user or entity consents. It has no effect on permissions. */
   readonly accepted: boolean;
 }
 
-/** What permissions in one room depend on: its rules, and some of its own fields. */
+/** A room as far as permissions depend on it. */
 export interface RoomAccess {
   readonly type: 'group' | 'user2user';
   readonly entity_owner: string;
   readonly level_admin: number;
   readonly max_entity_rules: number;
-  /** By entity_UUID: all of them, or those that a question is about. */
+  /** By entity_UUID: all rules of the room, or at least those of the caller, the caller's entity and the target. */
   readonly rules: Pick<ReadonlyMap<string, Rule>, 'get'>;
 }
 
-/** A room that a rule may be added to. */
+/** A room with the number of its rules, which bounds how many may be added. */
 export interface CountedAccess extends RoomAccess {
-  /** How many rules it has, of all of which `rules` may hold a few. */
+  /** Counts all rules of the room, of which `rules` may hold only a few. */
   readonly ruleCount: number;
 }
 
-/** Who asks: a verified token, or the part of it that permissions depend on. */
+/** The part of an identity that permissions depend on. */
 export type Caller = Pick<Identity, 'userUUID' | 'entityUUID' | 'levelOnEntity'>;
 
-/** A user2user room has two ends. */
+/** The definition of a user2user room. */
 const MAX_USERS_OF_A_PAIR = 2;
 
-/** The caller's own rule, and their entity's where it counts for them. */
+/** The caller's own rule, and their entity's rule if it counts for them. */
 export function countingRules(
   caller: Caller,
   room: RoomAccess,
@@ -52,12 +52,12 @@ export function countingRules(
   return { own, entity: counts ? byEntity : undefined };
 }
 
-/** Whether the caller's own rule bans them: then nothing is allowed, whatever else holds. */
+/** Whether the caller's own rule has `b`, which takes all permissions, even those of an owner. */
 export function isBanned(caller: Caller, room: RoomAccess): boolean {
   return room.rules.get(caller.userUUID)?.permissions.includes('b') ?? false;
 }
 
-/** Whether the caller has `letter`: the union of the rules that count, nothing when banned. */
+/** Whether the caller has a permission: by any rule that counts for them, and never if banned. */
 export function may(caller: Caller, room: RoomAccess, letter: 'r' | 'w' | 'a'): boolean {
   if (isBanned(caller, room)) return false;
   const { own, entity } = countingRules(caller, room);
@@ -71,7 +71,7 @@ export function isAdmin(caller: Caller, room: RoomAccess): boolean {
   return may(caller, room, 'a') || (ownsRoom(caller, room) && !isBanned(caller, room));
 }
 
-/** Admin by the entity that the room belongs to, whatever the rules say. */
+/** Whether the room belongs to the caller's entity and the caller's level makes them an admin of it. */
 function ownsRoom(caller: Caller, room: RoomAccess): boolean {
   return (
     room.type === 'group' &&
@@ -80,7 +80,7 @@ function ownsRoom(caller: Caller, room: RoomAccess): boolean {
   );
 }
 
-/** Nobody grants `a` at a level above their rank, nor touches a rule with `a` whose level is above it. */
+/** The highest level at which the caller may grant `a`, and up to which they may change or remove a rule with `a`. */
 export function rankOf(caller: Caller, room: RoomAccess): number {
   const { own, entity } = countingRules(caller, room);
   return Math.max(
@@ -91,19 +91,19 @@ export function rankOf(caller: Caller, room: RoomAccess): number {
   );
 }
 
-/** A rule ranks by its level only if it holds `a`: without, any admin gives, changes and removes it. */
+/** A rule without `a` has rank 0: any admin may put or remove it, whatever its level. */
 function rankOfRule(rule: Pick<Rule, 'permissions' | 'level'> | undefined): number {
   return rule?.permissions.includes('a') ? rule.level : 0;
 }
 
-/** @throws {ChatError} FORBIDDEN where the caller lacks `letter` */
+/** @throws {ChatError} FORBIDDEN if the caller lacks the permission */
 export function requirePermission(caller: Caller, room: RoomAccess, letter: 'r' | 'w' | 'a'): void {
   if (!may(caller, room, letter)) {
     throw new ChatError('FORBIDDEN', { detail: `this needs the permission ${letter} in the room` });
   }
 }
 
-/** @throws {ChatError} FORBIDDEN */
+/** @throws {ChatError} FORBIDDEN if the caller is no admin of the room */
 export function requireAdmin(caller: Caller, room: RoomAccess): void {
   if (!isAdmin(caller, room)) {
     throw new ChatError('FORBIDDEN', { detail: 'this needs an admin of the room' });
@@ -111,7 +111,7 @@ export function requireAdmin(caller: Caller, room: RoomAccess): void {
 }
 
 /**
- * The caller adds `wanted`, or changes the rule of the same UUID to it.
+ * Checks that the caller may add `wanted`, or replace the rule of the same UUID by it.
  * @throws {ChatError} FORBIDDEN, OUTRANKED, TOO_MANY_RULES, ROOM_FULL
  */
 export function requireMayPutRule(
@@ -137,7 +137,7 @@ export function requireMayPutRule(
 }
 
 /**
- * The caller removes the rule of `uuid`: as an admin, or as the member itself unless banned.
+ * Checks that the caller may remove the rule of `uuid`: as an admin, or as the member that leaves unless banned.
  * @throws {ChatError} FORBIDDEN, NOT_FOUND, OUTRANKED
  */
 export function requireMayRemoveRule(caller: Caller, room: RoomAccess, uuid: string): void {
@@ -151,8 +151,8 @@ export function requireMayRemoveRule(caller: Caller, room: RoomAccess, uuid: str
 }
 
 /**
- * The rule that an invitation's answer is about: the caller's own, or their entity's.
- * @throws {ChatError} NOT_FOUND where there is none, FORBIDDEN where it does not count for the caller
+ * The rule whose invitation the caller answers: their own, or their entity's.
+ * @throws {ChatError} NOT_FOUND if there is none, FORBIDDEN if it does not count for the caller
  */
 export function invitedRule(caller: Caller, room: RoomAccess, byEntity: boolean): Rule {
   const rule = room.rules.get(byEntity ? caller.entityUUID : caller.userUUID);
@@ -166,7 +166,7 @@ export function invitedRule(caller: Caller, room: RoomAccess, byEntity: boolean)
   return rule;
 }
 
-/** The rule by which the caller reads the room: their own where it grants that, else the entity's. */
+/** The rule that lets the caller read the room: their own if it grants `r`, else their entity's. */
 export function enteringRule(caller: Caller, room: RoomAccess): Rule | undefined {
   if (isBanned(caller, room)) return undefined;
   const { own, entity } = countingRules(caller, room);

@@ -5,8 +5,8 @@ import { join } from 'node:path';
 const FILE = 'jwt-secret';
 
 /**
- * The secret of an installation that was given none: 256 random bits in `dataDir`, made at the first
- * call and readable by the owner alone. Processes that call it at the same time get the same one.
+ * Reads the secret of an installation without JWT_MASTER_SECRET from `dataDir`. The first call creates it: 256 random
+ * bits (what HS256 asks for), readable by the owner only. Processes that call it at the same time get the same secret.
  */
 export async function readOrCreateSecret(dataDir: string): Promise<string> {
   const path = join(dataDir, FILE);
@@ -17,7 +17,7 @@ export async function readOrCreateSecret(dataDir: string): Promise<string> {
   const draft = `${path}.${randomBytes(6).toString('hex')}`;
   await writeFile(draft, `${randomBytes(32).toString('base64url')}\n`, { mode: 0o600, flag: 'wx' });
   try {
-    // A link appears whole or not at all, and never over another process' secret.
+    // Unlike a rename, a link never replaces the secret that another process made meanwhile.
     await link(draft, path);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;

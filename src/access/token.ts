@@ -4,9 +4,9 @@ import { z } from 'zod';
 import { ChatError } from '../errors.js';
 import { uuidSchema } from './uuid.js';
 
-/** HMAC with the shared secret, and nothing else: `none` and the asymmetric ones are refused. */
+/** HMAC with the shared secret. `none` and the asymmetric algorithms are refused. */
 const ALGORITHMS: jwt.Algorithm[] = ['HS256', 'HS384', 'HS512'];
-/** How far the clocks of the signer and of this machine may be apart, in seconds. */
+/** Seconds that the clocks of signer and server may differ: more than NTP leaves, less than a user would notice. */
 const LEEWAY_S = 5;
 
 const level = z.union(
@@ -27,21 +27,21 @@ const claimsSchema = z.object({
   exp: z.number('must be a number of seconds').optional(),
 });
 
-/** Who is calling, as their application signed it. */
+/** The user of a token, as the application signed it. */
 export interface Identity {
   readonly userUUID: string;
   readonly entityUUID: string;
   readonly levelOnEntity: number;
-  /** Milliseconds since the epoch at which the token is no longer accepted; undefined: never. */
+  /** The end of the token in milliseconds since 1970, leeway included; undefined: it never expires. */
   readonly expiresAt: number | undefined;
-  /** The token's claims as they were signed. */
+  /** All claims of the token, as they were signed. */
   readonly claims: Readonly<Record<string, unknown>>;
 }
 
-/** @throws {ChatError} UNAUTHORIZED, with a sentence that says what is wrong with the token */
+/** @throws {ChatError} UNAUTHORIZED, with a sentence about the problem of the token */
 export type VerifyToken = (token: string) => Identity;
 
-/** `audience` and `issuer` are checked where they are given. */
+/** Creates the function that verifies tokens. `audience` and `issuer` are checked if they are given. */
 export function createVerifier(options: {
   secret: string;
   audience?: string | undefined;
@@ -55,7 +55,7 @@ export function createVerifier(options: {
     ...(options.issuer !== undefined && { issuer: options.issuer }),
   };
 
-  // A key object once: of a string, jsonwebtoken finds out at every token that it is no public key.
+  // Made once: given a string, jsonwebtoken tries for each token whether it is a public key.
   const key = createSecretKey(Buffer.from(options.secret));
 
   return (token) => {
@@ -84,13 +84,13 @@ function verify(
   try {
     verified = jwt.verify(token, key, options);
   } catch (error) {
-    // jsonwebtoken's sentences name the check that failed, never the token; a TypeError or
-    // SyntaxError out of a half token says nothing to a client.
+    // A JsonWebTokenError names the check that failed and never holds the token. A TypeError or SyntaxError, which a
+    // truncated token may cause, would tell a client nothing.
     const detail = error instanceof jwt.JsonWebTokenError ? error.message : 'jwt malformed';
     throw new ChatError('UNAUTHORIZED', { detail, cause: error });
   }
   const { header, payload } = verified;
-  // RFC 7515 section 4.1.11: whoever does not know the extensions that it names refuses the token. None is known here.
+  // RFC 7515 section 4.1.11: a token with critical extensions is refused by a verifier that doesn't know them. We know none.
   if ('crit' in header) {
     throw new ChatError('UNAUTHORIZED', { detail: "the token's header has crit" });
   }
@@ -100,7 +100,7 @@ function verify(
   return payload;
 }
 
-/** The token of an `Authorization: Bearer` header; the scheme's case is ignored (RFC 7235). */
+/** The token of an `Authorization: Bearer` header. The case of the scheme is ignored (RFC 7235). */
 export function bearerToken(header: string | undefined): string | undefined {
   return /^bearer +(\S+) *$/i.exec(header ?? '')?.[1];
 }

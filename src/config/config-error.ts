@@ -1,4 +1,4 @@
-/** The environment cannot be used; each problem is a line for the operator, without any value. */
+/** The environment cannot be used. Each problem is a line for the operator and never holds a value, which may be secret. */
 export class ConfigError extends Error {
   readonly problems: readonly string[];
 

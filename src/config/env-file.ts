@@ -4,13 +4,14 @@ import { ConfigError } from './config-error.js';
 
 const FILE = '.env';
 
-/** By the byte order marks that editors and shells of Windows write; without one it is UTF-8. */
+/** The byte order marks that editors and shells on Windows write; a file without one is UTF-8. */
 const UTF_16 = { fffe: 'utf-16le', feff: 'utf-16be' } as const;
 
 /**
- * Reads `.env` of the working directory into `process.env`, where there is one; what the environment has
- * already stays as it is. Not by `process.loadEnvFile`, which takes one that it cannot read for none or for empty.
- * @throws {ConfigError} where there is one that cannot be read
+ * Adds the variables of the working directory's `.env`, if there is one, to `process.env`. A variable that is set
+ * already keeps its value. `process.loadEnvFile` won't do: it takes a file that it cannot read for a missing or an empty
+ * one.
+ * @throws {ConfigError} if the file cannot be read
  */
 export function loadEnvFile(): void {
   const bytes = readBytes();
@@ -25,7 +26,7 @@ function readBytes(): Buffer | undefined {
     return readFileSync(FILE);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    // A link that leads nowhere is there, too.
+    // A link to a missing file is an error, not a missing `.env`.
     const isMissing = code === 'ENOENT' && !lstatSync(FILE, { throwIfNoEntry: false });
     if (isMissing) return undefined;
     throw new ConfigError([`${FILE} cannot be read: ${code}`], { cause: error });
@@ -41,7 +42,7 @@ function decode(bytes: Buffer): string {
   } catch (error) {
     throw new ConfigError([`${FILE} is not text in UTF-8`], { cause: error });
   }
-  // UTF-16 without a mark, or no text at all.
+  // UTF-16 without a byte order mark, or a binary file.
   if (text.includes('\0')) throw new ConfigError([`${FILE} is not text in UTF-8`]);
   return text;
 }

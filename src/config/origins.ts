@@ -1,9 +1,9 @@
-/** `*`: any. Else as browsers write them in `Origin`. */
+/** `*` for any origin, or a list in the form of the `Origin` header. */
 export type Origins = '*' | readonly string[];
 
 /**
- * A list of origins, divided by commas or white space, as browsers write them: in lower case, without a default port
- * and a slash at the end. Undefined where one of them is more, or less, than an origin: it would never match.
+ * Parses a list of origins, divided by commas or white space, into the form that browsers send: lower case, no default
+ * port, no slash at the end. Undefined if an item is not exactly an origin, as no `Origin` would ever match it.
  */
 export function parseOrigins(list: string): Origins | undefined {
   const items = list.split(/[\s,]+/).filter((item) => item !== '');
@@ -14,24 +14,24 @@ export function parseOrigins(list: string): Origins | undefined {
 }
 
 function parseOrigin(text: string): string | undefined {
-  // What a browser sends for a page of a file, or in a sandbox.
+  // The origin that a browser sends for a local file or a sandboxed frame.
   if (text.toLowerCase() === 'null') return 'null';
   if (!URL.canParse(text)) return undefined;
   const { protocol, host, username, password, pathname, search, hash } = new URL(text);
   const isOrigin =
     host !== '' &&
-    // The socket's address is nobody's origin.
+    // The address of a socket is never the origin of a page.
     !/^wss?:$/.test(protocol) &&
     !host.includes('*') &&
     `${username}${password}${search}${hash}` === '' &&
     (pathname === '' || pathname === '/') &&
-    // No empty query or fragment, either.
+    // An empty query or fragment leaves no trace in the parsed URL.
     /^[^?#@]*$/.test(text);
   // Not the URL's `origin`: that is `null` for the schemes of apps, like capacitor://localhost.
   return isOrigin ? `${protocol}//${host.toLowerCase()}` : undefined;
 }
 
-/** Whether pages of an origin may use the server. */
+/** Whether pages of `origin` may call the server. */
 export function allowsOrigin(origins: Origins, origin: string): boolean {
   return origins === '*' || origins.includes(origin);
 }

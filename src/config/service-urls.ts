@@ -19,17 +19,20 @@ export interface DatabaseAddress {
   readonly connectTimeoutMs?: number | undefined;
 }
 
-/** A URL that cannot be used; the problem is a sentence without a subject, and without any value. */
+/** The value of a URL, or the reason that it cannot be used: a sentence without its subject that never holds a value. */
 export type Parsed<T> = { readonly value: T } | { readonly problem: string };
 
-/** What an option of a URL has to be, as the end of a sentence; undefined: anything. */
+/** The options of a URL that are supported. `must` ends the sentence about a bad value; undefined: any value is fine. */
 type Options = Readonly<
   Record<string, { readonly pattern: RegExp; readonly must: string } | undefined>
 >;
 
 const SEVERAL_HOSTS = 'names several hosts: one is supported';
 
-/** The options of `pg` that are passed on. libpq has more of them, and the server sets the timeouts of statements itself. */
+/**
+ * The options that are passed on to `pg`. libpq has more, which `pg` ignores; timeouts of statements are the server's own
+ * business.
+ */
 const DATABASE_OPTIONS: Options = {
   user: undefined,
   password: undefined,
@@ -42,7 +45,7 @@ const DATABASE_OPTIONS: Options = {
   connect_timeout: { pattern: /^[1-9]\d{0,5}$/, must: 'seconds, from 1' },
   ssl: { pattern: /^(true|false|1|0|no-verify)$/, must: 'true, false or no-verify' },
   sslmode: {
-    // `pg` never goes on without TLS where the server has none, as prefer and allow would.
+    // `pg` never falls back to a connection without TLS, as prefer and allow promise.
     pattern: /^(disable|require|verify-ca|verify-full|no-verify)$/,
     must: 'disable, require, verify-ca, verify-full or no-verify',
   },
@@ -52,14 +55,14 @@ const DATABASE_OPTIONS: Options = {
   uselibpqcompat: { pattern: /^(true|false)$/, must: 'true or false' },
 };
 
-/** Of what ioredis reads from a URL, all of which would go before the settings of the broker. */
+/** The options that are passed on to ioredis. It would take any other from the URL, too, and prefer it to the broker's. */
 const REDIS_OPTIONS: Options = {
   family: { pattern: /^[046]$/, must: '0, 4 or 6' },
   db: { pattern: /^\d{1,9}$/, must: 'the number of a database' },
   path: { pattern: /^\//, must: 'the path of a socket' },
 };
 
-/** The address in a URL, as `pg` reads it. */
+/** Parses a database's URL as `pg` does. */
 export function parseDatabaseUrl(text: string): Parsed<DatabaseAddress> {
   if (!/^postgres(ql)?:\/\//i.test(text)) {
     return { problem: 'must be a URL that begins with postgres:// or postgresql://' };
@@ -68,7 +71,7 @@ export function parseDatabaseUrl(text: string): Parsed<DatabaseAddress> {
   if (problem !== undefined) return { problem };
   let parsed: ReturnType<typeof parseConnectionString>;
   try {
-    // `pg` would encode what is encoded already where there is a space.
+    // If the URL has a space, pg-connection-string encodes it as a whole, the encoded parts a second time.
     parsed = parseConnectionString(text.replaceAll(' ', '%20'));
   } catch (error) {
     const isFile = (error as NodeJS.ErrnoException).syscall !== undefined;
@@ -102,7 +105,7 @@ function sslOf(ssl: unknown): boolean | object {
   return typeof ssl === 'object' && ssl !== null ? ssl : ssl === true;
 }
 
-/** The URL as ioredis understands it: it knows rediss:// in lower case alone. */
+/** Checks a URL of Redis and normalises it: ioredis recognises rediss:// in lower case only. */
 export function parseRedisUrl(text: string): Parsed<string> {
   if (!/^rediss?:\/\//i.test(text)) {
     return { problem: 'must be a URL that begins with redis:// or rediss://' };
@@ -130,7 +133,7 @@ function isDecodable(text: string): boolean {
   }
 }
 
-/** What is wrong with a URL's hosts and options; `options` are those that are known. */
+/** The problem of a URL's hosts or options, if it has one. */
 function problemOf(text: string, options: Options): string | undefined {
   if (text.includes('#')) return 'has a # in it: %23 stands for one';
   const [beforeQuery = '', query = ''] = splitOnce(text, '?');

@@ -57,7 +57,7 @@ describe('after SIGTERM a node exits with 0 in time', { timeout: TIMEOUT_MS }, (
     expect(await node.end('SIGTERM')).toBe(0);
     expect(await client.closed()).toMatchObject({ code: 1012 });
     expect(await history).toBe('cut');
-    expect(node.program.stdout()).toContain('shutdown goes on without');
+    expect(node.program.stdout()).toContain('shutdown of a part timed out');
   });
 
   it('while Redis is silent', async () => {
@@ -183,12 +183,12 @@ describe('after SIGTERM a node exits with 0 in time', { timeout: TIMEOUT_MS }, (
     await request(node, 'GET', '/healthz');
 
     const ended = node.end('SIGTERM');
-    await node.program.seen(/going down/);
+    await node.program.seen(/shutting down/);
     await holder.query('ROLLBACK');
     await holder.end();
     expect((await locked).status).toBe(200);
     expect(await ended).toBe(0);
-    expect(node.program.stdout()).not.toContain('shutdown goes on without');
+    expect(node.program.stdout()).not.toContain('shutdown of a part timed out');
     const answers = await Promise.all(wires.map((wire) => wire.rest()));
     const refusals = answers.map((text) => text.includes('503'));
     expect(refusals).toEqual([false, false, false, true, true, true, false]);
@@ -201,7 +201,7 @@ describe('after SIGTERM a node exits with 0 in time', { timeout: TIMEOUT_MS }, (
     client.say('a message', { ref: 'a' });
     await request(node, 'GET', '/healthz');
     node.program.child.kill('SIGTERM');
-    await node.program.seen(/going down/);
+    await node.program.seen(/shutting down/);
 
     expect(await node.end('SIGINT')).toBe(1);
   });

@@ -103,7 +103,7 @@ describe('SIGTERM during a start exits with 0 at once', { timeout: TIMEOUT_MS },
     const end = await node?.terminate();
     expect(end).toEqual({ code: 0, ms: expect.any(Number) as number });
     expect(end?.ms).toBeLessThan(END_MS);
-    expect(node?.output()).toContain('going down');
+    expect(node?.output()).toContain('shutting down');
   }
 
   it('while the node waits for a missing database', async () => {
