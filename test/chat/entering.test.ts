@@ -42,7 +42,7 @@ describe('entering a room', { timeout: 60_000 }, () => {
     return row?.count ?? -1;
   }
 
-  it('lets hundreds in at once, each by a rule that is not accepted, and talk goes on', async () => {
+  it('admits hundreds at once, each by an unaccepted rule, while the room keeps talking', async () => {
     const room = await createRoom(node, ana, { max_entity_rules: 1_000 });
     const people = Array.from({ length: 400 }, () => person());
     await query(
@@ -73,7 +73,7 @@ describe('entering a room', { timeout: 60_000 }, () => {
     await Promise.all([talker, ...clients].map((client) => client.close()));
   });
 
-  it('accepts the rule of an entity once, however many of its members enter at once', async () => {
+  it('accepts an entity’s rule once, even if many of its members enter at once', async () => {
     const room = await createRoom(node, ana);
     const entityUUID = randomUUID();
     const members = Array.from({ length: 50 }, () => person({ entityUUID }));
@@ -88,7 +88,7 @@ describe('entering a room', { timeout: 60_000 }, () => {
     await Promise.all(clients.map((client) => client.close()));
   });
 
-  it('and answering an invitation write nothing the second time', async () => {
+  it('or answering an invitation a second time writes nothing', async () => {
     const room = await createRoom(node, ana);
     const ben = person();
     await putRule(node, ana, room, { userUUID: ben.userUUID, permissions: 'r' });

@@ -26,7 +26,7 @@ describe('an inbox', () => {
     expect(handled).toEqual(['begin 1', 'end 1', 'begin 2', 'end 2', 'begin 3', 'end 3']);
   });
 
-  it('pauses its source when it is full, and resumes it when all is handled', async () => {
+  it('pauses its source when it is full, and resumes it when every frame is handled', async () => {
     const source = createSource();
     let open: () => void = () => undefined;
     const gate = new Promise<void>((resolve) => {
@@ -43,7 +43,7 @@ describe('an inbox', () => {
     expect(source.paused).toBe(false);
   });
 
-  it('lets others have a turn after each frame that waits for promises alone', async () => {
+  it('yields to others after each frame that waits only for promises', async () => {
     const handled: number[] = [];
     const inbox = new Inbox<number>(createSource(), 5, async (frame) => {
       await Promise.resolve();
@@ -56,7 +56,7 @@ describe('an inbox', () => {
     expect(handled).toEqual([1, 2, 3]);
   });
 
-  it('lets others have a turn after so many frames, and drops what waits when cleared', async () => {
+  it('yields to others after a number of frames, and drops waiting frames when cleared', async () => {
     let handled = 0;
     const inbox = new Inbox<number>(createSource(), 5, () => {
       handled += 1;

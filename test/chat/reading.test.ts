@@ -53,7 +53,7 @@ describe('the bytes of a socket', () => {
     ['pongs', FIN | PONG, 'pong'],
     ['pings', FIN | PING, 'ping'],
   ])(
-    'are parsed some in a turn where they are %s, and none is left out',
+    'are parsed a few a turn if they are %s, and none is left out',
     async (_what, first, event) => {
       const count = 50_000;
       let heard = 0;
@@ -77,7 +77,7 @@ describe('the bytes of a socket', () => {
     },
   );
 
-  it('are parsed some in a turn where they are fragments, and the message is whole', async () => {
+  it('are parsed a few a turn if they are fragments, and the message is whole', async () => {
     const count = 16_000;
     let turns = 0;
     const stop = watchTurns(() => {
@@ -100,7 +100,7 @@ describe('the bytes of a socket', () => {
     expect(turns).toBeGreaterThan(count / MOST_A_TURN);
   });
 
-  it('are parsed at once where they are messages', async () => {
+  it('are parsed at once if they are messages', async () => {
     const heard: string[] = [];
     let turns = 0;
     const stop = watchTurns(() => {
@@ -158,7 +158,7 @@ describe('the bytes of a socket', () => {
     expect(heard.slice(0, -1)).toEqual(expected);
   });
 
-  it('behind a close or an error are none', async () => {
+  it('are ignored after a close or an error', async () => {
     const heard: string[] = [];
     socket.on('message', (data: Buffer) => heard.push(data.toString()));
     client.write(

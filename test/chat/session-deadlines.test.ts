@@ -118,7 +118,7 @@ function select(room_id: number): object {
   return { type: 'select_room', room_id };
 }
 
-it('a room that is never opened is UNAVAILABLE, and so are those that were asked for behind it, at once', async () => {
+it('a room that never opens is UNAVAILABLE, and so are the rooms selected after it, at once', async () => {
   const enter = vi.fn<SessionContext['hub']['enter']>(() => NEVER);
   const client = await readyOver({ enter });
 
@@ -131,7 +131,7 @@ it('a room that is never opened is UNAVAILABLE, and so are those that were asked
   expect(enter.mock.calls.length).toBeLessThanOrEqual(2);
 });
 
-it('a room that is opened too late is not entered, and the next one is', async () => {
+it('a room that opens too late is not entered, and the next room is', async () => {
   const late = deferred();
   const client = await readyOver({
     enter: async (roomId) => {
@@ -149,14 +149,14 @@ it('a room that is opened too late is not entered, and the next one is', async (
   expect((await client.words(4)).slice(2)).toEqual(['SELECTROOM?', 'CONNECTED']);
 });
 
-it('a message whose right is never read is UNAVAILABLE', async () => {
+it('a message is UNAVAILABLE if the sender’s rules are never read', async () => {
   const client = await readyOver({ enter: (roomId) => Promise.resolve(feedOf(roomId)) });
   client.say(select(1), { type: 'message', content: 'hi', ref: 'a' });
 
   expect((await client.words(3)).slice(1)).toEqual(['CONNECTED', 'UNAVAILABLE']);
 });
 
-it('a message that waited for the rules has what is left of its time', async () => {
+it('a message that waited for the rules has only the rest of its time', async () => {
   const rules = deferred();
   const feed = feedOf(1);
   let known = false;
@@ -173,7 +173,7 @@ it('a message that waited for the rules has what is left of its time', async () 
   expect((await client.words(4)).slice(2)).toEqual(['UNAVAILABLE', 'UNAVAILABLE']);
 });
 
-it('commands behind slow ones do not add up: each has its time from when it came', async () => {
+it('commands behind slow ones do not add up: each has its time from its arrival', async () => {
   const feed = feedOf(1);
   const refresh = vi.spyOn(feed, 'refresh').mockImplementation(async () => {
     await new Promise((resolve) => setTimeout(resolve, 0.4 * STORE_TIMEOUT_MS));
@@ -189,7 +189,7 @@ it('commands behind slow ones do not add up: each has its time from when it came
   expect(refresh.mock.calls.length).toBeLessThanOrEqual(3);
 });
 
-it('a client that has not read for long is served when it reads again', async () => {
+it('a client that has not read for a long time is served when it reads again', async () => {
   const append = vi.fn<Log['append']>(() => Promise.resolve({ seq: 1, known: false }));
   const feed = feedOf(1);
   vi.spyOn(feed, 'permits').mockImplementation(() => true);

@@ -28,7 +28,7 @@ function tokenOf(who: Person): object {
 }
 
 describe('a session before its token', () => {
-  it('is asked to start, and is READY with a valid token', async () => {
+  it('is asked to start, and becomes READY with a valid token', async () => {
     const client = await ChatClient.open(node.chatUrl);
     expect(await client.next()).toEqual({ type: 'query', data: 'START?' });
     client.send(tokenOf(ana));
@@ -48,7 +48,7 @@ describe('a session before its token', () => {
     await client.close();
   });
 
-  it('is closed with 4401 at the third refusal of either kind', async () => {
+  it('is closed with 4401 after the third BADAUTH or TOKEN?', async () => {
     const client = await ChatClient.open(node.chatUrl);
     client.send({ type: 'token', content: 'x.y.z' });
     client.send({ type: 'message', content: 'hi' });
@@ -65,7 +65,7 @@ describe('a session before its token', () => {
     await client.close();
   });
 
-  it('may try again with a frame after a bad Authorization header', async () => {
+  it('may send a token after a bad Authorization header', async () => {
     const client = await ChatClient.open(node.chatUrl, {
       headers: { Authorization: 'Bearer nonsense' },
     });
@@ -94,7 +94,7 @@ describe('a session that is READY', () => {
     await client.close();
   });
 
-  it('lets others have a turn after each token that it sends, be it good or bad', async () => {
+  it('yields to others after each token that it sends, good or bad', async () => {
     const client = await ChatClient.enter(node, ben);
     const tokens = Array.from({ length: 100 }, (_, n) => (n % 2 === 0 ? ben.token : 'x.y.z'));
     const verify = vi.spyOn(jwt, 'verify');
@@ -148,7 +148,7 @@ describe('a session that is READY', () => {
     await client.close();
   });
 
-  it('takes msg for content', async () => {
+  it('may call its content msg', async () => {
     const room = await roomWith(ben, 'rw');
     const client = await ChatClient.enter(node, ben, room);
     client.send({ type: 'message', msg: 'old client' });
@@ -163,14 +163,14 @@ describe('a session that is READY', () => {
     await client.close();
   });
 
-  it('is told when a command is unknown', async () => {
+  it('gets COMMAND? for an unknown command', async () => {
     const client = await ChatClient.enter(node, ben);
     client.send({ type: 'dance' });
     expect(await client.next()).toEqual({ type: 'query', data: 'COMMAND?' });
     await client.close();
   });
 
-  it('is not authorized to rooms of others, missing ones and garbage', async () => {
+  it('gets NOTAUTHORIZED for others’ rooms, missing rooms and malformed ids', async () => {
     const theirs = await createRoom(node, ana);
     const client = await ChatClient.enter(node, ben);
     for (const room_id of [theirs, 2_000_000_000, 'x', -1, null, undefined, {}, '1e3']) {
@@ -180,7 +180,7 @@ describe('a session that is READY', () => {
     await client.close();
   });
 
-  it('keeps one copy of each message when it selects the same room again', async () => {
+  it('gets each message once after it selects the same room again', async () => {
     const room = await roomWith(ben, 'rw');
     const client = await ChatClient.enter(node, ben, room);
     client.send({ type: 'select_room', room_id: room });
@@ -191,7 +191,7 @@ describe('a session that is READY', () => {
     await client.close();
   });
 
-  it('leaves its room for the next one, also when that is refused', async () => {
+  it('leaves its room for the next one, even if that is refused', async () => {
     const [first, second] = [await roomWith(ben, 'rw'), await roomWith(ben, 'rw')];
     const client = await ChatClient.enter(node, ben, first);
     const other = await ChatClient.enter(node, ana, first);
@@ -209,7 +209,7 @@ describe('a session that is READY', () => {
     await Promise.all([client.close(), other.close()]);
   });
 
-  it('listens with r, and is not authorized to send without w', async () => {
+  it('may read with r, and may not send without w', async () => {
     const room = await roomWith(ben, 'r');
     const [subscriber, speaker] = [
       await ChatClient.enter(node, ben, room),
@@ -239,7 +239,7 @@ describe('a session that is READY', () => {
     expect(await client.closed()).toMatchObject({ code: 1000 });
   });
 
-  it('is refused content that is empty, too long or no text, with the reason', async () => {
+  it('gets INVALID with a reason for content that is empty, too long or no text', async () => {
     const room = await roomWith(ben, 'rw');
     const client = await ChatClient.enter(node, ben, room);
     const refused = ['', 'x'.repeat(8_001), 7, null, ['a'], 'nul \0', 'half \ud800'];
@@ -253,7 +253,7 @@ describe('a session that is READY', () => {
     await client.close();
   });
 
-  it('keeps what was sent before it hung up', async () => {
+  it('has its messages stored even if it hangs up at once', async () => {
     const room = await roomWith(ben, 'rw');
     const client = await ChatClient.enter(node, ben, room);
     const words = Array.from({ length: 1_000 }, (_, i) => `word ${i}`);
@@ -266,7 +266,7 @@ describe('a session that is READY', () => {
     await reader.close();
   });
 
-  it('is told of a malformed ref or place by INVALID, with the ref where that is sound', async () => {
+  it('gets INVALID for a malformed ref or `after`, with the ref if that is valid', async () => {
     const room = await roomWith(ben, 'rw');
     const client = await ChatClient.enter(node, ben, room);
     client.send({ type: 'message', content: '', ref: 'r-1' });
@@ -278,7 +278,7 @@ describe('a session that is READY', () => {
     await client.close();
   });
 
-  it('stores a ref once, and answers the same number again', async () => {
+  it('gets the same number again for a ref that is stored', async () => {
     const room = await roomWith(ben, 'rw');
     const client = await ChatClient.enter(node, ben, room);
     client.say('once', { ref: 'same' });
@@ -290,7 +290,7 @@ describe('a session that is READY', () => {
     await client.close();
   });
 
-  it('is refused another content under a ref of its own, with the number of the first', async () => {
+  it('gets REF_USED for another content under its ref, with the number of the first', async () => {
     const room = await roomWith(ben, 'rw');
     const [phone, laptop] = [
       await ChatClient.enter(node, ben, room),
@@ -325,7 +325,7 @@ describe('a session that is READY', () => {
     }
   });
 
-  it('may come back to a room with `after` and gets what it missed, then live messages', async () => {
+  it('gets missed messages, then live ones, if it comes back with `after`', async () => {
     const room = await roomWith(ben, 'rw');
     const speaker = await ChatClient.enter(node, ana, room);
     const seen = await ChatClient.enter(node, ben, room);
@@ -349,7 +349,7 @@ describe('a session that is READY', () => {
 });
 
 describe('a token after READY', () => {
-  it('refreshes the rights, and a bad one changes nothing', async () => {
+  it('refreshes the user’s rights, and changes nothing if it is bad', async () => {
     const room = await createRoom(node, ana);
     const member = person({ entityUUID: ana.entityUUID, levelOnEntity: 100 });
     const demoted = person({ ...member, levelOnEntity: 1 });
@@ -372,7 +372,7 @@ describe('a token after READY', () => {
 });
 
 describe('entering a room', () => {
-  it('accepts the rule by which one enters', async () => {
+  it('accepts the rule that admits the user', async () => {
     const room = await roomWith(ben, 'rw');
     const invited = await request(node, 'GET', '/rooms?accepted=false', { as: ben });
     expect(invited.content).toContainEqual(expect.objectContaining({ room_id: room }));
@@ -386,7 +386,7 @@ describe('entering a room', () => {
 });
 
 describe('an entity', () => {
-  it('loses the room for all its members at once', async () => {
+  it('that loses r takes the room from all its members at once', async () => {
     const room = await createRoom(node, ana);
     const members = [1, 2].map(() => person({ entityUUID: ana.entityUUID, levelOnEntity: 500 }));
     const clients = await Promise.all(members.map((who) => ChatClient.enter(node, who, room)));
@@ -403,20 +403,20 @@ describe('an entity', () => {
 });
 
 describe('deadlines', () => {
-  it('closes with 4408 where no token comes in time', async () => {
+  it('close a socket without a token with 4408', async () => {
     const strict = await world.start({ AUTH_TIMEOUT_MS: '80' });
     const client = await ChatClient.open(strict.chatUrl);
     expect(await client.closed()).toMatchObject({ code: 4408 });
   });
 
-  it('closes with 4401 when the token has expired', async () => {
+  it('close a socket with 4401 when its token has expired', async () => {
     // Accepted within the leeway of five seconds, of which two at least are left.
     const late = person({}, { exp: secondsFromNow(-2) });
     const client = await ChatClient.enter(node, late);
     expect(await client.closed()).toMatchObject({ code: 4401 });
   });
 
-  it('ends a socket that answers no ping', async () => {
+  it('cut off a socket that answers no ping', async () => {
     // Time enough for who does answer, also where the machine does something else for a while.
     const strict = await world.start({ PING_INTERVAL_MS: '60', PONG_TIMEOUT_MS: '1000' });
     const mute = await ChatClient.open(strict.chatUrl, { autoPong: false });

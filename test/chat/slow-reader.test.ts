@@ -18,7 +18,7 @@ beforeAll(async () => {
 });
 afterAll(() => world.close());
 
-it('ends a client that floods and never reads', async () => {
+it('a client that floods and never reads is cut off', async () => {
   const strict = await world.start({
     OUTBOX_BYTES: '65536',
     PING_INTERVAL_MS: '200',
@@ -34,7 +34,7 @@ it('ends a client that floods and never reads', async () => {
   expect(await deaf.closed()).toMatchObject({ code: 1006 });
 });
 
-it('gives a reader who stopped everything once it reads again, and slows nobody', async () => {
+it('a reader that stopped gets every message once it reads again, and slows nobody', async () => {
   const ana = person({ levelOnEntity: 100 });
   const room = await createRoom(node, ana);
   const slow = await ChatClient.enter(node, ana, room);
@@ -54,7 +54,7 @@ it('gives a reader who stopped everything once it reads again, and slows nobody'
 });
 
 it(
-  'keeps a reader who is slow and goes on reading, though one write to it takes longer than a ping may',
+  'a slow reader stays connected, though one write to it takes longer than a pong may',
   async () => {
     const patient = await world.start({
       // All that waits goes to the kernel as one write.

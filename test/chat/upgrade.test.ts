@@ -22,7 +22,7 @@ describe('a socket that is closed', () => {
     ['by ws, on a frame that is none', Buffer.from([0xff, 0xff])],
     ['by ws, on a frame that is too large', Buffer.from([0x81, 0xff, 0, 0, 0, 0, 9, 0, 0, 0])],
     ['by the client', frame('', { first: FIN | CLOSE })],
-  ])('%s is cut 2 s later where the client leaves its side open', async (_what, bytes) => {
+  ])('%s is cut off 2 s later if the client leaves its side open', async (_what, bytes) => {
     const wire = await WsWire.open(node);
     const startedAt = performance.now();
     wire.write(bytes);
@@ -34,7 +34,7 @@ describe('a socket that is closed', () => {
 });
 
 describe('a ping', () => {
-  it('is answered with its payload, behind what was answered before it', async () => {
+  it('is answered with its payload, after earlier answers', async () => {
     const client = await ChatClient.open(node.chatUrl);
     const heard: string[] = [];
     client.socket.on('message', (data: Buffer) => heard.push(String(data)));
@@ -51,7 +51,7 @@ describe('a ping', () => {
     client.terminate();
   });
 
-  it('is answered once of many that came together, with the last payload', async () => {
+  it('is answered once, with the last payload, if many arrive together', async () => {
     const wire = await WsWire.open(node);
     const pings = Array.from({ length: 200 }, (_, i) => frame(String(i), { first: FIN | PING }));
     wire.write(...pings, frame('{"type":"quit"}'));

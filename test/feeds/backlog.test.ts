@@ -32,7 +32,7 @@ function reasonsOf(stuck: readonly Stuck[]): (string | undefined)[] {
   return stuck.map(({ closedBy }) => closedBy);
 }
 
-it('closes nobody while what waits is within the limit', () => {
+it('no socket is closed while the backlog is within the limit', () => {
   const backlog = new Backlog();
   const stuck = [400, 500].map((bytes) => new Stuck(backlog, Buffer.alloc(bytes)));
 
@@ -42,7 +42,7 @@ it('closes nobody while what waits is within the limit', () => {
   expect(reasonsOf(stuck)).toEqual([undefined, undefined]);
 });
 
-it('closes those that hold the most, and no more of them than it takes', () => {
+it('the sockets that hold the most are closed, and no more than necessary', () => {
   const backlog = new Backlog();
   const stuck = [300, 900, 100, 800].map((bytes) => new Stuck(backlog, Buffer.alloc(bytes)));
 
@@ -52,7 +52,7 @@ it('closes those that hold the most, and no more of them than it takes', () => {
   expect(reasonsOf(stuck)).toEqual([undefined, 'OVERLOAD', undefined, 'OVERLOAD']);
 });
 
-it('counts once what waits for many, and closes none of them for it', () => {
+it('a buffer that waits for many sockets counts once, and closes none of them', () => {
   const backlog = new Backlog();
   const shared = Buffer.alloc(900);
   const subscribers = Array.from({ length: 100 }, () => new Stuck(backlog, shared));
@@ -65,7 +65,7 @@ it('counts once what waits for many, and closes none of them for it', () => {
   expect(backlog.bytes).toBe(900);
 });
 
-it('counts nothing that was read', async () => {
+it('bytes that were read do not count', async () => {
   const backlog = new Backlog();
   const reader = new Stuck(backlog, Buffer.alloc(600), Buffer.alloc(500));
   expect(backlog.bytes).toBe(1_100);
@@ -77,7 +77,7 @@ it('counts nothing that was read', async () => {
   expect(backlog.bytes).toBe(0);
 });
 
-it('counts what is left of a socket that has read a part', async () => {
+it('the rest of a partly read buffer counts', async () => {
   const backlog = new Backlog();
   const reader = new Stuck(backlog, Buffer.alloc(600), Buffer.alloc(500), Buffer.alloc(50));
 
@@ -88,7 +88,7 @@ it('counts what is left of a socket that has read a part', async () => {
   expect(backlog.bytes).toBe(557);
 });
 
-it('closes the fullest soon after too much waits, and nobody if it was sent meanwhile', async () => {
+it('the fullest socket is closed soon after the limit is passed, unless it was read meanwhile', async () => {
   let isOver = deferred();
   const stuck: Stuck[] = [];
   const backlog = new Backlog(1_000, () => {

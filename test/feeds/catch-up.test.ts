@@ -27,7 +27,7 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-it('a page is read once for all who ask for it while it is read, and soon after', async () => {
+it('a page is read once for all callers during its reading and soon after', async () => {
   const [page, another] = await Promise.all([
     pages.read(0, 3, BYTES, true),
     pages.read(0, 3, BYTES, true),
@@ -41,7 +41,7 @@ it('a page is read once for all who ask for it while it is read, and soon after'
   expect(read).toHaveBeenCalledTimes(2);
 });
 
-it('a page is not kept for longer', async () => {
+it('a page is not kept any longer', async () => {
   const page = await pages.read(0, 3, BYTES, true);
   vi.advanceTimersByTime(KEPT_MS);
   expect(await pages.read(0, 3, BYTES, true)).not.toBe(page);
@@ -49,13 +49,13 @@ it('a page is not kept for longer', async () => {
   expect(vi.getTimerCount()).toBe(1);
 });
 
-it('a page is not kept at all for one who is alone', async () => {
+it('a page is not kept at all for a single caller', async () => {
   const page = await pages.read(0, 3, BYTES, false);
   expect(await pages.read(0, 3, BYTES, false)).not.toBe(page);
   expect(vi.getTimerCount()).toBe(0);
 });
 
-it('a page that could not be read is read anew by the next who asks', async () => {
+it('a page that could not be read is read again for the next caller', async () => {
   read.mockRejectedValueOnce(new Error('the store is away'));
   await expect(pages.read(0, 3, BYTES, true)).rejects.toThrow('the store is away');
   expect((await pages.read(0, 3, BYTES, true)).last).toBe(3);

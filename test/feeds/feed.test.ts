@@ -180,7 +180,7 @@ describe('a feed', () => {
     );
   });
 
-  it('takes what arrives between the subscription and its activation', async () => {
+  it('delivers entries that arrive between subscription and activation', async () => {
     const room = await createRoom();
     const state = await store.log.state(room);
     if (state === undefined) throw new Error('no such room');
@@ -191,7 +191,7 @@ describe('a feed', () => {
     expect(feed.position).toBe(state.head + 5);
   });
 
-  it('gives who joins nothing of before, and who leaves all of before', async () => {
+  it('gives a joining subscriber no earlier entry, and a leaving one every earlier entry', async () => {
     const room = await createRoom();
     const feed = await activeFeed(room);
     const start = feed.position;
@@ -207,7 +207,7 @@ describe('a feed', () => {
     expect(late.seen()).toEqual([start + 2]);
   });
 
-  it('applies a revocation before the entry behind it, and after the one in front of it', async () => {
+  it('applies a revocation after the entry before it, and before the entry after it', async () => {
     const room = await createRoom();
     const feed = await activeFeed(room);
     const start = feed.position;
@@ -229,7 +229,7 @@ describe('a feed', () => {
     }).toThrow(expect.objectContaining({ code: 'FORBIDDEN' }));
   });
 
-  it('pages up who is behind, and never beyond its own number', async () => {
+  it('gives pages to a subscriber that is behind, never beyond the feed’s own position', async () => {
     const room = await createRoom();
     const entries = await appendElsewhere(room, 1_200);
     const feed = await activeFeed(room);
@@ -249,7 +249,7 @@ describe('a feed', () => {
     expect(goes.seen()).toEqual([]);
   });
 
-  it('joins live entries to pages with nothing missing or twice', async () => {
+  it('joins pages and live entries with none missing and none twice', async () => {
     const room = await createRoom();
     const entries = await appendElsewhere(room, 1_200);
     const first = entries[0]?.seq ?? 0;
@@ -262,7 +262,7 @@ describe('a feed', () => {
     expect(seen).toEqual(range(first, first + 1_299));
   });
 
-  it('is no room for anybody once it is deleted', async () => {
+  it('admits nobody once its room is deleted', async () => {
     const room = await createRoom();
     const feed = await activeFeed(room);
     const reader = new Reader(owner);
@@ -272,7 +272,7 @@ describe('a feed', () => {
     expect(feed.permits(owner)).toBe(false);
   });
 
-  it('asks to be compared with the log if what this node appended has numbers that it has had', async () => {
+  it('asks for a comparison if entries appended here have numbers that it has had', async () => {
     const room = await createRoom();
     const [entry] = await appendElsewhere(room, 1);
     if (entry === undefined) throw new Error('nothing was stored');
@@ -289,7 +289,7 @@ describe('a feed', () => {
     expect(asked).toBe(1);
   });
 
-  it('delivers nothing of a log that has another entry under the number of its last one, and asks to be compared', async () => {
+  it('delivers nothing and asks for a comparison if its last entry is another one in the log', async () => {
     const room = await createRoom();
     await appendElsewhere(room, 20);
     for (const isActivatedThere of [true, false]) {
@@ -318,7 +318,7 @@ describe('a feed', () => {
     }
   });
 
-  it('goes on if its last entry was deleted from the log, and reads to the end beyond a page', async () => {
+  it('continues if its last entry was deleted from the log, and reads to the end over several pages', async () => {
     const room = await createRoom();
     const feed = await activeFeed(room);
     const { position } = feed;
@@ -333,7 +333,7 @@ describe('a feed', () => {
     expect(feed.doubted).toBeUndefined();
   });
 
-  it('takes and promises nothing once its log went back', async () => {
+  it('takes and promises nothing after its log went back', async () => {
     const room = await createRoom();
     const feed = await activeFeed(room);
     const reader = new Reader(owner);

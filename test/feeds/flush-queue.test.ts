@@ -7,8 +7,8 @@ import {
 
 const nextTurn = () => new Promise<void>(setImmediate);
 
-describe('a turn', () => {
-  it('ends behind the promises of the event that began it, with one flush each', async () => {
+describe('the flush queue', () => {
+  it('flushes each writer once, after the promises of the event', async () => {
     const flushQueue = createFlushQueue();
     const events: string[] = [];
     const room: FlushableRoom = { flush: (sockets) => (events.push('room'), sockets) };
@@ -33,7 +33,7 @@ describe('a turn', () => {
     expect(events).toEqual(['handled', 'answered', 'room', 'outbox']);
   });
 
-  it('leaves the rest of a large room for the next turn, and comes back to it by itself', async () => {
+  it('leaves the rest of a large room to later turns, and continues by itself', async () => {
     const flushQueue = createFlushQueue();
     const written: number[] = [];
     let left = 600;
@@ -56,7 +56,7 @@ describe('a turn', () => {
     expect(written).toEqual([256, 256, 88]);
   });
 
-  it('lets rooms take turns, and answers leave with each', async () => {
+  it('lets rooms take turns, and writes answers in each turn', async () => {
     const flushQueue = createFlushQueue();
     const events: string[] = [];
     const roomOf = (name: string, size: number): FlushableRoom => {

@@ -117,7 +117,7 @@ function message(seq: number): Entry {
 }
 
 describe('heads are compared', () => {
-  it('seldom while all other nodes are heard, often while they are not', async () => {
+  it('seldom while all peers are heard, often while one is not', async () => {
     await pass(FAST_MS);
     expect(await comparisonsIn(6 * SLOW_MS)).toBe(6);
     hearsAll = false;
@@ -127,7 +127,7 @@ describe('heads are compared', () => {
     expect(await comparisonsIn(6 * SLOW_MS)).toBe(6);
   });
 
-  it('often for a minute after a message was found that nobody told of', async () => {
+  it('often for a minute after an entry was found that no peer published', async () => {
     await pass(FAST_MS);
     head = 3;
     await pass(SLOW_MS + 2_000);
@@ -141,7 +141,7 @@ describe('heads are compared', () => {
     expect(await comparisonsIn(10_000)).toBe(10_000 / FAST_MS);
   });
 
-  it('seldom if what was found was on its way, or others told of it', async () => {
+  it('seldom if the found entry was on its way or published', async () => {
     await pass(FAST_MS);
     head = 2;
     await pass(SLOW_MS);
@@ -154,7 +154,7 @@ describe('heads are compared', () => {
     expect(await comparisonsIn(6 * SLOW_MS)).toBe(6);
   });
 
-  it('again at once if that failed, with a line for an outage and one for its end', async () => {
+  it('again at once after a failure, with one log line for the outage and one for its end', async () => {
     await pass(FAST_MS);
     answer = () => Promise.reject(new Error('no'));
     await pass(SLOW_MS);
@@ -166,13 +166,13 @@ describe('heads are compared', () => {
     expect(logged).toEqual(['warn: the log could not be read', 'info: the log is read again']);
   });
 
-  it('as soon as something else could not be read', async () => {
+  it('at once after another read fails', async () => {
     await pass(FAST_MS);
     poll.readFailed(new Error('a page'));
     expect(await comparisonsIn(FAST_MS)).toBe(1);
   });
 
-  it('once more if that is asked for while they are compared', async () => {
+  it('once more if asked for during a comparison', async () => {
     const first = deferred();
     answer = () => first.promise;
     const before = comparisons;
@@ -187,7 +187,7 @@ describe('heads are compared', () => {
     expect(comparisons - before).toBe(2);
   });
 
-  it('with pauses, by a database that takes long', async () => {
+  it('with pauses, if the database is slow', async () => {
     hearsAll = false;
     answer = () =>
       new Promise((resolve) => {
@@ -199,7 +199,7 @@ describe('heads are compared', () => {
     expect(await comparisonsIn(12_000)).toBeGreaterThanOrEqual(8);
   });
 
-  it('and a room that is gone is told of, one that went back is another log', async () => {
+  it('so that a missing room counts as deleted, and a lower head as another log', async () => {
     head = undefined;
     await pass(FAST_MS);
     expect(deleted).toEqual([ROOM]);
@@ -208,7 +208,7 @@ describe('heads are compared', () => {
     expect(renew).toHaveBeenCalledTimes(1);
   });
 
-  it('at once if others store newer entries under older numbers: the log is another one, wherever its head is', async () => {
+  it('at once if peers store newer entries under older numbers: it is another log, wherever its head is', async () => {
     await pass(FAST_MS);
     // Restored to 0, and written to by others up to 5.
     head = 5;
@@ -218,7 +218,7 @@ describe('heads are compared', () => {
     expect(renew).toHaveBeenCalledTimes(1);
   });
 
-  it('and the log is another one if it is beyond a feed, and has another entry than the feed has had last', async () => {
+  it('so that a head beyond a feed is another log if the feed’s last entry differs', async () => {
     await pass(FAST_MS);
     // Restored to 0, and written to by others up to 5, between two comparisons; nobody tells of it.
     head = 5;
@@ -228,7 +228,7 @@ describe('heads are compared', () => {
     expect(feed.position).toBe(1);
   });
 
-  it('in vain if entries only come twice, or the clock of the database was set back', async () => {
+  it('and it is the same log if entries only come twice, or the database’s clock was set back', async () => {
     await pass(FAST_MS);
     feed.take([message(1)]);
     feed.take([{ ...message(1), createdAt: '2026-01-15T10:20:00.000Z' }]);

@@ -178,16 +178,19 @@ it.each([
     what: 'whose subscription is never confirmed, nor its end',
     open: () => hubOver({}, { subscribe: hangingOnRoom(), unsubscribe: () => NEVER }),
   },
-])('a room $what refuses each who waits, and is opened anew for the next', async ({ open }) => {
-  const hub = open();
+])(
+  'a room $what is UNAVAILABLE for all waiting callers, and is opened anew for the next',
+  async ({ open }) => {
+    const hub = open();
 
-  const waiting = await Promise.allSettled([hub.enter(ROOM), hub.enter(ROOM)]);
+    const waiting = await Promise.allSettled([hub.enter(ROOM), hub.enter(ROOM)]);
 
-  expect(waiting).toMatchObject([UNAVAILABLE, UNAVAILABLE]);
-  expect((await hub.enter(ROOM))?.roomId).toBe(ROOM);
-});
+    expect(waiting).toMatchObject([UNAVAILABLE, UNAVAILABLE]);
+    expect((await hub.enter(ROOM))?.roomId).toBe(ROOM);
+  },
+);
 
-it('a state that comes too late opens nothing', async () => {
+it('a state that arrives too late opens nothing', async () => {
   const late = deferred();
   let asked = 0;
   const hub = hubOver({
@@ -207,7 +210,7 @@ it('a state that comes too late opens nothing', async () => {
   expect(feed?.position).toBe(HEAD);
 });
 
-it('a reading of the log that never comes back refuses each who waits, and the next reads anew', async () => {
+it('a read of the log that hangs is UNAVAILABLE for all waiting callers, and the next one reads again', async () => {
   const hub = hubOver({ read: hangingOnce(read), heads: () => NEVER });
   const feed = await hub.enter(ROOM);
 
@@ -218,7 +221,7 @@ it('a reading of the log that never comes back refuses each who waits, and the n
   expect(feed?.position).toBe(HEAD);
 });
 
-it('a comparison of heads that never comes back is followed by another', async () => {
+it('a comparison of heads that hangs is followed by another', async () => {
   const hub = hubOver({
     heads: hangingOnce((roomIds) => Promise.resolve(new Map(roomIds.map((id) => [id, HEAD])))),
   });
@@ -231,7 +234,7 @@ it('a comparison of heads that never comes back is followed by another', async (
   expect(feed?.position).toBe(HEAD);
 });
 
-it('a page that never comes back is read again', async () => {
+it('a page that hangs is read again', async () => {
   const hub = hubOver({
     read: hangingOnce(read),
     state: () => Promise.resolve(stateAt(HEAD)),

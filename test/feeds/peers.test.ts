@@ -111,7 +111,7 @@ async function publishedBy(act: () => void): Promise<string[]> {
 }
 
 describe('a room', () => {
-  it('is published only while another node looks at it', async () => {
+  it('is published only while a peer has it open', async () => {
     const [east, west] = [startNode(), startNode()];
     await east.peers.join(ROOM);
     await settle();
@@ -129,7 +129,7 @@ describe('a room', () => {
     expect(await publishedBy(() => east.peers.publish(ROOM, [message(5)]))).toEqual([]);
   });
 
-  it('is published if this node does not look at it any more, as others may', async () => {
+  it('is published even if this node does not have it open, since a peer may', async () => {
     const [east, west] = [startNode(), startNode()];
     await west.peers.join(ROOM);
     await settle();
@@ -138,7 +138,7 @@ describe('a room', () => {
     expect(west.entries).toEqual([2]);
   });
 
-  it('is published while it is not known yet who looks', async () => {
+  it('is published while it is unknown which peers have it open', async () => {
     const [east, west] = [startNode(), startNode()];
     west.link.loses = { sent: true };
     await east.peers.join(ROOM);
@@ -148,7 +148,7 @@ describe('a room', () => {
     expect(west.entries).toEqual([2]);
   });
 
-  it('is told to whom begins to look, so that nothing is missed from before', async () => {
+  it('is answered with its head to a peer that opens it, so that the peer misses no earlier entry', async () => {
     const [east, west] = [startNode({ number: 3 }), startNode({ number: 2 })];
     await east.peers.join(ROOM);
     await west.peers.join(ROOM);
@@ -156,7 +156,7 @@ describe('a room', () => {
     expect(new Set(west.numbers)).toEqual(new Set([3]));
   });
 
-  it('is told to whom was not known to look, and has less of it', async () => {
+  it('is answered with its head to a peer that was not known to have it, and is behind', async () => {
     const east = startNode({ number: 3 });
     await east.peers.join(ROOM);
     await settle();
@@ -168,7 +168,7 @@ describe('a room', () => {
     expect(east.numbers).toContain(5);
   });
 
-  it('is deleted on all nodes, and a change of rules is told to all', async () => {
+  it('is deleted on all nodes, and its rule changes are published to all', async () => {
     const [east, west] = [startNode(), startNode()];
     await west.peers.join(ROOM);
     await settle();
@@ -180,7 +180,7 @@ describe('a room', () => {
     expect(west.deletions).toEqual([ROOM]);
   });
 
-  it('is asked about with one message for all that join in one turn', async () => {
+  it('is announced together with all rooms that open in the same turn', async () => {
     const [east, west] = [startNode(), startNode()];
     const rooms = Array.from({ length: 500 }, (_, at) => at + 1);
     await Promise.all(rooms.map((room) => east.peers.join(room)));
@@ -211,7 +211,7 @@ describe('installations that share a Redis', () => {
     }
   });
 
-  it('are moved to with the rooms that are looked at, and heard there', async () => {
+  it('keep their open rooms when the epoch changes, and are heard there', async () => {
     const [east, west] = [startNode(), startNode()];
     await Promise.all([east.peers.join(ROOM), west.peers.join(ROOM)]);
     await settle();
@@ -239,7 +239,7 @@ describe('a node', () => {
   it.each([
     ['what it publishes', { sent: true }],
     ['what is published', { heard: true }],
-  ])('is down within 2 s if %s is lost though it is connected', async (_, loses) => {
+  ])('is down within 2 s if %s is lost, though it is connected', async (_, loses) => {
     const node = startNode();
     await settle();
     node.link.loses = loses;
@@ -251,7 +251,7 @@ describe('a node', () => {
     await settle();
   });
 
-  it('warns once that the broker is down, then once a minute, with the reason, and says when it is up', async () => {
+  it('warns once that the broker is down, then once a minute with the reason, and logs when it is up', async () => {
     const node = startNode();
     node.link.problem = new Error('NOPERM');
     await settle();
@@ -273,7 +273,7 @@ describe('a node', () => {
     expect(node.logged.length).toBeLessThanOrEqual(6);
   });
 
-  it('does not rely on what it hears while another node is silent, for a minute at most', async () => {
+  it('is in doubt while a peer is silent, for a minute at most', async () => {
     const [east, dead] = [startNode(), startNode()];
     await Promise.all([east.peers.join(ROOM), dead.peers.join(ROOM)]);
     await settle();
@@ -287,7 +287,7 @@ describe('a node', () => {
     expect(await publishedBy(() => east.peers.publish(ROOM, [message(2)]))).toEqual([]);
   });
 
-  it('forgets at once who goes down in order', async () => {
+  it('forgets at once a peer that shuts down in order', async () => {
     const [east, west] = [startNode(), startNode()];
     await Promise.all([east.peers.join(ROOM), west.peers.join(ROOM)]);
     await settle();
@@ -297,7 +297,7 @@ describe('a node', () => {
     expect(await publishedBy(() => east.peers.publish(ROOM, [message(2)]))).toEqual([]);
   });
 
-  it('knows again who was silent, with the rooms that were joined meanwhile', async () => {
+  it('learns the rooms that a silent peer opened meanwhile, when it is heard again', async () => {
     const [east, west] = [startNode(), startNode()];
     await east.peers.join(ROOM);
     await settle();
@@ -313,7 +313,7 @@ describe('a node', () => {
     expect(west.entries).toEqual([2]);
   });
 
-  it('knows again who was forgotten', async () => {
+  it('knows a forgotten peer again when it is heard', async () => {
     const [east, west] = [startNode({ number: 3 }), startNode({ number: 1 })];
     await Promise.all([east.peers.join(ROOM), west.peers.join(ROOM)]);
     await settle();
@@ -330,7 +330,7 @@ describe('a node', () => {
     expect([west.entries, east.entries]).toEqual([[4], [5]]);
   });
 
-  it('makes the others look into the log when its connection broke, however short that was', async () => {
+  it('makes peers read the log after its connection broke, even briefly', async () => {
     const [east, west] = [startNode(), startNode()];
     await Promise.all([east.peers.join(ROOM), west.peers.join(ROOM)]);
     await settle();
@@ -348,7 +348,7 @@ describe('a node', () => {
     expect(west.entries).toEqual([3]);
   });
 
-  it('announces again a room whose announcement did not come back', async () => {
+  it('announces a room again if its announcement did not come back', async () => {
     const [east, west] = [startNode(), startNode()];
     await east.peers.join(ROOM);
     await settle();
@@ -362,7 +362,7 @@ describe('a node', () => {
     expect(west.entries).toEqual([2]);
   });
 
-  it('names many rooms in few messages, and again to who asks meanwhile', async () => {
+  it('lists many rooms in few messages, and again for a peer that asks meanwhile', async () => {
     const rooms = Array.from({ length: 2_500 }, (_, at) => at + 1);
     const [east, west] = [startNode(), startNode()];
     await Promise.all(rooms.flatMap((room) => [east.peers.join(room), west.peers.join(room)]));
@@ -377,7 +377,7 @@ describe('a node', () => {
     expect(west.entries).toHaveLength(rooms.length);
   });
 
-  it('heeds nothing that is not of a node', async () => {
+  it('ignores messages that are not from a node', async () => {
     const node = startNode();
     await node.peers.join(ROOM);
     await settle();
@@ -404,7 +404,7 @@ describe('a node', () => {
 });
 
 describe('an idle installation', () => {
-  it('publishes heartbeats alone, whatever its rooms', async () => {
+  it('publishes only heartbeats, however many rooms it has', async () => {
     const rooms = Array.from({ length: 50 }, (_, at) => at + 1);
     for (let count = 0; count < 8; count += 1) startNode();
     await Promise.all(nodes.flatMap(({ peers }) => rooms.map((room) => peers.join(room))));

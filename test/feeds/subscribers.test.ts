@@ -83,7 +83,7 @@ const steps = fc.array(
   { maxLength: 100 },
 );
 
-it('shows everybody every message from where they came to where they went, in whatever slices', async () => {
+it('each subscriber gets every message from its joining to its leaving, however passes are sliced', async () => {
   await fc.assert(
     fc.asyncProperty(steps, async (steps) => {
       const subscribers = new Subscribers({
@@ -135,7 +135,7 @@ it('shows everybody every message from where they came to where they went, in wh
   );
 });
 
-it('reads nothing more for a socket that has begun to close', async () => {
+it('a socket that has begun to close causes no more reads', async () => {
   const read = vi.spyOn(LOG, 'read');
   const subscribers = new Subscribers({
     roomId: ROOM,
@@ -164,7 +164,7 @@ it('reads nothing more for a socket that has begun to close', async () => {
   read.mockRestore();
 });
 
-it('waits for nothing of a socket that is closed by its peer while it is full', async () => {
+it('a full socket that its client closes is not waited for', async () => {
   const subscribers = new Subscribers({
     roomId: ROOM,
     log: LOG,
@@ -186,7 +186,7 @@ it('waits for nothing of a socket that is closed by its peer while it is full', 
   expect(drained.mock.calls.length).toBeLessThanOrEqual(1);
 });
 
-it('says that an outbox is drained once, when what was written before its end has gone out', async () => {
+it('a writer is drained once, when the bytes written before its end are sent', async () => {
   const { writer, stream } = new Reader(0);
   stream.write(Buffer.alloc(OUTBOX_BYTES));
   stream.write(Buffer.alloc(OUTBOX_BYTES));

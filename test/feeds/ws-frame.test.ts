@@ -43,7 +43,7 @@ async function readBy(bytes: Buffer, count: number): Promise<{ texts: string[]; 
 }
 
 describe('encodeFrame', () => {
-  it('makes whole text frames of any length, which a client reads one behind the other', async () => {
+  it('makes text frames of any length, which a client reads one after another', async () => {
     const lengths = [0, 1, 125, 126, 127, 65_535, 65_536, 70_000];
     const texts = lengths.map((length) => 'x'.repeat(length));
     await fc.assert(
