@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { Pace } from '../src/pace.js';
 
 describe('a pace', () => {
-  it('runs what there is room for at once, and the rest in order, so many a turn', async () => {
+  it('runs a full turn of tasks at once, and the rest in order over later turns', async () => {
     const pace = new Pace(2);
     const ran: number[] = [];
     const afterTurn: number[][] = [];
@@ -22,7 +22,7 @@ describe('a pace', () => {
     ]);
   });
 
-  it('puts what comes meanwhile behind what waits', async () => {
+  it('puts new tasks behind waiting ones', async () => {
     const pace = new Pace(1);
     const ran: string[] = [];
 
@@ -37,7 +37,7 @@ describe('a pace', () => {
     expect(ran).toEqual(['first', 'second', 'third', 'of the second']);
   });
 
-  it('runs at once again after a turn of nothing', async () => {
+  it('runs at once again after an empty turn', async () => {
     const pace = new Pace(1);
     let ran = 0;
 

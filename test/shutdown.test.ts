@@ -56,7 +56,7 @@ describe('shutDown', () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
-  it('abandons each part that hangs when its share of the time is over', async () => {
+  it('abandons each hanging part when its share of the time is over', async () => {
     let isOver = false;
     void shutDown(
       [noted(events, 'one', 0.5, never), noted(events, 'two', 0.9, never)],
@@ -75,7 +75,7 @@ describe('shutDown', () => {
     expect(isOver).toBe(true);
   });
 
-  it('begins the end of the parts whose time was over before', async () => {
+  it('still ends the parts whose time was over before they began', async () => {
     const ended = shutDown(
       [
         noted(events, 'one', 0.5, () => {
@@ -94,7 +94,7 @@ describe('shutDown', () => {
     expect(events).toEqual(['one', 'one abandoned', 'two', 'two abandoned']);
   });
 
-  it('says which part failed, and goes on', async () => {
+  it('logs the part that failed, and continues', async () => {
     const lines: unknown[] = [];
     const logger = createLogger({ level: 'silent', production: true });
     vi.spyOn(logger, 'error').mockImplementation((fields: unknown) => void lines.push(fields));

@@ -21,20 +21,20 @@ const USER = 'user';
 const ENTITY = 'entity';
 const OTHER = 'other';
 
-describe('what a caller may do', () => {
-  it('is nothing without a rule', () => {
+describe('a caller’s permissions', () => {
+  it('are none without a rule', () => {
     expect(lettersOf(caller(), room())).toBe('');
   });
 
-  it('is nothing by the rules of others', () => {
+  it('are none by the rules of others', () => {
     expect(lettersOf(caller(), room([rule(OTHER, 'rwa')]))).toBe('');
   });
 
-  it.each(['r', 'w', 'a', 'rw', 'rwa', ''])('is what the own rule has: %j', (permissions) => {
+  it.each(['r', 'w', 'a', 'rw', 'rwa', ''])('are those of their own rule: %j', (permissions) => {
     expect(lettersOf(caller(), room([rule(USER, permissions)]))).toBe(permissions);
   });
 
-  it('is what the own rule has, at any level and accepted or not', () => {
+  it('are those of their own rule, at any level, accepted or not', () => {
     const own = rule(USER, 'rw', { level: 999, accepted: false });
 
     expect(lettersOf(caller({ levelOnEntity: -1 }), room([own]))).toBe('rw');
@@ -45,19 +45,19 @@ describe('what a caller may do', () => {
     ['all at its level', 100, 'rw'],
     ['all above its level', 101, 'rw'],
     ['nothing just below', 99.999, ''],
-  ])('is by the rule of the entity: %s', (_, levelOnEntity, letters) => {
+  ])('are those of their entity’s rule: %s', (_, levelOnEntity, letters) => {
     const byEntity = rule(ENTITY, 'rw', { level: 100 });
 
     expect(lettersOf(caller({ levelOnEntity }), room([byEntity]))).toBe(letters);
   });
 
-  it('is the union of both rules: by own merit or through a group', () => {
+  it('are the union of their own rule and their entity’s', () => {
     const rules = [rule(USER, 'r'), rule(ENTITY, 'wa')];
 
     expect(lettersOf(caller(), room(rules))).toBe('rwa');
   });
 
-  it('is nothing when banned, whatever the other rules say', () => {
+  it('are none if they are banned, whatever other rules say', () => {
     for (const permissions of ['b', 'rwba', 'br']) {
       const banned = room([rule(USER, permissions), rule(ENTITY, 'rwa')]);
 
@@ -66,7 +66,7 @@ describe('what a caller may do', () => {
     }
   });
 
-  it('is nothing by the rule of an entity that is banned, but all by the own one', () => {
+  it('are none by the rule of a banned entity, but all by their own', () => {
     const byEntity = rule(ENTITY, 'rwba');
 
     expect(lettersOf(caller(), room([byEntity]))).toBe('');
@@ -74,21 +74,21 @@ describe('what a caller may do', () => {
     expect(isBanned(caller(), room([byEntity]))).toBe(false);
   });
 
-  it('is nothing by the rule of the entity in a room of two users', () => {
+  it('are none by the entity’s rule in a user2user room', () => {
     const access = room([rule(ENTITY, 'rwa')], { type: 'user2user' });
 
     expect(lettersOf(caller(), access)).toBe('');
     expect(lettersOf(caller(), room([rule(USER, 'rw')], { type: 'user2user' }))).toBe('rw');
   });
 
-  it('is what the one rule has, for who is their own entity', () => {
+  it('are those of the single rule if the caller is their own entity', () => {
     const alone = caller({ entityUUID: USER, levelOnEntity: 0 });
 
     expect(lettersOf(alone, room([rule(USER, 'rw', { level: 100 })]))).toBe('rw');
     expect(lettersOf(alone, room([rule(USER, 'rwb')]))).toBe('');
   });
 
-  it('is told as FORBIDDEN where it lacks', () => {
+  it('cause FORBIDDEN if one is missing', () => {
     const access = room([rule(USER, 'r')]);
 
     expect(() => requirePermission(caller(), access, 'r')).not.toThrow();
@@ -98,7 +98,7 @@ describe('what a caller may do', () => {
 });
 
 describe('a room admin', () => {
-  it('is who has the letter a, by the own rule or the entity’s', () => {
+  it('is a user with the letter a, by their own rule or their entity’s', () => {
     expect(isAdmin(caller(), room([rule(USER, 'a')]))).toBe(true);
     expect(isAdmin(caller(), room([rule(ENTITY, 'a')]))).toBe(true);
     expect(isAdmin(caller(), room([rule(USER, 'rw')]))).toBe(false);
@@ -107,7 +107,7 @@ describe('a room admin', () => {
   it.each([
     ['from level_admin on', 50, true],
     ['not below it', 49, false],
-  ])('is who belongs to the entity that owns the room: %s', (_, levelOnEntity, expected) => {
+  ])('is a member of the entity that owns the room: %s', (_, levelOnEntity, expected) => {
     const owned = room([], { entity_owner: ENTITY, level_admin: 50 });
 
     expect(isAdmin(caller({ levelOnEntity }), owned)).toBe(expected);
@@ -115,20 +115,20 @@ describe('a room admin', () => {
     expect(lettersOf(caller({ levelOnEntity }), owned)).toBe('');
   });
 
-  it('is not who belongs to the owner of a room of two users', () => {
+  it('is not a member of the entity that owns a user2user room', () => {
     const owned = room([], { entity_owner: ENTITY, level_admin: 0, type: 'user2user' });
 
     expect(isAdmin(caller({ levelOnEntity: 999 }), owned)).toBe(false);
   });
 
-  it('is nobody who is banned', () => {
+  it('is never a banned user', () => {
     const owned = room([rule(USER, 'ba')], { entity_owner: ENTITY, level_admin: 0 });
 
     expect(isAdmin(caller({ levelOnEntity: 999 }), owned)).toBe(false);
   });
 });
 
-describe('the rank', () => {
+describe('the rank of an admin', () => {
   it.each([
     ['the level of the own rule with a', [rule(USER, 'a', { level: 7 })], 7],
     ['not that of the own rule without a', [rule(USER, 'rw', { level: 7 })], 0],
@@ -145,7 +145,7 @@ describe('the rank', () => {
     expect(rankOf(caller({ levelOnEntity: 10 }), room(rules))).toBe(expected);
   });
 
-  it('of who administers by the owning entity is levelOnEntity', () => {
+  it('is levelOnEntity for an admin through the owning entity', () => {
     const owned = room([rule(USER, 'r', { level: 99 })], { entity_owner: ENTITY, level_admin: 50 });
 
     expect(rankOf(caller({ levelOnEntity: 60 }), owned)).toBe(60);
@@ -164,28 +164,34 @@ describe('adding or changing a rule', () => {
     expect(put(room([rule(USER, 'rwab')]), 0)).toBe('FORBIDDEN');
   });
 
-  it.each(['a', 'rwa', 'ab'])('grants %s at no level above the own rank', (permissions) => {
-    expect(put(room([admin]), 100, OTHER, permissions)).toBeUndefined();
-    expect(put(room([admin]), 101, OTHER, permissions)).toBe('OUTRANKED');
-    expect(put(room([admin]), 101, ENTITY, permissions)).toBe('OUTRANKED');
-  });
+  it.each(['a', 'rwa', 'ab'])(
+    'never grants %s at a level above the admin’s rank',
+    (permissions) => {
+      expect(put(room([admin]), 100, OTHER, permissions)).toBeUndefined();
+      expect(put(room([admin]), 101, OTHER, permissions)).toBe('OUTRANKED');
+      expect(put(room([admin]), 101, ENTITY, permissions)).toBe('OUTRANKED');
+    },
+  );
 
-  it.each(['r', 'rw', 'b', 'rwb'])('grants %s at any level', (permissions) => {
+  it.each(['r', 'rw', 'b', 'rwb'])('may grant %s at any level', (permissions) => {
     expect(put(room([admin]), 999, OTHER, permissions)).toBeUndefined();
     expect(put(room([admin]), 2_147_483_647, ENTITY, permissions)).toBeUndefined();
   });
 
-  it.each(['a', 'rwa', 'ab'])('changes no rule with %s above the own rank', (permissions) => {
-    const above = rule(OTHER, permissions, { level: 101 });
-    const level = rule(OTHER, permissions, { level: 100 });
+  it.each(['a', 'rwa', 'ab'])(
+    'never changes a rule with %s above the admin’s rank',
+    (permissions) => {
+      const above = rule(OTHER, permissions, { level: 101 });
+      const level = rule(OTHER, permissions, { level: 100 });
 
-    for (const wanted of ['r', 'b', 'a', 'ab']) {
-      expect(put(room([admin, above]), 0, OTHER, wanted)).toBe('OUTRANKED');
-      expect(put(room([admin, level]), 0, OTHER, wanted)).toBeUndefined();
-    }
-  });
+      for (const wanted of ['r', 'b', 'a', 'ab']) {
+        expect(put(room([admin, above]), 0, OTHER, wanted)).toBe('OUTRANKED');
+        expect(put(room([admin, level]), 0, OTHER, wanted)).toBeUndefined();
+      }
+    },
+  );
 
-  it.each(['r', 'rw', 'b'])('changes a rule with %s whatever its level', (permissions) => {
+  it.each(['r', 'rw', 'b'])('may change a rule with %s whatever its level', (permissions) => {
     const above = rule(OTHER, permissions, { level: 999 });
 
     expect(put(room([admin, above]), 999, OTHER, 'b')).toBeUndefined();
@@ -194,12 +200,12 @@ describe('adding or changing a rule', () => {
     expect(put(room([admin, above]), 999, OTHER, 'rwa')).toBe('OUTRANKED');
   });
 
-  it('raises no admin, oneself neither', () => {
+  it('never raises an admin, oneself included', () => {
     expect(put(room([admin]), 101, USER)).toBe('OUTRANKED');
     expect(put(room([admin]), 100, USER)).toBeUndefined();
   });
 
-  it('adds no more rules than the room takes, and a change is never counted', () => {
+  it('never adds more rules than the room allows, and does not count a change', () => {
     const full = room([admin, rule(OTHER, 'r')], { max_entity_rules: 2 });
 
     expect(put(full, 0, 'third')).toBe('TOO_MANY_RULES');
@@ -207,13 +213,13 @@ describe('adding or changing a rule', () => {
     expect(put(room([admin], { max_entity_rules: 2 }), 0, 'second')).toBeUndefined();
   });
 
-  it('changes a rule of a room that has more than it takes', () => {
+  it('may change a rule of a room that has more than it allows', () => {
     const over = room([admin, rule(OTHER, 'r'), rule('third', 'r')], { max_entity_rules: 2 });
 
     expect(put(over, 0, OTHER)).toBeUndefined();
   });
 
-  it('puts no third into a room of two users', () => {
+  it('never adds a third user to a user2user room', () => {
     const pair = { type: 'user2user' as const };
 
     expect(put(room([admin], pair), 0)).toBeUndefined();
@@ -221,7 +227,7 @@ describe('adding or changing a rule', () => {
     expect(put(room([admin, rule(OTHER, 'rw')], pair), 0, OTHER)).toBeUndefined();
   });
 
-  it('tells who may not before what is full', () => {
+  it('answers FORBIDDEN before it answers that a room is full', () => {
     const full = room([rule(USER, 'rw')], { max_entity_rules: 1 });
 
     expect(put(full, 0)).toBe('FORBIDDEN');
@@ -240,40 +246,48 @@ describe('removing a rule', () => {
     expect(remove(room([rule(USER, 'rw'), rule(OTHER, 'r')]), OTHER)).toBe('FORBIDDEN');
   });
 
-  it('is for the member itself too, whatever its level', () => {
+  it('is allowed to the member themselves, whatever the rule’s level', () => {
     expect(remove(room([rule(USER, '', { level: 999 })]), USER)).toBeUndefined();
   });
 
-  it('is not for the member itself when banned', () => {
+  it('is not allowed to a banned member', () => {
     expect(remove(room([rule(USER, 'b')]), USER)).toBe('FORBIDDEN');
     expect(remove(room([rule(USER, 'rwab')]), USER)).toBe('FORBIDDEN');
   });
 
-  it('is not for a member in the name of the entity', () => {
+  it('is not allowed to a member for their entity’s rule', () => {
     expect(remove(room([rule(USER, 'rw'), rule(ENTITY, 'rw')]), ENTITY)).toBe('FORBIDDEN');
   });
 
-  it.each(['a', 'rwa', 'ab'])('is refused for a rule with %s above the own rank', (permissions) => {
-    expect(remove(room([admin, rule(OTHER, permissions, { level: 101 })]), OTHER)).toBe(
-      'OUTRANKED',
-    );
-    expect(remove(room([admin, rule(OTHER, permissions, { level: 100 })]), OTHER)).toBeUndefined();
-  });
+  it.each(['a', 'rwa', 'ab'])(
+    'is refused for a rule with %s above the admin’s rank',
+    (permissions) => {
+      expect(remove(room([admin, rule(OTHER, permissions, { level: 101 })]), OTHER)).toBe(
+        'OUTRANKED',
+      );
+      expect(
+        remove(room([admin, rule(OTHER, permissions, { level: 100 })]), OTHER),
+      ).toBeUndefined();
+    },
+  );
 
-  it.each(['r', 'rw', 'b'])('is for an admin of any rank with %s in the rule', (permissions) => {
-    const above = rule(OTHER, permissions, { level: 999 });
+  it.each(['r', 'rw', 'b'])(
+    'is allowed to an admin of any rank for a rule with %s',
+    (permissions) => {
+      const above = rule(OTHER, permissions, { level: 999 });
 
-    expect(remove(room([admin, above]), OTHER)).toBeUndefined();
-  });
+      expect(remove(room([admin, above]), OTHER)).toBeUndefined();
+    },
+  );
 
-  it('is NOT_FOUND where there is none, for who may know', () => {
+  it('is NOT_FOUND without a rule, if the caller may know', () => {
     expect(remove(room([admin]), OTHER)).toBe('NOT_FOUND');
     expect(remove(room([rule(ENTITY, 'rw')]), USER)).toBe('NOT_FOUND');
     expect(remove(room([rule(USER, 'rw')]), OTHER)).toBe('FORBIDDEN');
   });
 });
 
-describe('the changes that an admin is allowed, however many and in whatever order,', () => {
+describe('the changes that an admin may make, in any number and order,', () => {
   const uuid = fc.constantFrom(USER, ENTITY, OTHER, 'third');
   const permissions = fc.constantFrom('r', 'rw', 'a', 'rwa', 'b', 'ab');
   const level = fc.nat(6);
@@ -282,7 +296,7 @@ describe('the changes that an admin is allowed, however many and in whatever ord
     .map((one) => rule(one.uuid, one.permissions, { level: one.level }));
   const change = fc.oneof(anyRule, uuid);
 
-  it('raise nobody’s rank above theirs, and leave every admin’s rule above it as it was', () => {
+  it('raise nobody above the admin’s rank, and leave every higher admin’s rule as it was', () => {
     fc.assert(
       fc.property(
         fc.array(anyRule, { maxLength: 4 }),
@@ -310,7 +324,7 @@ describe('the changes that an admin is allowed, however many and in whatever ord
     );
   });
 
-  it('are all those of rules without a, whatever their level', () => {
+  it('include every change of a rule without a, whatever its level', () => {
     fc.assert(
       fc.property(fc.array(anyRule, { maxLength: 4 }), anyRule, (rules, wanted) => {
         const access = room(rules);
@@ -349,14 +363,14 @@ describe('an invitation', () => {
     expect(invitedRule(caller(), room([own, rule(ENTITY, 'rw')]), false)).toBe(own);
   });
 
-  it('is NOT_FOUND where there is none', () => {
+  it('is NOT_FOUND without a rule', () => {
     expect(codeOf(() => invitedRule(caller(), room([rule(ENTITY, 'rw')]), false))).toBe(
       'NOT_FOUND',
     );
     expect(codeOf(() => invitedRule(caller(), room([rule(USER, 'rw')]), true))).toBe('NOT_FOUND');
   });
 
-  it('is the entity’s, for who has its level', () => {
+  it('is the entity’s rule, for members of its level', () => {
     const byEntity = rule(ENTITY, 'rw', { level: 5 });
     const access = room([byEntity]);
 
@@ -364,14 +378,14 @@ describe('an invitation', () => {
     expect(codeOf(() => invitedRule(caller({ levelOnEntity: 4 }), access, true))).toBe('FORBIDDEN');
   });
 
-  it('is not answered by who is banned', () => {
+  it('cannot be answered by a banned user', () => {
     const access = room([rule(USER, 'rb'), rule(ENTITY, 'rw')]);
 
     expect(codeOf(() => invitedRule(caller(), access, false))).toBe('FORBIDDEN');
     expect(codeOf(() => invitedRule(caller(), access, true))).toBe('FORBIDDEN');
   });
 
-  it('is one and the same for who is their own entity', () => {
+  it('is the same rule if the caller is their own entity', () => {
     const own = rule(USER, 'rw', { level: 100 });
     const alone = caller({ entityUUID: USER });
 
@@ -380,14 +394,14 @@ describe('an invitation', () => {
 });
 
 describe('the rule by which a caller enters', () => {
-  it('is the own one where it grants reading, else the entity’s', () => {
+  it('is their own if it grants r, else their entity’s', () => {
     const byEntity = rule(ENTITY, 'rw');
 
     expect(enteringRule(caller(), room([rule(USER, 'r'), byEntity]))?.entity_UUID).toBe(USER);
     expect(enteringRule(caller(), room([rule(USER, 'w'), byEntity]))).toBe(byEntity);
   });
 
-  it('is there exactly where the caller may read', () => {
+  it('exists exactly if the caller may read', () => {
     const permissions = ['', 'r', 'w', 'rb', 'b', 'ra'];
     for (const own of [undefined, ...permissions]) {
       for (const byEntity of [undefined, ...permissions]) {

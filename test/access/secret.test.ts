@@ -14,7 +14,7 @@ describe('the secret of an installation', () => {
   });
   afterEach(() => rm(folder, { recursive: true }));
 
-  it('has 256 bits, and is another one in each folder', async () => {
+  it('has 256 bits, and differs in each folder', async () => {
     const secrets = await Promise.all(
       ['a', 'b', 'c'].map((name) => readOrCreateSecret(join(dataDir, name))),
     );
@@ -30,14 +30,14 @@ describe('the secret of an installation', () => {
     expect((await readFile(join(dataDir, 'jwt-secret'), 'utf8')).trim()).toBe(secret);
   });
 
-  it('can be read by its owner alone', async () => {
+  it('can be read only by its owner', async () => {
     await readOrCreateSecret(dataDir);
 
     expect((await stat(join(dataDir, 'jwt-secret'))).mode & 0o777).toBe(0o600);
     expect((await stat(dataDir)).mode & 0o777).toBe(0o700);
   });
 
-  it('is the same for all that ask for it at the same time, and leaves no draft behind', async () => {
+  it('is the same for simultaneous callers, and leaves no draft behind', async () => {
     const secrets = await Promise.all(
       Array.from({ length: 50 }, () => readOrCreateSecret(dataDir)),
     );
@@ -46,21 +46,21 @@ describe('the secret of an installation', () => {
     expect(await readdir(dataDir)).toEqual(['jwt-secret']);
   });
 
-  it('is taken as the file has it, but for the space around it', async () => {
+  it('is the content of its file, without surrounding space', async () => {
     await readOrCreateSecret(dataDir);
     await writeFile(join(dataDir, 'jwt-secret'), '  a secret of one’s own \r\n');
 
     expect(await readOrCreateSecret(dataDir)).toBe('a secret of one’s own');
   });
 
-  it.each(['', '\n', ' \t\r\n'])('is never the empty one of a file with %j', async (text) => {
+  it.each(['', '\n', ' \t\r\n'])('is never empty, even if the file holds %j', async (text) => {
     await readOrCreateSecret(dataDir);
     await writeFile(join(dataDir, 'jwt-secret'), text);
 
     await expect(readOrCreateSecret(dataDir)).rejects.toThrow(/jwt-secret is empty/);
   });
 
-  it('is not made where the folder can not be', async () => {
+  it('is not created if the folder cannot be created', async () => {
     await writeFile(join(folder, 'deep'), 'a file');
 
     await expect(readOrCreateSecret(dataDir)).rejects.toMatchObject({ code: 'ENOTDIR' });

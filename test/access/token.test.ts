@@ -23,7 +23,7 @@ describe('a token', () => {
     expect(identity).toEqual({ ...CLAIMS, expiresAt: undefined, claims: CLAIMS });
   });
 
-  it('is refused with another secret, and with none', () => {
+  it('is refused with another secret, and without one', () => {
     expectRefused(jwt.sign(CLAIMS, 'another secret'), 'invalid signature');
     expectRefused(handmade({ alg: 'HS256' }, CLAIMS, ''));
   });
@@ -35,12 +35,12 @@ describe('a token', () => {
     expectRefused(`${header}.${payload}`);
   });
 
-  it('is refused unsigned, as a library makes it', () => {
+  it('is refused if a library made it unsigned', () => {
     expectRefused(jwt.sign(CLAIMS, null, { algorithm: 'none' }));
   });
 
   it.each(['RS256', 'RS512', 'ES256', 'PS256', 'HS1', 'hs256', '', 'constructor', '__proto__'])(
-    'is refused where its header names %s, though the secret has signed it',
+    'is refused if its header names %s, though the secret has signed it',
     (alg) => {
       expectRefused(handmade({ alg, typ: 'JWT' }, CLAIMS));
     },
@@ -100,11 +100,11 @@ describe('a token', () => {
     ['NUL', '\0'],
     ['a lone surrogate', '\ud800.\ud800.\ud800'],
     ['a long text', 'x'.repeat(8_000)],
-  ])('is refused where it is %s', (_, token) => {
+  ])('is refused if it is %s', (_, token) => {
     expectRefused(token);
   });
 
-  it('is refused where a part of it is missing', () => {
+  it('is refused if a part of it is missing', () => {
     const token = jwt.sign(CLAIMS, SECRET);
     const [header, payload] = token.split('.');
 
@@ -123,7 +123,7 @@ describe('a token', () => {
     ['true', 'true'],
     ['half an object', '{"userUUID":'],
     ['nothing', ''],
-  ])('is refused where its payload is %s', (_, payload) => {
+  ])('is refused if its payload is %s', (_, payload) => {
     for (const typ of ['JWT', 'other']) expectRefused(handmade({ alg: 'HS256', typ }, payload));
   });
 });
@@ -149,7 +149,7 @@ describe('the time of a token', () => {
     expectRefused(handmade({ alg: 'HS256' }, { ...CLAIMS, exp }), 'jwt expired');
   });
 
-  it('is accepted up to expiresAt, and not from then on', () => {
+  it('is accepted until expiresAt, and not from then on', () => {
     vi.useFakeTimers({ now: NOW * 1000 });
     const token = handmade({ alg: 'HS256' }, { ...CLAIMS, exp: NOW });
     const { expiresAt = 0 } = verify(token);
@@ -259,7 +259,7 @@ describe('the claims of a token', () => {
     expectRefused(handmade({ alg: 'HS256' }, JSON.stringify(CLAIMS).replace('7', '1e999')));
   });
 
-  it('are taken from the token itself, never from what it inherits', () => {
+  it('are read from the token itself, never from its prototype', () => {
     const inherited = `{"__proto__":${JSON.stringify(CLAIMS)}}`;
     expectRefused(handmade({ alg: 'HS256' }, inherited));
 
@@ -268,7 +268,7 @@ describe('the claims of a token', () => {
     expect(({} as Record<string, unknown>)['polluted']).toBeUndefined();
   });
 
-  it('are given as they were signed, with those that are not ours', () => {
+  it('are returned as they were signed, unknown ones included', () => {
     const claims = { ...CLAIMS, sub: 'ana', typ: 'access', roles: ['a'] };
 
     expect(verify(handmade({ alg: 'HS256' }, claims)).claims).toEqual(claims);
@@ -278,11 +278,11 @@ describe('the claims of a token', () => {
 describe('audience and issuer', () => {
   const both = createVerifier({ secret: SECRET, audience: 'chat', issuer: 'app' });
 
-  it('are not looked at where none is configured', () => {
+  it('are ignored if none is configured', () => {
     expect(verify(sign({ ...CLAIMS, aud: 'any', iss: 'any' })).userUUID).toBe(USER);
   });
 
-  it('must be those that are configured', () => {
+  it('must be the configured ones', () => {
     expect(both(sign({ ...CLAIMS, aud: 'chat', iss: 'app' })).userUUID).toBe(USER);
     expect(both(sign({ ...CLAIMS, aud: ['other', 'chat'], iss: 'app' })).userUUID).toBe(USER);
   });
@@ -300,7 +300,7 @@ describe('audience and issuer', () => {
     );
   });
 
-  it('are checked one without the other', () => {
+  it('are checked independently', () => {
     const audience = createVerifier({ secret: SECRET, audience: 'chat' });
     const issuer = createVerifier({ secret: SECRET, issuer: 'app' });
 

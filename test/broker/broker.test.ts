@@ -31,7 +31,7 @@ describe.each(kinds)('a broker %s', (_, create) => {
     await Promise.all(opened.splice(0).map((broker) => broker.close()));
   });
 
-  it('delivers what is published on a channel, in order, to who published it too', async () => {
+  it('delivers messages of a channel in order, to their publisher too', async () => {
     const { broker, ear } = await open();
     await broker.subscribe('a');
 
@@ -42,7 +42,7 @@ describe.each(kinds)('a broker %s', (_, create) => {
     expect(ear.messages).toEqual(sent.map((message) => ['a', message]));
   });
 
-  it('delivers from the moment at which subscribe resolves', async () => {
+  it('delivers messages from the moment at which subscribe resolves', async () => {
     const { broker, ear } = await open();
 
     for (const channel of ['a', 'b', 'c']) {
@@ -58,7 +58,7 @@ describe.each(kinds)('a broker %s', (_, create) => {
     ]);
   });
 
-  it('delivers nothing of a channel that was not subscribed to', async () => {
+  it('delivers nothing from a channel without a subscription', async () => {
     const { broker, ear } = await open();
     await broker.subscribe('a');
 
@@ -69,7 +69,7 @@ describe.each(kinds)('a broker %s', (_, create) => {
     expect(ear.messages).toEqual([['a', 'yes']]);
   });
 
-  it('delivers nothing more once unsubscribe has resolved', async () => {
+  it('delivers nothing after unsubscribe has resolved', async () => {
     const { broker, ear } = await open();
     await Promise.all([broker.subscribe('a'), broker.subscribe('b')]);
     broker.publish('a', 'before');
@@ -86,7 +86,7 @@ describe.each(kinds)('a broker %s', (_, create) => {
     ]);
   });
 
-  it('delivers a message once, however often its channel was subscribed to', async () => {
+  it('delivers a message once, however often its channel was subscribed', async () => {
     const { broker, ear } = await open();
     await Promise.all([broker.subscribe('a'), broker.subscribe('a'), broker.subscribe('b')]);
     await broker.unsubscribe('a');
@@ -102,7 +102,7 @@ describe.each(kinds)('a broker %s', (_, create) => {
     ]);
   });
 
-  it('keeps the order of subscribing and unsubscribing that is not awaited', async () => {
+  it('keeps the order of subscribe and unsubscribe calls that are not awaited', async () => {
     const { broker, ear } = await open();
 
     void broker.subscribe('a');
@@ -117,7 +117,7 @@ describe.each(kinds)('a broker %s', (_, create) => {
     expect(ear.messages).toEqual([['b', 'yes']]);
   });
 
-  it('delivers any text as it is', async () => {
+  it('delivers any text unchanged', async () => {
     const { broker, ear } = await open();
     await broker.subscribe('sala “ñ” 🎈\r\n');
     const texts = ['', '👩‍👩‍👧 ñandú', 'a\r\nb\0c', 'x'.repeat(1_000_000)];
@@ -128,7 +128,7 @@ describe.each(kinds)('a broker %s', (_, create) => {
     expect(ear.messages.map(([, message]) => message)).toEqual(texts);
   });
 
-  it('keeps chats apart', async () => {
+  it('keeps installations apart', async () => {
     const one = await open('one');
     const other = await open('other');
     await Promise.all([one.broker.subscribe('a'), other.broker.subscribe('a')]);
@@ -155,7 +155,7 @@ describe.each(kinds)('a broker %s', (_, create) => {
     expect(losses).toBe(0);
   });
 
-  it('delivers nothing more once it is closed, and takes what comes without an error', async () => {
+  it('delivers nothing after it was closed, and accepts calls without an error', async () => {
     const { broker, ear } = await open();
     await broker.subscribe('a');
 

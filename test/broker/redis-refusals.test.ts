@@ -18,7 +18,7 @@ interface Node {
 }
 
 /** What a node does that can connect to its Redis, and use it only in part or not at all. */
-describe('a node whose Redis answers and is of no use', () => {
+describe('a node with a useless Redis', () => {
   const nodes: Node[] = [];
   const users: string[] = [];
   const strangers: Server[] = [];
@@ -88,7 +88,7 @@ describe('a node whose Redis answers and is of no use', () => {
 
   const all = ['+@all', 'allchannels'];
 
-  describe('is down, and warns once with the reason, if it', () => {
+  describe('reports the broker as down, and warns once with the reason, if it', () => {
     const cases: readonly (readonly [
       name: string,
       urlOf: () => Promise<string> | string,
@@ -132,7 +132,7 @@ describe('a node whose Redis answers and is of no use', () => {
     });
   });
 
-  it('is up as soon as it is allowed what it needs, and needs no more than that', async () => {
+  it('reports the broker as up as soon as Redis allows the commands it needs, and needs no others', async () => {
     const url = await urlOfUser('-@all');
     const node = startNode(url);
     await vi.waitFor(() => {
@@ -146,14 +146,14 @@ describe('a node whose Redis answers and is of no use', () => {
     }, PATIENCE);
   });
 
-  it('is up without the right to ping', async () => {
+  it('reports the broker as up without the right to PING', async () => {
     const node = startNode(await urlOfUser(...all, '-ping', '-info'));
     await vi.waitFor(() => {
       expect(node.peers.hearsAll).toBe(true);
     }, PATIENCE);
   });
 
-  it('is down when the right is taken from it', async () => {
+  it('reports the broker as down when the rights are taken away', async () => {
     const url = await urlOfUser(...all);
     const node = startNode(url);
     await vi.waitFor(() => {

@@ -33,7 +33,7 @@ describe('the broker over Redis', () => {
     await outlet.close();
   });
 
-  it('takes two connections, however many channels', async () => {
+  it('uses two connections, however many channels it has', async () => {
     await Promise.all(Array.from({ length: 200 }, (_, n) => broker.subscribe(`${n}`)));
 
     for (let n = 0; n < 200; n += 1) broker.publish(`${n}`, 'hi');
@@ -43,11 +43,11 @@ describe('the broker over Redis', () => {
     expect(outlet.connections).toBe(2);
   });
 
-  it('calls onReconnect after the first connect too', () => {
+  it('calls onReconnect after the first connection, too', () => {
     expect(reconnects).toBe(1);
   });
 
-  it('is down while Redis is, and drops what is published', async () => {
+  it('is down while Redis is down, and drops published messages', async () => {
     await broker.subscribe('a');
 
     await outlet.cut();
@@ -62,7 +62,7 @@ describe('the broker over Redis', () => {
     expect(outlet.connections).toBe(2);
   });
 
-  it('has its subscriptions again when it calls onReconnect, as they are by then', async () => {
+  it('has renewed its current subscriptions when it calls onReconnect', async () => {
     await Promise.all([broker.subscribe('kept'), broker.subscribe('left')]);
     const other = await openDirectly();
 
@@ -87,7 +87,7 @@ describe('the broker over Redis', () => {
     ]);
   });
 
-  it('reconnects as often as it must', async () => {
+  it('reconnects as often as necessary', async () => {
     await broker.subscribe('a');
 
     for (let round = 0; round < 5; round += 1) {
@@ -103,7 +103,7 @@ describe('the broker over Redis', () => {
     expect(reconnects).toBe(6);
   });
 
-  it('finds its way into a Redis that was started anew', async () => {
+  it('reconnects to a restarted Redis', async () => {
     const first = await startRedis();
     const second = await startRedis();
     try {
@@ -127,7 +127,7 @@ describe('the broker over Redis', () => {
     }
   });
 
-  it('waits for nothing where Redis was never there', async () => {
+  it('resolves every call if Redis was never there', async () => {
     await outlet.cut();
     const lonelyEar = new BrokerEar();
     const lonely = open(outlet.url, lonelyEar);
@@ -143,7 +143,7 @@ describe('the broker over Redis', () => {
     expect(lonelyEar.messages).toEqual([['a', 'hi']]);
   });
 
-  it('keeps nobody waiting where Redis hangs', async () => {
+  it('resolves every call if Redis hangs', async () => {
     await broker.subscribe('a');
     await broker.subscribe('b');
 
@@ -160,7 +160,7 @@ describe('the broker over Redis', () => {
     expect(ear.messages.filter(([, message]) => message === 'hi')).toEqual([['c', 'hi']]);
   });
 
-  it('is down where Redis hangs, even if nobody subscribes', async () => {
+  it('is down if Redis hangs, even without a subscription', async () => {
     await broker.subscribe('a');
 
     outlet.stall();
@@ -186,7 +186,7 @@ describe('the broker over Redis', () => {
     expect(broker.isUp).toBe(false);
   });
 
-  it('has a subscription that was in flight when Redis ended', async () => {
+  it('completes a subscription that was in flight when Redis ended', async () => {
     outlet.stall();
     const subscribed = broker.subscribe('a');
     await outlet.cut();
@@ -201,7 +201,7 @@ describe('the broker over Redis', () => {
     expect(ear.messages).toEqual([['a', 'hi']]);
   });
 
-  it('closes both connections, and opens none again', async () => {
+  it('closes both connections, and opens none afterwards', async () => {
     await broker.subscribe('a');
     outlet.stall();
     const hanging = broker.subscribe('b');

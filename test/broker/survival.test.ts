@@ -45,7 +45,7 @@ async function run(url: string, program: string, flags: readonly string[] = []):
   return stdout;
 }
 
-describe('a process goes on', () => {
+describe('the process survives', () => {
   it.each([
     '/mychat',
     '/99',
@@ -59,7 +59,7 @@ describe('a process goes on', () => {
     expect(await run(redisUrl() + rest, 'await works();')).toBe('works\n');
   });
 
-  it('if the listener throws', async () => {
+  it('though the listener throws', async () => {
     const program = `
       await until(() => broker.isUp);
       await broker.subscribe('a');
@@ -74,7 +74,7 @@ describe('a process goes on', () => {
     expect(await run(redisUrl(), program)).toBe('works\n');
   });
 
-  it('with more channels than there may be arguments, and has them again after a reconnect', async () => {
+  it('with more channels than a call may have arguments, and has them again after a reconnect', async () => {
     const program = `
       await until(() => broker.isUp);
       let reconnects = 0;

@@ -36,7 +36,7 @@ function pathsOf(tree: string): string[] {
     });
 }
 
-it('lists each file of src/, once', () => {
+it('the tree lists each file of src/ once', () => {
   const tree = /```text\n([\s\S]*?)```/.exec(section('The tree'))?.[1] ?? '';
   expect(pathsOf(tree).toSorted()).toEqual(sources.toSorted());
 });
@@ -52,7 +52,7 @@ const imports = new Map(
     }),
 );
 
-it('lists the layers in such an order that each file imports only from those above', () => {
+it('each file imports only from the layers above its own', () => {
   const layers = [...section('Who imports whom').matchAll(/^\d+\. (.+)$/gm)].map(([, line = '']) =>
     [...(line.split(':')[0] ?? '').matchAll(/`([^`]+)`/g)].map(([, name]) => name),
   );
@@ -71,7 +71,7 @@ it('lists the layers in such an order that each file imports only from those abo
   expect(wrong).toEqual([]);
 });
 
-it('has no circle among files, of types neither', () => {
+it('no imports form a circle, type imports included', () => {
   const done = new Set<string>();
   /** The files from one back to itself; undefined if there is no way. */
   function circleFrom(path: string, way: readonly string[]): readonly string[] | undefined {
@@ -89,7 +89,7 @@ it('has no circle among files, of types neither', () => {
   ).toEqual([]);
 });
 
-it('lets only server.ts choose the broker, and know how the database is opened', () => {
+it('only server.ts knows the kind of broker and database', () => {
   const hidden = ['broker/redis', 'broker/local', 'store/connect', 'store/embedded'];
   const outsiders = [...imports].filter(([path]) => !/^src\/(server\.ts|store\/)/.test(path));
   const wrong = outsiders.filter(([, targets]) =>
@@ -98,7 +98,7 @@ it('lets only server.ts choose the broker, and know how the database is opened',
   expect(wrong).toEqual([]);
 });
 
-it('names nothing that the code does not have', () => {
+it('each name in the prose is a name of the code', () => {
   const code = [...sources, ...filesIn('migrations'), 'package.json', '.env.example']
     .map(read)
     .join('\n');

@@ -58,7 +58,7 @@ describe('.env.example', () => {
     await expect(render()).toMatchFileSnapshot(PATH);
   });
 
-  it('changes nothing when it is copied as it is', () => {
+  it('changes nothing if it is copied unchanged', () => {
     const lines = readFileSync(PATH, 'utf8').matchAll(/^([A-Z][A-Z0-9_]*)=(.*)$/gm);
     const set = Object.fromEntries([...lines].map(([, name, value]) => [name, value]));
 

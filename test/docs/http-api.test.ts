@@ -51,12 +51,12 @@ function steady(answer: string): unknown {
   });
 }
 
-it('has an answer behind each command', () => {
+it('HTTP-API.md has an answer after each command', () => {
   expect(examples).toHaveLength([...document.matchAll(/^```bash$/gm)].length);
   expect(examples).not.toHaveLength(0);
 });
 
-it('has commands that are answered as it says, in the order of the page', async () => {
+it('the commands of HTTP-API.md get the documented answers, in the order of the page', async () => {
   const answers: unknown[] = [];
   for (const { command } of examples) {
     const given = await run(command);

@@ -38,18 +38,21 @@ describe('the frames of PROTOCOL.md', () => {
     );
   });
 
-  it.each(fromClient)('are decoded as the command that they document: %s %s', (type, text) => {
+  it.each(fromClient)('are decoded as the documented command: %s %s', (type, text) => {
     expect(decode(text)).toMatchObject({ kind: 'command', command: { type } });
   });
 
-  it.each(fromServer)('have the type that they document, and data: %s %s', (type, text) => {
+  it.each(fromServer)('have the documented type, and data: %s %s', (type, text) => {
     expect(JSON.parse(text)).toMatchObject({ type, data: expect.anything() as unknown });
   });
 
-  it.each(fromServer.filter(([type]) => type !== 'message'))('have a word: %s %s', (type, text) => {
-    const words: readonly string[] = type === 'query' ? QUERY_WORDS : STATUS_WORDS;
-    expect(words).toContain((JSON.parse(text) as { data: string }).data);
-  });
+  it.each(fromServer.filter(([type]) => type !== 'message'))(
+    'have a known word: %s %s',
+    (type, text) => {
+      const words: readonly string[] = type === 'query' ? QUERY_WORDS : STATUS_WORDS;
+      expect(words).toContain((JSON.parse(text) as { data: string }).data);
+    },
+  );
 });
 
 describe('the dialogues of PROTOCOL.md', () => {
@@ -88,7 +91,7 @@ describe('the dialogues of PROTOCOL.md', () => {
   const undated = (line: string): string =>
     line.replace(/"createdAt":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"/, '"createdAt":"a date"');
 
-  it('go as they are written, one after the other', async () => {
+  it('happen as written, one after the other', async () => {
     const [first = '', second = '', ...others] = blocks('An example', 'text').map(
       ([, text]) => text,
     );

@@ -30,7 +30,7 @@ function block(language: string, part: string): string {
 }
 
 describe('the README', () => {
-  it('has a shell example that makes a room, and a browser example that talks in it', async () => {
+  it('has a shell example that creates a room, and a browser example that chats in it', async () => {
     const { stdout } = await promisify(execFile)('bash', ['-ec', block('bash', 'ROOM=')], {
       cwd: ROOT,
       env: { ...process.env, JWT_MASTER_SECRET: SECRET },

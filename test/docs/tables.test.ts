@@ -62,7 +62,7 @@ describe('the tables of PROTOCOL.md', () => {
     expect(documented.toSorted()).toEqual(words.toSorted());
   });
 
-  it('have the words of the errors that a socket meets', () => {
+  it('have the word of each error over a socket', () => {
     const documented = table(protocol, 'Error', 'Word').map((row) => [
       code(row['Error']),
       code(row['Word']),
@@ -208,7 +208,7 @@ describe('the table of states', () => {
     Object.entries(cells).map(([column, cell]) => [code(State), column, cell] as const),
   );
 
-  it.each(cells)('says what is answered in %s to %s', async (state, column, cell) => {
+  it.each(cells)('has every answer in %s to %s', async (state, column, cell) => {
     const frames = FRAMES[column]?.() ?? [];
     const people = state === 'room' ? [admin, reader] : [admin];
     const given = await Promise.all(

@@ -48,7 +48,7 @@ describe('every answer', () => {
     expect(answer).toMatchObject({ status, meta: { reason }, content: {} });
   });
 
-  it('accepts a trailing slash', async () => {
+  it('is the same with a trailing slash', async () => {
     const room = await createRoom(node, ana);
     for (const path of ['/rooms/', '/rooms/all/', `/rooms/${room}/messages/`, '/test/token/']) {
       expect((await request(node, 'GET', path, { as: ana })).status).toBe(200);
@@ -72,7 +72,7 @@ describe('CORS', () => {
     expect(response.headers.get('Access-Control-Allow-Headers')).toContain('authorization');
   });
 
-  it('lets in the pages of each configured origin, over REST and the socket, and no others', async () => {
+  it('admits pages of each configured origin, over REST and the socket, and no others', async () => {
     const strict = await world.start({
       CORS_ORIGIN: 'HTTPS://App.Example:443/, http://localhost:3000',
     });
@@ -114,7 +114,7 @@ describe('authentication', () => {
     expect(answer.content).toMatchObject({ userUUID: ana.userUUID, levelOnEntity: 100 });
   });
 
-  it('checks aud and iss where they are configured', async () => {
+  it('checks aud and iss if they are configured', async () => {
     const strict = await world.start({ AUDIENCE: 'chat', ISSUER: 'api' });
     const status = async (claims: object): Promise<number> => {
       const token = sign({ ...ana, exp: secondsFromNow(60), ...claims });
@@ -132,7 +132,7 @@ describe('health', () => {
     expect((await request(node, 'GET', '/readyz')).status).toBe(200);
   });
 
-  it('is ready without the broker, and says so', async () => {
+  it('is ready without the broker, and reports that', async () => {
     // Nobody listens on port 1.
     const lonely = await world.start({ REDIS_URL: 'redis://127.0.0.1:1' });
     const down = await request(lonely, 'GET', '/readyz');

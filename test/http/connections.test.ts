@@ -73,7 +73,7 @@ function envelopeOf({ body }: Pick<WireAnswer, 'body'>): { meta: Record<string, 
 }
 
 describe('a request that offers an upgrade to HTTP/2', () => {
-  it('is answered behind the answer that is pending', async () => {
+  it('is answered after the pending answer', async () => {
     const wire = await dial();
     wire.write(
       'GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n',
@@ -117,7 +117,7 @@ describe('a request that offers an upgrade to HTTP/2', () => {
     expect((await slow.answer()).status).toBe(200);
   });
 
-  it('is told to continue, and sends its body then', async () => {
+  it('gets 100 Continue, and then sends its body', async () => {
     const wire = await dial();
     wire.write(head('POST', '/rooms', { headers: { ...JSON_BODY, Expect: '100-continue' } }));
     expect((await wire.answer()).status).toBe(100);
@@ -125,7 +125,7 @@ describe('a request that offers an upgrade to HTTP/2', () => {
     expect((await wire.answer()).status).toBe(200);
   });
 
-  it('keeps the connection, for any number of its kind, for others and for a WebSocket', async () => {
+  it('keeps the connection open, for more of its kind, for other requests and for a WebSocket', async () => {
     const warnings: Error[] = [];
     const note = (warning: Error): void => void warnings.push(warning);
     process.on('warning', note);
@@ -145,7 +145,7 @@ describe('a request that offers an upgrade to HTTP/2', () => {
     expect(warnings).toEqual([]);
   });
 
-  it('is closed behind where it asks for that', async () => {
+  it('closes the connection if it asks for that', async () => {
     const wire = await dial();
     wire.write(head('GET', '/healthz', { headers: { Connection: 'close, Upgrade' } }));
     const answer = await wire.answer();
@@ -153,7 +153,7 @@ describe('a request that offers an upgrade to HTTP/2', () => {
     expect(await wire.rest()).toBe('');
   });
 
-  it('is pipelined with others, of every kind, and each has its answer in order', async () => {
+  it('may be pipelined with requests of every kind, and each is answered in order', async () => {
     const wire = await dial();
     const kinds: [status: number, method: string, bytes: string][] = [
       [200, 'GET', head('GET', '/healthz', { h2c: false })],
@@ -170,7 +170,7 @@ describe('a request that offers an upgrade to HTTP/2', () => {
     }
   });
 
-  it('has no header more or less than it came with, however many there are', async () => {
+  it('keeps exactly its headers, however many there are', async () => {
     const wire = await dial();
     // Node shows the first thousand, unless it is told to show all; the length is the last.
     const many = Array.from({ length: 2_000 }, () => 'a:b\r\n').join('');
@@ -220,7 +220,7 @@ describe('an upgrade to /chat', () => {
     expect(await wire.words(1)).toEqual(['START?']);
   });
 
-  it('is not made where the answer before it closes the connection', async () => {
+  it('is not made if the answer before it closes the connection', async () => {
     const wire = await dial();
     wire.write(
       head('GET', '/rooms', { h2c: false, headers: { Connection: 'close' } }),
@@ -259,7 +259,7 @@ describe('an upgrade to /chat', () => {
     expect(await wire.rest()).toBe('');
   });
 
-  it('elsewhere by another method is a request like any other, with its body', async () => {
+  it('by another method is an ordinary request, with its body', async () => {
     const wire = await dial();
     wire.write(
       head('POST', '/rooms', { h2c: false, headers: { ...HANDSHAKE, ...JSON_BODY } }),
@@ -291,7 +291,7 @@ describe('a connection', () => {
     expect((await request(node, 'GET', '/healthz')).status).toBe(200);
   });
 
-  it('that asks for a tunnel is refused in the envelope, behind the answer before', async () => {
+  it('that asks for a tunnel is refused in the envelope, after the answer before', async () => {
     const wire = await dial();
     wire.write(
       head('GET', '/rooms', { h2c: false }),
@@ -302,7 +302,7 @@ describe('a connection', () => {
     expect(await wire.rest()).toBe('');
   });
 
-  it('that turns to garbage has its answers first, and is told then', async () => {
+  it('that turns to garbage gets its earlier answers first, and then an error', async () => {
     const wire = await dial();
     wire.write(head('GET', '/rooms', { h2c: false }), head('HEAD', '/healthz', { h2c: false }));
     wire.write('garbage\r\n\r\n');
@@ -327,13 +327,13 @@ describe('a connection', () => {
     expect((await wire.answer()).status).toBe(200);
   });
 
-  it('is kept by HTTP/1.0 without Host', async () => {
+  it('is kept open by HTTP/1.0 without Host', async () => {
     const wire = await dial();
     wire.write('GET /healthz HTTP/1.0\r\n\r\n');
     expect(await wire.rest()).toContain('"code":200');
   });
 
-  it('does not keep a node up, whatever it waits for', async () => {
+  it('does not keep a node running, whatever it waits for', async () => {
     const other = await world.start({ SHUTDOWN_TIMEOUT_MS: '2000' });
     const room = await createRoom(other, ana);
     await fillRoom(world.databaseUrl, room, 40_000);
@@ -424,7 +424,7 @@ describe('deadlines', () => {
     }
   });
 
-  it('a body that drips behind its answer ends the connection without a second answer', async () => {
+  it('a body that drips after its answer ends the connection without a second answer', async () => {
     const wire = await dial({ url });
     wire.write(head('POST', '/refused', { h2c: false, headers: { 'Content-Length': '999' } }));
     drip(wire, 'x'.repeat(999));
@@ -432,12 +432,12 @@ describe('deadlines', () => {
     expect(await wire.rest()).toBe('');
   });
 
-  it('a connection that nothing came of ends without an answer', async () => {
+  it('a connection that sent nothing ends without an answer', async () => {
     const wire = await dial({ url });
     expect(await wire.rest()).toBe('');
   });
 
-  it('a connection is kept between requests for longer than a request may take', async () => {
+  it('a connection stays open between requests for longer than a request may take', async () => {
     const wire = await dial({ url });
     wire.write(head('GET', '/', { h2c: false }));
     expect((await wire.answer()).headers['keep-alive']).toBe('timeout=2');
@@ -475,7 +475,7 @@ describe('a connection with thousands of requests at once', () => {
   it.each([
     ['plain ones', {}],
     ['offers of HTTP/2', { Connection: 'Upgrade', Upgrade: 'h2c' }],
-  ])('lets others have a turn between them: %s', async (_what, headers) => {
+  ])('yields to other clients between them: %s', async (_what, headers) => {
     const served: string[] = [];
     const { connections, server, url } = await open(({ url = '' }, response) => {
       served.push(url);
@@ -503,8 +503,8 @@ describe('a connection with thousands of requests at once', () => {
   });
 });
 
-describe('connections that are to end', () => {
-  it('do so behind the answers to what has come entirely, whatever these said of the connection', async () => {
+describe('connections of a node that shuts down', () => {
+  it('end after the answers to complete requests, whatever these said of the connection', async () => {
     let end = (): void => undefined;
     const { connections, server, url } = await open((incoming, response) => {
       const { url } = incoming;
@@ -540,7 +540,7 @@ describe('connections that are to end', () => {
     await closed;
   });
 
-  it('leave nothing out of an answer that has ended and waits to be read', async () => {
+  it('lose nothing of a finished answer that waits to be read', async () => {
     const length = 9_000_000;
     const { connections, server, url } = await open((_request, response) =>
       response.end(Buffer.alloc(length, 'x')),
@@ -560,7 +560,7 @@ describe('connections that are to end', () => {
   });
 });
 
-it('a request whose body waits behind an answer is not late', async () => {
+it('a request whose body waits for an earlier answer is not late', async () => {
   const { connections, server, url } = await open(
     (incoming, response) => {
       let length = 0;

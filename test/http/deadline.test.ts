@@ -12,7 +12,7 @@ import { SECRET } from '../harness/node.js';
 import { LIMITS, QUIET } from '../harness/store-hosts.js';
 import { person } from '../harness/tokens.js';
 
-it('a request whose store never answers is UNAVAILABLE in time, and its late answer is dropped', async () => {
+it('a request that the store never answers is UNAVAILABLE in time, and a late result is dropped', async () => {
   const late = deferred();
   const rulesOf = (): Promise<never[]> => late.promise.then(() => []);
   const app = createApp({

@@ -45,7 +45,7 @@ describe('/readyz', () => {
     return { status: response.status, body: (await response.json()) as Answer['body'] };
   }
 
-  it('is 200 if the broker is down, and says so', async () => {
+  it('is 200 if the broker is down, and reports that', async () => {
     expect(await ask()).toMatchObject({ status: 200, body: { content: { broker: 'up' } } });
     brokerIsUp = false;
     expect(await ask()).toMatchObject({ status: 200, body: { content: { broker: 'down' } } });
@@ -70,14 +70,14 @@ describe('/readyz', () => {
     expect((await answer).status).toBe(503);
   });
 
-  it('is 503 as soon as the server goes down', async () => {
+  it('is 503 as soon as the server shuts down', async () => {
     expect((await ask()).status).toBe(200);
     isClosing = true;
     const answer = await ask();
     expect(answer).toMatchObject({ status: 503, body: { meta: { detail: 'not ready: server' } } });
   });
 
-  it('asks the database once a second, however many ask', async () => {
+  it('asks the database once a second, however many requests there are', async () => {
     await Promise.all(Array.from({ length: 20 }, ask));
     expect(pingDatabase).toHaveBeenCalledTimes(1);
     vi.advanceTimersByTime(999);

@@ -8,7 +8,7 @@ import type { TestNode } from '../harness/node.js';
 import { person } from '../harness/tokens.js';
 
 /** Somebody who hangs keeps the room's row, which is the lock of its log. */
-describe('while the lock of a room is not to be had', () => {
+describe('while another transaction holds the lock of a room', () => {
   let world: ChatWorld;
   let node: TestNode;
   let room: number;
@@ -33,7 +33,7 @@ describe('while the lock of a room is not to be had', () => {
   });
   afterEach(() => holder.end());
 
-  it('who may not change it is refused at once', async () => {
+  it('a caller who may not change it is refused at once', async () => {
     const members = `/rooms/${room}/members`;
     const body = { userUUID: ben.userUUID, permissions: 'rwa', level: 0 };
     const refused = await Promise.all([
@@ -47,7 +47,7 @@ describe('while the lock of a room is not to be had', () => {
     expect(refused.map(({ status }) => status)).toEqual([403, 403, 403, 404, 404, 403]);
   });
 
-  it('what changes nothing is answered at once', async () => {
+  it('a request that changes nothing is answered at once', async () => {
     const member = { userUUID: ben.userUUID, permissions: 'r', level: 0 };
     const same = await request(node, 'PUT', `/rooms/${room}/members`, { as: ana, body: member });
     expect(same).toMatchObject({ status: 200, content: { permissions: 'r', accepted: false } });
@@ -58,7 +58,7 @@ describe('while the lock of a room is not to be had', () => {
     expect(answer).toMatchObject({ status: 200, content: same.content as object });
   });
 
-  it('its changes are UNAVAILABLE, and nothing else waits for them', async () => {
+  it('its changes are UNAVAILABLE, and no other request waits for them', async () => {
     const changes = Promise.all([
       ...Array.from({ length: 12 }, () =>
         putRule(node, ana, room, { userUUID: person().userUUID, permissions: 'r' }),
@@ -93,7 +93,7 @@ describe('while the lock of a room is not to be had', () => {
 
 /** As while an operator changes the table. */
 describe('while the messages of all rooms are locked', () => {
-  it('lists of rooms do not wait behind those who read messages', async () => {
+  it('lists of rooms do not wait for readers of messages', async () => {
     const world = await createChatWorld();
     const holder = new Client({ connectionString: world.databaseUrl });
     try {

@@ -41,7 +41,7 @@ describe('PUT /rooms/:id/members', () => {
     expect(changed).toMatchObject({ status: 200, content: { permissions: 'r', level: 0 } });
   });
 
-  it.each(['userUUID', 'entity_UUID', 'entityUUID'])('takes the UUID as %s', async (field) => {
+  it.each(['userUUID', 'entity_UUID', 'entityUUID'])('accepts the UUID as %s', async (field) => {
     const room = await createRoom(node, ana);
     const body = { userUUID: '', [field]: randomUUID(), permissions: 'rw', level: 100 };
     const answer = await request(node, 'PUT', `/rooms/${room}/members`, { as: ana, body });
@@ -64,7 +64,7 @@ describe('PUT /rooms/:id/members', () => {
     expect(answer).toMatchObject({ status: 400, meta: { reason: 'INVALID' } });
   });
 
-  it('is for admins: by `a`, or by the owning entity', async () => {
+  it('is for admins, by `a` or by the owning entity', async () => {
     const room = await createRoom(node, ana, { level_admin: 300 });
     const ben = person();
     const rule = { userUUID: randomUUID(), permissions: 'r' };
@@ -76,7 +76,7 @@ describe('PUT /rooms/:id/members', () => {
     expect((await putRule(node, ana, 2_000_000_000, rule)).status).toBe(404);
   });
 
-  it('refuses more rules than the room may have, and never counts a change', async () => {
+  it('refuses more rules than the room may have, and never a change', async () => {
     const room = await createRoom(node, ana, { max_entity_rules: 3 });
     const third = { userUUID: randomUUID(), permissions: 'r' };
     expect((await putRule(node, ana, room, third)).status).toBe(201);
@@ -85,7 +85,7 @@ describe('PUT /rooms/:id/members', () => {
     expect((await putRule(node, ana, room, { ...third, permissions: 'rw' })).status).toBe(200);
   });
 
-  it('refuses a third user of a pair', async () => {
+  it('refuses a third user in a user2user room', async () => {
     const room = await createRoom(node, ana, { type: 'user2user' });
     const second = await putRule(node, ana, room, { userUUID: randomUUID(), permissions: 'rw' });
     expect(second.status).toBe(201);
@@ -93,7 +93,7 @@ describe('PUT /rooms/:id/members', () => {
     expect(third).toMatchObject({ status: 403, meta: { reason: 'ROOM_FULL' } });
   });
 
-  it('lets nobody grant `a` above their rank, or touch a rule with `a` that outranks theirs', async () => {
+  it('lets nobody grant `a` above their rank, or change a rule with `a` that outranks them', async () => {
     const room = await createRoom(node, ana, { level_admin: 1000 });
     const ben = person();
     await putRule(node, ana, room, { userUUID: ben.userUUID, permissions: 'rwa', level: 50 });
@@ -106,7 +106,7 @@ describe('PUT /rooms/:id/members', () => {
     expect(await remove(ben, room, ana.userUUID)).toMatchObject(outranked);
   });
 
-  it('lets an admin invite, change and remove at a level above theirs, as clients of the first server do', async () => {
+  it('lets an admin invite, change and remove users at a level above their own, as clients of the first server do', async () => {
     const host = person({ levelOnEntity: 100 });
     const guest = person({ entityUUID: host.entityUUID, levelOnEntity: 100 });
     const room = await createRoom(node, host);
@@ -124,7 +124,7 @@ describe('PUT /rooms/:id/members', () => {
 });
 
 describe('DELETE /rooms/:id/members/:uuid', () => {
-  it('is for admins and for the member itself, needs no body, and answers 404 without a rule', async () => {
+  it('is for admins and the member, needs no body, and answers 404 without a rule', async () => {
     const [ben, eve] = [person(), person()];
     const room = await createRoom(node, ana);
     await putRule(node, ana, room, { userUUID: ben.userUUID, permissions: 'rw' });
@@ -134,7 +134,7 @@ describe('DELETE /rooms/:id/members/:uuid', () => {
     expect((await remove(ana, room, 'nobody')).status).toBe(400);
   });
 
-  it('is not for a member who is banned', async () => {
+  it('refuses a banned member', async () => {
     const ben = person();
     const room = await createRoom(node, ana);
     await putRule(node, ana, room, { userUUID: ben.userUUID, permissions: 'rwab' });
@@ -148,7 +148,7 @@ describe('PUT /rooms/:id/invitation', () => {
     return request(node, 'PUT', `/rooms/${room}/invitation`, { as, body });
   }
 
-  it('is for the invited, and answers with the rule', async () => {
+  it('is for the invited user, and answers with the rule', async () => {
     const ben = person();
     const room = await createRoom(node, ana);
     expect((await answerInvitation(ben, room, { accepted: true })).status).toBe(404);
@@ -163,7 +163,7 @@ describe('PUT /rooms/:id/invitation', () => {
     expect((await answerInvitation(ben, room, { accepted: 'perhaps' })).status).toBe(400);
   });
 
-  it('speaks for the entity from the level of its rule on', async () => {
+  it('is for the entity’s members from the level of its rule on', async () => {
     const room = await createRoom(node, ana);
     const other = person({ levelOnEntity: 100 });
     const below = person({ ...other, levelOnEntity: 99 });

@@ -53,7 +53,7 @@ function contents(answer: Answer): string[] {
 }
 
 describe('GET /rooms/:id/messages', () => {
-  it('answers with today, oldest first, where no date is given', async () => {
+  it('answers with the messages of today, oldest first, if no date is given', async () => {
     const answer = await get('');
     expect(answer.status).toBe(200);
     expect(answer.content).toEqual([
@@ -71,7 +71,7 @@ describe('GET /rooms/:id/messages', () => {
     expect(message?.id).toBe(message?.seq);
   });
 
-  it('takes whole days, both ends included', async () => {
+  it('covers whole days, both ends included', async () => {
     expect(contents(await get('?dateFrom=2026-03-11&dateTo=2026-03-11'))).toEqual(
       INSTANTS.slice(1, 4),
     );
@@ -79,7 +79,7 @@ describe('GET /rooms/:id/messages', () => {
     expect(contents(await get('?dateFrom=2026-03-12'))).toEqual([...INSTANTS.slice(4), 'today']);
   });
 
-  it('takes days in a time zone, also one with a change of the clock', async () => {
+  it('covers days of a time zone, also across a change of its clocks', async () => {
     // Santiago is three hours behind UTC in March: its 10th ends at 03:00 UTC.
     expect(
       contents(await get('?dateFrom=2026-03-10&dateTo=2026-03-10&timezone=America/Santiago')),
@@ -88,7 +88,7 @@ describe('GET /rooms/:id/messages', () => {
     expect(spring).toMatchObject({ status: 200, content: [] });
   });
 
-  it('has the whole of a day with two midnights, and nothing of a day that a zone skipped', async () => {
+  it('covers all of a day with two midnights, and nothing of a day that the zone skipped', async () => {
     const strange = await createRoom(node, ana);
     const said = [
       '2011-12-30T09:59:59.999Z',
@@ -124,7 +124,7 @@ describe('GET /rooms/:id/messages', () => {
     expect(await day('2011-12-31', 'Pacific/Apia')).toEqual(said.slice(1, 2));
   });
 
-  it('takes instants, both ends included', async () => {
+  it('covers a period between instants, both ends included', async () => {
     const query = `?dateFrom=${INSTANTS[2]}&dateTo=${INSTANTS[4]}`;
     expect(contents(await get(query))).toEqual(INSTANTS.slice(2, 5));
   });
@@ -162,7 +162,7 @@ describe('GET /rooms/:id/messages', () => {
     expect(seen).toEqual(all);
   });
 
-  it('pages within a period where dates are given, too', async () => {
+  it('pages within a period if dates are given', async () => {
     const page = await get('?dateFrom=2026-03-11&dateTo=2026-03-11&limit=2&after=0');
     expect(contents(page)).toEqual(INSTANTS.slice(1, 3));
     const rest = await get(page.meta.next ?? '');
@@ -170,7 +170,7 @@ describe('GET /rooms/:id/messages', () => {
     expect(rest.meta.next).toBeUndefined();
   });
 
-  it('names the next page relative to the request, which a proxy may have under another path', async () => {
+  it('links to the next page relative to the request, since a proxy may use another path', async () => {
     const { meta } = await get('?limit=2&timezone=Asia%2FTokyo');
     for (const base of ['https://app.example/chat/api', node.url]) {
       const asked = `${base}/rooms/${room}/messages`;
@@ -181,14 +181,14 @@ describe('GET /rooms/:id/messages', () => {
     }
   });
 
-  it('needs r', async () => {
+  it('needs the permission r', async () => {
     const answer = await request(node, 'GET', `/rooms/${room}/messages`, { as: person() });
     expect(answer).toMatchObject({ status: 403, meta: { reason: 'FORBIDDEN' } });
     const missing = await request(node, 'GET', '/rooms/2000000000/messages', { as: ana });
     expect(missing.status).toBe(404);
   });
 
-  it('gives a long day whole, page by page', async () => {
+  it('sends all messages of a long day, page by page', async () => {
     const long = await createRoom(node, ana);
     const client = await ChatClient.enter(node, ana, long);
     const words = Array.from({ length: 2_345 }, (_, i) => `word ${i} “ünïcode” 🙂`);

@@ -33,12 +33,12 @@ describe('the period of a day', () => {
     ['Pacific/Kwajalein', '1993-08-21', '1993-08-21T12:00:00.000Z', '1993-08-21T12:00:00.000Z'],
     // An offset of 19 minutes and 32 seconds.
     ['Europe/Amsterdam', '1880-01-01', '1879-12-31T23:42:30.000Z', '1880-01-01T23:42:30.000Z'],
-  ])('in %s, %s, begins and ends where its clocks say', (timezone, day, from, until) => {
+  ])('in %s, %s, begins and ends as the zone’s clocks say', (timezone, day, from, until) => {
     expect(daysOf(day, day, timezone)).toEqual({ from: new Date(from), until: new Date(until) });
   });
 
   it.each(['2024-07-01T12:00:00Z', '2024-12-24T12:00:00Z'])(
-    'is the same whenever it is asked for: at %s',
+    'is the same whenever it is requested: at %s',
     (now) => {
       vi.useFakeTimers({ now: new Date(now) });
 
@@ -52,7 +52,7 @@ describe('the period of a day', () => {
     },
   );
 
-  it('is that of today by default, also where today has no midnight, or two', () => {
+  it('is today by default, even if today has no midnight, or two', () => {
     for (const [timezone, now, from] of [
       ['America/Sao_Paulo', '2018-11-04T12:00:00Z', '2018-11-04T03:00:00.000Z'],
       ['America/Havana', '2024-11-03T05:30:00Z', '2024-11-03T04:00:00.000Z'],
@@ -90,7 +90,7 @@ describe('the period of a day', () => {
 });
 
 describe('a period', () => {
-  it('goes on over days that came twice or never', () => {
+  it('may span days that came twice or never', () => {
     expect(daysOf('2011-12-29', '2011-12-31', 'Pacific/Apia')).toEqual({
       from: new Date('2011-12-29T10:00:00.000Z'),
       until: new Date('2011-12-31T10:00:00.000Z'),
@@ -103,7 +103,7 @@ describe('a period', () => {
     );
   });
 
-  it('has both ends of a time that comes twice, and ends a skipped one where clocks go on', () => {
+  it('includes both instants of a time that comes twice, and moves a skipped time to the end of the gap', () => {
     expect(instants('2024-11-03T01:30', '2024-11-03T01:30', 'America/New_York')).toEqual([
       '2024-11-03T05:30:00.000Z',
       '2024-11-03T06:30:00.001Z',
@@ -130,7 +130,7 @@ describe('a time zone', () => {
   });
 
   it.each(['', 'Mars/Phobos', '+05:30', '-08', 'UTC+25', `America/${'x'.repeat(10_000)}`])(
-    'is no zone: %s',
+    'is refused if unknown: %s',
     (timezone) => {
       expect(query.safeParse({ timezone }).success).toBe(false);
     },

@@ -74,7 +74,7 @@ describe('what comes over many connections', () => {
     ['requests', '', 'GET / HTTP/1.1\r\n\r\n', 4_000, 2_000],
     ['chunks of a byte', POST, '1\r\nx\r\n', 20_000, 6_000],
   ])(
-    'is parsed some in a turn, of all together, and nothing is left out: %s',
+    'is parsed a few pieces a turn, of all together, and nothing is left out: %s',
     async (what, head, unit, each, mostATurn) => {
       let heard = 0;
       const all = deferred();
@@ -129,7 +129,7 @@ describe('what comes over a connection', () => {
   it.each([
     ['upgrade', 'GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n'],
     ['connect', 'CONNECT x:1 HTTP/1.1\r\nHost: x:1\r\n\r\n'],
-  ])('goes to who takes the stream over, to the byte: %s', async (event, head) => {
+  ])('goes to the new owner of the stream, to the byte: %s', async (event, head) => {
     const http = await serve((_request, response) => response.end('before'));
     const letters = Buffer.from(Array.from({ length: 300_000 }, (_, i) => 97 + (i % 26)));
     const taken = new Promise<Buffer>((resolve) => {
@@ -149,7 +149,7 @@ describe('what comes over a connection', () => {
     expect((await taken).equals(letters)).toBe(true);
   });
 
-  it('waits for who does not read a body, and for nobody else', async () => {
+  it('waits for a handler that does not read its body, and for no other', async () => {
     const size = 20_000_000;
     let read = (): void => undefined;
     let held = 0;
@@ -189,7 +189,7 @@ describe('what comes over a connection', () => {
     expect(heard).toBe(3_000);
   });
 
-  it('is nothing any more once the connection was reset', async () => {
+  it('is dropped once the connection was reset', async () => {
     const heard: string[] = [];
     await serve((request, response) => {
       heard.push(request.url ?? '');

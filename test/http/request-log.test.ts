@@ -31,7 +31,7 @@ function linesSince(start: number): string[] {
   return node.program.stdout().slice(start).trim().split('\n');
 }
 
-describe('the line of a request', () => {
+describe('the log line of a request', () => {
   it('names the route by its pattern', async () => {
     const room = await createRoom(node, ana);
     await node.program.seen(/"route":"\/rooms"/);

@@ -15,7 +15,7 @@ beforeAll(async () => {
 afterAll(() => world.close());
 
 describe('POST /rooms', () => {
-  it('creates a room, with numbers as strings too, and the rules of creator and entity', async () => {
+  it('creates a room, also with numbers as strings, and the rules of creator and entity', async () => {
     const ana = person({ levelOnEntity: 321 });
     const answer = await request(node, 'POST', '/rooms', {
       as: ana,
@@ -46,7 +46,7 @@ describe('POST /rooms', () => {
     ]);
   });
 
-  it('writes one rule for a pair, and where both UUIDs are equal', async () => {
+  it('creates one rule for a user2user room, and if both UUIDs are equal', async () => {
     const uuid = randomUUID();
     const same = person({ userUUID: uuid, entityUUID: uuid, levelOnEntity: 100 });
     await createRoom(node, same);
@@ -56,7 +56,7 @@ describe('POST /rooms', () => {
     expect((await request(node, 'GET', '/rooms', { as: ana })).content).toHaveLength(1);
   });
 
-  it('is for levels from 100 on', async () => {
+  it('needs a level of 100 or more', async () => {
     const body = { name: 'a', level_admin: 1, type: 'group' };
     const refused = await request(node, 'POST', '/rooms', {
       as: person({ levelOnEntity: 99 }),
@@ -86,7 +86,7 @@ describe('POST /rooms', () => {
 });
 
 describe('GET /rooms', () => {
-  it('lists each room once, by the own rule or the entity’s, paged and filtered', async () => {
+  it('lists each room once, with the caller’s rule or their entity’s, paged and filtered', async () => {
     const ana = person({ levelOnEntity: 100 });
     const ben = person({ entityUUID: ana.entityUUID, levelOnEntity: 100 });
     const rooms = [];
@@ -125,7 +125,7 @@ describe('GET /rooms', () => {
 });
 
 describe('GET /rooms/all', () => {
-  it('lists what the caller may read, and the group rooms of their entity', async () => {
+  it('lists the rooms that the caller may read, and the group rooms of their entity', async () => {
     const ana = person({ levelOnEntity: 100 });
     const ben = person();
     const colleague = person({ entityUUID: ana.entityUUID, levelOnEntity: 0 });
@@ -145,7 +145,7 @@ describe('GET /rooms/all', () => {
 });
 
 describe('DELETE /rooms/:id', () => {
-  it('is for admins, and leaves nothing', async () => {
+  it('lets admins delete a room with all its rules and messages', async () => {
     const ana = person({ levelOnEntity: 100 });
     const ben = person();
     const room = await createRoom(node, ana);
@@ -158,7 +158,7 @@ describe('DELETE /rooms/:id', () => {
     expect((await request(node, 'GET', '/rooms', { as: ben })).content).toEqual([]);
   });
 
-  it('is for the owning entity from level_admin on', async () => {
+  it('lets members of the owning entity delete it from level_admin on', async () => {
     const ana = person({ levelOnEntity: 100 });
     const chief = person({ entityUUID: ana.entityUUID, levelOnEntity: 500 });
     const room = await createRoom(node, ana, { level_admin: 500 });

@@ -10,7 +10,7 @@ function decodeValue(value: unknown): unknown {
 }
 
 describe('the decoder', () => {
-  it('takes a number, or digits, for a room', () => {
+  it('accepts a number, or digits, as a room id', () => {
     for (const room_id of [7, '7']) {
       expect(decodeValue({ type: 'select_room', room_id, after: '12' })).toEqual({
         kind: 'command',
@@ -19,7 +19,7 @@ describe('the decoder', () => {
     }
   });
 
-  it('takes content before msg', () => {
+  it('prefers content to msg', () => {
     expect(decodeValue({ type: 'message', content: 'a', msg: 'b' })).toMatchObject({
       command: { content: 'a' },
     });
@@ -42,14 +42,14 @@ describe('the decoder', () => {
     [{ type: 'select_room' }, /^room_id must be/],
     [{ type: 'select_room', room_id: 1, after: -1 }, /^after must be/],
     [{ type: 'token', content: 7 }, /^content must be/],
-  ])('says what is wrong with %j', (value, problem) => {
+  ])('gives the reason for refusing %j', (value, problem) => {
     expect(decodeValue(value)).toMatchObject({
       kind: 'malformed',
       malformed: { type: value.type, problem: expect.stringMatching(problem) },
     });
   });
 
-  it('takes null for a field that is missing', () => {
+  it('treats null as a missing field', () => {
     const [select, message] = [
       { type: 'select_room', room_id: 7 },
       { type: 'message', content: 'a' },
@@ -63,14 +63,14 @@ describe('the decoder', () => {
     });
   });
 
-  it('takes a byte order mark before the JSON, and one only', () => {
+  it('accepts one byte order mark before the JSON, and no more', () => {
     expect(decode('\ufeff{"type":"quit"}')).toEqual(decode('{"type":"quit"}'));
     for (const frame of ['\ufeff\ufeff{}', ' \ufeff{}', '{}\ufeff', '\ufeff', '\ufeff[]']) {
       expect(decode(frame)).toEqual({ kind: 'not-json' });
     }
   });
 
-  it('knows no type that is inherited, or no string', () => {
+  it('knows no type that is inherited or not a string', () => {
     for (const type of ['constructor', '__proto__', 'toString', 1, null, ['quit']]) {
       expect(decodeValue({ type })).toEqual({ kind: 'unknown' });
     }
@@ -86,7 +86,7 @@ describe('the decoder', () => {
 });
 
 describe('parseRoomId', () => {
-  it('takes the positive integers of Postgres, and nothing that looks like one', () => {
+  it('accepts the positive integers of Postgres, and nothing that only looks like one', () => {
     expect(parseRoomId('2147483647')).toBe(2_147_483_647);
     const wrong = ['1e3', '-1', '0', '07', ' 7', '1; drop table', '2147483648', '9'.repeat(20)];
     for (const value of [...wrong, 0, -1, 1.5, NaN, 2_147_483_648, null, undefined, [], {}, true]) {
@@ -101,7 +101,7 @@ describe('textProblem', () => {
     expect(textProblem('\u{1f600}'.repeat(11), 10)).toMatch(/longer/);
   });
 
-  it('refuses what Postgres refuses', () => {
+  it('refuses the texts that Postgres refuses', () => {
     expect(textProblem('a\0b', 10)).toMatch(/U\+0000/);
     expect(textProblem('a\ud800b', 10)).toMatch(/surrogate/);
   });
