@@ -12,6 +12,7 @@ import { createChat } from './chat/upgrade.js';
 import type { Config } from './config/load.js';
 import { createApp } from './http/app.js';
 import { answerError, createConnections } from './http/connections.js';
+import { createReadiness } from './http/readiness.js';
 import { createLogger, type Logger } from './logger.js';
 import { createDecoder } from './protocol/decode.js';
 import { shutDown } from './shutdown.js';
@@ -91,12 +92,16 @@ export async function createServer(
     refuse: answerError,
   });
   let closing: Promise<void> | undefined;
+  const isClosing = (): boolean => closing !== undefined;
   const app = createApp({
     actions,
     verify,
-    pingDatabase: () => database.ping(),
-    brokerIsUp: () => hub.brokerIsUp,
-    isClosing: () => closing !== undefined,
+    readiness: createReadiness({
+      pingDatabase: () => database.ping(),
+      brokerIsUp: () => hub.brokerIsUp,
+      isClosing,
+    }),
+    isClosing,
     corsOrigins: config.corsOrigins,
     timeZone: config.timeZone,
     limits,

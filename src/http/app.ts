@@ -3,7 +3,6 @@ import { Router } from '@koa/router';
 import Koa, { type Context, type Middleware } from 'koa';
 import helmet from 'koa-helmet';
 import type { VerifyToken } from '../access/token.js';
-import type { Actions } from '../actions/actions.js';
 import type { Limits } from '../config/load.js';
 import { allowsOrigin, type Origins } from '../config/origins.js';
 import { withDeadline } from '../deadline.js';
@@ -11,18 +10,15 @@ import { ChatError } from '../errors.js';
 import type { Logger } from '../logger.js';
 import { authenticate, type AuthenticatedState } from './authenticate.js';
 import { jsonBody } from './body.js';
-import { noStore, respond } from './envelope.js';
+import { noStore } from './envelope.js';
 import { createErrorHandler } from './error-handler.js';
-import { routeHealth, type HealthOptions } from './health.js';
-import { routeMembers } from './members.js';
-import { routeMessages } from './messages.js';
-import { routeRooms } from './rooms.js';
+import { ROUTES } from './routes.js';
+import { serve, type Services } from './route.js';
 
-export interface AppOptions extends HealthOptions {
-  readonly actions: Actions;
+export interface AppOptions extends Services {
   readonly verify: VerifyToken;
+  readonly isClosing: () => boolean;
   readonly corsOrigins: Origins;
-  readonly timeZone: string;
   readonly limits: Pick<Limits, 'bodyBytes' | 'storeTimeoutMs'>;
   readonly logger: Logger;
 }
@@ -56,28 +52,18 @@ export function createApp(options: AppOptions): Koa {
   app.use(createErrorHandler(options.logger));
   app.use(requireHttp);
 
-  const open = new Router();
-  routeHealth(open, options);
-  open.get('/chat', (ctx) => {
-    ctx.set('Upgrade', 'websocket');
-    throw new ChatError('UPGRADE_REQUIRED', { detail: 'this is a WebSocket' });
-  });
-
-  const router = new Router<AuthenticatedState>();
-  router.use(authenticate(options.verify));
-  router.use(jsonBody(options.limits.bodyBytes));
-  router.use(answerWithin(options.limits.storeTimeoutMs));
-  const { rooms, members, messages } = options.actions;
-  routeRooms(router, rooms);
-  routeMembers(router, members);
-  routeMessages(router, { messages, timeZone: options.timeZone });
-  router.get('/test/token', (ctx) => {
-    respond(ctx, ctx.state.caller.claims);
-  });
-
-  for (const routes of [open, router]) {
-    app.use(routes.routes() as Middleware);
-    app.use(routes.allowedMethods() as Middleware);
+  const open = new Router<AuthenticatedState>();
+  const withToken = new Router<AuthenticatedState>();
+  withToken.use(authenticate(options.verify));
+  withToken.use(jsonBody(options.limits.bodyBytes));
+  withToken.use(answerWithin(options.limits.storeTimeoutMs));
+  for (const route of ROUTES) {
+    const router = route.access === 'open' ? open : withToken;
+    router.register(route.path, [route.method], serve(route, options));
+  }
+  for (const router of [open, withToken]) {
+    app.use(router.routes() as Middleware);
+    app.use(router.allowedMethods() as Middleware);
   }
   return app;
 }

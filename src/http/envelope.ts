@@ -1,15 +1,24 @@
 import { STATUS_CODES } from 'node:http';
 import type { Context, Middleware } from 'koa';
 import type { ChatError } from '../errors.js';
+import { streamPages, type Pages } from './pages.js';
 
 /** What stands beside an answer's content. */
-export interface Meta {
+interface Meta {
   readonly code: number;
   readonly message: string;
   /** The error's constant word. */
   readonly reason?: string;
   readonly [key: string]: unknown;
 }
+
+/** What a route answers with: content at once, or in pages that are sent as they are read. */
+export type Reply = ({ readonly content: unknown } | { readonly pages: Pages }) & {
+  /** 200 if it is left out. */
+  readonly status?: number;
+  /** The query of the next page, with its `?`: relative to the request, which a proxy may have under another path. */
+  readonly next?: string | undefined;
+};
 
 /** The body of an error; its content is an empty object. */
 export function errorEnvelope(error: ChatError): { meta: Meta; content: object } {
@@ -24,21 +33,23 @@ export function errorEnvelope(error: ChatError): { meta: Meta; content: object }
   };
 }
 
-export function metaOf(status: number): Meta {
+function metaOf(status: number): Meta {
   return { code: status, message: STATUS_CODES[status] ?? '' };
 }
 
-/** Answers with content in the envelope. */
-export function respond(
-  ctx: Context,
-  content: unknown,
-  { status = 200, meta = {} }: { status?: number; meta?: Readonly<Record<string, unknown>> } = {},
-): void {
+/** Answers with a reply in the envelope. */
+export async function respond(ctx: Context, reply: Reply): Promise<void> {
+  const { status = 200, next } = reply;
+  const meta = { ...metaOf(status), ...(next !== undefined && { next }) };
+  if (next !== undefined) ctx.set('Link', `<${next}>; rel="next"`);
+  const body =
+    'pages' in reply ? await streamPages(meta, reply.pages) : { meta, content: reply.content };
   ctx.status = status;
-  ctx.body = { meta: { ...metaOf(status), ...meta }, content };
+  if ('pages' in reply) ctx.type = 'json';
+  ctx.body = body;
 }
 
-/** Nothing is cached: answers depend on the token and on the moment. */
+/** Forbids caching: an answer depends on the token and on the moment. */
 export const noStore: Middleware = (ctx, next) => {
   ctx.set('Cache-Control', 'no-store');
   return next();

@@ -43,7 +43,9 @@ export function createErrorHandler(logger: Logger): Middleware {
     // Else the rest of the body would be taken for the next request of the connection.
     if (error.code === 'TOO_LARGE') ctx.req.unpipe().resume();
     ctx.status = error.status;
+    // Headers that HTTP asks for beside these statuses (RFC 9110 sections 11.6.1 and 15.5.22).
     if (error.code === 'UNAUTHORIZED') ctx.set('WWW-Authenticate', 'Bearer');
+    if (error.code === 'UPGRADE_REQUIRED') ctx.set('Upgrade', 'websocket');
     ctx.body = errorEnvelope(error);
   };
 }

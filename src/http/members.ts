@@ -1,10 +1,7 @@
-import type { Router } from '@koa/router';
 import { z } from 'zod';
 import { UUID_PROBLEM, uuidSchema } from '../access/uuid.js';
-import type { MemberActions } from '../actions/members.js';
-import type { AuthenticatedState } from './authenticate.js';
-import { respond } from './envelope.js';
-import { flag, roomPath, roomId, validate, wholeNumber } from './validate.js';
+import { route, type Route } from './route.js';
+import { flag, roomPath, roomId, wholeNumber } from './validate.js';
 
 /** Postgres' `integer`. */
 const MAX_LEVEL = 2_147_483_647;
@@ -45,25 +42,43 @@ const answer = z.strictObject({
   use_parent_entity: flag.nullish().transform((given) => given ?? false),
 });
 
-/** `PUT /rooms/:id/members`, `DELETE /rooms/:id/members/:uuid`, `PUT /rooms/:id/invitation`. */
-export function routeMembers(router: Router<AuthenticatedState>, members: MemberActions): void {
-  router.put('/rooms/:id/members', async (ctx) => {
-    const { id } = validate(roomPath, ctx.params);
-    const wanted = validate(newRule, ctx.request.body);
-    const { rule, created } = await members.put(ctx.state.caller, id, wanted);
-    respond(ctx, rule, { status: created ? 201 : 200 });
-  });
+const put = route({
+  method: 'PUT',
+  path: '/rooms/:id/members',
+  access: 'token',
+  params: roomPath,
+  body: newRule,
+  async handle({ caller, params, body }, { actions }) {
+    const { rule, created } = await actions.members.put(caller, params.id, body);
+    return { content: rule, status: created ? 201 : 200 };
+  },
+});
 
-  router.delete('/rooms/:id/members/:uuid', async (ctx) => {
-    const { id, uuid } = validate(memberPath, ctx.params);
-    const { rule } = await members.remove(ctx.state.caller, id, uuid);
-    respond(ctx, rule);
-  });
+const remove = route({
+  method: 'DELETE',
+  path: '/rooms/:id/members/:uuid',
+  access: 'token',
+  params: memberPath,
+  async handle({ caller, params }, { actions }) {
+    const { rule } = await actions.members.remove(caller, params.id, params.uuid);
+    return { content: rule };
+  },
+});
 
-  router.put('/rooms/:id/invitation', async (ctx) => {
-    const { id } = validate(roomPath, ctx.params);
-    const { accepted, use_parent_entity: byEntity } = validate(answer, ctx.request.body);
-    const { rule } = await members.answerInvitation(ctx.state.caller, id, { accepted, byEntity });
-    respond(ctx, rule);
-  });
-}
+const answerInvitation = route({
+  method: 'PUT',
+  path: '/rooms/:id/invitation',
+  access: 'token',
+  params: roomPath,
+  body: answer,
+  async handle({ caller, params, body }, { actions }) {
+    const { accepted, use_parent_entity: byEntity } = body;
+    const { rule } = await actions.members.answerInvitation(caller, params.id, {
+      accepted,
+      byEntity,
+    });
+    return { content: rule };
+  },
+});
+
+export const memberRoutes: readonly Route[] = [put, remove, answerInvitation];

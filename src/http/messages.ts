@@ -1,56 +1,49 @@
-import type { Router } from '@koa/router';
 import { z } from 'zod';
-import type { MessageActions, MessagePage, MessagePages } from '../actions/messages.js';
-import type { AuthenticatedState } from './authenticate.js';
-import { respond } from './envelope.js';
-import { respondInPages, whenGone } from './pages.js';
+import type { MessagePage, MessagePages } from '../actions/messages.js';
+import type { Reply } from './envelope.js';
 import { periodOf, periodQuery } from './period.js';
-import { roomPath, validate, wholeNumber } from './validate.js';
+import { route, type Route } from './route.js';
+import { roomPath, wholeNumber } from './validate.js';
 
 const DEFAULT_PAGE = 50;
 const MAX_PAGE = 1_000;
 
-const query = z.object({
+const range = z.object({
   ...periodQuery,
   before: wholeNumber(1, Number.MAX_SAFE_INTEGER).optional(),
   after: wholeNumber(0, Number.MAX_SAFE_INTEGER).optional(),
   limit: wholeNumber(1, MAX_PAGE).optional(),
 });
 
-type Query = z.infer<typeof query>;
+type Range = z.infer<typeof range>;
 
-/** `GET /rooms/:id/messages`. */
-export function routeMessages(
-  router: Router<AuthenticatedState>,
-  { messages, timeZone }: { messages: MessageActions; timeZone: string },
-): void {
-  router.get('/rooms/:id/messages', async (ctx) => {
-    const { id } = validate(roomPath, ctx.params);
-    const asked = validate(query, ctx.query);
-    const history = await messages.openHistory(ctx.state.caller, id, whenGone(ctx));
-
-    const { before, after, limit } = asked;
+/** Reads the history: all messages of a period, or one page by number. */
+const read = route({
+  method: 'GET',
+  path: '/rooms/:id/messages',
+  access: 'token',
+  params: roomPath,
+  query: range,
+  async handle({ caller, params, query, gone }, { actions, timeZone }): Promise<Reply> {
+    const history = await actions.messages.openHistory(caller, params.id, gone);
+    const { before, after, limit } = query;
     const byNumber = before !== undefined || after !== undefined || limit !== undefined;
-    const period = periodOf(asked, timeZone, { byNumber });
+    const period = periodOf(query, timeZone, { byNumber });
     if (!byNumber && period !== undefined) {
       const pages = await history.during(period);
-      if (pages === undefined) respond(ctx, []);
-      else await respondInPages(ctx, pages);
-      return;
+      return pages === undefined ? { content: [] } : { pages };
     }
 
     const size = limit ?? DEFAULT_PAGE;
     const page = await history.page({ before, after, limit: size, period });
-    const meta: { next?: string } = {};
-    if (page.more) {
-      // Relative to the request, which a proxy may have under another path.
-      meta.next = `?${nextQuery(asked, page, size)}`;
-      ctx.set('Link', `<${meta.next}>; rel="next"`);
-    }
-    if (page.rest === undefined) respond(ctx, page.messages, { meta });
-    else await respondInPages(ctx, wholePage(page.messages, page.rest), meta);
-  });
-}
+    const next = page.more ? nextQuery(query, page, size) : undefined;
+    return page.rest === undefined
+      ? { content: page.messages, next }
+      : { pages: wholePage(page.messages, page.rest), next };
+  },
+});
+
+export const messageRoutes: readonly Route[] = [read];
 
 /** A page whose first messages were read already. */
 async function* wholePage(messages: MessagePage['messages'], rest: MessagePages): MessagePages {
@@ -58,13 +51,13 @@ async function* wholePage(messages: MessagePage['messages'], rest: MessagePages)
   yield* rest;
 }
 
-/** The query that goes on where a page ended, in the same direction. */
-function nextQuery(asked: Query, { first, last }: MessagePage, limit: number): string {
+/** The query of the next page in the same direction. */
+function nextQuery(asked: Range, { first, last }: MessagePage, limit: number): string {
   const onwards =
     asked.after === undefined ? { ...asked, before: first } : { ...asked, after: last };
   const next = new URLSearchParams();
   for (const [name, value] of Object.entries({ ...onwards, limit })) {
     if (value !== undefined) next.set(name, String(value));
   }
-  return next.toString();
+  return `?${next.toString()}`;
 }

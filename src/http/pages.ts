@@ -1,11 +1,13 @@
 import { Readable } from 'node:stream';
 import type { Context } from 'koa';
 import { ChatError } from '../errors.js';
-import { metaOf } from './envelope.js';
+
+/** Content in pages; one may be empty. */
+export type Pages = AsyncGenerator<readonly object[], void, undefined>;
 
 const HUNG_UP = new ChatError('UNAVAILABLE', { detail: 'the client hung up' });
 
-/** Aborted when the client is gone: nothing needs to be read for it any more. */
+/** Aborted when the client has gone: nothing needs to be read for it any more. */
 export function whenGone(ctx: Context): AbortSignal {
   const gone = new AbortController();
   ctx.res.once('close', () => {
@@ -16,18 +18,12 @@ export function whenGone(ctx: Context): AbortSignal {
 }
 
 /**
- * Answers with content in the envelope as it is read: one page after the other, each when the client has taken the one
- * before, and none when it is gone. The first is read before the first byte: until then an error can be answered as one.
+ * An answer in the envelope that is read as the client takes it: each page when the client has taken the one before,
+ * and none after the client has gone. Resolves when the first page is read; until then an error can be answered as one.
  */
-export async function respondInPages(
-  ctx: Context,
-  pages: AsyncGenerator<readonly object[], void, undefined>,
-  meta: Readonly<Record<string, unknown>> = {},
-): Promise<void> {
+export async function streamPages(meta: object, pages: Pages): Promise<Readable> {
   const first = await pages.next();
-  ctx.status = 200;
-  ctx.type = 'json';
-  ctx.body = Readable.from(encodePages({ ...metaOf(200), ...meta }, first.value ?? [], pages));
+  return Readable.from(encodePages(meta, first.value ?? [], pages));
 }
 
 async function* encodePages(

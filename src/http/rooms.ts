@@ -1,11 +1,7 @@
-import type { Router } from '@koa/router';
 import { z } from 'zod';
-import type { RoomActions } from '../actions/rooms.js';
 import { textProblem } from '../protocol/text.js';
-import type { AuthenticatedState } from './authenticate.js';
-import { respond } from './envelope.js';
-import { respondInPages, whenGone } from './pages.js';
-import { flag, roomPath, validate, wholeNumber } from './validate.js';
+import { route, type Route } from './route.js';
+import { flag, roomPath, wholeNumber } from './validate.js';
 
 const MAX_LEVEL_ADMIN = 1_000;
 const MAX_NAME_CHARACTERS = 100;
@@ -29,31 +25,48 @@ const newRoom = z.strictObject({
     .transform((given) => given ?? DEFAULT_MAX_RULES),
 });
 
-const list = z.object({
+const filter = z.object({
   limit: wholeNumber(1, MAX_LIST).default(MAX_LIST),
   offset: wholeNumber(0, MAX_OFFSET).default(0),
   accepted: flag.optional(),
 });
 
-/** `POST /rooms`, `GET /rooms`, `GET /rooms/all`, `DELETE /rooms/:id`. */
-export function routeRooms(router: Router<AuthenticatedState>, rooms: RoomActions): void {
-  router.post('/rooms', async (ctx) => {
-    const wanted = validate(newRoom, ctx.request.body);
-    respond(ctx, { room: await rooms.create(ctx.state.caller, wanted) });
-  });
+const create = route({
+  method: 'POST',
+  path: '/rooms',
+  access: 'token',
+  body: newRoom,
+  async handle({ caller, body }, { actions }) {
+    return { content: { room: await actions.rooms.create(caller, body) } };
+  },
+});
 
-  router.get('/rooms', async (ctx) => {
-    const filter = validate(list, ctx.query);
-    respond(ctx, await rooms.list(ctx.state.caller, filter, whenGone(ctx)));
-  });
+const list = route({
+  method: 'GET',
+  path: '/rooms',
+  access: 'token',
+  query: filter,
+  async handle({ caller, query, gone }, { actions }) {
+    return { content: await actions.rooms.list(caller, query, gone) };
+  },
+});
 
-  router.get('/rooms/all', async (ctx) => {
-    await respondInPages(ctx, rooms.listAll(ctx.state.caller, whenGone(ctx)));
-  });
+const listAll = route({
+  method: 'GET',
+  path: '/rooms/all',
+  access: 'token',
+  handle: ({ caller, gone }, { actions }) => ({ pages: actions.rooms.listAll(caller, gone) }),
+});
 
-  router.delete('/rooms/:id', async (ctx) => {
-    const { id } = validate(roomPath, ctx.params);
-    await rooms.remove(ctx.state.caller, id);
-    respond(ctx, {});
-  });
-}
+const remove = route({
+  method: 'DELETE',
+  path: '/rooms/:id',
+  access: 'token',
+  params: roomPath,
+  async handle({ caller, params }, { actions }) {
+    await actions.rooms.remove(caller, params.id);
+    return { content: {} };
+  },
+});
+
+export const roomRoutes: readonly Route[] = [create, list, listAll, remove];

@@ -1,9 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { z } from 'zod';
 import { HANDLERS } from '../../src/chat/dispatch.js';
 import { environmentSchema, SOCKET_LIMITS } from '../../src/config/variables.js';
 import { ERRORS, type ErrorCode } from '../../src/errors.js';
+import { ROUTES } from '../../src/http/routes.js';
 import { CLOSE_CODES } from '../../src/protocol/close-codes.js';
 import { QUERY_WORDS, STATUS_WORDS } from '../../src/protocol/events.js';
 import { createRoom, putRule } from '../harness/api.js';
@@ -115,17 +117,34 @@ describe('the tables of HTTP-API.md', () => {
     expect(documented).toEqual(served);
   });
 
-  it('have every route', () => {
-    const documented = table(httpApi, 'Route', 'Who').map((row) => code(row['Route']));
-    const served = ['app', 'health', 'members', 'messages', 'rooms'].flatMap((file) =>
-      [
-        ...read(`src/http/${file}.ts`).matchAll(
-          /\b(?:router|open)\.(get|put|post|patch|delete)\(\s*'([^']+)'/g,
-        ),
-      ].map(([, method = '', path]) => `${method.toUpperCase()} ${path}`),
-    );
-    expect(documented.toSorted()).toEqual(served.toSorted());
+  it('have every route, and which of them need no token', () => {
+    const documented = table(httpApi, 'Route', 'Who').map((row) => ({
+      route: code(row['Route']),
+      access: row['Who']?.startsWith('anybody') ? 'open' : 'token',
+    }));
+    const served = ROUTES.map(({ method, path, access }) => ({
+      route: `${method} ${path}`,
+      access,
+    }));
+    const byRoute = (one: { route: string }, other: { route: string }): number =>
+      one.route.localeCompare(other.route);
+    expect(documented.toSorted(byRoute)).toEqual(served.toSorted(byRoute));
   });
+
+  it.each(ROUTES.map((route) => ({ ...route, name: `${route.method} ${route.path}` })))(
+    'have every field and parameter of $name',
+    ({ name, query, body }) => {
+      const section = httpApi.split(/^## /m).find((text) => text.startsWith(`\`${name}\`\n`));
+      const rows = [...(section ?? '').matchAll(/^\| (`[^|]*)\|/gm)];
+      const documented = rows.flatMap(([, cell]) => codes(cell));
+      const taken = [query, body].flatMap((schema) =>
+        schema === undefined
+          ? []
+          : Object.keys(z.toJSONSchema(schema, { io: 'input' }).properties ?? {}),
+      );
+      expect(documented.toSorted()).toEqual(taken.toSorted());
+    },
+  );
 });
 
 describe('the table of states', () => {

@@ -4,7 +4,12 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { routeHealth } from '../../src/http/health.js';
+import type { AuthenticatedState } from '../../src/http/authenticate.js';
+import { createErrorHandler } from '../../src/http/error-handler.js';
+import { healthRoutes } from '../../src/http/health.js';
+import { createReadiness } from '../../src/http/readiness.js';
+import { serve, type Services } from '../../src/http/route.js';
+import { QUIET } from '../harness/store-hosts.js';
 
 interface Answer {
   readonly status: number;
@@ -22,12 +27,16 @@ describe('/readyz', () => {
     pingDatabase.mockReset().mockResolvedValue();
     [brokerIsUp, isClosing] = [true, false];
     const app = new Koa();
-    const router = new Router();
-    routeHealth(router, {
+    const router = new Router<AuthenticatedState>();
+    const readiness = createReadiness({
       pingDatabase,
       brokerIsUp: () => brokerIsUp,
       isClosing: () => isClosing,
     });
+    for (const route of healthRoutes) {
+      router.register(route.path, [route.method], serve(route, { readiness } as Services));
+    }
+    app.use(createErrorHandler(QUIET));
     app.use(router.routes());
     const handle = app.callback();
     server = createServer((request, response) => void handle(request, response)).listen(0);

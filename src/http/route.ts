@@ -1,0 +1,72 @@
+import type { RouterMiddleware } from '@koa/router';
+import type { z } from 'zod';
+import type { Identity } from '../access/token.js';
+import type { Actions } from '../actions/actions.js';
+import type { AuthenticatedState } from './authenticate.js';
+import { respond, type Reply } from './envelope.js';
+import { whenGone } from './pages.js';
+import type { Readiness } from './readiness.js';
+import { validate } from './validate.js';
+
+/** Who may call a route: anybody, or a caller with a valid token. What the caller may do there, the use case decides. */
+type Access = 'open' | 'token';
+
+/** What the routes of a node work on. */
+export interface Services {
+  readonly actions: Actions;
+  readonly readiness: Readiness;
+  /** IANA name of the zone in which days of the history begin. */
+  readonly timeZone: string;
+}
+
+/** A request as its route's schemas have it. */
+interface RouteRequest<A extends Access, Params, Query, Body> {
+  readonly caller: A extends 'token' ? Identity : undefined;
+  readonly params: Params;
+  readonly query: Query;
+  readonly body: Body;
+  /** Aborted when the client has gone. */
+  readonly gone: AbortSignal;
+}
+
+/** A route as data, from which it is registered, documented and tested. */
+export interface Route<
+  A extends Access = Access,
+  Params = unknown,
+  Query = unknown,
+  Body = unknown,
+> {
+  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
+  /** With parameters as `@koa/router` has them: `/rooms/:id`. */
+  readonly path: string;
+  readonly access: A;
+  readonly params?: z.ZodType<Params>;
+  readonly query?: z.ZodType<Query>;
+  /** Of a JSON object. */
+  readonly body?: z.ZodType<Body>;
+  handle(request: RouteRequest<A, Params, Query, Body>, services: Services): Reply | Promise<Reply>;
+}
+
+/** A route whose handler is typed by its access and schemas. */
+export function route<A extends Access, Params = undefined, Query = undefined, Body = undefined>(
+  definition: Route<A, Params, Query, Body>,
+): Route {
+  return definition;
+}
+
+/** Koa's middleware for a route: decodes, calls its handler, encodes. Behind `authenticate` unless the route is open. */
+export function serve(route: Route, services: Services): RouterMiddleware<AuthenticatedState> {
+  const { params, query, body } = route;
+  return async (ctx) => {
+    const request = {
+      caller: ctx.state.caller,
+      params: params && validate(params, ctx.params),
+      query: query && validate(query, ctx.query),
+      body: body && validate(body, ctx.request.body),
+      get gone() {
+        return whenGone(ctx);
+      },
+    };
+    await respond(ctx, await route.handle(request, services));
+  };
+}

@@ -1,0 +1,33 @@
+import { ChatError } from '../errors.js';
+import { healthRoutes } from './health.js';
+import { memberRoutes } from './members.js';
+import { messageRoutes } from './messages.js';
+import { roomRoutes } from './rooms.js';
+import { route, type Route } from './route.js';
+
+/** Requests for the WebSocket's path that are no handshakes. */
+const chat = route({
+  method: 'GET',
+  path: '/chat',
+  access: 'open',
+  handle() {
+    throw new ChatError('UPGRADE_REQUIRED', { detail: 'this is a WebSocket' });
+  },
+});
+
+const testToken = route({
+  method: 'GET',
+  path: '/test/token',
+  access: 'token',
+  handle: ({ caller }) => ({ content: caller.claims }),
+});
+
+/** Every route of the server; docs/HTTP-API.md has the same. */
+export const ROUTES: readonly Route[] = [
+  ...healthRoutes,
+  chat,
+  ...roomRoutes,
+  ...memberRoutes,
+  ...messageRoutes,
+  testToken,
+];
