@@ -1,0 +1,98 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { createServer, type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+/** A build, and the start of an embedded database, on a machine that is busy with other tests. */
+const PATIENCE_MS = 120_000;
+
+/** A checkout of its own: what is built here is not what the other tests run. */
+let folder: string;
+let dev: ChildProcess;
+let output: string;
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'nano-test-'));
+  const paths = ['package.json', 'tsconfig.json', 'tsconfig.build.json', '.sequelizerc'];
+  for (const path of [...paths, 'src', 'scripts', 'migrations']) {
+    await cp(`${ROOT}/${path}`, join(folder, path), { recursive: true });
+  }
+  await symlink(`${ROOT}/node_modules`, join(folder, 'node_modules'));
+});
+afterEach(() => rm(folder, { recursive: true }));
+
+/** `npm run dev` as a terminal runs it: in a process group that Ctrl-C reaches as a whole. */
+function startDev(port: number): void {
+  output = '';
+  dev = spawn('npm', ['run', 'dev'], {
+    cwd: folder,
+    detached: true,
+    env: { PATH: process.env['PATH'], HOME: process.env['HOME'], PORT: String(port) },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  for (const stream of [dev.stdout, dev.stderr]) {
+    stream?.on('data', (chunk: Buffer) => {
+      output += chunk.toString();
+    });
+  }
+}
+
+const seen = (text: string): Promise<void> =>
+  vi.waitFor(() => {
+    expect(output).toContain(text);
+  }, PATIENCE_MS);
+
+async function change(path: string, from: string, to: string): Promise<void> {
+  const source = await readFile(join(folder, path), 'utf8');
+  expect(source).toContain(from);
+  await writeFile(join(folder, path), source.replace(from, to));
+}
+
+/** A port that is free now, and the same one at each restart. */
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0);
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+it(
+  'npm run dev restarts the node after a change, keeps it over an error, and leaves no process',
+  async () => {
+    startDev(await freePort());
+    // The streams close when the last process that writes to them has ended.
+    const ended = once(dev, 'close');
+    try {
+      await seen('listening on');
+
+      await change('src/main.ts', 'listening on', 'open at');
+      await seen('open at');
+
+      await change('src/main.ts', 'await start();', 'const wrong: number = await start();');
+      await seen('error TS2322');
+      const broken = 'await start();\nthrow new Error("oh");';
+      await change('src/main.ts', 'const wrong: number = await start();', broken);
+      await seen('Error: oh');
+      // The place in the source, not in what was built of it.
+      expect(output).toMatch(/\/src\/main\.ts:\d+/);
+      await change('src/main.ts', broken, 'await start();');
+      await vi.waitFor(() => {
+        expect(output.match(/open at/g)).toHaveLength(3);
+      }, PATIENCE_MS);
+    } finally {
+      process.kill(-(dev.pid ?? 0), 'SIGINT');
+    }
+    await ended;
+    // One node after the other had the port and the data folder, and each ended when it was asked to.
+    expect(output.match(/going down/g)).toHaveLength(3);
+    expect(output).not.toMatch(/EADDRINUSE|in use by another process/);
+  },
+  2 * PATIENCE_MS,
+);
