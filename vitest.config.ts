@@ -21,6 +21,7 @@ const SLOW = [
   'store/migrate',
   'store/embedded-disk',
   'journeys/process',
+  'scripts/dev',
   'journeys/stuck-requests',
   'http/connections',
   'journeys/going-down',
