@@ -1,8 +1,12 @@
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { expect, it } from 'vitest';
 
-const docs = new URL('../../docs/', import.meta.url);
-const pages = readdirSync(docs).filter((name) => name.endsWith('.md'));
+const root = new URL('../../', import.meta.url);
+const pages = ['', 'docs/'].flatMap((folder) =>
+  readdirSync(new URL(folder, root))
+    .filter((name) => name.endsWith('.md'))
+    .map((name) => `${folder}${name}`),
+);
 
 /** The anchors of a page, as GitHub makes them of its headings. */
 function anchorsOf(markdown: string): string[] {
@@ -20,11 +24,11 @@ function anchorsOf(markdown: string): string[] {
 }
 
 it.each(pages)('%s links only to pages and headings that exist', (page) => {
-  const markdown = readFileSync(new URL(page, docs), 'utf8');
+  const markdown = readFileSync(new URL(page, root), 'utf8');
   const links = [...markdown.matchAll(/\]\(([^)#]*)(?:#([^)]+))?\)/g)];
   const broken = links.filter(([, path = '', anchor]) => {
     if (/^https?:/.test(path)) return false;
-    const target = new URL(path === '' ? page : path, docs);
+    const target = new URL(path, new URL(page, root));
     if (!existsSync(target)) return true;
     return anchor !== undefined && !anchorsOf(readFileSync(target, 'utf8')).includes(anchor);
   });

@@ -1,5 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -17,8 +18,8 @@ export interface Program {
 }
 
 /**
- * Runs `node dist/<file>`, by the Node of the tests or another one, with nothing of the environment but the PATH and `env`. `npm test` builds dist/
- * first.
+ * Runs `node dist/<file>`, or a file by its absolute path, by the Node of the tests or another one, with nothing of the
+ * environment but the PATH and `env`. `npm test` builds dist/ first.
  */
 export function runProgram(
   file: string,
@@ -29,7 +30,7 @@ export function runProgram(
     execPath = process.execPath,
   }: { args?: string[]; env?: Record<string, string>; cwd?: string; execPath?: string } = {},
 ): Program {
-  const child = spawn(execPath, [`${ROOT}/dist/${file}`, ...args], {
+  const child = spawn(execPath, [resolve(ROOT, 'dist', file), ...args], {
     cwd,
     env: { PATH: process.env['PATH'], ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
