@@ -19,7 +19,7 @@ import { DEFAULT_POSTGRES_PORT, parseDatabaseUrl, parseRedisUrl } from './servic
  */
 const MIN_OUTBOX_BYTES = 65_536;
 
-/** Node's own settings, and what is neither a service nor a limit. */
+/** How the process runs, listens and logs. */
 const PROCESS = z.object({
   NODE_ENV: oneOf(['development', 'production', 'test'], 'must be production, development or test')
     .default('development')
@@ -104,9 +104,9 @@ const REDIS = z
 
 export const SOCKET_LIMITS = z
   .object({
-    // A slow phone connects and signs in within seconds; a socket without a token costs memory for nobody known.
+    // A slow phone signs in within a few seconds; until then anybody may hold the socket open.
     AUTH_TIMEOUT_MS: count(10_000).describe('Milliseconds until the token must be accepted'),
-    // The token that has expired, the one that was signed wrongly, and a last one.
+    // An expired token and a refreshed one, with one to spare; guessing a signature takes far more.
     AUTH_ATTEMPTS: count(3).describe('`BADAUTH` and `TOKEN?` before `READY`, together'),
     // Proxies cut connections that are idle for 60 s (the default of nginx and of AWS), some for 30 s.
     PING_INTERVAL_MS: count(25_000).describe('Milliseconds between two pings of the server'),
@@ -118,13 +118,13 @@ export const SOCKET_LIMITS = z
     CONTENT_CHARACTERS: count(8_000).describe('Characters of a message'),
     // The power of two above the 97,024 bytes that 8,000 characters may take (`problemsOfContent`).
     FRAME_BYTES: count(131_072).describe('Bytes of a frame'),
-    // Half of what Node takes for all the headers of a request, among which REST has its token.
+    // Half of Node's limit for the headers of a request (`maxHeaderSize`, 16 KiB), which bounds a token over REST.
     FRAME_BYTES_BEFORE_READY: count(8_192).describe('Bytes of a frame before `READY`'),
     // Over a commit of 10 ms: 12,800 messages a second of one socket.
     INBOX_FRAMES: count(128, { max: 10_000 }).describe(
       'Frames of a socket that wait to be handled, and its messages on their way',
     ),
-    // Some 5,000 messages of 200 bytes: a reader who is that far behind is served as well from Postgres.
+    // Some 5,000 messages of 200 bytes: a reader that is further behind is served from Postgres.
     OUTBOX_BYTES: count(1_048_576, { min: MIN_OUTBOX_BYTES }).describe(
       'Bytes that wait for a socket to read them',
     ),
@@ -157,11 +157,11 @@ const NODE_LIMITS = z
     LOG_BATCHES_IN_FLIGHT: count(4, { max: 64 }).describe(
       'Statements in flight that store messages: two, and more only while those have stalled; one over the embedded database',
     ),
-    // A query a node; what it finds was lost without a sign, which is seldom.
+    // One query of each node. It finds entries that were lost unnoticed, which is rare.
     POLL_INTERVAL_MS: count(10_000).describe(
       'Milliseconds between two comparisons of the rooms in use with the database',
     ),
-    // A chat still feels live with a quarter of a second.
+    // A quarter of a second still feels live in a chat.
     POLL_INTERVAL_BROKER_DOWN_MS: count(250).describe(
       'The same while this node or another one is not heard through Redis',
     ),

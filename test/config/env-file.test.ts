@@ -41,7 +41,7 @@ describe('.env', () => {
     expect(process.env[`${NAME}_2`]).toBe('a b');
   });
 
-  it('changes nothing that the environment has, also where that is empty', () => {
+  it('does not override a variable of the environment, even an empty one', () => {
     process.env[NAME] = 'given';
     process.env[`${NAME}_2`] = '';
     writeFileSync('.env', TEXT);
@@ -79,13 +79,13 @@ describe('.env', () => {
       () => writeFileSync('.env', bigEndian.subarray(0, -1)),
       'is not text in UTF-8',
     ],
-  ])('is never taken for none: %s', (_, make, problem) => {
+  ])('is refused, not ignored: %s', (_, make, problem) => {
     make();
 
     expect(problemsOf(loadEnvFile)).toEqual([`.env ${problem}`]);
   });
 
-  it('is never taken for none: of another account', () => {
+  it('is refused, not ignored: a file that only another account may read', () => {
     writeFileSync('.env', TEXT, { mode: 0o000 });
 
     expect(problemsOf(() => asSomebodyElse(loadEnvFile))).toEqual(['.env cannot be read: EACCES']);

@@ -90,18 +90,18 @@ describe('the configuration', () => {
     expect(loadConfig(empty)).toEqual(loadConfig({}));
   });
 
-  it('ignores what is not its own', () => {
+  it('ignores unknown variables', () => {
     expect(loadConfig({ PATH: '/bin', port: '1', npm_config_port: 'x' })).toEqual(loadConfig({}));
   });
 
-  it('can not be changed', () => {
+  it('is frozen', () => {
     const config = loadConfig({}) as { port: number; limits: { logBatchesInFlight: number } };
 
     expect(() => (config.port = 1)).toThrow(TypeError);
     expect(() => (config.limits.logBatchesInFlight = 1)).toThrow(TypeError);
   });
 
-  it('takes no notice of white space around a variable, and of one that is nothing else', () => {
+  it('ignores white space around a value, and a value of white space', () => {
     expect(loadConfig({ PORT: '7777 ', AUDIENCE: '\tchat\n', HOST: ' ' })).toMatchObject({
       port: 7777,
       audience: 'chat',
@@ -109,11 +109,11 @@ describe('the configuration', () => {
     });
   });
 
-  it.each(['true', 'TRUE', '1'])('takes MIGRATE_ON_START=%s for yes', (value) => {
+  it.each(['true', 'TRUE', '1'])('reads MIGRATE_ON_START=%s as true', (value) => {
     expect(loadConfig({ MIGRATE_ON_START: value }).migrateOnStart).toBe(true);
   });
 
-  it.each(['false', 'False', '0'])('takes MIGRATE_ON_START=%s for no', (value) => {
+  it.each(['false', 'False', '0'])('reads MIGRATE_ON_START=%s as false', (value) => {
     expect(loadConfig({ MIGRATE_ON_START: value }).migrateOnStart).toBe(false);
   });
 });
@@ -125,12 +125,12 @@ describe('the address to listen on', () => {
     ['[::1]', '::1'],
     ['localhost', 'localhost'],
     ['chat.example.', 'chat.example.'],
-  ])('is HOST=%s', (given, host) => {
+  ])('is accepted: HOST=%s', (given, host) => {
     expect(loadConfig({ HOST: given }).host).toBe(host);
   });
 
   it.each(['http://localhost', 'localhost:7777', '[::1]:7777', '*', 'a b', '/run/chat.sock', '[]'])(
-    'is not HOST=%s',
+    'is refused: HOST=%s',
     (given) => {
       expect(problemsOf({ HOST: given })).toEqual([
         'HOST must be an address, or a name, of this machine',
@@ -140,12 +140,15 @@ describe('the address to listen on', () => {
 });
 
 describe('the folder of the data', () => {
-  it.each(['/var/lib/chat', './data', '../~data', 'C:\\chat', 'price$1'])('may be %s', (path) => {
-    expect(loadConfig({ DATA_DIR: path }).dataDir).toBe(path);
-  });
+  it.each(['/var/lib/chat', './data', '../~data', 'C:\\chat', 'price$1'])(
+    'is accepted: %s',
+    (path) => {
+      expect(loadConfig({ DATA_DIR: path }).dataDir).toBe(path);
+    },
+  );
 
   it.each(['~', '~/chat', '~ana/chat', '$HOME/chat', '${HOME}/chat'])(
-    'is not %s, which only a shell understands',
+    'is refused if only a shell understands it: %s',
     (path) => {
       expect(problemsOf({ DATA_DIR: path })).toEqual([
         'DATA_DIR must be a path: ~ and $ are for shells alone',
@@ -156,7 +159,7 @@ describe('the folder of the data', () => {
 
 describe('the origins', () => {
   it.each(['app.example', 'https://app.example/chat', 'https://*.example', '*,null'])(
-    'are not CORS_ORIGIN=%s',
+    'are refused: CORS_ORIGIN=%s',
     (given) => {
       expect(problemsOf({ CORS_ORIGIN: given })).toEqual([
         'CORS_ORIGIN must be *, or origins like https://app.example, divided by commas',
@@ -201,14 +204,14 @@ describe('the problems of a configuration', () => {
   });
 
   it.each(['x', '-1', '1.5', '1e3', '0x10', '1 2', '65536', '99999999999', '١'])(
-    'are there with PORT=%j',
+    'are reported for PORT=%j',
     (value) => {
       expect(problemsOf({ PORT: value })).toEqual([expect.stringMatching(/^PORT /)]);
     },
   );
 
   it.each(['0', '-5', '1.5', 'x', '2147483648', '1e3', '65535'])(
-    'are there with OUTBOX_BYTES=%j',
+    'are reported for OUTBOX_BYTES=%j',
     (value) => {
       expect(problemsOf({ OUTBOX_BYTES: value })).toEqual([
         expect.stringMatching(/^OUTBOX_BYTES /),
@@ -241,7 +244,7 @@ describe('a frame, a body and the queue of the log', () => {
     }
   });
 
-  it('are not compared with what is no number itself', () => {
+  it('are not compared with a value that is not a number', () => {
     const FRAME_BYTES = '1';
     expect(problemsOf({ CONTENT_CHARACTERS: 'x', FRAME_BYTES })).toEqual([
       'CONTENT_CHARACTERS must be a whole number',
@@ -278,10 +281,13 @@ describe('production', () => {
     expect(problems[0]).toContain(problem);
   });
 
-  it.each(['Production', 'PRODUCTION', ' production\n'])('is NODE_ENV=%j, too', (NODE_ENV) => {
-    expect(loadConfig({ ...PRODUCTION, NODE_ENV }).production).toBe(true);
-    expect(problemsOf({ NODE_ENV })).toHaveLength(2);
-  });
+  it.each(['Production', 'PRODUCTION', ' production\n'])(
+    'is recognised as NODE_ENV=%j',
+    (NODE_ENV) => {
+      expect(loadConfig({ ...PRODUCTION, NODE_ENV }).production).toBe(true);
+      expect(problemsOf({ NODE_ENV })).toHaveLength(2);
+    },
+  );
 
   it.each(['prod', 'staging', 'live', 'production '.repeat(2)])(
     'is never mistaken for development: NODE_ENV=%j',
@@ -292,18 +298,21 @@ describe('production', () => {
     },
   );
 
-  it.each(['JWT_MASTER_SECRET', 'DB_PASSWORD'])('keeps %s as it is, but no line break', (name) => {
-    const parts = { DB_HOST: 'db', DB_NAME: 'chat', DB_USERNAME: 'ana' };
-    const env = { ...PRODUCTION, ...parts, DATABASE_URL: undefined };
-    const config = loadConfig({ ...env, [name]: ` ${SECRET} ` });
+  it.each(['JWT_MASTER_SECRET', 'DB_PASSWORD'])(
+    'keeps white space around %s, but refuses line breaks',
+    (name) => {
+      const parts = { DB_HOST: 'db', DB_NAME: 'chat', DB_USERNAME: 'ana' };
+      const env = { ...PRODUCTION, ...parts, DATABASE_URL: undefined };
+      const config = loadConfig({ ...env, [name]: ` ${SECRET} ` });
 
-    expect([config.jwtSecret, config.database?.password]).toContain(` ${SECRET} `);
-    expect(problemsOf({ ...env, [name]: `${SECRET}\n` })).toEqual([
-      `${name} begins or ends with a line break`,
-    ]);
-  });
+      expect([config.jwtSecret, config.database?.password]).toContain(` ${SECRET} `);
+      expect(problemsOf({ ...env, [name]: `${SECRET}\n` })).toEqual([
+        `${name} begins or ends with a line break`,
+      ]);
+    },
+  );
 
-  it('has rules that hold nowhere else', () => {
+  it('alone has these rules', () => {
     const config = loadConfig({ NODE_ENV: 'test', JWT_MASTER_SECRET: 'NOTASECRETANYMORE' });
 
     expect(config).toMatchObject({ production: false, jwtSecret: 'NOTASECRETANYMORE' });
@@ -322,7 +331,7 @@ describe('the database', () => {
     });
   });
 
-  it('has the defaults of Postgres for what DATABASE_URL leaves out', () => {
+  it('has the defaults of Postgres for parts that DATABASE_URL leaves out', () => {
     expect(loadConfig({ DATABASE_URL: 'postgres://ana:hush@db/chat' }).database?.port).toBe(5432);
     expect(loadConfig({ DATABASE_URL: 'postgresql://db' }).database).toEqual({
       host: 'db',
@@ -351,7 +360,7 @@ describe('the database', () => {
     ['half a character in the password', 'postgres://ana:hush%C3@db/chat'],
     ['half a character in the name', 'postgres://ana:hush@db/chat%C3'],
     ['a certificate that is not there', `${DATABASE_URL}?sslrootcert=/no/such/hush.pem`],
-  ])('is a problem with %s', (_, url) => {
+  ])('is refused with %s', (_, url) => {
     const [problem, ...others] = problemsOf({ DATABASE_URL: url });
 
     expect(problem).toMatch(/^DATABASE_URL /);
@@ -363,14 +372,14 @@ describe('the database', () => {
     ['[::1]', '::1'],
     ['/var/run/postgresql', '/var/run/postgresql'],
     ['my_db', 'my_db'],
-  ])('may be at DB_HOST=%s', (given, host) => {
+  ])('is accepted at DB_HOST=%s', (given, host) => {
     const parts = { DB_HOST: given, DB_NAME: 'chat', DB_USERNAME: 'ana' };
 
     expect(loadConfig(parts).database?.host).toBe(host);
   });
 
   it.each(['db:5432', 'one,two', 'postgres://db', 'tcp://10.0.0.1:5432'])(
-    'is not at DB_HOST=%s',
+    'is refused at DB_HOST=%s',
     (given) => {
       expect(problemsOf({ DB_HOST: given, DB_NAME: 'chat', DB_USERNAME: 'ana' })).toEqual([
         'DB_HOST must be a name, an address, or the folder of a socket',
@@ -378,7 +387,7 @@ describe('the database', () => {
     },
   );
 
-  it('has no problem with parts that are not used, which Kubernetes sets for a service named db', () => {
+  it('ignores unused parts, which Kubernetes sets for a service named db', () => {
     const links = { DB_PORT: 'tcp://10.0.0.1:5432', DB_NAME: '/chat/db' };
 
     expect(loadConfig({ ...links, DATABASE_URL }).database?.port).toBe(5433);
@@ -408,13 +417,13 @@ describe('the database', () => {
     });
   });
 
-  it('is that of DATABASE_URL where both are given', () => {
+  it('is that of DATABASE_URL if both are given', () => {
     const config = loadConfig({ DATABASE_URL, DB_HOST: 'other', DB_PORT: '1' });
 
     expect(config.database).toMatchObject({ host: 'db.example', port: 5433, database: 'chat' });
   });
 
-  it('is a problem where a part is missing beside DB_HOST, and embedded without DB_HOST', () => {
+  it('is refused if a part is missing beside DB_HOST, and embedded without DB_HOST', () => {
     expect(problemsOf({ DB_HOST: 'db' })).toEqual([
       'DB_NAME and DB_USERNAME must be given beside DB_HOST',
     ]);
@@ -426,9 +435,9 @@ describe('the database', () => {
 });
 
 describe('a message about the configuration', () => {
-  it('never has a value in it, wherever a secret was put', () => {
+  it('never holds a value, whichever variable has a secret', () => {
     const secret = fc.stringMatching(/^[A-Za-z0-9]{12,40}$/).filter((text) => /\d/.test(text));
-    /** A value with a secret in it, in one of the places where an operator would have one. */
+    /** A value with a secret in it, where an operator might have put one. */
     const value = fc.tuple(secret, fc.nat(12)).map(([text, place]) => ({
       secret: text,
       value:

@@ -21,7 +21,7 @@ describe('a list of origins', () => {
     [' https://a.example , https://b.example, ', ['https://a.example', 'https://b.example']],
     ['https://a.example\nhttps://b.example', ['https://a.example', 'https://b.example']],
     ['https://a.example,https://A.example/', ['https://a.example']],
-  ])('is as browsers write them: %j', (list, origins) => {
+  ])('is normalised to the form that browsers send: %j', (list, origins) => {
     expect(parseOrigins(list)).toEqual(origins);
   });
 
@@ -46,11 +46,11 @@ describe('a list of origins', () => {
     'file:///srv/page.html',
     'wss://app.example',
     'ws://localhost:3000',
-  ])('is none: %j', (list) => {
+  ])('is refused: %j', (list) => {
     expect(parseOrigins(list)).toBeUndefined();
   });
 
-  it('allows its own, and * allows all', () => {
+  it('allows its own origins, and * allows all', () => {
     expect(allowsOrigin('*', 'null')).toBe(true);
     expect(allowsOrigin(['https://a.example', 'null'], 'https://a.example')).toBe(true);
     expect(allowsOrigin(['https://a.example', 'null'], 'null')).toBe(true);

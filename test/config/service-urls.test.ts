@@ -48,11 +48,11 @@ describe('the URL of a database', () => {
       'postgres://ana@db/chat?uselibpqcompat=true&sslmode=require',
       { ssl: { rejectUnauthorized: false } },
     ],
-  ])('is understood: %s', (url, address) => {
+  ])('is parsed: %s', (url, address) => {
     expect(parseDatabaseUrl(url)).toMatchObject({ value: address });
   });
 
-  it('names certificates and keys by their files', () => {
+  it('reads the files of certificates and keys', () => {
     const folder = mkdtempSync(join(tmpdir(), 'nano-test-'));
     const file = join(folder, 'root.pem');
     writeFileSync(file, 'a certificate');
@@ -132,7 +132,7 @@ describe('the URL of Redis', () => {
     ['redis://[::1]:6380', { host: '::1', port: 6380 }],
     ['redis://pubsub?family=6', { host: 'pubsub', family: 6 }],
     ['redis://?path=/run/redis.sock', { path: '/run/redis.sock' }],
-  ])('is understood by ioredis, too: %s', (url, options) => {
+  ])('is parsed, and ioredis agrees: %s', (url, options) => {
     const parsed = parseRedisUrl(url);
     const understood = 'value' in parsed ? parsed.value : '';
     const redis = new Redis(understood, { lazyConnect: true });
