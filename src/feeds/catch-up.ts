@@ -1,6 +1,6 @@
 import type { Entry } from '../store/entry.js';
 import type { Log } from '../store/log.js';
-import { encodeMessage } from '../protocol/events.js';
+import { encodeEvent } from '../protocol/events.js';
 import { encodeFrame } from './ws-frame.js';
 import type { SocketWriter } from './socket-writer.js';
 
@@ -76,20 +76,10 @@ export class CatchUpPages {
   }
 }
 
-/** The entry as its frame; undefined for what version 1 does not show. */
-export function frameOf({
-  kind,
-  room_id,
-  seq,
-  emitter,
-  content,
-  createdAt,
-  ref,
-}: Entry): Buffer | undefined {
-  if (kind !== 'message') return undefined;
-  return encodeFrame(
-    encodeMessage({ room_id, seq, emitter, content, createdAt, ...(ref !== null && { ref }) }),
-  );
+/** The frame of an entry's event; undefined if version 1 does not show the entry. */
+export function frameOf(entry: Entry): Buffer | undefined {
+  const event = encodeEvent(entry);
+  return event === undefined ? undefined : encodeFrame(event);
 }
 
 /** Joined once for all that the page is written to: many wait for the same bytes. */

@@ -1,8 +1,9 @@
 import { may, type Caller, type RoomAccess, type Rule } from '../access/permissions.js';
 import { ChatError } from '../errors.js';
-import { ruleOf, type Entry } from '../store/entry.js';
+import type { Entry } from '../store/entry.js';
 import type { LiveRoom } from '../store/group-commit.js';
 import type { Log, RoomState } from '../store/log.js';
+import { applyEntry } from './apply-entry.js';
 import { Subscribers, type EndReason, type Subscriber, type LossReason } from './subscribers.js';
 import { frameOf } from './catch-up.js';
 import type { FlushQueue } from './flush-queue.js';
@@ -253,9 +254,10 @@ export class Feed implements LiveRoom {
   #deliver(entry: Entry): void {
     this.#position = entry.seq;
     this.#madeAt = entry.createdAt;
-    if (entry.kind === 'rule') {
-      this.#applyRule(ruleOf(entry));
+    const changed = applyEntry(entry, this.#access.rules);
+    if (changed !== undefined) {
       this.#rulesHead = entry.seq;
+      this.#recheckFor(changed);
     }
     this.#subscribers.deliver(entry.seq, this.#subscribers.size > 0 ? frameOf(entry) : undefined);
   }
@@ -266,10 +268,8 @@ export class Feed implements LiveRoom {
     void this.#onOldNumbers();
   }
 
-  #applyRule(rule: Rule): void {
-    const { rules } = this.#access;
-    if (rule.permissions === '') rules.delete(rule.entity_UUID);
-    else rules.set(rule.entity_UUID, rule);
+  /** Drops the subscribers that may not read any more, now that a rule has changed. */
+  #recheckFor(rule: Rule): void {
     for (const subscriber of this.#subscribers.all()) {
       const { userUUID, entityUUID } = subscriber.identity;
       const isConcerned = rule.entity_UUID === userUUID || rule.entity_UUID === entityUUID;

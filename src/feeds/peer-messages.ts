@@ -1,5 +1,12 @@
 import { z } from 'zod';
-import { ENTRY_KINDS, ruleOf, type Entry } from '../store/entry.js';
+import { ENTRY_KIND_NAMES, type EntryKind } from '../protocol/entry-kinds.js';
+import { ruleOf, type Entry } from '../store/entry.js';
+
+/** An entry whose content a feed can't apply would break the feed. */
+const HAS_VALID_CONTENT: Readonly<Record<EntryKind, (entry: Entry) => boolean>> = {
+  message: () => true,
+  rule: isRule,
+};
 
 const roomSchema = z.number().int().positive();
 
@@ -7,13 +14,13 @@ const entrySchema = z
   .object({
     room_id: roomSchema,
     seq: z.number().int().positive(),
-    kind: z.enum(ENTRY_KINDS),
+    kind: z.enum(ENTRY_KIND_NAMES),
     emitter: z.string(),
     content: z.string(),
     ref: z.string().nullable(),
     createdAt: z.string(),
   })
-  .refine((entry) => entry.kind !== 'rule' || isRule(entry));
+  .refine((entry) => HAS_VALID_CONTENT[entry.kind](entry));
 
 const ruleSchema = z.object({
   entity_UUID: z.string(),
@@ -66,7 +73,6 @@ export function parsePeerMessage(message: string): PeerMessage | undefined {
   }
 }
 
-/** A feed applies a rule that it is told of: one that is none would break the feed. */
 function isRule(entry: Entry): boolean {
   try {
     return ruleSchema.safeParse(ruleOf(entry)).success;

@@ -1,4 +1,6 @@
-/** A stored message as everyone in its room gets it. */
+import type { EntryKind } from './entry-kinds.js';
+
+/** The `data` of a `message` event. */
 export interface MessageData {
   readonly room_id: number;
   readonly seq: number;
@@ -6,9 +8,12 @@ export interface MessageData {
   readonly content: string;
   /** ISO 8601, UTC, milliseconds. */
   readonly createdAt: string;
-  /** Only where the sender gave one. */
+  /** Absent if the sender gave none. */
   readonly ref?: string;
 }
+
+/** What an event needs of an entry. */
+type EventEntry = Omit<MessageData, 'ref'> & { readonly ref: string | null };
 
 /** What the server asks for. */
 export const QUERY_WORDS = ['START?', 'TOKEN?', 'SELECTROOM?', 'COMMAND?'] as const;
@@ -40,7 +45,23 @@ export function encodeStatus(data: StatusWord, details?: Readonly<object>): stri
   return JSON.stringify({ type: 'status', data, ...details });
 }
 
-/** Text of a message's event: built once a room, whoever gets it. */
-export function encodeMessage(data: MessageData): string {
-  return `{"type":"message","data":${JSON.stringify(data)}}`;
+/** By kind, the event of an entry; undefined: version 1 does not show the kind. */
+const EVENTS: Readonly<Record<EntryKind, ((entry: EventEntry) => string) | undefined>> = {
+  message({ room_id, seq, emitter, content, createdAt, ref }) {
+    const data: MessageData = {
+      room_id,
+      seq,
+      emitter,
+      content,
+      createdAt,
+      ...(ref !== null && { ref }),
+    };
+    return `{"type":"message","data":${JSON.stringify(data)}}`;
+  },
+  rule: undefined,
+};
+
+/** Text of an entry's event, which is built once a room; undefined if version 1 does not show the entry. */
+export function encodeEvent(entry: EventEntry & { readonly kind: EntryKind }): string | undefined {
+  return EVENTS[entry.kind]?.(entry);
 }

@@ -1,3 +1,4 @@
+import { ENTRY_KINDS } from '../protocol/entry-kinds.js';
 import type { Sequelize } from 'sequelize';
 import type { ChatError } from '../errors.js';
 import type { EntryDraft } from './entry.js';
@@ -83,7 +84,7 @@ const APPEND_MESSAGE: Statement = {
       -- Read under the lock, so that dates follow the order of seqs.
       RETURNING id, head, date_trunc('milliseconds', clock_timestamp()) AS moment)
     INSERT INTO messages (room_id, seq, kind, emitter, content, ref, "createdAt", "updatedAt")
-    SELECT id, head, 'message', $3::uuid, $4::text, $5::varchar, moment, moment FROM place
+    SELECT id, head, $6::varchar, $3::uuid, $4::text, $5::varchar, moment, moment FROM place
     RETURNING json_build_array(seq, "createdAt") AS stored`,
 };
 
@@ -124,7 +125,7 @@ export function appendEntries(
 ): Promise<Outcome[]> {
   const [first] = checked;
   if (first === undefined) return Promise.resolve([]);
-  const isAlone = checked.length === 1 && first.draft.kind === 'message';
+  const isAlone = checked.length === 1 && !ENTRY_KINDS[first.draft.kind].changesRights;
   return isAlone && first.rulesHead !== null
     ? insertMessage(run, first)
     : callAppendBatch(run, checked, waitsForLocks);
@@ -135,8 +136,8 @@ export function appendEntries(
  * than append_batch. If that stores nothing, append_batch is called and finds out why.
  */
 function insertMessage(run: RunStatement, message: CheckedDraft): Promise<Outcome[]> {
-  const { room_id, emitter, content, ref } = message.draft;
-  return run(APPEND_MESSAGE, [room_id, message.rulesHead, emitter, content, ref]).then(
+  const { room_id, kind, emitter, content, ref } = message.draft;
+  return run(APPEND_MESSAGE, [room_id, message.rulesHead, emitter, content, ref, kind]).then(
     ([row]) => {
       if (row === undefined) return callAppendBatch(run, [message], true);
       const [seq, moment] = (row as { stored: [seq: number, moment: string] }).stored;
@@ -193,7 +194,8 @@ function place(checked: readonly CheckedDraft[]): { rooms: RoomOfBatch[]; placed
     const ofRoom = rooms[room - 1];
     if (ofRoom === undefined) throw new Error('a room of a batch was not numbered');
     ofRoom.count += 1;
-    if (draft.kind === 'rule' && keepsRights !== true) ofRoom.lastRule = ofRoom.count;
+    if (ENTRY_KINDS[draft.kind].changesRights && keepsRights !== true)
+      ofRoom.lastRule = ofRoom.count;
     return { draft, room, place: ofRoom.count, copyOf: undefined };
   });
   return { rooms, placed };

@@ -1,14 +1,12 @@
 import type { Rule } from '../access/permissions.js';
-
-/** The kinds of entries. */
-export const ENTRY_KINDS = ['message', 'rule'] as const;
+import type { EntryKind } from '../protocol/entry-kinds.js';
 
 /** An entry of a room's log, as it is read, published and delivered. */
 export interface Entry {
   readonly room_id: number;
   /** 1, 2, 3, ... in its room, without gaps. */
   readonly seq: number;
-  readonly kind: (typeof ENTRY_KINDS)[number];
+  readonly kind: EntryKind;
   readonly emitter: string;
   /** The text of a message, or a rule as JSON (`ruleOf`). */
   readonly content: string;

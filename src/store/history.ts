@@ -1,4 +1,5 @@
 import { QueryTypes, type Sequelize } from 'sequelize';
+import { ENTRY_KIND_NAMES, ENTRY_KINDS } from '../protocol/entry-kinds.js';
 import type { FairLimit } from './fair-limit.js';
 
 /** A message as the history shows it; its id is its number. */
@@ -246,8 +247,12 @@ export function createHistory({
   };
 }
 
+const KINDS = ENTRY_KIND_NAMES.filter((kind) => ENTRY_KINDS[kind].isInHistory).map(
+  (kind) => `'${kind}'`,
+);
+
 /** What is a message of a window, by `bindOf`. Its date is looked at, but not looked up: that is bounded by nothing. */
-const MESSAGES = `room_id = $1 AND seq > $2 AND seq <= $3 AND kind = 'message'
+const MESSAGES = `room_id = $1 AND seq > $2 AND seq <= $3 AND kind IN (${KINDS.join(', ')})
   AND ("createdAt" >= $5::timestamptz AND "createdAt" < $6::timestamptz) IS NOT FALSE`;
 
 function bindOf(roomId: number, { after, last, period }: Stretch, limit: number): unknown[] {

@@ -5,8 +5,7 @@ import { Subscribers, type Subscriber } from '../../src/feeds/subscribers.js';
 import { Backlog } from '../../src/feeds/backlog.js';
 import { SocketWriter } from '../../src/feeds/socket-writer.js';
 import type { FlushQueue } from '../../src/feeds/flush-queue.js';
-import { encodeMessage } from '../../src/protocol/events.js';
-import { encodeFrame } from '../../src/feeds/ws-frame.js';
+import { frameOf as frameOfEntry } from '../../src/feeds/catch-up.js';
 import type { Entry } from '../../src/store/entry.js';
 import type { Log } from '../../src/store/log.js';
 
@@ -15,9 +14,19 @@ const OUTBOX_BYTES = 1 << 20;
 /** A turn that ends when the test says so. */
 const NO_TURN: FlushQueue = { addRoom: () => undefined, addWriter: () => undefined };
 
-/** As a page has it. */
+/** The frame of a message. */
 function frameOf(room_id: number, seq: number): Buffer {
-  return encodeFrame(encodeMessage({ room_id, seq, emitter: '', content: '', createdAt: '' }));
+  const frame = frameOfEntry({
+    room_id,
+    seq,
+    kind: 'message',
+    emitter: '',
+    content: '',
+    ref: null,
+    createdAt: '',
+  });
+  if (frame === undefined) throw new Error('a message has a frame');
+  return frame;
 }
 
 class Reader implements Subscriber {

@@ -41,7 +41,7 @@ describe('the plan of a message that is stored alone', () => {
       const rows = await host.database.runAppend(
         {
           name: 'explain',
-          text: `EXPLAIN EXECUTE append_message(1, 0, '${draft.emitter}', 'hi', 'a')`,
+          text: `EXPLAIN EXECUTE append_message(1, 0, '${draft.emitter}', 'hi', 'a', 'message')`,
         },
         [],
       );
