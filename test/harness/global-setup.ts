@@ -1,4 +1,5 @@
 import type { TestProject } from 'vitest/node';
+import { makeEmbeddedTemplate } from './data-dir.js';
 import { startPostgres } from './postgres.js';
 import { startRedis } from './redis.js';
 
@@ -24,6 +25,7 @@ export default async function setup({
   const postgres = await startPostgres();
   try {
     const redis = await startRedis();
+    await makeEmbeddedTemplate();
     for (const project of projects) {
       project.provide('postgresUrl', postgres.url);
       project.provide('redisUrl', redis.url);

@@ -1,16 +1,9 @@
-import { execFile } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rename, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { loadConfig } from '../../src/config/load.js';
 import { createLogger } from '../../src/logger.js';
 import { connectDatabase, type Database } from '../../src/store/connect.js';
-import { startEmbeddedPostgres } from '../../src/store/embedded.js';
 import { migrate } from '../../src/store/migrate.js';
 import { createStore, type Store } from '../../src/store/store.js';
+import { createDataDir } from './data-dir.js';
 import { createDatabase } from './database.js';
 import { postgresUrl } from './services.js';
 
@@ -74,41 +67,4 @@ export async function openEmbedded(): Promise<StoreHost> {
 
 export function storeOver(database: Database, limits: Partial<typeof LIMITS> = {}): Store {
   return createStore({ database, limits: { ...LIMITS, ...limits }, logger: QUIET });
-}
-
-export interface DataDir {
-  readonly path: string;
-  remove(): Promise<void>;
-}
-
-/**
- * A DATA_DIR of one test, with an empty database in it: a copy, as making one takes seconds. The original
- * is made once and stays in node_modules/.cache.
- */
-export async function createDataDir(): Promise<DataDir> {
-  const template = await embeddedTemplate();
-  const path = await mkdtemp(join(tmpdir(), 'nano-messaging-data-'));
-  // There are a thousand files, and fs.cp takes several times as long.
-  await promisify(execFile)('cp', ['-R', `${template}/.`, path]);
-  return { path, remove: () => rm(path, { recursive: true, force: true, maxRetries: 5 }) };
-}
-
-async function embeddedTemplate(): Promise<string> {
-  const modules = fileURLToPath(new URL('../../node_modules/', import.meta.url));
-  const manifest = await readFile(join(modules, '@electric-sql/pglite/package.json'), 'utf8');
-  const { version } = JSON.parse(manifest) as { version: string };
-  const cache = join(modules, '.cache/nano-messaging');
-  const template = join(cache, `pglite-${version}`);
-  if (existsSync(template)) return template;
-  await mkdir(cache, { recursive: true });
-  const draft = await mkdtemp(join(cache, 'draft-'));
-  await (await startEmbeddedPostgres(draft)).close();
-  try {
-    await rename(draft, template);
-  } catch (error) {
-    // Another test file was faster.
-    await rm(draft, { recursive: true });
-    if (!existsSync(template)) throw error;
-  }
-  return template;
 }

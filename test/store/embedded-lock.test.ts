@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { readdir } from 'node:fs/promises';
 import { createInterface, type Interface } from 'node:readline';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createDataDir, type DataDir } from '../harness/store-hosts.js';
+import { createDataDir, type DataDir } from '../harness/data-dir.js';
 
 const CONTENDERS = 5;
 

@@ -10,9 +10,10 @@ import { startEmbeddedPostgres } from '../../src/store/embedded.js';
 import { migrate } from '../../src/store/migrate.js';
 import { createRoom } from '../harness/api.js';
 import { ChatClient } from '../harness/chat-client.js';
+import { createDataDir, type DataDir } from '../harness/data-dir.js';
 import { SECRET } from '../harness/node.js';
 import { runProgram, type Program } from '../harness/process.js';
-import { createDataDir, type DataDir, QUIET, storeOver } from '../harness/store-hosts.js';
+import { QUIET, storeOver } from '../harness/store-hosts.js';
 import { person } from '../harness/tokens.js';
 import { readAll, say, TestWriter } from '../harness/writers.js';
 

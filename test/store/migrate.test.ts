@@ -8,10 +8,11 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { loadConfig } from '../../src/config/load.js';
 import { connectDatabase, type Database } from '../../src/store/connect.js';
 import { migrate } from '../../src/store/migrate.js';
+import { createDataDir } from '../harness/data-dir.js';
 import { createDatabase, type TestDatabase } from '../harness/database.js';
 import { runProgram } from '../harness/process.js';
 import { postgresUrl } from '../harness/services.js';
-import { createDataDir, QUIET, storeOver } from '../harness/store-hosts.js';
+import { QUIET, storeOver } from '../harness/store-hosts.js';
 import { emptyRoom, say, TestWriter } from '../harness/writers.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
