@@ -17,7 +17,7 @@ const UNIT = [
 const SLOW = [
   'journeys/proof',
   'journeys/stuck-readers',
-  'journeys/bad-input-socket',
+  'journeys/bad-input-flood',
   'store/migrate',
   'store/embedded-disk',
   'journeys/process',

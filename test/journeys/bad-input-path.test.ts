@@ -1,0 +1,260 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import type { ErrorCode } from '../../src/errors.js';
+import {
+  ben,
+  envelopeIn,
+  expectError,
+  expectInvalid,
+  head,
+  HttpLab,
+  statusesOf,
+  stranger,
+  WITH_BODY,
+  type HttpAnswer,
+} from '../harness/http-lab.js';
+
+const BODY_BYTES = 131_072;
+
+let lab: HttpLab;
+
+beforeAll(async () => {
+  lab = await HttpLab.open();
+});
+afterEach(() => lab.bystanders.expectServed());
+afterAll(() => lab.close());
+
+const GARBAGE_IDS = [
+  '1e3',
+  '-1',
+  '+1',
+  '0',
+  '00',
+  '01',
+  '1.0',
+  '0x1',
+  '1_000',
+  'NaN',
+  'null',
+  'true',
+  '2147483648',
+  '99999999999999999999',
+  '9'.repeat(1_000),
+  '1;%20drop%20table%20rooms',
+  "1'%20OR%20'1'='1",
+  '%00',
+  '1%00',
+  '%201',
+  '1%0a',
+  '..',
+  '.',
+  '%2e%2e',
+  '%2F',
+  '1%2F2',
+  '..%2f..%2fetc%2fpasswd',
+  '%',
+  '%zz',
+  '%E0%A4%A',
+  '%FF',
+  '%D9%A1',
+  ':id',
+  '*',
+  '(.*)',
+  '__proto__',
+  'constructor',
+];
+
+describe('a path', () => {
+  it.each(GARBAGE_IDS)('with the room id %s is 400 INVALID', async (id) => {
+    for (const [method, path] of [
+      ['GET', `/rooms/${id}/messages`],
+      ['PUT', `/rooms/${id}/members`],
+      ['PUT', `/rooms/${id}/invitation`],
+      ['DELETE', `/rooms/${id}/members/${ben.userUUID}`],
+      ['DELETE', `/rooms/${id}`],
+    ] as const) {
+      expectInvalid(await lab.call(method, path), 'id');
+    }
+  });
+
+  it.each(['1', 'ben', '%00', ben.userUUID.slice(1), `${ben.userUUID}0`, `${ben.userUUID}%00`])(
+    'with the member %s is 400 INVALID',
+    async (uuid) => {
+      expectInvalid(await lab.call('DELETE', `/rooms/${lab.room}/members/${uuid}`), 'uuid');
+    },
+  );
+
+  it('to a room that is not there is 404', async () => {
+    const body = { userUUID: ben.userUUID, permissions: 'rw', level: 0 };
+    for (const [method, path, what] of [
+      ['GET', 'messages', undefined],
+      ['PUT', 'members', body],
+      ['PUT', 'invitation', { accepted: true }],
+      ['DELETE', `members/${ben.userUUID}`, undefined],
+      ['DELETE', '', undefined],
+    ] as const) {
+      const answer = await lab.call(method, `/rooms/2147483647/${path}`, { body: what });
+      expectError(answer, 'NOT_FOUND');
+    }
+  });
+
+  it('to a room of others is 403, and changes nothing', async () => {
+    const { token } = stranger;
+    const members = `/rooms/${lab.room}/members`;
+    const rule = { userUUID: stranger.userUUID, permissions: 'rwa', level: 0 };
+    expectError(await lab.call('GET', `/rooms/${lab.room}/messages`, { token }), 'FORBIDDEN');
+    expectError(await lab.call('PUT', members, { token, body: rule }), 'FORBIDDEN');
+    expectError(await lab.call('DELETE', `${members}/${ben.userUUID}`, { token }), 'FORBIDDEN');
+    expectError(await lab.call('DELETE', `/rooms/${lab.room}`, { token }), 'FORBIDDEN');
+    // There is no rule to answer for.
+    const invitation = { token, body: { accepted: true } };
+    expectError(await lab.call('PUT', `/rooms/${lab.room}/invitation`, invitation), 'NOT_FOUND');
+    expect((await lab.call('GET', '/rooms/all', { token })).content).toEqual([]);
+  });
+
+  it.each([
+    '/',
+    '//',
+    '/room',
+    '/roomsall',
+    '/rooms/all/all',
+    '/rooms/1/messages/1',
+    '/rooms/1/members/x/y',
+    '/rooms//messages',
+    '//rooms',
+    '/rooms%2Fall',
+    '/./rooms',
+    '/../rooms',
+    '/rooms/../rooms',
+    '/test',
+    '/test/token/x',
+    '/healthz/x',
+    '/chat/x',
+    '/chatter',
+    '/favicon.ico',
+    '/.env',
+    '/.git/config',
+    '/%2e%2e/%2e%2e/etc/passwd',
+    '/%00',
+    '/%',
+    '/%zz',
+    '/%E0%A4%A',
+    '/__proto__',
+    '/constructor',
+    `/${'a'.repeat(8_000)}`,
+    '*',
+  ])('of nothing is 404, with and without a token: %s', async (path) => {
+    expectError(await lab.call('GET', path), 'NOT_FOUND');
+    expectError(await lab.call('POST', path, { token: null, body: '{' }), 'NOT_FOUND');
+  });
+
+  it.each(['http://[', 'http://[::1', 'http://%zz/rooms'])(
+    'that is no path is 400 or 404: %s',
+    async (path) => {
+      const heard = await lab.exchange(head('GET', path, { Connection: 'close' }));
+      expect([[400], [404]]).toContainEqual(statusesOf(heard));
+      expect(envelopeIn(heard)).toMatchObject({ meta: { code: statusesOf(heard)[0] } });
+    },
+  );
+
+  it('is 405 with another method, and Allow says which there are', async () => {
+    for (const [path, allowed] of [
+      ['/rooms', ['GET', 'HEAD', 'POST']],
+      ['/rooms/all', ['GET', 'HEAD']],
+      [`/rooms/${lab.room}`, ['DELETE']],
+      [`/rooms/${lab.room}/members`, ['PUT']],
+      [`/rooms/${lab.room}/members/${ben.userUUID}`, ['DELETE']],
+      [`/rooms/${lab.room}/invitation`, ['PUT']],
+      [`/rooms/${lab.room}/messages`, ['GET', 'HEAD']],
+      ['/test/token', ['GET', 'HEAD']],
+      ['/healthz', ['GET', 'HEAD']],
+      ['/readyz', ['GET', 'HEAD']],
+      ['/chat', ['GET', 'HEAD']],
+    ] as const) {
+      const methods = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'TRACE', 'PROPFIND', 'SEARCH'];
+      for (const method of methods) {
+        // DELETE /rooms/:id takes `all` for an id.
+        if ((allowed as readonly string[]).includes(method)) continue;
+        if (path === '/rooms/all' && method === 'DELETE') continue;
+        const answer = await lab.call(method, path);
+        expectError(answer, 'METHOD_NOT_ALLOWED');
+        const allow = answer.headers.allow?.split(/, */) ?? [];
+        expect(allow).toEqual(expect.arrayContaining([...allowed]));
+        expect(allow).not.toContain(method);
+      }
+    }
+  });
+
+  it('may end in a slash on every route', async () => {
+    const answers: [string, string, number, unknown?][] = [
+      ['POST', '/rooms', 200, WITH_BODY[0][2]],
+      ['GET', '/rooms', 200],
+      ['GET', '/rooms/all', 200],
+      ['PUT', `/rooms/${lab.room}/members`, 200, WITH_BODY[1][2]],
+      ['DELETE', `/rooms/${lab.room}/members/${stranger.userUUID}`, 404],
+      ['PUT', `/rooms/${lab.room}/invitation`, 200, WITH_BODY[2][2]],
+      ['DELETE', '/rooms/2147483647', 404],
+      ['GET', `/rooms/${lab.room}/messages`, 200],
+      ['GET', '/test/token', 200],
+      ['GET', '/healthz', 200],
+      ['GET', '/readyz', 200],
+      ['GET', '/chat', 426],
+    ];
+    for (const [method, path, status, body] of answers) {
+      for (const slash of ['', '/']) {
+        const answer = await lab.call(method, path + slash, { body });
+        expect([method, path + slash, answer.status]).toEqual([method, path + slash, status]);
+        // The route's own answer, not that of a path of nothing.
+        expect(answer.meta['detail']).not.toEqual(expect.stringContaining('is not served'));
+      }
+    }
+  });
+});
+
+describe('CORS', () => {
+  it('answers a preflight for any path before authentication', async () => {
+    const paths = [
+      ...lab.routes().map(([, path]) => path),
+      '/healthz',
+      '/chat',
+      '/nowhere',
+      '/%zz',
+    ];
+    for (const path of paths) {
+      for (const slash of ['', '/']) {
+        const heard = await lab.exchange(
+          `OPTIONS ${path}${slash} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n` +
+            'Origin: https://app.example\r\nAccess-Control-Request-Method: DELETE\r\n' +
+            'Access-Control-Request-Headers: authorization,content-type\r\n\r\n',
+        );
+        expect(statusesOf(heard)).toEqual([204]);
+        expect(heard).toMatch(/^access-control-allow-origin: \*\r$/im);
+        expect(heard).toMatch(/^access-control-allow-methods: .*\bDELETE\b/im);
+        expect(heard).toMatch(/^access-control-allow-headers: .*\bauthorization\b/im);
+      }
+    }
+  });
+
+  it('is on every kind of error', async () => {
+    const headers = { origin: 'https://app.example' };
+    const body = '{';
+    const big = 'x'.repeat(BODY_BYTES + 1);
+    const answers: [HttpAnswer, ErrorCode][] = [
+      [await lab.call('POST', '/rooms', { headers, body }), 'BAD_JSON'],
+      [await lab.call('POST', '/rooms', { headers, body: '{}' }), 'INVALID'],
+      [await lab.call('GET', '/rooms', { headers, token: null }), 'UNAUTHORIZED'],
+      [
+        await lab.call('DELETE', `/rooms/${lab.room}`, { headers, token: stranger.token }),
+        'FORBIDDEN',
+      ],
+      [await lab.call('GET', '/nowhere', { headers }), 'NOT_FOUND'],
+      [await lab.call('PATCH', '/rooms', { headers }), 'METHOD_NOT_ALLOWED'],
+      [await lab.call('POST', '/rooms', { headers, body: big }), 'TOO_LARGE'],
+      [
+        await lab.call('POST', '/rooms', { headers: { ...headers, 'content-type': 'a/b' }, body }),
+        'UNSUPPORTED_MEDIA_TYPE',
+      ],
+      [await lab.call('GET', '/chat', { headers }), 'UPGRADE_REQUIRED'],
+    ];
+    for (const [answer, reason] of answers) expectError(answer, reason);
+  });
+});
