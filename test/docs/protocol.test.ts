@@ -46,13 +46,10 @@ describe('the frames of PROTOCOL.md', () => {
     expect(JSON.parse(text)).toMatchObject({ type, data: expect.anything() as unknown });
   });
 
-  it.each(fromServer.filter(([type]) => type !== 'message'))(
-    'have a known word: %s %s',
-    (type, text) => {
-      const words: readonly string[] = type === 'query' ? QUERY_WORDS : STATUS_WORDS;
-      expect(words).toContain((JSON.parse(text) as { data: string }).data);
-    },
-  );
+  it.each(fromServer.filter(([type]) => type !== 'message'))('have a word: %s %s', (type, text) => {
+    const words: readonly string[] = type === 'query' ? QUERY_WORDS : STATUS_WORDS;
+    expect(words).toContain((JSON.parse(text) as { data: string }).data);
+  });
 });
 
 describe('the dialogues of PROTOCOL.md', () => {
