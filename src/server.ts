@@ -15,7 +15,7 @@ import { answerError, createConnections } from './http/connections.js';
 import { createReadiness } from './http/readiness.js';
 import { createLogger, type Logger } from './logger.js';
 import { createDecoder } from './protocol/decode.js';
-import { shutDown } from './shutdown.js';
+import { shutDownNode } from './shutdown.js';
 import { connectDatabase, type Database } from './store/connect.js';
 import { openEpoch, type Epoch } from './store/epoch.js';
 import { watchForLoneNodes } from './store/lone-node.js';
@@ -27,17 +27,17 @@ export { ConfigError, loadConfig, type Config } from './config/load.js';
 
 /** A node: REST and `/chat` on one port. */
 export interface Server {
-  /** Resolves when connections are accepted; rejects where the port can't be had. */
+  /** Resolves when connections are accepted; rejects if the port can't be had. */
   listen(): Promise<AddressInfo>;
-  /** Where it listens; undefined before and after. */
+  /** The address that it listens on; undefined before `listen` and after `close`. */
   readonly address: AddressInfo | undefined;
   /** Whether the database is the embedded one. */
   readonly embedded: boolean;
-  /** Resolves with the reason if the node can't go on: the process is to be ended, and started again. */
+  /** Resolves with the reason if the node can't go on: then the process must be ended and started again. */
   readonly failed: Promise<Error>;
   /**
-   * Not ready any more; takes no connection, stores what is on its way, closes sockets with 1012, and
-   * resolves when everything that the server owns has ended.
+   * Shuts the node down: accepts no more connections, stores the messages in flight, closes sockets with 1012. Resolves
+   * when everything that the server owns has ended, or the time for it is up.
    */
   close(): Promise<void>;
 }
@@ -53,7 +53,7 @@ export async function createServer(
 ): Promise<Server> {
   if (config.production && config.redisUrl === undefined) {
     logger.warn(
-      'no REDIS_URL: this must be the only process on its database, else messages between processes are late',
+      'no REDIS_URL: this must be the only process on its database, or messages between processes are late',
     );
   }
   const secret = config.jwtSecret ?? (await readOrCreateSecret(config.dataDir));
@@ -74,11 +74,14 @@ export async function createServer(
 
   const actions = createActions({ store, hub });
 
+  const stopPurging = startPurging({ sequelize: database.sequelize, logger });
   const stopWatching = database.embedded
     ? undefined
     : watchForLoneNodes({ database, isLone: config.redisUrl === undefined, logger });
-
-  const stopPurging = startPurging({ sequelize: database.sequelize, logger });
+  async function stopTasks(): Promise<void> {
+    stopWatching?.();
+    await stopPurging();
+  }
 
   const chat = createChat({
     verify,
@@ -121,54 +124,6 @@ export async function createServer(
   });
   const http = connections.server;
 
-  function close(): Promise<void> {
-    const stopped = http.listening ? once(http, 'close') : Promise.resolve();
-    http.close();
-    return shutDown(
-      // In this order. The last tenth of the time is for a machine that is busy.
-      [
-        {
-          name: 'messages on their way',
-          until: 0.4,
-          async end() {
-            await chat.quiesce();
-            await store.log.close();
-          },
-        },
-        {
-          name: 'sockets',
-          until: 0.65,
-          end: () => chat.close(),
-          abandon: () => {
-            chat.terminate();
-          },
-        },
-        {
-          name: 'requests in flight',
-          until: 0.75,
-          end() {
-            connections.finish();
-            return stopped;
-          },
-          abandon: () => {
-            connections.cut();
-          },
-        },
-        {
-          name: 'rooms',
-          until: 0.8,
-          async end() {
-            stopWatching?.();
-            await Promise.all([hub.close(), stopPurging()]);
-          },
-        },
-        { name: 'database', until: 0.9, end: () => database.close() },
-      ],
-      limits.shutdownTimeoutMs,
-      logger,
-    );
-  }
-
   return {
     embedded: database.embedded,
     failed: database.failed,
@@ -181,7 +136,11 @@ export async function createServer(
       return http.address() as AddressInfo;
     },
     close() {
-      closing ??= close();
+      closing ??= shutDownNode(
+        { chat, log: store.log, connections, hub, stopTasks, database },
+        limits.shutdownTimeoutMs,
+        logger,
+      );
       return closing;
     },
   };

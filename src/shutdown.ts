@@ -1,4 +1,68 @@
+import { once } from 'node:events';
+import type { Chat } from './chat/upgrade.js';
+import type { Hub } from './feeds/hub.js';
+import type { Connections } from './http/connections.js';
 import type { Logger } from './logger.js';
+import type { Log } from './store/log.js';
+
+/** The parts of a node that have to end. */
+export interface RunningNode {
+  readonly chat: Chat;
+  readonly log: Log;
+  readonly connections: Connections;
+  readonly hub: Hub;
+  /** Stops what runs at intervals; resolves when none of it runs any more. */
+  readonly stopTasks: () => Promise<void>;
+  readonly database: { close(): Promise<unknown> };
+}
+
+/**
+ * Accepts no more connections, then ends the parts of a node one after the other. Never rejects, and resolves before
+ * the time is up.
+ */
+export function shutDownNode(
+  { chat, log, connections, hub, stopTasks, database }: RunningNode,
+  timeoutMs: number,
+  logger: Logger,
+): Promise<void> {
+  const { server } = connections;
+  const closed = server.listening ? once(server, 'close') : Promise.resolve();
+  server.close();
+  // The shares are a guess at how the time is best spent: most of it on messages, which are lost otherwise. The last
+  // tenth is left for a machine that is busy.
+  const parts: readonly ShutdownPart[] = [
+    {
+      name: 'messages in flight',
+      until: 0.4,
+      async end() {
+        await chat.quiesce();
+        await log.close();
+      },
+    },
+    {
+      name: 'sockets',
+      until: 0.65,
+      end: () => chat.close(),
+      abandon: () => {
+        chat.terminate();
+      },
+    },
+    {
+      name: 'requests in flight',
+      until: 0.75,
+      end() {
+        connections.finish();
+        return closed;
+      },
+      abandon: () => {
+        connections.cut();
+      },
+    },
+    { name: 'rooms', until: 0.8, end: () => Promise.all([hub.close(), stopTasks()]) },
+    { name: 'database', until: 0.9, end: () => database.close() },
+  ];
+  return shutDown(parts, timeoutMs, logger);
+}
 
 /** A part of a node, in the order of shutting down. */
 export interface ShutdownPart {
