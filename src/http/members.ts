@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { UUID_PROBLEM, uuidSchema } from '../access/uuid.js';
 import { route, type Route } from './route.js';
-import { flag, roomPath, roomId, wholeNumber } from './validate.js';
+import { flag, roomPath, roomId, numberFrom } from './validate.js';
 
 /** Postgres' `integer`. */
 const MAX_LEVEL = 2_147_483_647;
@@ -22,7 +22,7 @@ const newRule = z
       .string(PERMISSIONS_PROBLEM)
       .regex(/^[rwba]{1,4}$/, { error: PERMISSIONS_PROBLEM, abort: true })
       .refine((letters) => new Set(letters).size === letters.length, PERMISSIONS_PROBLEM),
-    level: wholeNumber(0, MAX_LEVEL),
+    level: numberFrom(0, MAX_LEVEL),
   })
   .transform(({ userUUID, entity_UUID, entityUUID, ...rule }, context) => {
     const [uuid, ...others] = new Set([userUUID, entity_UUID, entityUUID].filter(Boolean));

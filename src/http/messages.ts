@@ -3,16 +3,16 @@ import type { MessagePage, MessagePages } from '../actions/messages.js';
 import type { Reply } from './envelope.js';
 import { periodOf, periodQuery } from './period.js';
 import { route, type Route } from './route.js';
-import { roomPath, wholeNumber } from './validate.js';
+import { roomPath, numberFrom } from './validate.js';
 
 const DEFAULT_PAGE = 50;
 const MAX_PAGE = 1_000;
 
 const range = z.object({
   ...periodQuery,
-  before: wholeNumber(1, Number.MAX_SAFE_INTEGER).optional(),
-  after: wholeNumber(0, Number.MAX_SAFE_INTEGER).optional(),
-  limit: wholeNumber(1, MAX_PAGE).optional(),
+  before: numberFrom(1, Number.MAX_SAFE_INTEGER).optional(),
+  after: numberFrom(0, Number.MAX_SAFE_INTEGER).optional(),
+  limit: numberFrom(1, MAX_PAGE).optional(),
 });
 
 type Range = z.infer<typeof range>;

@@ -1,7 +1,7 @@
 import { z } from 'zod';
-import { textProblem } from '../protocol/text.js';
+import { textProblem } from '../protocol/values.js';
 import { route, type Route } from './route.js';
-import { flag, roomPath, wholeNumber } from './validate.js';
+import { flag, roomPath, numberFrom } from './validate.js';
 
 const MAX_LEVEL_ADMIN = 1_000;
 const MAX_NAME_CHARACTERS = 100;
@@ -18,16 +18,16 @@ const name = z.string('must be a string').superRefine((value, context) => {
 
 const newRoom = z.strictObject({
   name,
-  level_admin: wholeNumber(0, MAX_LEVEL_ADMIN),
+  level_admin: numberFrom(0, MAX_LEVEL_ADMIN),
   type: z.enum(['group', 'user2user'], 'must be group or user2user'),
-  max_entity_rules: wholeNumber(1, MAX_RULES)
+  max_entity_rules: numberFrom(1, MAX_RULES)
     .nullish()
     .transform((given) => given ?? DEFAULT_MAX_RULES),
 });
 
 const filter = z.object({
-  limit: wholeNumber(1, MAX_LIST).default(MAX_LIST),
-  offset: wholeNumber(0, MAX_OFFSET).default(0),
+  limit: numberFrom(1, MAX_LIST).default(MAX_LIST),
+  offset: numberFrom(0, MAX_OFFSET).default(0),
   accepted: flag.optional(),
 });
 

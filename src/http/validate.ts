@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { ChatError } from '../errors.js';
-import { roomIdSchema } from '../protocol/decode.js';
+import { roomIdSchema, wholeNumber } from '../protocol/values.js';
 
 /** An answer that repeats what is wrong must not be larger than the request: so many unknown fields of it, cut so. */
 const MAX_UNKNOWN_FIELDS = 10;
@@ -31,21 +31,9 @@ function cut(name: string): string {
   return `${name.slice(0, MAX_NAME_CHARACTERS).toWellFormed()}…`;
 }
 
-/** A whole number, or one in decimal digits. */
-export function wholeNumber(min: number, max: number) {
-  const range = `must be a whole number from ${min} to ${max}`;
-  return z
-    .union(
-      [
-        z.number(),
-        z
-          .string()
-          .regex(/^\d{1,16}$/)
-          .transform(Number),
-      ],
-      range,
-    )
-    .refine((value) => Number.isInteger(value) && value >= min && value <= max, range);
+/** A whole number of a range, or one in decimal digits. */
+export function numberFrom(min: number, max: number) {
+  return wholeNumber({ min, max, problem: `must be a whole number from ${min} to ${max}` });
 }
 
 /** `true` or `false`, as text where it stands in a query. */

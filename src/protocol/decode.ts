@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { Command, Commands, CommandType, Decoded } from './commands.js';
-import { parseRoomId, textProblem } from './text.js';
+import { roomIdSchema, textProblem, wholeNumber } from './values.js';
 
 /** Longest `ref` of a message, in characters. */
 export const MAX_REF_CHARACTERS = 64;
@@ -14,30 +14,12 @@ const text = (name: string, maxCharacters: number) =>
 const ref = text('ref', MAX_REF_CHARACTERS);
 
 const sequenceNumber = (name: string) =>
-  z
-    .union(
-      [
-        z.number(),
-        z
-          .string()
-          .regex(/^\d{1,16}$/)
-          .transform(Number),
-      ],
-      `${name} must be a number`,
-    )
-    .refine((value) => Number.isSafeInteger(value) && value >= 0, `${name} must be 0 or more`);
-
-/** A room's id as `parseRoomId` takes it; `problem` says what it must be. */
-export const roomIdSchema = (problem: string) =>
-  z
-    .unknown()
-    .optional()
-    .transform((value, context) => {
-      const id = parseRoomId(value);
-      if (id !== undefined) return id;
-      context.addIssue(problem);
-      return z.NEVER;
-    });
+  wholeNumber({
+    min: 0,
+    max: Number.MAX_SAFE_INTEGER,
+    problem: `${name} must be 0 or more`,
+    typeProblem: `${name} must be a number`,
+  });
 
 /** Some encoders begin a text with it; JSON has no place for it. */
 const BYTE_ORDER_MARK = '\ufeff';

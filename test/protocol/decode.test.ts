@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { createDecoder } from '../../src/protocol/decode.js';
-import { parseRoomId, textProblem } from '../../src/protocol/text.js';
+import { roomIdSchema, textProblem } from '../../src/protocol/values.js';
 
 const decode = createDecoder({ contentCharacters: 10 });
 
@@ -85,12 +85,15 @@ describe('the decoder', () => {
   });
 });
 
-describe('parseRoomId', () => {
+describe('roomIdSchema', () => {
+  const parse = (value: unknown): unknown =>
+    roomIdSchema('no room').safeParse(value).data ?? undefined;
+
   it('accepts the positive integers of Postgres, and nothing that only looks like one', () => {
-    expect(parseRoomId('2147483647')).toBe(2_147_483_647);
+    expect(parse('2147483647')).toBe(2_147_483_647);
     const wrong = ['1e3', '-1', '0', '07', ' 7', '1; drop table', '2147483648', '9'.repeat(20)];
     for (const value of [...wrong, 0, -1, 1.5, NaN, 2_147_483_648, null, undefined, [], {}, true]) {
-      expect(parseRoomId(value)).toBeUndefined();
+      expect(parse(value)).toBeUndefined();
     }
   });
 });

@@ -1,0 +1,58 @@
+import { z } from 'zod';
+
+/** Largest id of a room: Postgres' `integer`. */
+export const MAX_ROOM_ID = 2_147_483_647;
+
+/** A number of 16 digits may be beyond `Number.MAX_SAFE_INTEGER`, one of 17 always is. */
+const DIGITS = /^\d{1,16}$/;
+const ROOM_ID = /^[1-9]\d{0,9}$/;
+
+/**
+ * A whole number, or one in decimal digits (`7`, `"7"`), but not `1e3`, `+7` or `7.0` as text.
+ * @param options.problem what is said of a number out of range
+ * @param options.typeProblem what is said of anything else; the same if it is left out
+ */
+export function wholeNumber({
+  min,
+  max,
+  problem,
+  typeProblem = problem,
+  digits = DIGITS,
+}: {
+  min: number;
+  max: number;
+  problem: string;
+  typeProblem?: string;
+  digits?: RegExp;
+}) {
+  return z
+    .union([z.number(), z.string().regex(digits).transform(Number)], typeProblem)
+    .refine((value) => Number.isInteger(value) && value >= min && value <= max, problem);
+}
+
+/** A room's id: a positive integer, without leading zeros in digits; `problem` says what it must be. */
+export function roomIdSchema(problem: string) {
+  return wholeNumber({ min: 1, max: MAX_ROOM_ID, problem, digits: ROOM_ID });
+}
+
+/**
+ * What keeps a text from being stored, as a sentence; undefined if nothing does. Postgres has
+ * no U+0000 in text, and a lone surrogate has no UTF-8 form. Characters are code points.
+ */
+export function textProblem(text: string, maxCharacters: number): string | undefined {
+  if (text.length === 0) return 'is empty';
+  if (characters(text, maxCharacters) > maxCharacters) {
+    return `is longer than ${maxCharacters} characters`;
+  }
+  if (text.includes('\0')) return 'contains U+0000';
+  if (!text.isWellFormed()) return 'contains a lone surrogate';
+  return undefined;
+}
+
+/** Counts code points, without walking a text that is short enough or far too long anyway. */
+function characters(text: string, enough: number): number {
+  if (text.length <= enough || text.length > 2 * enough) return text.length;
+  let count = 0;
+  for (const _ of text) count += 1;
+  return count;
+}
