@@ -10,54 +10,62 @@ import { StoreSequelize } from './sequelize.js';
 import { withSettings, type Settings } from './settings.js';
 import { plain, PreparedStatements, type RunStatement } from './prepared.js';
 
+/** The oid of `int8` in pg_type. */
 const INT8_OID = 20;
+/** The default of STORE_TIMEOUT_MS, for migrations and for an address without a timeout of its own. */
 const CONNECT_TIMEOUT_MS = 5_000;
-/** For how long a lock is waited for that is kept by somebody who hangs, or by many. `append_batch` has its own. */
+/**
+ * Below the default of STORE_TIMEOUT_MS, so that a caller learns that the room is locked before the time of its command is
+ * over. append_batch has the same.
+ */
 const LOCK_TIMEOUT_MS = 2_000;
-/** More than 1: whoever waits for a connection outlives its opening, as its failure is told to whoever waits by then. */
+/**
+ * Waiting for a connection takes longer than opening one may, as a connection that can't be opened rejects all who wait at
+ * that moment: with 1, they would reject by their own timeout first, without the reason.
+ */
 const ACQUIRE_FACTOR = 1.5;
-/** How long what still runs has to end when the database is closed. */
+/** Time for queries that still run when the database is closed; then their connections are cut. */
 const CLOSE_GRACE_MS = 1_000;
-/** Connections for opening rooms, comparing heads and probes. */
+/** For opening rooms, comparing heads and probes: one query may hang, and the others go on. */
 const ROOM_CONNECTIONS = 2;
-/** Pages that are read at the same time; each holds its rows in memory until they are written. */
+/** Pages of live rooms that are read at a time; each keeps its rows in memory until they are written to sockets. */
 export const PAGE_CONNECTIONS = 4;
 
 /**
- * What is appended is planned once a connection, as planning takes as long as storing many messages. Such a plan is
- * made while the tables may still be empty, and must be right when they have grown.
+ * Statements that append are planned once a connection, because planning takes as long as storing many messages. The plan
+ * may be made while the tables are empty and must still be right once they have grown: hence by index only.
  */
 const APPEND_SETTINGS: Settings = { plan_cache_mode: 'force_generic_plan', enable_seqscan: 'off' };
 
 /**
- * The connections to a database: over a server, pools of their own for what must not wait for each other. Whatever is
- * asked of one of them rejects with UNAVAILABLE if the database does not answer: it waits for the next byte of an answer
- * for STORE_TIMEOUT_MS at most, and for a connection half as long again.
+ * The connections to a database. A server has several pools, so that one kind of query never waits for another. Queries
+ * reject with UNAVAILABLE if the database does not answer: they wait STORE_TIMEOUT_MS at most for the next byte of an
+ * answer, and half as long again for a connection.
  */
 export interface Database {
-  /** What REST reads, and, on other connections, its transactions. */
+  /** For queries of REST, and, on other connections, its transactions. */
   readonly sequelize: Sequelize;
-  /** The state and the heads of live rooms: a few rows each. */
+  /** For the state and the heads of live rooms: a few rows each. */
   readonly rooms: Sequelize;
-  /** Stretches of the log of live rooms. */
+  /** For pages of the logs of live rooms. */
   readonly pages: Sequelize;
   /** Runs what the log appends, LOG_BATCHES_IN_FLIGHT statements at a time at most. */
   readonly runAppend: RunStatement;
   readonly embedded: boolean;
   readonly address: DatabaseAddress;
-  /** Resolves with the reason if the database is lost, and not only away: the embedded one, which broke. */
+  /** Resolves with the reason if the embedded database broke; a server may come back, so then it never resolves. */
   readonly failed: Promise<Error>;
-  /** Has each connection that is opened from now on pass a check before it is used; one that fails it is closed. */
+  /** Runs `check` on each connection that is opened from now on, before it is used; if it rejects, the connection is closed. */
   onConnect(check: (client: pg.Client) => Promise<void>): void;
-  /** Rejects where the database does not answer, can't be written to, or still can't store what it could not. */
+  /** Rejects if the database does not answer, is read-only, or has a disk that is still full. */
   ping(): Promise<void>;
-  /** Resolves in little more than a second, whatever hangs. */
+  /** Resolves in little more than CLOSE_GRACE_MS, even if queries hang. */
   close(): Promise<void>;
 }
 
 /**
- * Opens the database of the configuration: a Postgres server, or the embedded one where no address is
- * given. Nothing is queried yet.
+ * Opens the database of the configuration: a Postgres server, or the embedded one if no address is given. Nothing is
+ * queried yet.
  * @throws {DataDirInUseError}
  */
 export async function connectDatabase(
@@ -121,7 +129,7 @@ type Pools = Pick<Database, 'sequelize' | 'rooms' | 'pages' | 'runAppend' | 'clo
   readonly clients: PgClients;
 };
 
-/** Over the embedded database, which has a single connection: transactions of two would mix. */
+/** For the embedded database, which has one session: transactions of two connections would mix. */
 function openOne(address: DatabaseAddress, outage: Outage): Pools {
   const clients = createPgClients();
   const options = {
@@ -176,7 +184,7 @@ function openPools(
   };
 }
 
-/** Sequelize's options for an address, without a pool, as migrations and sequelize-cli take them. */
+/** Sequelize's options for an address, without a pool, for migrations and sequelize-cli. */
 export function sequelizeOptions(address: DatabaseAddress): Options {
   return optionsOf(address, createPgClients());
 }
@@ -188,7 +196,7 @@ function optionsOf(
   connectTimeoutMs = CONNECT_TIMEOUT_MS,
 ): Options {
   return {
-    // Else Sequelize would send a statement of its own on each connection. Its types do not know this option.
+    // Without it, Sequelize sends a statement of its own on each connection. Its types lack this option.
     ...({ keepDefaultTimezone: true } as Options),
     dialect: 'postgres',
     dialectModule: ourPg(clients, settings),
@@ -213,8 +221,8 @@ function optionsOf(
 }
 
 /**
- * Else Sequelize would open a connection to ask for the version, and ask another one for the names of all types: it has
- * no need to of a version as old as this one. Its types do not know this option.
+ * Sequelize opens a connection to ask for the version, and queries the names of all types, unless it is told a version as
+ * old as this one. Its types lack this option.
  */
 const ASK_NOTHING = { databaseVersion: '8.0.0' } as Options;
 
@@ -223,8 +231,8 @@ function isUsable(connection: unknown): boolean {
 }
 
 /**
- * `pg` gives int8 as a string, as it may exceed what a number holds; a room's numbers are below 2^53. Only
- * for our Sequelize, as its client is: `pg` itself belongs to the whole process.
+ * `pg` with our client, and with int8 as a number instead of a string: seqs stay below 2^53. A copy for our Sequelize alone,
+ * as `pg` belongs to the whole process.
  */
 function ourPg({ Client }: PgClients, settings?: Settings): object {
   const types = {

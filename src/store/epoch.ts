@@ -6,26 +6,29 @@ import { reachDatabase, type ReachOptions } from './reach.js';
 import { onClient, plain, type RunStatement, type Statement } from './prepared.js';
 
 /**
- * Which log this is. A log that went back (a restored dump, a failover that lost commits) gives its numbers again, to
- * other entries: it is another log, and has another uuid.
+ * The identity of the log. A log that went back (a restored dump, a failover that lost commits) gives the same seqs to other
+ * entries: it counts as another log, and gets another uuid.
  *
- * The uuid also keeps apart the chats that share one Redis: a copy of a database has its own.
+ * The uuid also separates chats that share one Redis: a copy of a database gets its own.
  */
 export interface Epoch {
-  /** The log's uuid, as this node knows it. */
+  /** As this node last read it. */
   readonly uuid: string;
-  /** Compares it with the database; each new connection does so by itself. */
+  /** Reads the uuid again. Each new connection does so as well. */
   confirm(): Promise<void>;
-  /** A room's log ends before an entry that this node has seen: the log gets a new uuid, unless it has one already. */
+  /**
+   * Gives the log a new uuid, unless another node has done so. To be called if a room's log ends before an entry that this
+   * node has seen.
+   */
   renew(): Promise<void>;
-  /** Called when the uuid has changed: no number from before means anything any more. */
+  /** The listener is called when the uuid has changed: all seqs known so far mean nothing any more. */
   onChange(listener: () => void): void;
 }
 
 /**
- * The database that answers: its cluster, its place in the history of failovers, and its own number (a copy in the same
- * cluster has another). The timeline is the one that is written to: that of the last checkpoint lags behind a promotion
- * by minutes. A standby has none, and can't be written anyway.
+ * What identifies the database that answers: its cluster, the timeline, which each failover raises, and its oid (a copy in
+ * the same cluster has another). The timeline is that of the WAL being written; the one of the last checkpoint lags behind a
+ * promotion by minutes. A standby has none, and can't be written to anyway.
  */
 const HERE = `here AS (
     SELECT system_identifier::text, oid::bigint AS database_oid,
@@ -41,7 +44,7 @@ const READ: Statement = {
     FROM here LEFT JOIN log_epoch ON true`,
 };
 
-/** Nothing happens if another node was faster: the uuid is not the one that was read any more. */
+/** Changes nothing if another node was faster: then the uuid is no longer the one that was read ($2). */
 const REPLACE: Statement = {
   name: 'replace_epoch',
   text: `WITH ${HERE}
@@ -53,13 +56,13 @@ const REPLACE: Statement = {
 };
 
 /**
- * Reads the epoch of a migrated database, a new one if this is the log's first or it was moved here.
+ * Reads the epoch of a migrated database. The log gets a new uuid if it has none or was last written in another database.
  * @throws {StartError} if the database does not answer, or can't be written to
  */
 export async function openEpoch(database: Database, logger: Logger): Promise<Epoch> {
   const run = plain(database.rooms);
   const listeners: (() => void)[] = [];
-  // Over a connection of its own first: a database that can't be written to yet is waited for, or refused with a reason.
+  // First on a connection of its own, which waits for a database that can't be written to yet, or throws a StartError.
   await reachDatabase(database.address, { logger }, (client) => currentUuid(onClient(client)));
   let uuid = await currentUuid(run);
 
@@ -67,7 +70,7 @@ export async function openEpoch(database: Database, logger: Logger): Promise<Epo
   async function hasChanged(run: RunStatement): Promise<boolean> {
     const before = uuid;
     const current = await currentUuid(run);
-    // Somebody else was faster: what was read may be older than what is known.
+    // Another call was faster, and this one may have read an older uuid.
     if (uuid !== before) return true;
     if (current === uuid) return false;
     logger.error(
@@ -81,7 +84,7 @@ export async function openEpoch(database: Database, logger: Logger): Promise<Epo
 
   database.onConnect(async (client) => {
     if (!(await hasChanged(onClient(client)))) return;
-    // What is to be asked on this connection was decided by what the log was before.
+    // The query that waits for this connection was made for the log as it was before.
     throw new ChatError('UNAVAILABLE', { detail: 'the log went back' });
   });
 
@@ -103,7 +106,7 @@ export async function openEpoch(database: Database, logger: Logger): Promise<Epo
 }
 
 /**
- * Gives the log a new uuid, whatever it has; nodes that run notice it. For a database that was restored in place.
+ * Gives the log a new uuid; nodes that run notice it. For a database that was restored in place.
  * @throws {StartError} if the database does not answer in time, or can't be written to
  */
 export function replaceEpoch(
@@ -117,7 +120,7 @@ export function replaceEpoch(
   });
 }
 
-/** The log's uuid; a new one if the database is not the one in which the log was written last. */
+/** Reads the log's uuid, after giving it a new one if it has none or was last written in another database. */
 async function currentUuid(run: RunStatement): Promise<string> {
   const { uuid, is_here } = await read(run);
   if (uuid !== null && is_here) return uuid;

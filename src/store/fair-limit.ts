@@ -1,23 +1,27 @@
 import { ChatError } from '../errors.js';
 
 /**
- * Runs so many tasks at a time. Of those that wait, each key's are taken in turn: a room or a caller with thousands of
- * them keeps the others waiting for one task each.
+ * Runs a bounded number of tasks at a time. Waiting tasks start in turn by key (a room, a caller), so a key with thousands
+ * of tasks delays those of another key by one task a turn.
  */
 export class FairLimit<Key> {
   readonly #patienceMs: number;
   #free: number;
-  /** By key, in the order in which their turns come. */
+  /** Waiting tasks by key; keys in the order of their turns. */
   readonly #waiting = new Map<Key, Set<() => void>>();
 
+  /**
+   * @param tasks how many run at a time
+   * @param patienceMs how long a task may wait for its turn
+   */
   constructor(tasks: number, patienceMs: number) {
     this.#free = tasks;
     this.#patienceMs = patienceMs;
   }
 
   /**
-   * Rejects with what the task rejects with, and if its turn does not come: with the signal's reason once that is
-   * aborted, with UNAVAILABLE after the limit's patience.
+   * Runs a task when its turn comes.
+   * @throws {ChatError} UNAVAILABLE if its turn does not come in time; the signal's reason if that is aborted before
    */
   async run<T>(key: Key, task: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     signal?.throwIfAborted();
@@ -59,7 +63,7 @@ export class FairLimit<Key> {
     });
   }
 
-  /** Hands the place of a task that has ended to the next one. */
+  /** Starts the next task in the place of one that has ended. */
   #next(): void {
     const [first] = this.#waiting;
     if (first === undefined) {
@@ -69,9 +73,9 @@ export class FairLimit<Key> {
     const [key, ofKey] = first;
     const [start] = ofKey;
     this.#waiting.delete(key);
-    if (start === undefined) throw new Error('a key waits without a task');
+    if (start === undefined) throw new Error('a waiting key has no task');
     ofKey.delete(start);
-    // Behind the others.
+    // Behind the other keys.
     if (ofKey.size > 0) this.#waiting.set(key, ofKey);
     start();
   }

@@ -2,12 +2,12 @@ import { QueryTypes, type Sequelize, type Transaction } from 'sequelize';
 import type { Caller, CountedAccess } from '../access/permissions.js';
 import type { RuleRow } from './models/rule.js';
 
-/** A room as it is at one moment, for questions about permissions. Whoever has it may change it. */
+/** A room at one moment, for questions about permissions. Its owner may change it, to decide several changes in a row. */
 export interface LoadedRoom extends CountedAccess {
-  /** Number of its last entry. */
+  /** Seq of its last entry. */
   readonly head: number;
   ruleCount: number;
-  /** Those that were asked for and are there. */
+  /** By UUID, those that were asked for and exist. */
   readonly rules: Map<string, RuleRow>;
 }
 
@@ -20,8 +20,9 @@ interface RoomQueryRow extends Omit<LoadedRoom, 'rules'> {
 }
 
 /**
- * A room with the rules of some callers, and those of `targets`, by key: it may have thousands. Undefined if there is no
- * such room.
+ * Loads a room with the rules of some callers and of some other UUIDs, as it may have thousands of others.
+ * @param targets UUIDs
+ * @returns undefined if there is no such room
  */
 export async function loadRoom(
   sequelize: Sequelize,
@@ -53,9 +54,9 @@ export async function loadRoom(
 }
 
 /**
- * Locks a room until the transaction ends, then loads it: its row is the lock of its log, as in append_batch. In a
- * statement of its own, as one that waited for a lock reads other tables as they were before it waited.
- * @throws {ChatError} UNAVAILABLE if the lock is not to be had in time
+ * Locks a room until the transaction ends, then loads it. The room's row is the lock of its log, as in append_batch. The lock
+ * has a statement of its own, because a statement that waited for a lock sees other tables as they were before.
+ * @throws {ChatError} UNAVAILABLE if another transaction holds the lock for too long
  */
 export async function lockRoom(
   sequelize: Sequelize,

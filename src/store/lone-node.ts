@@ -2,10 +2,10 @@ import type { Logger } from '../logger.js';
 import type { Database } from './connect.js';
 import { plain, type Statement } from './prepared.js';
 
-/** As often as a healthy cluster compares the heads of its rooms. */
-const LOOK_INTERVAL_MS = 10_000;
+/** The default of POLL_INTERVAL_MS, at which a healthy cluster compares the heads of its rooms. */
+const CHECK_INTERVAL_MS = 10_000;
 
-/** Nodes without Redis count their looks; the others only read the count. */
+/** Nodes without Redis count their checks; the others only read the count. */
 const COUNT: Statement = {
   name: 'count_look',
   text: 'UPDATE log_epoch SET lone_looks = lone_looks + 1 RETURNING lone_looks AS looks',
@@ -16,9 +16,9 @@ const READ: Statement = {
 };
 
 /**
- * Warns once if a node without Redis runs beside this one, or beside another if this one has none: messages between
- * them are late by POLL_INTERVAL_MS.
- * @returns ends it
+ * Warns once if two nodes use this database and at least one of them has no Redis: messages between them are late by up to
+ * POLL_INTERVAL_MS.
+ * @returns stops the checks
  */
 export function watchForLoneNodes({
   database,
@@ -33,12 +33,12 @@ export function watchForLoneNodes({
   const run = plain(database.rooms);
   let expected: number | undefined;
   const timer = setInterval(() => {
-    look().catch((error: unknown) => {
-      logger.debug({ err: error }, 'could not look for nodes without Redis');
+    check().catch((error: unknown) => {
+      logger.debug({ err: error }, 'check for nodes without Redis failed');
     });
-  }, LOOK_INTERVAL_MS);
+  }, CHECK_INTERVAL_MS);
 
-  async function look(): Promise<void> {
+  async function check(): Promise<void> {
     const [row] = await run(isLone ? COUNT : READ, []);
     const { looks } = row as { looks: number };
     const isAlone = expected === undefined || looks === expected;

@@ -2,16 +2,19 @@ import { ChatError } from '../errors.js';
 import type { Logger } from '../logger.js';
 import { isLockTimeout, isUnavailable, mayLackDisk } from './pg-errors.js';
 
-/** For how long nothing may have failed before an outage is over: one connection of many may still answer. */
+/**
+ * An outage is over if something is answered and nothing has failed for this long: connections that still work may answer
+ * in the middle of an outage. The default of STORE_TIMEOUT_MS, after which what hangs has failed.
+ */
 const OVER_MS = 5_000;
 
 /**
- * Whether the database answers, as all that ask it find out: makes UNAVAILABLE of their errors, and tells the log of an
- * outage once, and once of its end, however much has failed meanwhile.
+ * The one place that makes UNAVAILABLE of errors of the database. Its beginning and its end are logged once an outage,
+ * however many queries fail.
  */
 export class Outage {
   readonly #logger: Logger;
-  /** Undefined while there is none; instants by `performance.now()`. */
+  /** Undefined while the database answers; instants by `performance.now()`. */
   #current: { readonly since: number; failedAt: number; failures: number } | undefined;
   #mayLackDisk = false;
 
@@ -19,17 +22,17 @@ export class Outage {
     this.#logger = logger;
   }
 
-  /** Whether there was no room on the disk for something, and nobody has found out that there is again. */
+  /** Whether the disk was full, or broken, and no `hasDisk` came since. */
   get mayLackDisk(): boolean {
     return this.#mayLackDisk;
   }
 
-  /** There is room on the disk. */
+  /** Something was stored: the disk works. */
   hasDisk(): void {
     this.#mayLackDisk = false;
   }
 
-  /** Something was answered. */
+  /** The database has answered a query. */
   answered(): void {
     if (this.#current === undefined) return;
     const { since, failedAt, failures } = this.#current;
@@ -39,7 +42,10 @@ export class Outage {
     this.#logger.info({ ms: Math.round(now - since), failures }, 'database available again');
   }
 
-  /** Something failed: with UNAVAILABLE if the database did not answer or something else holds a lock, else as it is. */
+  /**
+   * A query has failed.
+   * @returns UNAVAILABLE if the database did not answer or a lock was not to be had in time; any other error as it is
+   */
   failed(error: unknown): unknown {
     if (error instanceof ChatError) return error;
     if (isLockTimeout(error)) {

@@ -3,46 +3,50 @@ import type { Socket } from 'node:net';
 import pg from 'pg';
 import { endsConnection, isReadOnly } from './pg-errors.js';
 
-/** How long a server has to take its leave; one that hangs, or is gone, never does. */
-const LEAVE_MS = 1_000;
+/** How long the server has to close its side of an ended connection, which takes one round trip; then it is cut. */
+const END_TIMEOUT_MS = 1_000;
 /**
- * How old a connection to a database that cannot be written to has to be for another one to be tried instead: it may
- * lead to the new primary.
+ * After a failover the same address may lead to the new primary, so connections that found a read-only database are
+ * replaced; but not those younger than this, so that one that stays read-only is not connected to more often.
  */
 const RENEW_MS = 1_000;
 
-/** What `@types/pg` does not tell of a client. */
+/** Parts of a client that `@types/pg` does not have. */
 interface Internals {
   readonly connection: EventEmitter & { readonly stream: Socket };
-  /** False while a query is not answered, or not to its end. */
+  /** False while a query runs. */
   readonly readyForQuery: boolean;
-  /** Whether its end was asked for, which the server has to answer as well. */
+  /** Whether `end` was called; the server has to answer that, too. */
   readonly _ending: boolean;
 }
 
-/** `pg`'s client, and whether it may be used again. */
+/** A client of `pg` that knows whether it may be used again. */
 export interface PgClient extends pg.Client {
-  /** False once it is broken, or has to make way for a new one. */
+  /** False once the connection is broken or has to be replaced. */
   readonly isUsable: boolean;
-  /** Not to be used again; what runs on it may end. */
+  /** Makes it unusable; a query that runs on it may still end. */
   retire(): void;
 }
 
-/** The clients of one database: what one of them finds out about the way there concerns the others. */
+/** The clients of one database. What one of them learns about the network path or the server holds for the others. */
 export interface PgClients {
   /**
-   * `pg`'s client, of connections that break when nothing comes for `silenceMs` while a query is not answered: a
-   * server that hangs, or a host that is gone, would else keep the query until TCP gives up. One that nothing is asked
-   * of may be silent. Until it is connected, `connectionTimeoutMillis` bounds that.
+   * A client that breaks its connection if the server sends nothing for `silenceMs` while a query runs: without that, a
+   * query waits until TCP gives up on a server that hangs or a host that is gone. The other clients that have not been
+   * answered since then are retired. `connectionTimeoutMillis` bounds the time until it is connected.
+   *
+   * `query_timeout` of `pg` instead would cost that time for each connection of the pool. Measured with four connections
+   * whose links became half-open and a limit of 1 s: four statements failed, and the first answer came after 4.1 s; here one
+   * fails, and the next is answered after 1.0 s. It also bounds an answer that is on its way, and sets a timer a query.
    */
   readonly Client: typeof pg.Client;
-  /** The database cannot be written to: clients that connected before are not used again, once they are a second old. */
+  /** The database is read-only: clients that have been connected for more than a second are not used again. */
   foundReadOnly(): void;
-  /** Breaks all connections, with whatever runs on them. */
+  /** Breaks all connections, and so the queries that run on them. */
   destroy(): void;
 }
 
-/** @param silenceMs none: a connection may be silent for ever */
+/** @param silenceMs undefined: a connection may be silent for ever */
 export function createPgClients(silenceMs?: number): PgClients {
   const clients = new Set<Client>();
   let foundReadOnlyAt = -Infinity;
@@ -50,7 +54,7 @@ export function createPgClients(silenceMs?: number): PgClients {
   class Client extends pg.Client implements PgClient {
     readonly #internals = this as unknown as Internals;
     #isUsable = true;
-    /** By `performance.now()`, as is the next. */
+    /** Instants by `performance.now()`. */
     #connectedAt = Infinity;
     #answeredAt = 0;
 
@@ -58,8 +62,8 @@ export function createPgClients(silenceMs?: number): PgClients {
       super(config);
       clients.add(this);
       const { connection } = this.#internals;
-      // From its first moment to its last: an `error` event without a listener would end the process, and some come
-      // before whoever asked for the connection has it, or in twos. Queries that they concern reject.
+      // For all its life: an `error` event without a listener ends the process, and one may come before the connection is
+      // handed over, or after another one. Queries on it reject in any case.
       this.on('error', () => {
         this.retire();
       });
@@ -76,12 +80,12 @@ export function createPgClients(silenceMs?: number): PgClients {
       });
       this.once('connect', () => {
         this.#connectedAt = performance.now();
-        // Only now: with TLS it is another stream than the one that it began with.
+        // Not before: with TLS, the stream is replaced while connecting.
         const { stream } = connection;
         if (silenceMs !== undefined) stream.setTimeout(silenceMs);
-        // Again and again: a connection may be idle for long before it is asked something.
+        // By `on`, as the callback of setTimeout is called once: the first timeouts may be those of an idle connection.
         stream.on('timeout', () => {
-          this.#hasBeenSilent(stream);
+          this.#onSilence(stream);
         });
       });
     }
@@ -108,21 +112,21 @@ export function createPgClients(silenceMs?: number): PgClients {
     override end(callback: (error: Error) => void): void;
     override end(callback?: (error: Error) => void): Promise<void> | void {
       this.retire();
-      this.#internals.connection.stream.setTimeout(LEAVE_MS);
+      this.#internals.connection.stream.setTimeout(END_TIMEOUT_MS);
       return callback === undefined ? super.end() : super.end(callback);
     }
 
-    #hasBeenSilent(stream: Socket): void {
+    #onSilence(stream: Socket): void {
       const { readyForQuery, _ending } = this.#internals;
       if (readyForQuery && !_ending) return;
       const { bytesRead } = stream;
-      // Where this process was held up, an answer may have come that was not read yet: timers come first.
+      // If this process was held up, an answer may be there that was not read yet: timers run before reads.
       setImmediate(() => {
         if (stream.bytesRead !== bytesRead) return;
         stream.destroy(new Error(`the database has been silent for ${stream.timeout} ms`));
         if (silenceMs === undefined || _ending) return;
-        // Those that have answered since then live. The others may be on the same dead way, and would each cost somebody
-        // as long.
+        // Clients that were answered since then work. The others may have the same broken path, and each would cost the next
+        // query as much time.
         const askedAt = performance.now() - silenceMs;
         for (const client of clients) if (client.answeredAt < askedAt) client.retire();
       });

@@ -2,24 +2,27 @@ import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { StartError } from '../errors.js';
 
-/** How often the thread is asked whether it still works, and how many times in a row it may leave that unanswered. */
+/**
+ * The thread counts as hung after 6 pings of 5 s without an answer: half a minute, as it answers none for seconds while it
+ * creates a database or runs a long query.
+ */
 const PING_INTERVAL_MS = 5_000;
 const MAX_UNANSWERED = 6;
-/** A shutdown that takes longer is given up: the next start recovers from the write-ahead log. */
+/** After this time a shutdown is given up: the next start recovers from the write-ahead log. */
 const CLOSE_TIMEOUT_MS = 5_000;
 
-/** What the thread says. */
+/** Messages of the thread. */
 type Message = 'ready' | 'pong' | { readonly failed: string };
 
 export interface PGliteThread {
-  /** Resolves with the reason if the database is lost: it hangs, or Postgres gave up, as on a full disk. */
+  /** Resolves with the reason if the database is lost: its thread hangs, or Postgres panicked, on a full disk for example. */
   readonly failed: Promise<Error>;
   close(): Promise<void>;
 }
 
 /**
- * Opens, or makes, a database in a folder, in a thread of its own, which listens on a Unix socket.
- * @throws {StartError} if Postgres can't open it, with what it says
+ * Opens a database in a folder, after creating it if need be, in a thread of its own that listens on a Unix socket.
+ * @throws {StartError} if Postgres can't open it, with its message
  */
 export async function startPGlite(options: {
   readonly folder: string;
@@ -30,7 +33,7 @@ export async function startPGlite(options: {
   const { pingIntervalMs = PING_INTERVAL_MS, ...workerData } = options;
   const thread = new Worker(new URL('./pglite-worker.js', import.meta.url), {
     workerData,
-    // Nothing of what is meant for the process.
+    // Without the options and the environment of the process.
     execArgv: [],
     env: {},
   });

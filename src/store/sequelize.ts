@@ -3,39 +3,39 @@ import { connectionError } from './pg-errors.js';
 import type { Outage } from './outage.js';
 import type { PgClient } from './pg-client.js';
 
-/** What keeps connections: Sequelize's, of one pool. */
+/** Sequelize's connection manager, which has one pool. */
 type Pool = Sequelize['connectionManager'];
 
 type Work = (transaction: Transaction) => PromiseLike<unknown>;
 
 /**
- * Sequelize over Postgres. If the database does not answer, its queries and transactions reject with UNAVAILABLE, and
- * nothing is said of it but what an Outage says.
+ * Sequelize over Postgres, whose queries and transactions reject with UNAVAILABLE if the database does not answer; the
+ * Outage logs it.
  */
 export class StoreSequelize extends Sequelize {
   readonly #outage: Outage;
   readonly #transactions: Pool;
 
-  /** @param changes whose connections transactions run on; none: on its own */
+  /** @param changes the Sequelize on whose connections transactions run; undefined: on its own */
   constructor(options: Options, outage: Outage, changes?: Sequelize) {
     super(options);
     this.#outage = outage;
     this.#transactions = changes?.connectionManager ?? this.connectionManager;
     const { connectionManager } = this;
     const connect = connectionManager.getConnection.bind(connectionManager);
-    // One that breaks while it is being set up does so in the words of `pg`.
+    // A connection that breaks while Sequelize sets it up rejects with the error of `pg`.
     connectionManager.getConnection = (options) =>
       connect(options).catch((error: unknown) => {
         throw connectionError(error);
       });
   }
 
-  // Typed as what fits all the ways in which they may be called.
+  // `never` fits all overloads of these methods.
   override query(...args: Parameters<Sequelize['query']>): Promise<never> {
     return this.#answered(super.query(...args)) as Promise<never>;
   }
 
-  /** Of a function alone. Sequelize's own tell the console of those that can't be ended. */
+  /** Only with a function as its argument. Sequelize's own transactions print to the console if their ROLLBACK fails. */
   override transaction(...[work]: unknown[]): Promise<never> {
     return this.#answered(transact(this.#transactions, work as Work)) as Promise<never>;
   }
@@ -58,24 +58,24 @@ export class StoreSequelize extends Sequelize {
   }
 }
 
-/** Gives back a connection, or ends one that is not to be used again. */
+/** Gives a connection back to its pool, or ends it if it is not usable any more. */
 export function giveBack(pool: Pool, connection: PgClient): void {
   if (connection.isUsable) pool.releaseConnection(connection);
-  // What its end has to say is of no interest.
+  // It is broken or to be replaced: an error of its end means nothing.
   else pool.destroyConnection(connection).catch(() => undefined);
 }
 
-/** Commits what is done by `work`, or nothing where that rejects. */
+/** Runs `work` in a transaction: commits if it resolves, rolls back if it rejects. */
 async function transact(pool: Pool, work: Work): Promise<unknown> {
   const connection = (await pool.getConnection({ type: 'write' })) as PgClient;
   try {
     await run(connection, 'BEGIN');
-    // All that a query asks of its transaction.
+    // `connection` is all that Sequelize's query needs of a transaction.
     const result = await work({ connection } as unknown as Transaction);
     await run(connection, 'COMMIT');
     return result;
   } catch (error) {
-    // The end of the connection rolls back, too.
+    // If ROLLBACK fails, the end of the connection rolls back.
     if (connection.isUsable) await run(connection, 'ROLLBACK').catch(() => connection.retire());
     throw error;
   } finally {
