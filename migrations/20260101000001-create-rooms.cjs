@@ -20,8 +20,9 @@ module.exports = {
       createdAt: { type: 'timestamp(3) with time zone', allowNull: false },
       updatedAt: { type: 'timestamp(3) with time zone', allowNull: false },
     });
-    // Groups only: an entity sees the groups that it owns, but no user2user room. `id + 0` is an order that the primary key
-    // does not give: with plain `id`, Postgres may walk the whole primary key in the hope to meet the entity's rooms soon.
+    // Groups only: an entity sees the groups that it owns, but no user2user room. `id + 0` is an order that the primary
+    // key does not give: with plain `id`, Postgres may walk the whole primary key in the hope to meet the entity's
+    // rooms soon.
     await queryInterface.sequelize.query(
       `CREATE INDEX IF NOT EXISTS rooms_entity_owner ON rooms (entity_owner, (id + 0)) WHERE type = 'group'`,
     );

@@ -1,8 +1,8 @@
 'use strict';
 
-// The log of all rooms. No foreign key to rooms: entries are inserted under the lock of their room's row, so a check for
-// each row would find nothing and slow down every message. Every key begins with room_id, so the table can be partitioned
-// or sharded by room.
+// The log of all rooms. No foreign key to rooms: entries are inserted under the lock of their room's row, so a check
+// for each row would find nothing and slow down every message. Every key begins with room_id, so the table can be
+// partitioned or sharded by room.
 module.exports = {
   async up(queryInterface, Sequelize) {
     await queryInterface.createTable('messages', {

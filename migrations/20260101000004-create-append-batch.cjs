@@ -9,15 +9,15 @@
 //   room_counts[r]        number of its entries that get a seq
 //   room_last_rules[r]    place of the last of them that is a rule and changes rights; 0: none
 //   entry_rooms[i]        the index r of an entry's room
-//   entry_places[i]       its place among the room's entries that get a seq, from 1; 0: a second copy of a ref that is in
-//                         the batch already, which is not stored
+//   entry_places[i]       its place among the room's entries that get a seq, from 1; 0: a second copy of a ref that is
+//                         in the batch already, which is not stored
 //   entry_kinds[i], ...   its columns; entry_refs and entry_targets are null if no entry has one
 //   is_patient            whether to wait for rooms that another transaction has locked
 //
 // Returns
 //   moment         the date of all entries
-//   heads[r]       the room's head before the batch: an entry's seq is head + place; null if nothing of the room was stored
-//   outcomes[r]    why nothing of the room was stored, null if something was (the whole array is null if all rooms were):
+//   heads[r]       the room's head before the batch: an entry's seq is head + place; null if nothing of it was stored
+//   outcomes[r]    why nothing of the room was stored; null if something was (no array if all rooms have a head):
 //                    stale   the room has a newer rule than its emitters were checked under, or its log went back
 //                    busy    another transaction holds the room's lock
 //                    gone    there is no such room
@@ -27,8 +27,8 @@
 //   known_same[i]  whether its content is the same
 //   places[i]      the entry's place when known entries are left out; 0 for those
 //
-// In PL/pgSQL rather than one statement, because each statement of a function has its own snapshot (READ COMMITTED): the
-// later ones see what other transactions committed while the first waited for the rooms' locks.
+// In PL/pgSQL rather than one statement, because each statement of a function has its own snapshot (READ COMMITTED):
+// the later ones see what other transactions committed while the first waited for the rooms' locks.
 //
 // Planned once a connection, because planning takes as long as storing many messages. The plan may be made while the
 // tables are empty and must still be right once they have grown: hence index lookups only.

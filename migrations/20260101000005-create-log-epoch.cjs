@@ -1,7 +1,7 @@
 'use strict';
 
-// The log's epoch (src/store/epoch.ts): one row. The uuid names this log; the other columns identify the database in which
-// it was last written.
+// The log's epoch (src/store/epoch.ts): one row. The uuid names this log; the other columns identify the database in
+// which it was last written.
 module.exports = {
   async up(queryInterface, Sequelize) {
     await queryInterface.createTable('log_epoch', {

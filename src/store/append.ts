@@ -47,7 +47,7 @@ interface Placed {
   readonly draft: EntryDraft;
   /** The index of its room, from 1. */
   readonly room: number;
-  /** Its place among the room's drafts, from 1; 0 for a copy: a draft whose emitter and ref another one of the batch has. */
+  /** Its place among the room's drafts, from 1; 0 for a copy, whose emitter and ref an earlier draft has. */
   readonly place: number;
   /** Of a copy: the index of the first draft with its ref, from 0. */
   readonly copyOf: number | undefined;
@@ -64,8 +64,8 @@ interface AppendedBatch {
   readonly places: readonly number[] | null;
 }
 
-// As JSON, an answer is one column to describe and one value to parse. The NULL stands for the targets: no kind of entry
-// has one yet.
+// As JSON, an answer is one column to describe and one value to parse. The NULL stands for the targets: no kind of
+// entry has one yet.
 const APPEND_BATCH: Statement = {
   name: 'append_batch',
   text: `SELECT to_json(append_batch(
@@ -73,8 +73,8 @@ const APPEND_BATCH: Statement = {
     $5::int[], $6::int[], $7::text[], $8::uuid[], $9::text[], $10::text[], NULL, $11)) AS batch`,
 };
 
-// One statement has one snapshot. Of two copies of a ref that are in flight at once, the second waits for the room's lock
-// and does not see the first one afterwards: the unique index refuses it.
+// One statement has one snapshot. Of two copies of a ref that are in flight at once, the second waits for the room's
+// lock and does not see the first one afterwards: the unique index refuses it.
 const APPEND_MESSAGE: Statement = {
   name: 'append_message',
   text: `WITH place AS (
@@ -94,9 +94,9 @@ export async function tryToAppend(run: RunStatement): Promise<void> {
 }
 
 /**
- * Inserts 14 KB for a room that can't exist, more than the 8 KB of a Postgres page, so that the table has to grow on the
- * disk. PL/pgSQL undoes what a block did before the error that it catches; a foreign key that an operator added may refuse
- * the rows earlier.
+ * Inserts 14 KB for a room that can't exist, more than the 8 KB of a Postgres page, so that the table has to grow on
+ * the disk. PL/pgSQL undoes what a block did before the error that it catches; a foreign key that an operator added may
+ * refuse the rows earlier.
  */
 const STORE_AND_UNDO = `DO $$ BEGIN
   INSERT INTO messages (room_id, seq, kind, emitter, content, "createdAt", "updatedAt")
@@ -115,7 +115,7 @@ export async function tryToStore(sequelize: Sequelize): Promise<void> {
  * Appends drafts to the logs of their rooms, in their order, all with the same date. Drafts of a room that another
  * transaction has locked are `busy`; but for a message alone, and for one room without refs, the statement fails with
  * lock_not_available.
- * @param waitsForLocks whether to wait for such a room; meanwhile the rooms that are locked already are kept from others
+ * @param waitsForLocks whether to wait for such a room; meanwhile others wait for the rooms that are locked already
  * @returns one outcome a draft, in the order of the drafts
  */
 export function appendEntries(
@@ -132,8 +132,8 @@ export function appendEntries(
 }
 
 /**
- * Appends a message that is alone, the usual batch of a server that is not busy, by a plain statement: it takes less time
- * than append_batch. If that stores nothing, append_batch is called and finds out why.
+ * Appends a message that is alone, the usual batch of a server that is not busy, by a plain statement: it takes less
+ * time than append_batch. If that stores nothing, append_batch is called and finds out why.
  */
 function insertMessage(run: RunStatement, message: CheckedDraft): Promise<Outcome[]> {
   const { room_id, kind, emitter, content, ref } = message.draft;

@@ -15,13 +15,13 @@ const INT8_OID = 20;
 /** The default of STORE_TIMEOUT_MS, for migrations and for an address without a timeout of its own. */
 const CONNECT_TIMEOUT_MS = 5_000;
 /**
- * Below the default of STORE_TIMEOUT_MS, so that a caller learns that the room is locked before the time of its command is
- * over. append_batch has the same.
+ * Below the default of STORE_TIMEOUT_MS, so that a caller learns that the room is locked before the time of its command
+ * is over. append_batch has the same.
  */
 const LOCK_TIMEOUT_MS = 2_000;
 /**
- * Waiting for a connection takes longer than opening one may, as a connection that can't be opened rejects all who wait at
- * that moment: with 1, they would reject by their own timeout first, without the reason.
+ * Waiting for a connection takes longer than opening one may, as a connection that can't be opened rejects all who wait
+ * at that moment: with 1, they would reject by their own timeout first, without the reason.
  */
 const ACQUIRE_FACTOR = 1.5;
 /** Time for queries that still run when the database is closed; then their connections are cut. */
@@ -32,8 +32,8 @@ const ROOM_CONNECTIONS = 2;
 export const PAGE_CONNECTIONS = 4;
 
 /**
- * Statements that append are planned once a connection, because planning takes as long as storing many messages. The plan
- * may be made while the tables are empty and must still be right once they have grown: hence by index only.
+ * Statements that append are planned once a connection, because planning takes as long as storing many messages. The
+ * plan may be made while the tables are empty and must still be right once they have grown: hence by index only.
  */
 const APPEND_SETTINGS: Settings = { plan_cache_mode: 'force_generic_plan', enable_seqscan: 'off' };
 
@@ -55,7 +55,7 @@ export interface Database {
   readonly address: DatabaseAddress;
   /** Resolves with the reason if the embedded database broke; a server may come back, so then it never resolves. */
   readonly failed: Promise<Error>;
-  /** Runs `check` on each connection that is opened from now on, before it is used; if it rejects, the connection is closed. */
+  /** Runs `check` on each new connection before it is used; if it rejects, the connection is closed. */
   onConnect(check: (client: pg.Client) => Promise<void>): void;
   /** Rejects if the database does not answer, is read-only, or has a disk that is still full. */
   ping(): Promise<void>;
@@ -221,8 +221,8 @@ function optionsOf(
 }
 
 /**
- * Sequelize opens a connection to ask for the version, and queries the names of all types, unless it is told a version as
- * old as this one. Its types lack this option.
+ * Sequelize opens a connection to ask for the version, and queries the names of all types, unless it is told a version
+ * as old as this one. Its types lack this option.
  */
 const ASK_NOTHING = { databaseVersion: '8.0.0' } as Options;
 
@@ -231,8 +231,8 @@ function isUsable(connection: unknown): boolean {
 }
 
 /**
- * `pg` with our client, and with int8 as a number instead of a string: seqs stay below 2^53. A copy for our Sequelize alone,
- * as `pg` belongs to the whole process.
+ * `pg` with our client, and with int8 as a number instead of a string: seqs stay below 2^53. A copy for our Sequelize
+ * alone, as `pg` belongs to the whole process.
  */
 function ourPg({ Client }: PgClients, settings?: Settings): object {
   const types = {

@@ -30,9 +30,9 @@ export interface DataDirLock {
 }
 
 /**
- * Locks an existing data folder for this process. The lock is a Unix socket that its owner listens on: the kernel closes
- * it with the process, however that ends, so a socket that refuses connections has a dead owner. (A file with a process id
- * fails in containers, in which every server is process 1.)
+ * Locks an existing data folder for this process. The lock is a Unix socket that its owner listens on: the kernel
+ * closes it with the process, however that ends, so a socket that refuses connections has a dead owner. (A file with a
+ * process id fails in containers, in which every server is process 1.)
  * @throws {DataDirInUseError}
  * @throws {StartError} if the folder's path is too long for a socket
  */
@@ -47,9 +47,9 @@ export async function lockDataDir(dataDir: string): Promise<DataDirLock> {
 }
 
 /**
- * Listens on the path, and first removes the socket of a dead owner; undefined if another process listens there or holds
- * the guard. The guard lets one process at a time check, remove and listen: else a second one could remove the socket that
- * the first has just created and does not answer on yet.
+ * Listens on the path, and first removes the socket of a dead owner; undefined if another process listens there or
+ * holds the guard. The guard lets one process at a time check, remove and listen: else a second one could remove the
+ * socket that the first has just created and does not answer on yet.
  */
 async function listenAlone(path: string): Promise<Server | undefined> {
   const guard = `${path}.guard`;

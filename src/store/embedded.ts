@@ -24,8 +24,8 @@ export interface EmbeddedPostgres {
 }
 
 /**
- * Opens the embedded Postgres in `dataDir`, for this process alone. If the last process was killed, Postgres recovers from
- * its write-ahead log.
+ * Opens the embedded Postgres in `dataDir`, for this process alone. If the last process was killed, Postgres recovers
+ * from its write-ahead log.
  * @throws {DataDirInUseError}
  * @throws {StartError} if the folder can't be used, or Postgres can't open the database in it
  */
@@ -74,8 +74,8 @@ function isSystemError(error: unknown): error is NodeJS.ErrnoException {
 }
 
 /**
- * Creates a folder of mode 0700 for the socket that `pg` connects to; PGlite asks for no password, so a TCP port would be
- * open to everybody. In dataDir, unless that path is too long for a socket.
+ * Creates a folder of mode 0700 for the socket that `pg` connects to; PGlite asks for no password, so a TCP port would
+ * be open to everybody. In dataDir, unless that path is too long for a socket.
  */
 async function makeSocketFolder(dataDir: string): Promise<string> {
   const folder = resolve(dataDir, 'socket');

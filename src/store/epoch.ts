@@ -6,8 +6,8 @@ import { reachDatabase, type ReachOptions } from './reach.js';
 import { onClient, plain, type RunStatement, type Statement } from './prepared.js';
 
 /**
- * The identity of the log. A log that went back (a restored dump, a failover that lost commits) gives the same seqs to other
- * entries: it counts as another log, and gets another uuid.
+ * The identity of the log. A log that went back (a restored dump, a failover that lost commits) gives the same seqs to
+ * other entries: it counts as another log, and gets another uuid.
  *
  * The uuid also separates chats that share one Redis: a copy of a database gets its own.
  */
@@ -17,8 +17,8 @@ export interface Epoch {
   /** Reads the uuid again. Each new connection does so as well. */
   confirm(): Promise<void>;
   /**
-   * Gives the log a new uuid, unless another node has done so. To be called if a room's log ends before an entry that this
-   * node has seen.
+   * Gives the log a new uuid, unless another node has done so. To be called if a room's log ends before an entry that
+   * this node has seen.
    */
   renew(): Promise<void>;
   /** The listener is called when the uuid has changed: all seqs known so far mean nothing any more. */
@@ -26,9 +26,9 @@ export interface Epoch {
 }
 
 /**
- * What identifies the database that answers: its cluster, the timeline, which each failover raises, and its oid (a copy in
- * the same cluster has another). The timeline is that of the WAL being written; the one of the last checkpoint lags behind a
- * promotion by minutes. A standby has none, and can't be written to anyway.
+ * What identifies the database that answers: its cluster, the timeline, which each failover raises, and its oid (a copy
+ * in the same cluster has another). The timeline is that of the WAL being written; the one of the last checkpoint lags
+ * behind a promotion by minutes. A standby has none, and can't be written to anyway.
  */
 const HERE = `here AS (
     SELECT system_identifier::text, oid::bigint AS database_oid,
@@ -56,7 +56,8 @@ const REPLACE: Statement = {
 };
 
 /**
- * Reads the epoch of a migrated database. The log gets a new uuid if it has none or was last written in another database.
+ * Reads the epoch of a migrated database. The log gets a new uuid if it has none or was last written in another
+ * database.
  * @throws {StartError} if the database does not answer, or can't be written to
  */
 export async function openEpoch(database: Database, logger: Logger): Promise<Epoch> {

@@ -1,8 +1,8 @@
 import { ChatError } from '../errors.js';
 
 /**
- * Runs a bounded number of tasks at a time. Waiting tasks start in turn by key (a room, a caller), so a key with thousands
- * of tasks delays those of another key by one task a turn.
+ * Runs a bounded number of tasks at a time. Waiting tasks start in turn by key (a room, a caller), so a key with
+ * thousands of tasks delays those of another key by one task a turn.
  */
 export class FairLimit<Key> {
   readonly #patienceMs: number;

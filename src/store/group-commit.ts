@@ -7,8 +7,8 @@ import type { Entry, EntryDraft } from './entry.js';
 import { isUnavailable } from './pg-errors.js';
 
 /**
- * Entries of one statement, and characters of their content together. Postgres stores 1,000 short messages in about 20 ms
- * (measured on two cores); a larger batch would only keep its rooms locked for longer.
+ * Entries of one statement, and characters of their content together. Postgres stores 1,000 short messages in about 20
+ * ms (measured on two cores); a larger batch would only keep its rooms locked for longer.
  */
 const MAX_BATCH_ENTRIES = 1_000;
 const MAX_BATCH_CHARACTERS = 1_000_000;
@@ -23,7 +23,9 @@ const WARNING_INTERVAL_MS = 60_000;
 
 const GONE: Outcome = { outcome: 'gone' };
 
-/** What appending needs of a room that is live on this node: its rules as known here, and its feed of stored entries. */
+/**
+ * What appending needs of a room that is live on this node: its rules as known here, and its feed of stored entries.
+ */
 export interface LiveRoom {
   readonly roomId: number;
   /** Seq of the last rule entry that `refusal` knows. */
@@ -36,8 +38,8 @@ export interface LiveRoom {
    */
   refresh(isStale: boolean): Promise<void>;
   /**
-   * Takes the stored entries of one batch, in the order of their seqs. Their senders are answered once the promise that it
-   * returns resolves, or at once if it returns none.
+   * Takes the stored entries of one batch, in the order of their seqs. Their senders are answered once the promise that
+   * it returns resolves, or at once if it returns none.
    */
   stored(entries: readonly Entry[]): Promise<void> | void;
 }
@@ -89,26 +91,27 @@ interface Batch {
 }
 
 /**
- * Queues messages and stores them in batches: messages that arrive while batches are in flight make up the next one. There
- * is no timer, so a message that is alone is sent at once, and the busier a node is the more messages share a commit.
+ * Queues messages and stores them in batches: messages that arrive while batches are in flight make up the next one.
+ * There is no timer, so a message that is alone is sent at once, and the busier a node is the more messages share a
+ * commit.
  *
  * A message is in one of these places:
  *
- * - `waiting`, in the order of arrival. It goes into the next batch, unless a batch of its room is in flight: entries of a
- *   room never overtake each other. As the batch is made up, its room is asked for a `refusal`.
- * - `in flight`, in a statement. Its outcome answers it, with two exceptions: a `stale` room is held back, and a message of
- *   a `busy` room waits again, in front of the others.
- * - `held back`, with everything of its room, while the room reads its newer rules (`refresh`). After that it waits again,
- *   in front of the others; if the rules can't be read, it is answered with UNAVAILABLE.
+ * - `waiting`, in the order of arrival. It goes into the next batch, unless a batch of its room is in flight: entries
+ *   of a room never overtake each other. As the batch is made up, its room is asked for a `refusal`.
+ * - `in flight`, in a statement. Its outcome answers it, with two exceptions: a `stale` room is held back, and a
+ *   message of a `busy` room waits again, in front of the others.
+ * - `held back`, with everything of its room, while the room reads its newer rules (`refresh`). After that it waits
+ *   again, in front of the others; if the rules can't be read, it is answered with UNAVAILABLE.
  *
- * Wherever it is, it is answered with UNAVAILABLE once it is STORE_TIMEOUT_MS old (given up). Until it is settled, it counts
- * for the queue's bounds, LOG_QUEUE_ENTRIES and LOG_QUEUE_BYTES.
+ * Wherever it is, it is answered with UNAVAILABLE once it is STORE_TIMEOUT_MS old (given up). Until it is settled, it
+ * counts for the queue's bounds, LOG_QUEUE_ENTRIES and LOG_QUEUE_BYTES.
  *
- * A batch in flight is `moving` at first, and `stalled` after 100 ms: it waits for a lock, or its connection hangs. Two may
- * move at a time. Others may start beside stalled ones, LOG_BATCHES_IN_FLIGHT in flight altogether.
+ * A batch in flight is `moving` at first, and `stalled` after 100 ms: it waits for a lock, or its connection hangs. Two
+ * may move at a time. Others may start beside stalled ones, LOG_BATCHES_IN_FLIGHT in flight altogether.
  *
- * A room is `contended` after a batch of several rooms found it `busy`. It then goes in a batch of contended rooms, which
- * waits for their locks, so that no other room does; when that batch has ended, it is a room like the others.
+ * A room is `contended` after a batch of several rooms found it `busy`. It then goes in a batch of contended rooms,
+ * which waits for their locks, so that no other room does; when that batch has ended, it is a room like the others.
  */
 export class GroupCommit {
   readonly #storeBatch: StoreBatch;
@@ -246,7 +249,9 @@ export class GroupCommit {
     if (this.#contended.size > 0) this.#schedule();
   }
 
-  /** Takes messages for a batch, of rooms that have none in flight, and rejects those whose callers may not write now. */
+  /**
+   * Takes messages for a batch, of rooms that have none in flight, and rejects those whose callers may not write now.
+   */
   #takeBatch(): QueuedMessage[] {
     const messages: QueuedMessage[] = [];
     const left: QueuedMessage[] = [];
@@ -423,8 +428,8 @@ export class GroupCommit {
 }
 
 /**
- * Drafts with the rules under which they were checked: the room's `rulesHead` now, in the same turn as its `refusal`. If a
- * room has two LiveRooms for a moment, as a feed is closed and opened again, the older knowledge counts.
+ * Drafts with the rules under which they were checked: the room's `rulesHead` now, in the same turn as its `refusal`.
+ * If a room has two LiveRooms for a moment, as a feed is closed and opened again, the older knowledge counts.
  */
 function check(messages: readonly QueuedMessage[]): CheckedDraft[] {
   const rulesHeads = new Map<number, number>();

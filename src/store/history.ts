@@ -2,7 +2,7 @@ import { QueryTypes, type Sequelize } from 'sequelize';
 import { ENTRY_KIND_NAMES, ENTRY_KINDS } from '../protocol/entry-kinds.js';
 import type { FairLimit } from './fair-limit.js';
 
-/** A message as the history shows it; its id is its number. */
+/** A message as the history shows it; its id is its seq. */
 export interface HistoryMessage {
   readonly id: number;
   readonly room_id: number;
@@ -13,20 +13,20 @@ export interface HistoryMessage {
   readonly updatedAt: Date;
 }
 
-/** Instants, the first included and the last not. */
+/** From `from`, inclusive, to `until`, exclusive. */
 export interface Period {
   readonly from: Date;
   readonly until: Date;
 }
 
-/** Who reads: callers take turns. */
+/** The user who reads: users take turns. */
 export interface Reader {
   readonly userUUID: string;
-  /** Aborted when the reader is gone: then nothing is read any more. */
+  /** Aborted when the client is gone: then nothing more is read. */
   readonly gone?: AbortSignal;
 }
 
-/** The messages of a room beyond a number up to another one. */
+/** The messages of a room with seqs from `after`, exclusive, to `last`, inclusive, of a period if one is given. */
 export interface Stretch {
   readonly after: number;
   readonly last: number;
@@ -34,21 +34,21 @@ export interface Stretch {
 }
 
 export interface HistoryPage {
-  /** Oldest first; as many as one query may hold. */
+  /** The page's first messages, oldest first: as many as one query may return. */
   readonly messages: readonly HistoryMessage[];
-  /** The messages of the page beyond those; undefined if there are none. */
+  /** The other messages of the page, for `read`; undefined if there are none. */
   readonly rest: Stretch | undefined;
-  /** The number of the page's first message, and of its last; undefined if it is empty. */
+  /** Seqs of the page's first and last message; undefined if it is empty. */
   readonly first: number | undefined;
   readonly last: number | undefined;
-  /** Whether there are more beyond the page's end, in the direction in which it was asked. */
+  /** Whether messages follow the page, in the direction in which it was asked for. */
   readonly more: boolean;
 }
 
 export interface History {
   /**
-   * One page by number, up to `upTo`: the first `limit` messages beyond `after`, or else the last `limit` before `before`
-   * (up to `upTo`, where that is not given either).
+   * A page of `limit` messages: the first ones after `after` if that is given, else the last ones before `before`, else
+   * the last ones. None is beyond `upTo`.
    */
   page(
     roomId: number,
@@ -61,14 +61,14 @@ export interface History {
     },
     reader: Reader,
   ): Promise<HistoryPage>;
-  /** The messages of a period, up to the number `upTo` (or the end). */
+  /** The messages of a period, up to the seq `upTo` if given; undefined if there are none. */
   stretchOf(
     roomId: number,
     period: Period,
     reader: Reader,
     upTo?: number,
   ): Promise<Stretch | undefined>;
-  /** The messages of a stretch, so many at a time as one query may hold; none of it is empty. */
+  /** The messages of a stretch, in non-empty pages of one query each. */
   read(
     roomId: number,
     stretch: Stretch,
@@ -77,7 +77,7 @@ export interface History {
 }
 
 interface MessageRow extends Omit<HistoryMessage, 'id' | 'content'> {
-  /** Null if it is beyond what the query may hold. */
+  /** Null for messages beyond the bytes that one query may return. */
   readonly content: string | null;
 }
 
@@ -87,31 +87,31 @@ interface Part {
   readonly order: 'ASC' | 'DESC';
 }
 
-/** What a query of `stretchOf` found of a period. */
+/** A part of a period, as one query of `stretchOf` found it. */
 interface Dated {
   readonly entries: number;
   /** Null if there are none. */
   readonly first: number | null;
   readonly last: number | null;
-  /** The last date among them: all entries with this date are. */
+  /** The date of the last of them. All entries with this date are among them. */
   readonly ended_at: Date;
 }
 
-const LAST_NUMBER = Number.MAX_SAFE_INTEGER;
+const LAST_SEQ = Number.MAX_SAFE_INTEGER;
 /**
- * Entries that one query passes at most, whatever it looks for: a few milliseconds, after which others have their turn,
- * and nothing more is read for who is gone.
+ * Entries that one query passes at most, however few of them it looks for. It takes a few milliseconds; then other
+ * callers have their turn, and a client that is gone costs nothing more.
  */
 const ENTRIES_A_QUERY = 10_000;
-/** Messages of one query while a stretch is read. */
+/** Messages of one query of `read`: as many as a page of the catch-up over the socket. */
 const PERIOD_PAGE_MESSAGES = 250;
 /**
- * Bytes of text of one query, but for its last message; as JSON they are up to six times as many. An answer that
- * nobody reads holds two of them.
+ * Bytes of text after which a query returns no further message. An answer that nobody reads holds two such pages, and
+ * JSON may take six times the bytes (\u0001): 400 KB a connection.
  */
 const PAGE_BYTES = 32_768;
 
-/** @param readers bounds the queries at a time, by the reader's userUUID */
+/** @param readers bounds the queries that run at a time; its keys are users */
 export function createHistory({
   sequelize,
   readers,
@@ -131,7 +131,7 @@ export function createHistory({
     );
   }
 
-  /** The first or the last messages of a window, oldest first, with as much text as a query may hold. */
+  /** The first or the last messages of a window, oldest first, with as much text as a query may return. */
   function take(
     roomId: number,
     window: Stretch,
@@ -155,7 +155,7 @@ export function createHistory({
     );
   }
 
-  /** The numbers of the first or the last messages of a stretch, in that order. */
+  /** The seqs of the first messages of a stretch, ascending, or of its last ones, descending. */
   async function find(
     roomId: number,
     stretch: Stretch,
@@ -177,12 +177,12 @@ export function createHistory({
     return found;
   }
 
-  /** In the order of dates, which is not that of numbers where a clock was set back. */
+  /** By dates: seqs are in another order if a clock was set back. */
   async function stretchOf(
     roomId: number,
     period: Period,
     reader: Reader,
-    upTo = LAST_NUMBER,
+    upTo = LAST_SEQ,
   ): Promise<Stretch | undefined> {
     let first = Infinity;
     let last = 0;
@@ -201,7 +201,7 @@ export function createHistory({
       if (part === undefined || part.first === null || part.last === null) break;
       first = Math.min(first, part.first);
       last = Math.max(last, part.last);
-      // Dates have milliseconds.
+      // Dates are whole milliseconds.
       from = new Date(part.ended_at.getTime() + 1);
       more = part.entries >= ENTRIES_A_QUERY;
     }
@@ -211,16 +211,16 @@ export function createHistory({
 
   return {
     async page(roomId, { upTo, after, before, limit, period }, reader) {
-      const last = Math.min(upTo, (before ?? LAST_NUMBER) - 1);
+      const last = Math.min(upTo, (before ?? LAST_SEQ) - 1);
       const asked = { after: after ?? 0, last, period };
-      // One more than asked for tells whether there is more.
+      // One more than asked for, to know whether there are more.
       const part: Part = { limit: limit + 1, order: after === undefined ? 'DESC' : 'ASC' };
       const window = windowOf(asked, part.order);
       const rows = await take(roomId, window, part, reader);
       if (rows.length > limit || (window.after === asked.after && window.last === asked.last)) {
         return nearPage(rows, part, period);
       }
-      // They are far apart, or where a period is.
+      // The first window did not fill the page: its messages are far apart, or a period is elsewhere.
       const dated = period && (await stretchOf(roomId, period, reader));
       const far = period ? common(asked, dated) : asked;
       return farPage(await find(roomId, far, part, reader), part, period);
@@ -251,7 +251,10 @@ const KINDS = ENTRY_KIND_NAMES.filter((kind) => ENTRY_KINDS[kind].isInHistory).m
   (kind) => `'${kind}'`,
 );
 
-/** What is a message of a window, by `bindOf`. Its date is looked at, but not looked up: that is bounded by nothing. */
+/**
+ * The condition of a window's messages, with the values of `bindOf`. Written so that no plan uses the index of dates,
+ * by which the number of entries passed has no bound.
+ */
 const MESSAGES = `room_id = $1 AND seq > $2 AND seq <= $3 AND kind IN (${KINDS.join(', ')})
   AND ("createdAt" >= $5::timestamptz AND "createdAt" < $6::timestamptz) IS NOT FALSE`;
 
@@ -259,14 +262,16 @@ function bindOf(roomId: number, { after, last, period }: Stretch, limit: number)
   return [roomId, after, last, limit, period?.from ?? null, period?.until ?? null];
 }
 
-/** The part of a stretch that is next in an order: as much as one query may pass, as numbers have no gaps. */
+/**
+ * The first or the last part of a stretch, as long as one query may pass: seqs have no gaps, so it is a range of them.
+ */
 function windowOf({ after, last, period }: Stretch, order: Part['order']): Stretch {
   return order === 'ASC'
     ? { after, last: Math.min(last, after + ENTRIES_A_QUERY), period }
     : { after: Math.max(after, last - ENTRIES_A_QUERY), last, period };
 }
 
-/** What of a stretch is in another one. */
+/** The intersection of two stretches; empty if the other one is undefined. */
 function common(stretch: Stretch, other: Stretch | undefined): Stretch {
   const { after, last } = other ?? { after: 0, last: 0 };
   return {
@@ -276,7 +281,7 @@ function common(stretch: Stretch, other: Stretch | undefined): Stretch {
   };
 }
 
-/** A page whose messages one query has found, one more than asked for among them. */
+/** A page whose messages were found by one query, with one more than asked for. */
 function nearPage(
   rows: MessageRow[],
   { limit, order }: Part,
@@ -293,7 +298,7 @@ function nearPage(
   return { messages, rest, first, last, more };
 }
 
-/** A page of which only the numbers are known, one more than asked for among them. */
+/** A page of which only the seqs are known, with one more than asked for. */
 function farPage(
   numbers: readonly number[],
   { limit, order }: Part,
@@ -307,7 +312,7 @@ function farPage(
   return { messages: [], rest, first, last, more };
 }
 
-/** The messages of a query whose text it has. */
+/** The rows up to the first one without its text. */
 function held(rows: readonly MessageRow[]): HistoryMessage[] {
   const messages: HistoryMessage[] = [];
   for (const { room_id, seq, emitter, content, createdAt, updatedAt } of rows) {

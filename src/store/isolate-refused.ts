@@ -5,8 +5,8 @@ import { isRefusalOfData, isUniqueViolation } from './pg-errors.js';
 type Store = (checked: readonly CheckedDraft[]) => Promise<readonly Outcome[]>;
 
 /**
- * Stores a batch. If the database refuses the content of a draft (a check that an operator added, say), each room is tried
- * by itself, and a room's drafts in halves, one after the other, so that only the refused drafts fail.
+ * Stores a batch. If the database refuses the content of a draft (a check that an operator added, say), each room is
+ * tried by itself, and a room's drafts in halves, one after the other, so that only the refused drafts fail.
  */
 export async function isolateRefused(
   store: Store,

@@ -2,7 +2,9 @@ import { QueryTypes, type Sequelize, type Transaction } from 'sequelize';
 import type { Caller, CountedAccess } from '../access/permissions.js';
 import type { RuleRow } from './models/rule.js';
 
-/** A room at one moment, for questions about permissions. Its owner may change it, to decide several changes in a row. */
+/**
+ * A room at one moment, for questions about permissions. Its owner may change it, to decide several changes in a row.
+ */
 export interface LoadedRoom extends CountedAccess {
   /** Seq of its last entry. */
   readonly head: number;
@@ -54,8 +56,9 @@ export async function loadRoom(
 }
 
 /**
- * Locks a room until the transaction ends, then loads it. The room's row is the lock of its log, as in append_batch. The lock
- * has a statement of its own, because a statement that waited for a lock sees other tables as they were before.
+ * Locks a room until the transaction ends, then loads it. The room's row is the lock of its log, as in append_batch.
+ * The lock has a statement of its own, because a statement that waited for a lock sees other tables as they were
+ * before.
  * @throws {ChatError} UNAVAILABLE if another transaction holds the lock for too long
  */
 export async function lockRoom(

@@ -16,8 +16,8 @@ const READ: Statement = {
 };
 
 /**
- * Warns once if two nodes use this database and at least one of them has no Redis: messages between them are late by up to
- * POLL_INTERVAL_MS.
+ * Warns once if two nodes use this database and at least one of them has no Redis: messages between them are late by up
+ * to POLL_INTERVAL_MS.
  * @returns stops the checks
  */
 export function watchForLoneNodes({

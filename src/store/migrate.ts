@@ -8,11 +8,14 @@ import { loadMigrations, type Migration } from './migrations.js';
 import { reachDatabase, type ReachOptions } from './reach.js';
 import { inspectSchema, type Schema } from './schema.js';
 
-/** Any number, the same in every process: it stands for the right to migrate. */
+/** Key of the advisory lock of migrating: an arbitrary number, the same in every process. */
 const LOCK_KEY = 7_777_001;
-/** How long another process may take to migrate, and any lock that a migration waits for. */
+/** How long to wait for another process that migrates, and for each lock of a table. */
 const LOCK_TIMEOUT_MS = 60_000;
-/** How often Postgres looks whether a process that migrates is still there. */
+/**
+ * How often Postgres checks that the client of a running statement still lives: a dead one frees its locks after this
+ * time.
+ */
 const CHECK_INTERVAL_MS = 1_000;
 
 interface MigrateOptions extends Omit<ReachOptions, 'logger'> {
@@ -20,10 +23,10 @@ interface MigrateOptions extends Omit<ReachOptions, 'logger'> {
 }
 
 /**
- * Runs what is pending of migrations/, all of it or nothing, one process at a time: who comes second waits, and finds
- * nothing to do. The table of what has run is that of sequelize-cli.
- * @returns the names of the migrations that were run
- * @throws {StartError} if the database does not answer, belongs to somebody else, or can't be migrated
+ * Runs the pending files of migrations/, all of them or none. One process at a time does so: a second one waits, and
+ * finds nothing pending. They are recorded in the table of sequelize-cli.
+ * @returns the names of the migrations that have run
+ * @throws {StartError} if the database does not answer, has tables of another application, or can't be migrated
  */
 export async function migrate(
   database: Pick<Database, 'address'>,
@@ -48,8 +51,8 @@ export async function migrate(
 }
 
 /**
- * For who migrates by other means: lets through a database on which all migrations have run.
- * @throws {StartError} otherwise, and if the database does not answer
+ * Checks that all migrations have run, for operators who migrate by other means.
+ * @throws {StartError} if some are pending, or the database does not answer
  */
 export async function requireMigrated(
   database: Pick<Database, 'address'>,
@@ -83,17 +86,17 @@ async function inspect(
 }
 
 /**
- * A Sequelize whose only connection has a transaction, which all that it is asked is a part of: so the lock is had for
- * the transaction, and goes with it, also behind a pooler that lends connections by the transaction.
+ * A Sequelize with one connection, so that all its queries are part of one transaction. The advisory lock belongs to
+ * that transaction and ends with it, also behind a pooler that lends connections by the transaction.
  */
 function openOneConnection({ address }: Pick<Database, 'address'>): Sequelize {
   return new Sequelize({ ...sequelizeOptions(address), pool: { max: 1, min: 1 } });
 }
 
-/** What a role or a database sets as its default must not break or end the transaction. */
+/** Begins the transaction, independent of the defaults that a role or a database sets. */
 async function begin(sequelize: Sequelize, lockTimeoutMs: number): Promise<void> {
   await sequelize.query('BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE');
-  // Should it break, the rest must not go on over another, outside of the transaction.
+  // If the connection breaks, the rest must not run on a new one, outside of the transaction.
   sequelize.addHook('beforeConnect', () => {
     throw new StartError('the connection that migrates broke; nothing was changed');
   });
@@ -101,7 +104,7 @@ async function begin(sequelize: Sequelize, lockTimeoutMs: number): Promise<void>
     `SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = ${lockTimeoutMs};
      SET LOCAL idle_in_transaction_session_timeout = 0`,
   );
-  // Postgres knows it from 14 on. Else a statement of a process that was killed runs on, and keeps the lock.
+  // Postgres 14 and later has this setting. Without it, a statement of a killed process runs on and keeps the lock.
   await sequelize.query(
     `SELECT set_config(name, '${CHECK_INTERVAL_MS}', true) FROM pg_settings
      WHERE name = 'client_connection_check_interval'`,
@@ -149,7 +152,7 @@ async function run(
   return done.map(({ name }) => name);
 }
 
-/** What Postgres says of a migration that it refuses is meant for the operator; anything else is a fault of ours. */
+/** Wraps an error of the database, whose message is for the operator; any other error is a bug, and stays as it is. */
 function toStartError(error: unknown): unknown {
   const cause = error instanceof MigrationError ? error.cause : error;
   if (!(cause instanceof BaseError)) return cause;

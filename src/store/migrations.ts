@@ -13,18 +13,18 @@ export interface Column {
   readonly hasDefault: boolean;
 }
 
-/** What migrations make of a table. */
+/** A table as the migrations leave it. */
 export interface Table {
   readonly columns: readonly Column[];
   /** Its unique keys, each as the target of an ON CONFLICT. */
   readonly keys: readonly string[];
-  /** Tables whose rows take with them, when they are deleted, those of this table that refer to them. */
+  /** Tables to which it has a foreign key with ON DELETE CASCADE. */
   readonly parents: readonly string[];
 }
 
 /** A file of migrations/. */
 export interface Migration {
-  /** As the table of sequelize-cli records it. */
+  /** The file's name, which sequelize-cli records. */
   readonly name: string;
   readonly up: (queryInterface: QueryInterface, library?: object) => Promise<void>;
 }
@@ -33,7 +33,7 @@ interface MigrationFile {
   up(queryInterface: QueryInterface, library: object): Promise<void>;
 }
 
-/** What `createTable` is told of a column. */
+/** A column as migrations declare it to `createTable`. */
 interface ColumnNote {
   readonly type: string;
   readonly allowNull?: boolean;
@@ -45,7 +45,7 @@ interface ColumnNote {
   readonly onDelete?: string;
 }
 
-/** In place of Sequelize, whose types say less of what Postgres makes of them. */
+/** Given to migrations in place of Sequelize: its types as `format_type` of Postgres writes them. */
 const TYPES = {
   BIGINT: 'bigint',
   BOOLEAN: 'boolean',
@@ -57,7 +57,7 @@ const TYPES = {
 
 const UNIQUE_INDEX = /^CREATE UNIQUE INDEX IF NOT EXISTS \w+ ON (?<table>\w+) (?<key>.*)$/s;
 
-/** All there are, in their order. */
+/** Loads the files of migrations/, in the order of their names. */
 export async function loadMigrations(): Promise<Migration[]> {
   const folder = await migrationsFolder();
   const require = createRequire(import.meta.url);
@@ -71,7 +71,7 @@ export async function loadMigrations(): Promise<Migration[]> {
   });
 }
 
-/** From dist/src/store as from src/store: the folder beside package.json. */
+/** The folder beside package.json, as seen from src/store or dist/src/store. */
 async function migrationsFolder(): Promise<string> {
   for (const up of ['../../migrations', '../../../migrations']) {
     const folder = fileURLToPath(new URL(up, import.meta.url));
@@ -82,8 +82,8 @@ async function migrationsFolder(): Promise<string> {
 }
 
 /**
- * The tables that migrations leave, by name: has them run on a query interface that only takes notes. What it does not
- * know, they can't use.
+ * The tables that migrations leave, by name. Runs them on a query interface that records `createTable` and unique
+ * indexes; migrations can use nothing else.
  */
 export async function tablesOf(migrations: readonly Migration[]): Promise<Map<string, Table>> {
   const tables = new Map<string, Table & { readonly keys: string[] }>();

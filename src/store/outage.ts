@@ -3,8 +3,8 @@ import type { Logger } from '../logger.js';
 import { isLockTimeout, isUnavailable, mayLackDisk } from './pg-errors.js';
 
 /**
- * An outage is over if something is answered and nothing has failed for this long: connections that still work may answer
- * in the middle of an outage. The default of STORE_TIMEOUT_MS, after which what hangs has failed.
+ * An outage is over if something is answered and nothing has failed for this long: connections that still work may
+ * answer in the middle of an outage. The default of STORE_TIMEOUT_MS, after which what hangs has failed.
  */
 const OVER_MS = 5_000;
 

@@ -35,9 +35,10 @@ export interface PgClients {
    * query waits until TCP gives up on a server that hangs or a host that is gone. The other clients that have not been
    * answered since then are retired. `connectionTimeoutMillis` bounds the time until it is connected.
    *
-   * `query_timeout` of `pg` instead would cost that time for each connection of the pool. Measured with four connections
-   * whose links became half-open and a limit of 1 s: four statements failed, and the first answer came after 4.1 s; here one
-   * fails, and the next is answered after 1.0 s. It also bounds an answer that is on its way, and sets a timer a query.
+   * `query_timeout` of `pg` instead would cost that time for each connection of the pool. Measured with four
+   * connections whose links became half-open and a limit of 1 s: four statements failed, and the first answer came
+   * after 4.1 s; here one fails, and the next is answered after 1.0 s. It also bounds an answer that is on its way, and
+   * sets a timer a query.
    */
   readonly Client: typeof pg.Client;
   /** The database is read-only: clients that have been connected for more than a second are not used again. */
@@ -62,8 +63,8 @@ export function createPgClients(silenceMs?: number): PgClients {
       super(config);
       clients.add(this);
       const { connection } = this.#internals;
-      // For all its life: an `error` event without a listener ends the process, and one may come before the connection is
-      // handed over, or after another one. Queries on it reject in any case.
+      // For all its life: an `error` event without a listener ends the process, and one may come before the connection
+      // is handed over, or after another one. Queries on it reject in any case.
       this.on('error', () => {
         this.retire();
       });
@@ -125,8 +126,8 @@ export function createPgClients(silenceMs?: number): PgClients {
         if (stream.bytesRead !== bytesRead) return;
         stream.destroy(new Error(`the database has been silent for ${stream.timeout} ms`));
         if (silenceMs === undefined || _ending) return;
-        // Clients that were answered since then work. The others may have the same broken path, and each would cost the next
-        // query as much time.
+        // Clients that were answered since then work. The others may have the same broken path, and each would cost the
+        // next query as much time.
         const askedAt = performance.now() - silenceMs;
         for (const client of clients) if (client.answeredAt < askedAt) client.retire();
       });

@@ -13,14 +13,14 @@ const UNIQUE_VIOLATION = '23505';
 
 /**
  * SQLSTATE classes (appendix A of the Postgres manual) of errors that come of the server's state, not of the statement:
- * connection exception, transaction rollback, insufficient resources, object not in prerequisite state (a lock timeout),
- * operator intervention, system error, internal error.
+ * connection exception, transaction rollback, insufficient resources, object not in prerequisite state (a lock
+ * timeout), operator intervention, system error, internal error.
  */
 const UNAVAILABLE_CLASSES = ['08', '40', '53', '55', '57', '58', 'XX'];
 
 /**
- * SQLSTATE classes of statements that are refused for their values: data exception, integrity constraint violation, WITH
- * CHECK OPTION violation, program limit exceeded, PL/pgSQL error (an exception that a trigger raises).
+ * SQLSTATE classes of statements that are refused for their values: data exception, integrity constraint violation,
+ * WITH CHECK OPTION violation, program limit exceeded, PL/pgSQL error (an exception that a trigger raises).
  */
 const DATA_CLASSES = ['22', '23', '44', '54', 'P0'];
 
@@ -93,7 +93,10 @@ function sqlStateOf(error: unknown): string | undefined {
   return postgresErrorOf(error)?.code;
 }
 
-/** The error of Postgres in an error: itself if `pg` ran the statement, else in Sequelize's error or a ChatError's cause. */
+/**
+ * The error of Postgres in an error: itself if `pg` ran the statement, else in Sequelize's error or a ChatError's
+ * cause.
+ */
 function postgresErrorOf(error: unknown): pg.DatabaseError | undefined {
   if (error instanceof pg.DatabaseError) return error;
   if (error instanceof DatabaseError) return postgresErrorOf(error.parent);

@@ -3,8 +3,8 @@ import { Worker } from 'node:worker_threads';
 import { StartError } from '../errors.js';
 
 /**
- * The thread counts as hung after 6 pings of 5 s without an answer: half a minute, as it answers none for seconds while it
- * creates a database or runs a long query.
+ * The thread counts as hung after 6 pings of 5 s without an answer: half a minute, as it answers none for seconds while
+ * it creates a database or runs a long query.
  */
 const PING_INTERVAL_MS = 5_000;
 const MAX_UNANSWERED = 6;
@@ -15,7 +15,10 @@ const CLOSE_TIMEOUT_MS = 5_000;
 type Message = 'ready' | 'pong' | { readonly failed: string };
 
 export interface PGliteThread {
-  /** Resolves with the reason if the database is lost: its thread hangs, or Postgres panicked, on a full disk for example. */
+  /**
+   * Resolves with the reason if the database is lost: its thread hangs, or Postgres panicked, on a full disk for
+   * example.
+   */
   readonly failed: Promise<Error>;
   close(): Promise<void>;
 }

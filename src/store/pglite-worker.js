@@ -1,6 +1,6 @@
 // @ts-check
-// PGlite behind a Unix socket, in a thread of its own (pglite-thread.ts): it blocks its thread while it works, for seconds
-// when a database is made, and for ever when it is broken. In JavaScript, as Node starts it from src/ as well as from dist/.
+// PGlite behind a Unix socket, in a thread of its own (pglite-thread.ts), because it blocks its thread while it works: for
+// seconds while it creates a database, for ever once it is broken. In JavaScript, so that Node runs it from src/ and dist/.
 import { parentPort, workerData } from 'node:worker_threads';
 import { PGlite } from '@electric-sql/pglite';
 import { PGLiteSocketServer } from '@electric-sql/pglite-socket';
@@ -8,7 +8,7 @@ import { PGLiteSocketServer } from '@electric-sql/pglite-socket';
 /** @type {{ folder: string, socket: string, maxConnections: number }} */
 const { folder, socket, maxConnections } = workerData;
 
-/** What a file system refuses, by the numbers of WASI: where Postgres does not say it, as the database is made. */
+/** File errors by their number in WASI, for those that Postgres does not log while a database is created. */
 const FILE_ERRORS = new Map([
   [2, 'Permission denied'],
   [19, 'Disk quota exceeded'],
@@ -18,19 +18,19 @@ const FILE_ERRORS = new Map([
   [69, 'Read-only file system'],
 ]);
 
-/** What Postgres complained of last. */
-let lastWords = '';
+/** The last error in Postgres' log. */
+let lastError = '';
 
 /**
  * @param {string} line of Postgres' log
- * @returns {boolean} whether it is printed
+ * @returns {boolean} whether to print it
  */
 function readLog(line) {
-  const [, words] = /\b(?:ERROR|FATAL|PANIC): +(.*)/.exec(line) ?? [];
-  if (words !== undefined) lastWords = words;
-  // A PANIC, and all else that WebAssembly does not survive. PGlite goes on, with what is left in its memory: the next
-  // statement may hang for ever, or worse.
-  if (line.startsWith('Aborted(')) fail(lastWords || line);
+  const [, message] = /\b(?:ERROR|FATAL|PANIC): +(.*)/.exec(line) ?? [];
+  if (message !== undefined) lastError = message;
+  // After a PANIC, and whatever else WebAssembly does not survive, PGlite goes on with a broken memory: the next statement
+  // may hang for ever, or return wrong rows.
+  if (line.startsWith('Aborted(')) fail(lastError || line);
   return false;
 }
 
@@ -46,8 +46,8 @@ function fail(reason) {
 /** @param {unknown} error */
 function failWith(error) {
   const errno = /** @type {{ errno?: number } | null} */ (error)?.errno;
-  const said = FILE_ERRORS.get(errno ?? 0) ?? lastWords;
-  fail(said || (error instanceof Error ? error.message : `error ${errno}`));
+  const reason = FILE_ERRORS.get(errno ?? 0) ?? lastError;
+  fail(reason || (error instanceof Error ? error.message : `error ${errno}`));
 }
 
 /**

@@ -13,7 +13,8 @@ export interface Statement {
 }
 
 /**
- * Runs a statement with values for `$1`, `$2`, ..., and returns its rows. The array of values must not be changed afterwards.
+ * Runs a statement with values for `$1`, `$2`, ..., and returns its rows. The array of values must not be changed
+ * afterwards.
  * @throws {ChatError} UNAVAILABLE if the database does not answer
  */
 export type RunStatement = (statement: Statement, values: unknown[]) => Promise<readonly object[]>;
@@ -40,12 +41,12 @@ export function onClient(client: pg.ClientBase): RunStatement {
 const KEEP_MS = 10_000;
 
 /**
- * Prepared statements on connections of Sequelize's pool, past its `query`, which costs twice the CPU (0.48 ms for a message
- * alone instead of 0.23).
+ * Prepared statements on connections of Sequelize's pool, past its `query`, which costs twice the CPU (0.48 ms for a
+ * message alone instead of 0.23).
  *
  * `pg.Pool` would cost the same (measured: within 10 %, messages alone and batches of 100), but it lends an idle client
- * without asking whether it `isUsable`: after a failover or on half-open links, each client would fail one statement first
- * (pg-client.ts has the measurement).
+ * without asking whether it `isUsable`: after a failover or on half-open links, each client would fail one statement
+ * first (pg-client.ts has the measurement).
  */
 export class PreparedStatements {
   readonly #pool: Sequelize['connectionManager'];

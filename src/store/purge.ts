@@ -2,11 +2,11 @@ import { QueryTypes, type Sequelize, type Transaction } from 'sequelize';
 import type { Logger } from '../logger.js';
 import { isUnavailable } from './pg-errors.js';
 
-/** Entries that one statement deletes. */
+/** Entries of one statement, as of one query of the history: short enough that others have their turn in between. */
 const CHUNK_ENTRIES = 10_000;
-/** How often a node looks for logs that nobody deletes any more. */
-const LOOK_INTERVAL_MS = 10_000;
-/** Any number, the same in every process: it stands for the right to delete what others have left. */
+/** How often a node checks for logs whose deletion was interrupted; nobody waits for it. */
+const CHECK_INTERVAL_MS = 10_000;
+/** Key of the advisory lock of purging: an arbitrary number, the same in every process. */
 const LOCK_KEY = 7_777_002;
 
 interface DeletedRoom {
@@ -14,7 +14,7 @@ interface DeletedRoom {
   readonly head: number;
 }
 
-/** Within the transaction that it is given: deletes a room, and notes that its log is to follow. */
+/** Deletes a room, in the given transaction, and records that its log has to be deleted. */
 export async function deleteRoom(
   sequelize: Sequelize,
   roomId: number,
@@ -28,8 +28,8 @@ export async function deleteRoom(
 }
 
 /**
- * Deletes the log of a deleted room, the newest entries first: who is being paged up sees no gap. How far it came is
- * committed with each chunk, so that anybody can go on.
+ * Deletes the log of a deleted room, the newest entries first, so that sessions that are catching up see no gap. Each
+ * chunk is committed with its progress, from which any node can go on.
  */
 export async function purgeLog(sequelize: Sequelize, roomId: number): Promise<void> {
   let isDone = false;
@@ -45,9 +45,9 @@ export async function purgeLog(sequelize: Sequelize, roomId: number): Promise<vo
 }
 
 /**
- * Goes on with the logs that were left: by a node that was killed, or while the database was away. One node at a time;
- * any number of them may look.
- * @returns ends it, and resolves when nothing of it is under way
+ * Goes on with deletions that were interrupted: by the end of a node, or an outage of the database. All nodes check;
+ * one at a time deletes.
+ * @returns stops it; resolves when nothing of it is running
  */
 export function startPurging({
   sequelize,
@@ -57,18 +57,18 @@ export function startPurging({
   logger: Logger;
 }): () => Promise<void> {
   let isEnded = false;
-  let looking: Promise<void> | undefined;
-  const timer = setInterval(look, LOOK_INTERVAL_MS);
-  look();
+  let checking: Promise<void> | undefined;
+  const timer = setInterval(check, CHECK_INTERVAL_MS);
+  check();
 
-  function look(): void {
-    looking ??= purgeAll()
+  function check(): void {
+    checking ??= purgeAll()
       .catch((error: unknown) => {
         const level = isUnavailable(error) ? 'debug' : 'warn';
-        logger[level]({ err: error }, 'the logs of deleted rooms are deleted later');
+        logger[level]({ err: error }, 'purging deleted rooms failed, will retry');
       })
       .finally(() => {
-        looking = undefined;
+        checking = undefined;
       });
   }
 
@@ -89,14 +89,14 @@ export function startPurging({
         { bind: [LOCK_KEY], type: QueryTypes.SELECT, transaction },
       );
       if (lock?.is_ours !== true) return false;
-      // Not those that are being deleted at the moment.
+      // Locked rows are those of deletions under way.
       const [room] = await sequelize.query<DeletedRoom>(
         'SELECT room_id, head FROM deleted_rooms ORDER BY room_id LIMIT 1 FOR UPDATE SKIP LOCKED',
         { type: QueryTypes.SELECT, transaction },
       );
       if (room === undefined) return false;
       if (await purgeChunk(sequelize, room, transaction)) {
-        logger.info({ room: room.room_id }, 'the log of a deleted room is deleted to the end');
+        logger.info({ room: room.room_id }, 'purged the log of a deleted room');
       }
       return true;
     });
@@ -105,13 +105,13 @@ export function startPurging({
   return async () => {
     isEnded = true;
     clearInterval(timer);
-    await looking;
+    await checking;
   };
 }
 
 /**
- * In ranges of numbers, which have no gaps: a short one is found by its index under any plan.
- * @returns whether that was the last of the log
+ * Deletes a range of seqs, which have no gaps, so that any plan of it is cheap.
+ * @returns whether the log is empty now
  */
 async function purgeChunk(
   sequelize: Sequelize,

@@ -8,16 +8,15 @@ import { withSettings } from './settings.js';
 
 const Client = withSettings(pg.Client);
 
-/** A database that starts, or recovers from a crash, may take as long. */
+/** Long enough for a database to start or to recover from a crash. */
 const PATIENCE_MS = 60_000;
-/** How long an attempt may take. */
+/** For connecting, and for each query: the default of STORE_TIMEOUT_MS. */
 const ATTEMPT_TIMEOUT_MS = 5_000;
 const PAUSE_MS = 500;
-/** How often it is said that the database is waited for. */
-const SAY_INTERVAL_MS = 10_000;
+const LOG_INTERVAL_MS = 10_000;
 
-/** Errors of Node that say there is nobody at the address, at the moment. */
-const NOBODY = new Set([
+/** Errors of Node: no server answers at the address at the moment. */
+const NO_SERVER = new Set([
   'EAI_AGAIN',
   'ECONNREFUSED',
   'ECONNRESET',
@@ -30,19 +29,18 @@ const NOBODY = new Set([
   'EPIPE',
   'ETIMEDOUT',
 ]);
-/** SQLSTATEs that say the server is there, and not ready: connection exception, insufficient resources, shutdown. */
+/** SQLSTATEs of a server that is not ready: connection exception, insufficient resources, shutdown or start. */
 const NOT_READY = ['08', '53', '57P'];
 
 export interface ReachOptions {
-  /** How long a database is waited for that does not answer. */
+  /** How long to wait for a database that does not answer. */
   readonly patienceMs?: number;
   readonly logger: Logger;
 }
 
 /**
- * Asks a database something over a connection of its own, as soon as it answers: one that is not there yet, or still
- * starts, is tried again, and the log says so.
- * @throws {StartError} if it did not answer in time, or refuses what it is given: a password, the name of a database
+ * Runs `ask` on a connection of its own. If the database does not answer yet, it logs that and tries again.
+ * @throws {StartError} if the database did not answer in time, or refuses a password or the name of a database, say
  */
 export async function reachDatabase<T>(
   address: DatabaseAddress,
@@ -51,7 +49,7 @@ export async function reachDatabase<T>(
 ): Promise<T> {
   const { host, port, database } = address;
   const deadline = performance.now() + patienceMs;
-  let saidAt = -Infinity;
+  let loggedAt = -Infinity;
   for (;;) {
     const attempt = await tryToAsk(address, ask);
     if ('answer' in attempt) return attempt.answer;
@@ -66,8 +64,8 @@ export async function reachDatabase<T>(
         { cause: error },
       );
     }
-    if (now - saidAt >= SAY_INTERVAL_MS) {
-      saidAt = now;
+    if (now - loggedAt >= LOG_INTERVAL_MS) {
+      loggedAt = now;
       logger.warn({ host, port, database, reason }, 'waiting for the database');
     }
     await delay(PAUSE_MS);
@@ -96,7 +94,7 @@ async function tryToAsk<T>(
   client.once('end', () => {
     isGone = true;
   });
-  // What breaks the connection rejects what was asked of it, too.
+  // An error of the connection also rejects its query.
   client.on('error', () => undefined);
   const begin = performance.now();
   try {
@@ -104,14 +102,14 @@ async function tryToAsk<T>(
     return { answer: await ask(client) };
   } catch (error) {
     const { code = '' } = error as { code?: string };
-    // The errors of `pg` itself have no code: those of a time that is over, or of a server that hung up, are told from
-    // those of a password that is missing, or of a server without TLS, by what happened.
+    // Errors of `pg` itself have no code. A timeout and a server that hung up may pass, a missing password or a server
+    // without TLS may not: they are told apart by what happened to the connection.
     const isLate = performance.now() - begin >= ATTEMPT_TIMEOUT_MS;
     const mayPass =
       code === ''
         ? isGone || isLate
-        : NOBODY.has(code) ||
-          // A standby, which may be the primary in a moment, or another may be it at this address.
+        : NO_SERVER.has(code) ||
+          // A standby: it may become the primary, or the address may lead to another server soon.
           isReadOnly(error) ||
           NOT_READY.some((state) => code.startsWith(state));
     return { error: error as Error, mayPass };
@@ -120,7 +118,7 @@ async function tryToAsk<T>(
   }
 }
 
-/** An address with several IPs fails with an error for each, whose own message is empty. */
+/** The error of a host with several IP addresses has one error for each, and no message of its own. */
 function reasonOf(error: Error): string {
   if (!(error instanceof AggregateError)) return error.message;
   return error.errors.map((each: Error) => each.message).join(', ');

@@ -20,7 +20,7 @@ type RoomDated<Instant> = Omit<
 /** A room as clients see it. */
 export type Room = RoomDated<Date>;
 
-/** The same, with dates as JSON has them: to make these here would take longer than all else that is done for a room. */
+/** A room with dates as in JSON, written by Postgres: writing them here takes longer than all other work on a room. */
 export type RoomAsJson = RoomDated<string>;
 
 /** One of the caller's rules, with the fields of its room. */
@@ -28,18 +28,18 @@ export type RuleWithRoom = RuleRow &
   Pick<Room, 'id' | 'uuid' | 'name' | 'type' | 'level_admin' | 'entity_owner'>;
 
 export interface Rooms {
-  /** Creates a room together with its first rules, as the first entries of its log. */
+  /** Creates a room with its first rules, which are the first entries of its log. */
   create(room: Omit<RoomDraft, 'uuid'>, rules: readonly Rule[], emitter: string): Promise<Room>;
-  /** What the caller's permissions in a room depend on, and its head then; undefined if there is no such room. */
+  /** The room with the rules that decide the caller's permissions, and its head; undefined if there is no such room. */
   accessFor(
     caller: Caller,
     roomId: number,
     gone?: AbortSignal,
   ): Promise<(RoomAccess & { readonly head: number }) | undefined>;
   /**
-   * The rooms in which the caller has a rule, each once, with that rule: their own, else their entity's where it counts
-   * for them. The newest room comes first.
-   * @param gone aborted when nobody wants them any more: then nothing is read
+   * The rooms in which the caller has a rule, newest first, each once with that rule: the caller's own, else their
+   * entity's if it counts for them.
+   * @param gone aborted when the client is gone: then nothing more is read
    */
   rulesOf(
     caller: Caller,
@@ -47,19 +47,21 @@ export interface Rooms {
     gone?: AbortSignal,
   ): Promise<RuleWithRoom[]>;
   /**
-   * Rooms that the caller may read, and the group rooms of their entity, by id; so many at a time, and maybe none.
-   * @param gone aborted when nobody wants them any more: then nothing is read
+   * Rooms that the caller may read, and the group rooms of their entity, in the order of ids, in pages that may be
+   * empty.
+   * @param gone aborted when the client is gone: then nothing more is read
    */
   visibleTo(
     caller: Caller,
     gone?: AbortSignal,
   ): AsyncGenerator<readonly RoomAsJson[], void, undefined>;
   /**
-   * Deletes a room with its rules and log. `authorize` is asked before the room is locked and with the room locked;
-   * `removed` is called when nobody can enter it any more, before its log is deleted, which may take long. If that
-   * fails, it is deleted later (`startPurging`), and the room is removed all the same.
-   * @throws {ChatError} NOT_FOUND where there is no such room; UNAVAILABLE if it is locked for long; and whatever
-   * `authorize` throws
+   * Deletes a room with its rules and log. If deleting the log fails, the room is gone all the same, and the log is
+   * deleted later (`startPurging`).
+   * @param authorize throws if the caller may not; called twice, before the room is locked and under its lock
+   * @param removed called when the room is gone, before its log is deleted, which may take long
+   * @throws {ChatError} NOT_FOUND if there is no such room; UNAVAILABLE if it is locked for too long; errors of
+   * `authorize`
    */
   remove(
     roomId: number,
@@ -71,12 +73,12 @@ export interface Rooms {
 
 type VisibleRow = RoomAsJson & { readonly is_visible: boolean };
 
-/** What a query of `rulesOf` found. */
+/** The answer of one query of `rulesOf`. */
 interface Listed {
-  /** How many rooms it passed, and the id of the last one; null if there was none. */
+  /** Number of rooms that it passed, and the id of the last of them; null if there was none. */
   readonly passed: number;
   readonly ended_by: number | null;
-  /** How many of them are to be listed, and those that are asked for. */
+  /** Number of them that match, and those of them that were asked for. */
   readonly count: number;
   readonly rules: readonly (Omit<RuleWithRoom, 'createdAt' | 'updatedAt'> & {
     /** ISO 8601, as Postgres writes it. */
@@ -88,24 +90,24 @@ interface Listed {
 /** As `Date.toJSON` writes it. */
 const ISO_8601 = 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"';
 
-/** Rooms that are asked about in one query of `visibleTo`. */
-const PAGE = 500;
-/** Rooms that one query of `rulesOf` passes, however few of them it lists. */
-const PASSED = 1_000;
-/** The largest id that there can be: Postgres' `integer`. */
+/** Candidates of one query of `visibleTo`; store.ts has how long a probe waits while such pages are read. */
+const VISIBLE_PAGE = 500;
+/** Rooms that one query of `rulesOf` passes, however few of them match: a few milliseconds. */
+const LISTED_PAGE = 1_000;
+/** The largest `integer` of Postgres. */
 const LAST_ID = 2_147_483_647;
 
 /**
- * Of the rooms below $4 in which a caller or their entity has a rule, those with a rule that counts, and is accepted or
- * not ($5): the rules of access/permissions.ts (`countingRules`), in SQL. A test holds the two equal.
+ * The rooms with ids below $4 in which a rule of the caller or their entity counts, accepted or not ($5; null: both).
+ * This is `countingRules` of access/permissions.ts in SQL; a test holds the two equal.
  */
 const LISTED = `WITH candidate AS (
     (SELECT room_id FROM room_permissions WHERE "entity_UUID" = $1 AND room_id < $4::bigint
-     ORDER BY room_id DESC LIMIT ${PASSED})
+     ORDER BY room_id DESC LIMIT ${LISTED_PAGE})
     UNION
     (SELECT room_id FROM room_permissions WHERE "entity_UUID" = $2 AND room_id < $4::bigint
-     ORDER BY room_id DESC LIMIT ${PASSED})
-    ORDER BY room_id DESC LIMIT ${PASSED}
+     ORDER BY room_id DESC LIMIT ${LISTED_PAGE})
+    ORDER BY room_id DESC LIMIT ${LISTED_PAGE}
   ), listed AS (
     SELECT r.id, r.uuid, r.name, r.type, r.level_admin, r.entity_owner,
       p.room_id, p."entity_UUID", p.level, p.permissions, p.accepted, p."createdAt", p."updatedAt"
@@ -126,8 +128,8 @@ const LISTED = `WITH candidate AS (
      FROM (SELECT * FROM listed ORDER BY room_id DESC LIMIT $6 OFFSET $7) AS page) AS rules`;
 
 /**
- * The rooms beyond $4 that have to do with a caller, and whether they are visible: the rules of access/permissions.ts
- * (`may` with 'r'), in SQL. A test holds the two equal. Each way to a room is followed by its index as far as a page.
+ * Candidates with ids above $4, and whether the caller may see them. This is `may` with 'r' of access/permissions.ts in
+ * SQL; a test holds the two equal. Each of the three sources of candidates is read by its index, a page at most.
  */
 const VISIBLE = `SELECT r.id, r.uuid, r.name, r.type, r.level_admin, r.entity_owner, r.max_entity_rules,
     to_char(r."createdAt" AT TIME ZONE 'UTC', '${ISO_8601}') AS "createdAt",
@@ -139,14 +141,14 @@ const VISIBLE = `SELECT r.id, r.uuid, r.name, r.type, r.level_admin, r.entity_ow
       OR (r.type = 'group' AND r.entity_owner = $2)) AS is_visible
   FROM (
     (SELECT room_id AS id FROM room_permissions WHERE "entity_UUID" = $1 AND room_id > $4
-     ORDER BY room_id LIMIT ${PAGE})
+     ORDER BY room_id LIMIT ${VISIBLE_PAGE})
     UNION
     (SELECT room_id FROM room_permissions WHERE "entity_UUID" = $2 AND room_id > $4
-     ORDER BY room_id LIMIT ${PAGE})
+     ORDER BY room_id LIMIT ${VISIBLE_PAGE})
     UNION
     (SELECT id FROM rooms WHERE entity_owner = $2 AND type = 'group' AND id + 0 > $4
-     ORDER BY id + 0 LIMIT ${PAGE})
-    ORDER BY id LIMIT ${PAGE}
+     ORDER BY id + 0 LIMIT ${VISIBLE_PAGE})
+    ORDER BY id LIMIT ${VISIBLE_PAGE}
   ) AS candidate
   -- By LIMIT, so that each is looked up by its key, whatever the planner thinks of how many there are.
   CROSS JOIN LATERAL (SELECT * FROM rooms WHERE id = candidate.id LIMIT 1) AS r
@@ -158,7 +160,7 @@ const VISIBLE = `SELECT r.id, r.uuid, r.name, r.type, r.level_admin, r.entity_ow
   ) AS entity ON true
   ORDER BY r.id`;
 
-/** @param readers bounds the queries at a time that read by pages, by the caller's userUUID */
+/** @param readers bounds the queries of pages that run at a time; its keys are users */
 export function createRooms({
   sequelize,
   models,
@@ -216,7 +218,7 @@ export function createRooms({
         }
         left = Math.max(0, left - found.count);
         before = found.ended_by;
-        more = found.passed === PASSED;
+        more = found.passed === LISTED_PAGE;
       }
       return rules;
     },
@@ -232,7 +234,7 @@ export function createRooms({
         );
         yield rows.filter(({ is_visible }) => is_visible).map(toRoom);
         after = rows.at(-1)?.id ?? after;
-        more = rows.length === PAGE;
+        more = rows.length === VISIBLE_PAGE;
       }
     },
 
@@ -241,17 +243,17 @@ export function createRooms({
       if (found === undefined) throw noSuchRoom();
       authorize(found);
       await sequelize.transaction(async (transaction) => {
-        // Who waits for the room's lock meanwhile finds it gone, and appends nothing behind its deletion.
+        // A transaction that waits for the room's lock meanwhile finds the room gone, and appends nothing.
         const room = await lockRoom(sequelize, roomId, [caller], [], transaction);
         if (room === undefined) throw noSuchRoom();
         authorize(room);
         await deleteRoom(sequelize, roomId, transaction);
       });
       removed?.();
-      // Not under the lock, for which messages of other rooms would wait: nobody reads a log without its room, and the
-      // room's id is never used again. The room is gone, whatever comes of its log.
+      // After the transaction, as messages of other rooms may wait for its lock. Until then nobody reads the log: its
+      // room is gone, and ids are never used again.
       await purgeLog(sequelize, roomId).catch((error: unknown) => {
-        logger.warn({ err: error, room: roomId }, 'the log of a deleted room is deleted later');
+        logger.warn({ err: error, room: roomId }, 'purging a deleted room failed, will retry');
       });
     },
   };

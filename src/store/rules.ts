@@ -9,30 +9,30 @@ import type { RuleRow } from './models/rule.js';
 import { plain } from './prepared.js';
 
 /**
- * Says what is to become of a rule, or throws: the rule as it is to be, undefined if it is to be removed. Asked twice:
- * before the room is locked, so that a refusal locks nothing, and with the room locked.
+ * Decides a change: returns the rule as it is to be, or undefined to remove it, or throws a refusal. Called twice:
+ * before the room is locked, so that a refusal locks nothing, and under the lock.
  */
 export type Decide = (room: CountedAccess) => Rule | undefined;
 
 export interface ChangedRule {
-  /** The rule as it is now stored; as it was, if it was removed. */
+  /** The rule as it is stored now, or as it was before it was removed. */
   readonly rule: RuleRow;
   readonly created: boolean;
-  /** The change as an entry of the room's log, for the feeds; undefined if nothing has changed. */
+  /** The change as an entry of the room's log; undefined if nothing has changed. */
   readonly entry: Entry | undefined;
 }
 
 export interface Rules {
   /**
-   * Changes the rule of the UUID `target`, and appends the change to the room's log, in one transaction. What changes
-   * nothing locks and writes nothing.
-   * @throws {ChatError} NOT_FOUND if there is no such room or rule; UNAVAILABLE if the room is locked for long; and
-   * whatever `decide` throws
+   * Changes the rule of the UUID `target` and appends the change to the room's log, in one transaction. A decision that
+   * changes nothing locks and writes nothing.
+   * @throws {ChatError} NOT_FOUND if there is no such room or rule; UNAVAILABLE if the room is locked for too long;
+   * errors of `decide`
    */
   change(roomId: number, caller: Caller, target: string, decide: Decide): Promise<ChangedRule>;
 }
 
-/** Changes of one transaction: as many as entries of one statement. */
+/** Changes of one transaction: as many as entries of one statement (group-commit.ts). */
 const MAX_BATCH = 1_000;
 
 interface Asked {
@@ -46,7 +46,7 @@ interface Waiting extends Asked {
   reject(error: unknown): void;
 }
 
-/** A change that was decided, with its entry, which has no number yet. */
+/** A change that was decided, and its entry before it is appended. */
 interface Decided {
   readonly rule: RuleRow;
   readonly created: boolean;
@@ -60,8 +60,8 @@ interface Refused {
 
 export function createRules({ sequelize }: { sequelize: Sequelize }): Rules {
   /**
-   * By room: the changes that wait until the one transaction of the room on this node is through. They make up the
-   * next one, so that hundreds who enter a room at once take one connection, and its lock a few times.
+   * Changes by room that wait for the room's transaction on this node to end. They make up the next one, so that
+   * hundreds of users who enter a room at once need one connection, and the room's lock a few times.
    */
   const waiting = new Map<number, Waiting[]>();
 
@@ -85,19 +85,19 @@ export function createRules({ sequelize }: { sequelize: Sequelize }): Rules {
       }
     } catch (error) {
       if (isUnavailable(error)) {
-        // Those that wait would have to wait as long again.
+        // The changes that wait would have to wait as long again.
         const others = waiting.get(roomId)?.splice(0) ?? [];
         for (const change of [...batch, ...others]) change.reject(error);
       } else if (batch.length === 1) {
         batch[0]?.reject(error);
       } else {
-        // One that can't be stored keeps no others from it.
+        // One of them can't be stored: the others can, each by itself.
         for (const change of batch) await commit(roomId, [change]);
       }
     }
   }
 
-  /** Each is decided by the rules as those before it leave them. */
+  /** Decides each change by the rules that the changes before it leave. */
   async function changeAll(
     roomId: number,
     batch: readonly Asked[],
@@ -136,7 +136,7 @@ export function createRules({ sequelize }: { sequelize: Sequelize }): Rules {
     );
   }
 
-  /** Stores the rules of these UUIDs as the room has them now, removes those that it has not, and keeps their count. */
+  /** Stores the rules of these UUIDs as `room` has them, removes those that it lacks, and stores their number. */
   async function write(
     roomId: number,
     uuids: ReadonlySet<string>,
@@ -197,8 +197,8 @@ export function createRules({ sequelize }: { sequelize: Sequelize }): Rules {
 }
 
 /**
- * Decides a change, and makes it in `room`.
- * @throws whatever `decide` throws, and NOT_FOUND if the rule that is to be removed is not there
+ * Decides a change and applies it to `room`.
+ * @throws {ChatError} NOT_FOUND if the rule to be removed does not exist; errors of `decide`
  */
 function decideOn(
   room: LoadedRoom,

@@ -8,37 +8,37 @@ import { onClient } from './prepared.js';
 const CANNOT_CALL = new Set(['42883', '42501']);
 /** SQLSTATE invalid_column_reference: no unique index holds the target of an ON CONFLICT. */
 const NO_SUCH_KEY = '42P10';
-/** Types without a length, and those that hold all that they do. */
+/** Wider types, which hold all values of ours. */
 const WIDER = new Map([
   ['integer', 'bigint'],
   ['character varying', 'text'],
 ]);
 
-/** What is to be done about a database, as its table of migrations has it. */
+/** The state of a database, by its table of migrations. */
 export interface Schema {
   /** Migrations that have not run, in their order. */
   readonly pending: readonly string[];
-  /** Migrations that ran, and are not ours: a newer version's, or another application's. */
+  /** Migrations that have run and are not ours: of a newer version, or of another application. */
   readonly unknown: readonly string[];
 }
 
 interface TableRow {
   name: string;
-  /** The columns of the table as a query finds it; null if there is none. */
+  /** The columns of the table that a query finds by this name; null if there is none. */
   columns: Column[] | null;
-  /** Tables with which rows of it are deleted. */
+  /** Tables to which it has a foreign key with ON DELETE CASCADE. */
   parents: string[];
-  /** Whether a table would be created in the schema where this one is. */
+  /** Whether it is in the schema in which tables are created. */
   isInTheWay: boolean;
   /** Whether the role may read and write it; null if there is none. */
   isWritable: boolean | null;
-  /** Whether the role may take the numbers of its rows. */
+  /** Whether the role may use its sequences. */
   isCountable: boolean;
 }
 
 /**
- * Names are looked up as Postgres does for a statement, along the search_path, but tables are created in its first
- * schema. A domain is what it is made of.
+ * Finds tables by name along the search_path, as any statement does; tables are created in its first schema. The type
+ * of a column is that of its domain, if it has one.
  */
 const TABLES = `
   SELECT wanted.name,
@@ -66,7 +66,7 @@ const TABLES = `
   ORDER BY wanted.place`;
 
 /**
- * Any other encoding lacks characters: whoever sends one would be refused, or could not be read by others.
+ * Any other encoding lacks characters that clients may send.
  * @throws {StartError}
  */
 async function requireUtf8(client: pg.ClientBase): Promise<void> {
@@ -80,9 +80,9 @@ async function requireUtf8(client: pg.ClientBase): Promise<void> {
 }
 
 /**
- * Looks at a database before anything is created in it or served from it.
- * @throws {StartError} if its encoding is not UTF8, or its tables are somebody else's, or not what the migrations that
- * ran have left
+ * Checks a database before anything is created in it or served from it.
+ * @throws {StartError} if its encoding is not UTF8, its tables are those of another application, or they are not as the
+ * migrations have left them
  */
 export async function inspectSchema(
   client: pg.ClientBase,
@@ -112,7 +112,7 @@ export async function inspectSchema(
   };
 }
 
-/** The last part of a schema that is restored in parts, or granted table by table. */
+/** append_batch may be missing if a dump was restored in parts, or not granted if tables were granted one by one. */
 async function requireAppend(client: pg.ClientBase): Promise<void> {
   try {
     await tryToAppend(onClient(client));
@@ -150,7 +150,7 @@ function requireTable(ours: Table, row: TableRow): void {
   }
 }
 
-/** Of what has the name of a table that is to be created: a table of ours, if the record of its migration was lost. */
+/** Checks a table with the name of one that is to be created: ours, if the record of its migration was lost. */
 function requireOwn(wanted: Table, name: string, columns: readonly Column[]): void {
   const names = new Set(columns.map((column) => column.name));
   if (wanted.columns.some((column) => !names.has(column.name))) {
@@ -162,7 +162,7 @@ function requireOwn(wanted: Table, name: string, columns: readonly Column[]): vo
   requireColumns(wanted, name, columns);
 }
 
-/** Columns may be wider than ours, and there may be others, if they ask for nothing. */
+/** Columns may be wider than ours, and there may be others, if they need no value. */
 function requireColumns(ours: Table, name: string, columns: readonly Column[]): void {
   const others = new Map(columns.map((column) => [column.name, column]));
   const complaints = ours.columns.flatMap((wanted) => {
@@ -191,7 +191,7 @@ function complaintsOf({ name, type, isNullable, hasDefault }: Column, wanted: Co
   return complaints;
 }
 
-/** Whether a type holds whatever another one does, and gives it back as it was. */
+/** Whether a type holds all values of another one, and returns them unchanged. */
 function isAsWide(type: string, wanted: string): boolean {
   const [one, other] = [type, wanted].map((text) => ({
     name: text.replace(/\(\d+\)/, ''),
@@ -203,7 +203,7 @@ function isAsWide(type: string, wanted: string): boolean {
   );
 }
 
-/** As Postgres sees it: whatever index holds a key is as good. Nothing is inserted by what is only planned. */
+/** Has Postgres plan an ON CONFLICT for each key, so any index that holds it will do. EXPLAIN inserts nothing. */
 async function requireKeys(
   client: pg.ClientBase,
   table: string,

@@ -35,7 +35,9 @@ export class StoreSequelize extends Sequelize {
     return this.#answered(super.query(...args)) as Promise<never>;
   }
 
-  /** Only with a function as its argument. Sequelize's own transactions print to the console if their ROLLBACK fails. */
+  /**
+   * Only with a function as its argument. Sequelize's own transactions print to the console if their ROLLBACK fails.
+   */
   override transaction(...[work]: unknown[]): Promise<never> {
     return this.#answered(transact(this.#transactions, work as Work)) as Promise<never>;
   }

@@ -5,24 +5,27 @@ import { isCancelled } from './pg-errors.js';
 /** Settings of a session of Postgres, by name. */
 export type Settings = Readonly<Record<string, string>>;
 
-/** A node that stops within a transaction must not keep a room's lock for the others. */
+/**
+ * A node that is suspended within a transaction must not keep a room's lock for good; twice STORE_TIMEOUT_MS by
+ * default.
+ */
 const IDLE_IN_TRANSACTION_MS = 10_000;
 
 /**
- * What each session is set to, as a database or a role may bring something else (ALTER ROLE ... SET): what the SQL and
- * the parsing of answers rely on, and limits that are this server's own business. What is not here is the operator's:
+ * Settings of every session, because a database or a role may have others (ALTER ROLE ... SET): those that our SQL and
+ * the parsing of answers rely on, and limits of time, which this server keeps itself. All others are the operator's:
  * search_path, read-only, memory.
  */
 const SETTINGS: Settings = {
-  // Each statement of append_batch sees what was committed while the one before waited for a lock.
+  // Each statement of append_batch has to see what was committed while the one before it waited for a lock.
   default_transaction_isolation: 'read committed',
-  // How values go in and come out.
+  // The form of values.
   DateStyle: 'ISO',
   TimeZone: 'UTC',
   array_nulls: 'on',
   standard_conforming_strings: 'on',
   client_min_messages: 'warning',
-  // Connections break when the server is silent (pg-client.ts), and a pool ends those that it does not need.
+  // Limits that are kept elsewhere: by pg-client.ts for a server that is silent, by the pools for idle connections.
   transaction_timeout: '0',
   lock_timeout: '0',
   idle_session_timeout: '0',
@@ -30,15 +33,15 @@ const SETTINGS: Settings = {
 };
 
 /**
- * How often a session is tried to be set: a limit of a millisecond that it begins with may end the attempt, on a machine
- * that is busy.
+ * Attempts to set up a session: it may begin with a statement_timeout of a millisecond, which cancels an attempt on a
+ * busy machine.
  */
 const ATTEMPTS = 20;
 
 /**
- * One message: its first statement needs no catalog and hardly any time, and no limit holds from there on. Some settings
- * are unknown to older servers. A commit that is not waited for is not stored; which standbys are waited for is the
- * operator's.
+ * One message to the server. Its first statement reads no catalog, and after it no limit of time holds. Settings that
+ * an older server does not know are left out. synchronous_commit must not be off, as an acknowledged message would not
+ * be stored yet; which standbys a commit waits for is up to the operator.
  */
 function statementFor(settings: string): string {
   return `SET statement_timeout = 0;
@@ -50,8 +53,8 @@ function statementFor(settings: string): string {
 }
 
 /**
- * `pg`'s client, of sessions that are set to what is needed, and to `more`, before they count as connected. By a
- * statement: poolers like PgBouncer refuse a connection that begins with parameters they don't know.
+ * A client whose session has our settings, and `more`, before it counts as connected. They are set by a statement,
+ * because poolers like PgBouncer refuse a connection with startup parameters that they don't know.
  */
 export function withSettings(Base: typeof pg.Client, more: Settings = {}): typeof pg.Client {
   return class Client extends Base {

@@ -10,14 +10,17 @@ import { createRooms, type Rooms } from './rooms.js';
 import { createRules, type Rules } from './rules.js';
 
 /**
- * Pages of rooms that are read at a time. Two come in one turn of the event loop, which then takes twice as long: with
- * five lists of 100,000 rooms at once, a probe waits 22 to 43 ms at most, 44 to 82 ms with two, 93 to 146 ms with four.
+ * Pages of rooms that are read at a time. With more, several pages arrive in one turn of the event loop. Measured with
+ * five lists of 100,000 rooms at once: a probe waits 22 to 43 ms at most, with two readers 44 to 82 ms, with four 93 to
+ * 146 ms.
  */
 const ROOM_READERS = 1;
-/** Pages of messages that are read at a time: with the one above, they leave others a connection of the usual pool. */
+/**
+ * Pages of messages that are read at a time. With the one above, they leave a connection of the default pool to others.
+ */
 const HISTORY_READERS = 3;
 
-/** All that is kept, in domain verbs; whoever holds it knows no SQL. */
+/** All that is stored, in domain verbs: nothing above it knows SQL. */
 export interface Store {
   readonly rooms: Rooms;
   readonly rules: Rules;
@@ -25,7 +28,7 @@ export interface Store {
   readonly log: Log;
 }
 
-/** The store over an open, migrated database; it closes with the log first, then the database. */
+/** The store over an open, migrated database. To close it, close `log` first, then the database. */
 export function createStore({
   database: { sequelize, rooms, pages, runAppend, embedded },
   limits,
@@ -45,7 +48,7 @@ export function createStore({
       rooms,
       pages,
       runAppend,
-      // The embedded one runs one statement at a time: a second batch would only be a smaller one.
+      // The embedded one runs one statement at a time: two batches would only be smaller ones.
       limits: embedded ? { ...limits, logBatchesInFlight: 1 } : limits,
       logger,
     }),

@@ -11,11 +11,11 @@ export interface RoomRow {
   entity_owner: string;
   level_admin: number;
   max_entity_rules: number;
-  /** Number of the room's last entry, 0 before the first. */
+  /** Seq of the room's last entry, 0 before the first. */
   head: number;
-  /** Number of its last rule entry. */
+  /** Seq of the last rule entry that changed rights. */
   rules_head: number;
-  /** How many rules it has, kept while its row is locked: it may have thousands. */
+  /** Number of its rules, written under its lock: it may have thousands, which nobody wants to count. */
   rule_count: number;
   createdAt: Date;
   updatedAt: Date;
