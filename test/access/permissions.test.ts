@@ -314,7 +314,7 @@ describe('the changes that an admin may make, in any number and order,', () => {
     fc.assert(
       fc.property(fc.array(anyRule, { maxLength: 4 }), anyRule, (rules, wanted) => {
         const access = room(rules);
-        // Who bans themselves removes nothing afterwards.
+        // Admins who ban themselves remove nothing afterwards.
         fc.pre(isAdmin(caller(), access) && wanted.entity_UUID !== USER);
         const before = access.rules.get(wanted.entity_UUID);
         fc.pre([before, wanted].every((one) => !one?.permissions.includes('a')));
@@ -326,7 +326,7 @@ describe('the changes that an admin may make, in any number and order,', () => {
     );
   });
 
-  /** The room after the caller put a rule, or removed that of a UUID; undefined where that is refused. */
+  /** The room after the caller put a rule, or removed that of a UUID; undefined if that is refused. */
   function applied(who: Caller, access: Room, one: Rule | string): Room | undefined {
     const rules = new Map(access.rules);
     const refused = codeOf(() => {
@@ -433,7 +433,7 @@ function lettersOf(who: Caller, access: RoomAccess): string {
   return (['r', 'w', 'a'] as const).filter((letter) => may(who, access, letter)).join('');
 }
 
-/** The code of the error that is thrown; undefined where none is. */
+/** The code of the thrown error, if any. */
 function codeOf(check: () => unknown): string | undefined {
   try {
     check();

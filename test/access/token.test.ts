@@ -59,7 +59,7 @@ describe('a token', () => {
         expect.objectContaining({ code: 'UNAUTHORIZED' }),
       );
     }
-    // Who has an RSA key for a secret accepts no token of its public half either.
+    // A server whose secret is an RSA key accepts no token signed with its public half either.
     expect(() =>
       createVerifier({ secret: privateKey })(handmade({ alg: 'HS256' }, CLAIMS, publicKey)),
     ).toThrow(expect.objectContaining({ code: 'UNAUTHORIZED' }));

@@ -113,7 +113,7 @@ describe('the broker over Redis', () => {
       await broker.subscribe('a');
 
       await first.stop();
-      // Where the Redis of the test run was given, stop() leaves it alone.
+      // If the Redis of the test run was given, stop() leaves it alone.
       await outlet.cut();
       await down();
       await outlet.restore(second.url);

@@ -7,7 +7,7 @@ import { query } from '../harness/database.js';
 import type { TestNode } from '../harness/node.js';
 import { person, type Person } from '../harness/tokens.js';
 
-/** Who enters a room accepts the rule that lets them in. */
+/** A user who enters a room accepts the rule that admits them. */
 describe('entering a room', { timeout: 60_000 }, () => {
   let world: ChatWorld;
   let node: TestNode;

@@ -6,7 +6,7 @@ import { WebSocketServer, type WebSocket } from 'ws';
 import { readInTurns } from '../../src/chat/reading.js';
 import { CONTINUATION, FIN, frame, handshake, PING, PONG, TEXT } from '../harness/ws-wire.js';
 
-/** Of the smallest frames: 2 KiB of what had been read, and as much of what is read in the same turn. */
+/** Of the smallest frames: 2 KiB of bytes read before, and as many of those read in the same turn. */
 const MOST_A_TURN = 700;
 
 let http: Server;

@@ -417,7 +417,7 @@ describe('deadlines', () => {
   });
 
   it('cut off a socket that answers no ping', async () => {
-    // Time enough for who does answer, also where the machine does something else for a while.
+    // Enough time for a client that does answer, even on a machine that is busy for a while.
     const strict = await world.start({ PING_INTERVAL_MS: '60', PONG_TIMEOUT_MS: '1000' });
     const mute = await ChatClient.open(strict.chatUrl, { autoPong: false });
     const alive = await ChatClient.enter(strict, ben);

@@ -14,7 +14,7 @@ const examples = [...document.matchAll(/```bash\n([\s\S]*?)```\n\n```json\n([\s\
   ([, command = '', answer = '']) => ({ command, answer }),
 );
 
-/** Whose token the page shows the claims of. */
+/** The user whose claims the page shows. */
 const { content: claims } = JSON.parse(
   examples.find(({ command }) => command.includes('/test/token'))?.answer ?? '',
 ) as { content: Omit<Person, 'token'> };
@@ -39,7 +39,7 @@ async function run(command: string): Promise<string> {
   return stdout;
 }
 
-/** What differs from one run to the next is made equal, where it has the right form. */
+/** Makes values equal that differ from one run to the next, if they have the right form. */
 function steady(answer: string): unknown {
   return JSON.parse(answer, (key, value: unknown) => {
     const text = String(value);

@@ -176,7 +176,7 @@ describe('the table of states', () => {
     expect(documented.toSorted()).toEqual(served.toSorted());
   });
 
-  /** A frame of each kind that a column stands for; where the column is a command, also malformed ones. */
+  /** A frame of each kind that a column stands for; if the column is a command, also malformed ones. */
   const FRAMES: Record<string, () => unknown[]> = {
     '`token`': () => [
       { type: 'token', content: admin.token },
@@ -214,7 +214,7 @@ describe('the table of states', () => {
     });
     client.raw(JSON.stringify(frame));
     const isQuit = (frame as { type?: unknown } | null)?.type === 'quit';
-    // Answered behind all that the frame causes.
+    // Answered after everything that the frame causes.
     if (!isQuit) client.send({ type: 'quit' });
     const closed = await client.closed();
     return [

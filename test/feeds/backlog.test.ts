@@ -5,7 +5,7 @@ import { SocketWriter } from '../../src/feeds/socket-writer.js';
 import { createFlushQueue } from '../../src/feeds/flush-queue.js';
 import { deferred } from '../harness/deferred.js';
 
-/** A socket that nobody reads, and what waits for it. */
+/** A socket that nobody reads, and the bytes that wait for it. */
 class Stuck {
   readonly writer: SocketWriter;
   readonly stream = new PassThrough({ highWaterMark: 0 });

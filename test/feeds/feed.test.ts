@@ -40,7 +40,7 @@ afterAll(async () => {
   await testDatabase.drop();
 });
 
-/** Someone who looks at a room; the frames that reach them are read off a real stream. */
+/** A subscriber whose frames are read off a real stream. */
 class Reader implements Subscriber {
   readonly identity: typeof owner;
   readonly writer: SocketWriter;
@@ -169,7 +169,7 @@ describe('a feed', () => {
             })
             .toSorted((a, b) => a.key - b.key);
           for (const { entry } of arriving) feed.take([entry]);
-          // The poll tells the head; what is missing by then is read.
+          // The poll gives the head; the feed then reads the missing entries.
           feed.headIs(start + count);
           await feed.refresh();
           await turnEnded();
@@ -236,7 +236,7 @@ describe('a feed', () => {
     const first = entries[0]?.seq ?? 0;
     const revocation = await revoke(room);
     await appendElsewhere(room, 10);
-    // The feed has heard neither of the revocation nor of what came behind it.
+    // The feed has heard neither of the revocation nor of the entries after it.
     const goes = new Reader(member);
     feed.join(goes, first - 1);
     const seen: number[] = [];
@@ -348,13 +348,13 @@ describe('a feed', () => {
   });
 });
 
-/** What was taken in has gone out, and the answers behind it. */
+/** Waits until the entries taken in have gone out, and the answers after them. */
 async function turnEnded(): Promise<void> {
   await new Promise(setImmediate);
   await new Promise(setImmediate);
 }
 
-/** As `vi.waitUntil`, but between any two turns: a reader takes what is shown to it no slower than that. */
+/** As `vi.waitUntil`, but between any two turns: a reader takes its frames no slower than that. */
 async function until(condition: () => boolean): Promise<void> {
   const deadline = performance.now() + PATIENCE_MS;
   while (!condition()) {

@@ -70,7 +70,7 @@ function hangingOnRoom(): Broker['subscribe'] {
   return (channel) => (channel.includes('room') ? subscribe() : Promise.resolve());
 }
 
-/** A hub over a log and a broker that answer, but for what is given. */
+/** A hub over a log and a broker that answer, except for the given methods. */
 function hubOver(log: Partial<Log>, broker: Partial<Broker> = {}, epoch: Partial<Epoch> = {}): Hub {
   const hub = createHub({
     log: {

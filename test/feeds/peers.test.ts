@@ -69,7 +69,7 @@ function startNode({ number = 1, installation = INSTALLATION } = {}): Node {
   return node;
 }
 
-/** Lets what was published arrive, and what that brings about. */
+/** Lets published messages arrive, and their answers. */
 async function arrive(): Promise<void> {
   for (let turns = 0; turns < 8; turns += 1) await new Promise(setImmediate);
 }
@@ -99,7 +99,7 @@ function message(seq: number, room_id = ROOM): Entry {
   };
 }
 
-/** What is published while `act` has its effect, but heartbeats. */
+/** The messages published while `act` has its effect, without heartbeats. */
 async function publishedBy(act: () => void): Promise<string[]> {
   const before = bus.published.length;
   act();
@@ -160,7 +160,7 @@ describe('a room', () => {
     const east = startNode({ number: 3 });
     await east.peers.join(ROOM);
     await settle();
-    // It has more by the time at which it hears who answers.
+    // It has more entries when it hears the answer.
     const west = startNode({ number: 5 });
     await west.peers.join(ROOM);
     await arrive();
@@ -172,7 +172,7 @@ describe('a room', () => {
     const [east, west] = [startNode(), startNode()];
     await west.peers.join(ROOM);
     await settle();
-    // It does not look at the room itself.
+    // It does not have the room open itself.
     east.peers.publishToAll(ROOM, { entries: [message(4)] });
     east.peers.publishToAll(ROOM, { deleted: true });
     await arrive();
@@ -322,7 +322,7 @@ describe('a node', () => {
     await pass(FORGOTTEN_MS + 2_000);
     west.link.loses = {};
     await settle();
-    // It was not told what was stored meanwhile.
+    // It was not told of the entries stored meanwhile.
     expect(west.numbers).toContain(3);
     east.peers.publish(ROOM, [message(4)]);
     west.peers.publish(ROOM, [message(5)]);

@@ -46,7 +46,7 @@ class Reader implements Subscriber {
     // Nobody loses it here.
   }
 
-  /** What came: words, and numbers of messages. */
+  /** The received words, and numbers of messages. */
   seen(): unknown[] {
     this.writer.flush();
     const text = String((this.stream.read() as Buffer | null) ?? '');
@@ -126,7 +126,7 @@ it('each subscriber gets every message from its joining to its leaving, however 
         } else if (reader !== undefined && what === 'answer') {
           subscribers.flushTo(reader);
         } else if (reader !== undefined) {
-          // Whoever is behind goes without the rest.
+          // A subscriber that is behind leaves without the rest.
           await turns(3);
           const going = what === 'leave' ? [reader] : [...here];
           for (const one of going) {
@@ -160,7 +160,7 @@ it('a socket that has begun to close causes no more reads', async () => {
   reader.socket.readyState = 2;
   await turns(3);
   const before = read.mock.calls.length;
-  // It takes what was written, so that there would be room for more.
+  // It reads the written bytes, so that there would be room for more.
   for (let times = 0; times < 20; times += 1) {
     reader.stream.read();
     await turns(1);

@@ -356,7 +356,7 @@ describe('deadlines', () => {
 
   beforeAll(async () => {
     short = createConnections({
-      // Answers what has no body at once, and others when their body has come.
+      // Answers requests without a body at once, and others when their body has arrived.
       serve: (incoming, response) => {
         if (incoming.url === '/refused') response.end('no');
         else incoming.resume().on('end', () => response.end('yes'));

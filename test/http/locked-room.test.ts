@@ -7,7 +7,7 @@ import { query } from '../harness/database.js';
 import type { TestNode } from '../harness/node.js';
 import { person } from '../harness/tokens.js';
 
-/** Somebody who hangs keeps the room's row, which is the lock of its log. */
+/** A hanging transaction holds the room's row, which is the lock of its log. */
 describe('while another transaction holds the lock of a room', () => {
   let world: ChatWorld;
   let node: TestNode;

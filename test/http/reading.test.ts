@@ -69,7 +69,7 @@ function* cut(bytes: Buffer): Generator<Buffer> {
 }
 
 describe('what comes over many connections', () => {
-  // Of the shortest, 114 and 341 are in a piece. There are four pieces in a turn, and the end of what was read of each.
+  // A piece has 114 or 341 of the shortest. A turn has four pieces, and the rest of each read.
   it.each([
     ['requests', '', 'GET / HTTP/1.1\r\n\r\n', 4_000, 2_000],
     ['chunks of a byte', POST, '1\r\nx\r\n', 20_000, 6_000],

@@ -66,7 +66,7 @@ async function expectServed(): Promise<void> {
   for (const client of clients) await client.close();
 }
 
-/** Text of any kind: lone surrogates, control characters, what is special to SQL, JSON or JavaScript. */
+/** Text of any kind: lone surrogates, control characters, special characters of SQL, JSON and JavaScript. */
 const anyText = fc.oneof(
   fc.string({ unit: 'binary', maxLength: 20 }),
   fc.string({ maxLength: 20 }),
@@ -127,13 +127,13 @@ const METHODS = ['GET', 'POST', 'PUT', 'DELETE', 'PATCH', 'HEAD', 'OPTIONS', 'PR
 
 interface RestCall {
   readonly method: string;
-  /** With `{room}` where the room of the moment stands. */
+  /** `{room}` stands for the current room. */
   readonly path: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string | Buffer | undefined;
 }
 
-/** Text as a client may put it into a URL: encoded, or as it is where that is no space. */
+/** Text as a client may put it into a URL: encoded, or as it is if it has no space. */
 const urlText = fc.oneof(
   // Node itself refuses heads of 16 KiB.
   anyText.map((text) => encodeURIComponent(text.slice(0, 500).toWellFormed())),
@@ -475,7 +475,7 @@ const CLOSE_CODES = [1000, 1002, 1007, 1009, 4400, 4401];
 /** No close frame came: the bytes on the connection made no sense to the client either. */
 const NO_CLOSE_FRAME = 1006;
 
-/** Opens a socket, sends it all, says goodbye; returns what came back. */
+/** Opens a socket, sends all frames, says goodbye; returns the answers. */
 async function converse(
   session: typeof sessions extends fc.Arbitrary<infer T> ? T : never,
 ): Promise<{ code: number; received: ServerFrame[] }> {

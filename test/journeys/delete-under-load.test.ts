@@ -34,7 +34,7 @@ async function storedIn(room: number): Promise<string[]> {
   return rows.map(({ content }) => content);
 }
 
-/** Somebody who talks in a room of their own. */
+/** A user who talks in a room of their own. */
 async function startTalker(): Promise<{ room: number; client: RawClient; talker: Talker }> {
   const room = await createRoom(east, ana);
   const client = await RawClient.enter(east, ana, room);
@@ -92,7 +92,7 @@ describe('deleting a room with a large log', () => {
       const behind = await RawClient.enter(east, ana, doomed, first - 1);
       await behind.reached(first + 1_000);
       const deletion = request(east, 'DELETE', `/rooms/${doomed}`, { as: ana });
-      // It throws where a number does not follow the one before.
+      // It throws if a number does not follow the one before.
       await behind.until(() => behind.answers.length > 0);
       expect(behind.answers).toMatchObject([{ data: 'NOTAUTHORIZED', reason: 'ROOM_DELETED' }]);
       expect((await deletion).status).toBe(200);

@@ -57,7 +57,7 @@ async function census(fail?: readonly string[]): Promise<Census> {
 
 /**
  * Each class whose instances a node holds for longer than a turn, and that emits `error`: an event that nobody
- * listens to would end the process. Who brings another library adds its emitters here.
+ * listens to would end the process. Add the emitters of each new library here.
  */
 const EMITTERS = [
   // ioredis

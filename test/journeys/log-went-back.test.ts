@@ -48,7 +48,7 @@ describe('after a restore to an earlier state under live clients', () => {
   let east: TestNode;
   let west: TestNode;
 
-  // Nodes of their own for each: a node that notices late what another test did puts out whoever is there.
+  // Each test has nodes of its own: a node that notices the change of another test late would end these sessions.
   beforeEach(async () => {
     world = await createChatWorld();
     // East looks for itself as soon as west has noticed.

@@ -63,7 +63,7 @@ function manyKeys(bytes: number): string {
   return Array.from({ length: bytes / 12 }, (_, i) => `"k${i}":0`).join(',');
 }
 
-/** Milliseconds of CPU that something takes, and what comes of it. */
+/** Milliseconds of CPU that some work takes, and its result. */
 async function costOf<T>(run: () => Promise<T>): Promise<{ ms: number; result: T }> {
   const before = process.cpuUsage();
   const result = await run();

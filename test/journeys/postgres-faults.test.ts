@@ -52,7 +52,7 @@ describe('a node whose Postgres', () => {
       const words = Array.from({ length: 20 }, (_, i) => `word ${i}`);
       for (const word of words) sender.say(word, { ref: word });
       const answers = await sender.take(words.length);
-      // Each is told of the message that it is about; what was in flight is merely not known to be stored.
+      // Each answer names its message; a message in flight is merely not known to be stored.
       expect(answers.map((frame) => [frame.data, frame['ref']])).toEqual(
         words.map((word) => ['UNAVAILABLE', word]),
       );

@@ -129,7 +129,7 @@ const clients = fc.record({
 
 type Client = typeof clients extends fc.Arbitrary<infer T> ? T : never;
 
-/** Does all that; returns the socket where it is left open. */
+/** Does all that; returns the socket if it is left open. */
 async function play(node: NodeProcess, client: Client): Promise<Socket | undefined> {
   const { hostname, port } = new URL(node.url);
   const socket = connect({

@@ -8,7 +8,7 @@ import { person } from '../harness/tokens.js';
 
 const PATIENCE = { timeout: 20_000, interval: 100 };
 
-/** As after a failover, when connections still lead to what was the primary. */
+/** As after a failover, when connections still lead to the former primary. */
 describe('a node whose database cannot be written to', () => {
   const ana = person({ levelOnEntity: 999 });
   let database: TestDatabase;
@@ -43,7 +43,7 @@ describe('a node whose database cannot be written to', () => {
     expect(changes.map(({ status, meta }) => [status, meta.reason])).toEqual(
       changes.map(() => [503, 'UNAVAILABLE']),
     );
-    // What was written before can be read.
+    // Earlier messages can be read.
     expect((await request(node, 'GET', `/rooms/${room}/messages`, { as: ana })).status).toBe(200);
     await vi.waitFor(async () => {
       expect((await request(node, 'GET', '/readyz')).meta.detail).toBe('not ready: database');

@@ -51,7 +51,7 @@ describe('a session hundreds of thousands of entries behind', () => {
       const rest = last - (behind.last ?? 0);
       expect(await talker.during(behind.reached(last))).toBeGreaterThan(rest / ENTRIES_AN_ECHO);
 
-      // What was said meanwhile follows, and what is said from now on; no number is missing, and none comes twice.
+      // Messages sent meanwhile follow, then new ones; no number is missing, and none comes twice.
       await talker.say(1);
       await behind.reached(other.last ?? 0);
       expect(behind.received).toBe(ENTRIES + talker.echoes);

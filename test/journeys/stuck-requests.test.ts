@@ -20,7 +20,7 @@ const GARBAGE_BYTES = 300 * 1024 * 1024;
 const TIMEOUT_MS = 90_000;
 
 const ana = person({ levelOnEntity: 100 });
-/** Who has no room, and is answered at once. */
+/** A caller without a room, which is answered at once. */
 const eve = person();
 let world: ChatWorld;
 let room: number;
@@ -70,7 +70,7 @@ describe('a client that requests a long answer', () => {
       }
 
       expect(memoryOf(node.pid).now - before.now).toBeLessThan(count * 600_000 + GARBAGE_BYTES);
-      // All of it comes to who reads on.
+      // A client that reads on gets all of it.
       const [first, ...others] = stuck;
       const whole = await bodyOf(first);
       expect(whole.content).toHaveLength(path() === '/rooms/all' ? ROOMS + 1 : MESSAGES);
@@ -121,7 +121,7 @@ async function lastReading(): Promise<string> {
   return row?.at ?? '';
 }
 
-/** What comes over a socket, to the end of its JSON, chunked or not. */
+/** The bytes from a socket, to the end of its JSON, chunked or not. */
 async function bodyOf(socket: Socket | undefined): Promise<{ content: unknown[] }> {
   if (socket === undefined) throw new Error('no socket');
   let bytes = Buffer.alloc(0);

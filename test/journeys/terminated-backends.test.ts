@@ -81,7 +81,7 @@ describe('a node whose Postgres connections are terminated again and again', () 
     expect(words).toEqual(new Set(['SENT', 'UNAVAILABLE']));
     expect([...statuses].filter((status) => !ANSWERS.has(status))).toEqual([]);
     expect(node.program.child.exitCode).toBeNull();
-    // What is not JSON is a line of somebody else.
+    // A line that is not JSON is not the logger’s.
     const lines = node.program
       .stdout()
       .trim()

@@ -84,7 +84,7 @@ describe('on two nodes with one Postgres and one Redis,', () => {
 
     await putRule(west, ana, room, { entity_UUID, permissions: 'w' });
     here.say('without them');
-    // Who sits beside them on either node has it: it would have reached them too.
+    // The other subscribers of both nodes get it, so it would have reached the members, too.
     for (const client of [here, there]) expect(await client.messages(1)).toEqual(['without them']);
     for (const member of members) {
       const [lost] = await member.expect('NOTAUTHORIZED');
