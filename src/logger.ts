@@ -3,6 +3,17 @@ import pretty from 'pino-pretty';
 
 export type Logger = PinoLogger;
 
+/** Writes a line of level debug: fields without contents or tokens, and what happened. */
+export type DebugLog = (fields: Readonly<Record<string, unknown>>, event: string) => void;
+
+/** Undefined if the level is off: `debug?.({ ... }, '...')` then builds nothing, so a message costs nothing more. */
+export function debugLog(logger: Logger): DebugLog | undefined {
+  if (!logger.isLevelEnabled('debug')) return undefined;
+  return (fields, event) => {
+    logger.debug(fields, event);
+  };
+}
+
 /** Bytes of lines that stdout has not taken yet; beyond them lines are dropped. A few thousand lines of 200 bytes. */
 const MAX_UNWRITTEN_BYTES = 1_048_576;
 

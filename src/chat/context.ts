@@ -2,7 +2,7 @@ import type { VerifyToken } from '../access/token.js';
 import type { Actions } from '../actions/actions.js';
 import type { Limits } from '../config/load.js';
 import type { Hub } from '../feeds/hub.js';
-import type { Logger } from '../logger.js';
+import type { DebugLog, Logger } from '../logger.js';
 import type { Decoded } from '../protocol/commands.js';
 
 /** What all sessions of a node share. */
@@ -13,4 +13,6 @@ export interface SessionContext {
   readonly actions: Pick<Actions, 'members' | 'messages'>;
   readonly limits: Limits;
   readonly logger: Logger;
+  /** Undefined if the level is off. */
+  readonly debug?: DebugLog | undefined;
 }

@@ -40,6 +40,8 @@ type State =
 
 /** One socket: who is there, until when, and the answers. Its commands are in commands/. */
 export class Session implements CommandSession, Subscriber {
+  /** Counts the sessions of this node; log lines have it. */
+  readonly id: number;
   readonly context: SessionContext;
   readonly writer: SocketWriter;
   readonly subscriptions: Subscriptions = new Subscriptions(this);
@@ -57,7 +59,8 @@ export class Session implements CommandSession, Subscriber {
   #drainedAt = 0;
   #closeReason: CloseReason | undefined;
 
-  constructor(socket: WebSocket, writer: SocketWriter, context: SessionContext) {
+  constructor(id: number, socket: WebSocket, writer: SocketWriter, context: SessionContext) {
+    this.id = id;
     this.#socket = socket;
     this.writer = writer;
     this.context = context;
@@ -184,12 +187,12 @@ export class Session implements CommandSession, Subscriber {
   }
 
   query(word: QueryWord): void {
-    this.#reply(encodeQuery(word), this.subscriptions.selected?.roomId);
+    this.#reply(word, encodeQuery(word), this.subscriptions.selected?.roomId);
   }
 
   status(word: StatusWord, details: StatusDetails = {}): void {
     const { room_id = this.subscriptions.selected?.roomId } = details;
-    this.#reply(encodeStatus(word, details), room_id);
+    this.#reply(word, encodeStatus(word, details), room_id);
   }
 
   fail(
@@ -230,12 +233,16 @@ export class Session implements CommandSession, Subscriber {
   }
 
   #answer({ data, isBinary }: Frame): Promise<void> | void {
-    const { limits, decode } = this.context;
+    const { limits, decode, debug } = this.context;
     if (this.#state.name === 'greeting' && data.length > limits.frameBytesBeforeReady) {
       this.close('TOO_BIG');
       return;
     }
     const decoded = isBinary ? ({ kind: 'not-json' } as const) : decode(data.toString());
+    debug?.(
+      { session: this.id, command: typeOf(decoded), room: this.subscriptions.selected?.roomId },
+      'command',
+    );
     // A message may follow others in flight; any other frame is answered behind their echoes.
     if (this.inFlight.size > 0 && !isMessage(decoded)) {
       this.#cameAt ??= performance.now();
@@ -260,12 +267,12 @@ export class Session implements CommandSession, Subscriber {
   /** The error for the client; any other error is logged. */
   #known(error: unknown): ChatError {
     if (error instanceof ChatError) return error;
-    this.context.logger.error({ err: error }, 'command failed');
+    this.context.logger.error({ err: error, session: this.id }, 'command failed');
     return toChatError(error);
   }
 
   #failed(error: unknown): void {
-    this.context.logger.error({ err: error }, 'session failed');
+    this.context.logger.error({ err: error, session: this.id }, 'session failed');
     this.close('INTERNAL');
   }
 
@@ -273,10 +280,17 @@ export class Session implements CommandSession, Subscriber {
    * Flushes the pending frames of the room first, so that a sender sees its message before SENT. Not so for a subscriber
    * that is being caught up, or reads too slowly.
    */
-  #reply(text: string, roomId: number | undefined): void {
+  #reply(word: QueryWord | StatusWord, text: string, roomId: number | undefined): void {
     if (roomId !== undefined) this.subscriptions.flush(roomId);
     this.writer.reply(text);
+    this.context.debug?.({ session: this.id, word, room: roomId }, 'answer');
   }
+}
+
+/** What a frame asks for, without its content. */
+function typeOf(decoded: Decoded): string {
+  if (decoded.kind === 'command') return decoded.command.type;
+  return decoded.kind === 'malformed' ? `malformed ${decoded.malformed.type}` : decoded.kind;
 }
 
 function isMessage(decoded: Decoded): boolean {

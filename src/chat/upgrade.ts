@@ -4,6 +4,7 @@ import { WebSocketServer, type ServerOptions, type WebSocket } from 'ws';
 import { bearerToken } from '../access/token.js';
 import { allowsOrigin, type Origins } from '../config/origins.js';
 import { ChatError } from '../errors.js';
+import { debugLog } from '../logger.js';
 import { Pace } from '../pace.js';
 import { CLOSE_CODES } from '../protocol/close-codes.js';
 import { encodeQuery } from '../protocol/events.js';
@@ -60,6 +61,8 @@ export function createChat(
   },
 ): Chat {
   const { limits, logger, flushQueue } = options;
+  const context: SessionContext = { ...options, debug: debugLog(logger) };
+  let opened = 0;
   const sessions = new Set<Session>();
   const backlog = new Backlog(limits.outboxTotalBytes, () => {
     const closed = closeFullest(sessions, backlog, limits.outboxTotalBytes);
@@ -89,11 +92,14 @@ export function createChat(
 
   function open(socket: WebSocket, stream: Duplex, request: IncomingMessage): Session {
     readInTurns(socket);
+    opened += 1;
     const session = new Session(
+      opened,
       socket,
       new SocketWriter(socket, stream, flushQueue, limits.outboxBytes, backlog),
-      options,
+      context,
     );
+    context.debug?.({ session: session.id }, 'session opened');
     sessions.add(session);
     present.add();
     socket.on('error', (error) => {
@@ -106,6 +112,7 @@ export function createChat(
       void session.ended();
       logger.info(
         {
+          session: session.id,
           code,
           reason: session.closeReason ?? closeReasonOf(code),
           user: session.userUUID,

@@ -1,5 +1,6 @@
 import { may, type Caller, type RoomAccess, type Rule } from '../access/permissions.js';
 import { ChatError } from '../errors.js';
+import type { DebugLog } from '../logger.js';
 import type { Entry } from '../store/entry.js';
 import type { LiveRoom } from '../store/group-commit.js';
 import type { Log, RoomState } from '../store/log.js';
@@ -27,6 +28,7 @@ export interface EntryMark {
 export class Feed implements LiveRoom {
   readonly roomId: number;
   readonly #log: Log;
+  readonly #debug: DebugLog | undefined;
   readonly #publish: (entries: readonly Entry[]) => void;
   readonly #repairsGaps: boolean;
   readonly #onOldNumbers: () => Promise<void> | void;
@@ -51,6 +53,8 @@ export class Feed implements LiveRoom {
   constructor(options: {
     roomId: number;
     log: Log;
+    /** Undefined if the level is off. */
+    debug?: DebugLog | undefined;
     flushQueue: FlushQueue;
     /** False only to show that the proof can fail: then what was missed is skipped. */
     repairsGaps?: boolean;
@@ -63,6 +67,7 @@ export class Feed implements LiveRoom {
   }) {
     this.roomId = options.roomId;
     this.#log = options.log;
+    this.#debug = options.debug;
     this.#publish = options.publish;
     this.#onOldNumbers = options.onOldNumbers;
     this.#onReadFailure = options.onReadFailure;
@@ -314,6 +319,7 @@ export class Feed implements LiveRoom {
   }
 
   async #read(): Promise<void> {
+    const from = this.#position;
     for (;;) {
       this.#gapSeen = false;
       const [last, madeAt] = [this.#position, this.#madeAt];
@@ -328,6 +334,9 @@ export class Feed implements LiveRoom {
       this.#takeEarly();
       // A page that ends before the range was the log's end, unless an entry beyond it came in while it was read.
       if ((entries.at(-1)?.seq ?? 0) < after + GAP_PAGE_ENTRIES && !sawGap) break;
+    }
+    if (this.#position > from) {
+      this.#debug?.({ room: this.roomId, after: from, upTo: this.#position }, 'gap repaired');
     }
     // What is still early is not in the log: no node of ours has sent it.
     this.#early.clear();

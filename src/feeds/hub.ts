@@ -2,7 +2,7 @@ import type { CreateBroker } from '../broker/broker.js';
 import type { Limits } from '../config/load.js';
 import { withDeadline } from '../deadline.js';
 import { ChatError } from '../errors.js';
-import type { Logger } from '../logger.js';
+import { debugLog, type Logger } from '../logger.js';
 import type { Entry } from '../store/entry.js';
 import type { Epoch } from '../store/epoch.js';
 import type { Log } from '../store/log.js';
@@ -55,6 +55,7 @@ export function createHub({
     read: (roomId, range) => withDeadline(limits.storeTimeoutMs, () => log.read(roomId, range)),
   };
   const feeds = new Map<number, Feed>();
+  const debug = debugLog(logger);
   const opening = new Map<number, Promise<Feed | undefined>>();
   const peers = createPeers({
     createBroker,
@@ -92,6 +93,7 @@ export function createHub({
     const feed = new Feed({
       roomId,
       log: feedLog,
+      debug,
       flushQueue,
       repairsGaps,
       publish: (entries) => {
@@ -115,6 +117,7 @@ export function createHub({
       });
       if (state !== undefined && feeds.get(roomId) === feed) {
         feed.activate(state);
+        debug?.({ room: roomId, head: state.head }, 'feed opened');
         return feed;
       }
       // Not even a feed that was closed or deleted meanwhile is handed out.
@@ -140,6 +143,7 @@ export function createHub({
   function forget(feed: Feed): void {
     if (feeds.get(feed.roomId) !== feed) return;
     feeds.delete(feed.roomId);
+    debug?.({ room: feed.roomId }, 'feed closed');
     peers.leave(feed.roomId).catch((error: unknown) => {
       logger.warn({ err: error, room: feed.roomId }, 'not unsubscribed');
     });

@@ -1,6 +1,6 @@
 import { QueryTypes, type Sequelize } from 'sequelize';
 import type { Caller, RoomAccess, Rule } from '../access/permissions.js';
-import type { Logger } from '../logger.js';
+import { debugLog, type Logger } from '../logger.js';
 import { appendEntries, type CheckedDraft, type Outcome } from './append.js';
 import type { Entry, EntryDraft } from './entry.js';
 import { isolateRefused } from './isolate-refused.js';
@@ -72,6 +72,7 @@ export function createLog({
   limits: GroupCommitLimits;
   logger: Logger;
 }): Log {
+  const debug = debugLog(logger);
   const groupCommit = new GroupCommit({ storeBatch, limits, logger });
   // Rooms take turns at the connections, which would else go to the rooms that asked first.
   const readers = new FairLimit<number>(PAGE_CONNECTIONS, limits.storeTimeoutMs);
@@ -80,7 +81,17 @@ export function createLog({
     checked: readonly CheckedDraft[],
     waitsForLocks: boolean,
   ): Promise<readonly Outcome[]> {
+    const sentAt = performance.now();
     const outcomes = await isolateRefused((part) => appendOrBusy(part, waitsForLocks), checked);
+    debug?.(
+      {
+        rooms: [...new Set(checked.map(({ draft }) => draft.room_id))],
+        entries: checked.length,
+        stored: outcomes.filter(({ outcome }) => outcome === 'stored').length,
+        ms: Math.round(performance.now() - sentAt),
+      },
+      'batch stored',
+    );
     const refused = outcomes.flatMap((one) => (one.outcome === 'refused' ? [one.error] : []));
     if (refused.length > 0) {
       logger.error({ err: refused[0], entries: refused.length }, 'database refuses messages');

@@ -67,6 +67,7 @@ async function readyOver({
   const flushQueue = createFlushQueue();
   const limits = { ...LIMITS, storeTimeoutMs: STORE_TIMEOUT_MS };
   const session = new Session(
+    1,
     client as unknown as WebSocket,
     new SocketWriter(client, client.stream, flushQueue, limits.outboxBytes, new Backlog()),
     {

@@ -8,7 +8,7 @@ import { Feed } from '../../src/feeds/feed.js';
 import { Backlog } from '../../src/feeds/backlog.js';
 import { SocketWriter } from '../../src/feeds/socket-writer.js';
 import { createFlushQueue } from '../../src/feeds/flush-queue.js';
-import { createLogger } from '../../src/logger.js';
+import { createLogger, type DebugLog } from '../../src/logger.js';
 import type { MessageData } from '../../src/protocol/events.js';
 import { connectDatabase, type Database } from '../../src/store/connect.js';
 import type { Entry } from '../../src/store/entry.js';
@@ -78,10 +78,11 @@ class Reader implements Subscriber {
   }
 }
 
-function createFeed(roomId: number, onOldNumbers = (): void => undefined): Feed {
+function createFeed(roomId: number, onOldNumbers = (): void => undefined, debug?: DebugLog): Feed {
   return new Feed({
     roomId,
     log: store.log,
+    debug,
     flushQueue: createFlushQueue(),
     publish: () => undefined,
     onOldNumbers,
@@ -107,10 +108,10 @@ async function createRoom(): Promise<number> {
 }
 
 /** A feed that is active at the room's head. */
-async function activeFeed(roomId: number): Promise<Feed> {
+async function activeFeed(roomId: number, debug?: DebugLog): Promise<Feed> {
   const state = await store.log.state(roomId);
   if (state === undefined) throw new Error('no such room');
-  const feed = createFeed(roomId);
+  const feed = createFeed(roomId, undefined, debug);
   feed.activate(state);
   return feed;
 }
@@ -178,6 +179,19 @@ describe('a feed', () => {
       ),
       { numRuns: 40 },
     );
+  });
+
+  it('logs a gap that it has repaired at debug, and nothing if there was none', async () => {
+    const room = await createRoom();
+    const lines: unknown[] = [];
+    const feed = await activeFeed(room, (fields, event) => lines.push([event, fields]));
+    const start = feed.position;
+    feed.take(await appendElsewhere(room, 1));
+    await feed.refresh();
+    expect(lines).toEqual([]);
+    feed.take((await appendElsewhere(room, 3)).slice(-1));
+    await feed.refresh();
+    expect(lines).toEqual([['gap repaired', { room, after: start + 1, upTo: start + 4 }]]);
   });
 
   it('delivers entries that arrive between subscription and activation', async () => {
