@@ -35,3 +35,16 @@ it.each(pages)('%s links only to pages and headings that exist', (page) => {
   expect(links).not.toEqual([]);
   expect(broken.map(([link]) => link)).toEqual([]);
 });
+
+it('CONTRIBUTING.md names only files and scripts that exist', () => {
+  const markdown = readFileSync(new URL('CONTRIBUTING.md', root), 'utf8');
+  const paths = [...markdown.matchAll(/`((?:src|test|docs|migrations|scripts)\/[\w./-]*)`/g)];
+  expect(paths).not.toEqual([]);
+  expect(paths.filter(([, path = '']) => !existsSync(new URL(path, root)))).toEqual([]);
+  const { scripts } = JSON.parse(readFileSync(new URL('package.json', root), 'utf8')) as {
+    scripts: Record<string, string>;
+  };
+  const named = [...markdown.matchAll(/npm (?:run )?(test\b[\w:]*|(?<=run )[\w:-]+)/g)];
+  expect(named).not.toEqual([]);
+  expect(named.filter(([, script = '']) => !(script in scripts))).toEqual([]);
+});
