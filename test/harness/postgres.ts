@@ -4,7 +4,12 @@ import { join } from 'node:path';
 import { Client } from 'pg';
 import { startContainer } from './container.js';
 import { findFolder, homebrewFolders, pathFolders, versionedFolders } from './programs.js';
-import { createServerFolder, findFreePort } from './server-process.js';
+import {
+  createServerFolder,
+  findFreePort,
+  type ServerFolder,
+  type ServerOptions,
+} from './server-process.js';
 import { startService } from './service-source.js';
 
 /** A Postgres server for the tests. */
@@ -23,11 +28,7 @@ const MAX_CONNECTIONS = 300;
 export function startPostgres(): Promise<Postgres> {
   return startService<Postgres>({
     givenUrl: process.env['TEST_DATABASE_URL'],
-    find() {
-      const debian = versionedFolders('/usr/lib/postgresql', /^\d+$/);
-      const folders = [...pathFolders(), ...debian, ...homebrewFolders(/^postgresql(@\d+)?$/)];
-      return findFolder(folders, ['initdb', 'postgres']);
-    },
+    find: findPostgres,
     debianPackage: 'postgresql',
     startLocal,
     startContainer: startPostgresContainer,
@@ -37,8 +38,26 @@ export function startPostgres(): Promise<Postgres> {
   });
 }
 
+/** The folder of the programs; undefined if they are not on this machine. */
+export function findPostgres(): string | undefined {
+  const debian = versionedFolders('/usr/lib/postgresql', /^\d+$/);
+  const folders = [...pathFolders(), ...debian, ...homebrewFolders(/^postgresql(@\d+)?$/)];
+  return findFolder(folders, ['initdb', 'postgres']);
+}
+
 async function startLocal(programs: string): Promise<Postgres> {
   const folder = createServerFolder('postgres');
+  const port = await findFreePort();
+  const made = await createPostgres(folder, { programs, port, maxConnections: MAX_CONNECTIONS });
+  const server = await folder.start(made.options);
+  return { url: made.url, dataDir: made.dataDir, ...server };
+}
+
+/** Makes a database cluster in the folder of a server; `options` start it. */
+export async function createPostgres(
+  folder: ServerFolder,
+  { programs, port, maxConnections }: { programs: string; port: number; maxConnections: number },
+): Promise<{ url: string; dataDir: string; options: ServerOptions }> {
   const dataDir = join(folder.path, 'data');
   // A superuser may run programs, so other users of the machine must not become one.
   const password = randomBytes(24).toString('hex');
@@ -53,16 +72,16 @@ async function startLocal(programs: string): Promise<Postgres> {
     '--no-sync', // Only the copying of the templates; the server itself runs with fsync.
     ...localeOptions(process.platform),
   ]);
-  const port = await findFreePort();
   const url = urlOf(password, port);
   const settings = {
     port,
     listen_addresses: '127.0.0.1',
     unix_socket_directories: folder.path,
-    max_connections: MAX_CONNECTIONS,
+    max_connections: maxConnections,
     fsync: 'on',
+    synchronous_commit: 'on',
   };
-  const server = await folder.start({
+  const options: ServerOptions = {
     file: join(programs, 'postgres'),
     args: [
       '-D',
@@ -72,8 +91,8 @@ async function startLocal(programs: string): Promise<Postgres> {
     ready: () => connect(url),
     stopSignal: 'SIGINT',
     orphanSignal: 'SIGQUIT',
-  });
-  return { url, dataDir, ...server };
+  };
+  return { url, dataDir, options };
 }
 
 async function startPostgresContainer(): Promise<Postgres> {

@@ -2,7 +2,12 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { startContainer } from './container.js';
 import { findFolder, homebrewFolders, pathFolders } from './programs.js';
-import { createServerFolder, findFreePort } from './server-process.js';
+import {
+  createServerFolder,
+  findFreePort,
+  type ServerFolder,
+  type ServerOptions,
+} from './server-process.js';
 import { startService } from './service-source.js';
 
 /** A Redis (or Valkey) server for the tests. */
@@ -19,14 +24,7 @@ const IN_MEMORY = ['--save', '', '--appendonly', 'no'];
 export function startRedis(): Promise<Redis> {
   return startService<Redis>({
     givenUrl: process.env['TEST_REDIS_URL'],
-    find() {
-      const folders = [...pathFolders(), ...homebrewFolders(/^(redis|valkey)$/)];
-      for (const program of ['redis-server', 'valkey-server']) {
-        const folder = findFolder(folders, [program]);
-        if (folder !== undefined) return join(folder, program);
-      }
-      return undefined;
-    },
+    find: findRedis,
     debianPackage: 'redis-server',
     startLocal,
     startContainer: startRedisContainer,
@@ -36,17 +34,35 @@ export function startRedis(): Promise<Redis> {
   });
 }
 
+/** The program; undefined if it is not on this machine. */
+export function findRedis(): string | undefined {
+  const folders = [...pathFolders(), ...homebrewFolders(/^(redis|valkey)$/)];
+  for (const program of ['redis-server', 'valkey-server']) {
+    const folder = findFolder(folders, [program]);
+    if (folder !== undefined) return join(folder, program);
+  }
+  return undefined;
+}
+
 async function startLocal(file: string): Promise<Redis> {
   const folder = createServerFolder('redis');
   const port = await findFreePort();
-  const server = await folder.start({
+  const server = await folder.start(redisOptions(folder, { file, port }));
+  return { url: `redis://127.0.0.1:${port}`, ...server };
+}
+
+/** How to start a Redis that keeps nothing. */
+export function redisOptions(
+  folder: ServerFolder,
+  { file, port }: { file: string; port: number },
+): ServerOptions {
+  return {
     file,
     args: ['--port', `${port}`, '--bind', '127.0.0.1', '--dir', folder.path, ...IN_MEMORY],
     ready: () => ping(port),
     stopSignal: 'SIGTERM',
     orphanSignal: 'SIGTERM',
-  });
-  return { url: `redis://127.0.0.1:${port}`, ...server };
+  };
 }
 
 async function startRedisContainer(): Promise<Redis> {

@@ -10,7 +10,7 @@ import { startExitGuard } from './exit-guard.js';
 import { serverAccount } from './programs.js';
 
 /** The temporary folder of a server, removed with the server or when this process ends. */
-interface ServerFolder {
+export interface ServerFolder {
   path: string;
   /** Runs a command that prepares the folder, such as `initdb`, to its end. */
   run(file: string, args: string[]): Promise<void>;
@@ -19,7 +19,7 @@ interface ServerFolder {
 }
 
 /** How to start, reach and end a server. */
-interface ServerOptions {
+export interface ServerOptions {
   file: string;
   args: string[];
   /** One attempt to reach the server, bounded in time; rejects while it is not ready. */

@@ -1,37 +1,30 @@
 import { execFileSync } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { chmodSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
-import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Client, type QueryResultRow } from 'pg';
+import { createPostgres, findPostgres } from '../harness/postgres.js';
+import { installDebianPackage } from '../harness/programs.js';
+import { findRedis, redisOptions } from '../harness/redis.js';
 import {
-  findFolder,
-  homebrewFolders,
-  installDebianPackage,
-  pathFolders,
-  versionedFolders,
-} from '../harness/programs.js';
-import { createServerFolder } from '../harness/server-process.js';
+  createServerFolder,
+  type ServerFolder,
+  type ServerOptions,
+} from '../harness/server-process.js';
 import { findSteadyPort } from './ports.js';
 
-type Folder = ReturnType<typeof createServerFolder>;
-type ServerOptions = Parameters<Folder['start']>[0];
-
 const ANSWER_TIMEOUT_MS = 2_000;
-const DEBIAN = '/usr/lib/postgresql';
 
 /** A server of the proof's own, that can be ended, paused, and started again where it was. */
 export class Service {
   readonly url: string;
   readonly port: number;
-  readonly #folder: Folder;
+  readonly #folder: ServerFolder;
   readonly #options: ServerOptions;
-  #running: Awaited<ReturnType<Folder['start']>> | undefined;
+  #running: Awaited<ReturnType<ServerFolder['start']>> | undefined;
   #paused: readonly number[] = [];
 
-  constructor(folder: Folder, url: string, options: ServerOptions) {
+  constructor(folder: ServerFolder, url: string, options: ServerOptions) {
     this.url = url;
     this.port = Number(new URL(url).port);
     this.#folder = folder;
@@ -78,12 +71,12 @@ export class Service {
 
 /** A Postgres whose data can be set back to what they were. */
 export class PostgresService extends Service {
-  readonly #folder: Folder;
+  readonly #folder: ServerFolder;
   readonly #options: ServerOptions;
   readonly #dataDir: string;
   readonly #copyDir: string;
 
-  constructor(folder: Folder, url: string, dataDir: string, options: ServerOptions) {
+  constructor(folder: ServerFolder, url: string, dataDir: string, options: ServerOptions) {
     super(folder, url, options);
     this.#folder = folder;
     this.#options = options;
@@ -124,87 +117,28 @@ export class PostgresService extends Service {
   }
 }
 
-/** Prepares a Postgres that keeps what it says it keeps (fsync), and starts it. */
+/** Starts a Postgres that keeps what it says it keeps (fsync). */
 export async function startPostgresService(): Promise<PostgresService> {
-  const programs = await find(
-    () => [
-      ...pathFolders(),
-      ...versionedFolders(DEBIAN, /^\d+$/),
-      ...homebrewFolders(/^postgresql(@\d+)?$/),
-    ],
-    ['initdb', 'postgres'],
-    'postgresql',
-  );
+  const programs = await find(findPostgres, 'postgresql');
   const folder = createServerFolder('proof-postgres');
-  const dataDir = join(folder.path, 'data');
-  const password = randomBytes(24).toString('hex');
-  const passwordFile = join(folder.path, 'password');
-  writeFileSync(passwordFile, password);
-  // For the server's account; no other can enter the folder.
-  chmodSync(passwordFile, 0o644);
-  await folder.run(join(programs, 'initdb'), [
-    `--pgdata=${dataDir}`,
-    '--username=postgres',
-    `--pwfile=${passwordFile}`,
-    '--auth=scram-sha-256',
-    '--encoding=UTF8',
-    '--locale=C',
-    '--no-sync',
-  ]);
-  const port = await findSteadyPort();
-  const url = `postgres://postgres:${password}@127.0.0.1:${port}/postgres`;
-  const settings = {
-    port,
-    listen_addresses: '127.0.0.1',
-    unix_socket_directories: folder.path,
+  const { url, dataDir, options } = await createPostgres(folder, {
+    programs,
+    port: await findSteadyPort(),
     // The nodes' pools, and connections that their node gave up, and the server does not know of.
-    max_connections: 500,
-    fsync: 'on',
-    synchronous_commit: 'on',
-  };
-  const service = new PostgresService(folder, url, dataDir, {
-    file: join(programs, 'postgres'),
-    args: [
-      '-D',
-      dataDir,
-      ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]),
-    ],
-    ready: async () => {
-      await queryOnce(url, 'SELECT 1');
-    },
-    stopSignal: 'SIGINT',
-    orphanSignal: 'SIGQUIT',
+    maxConnections: 500,
   });
+  const service = new PostgresService(folder, url, dataDir, options);
   await service.start();
   return service;
 }
 
 /** Starts a Redis that keeps nothing. */
 export async function startRedisService(): Promise<Service> {
-  const program = 'redis-server';
-  const programs = await find(
-    () => [...pathFolders(), ...homebrewFolders(/^redis$/)],
-    [program],
-    program,
-  );
+  const file = await find(findRedis, 'redis-server');
   const folder = createServerFolder('proof-redis');
   const port = await findSteadyPort();
-  const settings = {
-    port: String(port),
-    bind: '127.0.0.1',
-    dir: folder.path,
-    save: '',
-    appendonly: 'no',
-  };
-  const service = new Service(folder, `redis://127.0.0.1:${port}`, {
-    file: join(programs, program),
-    args: Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]),
-    ready: async () => {
-      await commandRedis(port, 'PING');
-    },
-    stopSignal: 'SIGTERM',
-    orphanSignal: 'SIGTERM',
-  });
+  const options = redisOptions(folder, { file, port });
+  const service = new Service(folder, `redis://127.0.0.1:${port}`, options);
   await service.start();
   return service;
 }
@@ -254,19 +188,15 @@ export async function commandRedis(port: number, command: string): Promise<strin
   }
 }
 
-async function find(
-  folders: () => string[],
-  programs: string[],
-  debianPackage: string,
-): Promise<string> {
-  const found = findFolder(folders(), programs);
-  if (found !== undefined) return found;
-  await installDebianPackage(debianPackage);
-  const installed = findFolder(folders(), programs);
-  if (installed === undefined) {
-    throw new Error(`the proof needs ${programs.join(' and ')} on this machine`);
+/** What `look` finds, installed by apt-get if it finds nothing. */
+async function find(look: () => string | undefined, debianPackage: string): Promise<string> {
+  let found = look();
+  if (found === undefined) {
+    await installDebianPackage(debianPackage);
+    found = look();
   }
-  return installed;
+  if (found === undefined) throw new Error(`the proof needs ${debianPackage} on this machine`);
+  return found;
 }
 
 function childrenOf(pid: number): number[] {
