@@ -40,8 +40,8 @@ export interface NewMessage {
 
 export interface MessageActions {
   /**
-   * Stores a message in the log of an open room; the feed has taken it by then. Messages of one caller are stored in the
-   * order of the calls, while the feed permits them.
+   * Stores a message in the log of an open room; the feed has taken it by then. Messages of one caller are stored in
+   * the order of the calls, while the feed permits them.
    * @throws {ChatError} FORBIDDEN, NOT_FOUND, REF_USED, UNAVAILABLE: as `Log.append`
    */
   send(caller: Caller, feed: Feed, message: NewMessage): Promise<Appended>;

@@ -4,8 +4,8 @@ import type { Hub } from '../feeds/hub.js';
 import type { Room, RoomAsJson, Rooms, RuleWithRoom } from '../store/rooms.js';
 
 /**
- * The `levelOnEntity` that creating a room takes, and the level from which an entity's members enter a new group room:
- * both from the proof of concept.
+ * The `levelOnEntity` that creating a room takes, as in the proof of concept, and the level from which the members of
+ * its entity enter a new group room.
  */
 const CREATOR_LEVEL = 100;
 /** Postgres' `integer`: the creator's rule keeps their `levelOnEntity`, which a token may have larger. */

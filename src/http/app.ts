@@ -26,10 +26,10 @@ export interface AppOptions extends Services {
 /** The REST side, as a Koa application: middleware in order, then the routes. */
 export function createApp(options: AppOptions): Koa {
   const app = new Koa();
-  // What goes wrong once an answer has begun: a client that went away, or the database in a long history. The
-  // connection is cut, so that nobody takes half an answer for a whole one.
+  // Errors after the first byte of an answer: the client went away, or the database failed during a long history. Koa
+  // cuts the connection, so that no client takes half an answer for a whole one.
   app.on('error', (error: Error) => {
-    options.logger.debug({ err: error }, 'an answer broke off');
+    options.logger.debug({ err: error }, 'response aborted');
   });
   app.use(onlyPaths);
   app.use(logRequests(options.logger));
@@ -38,8 +38,8 @@ export function createApp(options: AppOptions): Koa {
     helmet({
       // Any application's page may read the answers; @koa/cors says which.
       crossOriginResourcePolicy: { policy: 'cross-origin' },
-      // Without upgrade-insecure-requests: TLS is the business of whoever terminates it, and a page opened over
-      // plain HTTP may open its socket.
+      // Without upgrade-insecure-requests: a page opened over plain HTTP may open its socket. TLS is left to the proxy
+      // that terminates it.
       contentSecurityPolicy: {
         useDefaults: false,
         directives: { 'default-src': ["'self'"], 'frame-ancestors': ["'none'"] },
@@ -68,7 +68,7 @@ export function createApp(options: AppOptions): Koa {
   return app;
 }
 
-/** The answers to other pages have no headers of CORS: their browsers keep them from them. */
+/** Sets the headers of CORS for pages of these origins only: a browser shows the answers to no other page. */
 function allowPagesOf(origins: Origins): Middleware {
   const originOf = (ctx: Context): string => {
     if (origins === '*') return '*';
@@ -78,18 +78,18 @@ function allowPagesOf(origins: Origins): Middleware {
   return cors({ origin: originOf, exposeHeaders: ['Link', 'WWW-Authenticate'] });
 }
 
-/** As Node has it, which has sent the 100 by then. */
+/** The pattern of Node's `_http_server.js`, which has sent the 100 by then. */
 const CONTINUE = /(?:^|\W)100-continue(?:$|\W)/i;
 
-/** A target that is no path (`http://[`) is nowhere; Koa's `ctx.path` would throw on it. */
+/** Takes a target that is no URL (`http://[`) for `/`, as Koa's `ctx.path` would throw on it. */
 const onlyPaths: Middleware = (ctx, next) => {
   if (!URL.canParse(ctx.url, 'http://localhost')) ctx.req.url = '/';
   return next();
 };
 
 /**
- * What HTTP/1.1 asks of a head beyond what the parser checks (RFC 9112 section 3.2, RFC 9110 section 10.1.1); Node would
- * refuse it without the envelope.
+ * Checks what HTTP/1.1 demands of a head beyond Node's parser (RFC 9112 section 3.2, RFC 9110 section 10.1.1). Node
+ * would refuse such a request without the envelope.
  */
 const requireHttp: Middleware = (ctx, next) => {
   const { httpVersion, headers } = ctx.req;
@@ -104,15 +104,12 @@ const requireHttp: Middleware = (ctx, next) => {
   return next();
 };
 
-/**
- * As on the socket: a command may ask the store several times, each within its time. What it comes to afterwards is
- * dropped.
- */
+/** Answers UNAVAILABLE if a request takes longer, however many queries it consists of; a later result is dropped. */
 function answerWithin(ms: number): Middleware<AuthenticatedState> {
   return (_ctx, next) => withDeadline(ms, next);
 }
 
-/** A node that goes down keeps no connection for a next request. */
+/** Closes each connection after its answer while the node shuts down. */
 function hangUpWhen(isClosing: () => boolean): Middleware {
   return async (ctx, next) => {
     await next();
@@ -120,7 +117,7 @@ function hangUpWhen(isClosing: () => boolean): Middleware {
   };
 }
 
-/** The pattern of the route that a request was for, be it refused before it came there. */
+/** The path of the route that a request matched, even if a middleware refused it; undefined if there is none. */
 function routeOf({ method, matched }: Context): unknown {
   const layers = matched as readonly { path: unknown; methods: readonly string[] }[] | undefined;
   return layers?.find(({ methods }) => methods.includes(method))?.path;
@@ -128,12 +125,12 @@ function routeOf({ method, matched }: Context): unknown {
 
 const HEALTH_PATHS = new Set(['/healthz', '/readyz']);
 
-/** A line a request; never its headers, query or body. */
+/** Logs a line a request, without headers, query and body. */
 function logRequests(logger: Logger): Middleware {
   return async (ctx, next) => {
     const startedAt = performance.now();
     await next();
-    // Probes ask every few seconds.
+    // Probes come every few seconds.
     const level = HEALTH_PATHS.has(ctx.path) ? 'debug' : 'info';
     logger[level](
       {

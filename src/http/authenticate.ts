@@ -2,12 +2,12 @@ import type { Middleware } from 'koa';
 import { bearerToken, type Identity, type VerifyToken } from '../access/token.js';
 import { ChatError } from '../errors.js';
 
-/** What `authenticate` leaves for the routes behind it. */
+/** What `authenticate` adds to `ctx.state`. */
 export interface AuthenticatedState {
   caller: Identity;
 }
 
-/** Lets through who brings a valid token: `Authorization: Bearer <jwt>`. */
+/** Requires a valid token (`Authorization: Bearer <jwt>`) and sets `ctx.state.caller`. */
 export function authenticate(verify: VerifyToken): Middleware<AuthenticatedState> {
   return (ctx, next) => {
     const token = bearerToken(ctx.get('Authorization'));

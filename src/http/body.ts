@@ -8,7 +8,7 @@ type Decode = (bytes: Buffer, options: { maxOutputLength: number }) => Promise<B
 
 const inflate: Decode = promisify(unzip);
 
-/** The codings of a body that are known (RFC 9110 section 8.4.1). */
+/** The content codings that are supported (RFC 9110 section 8.4.1). */
 const DECODERS = new Map<string, Decode>([
   ['identity', (bytes) => Promise.resolve(bytes)],
   ['gzip', inflate],
@@ -22,14 +22,14 @@ const CHARSETS = new Set(['utf-8', 'utf8', 'us-ascii']);
 const CHARSET = /;\s*charset\s*=\s*["']?([^\s;"']*)/gi;
 
 /**
- * Reads a JSON body into `ctx.request.body`; `{}` where there is none. One of another type or charset is refused
- * rather than ignored; that of a DELETE is nobody's concern.
+ * Reads a JSON body into `ctx.request.body`, `{}` if there is none. A body of another type or charset is refused, not
+ * ignored; the body of a DELETE is ignored.
  * @throws {ChatError} UNSUPPORTED_MEDIA_TYPE, TOO_LARGE, BAD_JSON, INVALID; and what koa-bodyparser throws, with a
  *   status
  */
 export function jsonBody(maxBytes: number): Middleware {
-  // It reads the bytes, no more: it would take what is no UTF-8 for U+FFFD, and leave a stream that inflates without a
-  // listener for its errors.
+  // koa-bodyparser only reads the bytes: it would replace bytes that are not UTF-8 by U+FFFD, and its inflating stream
+  // has no listener for errors.
   const options = {
     enableTypes: ['text'],
     extendTypes: { text: ['application/json'] },
@@ -69,7 +69,7 @@ function requireJson(ctx: Context): void {
   }
 }
 
-/** How the body is decoded. The header goes, so that nobody else decodes it. */
+/** How to decode the body. Deletes the header, so that koa-bodyparser does not decode it, too. */
 function decoderOf(ctx: Context): Decode {
   const { headers } = ctx.req;
   const decode = DECODERS.get(headers['content-encoding']?.trim().toLowerCase() || 'identity');
@@ -98,7 +98,7 @@ function parse(bytes: Buffer): object {
   if (bytes.length === 0) return {};
   let value: unknown;
   try {
-    // A key `__proto__` is one like any other here, which a schema refuses by its name.
+    // JSON.parse makes `__proto__` an ordinary key, which the schema refuses as unknown.
     value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch (error) {
     throw new ChatError('BAD_JSON', { detail: 'the body is not JSON in UTF-8', cause: error });

@@ -14,20 +14,24 @@ import { Pace } from '../pace.js';
 import { errorEnvelope } from './envelope.js';
 import { createPacedReading } from './reading.js';
 
-/** How long a client has for each step; in milliseconds. */
+/** How long a client may take for each step, in milliseconds. */
 export interface Deadlines {
-  /** Until the head of a request has come; counted from its first byte, or from the connection. */
+  /** For the head of a request; counted from its first byte, or from the connection. */
   readonly head: number;
-  /** Until the whole request has come. */
+  /** For the whole request. */
   readonly request: number;
-  /** Between two requests: longer than proxies keep theirs (60 s is usual), so that they hang up first. */
+  /** Between two requests: longer than proxies keep a connection (60 s is usual), so that they hang up first. */
   readonly keepAlive: number;
-  /** Without a byte in either direction, also while an answer waits to be read. */
+  /** Without a byte in either direction, even while an answer waits to be read. */
   readonly silence: number;
-  /** How often `head` and `request` are looked at. */
+  /** The interval at which Node checks `head` and `request`. */
   readonly check: number;
 }
 
+/**
+ * docs/HTTP-API.md promises the first three; a body of 128 KiB has time to arrive at 35 kbit/s. `silence` is Node's
+ * own up to version 12.
+ */
 const DEADLINES: Deadlines = {
   head: 10_000,
   request: 30_000,
@@ -38,11 +42,11 @@ const DEADLINES: Deadlines = {
 
 /**
  * Pieces that are parsed and pipelined requests that are served in one turn of the event loop, of all connections
- * together: a few milliseconds.
+ * together: a few milliseconds, as a piece takes 1 ms at worst.
  */
 const TASKS_A_TURN = 4;
 
-/** What Node's parser says of a request that it gives up; anything else is merely not HTTP. */
+/** By the code of Node's error for a request that it gives up; with any other code it is not HTTP. */
 const CODE_BY_PARSER_ERROR: Readonly<Record<string, ErrorCode>> = {
   HPE_HEADER_OVERFLOW: 'HEADERS_TOO_LARGE',
   ERR_HTTP_REQUEST_TIMEOUT: 'REQUEST_TIMEOUT',
@@ -57,22 +61,19 @@ const DETAILS: Readonly<Record<string, string>> = {
 /** The connections of a node. */
 export interface Connections {
   readonly server: Server;
-  /**
-   * Ends each of them when all requests that have come over it are answered. One that has not come entirely is not
-   * waited for.
-   */
+  /** Ends each connection when the requests that have arrived over it completely are answered. */
   finish(): void;
-  /** Cuts them all, whatever they are used for. */
+  /** Cuts all connections, WebSockets included. */
   cut(): void;
 }
 
 /**
- * An HTTP server whose answers keep the order of the requests, upgrades included. A request that offers a protocol
- * which is not wanted is served as if it did not (RFC 9110 section 7.8).
+ * Creates an HTTP server that answers the requests of a connection in their order, upgrades included. A request that
+ * offers a protocol other than WebSocket is served as if it offered none (RFC 9110 section 7.8).
  */
 export function createConnections(options: {
   readonly serve: RequestListener;
-  /** Which of the requests that offer another protocol are to be upgraded. */
+  /** Whether to upgrade a request that offers another protocol. */
   readonly isHandshake: (request: IncomingMessage) => boolean;
   /** Takes over the stream of such a request. */
   readonly upgrade: (request: IncomingMessage, stream: Duplex, head: Buffer) => void;
@@ -86,7 +87,7 @@ export function createConnections(options: {
   /** The answer to the last request of each connection. */
   const answers = new WeakMap<Duplex, ServerResponse>();
 
-  /** Requests of one connection one after the other: Node would hand over all of a piece at once. */
+  /** Serves the requests of a connection one after the other; Node hands over all requests of a piece at once. */
   const listener: RequestListener = (request, response) => {
     const { socket } = request;
     reading.begin(socket);
@@ -110,22 +111,22 @@ export function createConnections(options: {
       requestTimeout: deadlines.request,
       keepAliveTimeout: deadlines.keepAlive,
       connectionsCheckingInterval: deadlines.check,
-      // Node's own refusal has no envelope: `serve` asks for it.
+      // Node's own refusal has no envelope: `serve` checks the header.
       requireHostHeader: false,
     },
     listener,
   );
   server.timeout = deadlines.silence;
-  // The size of the head bounds them: of a head that is written anew, none may be missing.
+  // Their number is bounded by the size of the head. None may be missing, as `plainHead` writes the head anew.
   server.maxHeadersCount = 0;
-  // `close` would cut whoever still reads an answer that has ended: Node takes such a connection for idle.
+  // `close` would cut a client that still reads an answer that has ended: Node takes such a connection for idle.
   server.closeIdleConnections = () => undefined;
   server.on('checkExpectation', listener);
 
   server.once('listening', () => {
-    // Of a connection that could not be taken, as no file descriptor is left: the next one may.
+    // A connection was not accepted, as no file descriptor is left. The next one may be.
     server.on('error', (error) => {
-      logger.warn({ err: error }, 'a connection could not be taken');
+      logger.warn({ err: error }, 'connection not accepted');
     });
   });
 
@@ -138,10 +139,10 @@ export function createConnections(options: {
   }
 
   server.on('connection', (socket) => {
-    // It may have been handed back.
+    // Emitted again for a stream whose upgrade is not wanted.
     if (sockets.has(socket)) return;
     sockets.add(socket);
-    // For as long as it lives, as Node takes its own listener away with an upgrade.
+    // These stay until the socket closes; Node removes its own listener at an upgrade.
     socket.on('error', failed);
     socket.on('close', closed);
   });
@@ -173,24 +174,24 @@ export function createConnections(options: {
   server.on('clientError', (error: NodeJS.ErrnoException, stream) => {
     const pending = pendingOn(stream);
     const last = answers.get(stream)?.req;
-    // A request whose body went wrong; else it was the head of the next one.
+    // The request whose body is malformed; undefined if it is the head of the next request.
     const broken = last?.complete === false ? last : undefined;
     const code = CODE_BY_PARSER_ERROR[error.code ?? ''] ?? 'INVALID';
-    // Whoever opened it for later would take an answer for that of its first request.
+    // A client that opened the connection for later would take an answer for that to its first request.
     const isUnused = code === 'REQUEST_TIMEOUT' && (stream as Socket).bytesRead === 0;
-    // It has come, but for what waits for its turn behind an answer.
+    // The rest has arrived, and waits for its turn behind an answer.
     if (code === 'REQUEST_TIMEOUT' && pending !== undefined && stream.readableLength > 0) return;
-    // One that is not writable ends with what it was given last.
+    // A stream that is not writable ends with what was written last.
     if (error.code === 'ECONNRESET' || isUnused) stream.destroy();
     if (!stream.writable) return;
     if (pending !== undefined && pending.req !== broken) {
-      // The answers to those before it come first. What comes in meanwhile is no request either.
+      // The answers to earlier requests come first. Bytes that arrive meanwhile are no request either.
       stream.pause();
       pending.once('finish', () => {
         if (stream.writable) server.emit('clientError', error, stream);
       });
     } else if (broken !== undefined && (pending === undefined || pending.headersSent)) {
-      // It has its answer, or a part of it.
+      // It has been answered, at least in part.
       stream.destroy();
     } else {
       answerError(stream, new ChatError(code, { detail: DETAILS[code] ?? code }));
@@ -221,14 +222,14 @@ export function createConnections(options: {
   };
 }
 
-/** An error in the envelope, on the bare stream of a request that no application sees; then it is closed. */
+/** Writes an error in the envelope to the bare stream of a request that Koa never sees, and closes the stream. */
 export function answerError(
   stream: Duplex,
   error: ChatError,
   headers: readonly string[] = [],
 ): void {
   const body = JSON.stringify(errorEnvelope(error));
-  // The stream may be half open, and nobody reads it: a client that does not hang up would keep it for ever.
+  // Nothing reads a half-open stream: a client that does not hang up would keep it for ever.
   stream.once('finish', () => {
     stream.destroy();
   });
@@ -250,13 +251,13 @@ function tokensOf(list: string): string[] {
   return list.split(',').map((token) => token.trim().toLowerCase());
 }
 
-/** The head of a request as it came, but for the offer of another protocol. */
+/** The head of a request as it arrived, without the offer of another protocol. */
 function plainHead({ method, url, httpVersion, rawHeaders }: IncomingMessage): Buffer {
   let head = `${method} ${url} HTTP/${httpVersion}\r\n`;
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i] ?? '';
     const value = withoutUpgrade(name.toLowerCase(), rawHeaders[i + 1] ?? '');
-    // Without a space: the head is never longer than it was.
+    // Without a space, so that the head never gets longer than it was.
     if (value !== undefined) head += `${name}:${value}\r\n`;
   }
   return Buffer.from(`${head}\r\n`, 'latin1');
@@ -272,8 +273,8 @@ function withoutUpgrade(name: string, value: string): string | undefined {
 }
 
 /**
- * Calls `then` when the answers to the requests before an upgrade are written; never, if the connection ends with
- * them. Node has taken its own listeners away, but those answers still go through the stream.
+ * Calls `then` when the answers to the requests before an upgrade are written, and not at all if the connection ends
+ * with them. Node has removed its own listeners, but those answers still go through the stream.
  */
 function whenAnswered(stream: Duplex, then: () => void): void {
   const pending = pendingOn(stream);
@@ -282,7 +283,7 @@ function whenAnswered(stream: Duplex, then: () => void): void {
     return;
   }
   const listeners = {
-    // With it, a request whose body is read now does not let the stream flow to nobody.
+    // Without this listener, a request whose body is read now would let the stream flow, and its bytes be lost.
     readable: () => undefined,
     drain: () => pendingOn(stream)?.emit('drain'),
     timeout: () => stream.destroy(),
@@ -300,7 +301,7 @@ function whenAnswered(stream: Duplex, then: () => void): void {
   pending.once('finish', answered);
 }
 
-/** The answer that is being written to a connection, or waits to be: Node tells of it only by this name. */
+/** The answer that is being written to a connection, or waits to be; Node exposes it by this private name only. */
 function pendingOn(stream: Duplex): ServerResponse | undefined {
   const { _httpMessage: pending } = stream as { readonly _httpMessage?: ServerResponse | null };
   return pending ?? undefined;

@@ -3,23 +3,23 @@ import { ChatError, toChatError, type ErrorCode } from '../errors.js';
 import type { Logger } from '../logger.js';
 import { errorEnvelope } from './envelope.js';
 
-/** Of a path that an answer repeats. */
+/** An answer repeats this much of a path, as much as the log does. */
 const MAX_PATH_CHARACTERS = 200;
 
-/** Errors of koa and koa-bodyparser carry an HTTP status; these are the ones that a client can cause. */
+/** Errors of koa and koa-bodyparser carry an HTTP status. A client can cause these. */
 const CODE_BY_STATUS: Readonly<Record<number, ErrorCode>> = {
   400: 'INVALID',
   404: 'NOT_FOUND',
   405: 'METHOD_NOT_ALLOWED',
   413: 'TOO_LARGE',
   415: 'UNSUPPORTED_MEDIA_TYPE',
-  // The router's word for a method that no route has.
+  // The router answers it to a method that no route has.
   501: 'METHOD_NOT_ALLOWED',
 };
 
 /**
- * The one error path: whatever is thrown below is answered in the envelope. What isn't meant for the client
- * is logged, and answered as INTERNAL.
+ * The one error path: every error that is thrown further in is answered in the envelope. An error that isn't meant for
+ * the client is logged, and answered as INTERNAL.
  */
 export function createErrorHandler(logger: Logger): Middleware {
   return async (ctx, next) => {
@@ -32,15 +32,15 @@ export function createErrorHandler(logger: Logger): Middleware {
       error = new ChatError(code, { detail: `${ctx.method} ${path} is not served` });
     } catch (thrown) {
       error = translate(thrown);
-      // Of an UNAVAILABLE the store has told.
+      // The store has logged the cause of an UNAVAILABLE.
       if (error.code === 'INTERNAL') {
         logger.error(
           { err: error.cause ?? error, method: ctx.method, path: ctx.path },
-          'a request failed',
+          'request failed',
         );
       }
     }
-    // Else the rest of the body would be taken for the next request of the connection.
+    // Otherwise Node would parse the rest of the body as the connection's next request.
     if (error.code === 'TOO_LARGE') ctx.req.unpipe().resume();
     ctx.status = error.status;
     // Headers that HTTP asks for beside these statuses (RFC 9110 sections 11.6.1 and 15.5.22).

@@ -3,10 +3,10 @@ import { UUID_PROBLEM, uuidSchema } from '../access/uuid.js';
 import { route, type Route } from './route.js';
 import { flag, roomPath, roomId, numberFrom } from './validate.js';
 
-/** Postgres' `integer`. */
+/** Largest `integer` of Postgres. */
 const MAX_LEVEL = 2_147_483_647;
 
-/** Clients of the proof of concept send a field that they do not use as an empty string. */
+/** A name of the UUID. Clients of the proof of concept send empty strings in fields that they do not use. */
 const member = z
   .union([z.literal(['', null]).transform(() => undefined), uuidSchema], UUID_PROBLEM)
   .optional();

@@ -5,6 +5,7 @@ import { periodOf, periodQuery } from './period.js';
 import { route, type Route } from './route.js';
 import { roomPath, numberFrom } from './validate.js';
 
+/** docs/HTTP-API.md promises both; a page of 1,000 is read and sent piece by piece. */
 const DEFAULT_PAGE = 50;
 const MAX_PAGE = 1_000;
 

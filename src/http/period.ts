@@ -5,10 +5,10 @@ import type { Period } from '../store/history.js';
 
 const DAY_MS = 86_400_000;
 const MINUTE_MS = 60_000;
-/** The longest IANA name has half of it. */
+/** Twice the longest IANA name (32 characters). */
 const MAX_ZONE_CHARACTERS = 64;
 
-/** Years of four digits in UTC, as Postgres and ISO 8601 both write them. */
+/** The years that Postgres and ISO 8601 both write in four digits, in UTC. */
 const FIRST_INSTANT = new Date('0001-01-01T00:00:00Z');
 const LAST_INSTANT = new Date('9999-12-31T23:59:59.999Z');
 
@@ -16,7 +16,7 @@ const DAY_OR_INSTANT = /^\d{4}-\d{2}-\d{2}(T[\d:.,]+(Z|[+-]([01]\d|2[0-3])(:?[0-
 const DATE_PROBLEM = 'must be a day as YYYY-MM-DD or an ISO 8601 instant';
 const ZONE_PROBLEM = 'must be an IANA time zone';
 
-/** The parameters of a query that `periodOf` takes. */
+/** Schemas of the query's parameters for `periodOf`. */
 export const periodQuery = {
   dateFrom: z.string(DATE_PROBLEM).optional(),
   dateTo: z.string(DATE_PROBLEM).optional(),
@@ -32,8 +32,8 @@ export const periodQuery = {
 };
 
 /**
- * The name under which Intl knows a zone: luxon keeps about 60 KB for each spelling that it meets, and every letter of
- * one may be upper or lower case. Undefined where it is no name of a zone; some versions of Node take offsets for such.
+ * Intl's own spelling of a zone's name; undefined if there is no such zone. luxon caches about 60 KB for each spelling,
+ * and a name's letters may be upper or lower case. Some versions of Node would accept offsets (`+01:00`), too.
  */
 function canonicalZone(name: string): string | undefined {
   if (name.length > MAX_ZONE_CHARACTERS || /^[+-]/.test(name)) return undefined;
@@ -45,9 +45,9 @@ function canonicalZone(name: string): string | undefined {
 }
 
 /**
- * The period that a query asks for. Days are whole, both ends included; one left out is today, unless
- * pages by number are asked for, which have no default dates.
- * @throws {ChatError} INVALID for garbage, and where dateTo is before dateFrom
+ * The period of a query. Both days are included, and today is the default of each. With `byNumber` there are no
+ * defaults: undefined if the query has no dates.
+ * @throws {ChatError} INVALID if a date is malformed, or dateTo is before dateFrom
  */
 export function periodOf(
   { dateFrom, dateTo, timezone }: z.infer<z.ZodObject<typeof periodQuery>>,
@@ -65,7 +65,7 @@ export function periodOf(
     dateTo === undefined && byNumber ? undefined : parseMoment('dateTo', dateTo ?? today, zone);
   const from = first?.begins ?? FIRST_INSTANT;
   const until = last?.ends ?? LAST_INSTANT;
-  // A day that a zone has skipped is no mistake: it is empty.
+  // A day that the zone skipped is valid, and empty.
   const isEmptyDay = first?.day !== undefined && last?.day !== undefined && first.day <= last.day;
   if (until <= from && !isEmptyDay) {
     throw new ChatError('INVALID', {
@@ -79,19 +79,19 @@ export function periodOf(
   };
 }
 
-/** What a day or an instant of a query means. */
+/** A day or an instant of a query. */
 interface Moment {
   readonly begins: Date;
-  /** The first instant that is not included any more. */
+  /** The first instant behind it. */
   readonly ends: Date;
-  /** Where it is a whole day: its midnight, as if it were in UTC. */
+  /** Of a day: its midnight, as if it were in UTC. */
   readonly day?: number;
 }
 
 function parseMoment(field: string, text: string, zone: string): Moment {
   const [isDate, time, offset] = DAY_OR_INSTANT.exec(text) ?? [];
   const parsed = DateTime.fromISO(text, { zone: 'utc' });
-  // Times alone and week dates are ISO 8601, too, but neither is a day or an instant.
+  // luxon also takes times alone and week dates, which are ISO 8601.
   if (isDate === undefined || !parsed.isValid) {
     throw new ChatError('INVALID', {
       detail: `${field} ${DATE_PROBLEM}`,
@@ -107,16 +107,16 @@ function parseMoment(field: string, text: string, zone: string): Moment {
 }
 
 /*
- * Clocks are put forward and back, at midnight, too, and by a whole day where a zone moved over the date line: a local
- * time may come twice, or never. Local times are milliseconds here, as if they were in UTC.
+ * A local time may come twice, or never: clocks are put forward and back, even at midnight, and by a whole day if a
+ * zone moves over the date line. Local times are milliseconds here, as if they were in UTC.
  */
 
 function localTime(zone: IANAZone, instant: number): number {
-  // Before about 1900 offsets have seconds: fractions of luxon's minutes.
+  // Offsets before about 1900 have seconds, which are fractions of luxon's minutes.
   return instant + Math.round(zone.offset(instant) * MINUTE_MS);
 }
 
-/** The instants that a local time stands for by the offsets of the day before and the day after, the earlier first. */
+/** The instants of a local time by the offsets of the day before and of the day after, the earlier first. */
 function candidates(zone: IANAZone, local: number): [number, number] {
   const [one, other] = [local - DAY_MS, local + DAY_MS].map(
     (instant) => local - (localTime(zone, instant) - instant),
@@ -124,7 +124,7 @@ function candidates(zone: IANAZone, local: number): [number, number] {
   return one < other ? [one, other] : [other, one];
 }
 
-/** The first instant at which clocks in a zone show a local time, or are beyond it where they skip it. */
+/** The first instant at which clocks in a zone show a local time, or a later one if they skip it. */
 function firstAt(zone: IANAZone, local: number): number {
   let [before, at] = candidates(zone, local);
   if (localTime(zone, before) >= local) return before;
@@ -136,7 +136,7 @@ function firstAt(zone: IANAZone, local: number): number {
   return at;
 }
 
-/** The first instant at which clocks in a zone have shown a local time for the last time. */
+/** The instant directly behind the last at which clocks in a zone show a local time. */
 function firstBehind(zone: IANAZone, local: number): number {
   const [, later] = candidates(zone, local);
   const last = localTime(zone, later) === local ? later : firstAt(zone, local);

@@ -1,4 +1,4 @@
-/** Below the 5 s that load balancers usually wait for a probe, so that they read the answer. */
+/** Less than the 5 s that load balancers of AWS and Google wait for a probe, so that they read what is missing. */
 const PROBE_TIMEOUT_MS = 2_000;
 /** However many clients ask, the database is asked once in this time: probes come every few seconds. */
 const ANSWER_HOLDS_MS = 1_000;

@@ -2,29 +2,32 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Pace } from '../pace.js';
 
-/** Bytes that are parsed at once: most requests, 100 of the shortest, or 340 chunks of a byte, about 1 ms. */
+/**
+ * Bytes that are parsed at once, about 1 ms at worst: 100 of the shortest requests, or 340 chunks of one byte. Most
+ * requests fit.
+ */
 const PIECE_BYTES = 2_048;
 
-/** How the bytes of a connection are read. */
+/** The state of one connection. */
 interface Reading {
-  /** Node's listener. */
+  /** Node's own listener for `data`. */
   readonly parse: (bytes: Buffer) => void;
   /** Whether a piece waits for its turn. */
   isWaiting: boolean;
 }
 
 /**
- * Has others heard between the pieces of what comes over HTTP, of which anybody may send any amount without a token.
- * Node would parse all that the kernel has of a connection, up to 2 MB, in one turn: it takes seconds for requests that
- * are pipelined, and for bodies in chunks of a byte.
+ * Has Node parse the bytes of HTTP connections in small pieces, so that other work runs in between. Otherwise Node
+ * would parse all that the kernel has of a connection, up to 2 MB, in one turn of the event loop: seconds, for
+ * pipelined requests and for bodies in chunks of one byte, which need no token.
  */
 export interface PacedReading {
   /**
-   * From now on, unless it was so before. Asked at a connection's first request: the handshake of a WebSocket would cost
-   * a sixth more without Node's own way of reading, which takes 64 KB at once.
+   * Begins to pace a connection, unless it does already. Called at its first request, not earlier: a WebSocket
+   * handshake costs a sixth more if its bytes are not read in Node's own way, 64 KB at once.
    */
   begin(socket: Socket): void;
-  /** What comes now is for whoever takes the stream over, which holds what was not parsed. */
+  /** Stops pacing a connection that another protocol takes over; unparsed bytes stay in the stream. */
   end(stream: Duplex): void;
 }
 
@@ -40,7 +43,7 @@ export function createPacedReading(pace: Pace): PacedReading {
     }
     this.pause();
     this.unshift(bytes);
-    // Whoever reads a body has resumed the socket meanwhile.
+    // A piece waits already: the reader of a body has resumed the socket meanwhile.
     if (reading.isWaiting) return;
     reading.isWaiting = true;
     pace.run(() => {
@@ -51,7 +54,7 @@ export function createPacedReading(pace: Pace): PacedReading {
   function readPiece(socket: Socket, reading: Reading): void {
     reading.isWaiting = false;
     if (socket.destroyed) return;
-    // What is behind the piece follows by itself, unless the socket is paused for what is in it.
+    // The bytes behind the piece follow by themselves, unless parsing the piece pauses the socket.
     socket.resume();
     socket.read(Math.min(PIECE_BYTES, socket.readableLength));
   }
@@ -59,7 +62,7 @@ export function createPacedReading(pace: Pace): PacedReading {
   return {
     begin(socket) {
       if (readings.has(socket)) return;
-      // It is called from now on: as long as nobody else listens, the parser reads past it.
+      // From now on `read` calls it. While Node's is the only listener, its parser reads from the handle directly.
       const [parse] = socket.listeners('data') as ((bytes: Buffer) => void)[];
       if (parse === undefined) return;
       readings.set(socket, { parse, isWaiting: false });

@@ -3,12 +3,15 @@ import { textProblem } from '../protocol/values.js';
 import { route, type Route } from './route.js';
 import { flag, roomPath, numberFrom } from './validate.js';
 
-const MAX_LEVEL_ADMIN = 1_000;
+/** The width of the column (store/models/room.ts). */
 const MAX_NAME_CHARACTERS = 100;
+/** docs/HTTP-API.md promises these three. */
+const MAX_LEVEL_ADMIN = 1_000;
 const DEFAULT_MAX_RULES = 10;
 const MAX_RULES = 10_000;
+/** As many rooms as one query of a list passes (`PASSED` in store/rooms.ts). */
 const MAX_LIST = 1_000;
-/** Postgres' `integer`. */
+/** Largest `integer` of Postgres. */
 const MAX_OFFSET = 2_147_483_647;
 
 const name = z.string('must be a string').superRefine((value, context) => {

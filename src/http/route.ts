@@ -8,7 +8,9 @@ import { whenGone } from './pages.js';
 import type { Readiness } from './readiness.js';
 import { validate } from './validate.js';
 
-/** Who may call a route: anybody, or a caller with a valid token. What the caller may do there, the use case decides. */
+/**
+ * Who may call a route: anybody, or a caller with a valid token. What the caller may do there, the use case decides.
+ */
 type Access = 'open' | 'token';
 
 /** What the routes of a node work on. */
@@ -54,7 +56,9 @@ export function route<A extends Access, Params = undefined, Query = undefined, B
   return definition;
 }
 
-/** Koa's middleware for a route: decodes, calls its handler, encodes. Behind `authenticate` unless the route is open. */
+/**
+ * Koa's middleware for a route: decodes, calls its handler, encodes. Behind `authenticate` unless the route is open.
+ */
 export function serve(route: Route, services: Services): RouterMiddleware<AuthenticatedState> {
   const { params, query, body } = route;
   return async (ctx) => {

@@ -2,13 +2,13 @@ import { z } from 'zod';
 import { ChatError } from '../errors.js';
 import { roomIdSchema, wholeNumber } from '../protocol/values.js';
 
-/** An answer that repeats what is wrong must not be larger than the request: so many unknown fields of it, cut so. */
+/** What an answer repeats of unknown fields, as docs/HTTP-API.md promises: it must not be larger than the request. */
 const MAX_UNKNOWN_FIELDS = 10;
 const MAX_NAME_CHARACTERS = 64;
 
 /**
- * Input as its schema has it.
- * @throws {ChatError} INVALID, naming each offending field; of many unknown ones the first
+ * Parses input by a schema.
+ * @throws {ChatError} INVALID, with each wrong field, and the first MAX_UNKNOWN_FIELDS unknown ones
  */
 export function validate<T extends z.ZodType>(schema: T, input: unknown): z.output<T> {
   const result = schema.safeParse(input);
@@ -36,7 +36,7 @@ export function numberFrom(min: number, max: number) {
   return wholeNumber({ min, max, problem: `must be a whole number from ${min} to ${max}` });
 }
 
-/** `true` or `false`, as text where it stands in a query. */
+/** `true` or `false`, also as text: a query has no other. */
 export const flag = z
   .union([z.boolean(), z.enum(['true', 'false'])], 'must be true or false')
   .transform((value) => value === true || value === 'true');
