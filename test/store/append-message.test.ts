@@ -19,7 +19,7 @@ describe.each(storeHosts)('a message that is stored alone over %s', (_, openHost
   });
   afterAll(() => host.close());
 
-  it('gives its number back where its ref is known', async () => {
+  it('returns the seq of the first message if its ref is known', async () => {
     const room = await emptyRoom(store);
 
     const first = await append(host, room, { ref: 'a' });
@@ -38,7 +38,7 @@ describe.each(storeHosts)('a message that is stored alone over %s', (_, openHost
     ]);
   });
 
-  it('has the instant that is told', async () => {
+  it('is stored with the date that is returned', async () => {
     const room = await emptyRoom(store);
 
     const stored = await append(host, room);
@@ -47,7 +47,7 @@ describe.each(storeHosts)('a message that is stored alone over %s', (_, openHost
     expect(stored).toEqual({ outcome: 'stored', seq: 1, createdAt: entry?.createdAt });
   });
 
-  it('is stale in a log that ends before the rules that were checked, alone and in a batch', async () => {
+  it('is stale if the log ends before the checked rule, alone and in a batch', async () => {
     const room = await emptyRoom(store);
     const wentBack = { outcome: 'stale' };
     expect(await append(host, room, {}, 1)).toEqual(wentBack);
@@ -58,7 +58,7 @@ describe.each(storeHosts)('a message that is stored alone over %s', (_, openHost
     expect(await store.log.heads([room])).toEqual(new Map([[room, 0]]));
   });
 
-  it('is stale under a newer rule, also where its ref is known, and takes no number', async () => {
+  it('is stale under a newer rule, even if its ref is known, and takes no seq', async () => {
     const room = await emptyRoom(store);
     await append(host, room, { ref: 'a' });
     await addRule(store, room);
@@ -89,7 +89,7 @@ describe('a message that waits for the lock of its room', () => {
   });
   afterAll(() => host.close());
 
-  it('is gone where the room is deleted meanwhile', async () => {
+  it('is gone if the room is deleted meanwhile', async () => {
     const room = await emptyRoom(store);
 
     const outcome = await whileLocked(room, 'DELETE FROM rooms WHERE id = $1');
@@ -98,7 +98,7 @@ describe('a message that waits for the lock of its room', () => {
     expect(await readAll(store.log, room)).toEqual([]);
   });
 
-  it('is stale where a rule comes meanwhile', async () => {
+  it('is stale if a rule is appended meanwhile', async () => {
     const room = await emptyRoom(store);
 
     const outcome = await whileLocked(
@@ -110,7 +110,7 @@ describe('a message that waits for the lock of its room', () => {
     expect(await store.log.heads([room])).toEqual(new Map([[room, 1]]));
   });
 
-  it('is known where its other copy is stored meanwhile, and takes no number', async () => {
+  it('is known if another copy of it is stored meanwhile, and takes no seq', async () => {
     const room = await emptyRoom(store);
 
     const outcome = await whileLocked(
@@ -126,7 +126,7 @@ describe('a message that waits for the lock of its room', () => {
     expect(await append(host, room)).toMatchObject({ outcome: 'stored', seq: 2 });
   });
 
-  it('is refused where its ref is used for another content meanwhile', async () => {
+  it('is refused if its ref is used for another content meanwhile', async () => {
     const room = await emptyRoom(store);
 
     const outcome = await whileLocked(
@@ -141,7 +141,7 @@ describe('a message that waits for the lock of its room', () => {
     expect(await append(host, room)).toMatchObject({ outcome: 'stored', seq: 2 });
   });
 
-  it('has the number behind what was stored meanwhile', async () => {
+  it('gets the seq after the messages that were stored meanwhile', async () => {
     const room = await emptyRoom(store);
 
     const outcome = await whileLocked(room, 'UPDATE rooms SET head = head + 7 WHERE id = $1');

@@ -30,7 +30,7 @@ describe.each(storeHosts)('a connection to %s', (name, openHost) => {
     await expect(host.database.ping()).resolves.toBeUndefined();
   });
 
-  it('rejects a ping after something could not be stored, until it can, and trying leaves nothing behind', async () => {
+  it('rejects pings while the disk is full, and its test leaves no rows', async () => {
     const { sequelize } = host.database;
     const raise = (code: string): string =>
       `CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -58,7 +58,7 @@ describe.each(storeHosts)('a connection to %s', (name, openHost) => {
     await log.close();
   });
 
-  it('gives int8 as a number, and leaves pg as it is for the rest of the process', async () => {
+  it('reads int8 as a number, and leaves pg unchanged for the rest of the process', async () => {
     const [row] = await host.database.sequelize.query<{ large: unknown; text: unknown }>(
       `SELECT 9007199254740991::int8 AS large, '7'::text AS text`,
       { type: QueryTypes.SELECT },
@@ -68,7 +68,7 @@ describe.each(storeHosts)('a connection to %s', (name, openHost) => {
     expect(pg.types.getTypeParser(INT8_OID)('7')).toBe('7');
   });
 
-  it('keeps transactions apart that run at the same time', async () => {
+  it('keeps concurrent transactions apart', async () => {
     const { sequelize } = host.database;
     await sequelize.query('CREATE TABLE counters (id int, value int)');
 
@@ -132,7 +132,7 @@ describe.each(['plain', 'TLS'])('a %s connection whose Postgres hangs', (kind) =
     await testDatabase.drop();
   });
 
-  it('breaks once that has been silent for long, of appends and of all others, and a new one goes on', async () => {
+  it('breaks after the limit of silence, in each pool, and a new one works', async () => {
     await Promise.all([append(), database.ping()]);
     outlet.stall();
 
@@ -148,7 +148,7 @@ describe.each(['plain', 'TLS'])('a %s connection whose Postgres hangs', (kind) =
     await expect(database.ping()).resolves.toBeUndefined();
   });
 
-  it('breaks also if nothing had been asked of it for longer than that', async () => {
+  it('breaks as well if it was idle for longer before', async () => {
     await Promise.all([append(), database.ping()]);
     await delay(2 * SILENCE_MS);
     outlet.stall();
@@ -186,14 +186,14 @@ describe.each(['plain', 'TLS'])('a %s connection whose Postgres hangs', (kind) =
     BEFORE_ANY_OTHER_TIMEOUT_MS,
   );
 
-  it('is closed in time though Postgres takes no leave', async () => {
+  it('is closed in time though Postgres does not close its side', async () => {
     await Promise.all([append(), database.ping()]);
     outlet.stall();
 
     await expect(database.close()).resolves.toBeUndefined();
   });
 
-  it('is kept where it is asked at the very moment at which it has been silent for long', async () => {
+  it('is kept if a query starts at the very moment of the timeout', async () => {
     await append();
     const [before] = await append();
     // Behind the timer of the connection in one list of Node's, as it was set behind it and for as long.
@@ -206,7 +206,7 @@ describe.each(['plain', 'TLS'])('a %s connection whose Postgres hangs', (kind) =
     expect(asked).toEqual([before]);
   });
 
-  it('is kept while nothing is asked of it', async () => {
+  it('is kept while it is idle', async () => {
     const [before] = await append();
     await delay(3 * SILENCE_MS);
 

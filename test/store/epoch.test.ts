@@ -55,7 +55,7 @@ describe.each(storeHosts)('the epoch of a log over %s', (_name, open) => {
     expect(told).toEqual([1, 1]);
   });
 
-  it('is not taken for news if it was read before the last change', async () => {
+  it('is ignored if it was read before the last change', async () => {
     const answer = deferred();
     let isHeld = false;
     const epoch = await openEpoch(
@@ -77,7 +77,7 @@ describe.each(storeHosts)('the epoch of a log over %s', (_name, open) => {
     expect(told).toBe(1);
   });
 
-  it('is seen by a node whose operator asks for a new one', async () => {
+  it('that an operator replaces is noticed by a running node', async () => {
     const node = await openEpoch(host.database, QUIET);
     const { uuid } = node;
     const asked = await replaceEpoch(await host.another(), PATIENT);
@@ -138,7 +138,7 @@ describe('a connection to a database whose log went back', () => {
   });
   afterAll(() => host.close());
 
-  it('carries nothing that was decided before, and the next one does', async () => {
+  it('refuses the query that waits for it, and the next connection works', async () => {
     const epoch = await openEpoch(database, QUIET);
     let told = 0;
     epoch.onChange(() => {

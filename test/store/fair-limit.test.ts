@@ -3,7 +3,7 @@ import { FairLimit } from '../../src/store/fair-limit.js';
 import { deferred } from '../harness/deferred.js';
 
 describe('a fair limit', () => {
-  it('runs so many tasks at a time, and each of them', async () => {
+  it('runs all tasks, a bounded number at a time', async () => {
     const limit = new FairLimit<number>(3, 60_000);
     let running = 0;
     let most = 0;
@@ -24,7 +24,7 @@ describe('a fair limit', () => {
     expect(done).toEqual(Array.from({ length: 20 }, (_, index) => index));
   });
 
-  it('takes the keys in turn, and the tasks of one in their order', async () => {
+  it('takes keys in turn, and the tasks of one key in order', async () => {
     const { limit, release } = occupied();
     const order: string[] = [];
     const tasks = ['a1', 'a2', 'a3', 'a4', 'b1', 'b2', 'c1'].map((name) =>
@@ -37,7 +37,7 @@ describe('a fair limit', () => {
     expect(order).toEqual(['a1', 'b1', 'c1', 'a2', 'b2', 'a3', 'a4']);
   });
 
-  it('goes on behind a task that fails, which says so', async () => {
+  it('rejects a task that fails, and goes on', async () => {
     const limit = new FairLimit<string>(1, 60_000);
 
     const failed = limit.run('a', () => Promise.reject(new Error('no page')));
@@ -47,7 +47,7 @@ describe('a fair limit', () => {
     expect(await next).toBe('a page');
   });
 
-  it('drops what waits as soon as nobody wants it', async () => {
+  it('drops a waiting task when its signal is aborted', async () => {
     const { limit, release } = occupied();
     const gone = new AbortController();
     const ran: string[] = [];
@@ -69,7 +69,7 @@ describe('a fair limit', () => {
     expect(await limit.run('c', () => Promise.resolve('free'))).toBe('free');
   });
 
-  it('refuses what waits for too long, and goes on with what came later', async () => {
+  it('refuses tasks that wait for too long, and runs later ones', async () => {
     vi.useFakeTimers();
     try {
       const { limit, release } = occupied(1_000);

@@ -20,7 +20,7 @@ describe('a group commit', () => {
     vi.useRealTimers();
   });
 
-  it('keeps the order of a room that has two writers for a moment', async () => {
+  it('keeps the order of a room with two LiveRooms for a moment', async () => {
     const { groupCommit, stored } = openOverMemory();
     const oldRules = deferred();
     const newRules = deferred();
@@ -41,7 +41,7 @@ describe('a group commit', () => {
     expect(stored).toEqual(['first', 'second', 'third']);
   });
 
-  it('is closed only when what both writers hold is settled', async () => {
+  it('closes when the messages of both LiveRooms are settled', async () => {
     const { groupCommit, stored } = openOverMemory();
     const newRules = deferred();
     const older = outdated(Promise.resolve());
@@ -64,7 +64,7 @@ describe('a group commit', () => {
     expect(storedWhenClosed).toHaveLength(2);
   });
 
-  it('has two statements in flight, and gathers what comes meanwhile', async () => {
+  it('has two batches in flight, and gathers later messages in the next one', async () => {
     const { groupCommit, batches } = openByHand(4);
     const rooms = [1, 2, 3, 4].map((roomId) => new TestWriter(roomId));
 
@@ -84,7 +84,7 @@ describe('a group commit', () => {
     await groupCommit.close();
   });
 
-  it('goes on beside statements that hang, but for the rooms in them', async () => {
+  it('sends other rooms beside stalled batches', async () => {
     const { groupCommit, batches } = openByHand(3);
     const stuck = [new TestWriter(1), new TestWriter(2)];
     const other = new TestWriter(3);
@@ -119,7 +119,7 @@ describe('a group commit', () => {
     await groupCommit.close();
   });
 
-  it('makes up a batch beside messages of a locked room that are all refused', async () => {
+  it('sends a batch of free rooms if all messages of a contended room are refused', async () => {
     const { groupCommit, batches } = openByHand(4);
     const locked = new TestWriter(1);
     const other = new TestWriter(2);
@@ -146,7 +146,7 @@ describe('a group commit', () => {
     await groupCommit.close();
   });
 
-  it('fills a batch by the count and the length of its messages', async () => {
+  it('bounds a batch by the number and the length of its messages', async () => {
     const { groupCommit, batches } = openOverMemory();
     const writer = new TestWriter(ROOM, { rulesHead: RULES_HEAD });
 

@@ -91,7 +91,7 @@ describe.each(storeHosts)('the history over %s', (_, openHost) => {
       expect(forwards.more).toBe(true);
     });
 
-    it('gives nothing of a room that is not there', async () => {
+    it('is empty for a room that does not exist', async () => {
       const page = await store.history.page(2_147_483_647, { upTo: 9, limit: 3 }, author);
 
       expect(page).toMatchObject({ messages: [], more: false, rest: undefined });
@@ -126,7 +126,7 @@ describe.each(storeHosts)('the history over %s', (_, openHost) => {
       expect(pages.flat().map(({ content }) => content)).toEqual(texts);
     });
 
-    it('ends with what was there when it was asked', async () => {
+    it('ends with the last message at the time of the request', async () => {
       const live = await emptyRoom(store);
       const writer = new TestWriter(live);
       await Promise.all(Array.from({ length: 1_001 }, () => say(store.log, writer, 'before')));
@@ -178,7 +178,7 @@ describe.each(storeHosts)('the history over %s', (_, openHost) => {
       expect(contents).toEqual(texts.slice(from, to));
     });
 
-    it('reads nothing more for who is gone', async () => {
+    it('reads nothing more for a client that is gone', async () => {
       const gone = new AbortController();
       const reason = new Error('hung up');
       const pages = readAlways(long, { ...author, gone: gone.signal });

@@ -17,7 +17,7 @@ describe.each(storeHosts)('the bounds of the log over %s', (_, openHost) => {
   });
   afterAll(() => host.close());
 
-  it('hold for the number of messages that wait', async () => {
+  it('hold for the number of queued messages', async () => {
     const { log } = storeOver(host.database, { logQueueEntries: 2 });
     const rooms = await Promise.all([emptyRoom(store), emptyRoom(store)]);
     const [writer, elsewhere] = rooms.map((room) => new TestWriter(room)) as [
@@ -36,7 +36,7 @@ describe.each(storeHosts)('the bounds of the log over %s', (_, openHost) => {
     expect(await contentsOf(writer)).toEqual(['one', 'three', 'four']);
   });
 
-  it('hold for the bytes of the messages that wait', async () => {
+  it('hold for the bytes of queued messages', async () => {
     const { log } = storeOver(host.database, { logQueueBytes: 10 });
     const writer = new TestWriter(await emptyRoom(store));
 
@@ -52,7 +52,7 @@ describe.each(storeHosts)('the bounds of the log over %s', (_, openHost) => {
     expect(await contentsOf(writer)).toEqual(['ééé', 'abcd', '0123456789']);
   });
 
-  it('count what was refused no longer', async () => {
+  it('do not count refused messages', async () => {
     const { log } = storeOver(host.database, { logQueueEntries: 1 });
     const writer = new TestWriter(await emptyRoom(store), { permits: () => false });
 
@@ -61,7 +61,7 @@ describe.each(storeHosts)('the bounds of the log over %s', (_, openHost) => {
     expect(await contentsOf(writer)).toEqual([]);
   });
 
-  it('close: what was taken is stored, the rest refused', async () => {
+  it('close: queued messages are stored, later ones refused', async () => {
     const { log } = storeOver(host.database);
     const writers = await Promise.all(
       Array.from({ length: 8 }, async () => new TestWriter(await emptyRoom(store))),
@@ -79,7 +79,7 @@ describe.each(storeHosts)('the bounds of the log over %s', (_, openHost) => {
     expect(await contentsOf(writer)).toHaveLength(20);
   });
 
-  it('close: waits for what waits for newer rules', async () => {
+  it('close: waits for messages that are held back', async () => {
     const { log } = storeOver(host.database);
     const room = await emptyRoom(store);
     await addRule(store, room);
@@ -104,7 +104,7 @@ describe.each(storeHosts)('the bounds of the log over %s', (_, openHost) => {
     expect(events).toEqual(['stored', 'closed']);
   });
 
-  it('hold for the time that a message waits, whatever becomes of its statement and of those behind it', async () => {
+  it('hold for the time of a message, in flight or behind one in flight', async () => {
     const writer = new TestWriter(await emptyRoom(store));
     const { runAppend, ...database } = host.database;
     const held = deferred();
@@ -132,7 +132,7 @@ describe.each(storeHosts)('the bounds of the log over %s', (_, openHost) => {
     expect(await contentsOf(writer)).toEqual(['in flight']);
   });
 
-  it('are no end: after a database error the lane goes on', async () => {
+  it('are free again after a database error', async () => {
     const writer = new TestWriter(await emptyRoom(store));
     const { sequelize } = host.database;
 

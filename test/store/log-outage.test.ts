@@ -26,7 +26,7 @@ describe('the log while Postgres is away', () => {
     expect(await readAll(store.log, writer.roomId)).toEqual([]);
   });
 
-  it('is UNAVAILABLE for a room whose lock is kept, and stores the rest of its batch', async () => {
+  it('refuses messages of a locked room with UNAVAILABLE, and stores the rest of the batch', async () => {
     const { sequelize } = host.database;
     const { log } = storeOver(await host.another());
     const [locked, other] = [
@@ -50,7 +50,7 @@ describe('the log while Postgres is away', () => {
     await log.close();
   });
 
-  it('stores what others of a batch say while a room is locked, and waits for that room apart', async () => {
+  it('stores other rooms of a batch while one is locked, and retries that one apart', async () => {
     const { sequelize } = host.database;
     const { log } = storeOver(await host.another());
     const writers: TestWriter[] = [];
@@ -83,7 +83,7 @@ describe('the log while Postgres is away', () => {
     await log.close();
   });
 
-  it('is UNAVAILABLE for a message alone whose room is locked, and stores what comes after', async () => {
+  it('refuses a lone message of a locked room with UNAVAILABLE, and stores later ones', async () => {
     const { sequelize } = host.database;
     const { log } = storeOver(await host.another());
     const writer = new TestWriter(await emptyRoom(store));
@@ -103,7 +103,7 @@ describe('the log while Postgres is away', () => {
     await log.close();
   });
 
-  it('is UNAVAILABLE for what was in flight on a cut connection, and goes on by a new one', async () => {
+  it('refuses messages in flight on a cut connection with UNAVAILABLE, and opens a new one', async () => {
     const { sequelize } = host.database;
     const { log } = storeOver(await host.another());
     const writer = new TestWriter(await emptyRoom(store));

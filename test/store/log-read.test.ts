@@ -39,7 +39,7 @@ describe.each(storeHosts)('reading the log over %s', (_, openHost) => {
     ['ends with `upTo`', { after: 0, upTo: 3, limit: 100 }, [1, 2, 3]],
     ['stops at `limit`', { after: 4, upTo: 12, limit: 2 }, [5, 6]],
     ['is empty at the end', { after: 12, upTo: 100, limit: 100 }, []],
-    ['is empty where `upTo` is not beyond `after`', { after: 5, upTo: 5, limit: 100 }, []],
+    ['is empty if `upTo` is not beyond `after`', { after: 5, upTo: 5, limit: 100 }, []],
   ])('%s', async (_, range, seqs) => {
     const entries = await store.log.read(room, range);
 
@@ -47,12 +47,12 @@ describe.each(storeHosts)('reading the log over %s', (_, openHost) => {
     expect(entries.map(({ content }) => content)).toEqual(seqs.map(String));
   });
 
-  it('gives nothing of a room that is not there', async () => {
+  it('is empty for a room that does not exist', async () => {
     expect(await store.log.read(NO_ROOM, { after: 0, upTo: 100, limit: 100 })).toEqual([]);
     expect(await store.log.state(NO_ROOM)).toBeUndefined();
   });
 
-  it('gives heads of many rooms at once, without those that are gone', async () => {
+  it('returns the heads of many rooms at once, without deleted ones', async () => {
     const gone = await emptyRoom(store);
     await removeRoom(store, gone);
     const empty = await emptyRoom(store);

@@ -52,7 +52,7 @@ describe.each(storeHosts)('messages under old rules over %s', (_, openHost) => {
     expect(writer.taken).toEqual(messages);
   });
 
-  it('are refused where the newer rules no longer permit them, and the others stored', async () => {
+  it('are refused if the newer rules forbid them, and the others stored', async () => {
     const room = await roomWithNewRule();
     const banned = newCaller();
     let known = false;
@@ -81,7 +81,7 @@ describe.each(storeHosts)('messages under old rules over %s', (_, openHost) => {
     expect(await contentsOf(room)).toEqual(['hi']);
   });
 
-  it('hold up no other room of their lane', async () => {
+  it('hold up no other room', async () => {
     const room = await roomWithNewRule();
     const rulesRead = deferred();
     const refreshing = deferred();
@@ -106,7 +106,7 @@ describe.each(storeHosts)('messages under old rules over %s', (_, openHost) => {
     expect(await late).toEqual({ seq: 2, known: false });
   });
 
-  it('wait again where a still newer rule comes meanwhile', async () => {
+  it('wait again if a still newer rule comes meanwhile', async () => {
     const room = await roomWithNewRule();
     let refreshes = 0;
     const writer: TestWriter = new TestWriter(room, {

@@ -61,7 +61,7 @@ describe.each(fresh)('migrations of %s', { timeout: 60_000 }, (_, makeFresh) => 
     });
   });
 
-  it('can be repeated where their record is lost, and keep what is stored', async () => {
+  it('can run again if their record is lost, and keep what is stored', async () => {
     await open(async (database) => {
       await migrate(database, QUIET);
       const store = storeOver(database);
@@ -172,7 +172,7 @@ describe('several that migrate one fresh Postgres', () => {
 });
 
 describe('scripts/migrate', () => {
-  it('tells what is wrong where no database answers, without the password, and exits with 1', async () => {
+  it('exits with 1 if no database answers, with the reason and without the password', async () => {
     const password = randomUUID();
     const url = `postgres://nobody:${password}@127.0.0.1:1/nothing`;
 

@@ -26,7 +26,7 @@ describe('an outage of the database', () => {
     vi.useRealTimers();
   });
 
-  it('is logged once, and once when it is over, with the count of what has failed', () => {
+  it('is logged once at its beginning, and once at its end with the number of failures', () => {
     for (let n = 0; n < FAILURES; n += 1) {
       expect(outage.failed(broken)).toMatchObject({ code: 'UNAVAILABLE', cause: broken });
       vi.advanceTimersByTime(LASTS_MS / FAILURES);
@@ -45,7 +45,7 @@ describe('an outage of the database', () => {
     expect(error).toHaveBeenCalledTimes(2);
   });
 
-  it('is not what an error of ours, or one that is meant for a client, tells of', () => {
+  it('does not begin with a bug of ours or an error for a client', () => {
     const refusal = new ChatError('FORBIDDEN');
     const fault = new TypeError('a fault');
 

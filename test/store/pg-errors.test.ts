@@ -25,7 +25,7 @@ describe('a database is', () => {
     ['it has too many connections', raise('53300')],
     ['the connection has failed', raise('08006')],
     ['two transactions wait for each other', raise('40P01')],
-    ['a lock is not to be had', raise('55P03')],
+    ['a lock times out', raise('55P03')],
     ['a file cannot be read', raise('58030')],
     ['its data is corrupted', raise('XX001')],
     [
@@ -51,7 +51,7 @@ describe('a database is', () => {
     expect(await sequelize.query('SELECT 1')).toBeDefined();
   });
 
-  it('unavailable where nothing listens', async () => {
+  it('unavailable if nothing listens', async () => {
     const nowhere = await connectDatabase(
       loadConfig({ DATABASE_URL: 'postgres://ana:hush@127.0.0.1:1/chat' }),
       QUIET,

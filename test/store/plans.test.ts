@@ -28,7 +28,7 @@ interface Scans {
 
 /** A plan is kept for as long as its connection, and the tables grow. */
 describe('the plan of a message that is stored alone', () => {
-  it('is one of index lookups, also where it was made while the tables were empty', async () => {
+  it('looks up indexes, even if it was made while the tables were empty', async () => {
     const host = await openPostgres();
     try {
       const draft = { kind: 'message', emitter: randomUUID(), content: 'hi', ref: 'a' } as const;
@@ -233,7 +233,7 @@ describe('the plans of Postgres', () => {
     }
   });
 
-  it.each(far)('ask nothing more once who asked is gone: %s', async (_, run) => {
+  it.each(far)('query nothing more once the client is gone: %s', async (_, run) => {
     const gone = new AbortController();
     const reason = new Error('hung up');
     const asked = vi.spyOn(Sequelize.prototype, 'query');

@@ -23,7 +23,7 @@ describe('prepared statements', () => {
     await host.close();
   });
 
-  it('run on the connection that was used last, which is not asked of the pool again', async () => {
+  it('run on the connection that was used last, without asking the pool', async () => {
     const slow = database.runAppend(sleepFor(1), []);
     const quick = await which();
     const beside = await which();
@@ -35,7 +35,7 @@ describe('prepared statements', () => {
     expect(after).not.toBe(quick);
   });
 
-  it('keep no connection that was not used for long, while another one is', async () => {
+  it('end a connection that is idle for long while another is used', async () => {
     const [first, second] = await Promise.all([which(), which()]);
     const used = await which();
     const now = performance.now();
@@ -63,7 +63,7 @@ describe('prepared statements', () => {
     expect(row).toEqual({ count: 1 });
   });
 
-  it('do not meet a connection that broke while nothing was asked of it', async () => {
+  it('never run on a connection that broke while idle', async () => {
     const broken = await which();
     await host.database.sequelize.query('SELECT pg_terminate_backend($1)', { bind: [broken] });
     await vi.waitUntil(async () => !(await backends()).includes(broken), PATIENCE);
@@ -73,7 +73,7 @@ describe('prepared statements', () => {
     expect(await which()).not.toBe(broken);
   });
 
-  it('meet a connection again that refused a statement', async () => {
+  it('run again on a connection that refused a statement', async () => {
     const before = await which();
 
     const refused = database.runAppend({ name: 'bad', text: 'SELECT 1 / 0' }, []);
@@ -82,7 +82,7 @@ describe('prepared statements', () => {
     expect(await which()).toBe(before);
   });
 
-  it('do not meet a connection again that broke in a statement', async () => {
+  it('never run on a connection that broke during a statement', async () => {
     const before = await which();
     const suicide = { name: 'end', text: 'SELECT pg_terminate_backend(pg_backend_pid())' };
 
@@ -91,7 +91,7 @@ describe('prepared statements', () => {
     expect(await which()).not.toBe(before);
   });
 
-  it('do not meet a connection that nothing was sent on for long', async () => {
+  it('never run on a connection that was idle for long', async () => {
     const before = await which();
     const now = performance.now();
     vi.spyOn(performance, 'now').mockImplementation(() => now + KEEP_MS + 1_000);

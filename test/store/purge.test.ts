@@ -80,7 +80,7 @@ describe.each(storeHosts)(
       host = await open();
     });
 
-    it('is gone when the room is removed, and nothing is noted any more', async () => {
+    it('is gone when the removal resolves, with its row in deleted_rooms', async () => {
       const [room, other] = [await longRoom(), await longRoom(100)];
 
       await removeRoom(storeOver(host.database), room);
@@ -127,7 +127,7 @@ describe('the log of a deleted room', { timeout: TIMEOUT_MS }, () => {
     }, TIMEOUT_MS / 4);
   }
 
-  it('that could not be deleted leaves the room removed, and is deleted later by a node that runs', async () => {
+  it('whose deletion fails is deleted later by a running node, and the room is gone at once', async () => {
     const room = await longRoom();
     vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
     startNode();
@@ -146,7 +146,7 @@ describe('the log of a deleted room', { timeout: TIMEOUT_MS }, () => {
     await expectPurged(room);
   });
 
-  it('is left for later without a word while the database is away, which is said once for all', async () => {
+  it('is left for later during an outage, which is logged once', async () => {
     const warn = vi.spyOn(QUIET, 'warn');
     const query = vi.spyOn(host.database.sequelize, 'query');
     await host.database.close();
@@ -158,7 +158,7 @@ describe('the log of a deleted room', { timeout: TIMEOUT_MS }, () => {
     warn.mockRestore();
   });
 
-  it('is left to the node that is at it already', async () => {
+  it('is left to the node that is deleting it', async () => {
     const room = await longRoom();
     await leaveHalf(room);
     await holder.query('BEGIN');
@@ -181,7 +181,7 @@ describe('the log of a deleted room', { timeout: TIMEOUT_MS }, () => {
     await expectPurged(room);
   });
 
-  it('is deleted no further once the node goes down', async () => {
+  it('is not deleted further once the node shuts down', async () => {
     const room = await longRoom();
     await leaveHalf(room);
     await holder.query('BEGIN');

@@ -53,7 +53,7 @@ describe('a database', () => {
     }, PATIENCE_MS);
   }
 
-  it('that is not there yet is tried again until it is, which the log says once', async () => {
+  it('that does not listen yet is tried again, which is logged once', async () => {
     await outlet.cut();
     const answer = reach(outlet.url);
     await waiting();
@@ -88,7 +88,7 @@ describe('a database', () => {
     await close(server);
   });
 
-  it('that takes connections and says nothing is tried again, on another connection', async () => {
+  it('that accepts connections and never answers is tried again on a new one', async () => {
     outlet.stall();
     const answer = reach(outlet.url);
     await waiting();
@@ -97,7 +97,7 @@ describe('a database', () => {
     expect(await answer).toBe(42);
   });
 
-  it('that does not come is given up after a time, with the reason', async () => {
+  it('that never answers is given up after a time, with the reason', async () => {
     const port = await findFreePort();
     for (const host of ['127.0.0.1', 'localhost']) {
       const reached = reach(`postgres://somebody:secret@${host}:${port}/chat`, 300);

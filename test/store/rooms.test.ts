@@ -75,7 +75,7 @@ describe.each(storeHosts)('rooms over %s', (_, openHost) => {
     });
   });
 
-  it('stay where authorize throws, which is told the rules', async () => {
+  it('stay if authorize, which gets the rules, throws', async () => {
     const { userUUID } = newCaller();
     const rule = ruleFor(userUUID);
     const room = await store.rooms.create(roomDraft(), [rule], userUUID);
@@ -90,7 +90,7 @@ describe.each(storeHosts)('rooms over %s', (_, openHost) => {
     expect(await store.log.state(room.id)).toMatchObject({ head: 1 });
   });
 
-  it('are removed once, however many want to at the same time', async () => {
+  it('are removed once by many concurrent removals', async () => {
     const { id } = await store.rooms.create(roomDraft(), [], randomUUID());
 
     const outcomes = await Promise.allSettled(
@@ -102,7 +102,7 @@ describe.each(storeHosts)('rooms over %s', (_, openHost) => {
     for (const { reason } of refused) expect(reason).toMatchObject({ code: 'NOT_FOUND' });
   });
 
-  it('never keep a message that came with their removal', async () => {
+  it('keep no message that was appended during their removal', async () => {
     for (let round = 0; round < 10; round += 1) {
       const { id } = await store.rooms.create(roomDraft(), [], randomUUID());
       const writer = new TestWriter(id);

@@ -129,7 +129,7 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
     expect(await say(store.log, writer, 'hi')).toEqual({ seq: 3, known: false });
   });
 
-  it('stay as they are where decide throws', async () => {
+  it('stay as they are if decide throws', async () => {
     const rule = newRule();
     await setRule(store, room, rule);
     const refusal = new ChatError('OUTRANKED');
@@ -143,7 +143,7 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
     expect(await rulesOf(room)).toEqual([rule]);
   });
 
-  it('stay as they are where the entry can not be appended', async () => {
+  it('stay as they are if the entry can not be appended', async () => {
     const { sequelize } = host.database;
     await sequelize.query(
       `INSERT INTO messages (room_id, seq, kind, emitter, content, "createdAt", "updatedAt")
@@ -157,7 +157,7 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
     expect(await rulesOf(room)).toEqual([]);
   });
 
-  it('are NOT_FOUND where the room or the rule is not there', async () => {
+  it('are NOT_FOUND if the room or the rule does not exist', async () => {
     for (const id of [room, NO_ROOM]) {
       const removal = removeRule(store, id, admin.userUUID);
       await expect(removal).rejects.toMatchObject({ code: 'NOT_FOUND' });
@@ -166,7 +166,7 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
     expect(await store.log.state(room)).toMatchObject({ head: 0 });
   });
 
-  it('tell decide what permissions depend on, and no rule beside', async () => {
+  it('give decide the rules that permissions depend on, and no others', async () => {
     const draft = { ...roomDraft(), max_entity_rules: 100 };
     const [own, byEntity, target, ...others] = Array.from({ length: 50 }, newRule);
     if (own === undefined || byEntity === undefined || target === undefined) throw new Error();
@@ -242,7 +242,7 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
     expect(await countsOf(id)).toEqual({ kept: 5, counted: 5 });
   });
 
-  it('that one after the other changes at the same time are what the last one made of them', async () => {
+  it('that are changed concurrently are as the last change left them', async () => {
     const rule = newRule();
     const changes = Array.from({ length: 30 }, (_, n) =>
       n % 3 === 2
@@ -264,7 +264,7 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
     expect(await rulesOf(room)).toEqual([...state.values()]);
   });
 
-  it('are changed in few transactions, however many change them at the same time', async () => {
+  it('are changed in few transactions by many concurrent changes', async () => {
     const rules = Array.from({ length: 100 }, newRule);
     const transaction = vi.spyOn(host.database.sequelize, 'transaction');
 
@@ -277,7 +277,7 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
     );
   });
 
-  it('that can not be stored keep no others from being stored', async () => {
+  it('that can not be stored fail alone', async () => {
     const rules = Array.from({ length: 10 }, newRule);
     const poisoned = { ...newRule(), level: 2 ** 31 };
 
@@ -337,7 +337,7 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
 });
 
 describe('changes of a room whose lock is not to be had', () => {
-  it('are refused together, as those that wait would have to wait again', async () => {
+  it('are refused together, instead of each after its own wait', async () => {
     const host = await openPostgres();
     const holder = new Client({ connectionString: host.url });
     try {

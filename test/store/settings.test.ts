@@ -92,7 +92,7 @@ describe('a database whose role has as its default', () => {
     expect((await one.rooms.visibleTo(newCaller()).next()).value).toEqual([]);
   });
 
-  it('synchronous_commit = off stores a message before it says so', async () => {
+  it('synchronous_commit = off still flushes a commit before it is acknowledged', async () => {
     await setDefault('synchronous_commit', 'off');
     const { runAppend } = await host.another();
 
