@@ -5,9 +5,9 @@ const MAX_SWEEP_INTERVAL_MS = 1_000;
 const MIN_SWEEP_INTERVAL_MS = 20;
 
 /**
- * One sweep for all sockets, instead of timers for each: deadlines are kept to within a second, or a
- * quarter of the shortest one where that is less.
- * @returns ends it
+ * One sweep over all sessions instead of a timer per socket: deadlines are kept to within a second, or to within
+ * a quarter of the shortest one, if that is less.
+ * @returns stops the sweeps
  */
 export function startHeartbeat(sessions: ReadonlySet<Session>, limits: Limits): () => void {
   const { authTimeoutMs, pingIntervalMs, pongTimeoutMs, sendTimeoutMs } = limits;

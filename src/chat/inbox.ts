@@ -1,4 +1,4 @@
-/** What an inbox does to the socket that it reads. */
+/** The part of a socket that an inbox uses. */
 export interface Source {
   pause(): void;
   resume(): void;
@@ -14,11 +14,11 @@ export class Inbox<Frame> {
   readonly #handle: (frame: Frame) => Promise<void> | void;
   readonly #maxFrames: number;
   #frames: Frame[] = [];
-  /** The handling of what waits, while it takes more than this turn. */
+  /** The handling of the queued frames, while it takes longer than this turn. */
   #work: Promise<void> | undefined;
   #paused = false;
   #stopped = false;
-  /** Frames handled since other sockets last had a turn for sure. */
+  /** Frames handled since other sockets certainly had a turn. */
   #handled = 0;
 
   /** `handle` must not throw or reject. */
@@ -28,7 +28,7 @@ export class Inbox<Frame> {
     this.#handle = handle;
   }
 
-  /** Whether the socket is not being read at the moment. */
+  /** Whether the socket is paused. */
   get isPaused(): boolean {
     return this.#paused;
   }
@@ -38,7 +38,7 @@ export class Inbox<Frame> {
     return this.#work !== undefined;
   }
 
-  /** Frames that wait to be handled. */
+  /** Number of queued frames. */
   get size(): number {
     return this.#frames.length;
   }
@@ -52,12 +52,12 @@ export class Inbox<Frame> {
     }
   }
 
-  /** Resolves once nothing waits or is being handled. */
+  /** Resolves once all frames are handled. */
   idle(): Promise<void> {
     return this.#work ?? Promise.resolve();
   }
 
-  /** Reads nothing more; resolves when what was read is handled. */
+  /** Pauses the socket for good; resolves when the frames before are handled. */
   stop(): Promise<void> {
     this.#stopped = true;
     this.#paused = true;
@@ -65,12 +65,12 @@ export class Inbox<Frame> {
     return this.idle();
   }
 
-  /** Drops what waits. */
+  /** Drops the queued frames. */
   clear(): void {
     this.#frames = [];
   }
 
-  /** Handles what it can at once: most commands take no time. */
+  /** Handles frames synchronously for as long as possible: most commands wait for nothing. */
   #run(): void {
     for (let frame = this.#frames.shift(); frame !== undefined; frame = this.#frames.shift()) {
       const pause = this.#next(frame);
@@ -91,14 +91,15 @@ export class Inbox<Frame> {
     this.#resume();
   }
 
-  /** Handles a frame; returns what the one behind it waits for. */
+  /** Handles a frame; the promise, if any, must settle before the next one. */
   #next(frame: Frame): Promise<void> | undefined {
     const handling = this.#handle(frame) ?? undefined;
     this.#handled += 1;
     if (handling === undefined && this.#handled < this.#maxFrames) return undefined;
     this.#handled = 0;
-    // Other sockets have a turn after so many at once; and after each that waited, maybe for promises alone, which keep
-    // the turn.
+    // Other sockets get a turn after `maxFrames` frames in a row; and after each frame that waited, since promises
+    // alone
+    // do not end the turn.
     return handling === undefined ? nextTurn() : handling.then(nextTurn);
   }
 

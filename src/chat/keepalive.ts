@@ -4,21 +4,21 @@ import type { SocketWriter } from '../feeds/socket-writer.js';
 type KeepaliveLimits = Pick<Limits, 'pingIntervalMs' | 'pongTimeoutMs' | 'sendTimeoutMs'>;
 
 /**
- * Whether the peer of one socket still lives. It is asked by pings; the answer may also be that it goes on
- * reading: a slow reader has to get through what waits for it before it sees the ping. A peer that answers and does
- * not read is given up as well.
+ * Whether the peer of one socket still lives. A pong is an answer to a ping, and so are bytes that the peer takes: a
+ * slow reader sees the ping behind everything before it. A peer that answers pings but takes no bytes for
+ * SEND_TIMEOUT_MS is given up as well.
  */
 export class Keepalive {
   readonly #writer: SocketWriter;
   readonly #limits: KeepaliveLimits;
   #pingedAt = performance.now();
   #answered = true;
-  /** Bytes that the peer had taken when it was asked. */
+  /** Bytes that the peer had taken at the last ping. */
   #takenAtPing = 0;
 
-  /** Bytes that the peer had taken when it last took some. */
+  /** Bytes that the peer had taken at `#tookAt`. */
   #taken = 0;
-  /** When that was seen; undefined while nothing waits for it. */
+  /** When a sweep last saw progress, by `performance.now()`; undefined while no bytes wait for the peer. */
   #tookAt: number | undefined;
 
   constructor(writer: SocketWriter, limits: KeepaliveLimits) {
@@ -26,16 +26,16 @@ export class Keepalive {
     this.#limits = limits;
   }
 
-  /** The peer answered a ping. */
+  /** The peer has answered a ping. */
   pongReceived(): void {
     this.#answered = true;
   }
 
   /**
-   * Asks the peer when it is time to.
+   * Sends a ping if one is due.
    * @param now by `performance.now()`
-   * @param isUnread whether its frames are left unread at the moment, and its answer with them
-   * @returns false once it is dead
+   * @param isUnread whether the socket is paused, so that a pong may wait unread
+   * @returns false if the peer is dead
    */
   check(now: number, isUnread: boolean): boolean {
     return this.#takes(now) && this.#answers(now, isUnread);
@@ -61,7 +61,7 @@ export class Keepalive {
       if (silence >= this.#limits.pingIntervalMs) this.#ask(now);
     } else if (silence >= this.#limits.pongTimeoutMs) {
       const taken = this.#writer.takenBytes;
-      // Where we don't read because it doesn't, silence is an answer.
+      // A paused socket can't bring the pong. It is no excuse if the socket is paused because the peer does not read.
       const isExcused = isUnread && !this.#writer.isFull;
       if (taken === this.#takenAtPing && !isExcused) return false;
       this.#takenAtPing = taken;

@@ -2,24 +2,24 @@ import type { Writable } from 'node:stream';
 import type { WebSocket } from 'ws';
 
 /**
- * Bytes of a socket that are parsed in a turn, unless they are messages, which its inbox paces: 340 of the smallest
- * frames, 0.15 ms. The kernel may have 2 MB in hand.
+ * Bytes that are parsed per turn of the event loop, messages not counted, which the inbox paces: 340 of the smallest
+ * frames, 0.15 ms of work. The kernel may hold 2 MB.
  */
 const BYTES_A_TURN = 2_048;
-/** Bytes of a frame around its payload, at least (RFC 6455 section 5.2). */
+/** The shortest header of a client's frame, with its mask (RFC 6455 section 5.2). */
 const FRAME_HEADER_BYTES = 6;
 
 type Write = NonNullable<Writable['_write']>;
 
 /**
- * Has others heard between the frames of a socket that come to no inbox: control frames and fragments, of which anybody
- * may send any number without a token. `ws` would parse all that came in one turn. It reads nothing more until then.
+ * Gives other sockets turns between frames that never reach the inbox: control frames and fragments. Anybody may send
+ * any number of them without a token, and `ws` would parse everything that it has read in one turn.
  */
 export function readInTurns(socket: WebSocket): void {
-  // What parses: a Writable, which `ws` has for itself.
+  // The parser, a Writable that `ws` keeps private.
   const { _receiver: receiver } = socket as unknown as { readonly _receiver: Writable };
   const parse: Write = receiver._write.bind(receiver);
-  /** Bytes of this turn that were no whole message. */
+  /** Bytes of this turn that belong to no complete message. */
   let idleBytes = 0;
   socket.on('message', (data: Buffer) => {
     idleBytes = Math.max(0, idleBytes - data.length - FRAME_HEADER_BYTES);

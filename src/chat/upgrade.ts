@@ -20,43 +20,48 @@ import type { FlushQueue } from '../feeds/flush-queue.js';
 import { WaitGroup } from './wait-group.js';
 
 const PATH = /^\/chat\/?$/;
-/** What an absolute target has in front of its path (RFC 9112 section 3.2.2). */
+/** The scheme and authority of an absolute request target (RFC 9112 section 3.2.2). */
 const AUTHORITY = /^(?:http|ws)s?:\/\/[^/?#]*/i;
 
-/** What the server says first. */
+/** The first frame of each session. */
 const START = encodeFrame(encodeQuery('START?'));
 
-/** RFC 6455 section 4.4: a client that asks for another version is told those that are known. */
+/** RFC 6455 section 4.4: the answer to a client that asks for another version lists the known ones. */
 const VERSIONS = 'Sec-WebSocket-Version: 13, 8';
 
-/** Handshakes of one turn, about 3 ms of work: clients that all come back at once do not hold up those who talk. */
+/**
+ * Handshakes per turn of the event loop, about 3 ms of work: thousands of reconnecting clients do not delay messages.
+ */
 const HANDSHAKES_A_TURN = 16;
 
-/** How long a peer may take to answer a close frame: behind it nothing else comes, and what waits is kept till then. */
+/**
+ * How long a peer may take to answer a close frame. Its unsent bytes are kept until then, and nothing follows the
+ * frame.
+ */
 const CLOSE_TIMEOUT_MS = 2_000;
 
-/** The WebSocket side: takes upgrades of the HTTP server and owns the sessions that come of them. */
+/** The WebSocket side: takes upgrades from the HTTP server and owns their sessions. */
 export interface Chat {
-  /** Whether a request that offers other protocols is for this side, be it to be refused. */
+  /** Whether this side answers an upgrade request, even if only to refuse it. */
   isHandshake(request: IncomingMessage): boolean;
-  /** For the `upgrade` event of a `http.Server`; the stream has a listener for errors. */
+  /** For the `upgrade` event of a `http.Server`; the stream must have an error listener. */
   upgrade(request: IncomingMessage, stream: Duplex, head: Buffer): void;
-  /** Sessions that are open at the moment. */
+  /** Number of open sessions. */
   readonly size: number;
-  /** Takes no more sessions and commands; resolves when those that came before are answered. */
+  /** Takes no more sessions and commands; resolves when the commands before are answered. */
   quiesce(): Promise<void>;
-  /** Closes all sessions with 1012 and resolves when they are gone: when their peers have answered. */
+  /** Closes all sessions with 1012; resolves when their peers have answered. */
   close(): Promise<void>;
-  /** Cuts the sessions that are still there. */
+  /** Cuts the remaining sessions. */
   terminate(): void;
 }
 
 export function createChat(
   options: SessionContext & {
     readonly flushQueue: FlushQueue;
-    /** Where browsers may come from. */
+    /** The allowed origins of browsers. */
     readonly corsOrigins: Origins;
-    /** Answers an upgrade that is refused, as REST would, and closes its stream. */
+    /** Refuses an upgrade with the error envelope of REST, and closes its stream. */
     readonly refuse: (stream: Duplex, error: ChatError, headers?: readonly string[]) => void;
   },
 ): Chat {
@@ -66,7 +71,7 @@ export function createChat(
   const sessions = new Set<Session>();
   const backlog = new Backlog(limits.outboxTotalBytes, () => {
     const closed = closeFullest(sessions, backlog, limits.outboxTotalBytes);
-    if (closed > 0) logger.warn({ closed }, 'too much waits to be read: the fullest are closed');
+    if (closed > 0) logger.warn({ closed }, 'OUTBOX_TOTAL_BYTES exceeded, slowest readers closed');
   });
   const present = new WaitGroup();
   let closing = false;
@@ -76,16 +81,16 @@ export function createChat(
     maxPayload: limits.frameBytes,
     perMessageDeflate: false,
     closeTimeout: CLOSE_TIMEOUT_MS,
-    // Of the outbox, many in one write.
+    // The socket writer answers pings, many in one write.
     autoPong: false,
-    // Whoever asks for a subprotocol gets the first one: a browser drops a connection that has none. Those of
-    // ours that this server doesn't speak are not promised.
+    // A client that asks for subprotocols gets the first one: a browser drops a connection without any. Those of
+    // this project that this version does not speak are not promised.
     handleProtocols: (protocols) =>
       [...protocols].find((name) => !name.startsWith('nano-messaging.')) ?? false,
   };
   const server = new WebSocketServer(settings);
   server.on('error', (error) => {
-    logger.warn({ err: error }, 'WebSocket server error');
+    logger.warn({ err: error }, 'websocket server error');
   });
   const stopHeartbeat = startHeartbeat(sessions, limits);
   const handshakes = new Pace(HANDSHAKES_A_TURN);
@@ -104,7 +109,7 @@ export function createChat(
     present.add();
     socket.on('error', (error) => {
       // ws closes by itself, with the code that fits: 1007, 1009, 1002.
-      logger.debug({ err: error }, 'socket');
+      logger.debug({ err: error }, 'websocket error');
     });
     socket.on('close', (code) => {
       sessions.delete(session);
@@ -139,7 +144,7 @@ export function createChat(
       return new ChatError('METHOD_NOT_ALLOWED', { detail: 'a WebSocket is opened by GET' });
     }
     const { origin } = request.headers;
-    // Who sends none is no browser.
+    // A client without an Origin is no browser.
     if (origin !== undefined && !allowsOrigin(options.corsOrigins, origin)) {
       return new ChatError('FORBIDDEN', { detail: 'this origin is not allowed' });
     }
@@ -152,9 +157,9 @@ export function createChat(
       options.refuse(stream, refused);
       return;
     }
-    // `ws` knows it alone only.
+    // `ws` refuses a list of protocols.
     request.headers.upgrade = 'websocket';
-    // The answer to the handshake and START? leave as one write.
+    // The answer to the handshake and START? leave in one write.
     stream.cork();
     server.handleUpgrade(request, stream, head, (socket) => {
       stream.write(START);
@@ -170,7 +175,7 @@ export function createChat(
 
     isHandshake(request) {
       if (!offersWebSocket(request.headers.upgrade)) return false;
-      // By another method it is a request like any other, unless there is nothing else at its path.
+      // With another method it is an ordinary request, unless its path serves nothing else.
       return request.method === 'GET' || PATH.test(pathOf(request));
     },
 
@@ -199,7 +204,7 @@ export function createChat(
 }
 
 function offersWebSocket(protocols = ''): boolean {
-  // As nearly all send it.
+  // The usual spelling, without splitting.
   if (protocols === 'websocket') return true;
   return protocols.split(',').some((protocol) => protocol.trim().toLowerCase() === 'websocket');
 }
@@ -209,7 +214,7 @@ function pathOf({ url = '' }: IncomingMessage): string {
   return path;
 }
 
-/** The name of a code that the peer or `ws` chose; 1005 and 1006 are no code at all. */
+/** The name of a code that the peer or `ws` chose; 1005 and 1006 stand for no code. */
 function closeReasonOf(code: number): string {
   const known = Object.entries(CLOSE_CODES).find(([, entry]) => entry.code === code);
   return known?.[0] ?? (code === 1006 ? 'CONNECTION_LOST' : String(code));

@@ -1,19 +1,19 @@
-/** Counts what is under way, and tells when none of it is left. */
+/** Counts tasks, and resolves when none is left. */
 export class WaitGroup {
   #size = 0;
   #waiting: (() => void)[] = [];
 
-  /** How many are under way. */
+  /** Number of unfinished tasks. */
   get size(): number {
     return this.#size;
   }
 
-  /** One more begins. */
+  /** A task begins. */
   add(): void {
     this.#size += 1;
   }
 
-  /** One has ended. */
+  /** A task has ended. */
   done(): void {
     this.#size -= 1;
     if (this.#size > 0) return;
@@ -22,7 +22,7 @@ export class WaitGroup {
     for (const resolve of waiting) resolve();
   }
 
-  /** Resolves once none is left. */
+  /** Resolves once no task is left. */
   wait(): Promise<void> {
     if (this.#size === 0) return Promise.resolve();
     return new Promise((resolve) => {

@@ -1,7 +1,9 @@
-/** To look through ten thousand sockets takes a millisecond: not after each write. Meanwhile a few pages come in. */
+/**
+ * Looking through 10,000 sockets takes a millisecond, too much after each write. In 50 ms only a few pages are added.
+ */
 const EXCESS_DELAY_MS = 50;
 
-/** What waits for all sockets of a node. Many buffers wait for several at once, as a room's frames do. */
+/** The unsent bytes of all sockets of a node. A room's frame is one buffer that many sockets share. */
 export class Backlog {
   readonly #holders = new Map<Buffer, number>();
   readonly #maxBytes: number;
@@ -9,13 +11,16 @@ export class Backlog {
   #bytes = 0;
   #isExcessTold = false;
 
-  /** @param onExcess called soon once more than `maxBytes` wait, or seem to: what was sent meanwhile is not forgotten */
+  /**
+   * @param onExcess called 50 ms after the backlog exceeded `maxBytes`; buffers that were sent meanwhile may still
+   * count
+   */
   constructor(maxBytes = Infinity, onExcess: () => void = () => undefined) {
     this.#maxBytes = maxBytes;
     this.#onExcess = onExcess;
   }
 
-  /** Bytes of memory: a buffer is counted once, for however many it waits. */
+  /** Bytes of memory: a buffer that several sockets share is counted once. */
   get bytes(): number {
     return this.#bytes;
   }
@@ -45,21 +50,21 @@ export class Backlog {
     }, EXCESS_DELAY_MS).unref();
   }
 
-  /** What each of those that a buffer waits for holds of it, in bytes. */
+  /** The share of each socket that a buffer waits for, in bytes. */
   shareOf(frames: Buffer): number {
     return frames.length / (this.#holders.get(frames) ?? 1);
   }
 }
 
-/** A session, as far as its bytes are concerned. */
+/** A session with unsent bytes. */
 interface Holder {
   readonly writer: { readonly heldBytes: number; forgetSent(): void };
   close(reason: 'OVERLOAD'): void;
 }
 
 /**
- * Closes those that hold the most of the backlog, until what is left is within the limit.
- * @returns how many were closed
+ * Closes the sessions with the most unsent bytes until the backlog is within the limit.
+ * @returns the number of closed sessions
  */
 export function closeFullest(
   sessions: Iterable<Holder>,

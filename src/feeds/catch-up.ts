@@ -7,22 +7,22 @@ import type { SocketWriter } from './socket-writer.js';
 /** Entries of one page, at most and at least. */
 const MAX_PAGE_ENTRIES = 250;
 const MIN_PAGE = 16;
-/** Bytes of a usual frame, until it is known how long they are in this room. */
+/** The assumed length of a frame, until a page of this room was read. */
 const USUAL_FRAME_BYTES = 256;
-/** Bytes written at once, before the socket is asked whether it takes more. */
+/** Bytes per write; the socket is asked between two whether it is full. 64 KiB is what the kernel takes at once. */
 const CHUNK_BYTES = 65_536;
 
 /**
- * How long a page is kept for others who come back to the same place, after a restart say: they come in the course of
- * seconds, and it takes milliseconds to read a page.
+ * How long a page is kept for other sessions at the same position: after a restart they come back over seconds, and
+ * reading a page takes milliseconds.
  */
 const KEEP_MS = 100;
 
-/** A stretch of a room's log, as frames: built once for all sessions that read it at the same time. */
+/** A page of a room's log as frames, built once for all sessions that read it at the same time. */
 export interface FramePage {
-  /** Frames that are written at once, in order, each with the number at which it ends. */
+  /** In order; each is one write. */
   readonly chunks: readonly Chunk[];
-  /** The number at which the page ends. */
+  /** The seq at which the page ends. */
   readonly last: number;
 }
 
@@ -31,13 +31,15 @@ interface Chunk {
   readonly last: number;
 }
 
-/** Reads pages of one room's log; all that ask for the same one while it is read, or soon after, share the reading. */
+/**
+ * Reads pages of one room's log. Sessions that ask for the same page at the same time, or soon after, share one read.
+ */
 export class CatchUpPages {
   readonly #roomId: number;
   readonly #log: Log;
-  /** By the number that they are beyond. */
+  /** By the position before the page. */
   readonly #shared = new Map<number, Promise<FramePage>>();
-  /** Mean length of the frames of the last page. */
+  /** Mean length of a frame of the last page, in bytes. */
   #frameBytes = USUAL_FRAME_BYTES;
 
   constructor(roomId: number, log: Log) {
@@ -46,9 +48,9 @@ export class CatchUpPages {
   }
 
   /**
-   * The page beyond `after`, up to `upTo` or to where an earlier asker wanted it.
-   * @param bytes about how much is wanted: what would not be written has not to be read
-   * @param isKept for others who may come: it lives longer than the youngest garbage then, which is collected soonest
+   * The page beyond `after`, up to `upTo` at most; a shared page may end earlier.
+   * @param bytes about how much the session can take, so that no more is read
+   * @param isKept keeps the page for others; such a page outlives V8's young generation, which costs more to collect
    */
   read(after: number, upTo: number, bytes: number, isKept: boolean): Promise<FramePage> {
     const shared = this.#shared.get(after);
@@ -82,7 +84,7 @@ export function frameOf(entry: Entry): Buffer | undefined {
   return event === undefined ? undefined : encodeFrame(event);
 }
 
-/** Joined once for all that the page is written to: many wait for the same bytes. */
+/** Frames are joined once for all sessions that the page is written to. */
 function chunksOf(entries: readonly Entry[]): Chunk[] {
   const chunks: Chunk[] = [];
   let frames: Buffer[] = [];
@@ -103,8 +105,8 @@ function chunksOf(entries: readonly Entry[]): Chunk[] {
 }
 
 /**
- * Writes what fits of a page: at most a chunk more than the outbox' cap.
- * @returns the number up to which the page is written
+ * Writes a page until the writer is full: at most a chunk more than OUTBOX_BYTES.
+ * @returns the session's new position
  */
 export function writePage(page: FramePage, writer: SocketWriter): number {
   for (const { frames, last } of page.chunks) {

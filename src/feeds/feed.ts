@@ -9,21 +9,21 @@ import { Subscribers, type EndReason, type Subscriber, type LossReason } from '.
 import { frameOf } from './catch-up.js';
 import type { FlushQueue } from './flush-queue.js';
 
-/** Entries of one read while a gap is repaired. */
+/** Entries per read while a gap is repaired: about 1 MB of usual messages at most. */
 const GAP_PAGE_ENTRIES = 500;
-/** Entries that may wait for a gap before them; beyond that they are read from Postgres with it. */
+/** Entries that may wait behind a gap: two reads' worth. Any beyond them are read from Postgres with the gap. */
 const MAX_EARLY = 1_000;
 
-/** An entry that a feed has had: one with its number that was made at another time is of another log. */
+/** An entry that a feed has taken. An entry with the same seq and another date belongs to another log. */
 export interface EntryMark {
   readonly seq: number;
   readonly madeAt: string;
 }
 
 /**
- * One room on this node: puts the log's entries in order, repairs gaps from Postgres, applies revocations,
- * and shows the entries to its audience. `number` is its place in the log; its rules are exact at that number,
- * so that joining and sending cost no query.
+ * One room on this node: puts the log's entries in order, repairs gaps from Postgres, applies rules, and delivers the
+ * entries to its subscribers. `position` is the seq of the last entry that it has taken. Its rules are exact there, so
+ * that joining and sending cost no query.
  */
 export class Feed implements LiveRoom {
   readonly roomId: number;
@@ -37,12 +37,12 @@ export class Feed implements LiveRoom {
   readonly #early = new Map<number, Entry>();
   #active = false;
   #position = 0;
-  /** When the entry with this number was made. */
+  /** The date of the entry at the position. */
   #madeAt = '';
   #doubted: EntryMark | undefined;
   #rulesHead = 0;
   #access: RoomAccess & { rules: Map<string, Rule> };
-  /** The largest number that anybody has told of, or a comparison found: some do before the feed is active. */
+  /** The largest head that a peer or a comparison has reported, even before the feed is active. */
   #knownHead = 0;
   #announcedHead = 0;
   #repair: Promise<void> | undefined;
@@ -56,13 +56,13 @@ export class Feed implements LiveRoom {
     /** Undefined if the level is off. */
     debug?: DebugLog | undefined;
     flushQueue: FlushQueue;
-    /** False only to show that the proof can fail: then what was missed is skipped. */
+    /** False only to show that the proof can fail: then missed entries are skipped. */
     repairsGaps?: boolean;
-    /** Tells the other nodes. */
+    /** Publishes entries to the peers. */
     publish: (entries: readonly Entry[]) => void;
-    /** Entries have numbers that the feed has had: it read them a moment ago, or the log went back. */
+    /** Entries came with seqs that the feed has passed: it read them a moment ago, or the log went back. */
     onOldNumbers: () => Promise<void> | void;
-    /** Something was not read that `headIs` and `goOn` come back to: a comparison of heads is due. */
+    /** A read failed. A comparison of heads is due: it tries again, by `headIs` and `goOn`. */
     onReadFailure: (error: unknown) => void;
   }) {
     this.roomId = options.roomId;
@@ -73,7 +73,7 @@ export class Feed implements LiveRoom {
     this.#onReadFailure = options.onReadFailure;
     this.#repairsGaps = options.repairsGaps ?? true;
     this.#subscribers = new Subscribers(options);
-    // Nobody may do anything until the room's state is known.
+    // Nothing is permitted until the room's state is known.
     this.#access = {
       type: 'group',
       entity_owner: '',
@@ -83,12 +83,12 @@ export class Feed implements LiveRoom {
     };
   }
 
-  /** Number of the last entry that was taken in. */
+  /** The seq of the last entry that was taken. */
   get position(): number {
     return this.#position;
   }
 
-  /** Number up to which nodes, this one among them, have told of the log: not what was only found there. */
+  /** The largest head that a node, this one included, has announced: heads that only a comparison found don't count. */
   get announcedHead(): number {
     return this.#announcedHead;
   }
@@ -101,27 +101,27 @@ export class Feed implements LiveRoom {
     return this.#access;
   }
 
-  /** Why nothing comes of this feed any more. */
+  /** Why the feed has ended, if it has. */
   get endedBy(): EndReason | undefined {
     return this.#endedBy;
   }
 
-  /** What the log no longer has, maybe: others store newer entries under older numbers. */
+  /** An entry that the log may no longer have, as newer entries came with smaller seqs. */
   get doubted(): EntryMark | undefined {
     return this.#doubted;
   }
 
-  /** The log still has it. */
+  /** The log still has the doubted entry. */
   endDoubt(): void {
     this.#doubted = undefined;
   }
 
-  /** Since when nobody looks, by `performance.now()`; undefined while somebody does. */
+  /** Since when the room has no subscribers, by `performance.now()`; undefined while it has some. */
   get idleSince(): number | undefined {
     return this.#subscribers.size === 0 ? this.#idleSince : undefined;
   }
 
-  /** Begins at `state`; what came in since the subscription follows. */
+  /** Starts at `state`; entries that came since the broker was subscribed to follow. */
   activate(state: RoomState): void {
     this.#active = true;
     this.#position = state.head;
@@ -135,14 +135,14 @@ export class Feed implements LiveRoom {
     this.headIs(this.#knownHead);
   }
 
-  /** Somebody is about to join. */
+  /** A session is about to join. */
   touch(): void {
     this.#idleSince = performance.now();
   }
 
   /**
-   * A session joins: live, or, with `after`, behind it.
-   * @throws {ChatError} FORBIDDEN without `r`; INVALID where `after` is beyond the room's last entry
+   * Adds a session, live, or behind the entry `after`.
+   * @throws {ChatError} FORBIDDEN without `r`; INVALID if `after` is beyond the room's last entry
    */
   join(subscriber: Subscriber, after?: number): void {
     if (!may(subscriber.identity, this.#access, 'r')) throw new ChatError('FORBIDDEN');
@@ -155,20 +155,20 @@ export class Feed implements LiveRoom {
   }
 
   /**
-   * A session goes; it has had every entry up to the feed's number, unless it was behind.
-   * @returns resolves when nothing is read for it any more
+   * Removes a session. It gets every entry up to the feed's position first, unless it is being caught up.
+   * @returns resolves when no page is being read for it
    */
   leave(subscriber: Subscriber): Promise<void> | undefined {
     this.touch();
     return this.#subscribers.leave(subscriber);
   }
 
-  /** Before something is answered to a session: what it has not had of the room yet. */
+  /** Queues a session's due frames, so that its next answer comes behind them. */
   flushTo(subscriber: Subscriber): void {
     this.#subscribers.flushTo(subscriber);
   }
 
-  /** Asks a session's rights again, after its token or the rules have changed. */
+  /** Checks a session's right to read again, after its token or a rule has changed. */
   recheck(subscriber: Subscriber): void {
     if (this.#subscribers.has(subscriber) && !may(subscriber.identity, this.#access, 'r')) {
       this.#drop(subscriber, 'REVOKED');
@@ -188,12 +188,12 @@ export class Feed implements LiveRoom {
   }
 
   /**
-   * Resolves when everything is taken in that was in the log at the time of the call.
-   * @param isStale if the log told that it is not what this feed knows: it may be that it went back
+   * Resolves when the feed has taken every entry that was in the log at the time of the call.
+   * @param isStale if an append found the feed's rules stale: without newer entries, the log went back
    */
   async refresh(isStale = false): Promise<void> {
     const before = this.#position;
-    // A reading that is under way may have begun before the entry that is wanted.
+    // A read in progress may have begun before the wanted entry.
     await this.#repair?.catch(() => undefined);
     await this.#readOn();
     if (isStale && this.#position === before) await this.#onOldNumbers();
@@ -202,14 +202,14 @@ export class Feed implements LiveRoom {
   stored(entries: readonly Entry[]): Promise<void> | void {
     this.takeOwn(entries);
     this.#publish(entries);
-    // Behind a gap they wait for what is before them; if that can't be read, the poll comes back to it.
+    // Behind a gap they wait for the entries before. If those can't be read, the head poll tries again.
     const last = entries.at(-1);
     if (last !== undefined && last.seq > this.#position) {
       return this.refresh().catch(this.#onReadFailure);
     }
   }
 
-  /** Takes entries that this node has just appended. */
+  /** Takes entries that this node has appended. */
   takeOwn(entries: readonly Entry[]): void {
     const [first] = entries;
     const isOld = first !== undefined && this.#active && first.seq <= this.#position;
@@ -217,7 +217,7 @@ export class Feed implements LiveRoom {
     if (isOld) void this.#onOldNumbers();
   }
 
-  /** Takes entries from wherever they come, in any order and any number of times. */
+  /** Takes entries from any source, in any order and any number of times. */
   take(entries: readonly Entry[]): void {
     if (this.#endedBy !== undefined) return;
     this.#announcedHead = Math.max(this.#announcedHead, entries.at(-1)?.seq ?? 0);
@@ -232,24 +232,24 @@ export class Feed implements LiveRoom {
     if (this.#early.size > 0 || this.#gapSeen) this.#mend();
   }
 
-  /** Another node has the room up to this number. */
+  /** A peer has announced the room's head. */
   hearOf(position: number): void {
     this.#announcedHead = Math.max(this.#announcedHead, position);
     this.headIs(position);
   }
 
-  /** The log's head, as it was a moment ago. */
+  /** A head that the log has reached. */
   headIs(head: number): void {
     this.#knownHead = Math.max(this.#knownHead, head);
     if (this.#active && head > this.#position && this.#repairsGaps) this.#mend();
   }
 
-  /** Comes back to what had broken off. */
+  /** Resumes catching up after a failed read. */
   goOn(): void {
     this.#subscribers.catchUpAll();
   }
 
-  /** The room is gone, or its log is another one. */
+  /** Ends the feed: the room was deleted, or its log went back. */
   end(reason: EndReason): void {
     this.#endedBy = reason;
     for (const subscriber of this.#subscribers.all()) this.#drop(subscriber, reason);
@@ -293,7 +293,7 @@ export class Feed implements LiveRoom {
     if (this.#early.size < MAX_EARLY) this.#early.set(entry.seq, entry);
   }
 
-  /** Delivers what had come early and is next now, and forgets what is past. */
+  /** Delivers the early entries that are next, and drops those at or below the position. */
   #takeEarly(): void {
     if (this.#early.size === 0) return;
     for (;;) {
@@ -305,12 +305,12 @@ export class Feed implements LiveRoom {
     if (this.#early.size === 0) this.#gapSeen = false;
   }
 
-  /** Closes the gap in the background; if Postgres does not answer, the next poll comes back to it. */
+  /** Repairs the gap in the background. If Postgres does not answer, the next head poll tries again. */
   #mend(): void {
     this.#readOn().catch(this.#onReadFailure);
   }
 
-  /** Reads the log to its end, one reader at a time. */
+  /** Reads the log to its end, one read at a time. */
   #readOn(): Promise<void> {
     this.#repair ??= this.#read().finally(() => {
       this.#repair = undefined;
@@ -323,7 +323,7 @@ export class Feed implements LiveRoom {
     for (;;) {
       this.#gapSeen = false;
       const [last, madeAt] = [this.#position, this.#madeAt];
-      // Together with the one that the feed has had last: in another log it is another one.
+      // The read begins at the feed's last entry: a log that went back has another one there.
       const after = Math.max(0, last - 1);
       const range = { after, upTo: Number.MAX_SAFE_INTEGER, limit: GAP_PAGE_ENTRIES };
       const entries = await this.#log.read(this.roomId, range);
@@ -332,13 +332,13 @@ export class Feed implements LiveRoom {
       for (const entry of entries) if (entry.seq === this.#position + 1) this.#deliver(entry);
       const sawGap = this.#gapSeen;
       this.#takeEarly();
-      // A page that ends before the range was the log's end, unless an entry beyond it came in while it was read.
+      // A short page is the end of the log, unless an entry beyond it came during the read.
       if ((entries.at(-1)?.seq ?? 0) < after + GAP_PAGE_ENTRIES && !sawGap) break;
     }
     if (this.#position > from) {
       this.#debug?.({ room: this.roomId, after: from, upTo: this.#position }, 'gap repaired');
     }
-    // What is still early is not in the log: no node of ours has sent it.
+    // An entry that is still early is not in the log: no node has appended it.
     this.#early.clear();
   }
 }

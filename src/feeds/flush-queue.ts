@@ -1,27 +1,28 @@
-/** Something that gathers bytes while one event is handled, and writes them when it is. */
+/** A writer that collects bytes while an event is handled. */
 export interface Flushable {
   flush(): void;
 }
 
-/** Something that writes to many sockets, and may have to stop in between. */
+/** A room with frames for many sockets. */
 export interface FlushableRoom {
   /**
-   * Writes to at most so many sockets.
-   * @returns what is left of them; with 0 there may be more to write
+   * Writes to at most `sockets` sockets.
+   * @returns how many of them are left; with 0 the room may have more to write
    */
   flush(sockets: number): number;
 }
 
 /**
- * Sockets that the rooms write to in one turn, about 2 ms of work: then whoever waits to be read has a turn, and
- * messages are stored while a large room is still written to.
+ * Sockets that rooms write to per turn of the event loop, about 2 ms of work: between two turns other sockets are read,
+ * and messages are stored while a large room is still being written to.
  */
 const SOCKETS_PER_FLUSH = 256;
 
 /**
- * Writes at the end of what an event brought about, its promises included: an echo and the word that it is stored
- * leave as one write. Where that is more than a turn's sockets, the rest has its turn when others were heard; what
- * comes in meanwhile leaves with it. Rooms take turns; the answers to single clients leave with each.
+ * Batches socket writes until the current event and its promises are handled, so an echo and its SENT leave in one
+ * write.
+ * If the rooms have more than SOCKETS_PER_FLUSH writes, the rest follows in the next turn, together with frames that
+ * came meanwhile. Rooms are served in turn; answers to single clients leave at the end of every turn.
  */
 export interface FlushQueue {
   addRoom(room: FlushableRoom): void;
@@ -36,8 +37,8 @@ export function createFlushQueue(): FlushQueue {
   function schedule(): void {
     if (scheduled) return;
     scheduled = true;
-    // A tick comes before the promises of the event that it was asked in, unless it is asked in one of them: then it
-    // comes behind them all, and still before the next socket is read.
+    // A tick that is queued in an event runs before the event's promises. Queued in a promise, it runs behind all of
+    // them, and still before the next socket is read.
     queueMicrotask(endBehindPromises);
   }
 
@@ -47,7 +48,7 @@ export function createFlushQueue(): FlushQueue {
 
   function end(): void {
     let sockets = SOCKETS_PER_FLUSH;
-    // What is put back is met again at the end, unless nothing is left for it.
+    // A room that is put back comes last in the iteration.
     for (const room of rooms) {
       if (sockets === 0) break;
       rooms.delete(room);

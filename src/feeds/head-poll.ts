@@ -5,33 +5,36 @@ import type { Epoch } from '../store/epoch.js';
 import type { Log } from '../store/log.js';
 import type { Feed } from './feed.js';
 
-/** What a comparison finds, and no other node has told of so long after, was lost on its way. */
+/**
+ * A head that a comparison found counts as lost if no peer announces it within this time, several round trips of
+ * Redis.
+ */
 const TOLD_WITHIN_MS = 1_000;
-/** For so long after something was lost, or a node did not say that it ends, more may be. */
+/** After a loss more may follow: heads are compared often for a minute. */
 const ALERT_MS = 60_000;
-/** Comparisons that follow each other at once leave the database twice the time that each takes, up to this. */
+/** Comparisons in a row leave the database twice the time that each takes, up to a second. */
 const PAUSE_MAX_MS = 1_000;
 
-/** A head that nobody has told of yet. */
+/** A head that no peer has announced yet. */
 interface UntoldHead {
   readonly head: number;
   readonly foundAt: number;
   isLost: boolean;
 }
 
-/** Compares the numbers of all feeds with the log: what the broker did not bring is found by it. */
+/** Compares the positions of all feeds with the log, and so finds entries that the broker has lost. */
 export interface HeadPoll {
-  /** Resolves when a comparison is through that began after the call. */
+  /** Resolves when a comparison that began after the call has ended. */
   compare(): Promise<void>;
-  /** Something was not read that a comparison comes back to: one is due. */
+  /** A read failed: makes a comparison due, which tries again. */
   readonly readFailed: (error: unknown) => void;
-  /** Resolves when nothing is compared any more. */
+  /** Resolves when the last comparison has ended. */
   close(): Promise<void>;
 }
 
 /**
- * Compares seldom while all goes well; often while messages of other nodes may not be heard, and for a minute after one
- * was not.
+ * Compares seldom while all peers are heard; often while messages of a peer may be lost, and for a minute after one
+ * was.
  */
 export function createHeadPoll({
   log,
@@ -45,9 +48,9 @@ export function createHeadPoll({
   log: Log;
   epoch: Epoch;
   activeFeeds: () => readonly Feed[];
-  /** The room is not there any more. */
+  /** The room no longer exists. */
   onDeleted: (feed: Feed) => void;
-  /** Whether messages of all other nodes are heard, as far as is known. */
+  /** Whether the messages of all known peers are heard. */
   hearsAll: () => boolean;
   limits: Pick<Limits, 'storeTimeoutMs' | 'pollIntervalMs' | 'pollIntervalBrokerDownMs'>;
   logger: Logger;
@@ -57,11 +60,11 @@ export function createHeadPoll({
   let comparedAt = -Infinity;
   let pauseMs = 0;
   let lostAt = -Infinity;
-  /** What could not be read since a comparison succeeded. */
+  /** Failed reads since the last comparison that succeeded. */
   let failedReads = 0;
   let closed = false;
 
-  // Looks often whether a comparison is due: something may be lost at any time.
+  // Checks often whether a comparison is due: a message may be lost at any time.
   const timer = setInterval(
     () => {
       const now = performance.now();
@@ -72,12 +75,12 @@ export function createHeadPoll({
     Math.min(limits.pollIntervalMs, limits.pollIntervalBrokerDownMs),
   );
 
-  /** One comparison at a time: what is found while one runs, it may have read past. */
+  /** One at a time. A comparison that runs may have read past the reason for the call, so another follows it. */
   function compare(): Promise<void> {
     return comparing === undefined ? start() : comparing.then(start);
   }
 
-  /** Begins a comparison, unless one has just begun. */
+  /** Starts a comparison, unless one is running. */
   function start(): Promise<void> {
     if (closed) return Promise.resolve();
     comparing ??= withDeadline(limits.storeTimeoutMs, compareHeads)
@@ -88,15 +91,15 @@ export function createHeadPoll({
     return comparing;
   }
 
-  /** A line an outage; what could not be read is read with the next comparison, as soon as the timer looks. */
+  /** Logs one line an outage. The next comparison, at the timer's next tick, tries again. */
   function readFailed(error: unknown): void {
-    if (failedReads === 0) logger.warn({ err: error }, 'the log could not be read');
+    if (failedReads === 0) logger.warn({ err: error }, 'log read failed');
     failedReads += 1;
     comparedAt = -Infinity;
   }
 
   function readAgain(): void {
-    if (failedReads > 0) logger.info({ failedReads }, 'the log is read again');
+    if (failedReads > 0) logger.info({ failedReads }, 'log reads succeed again');
     failedReads = 0;
   }
 
@@ -106,22 +109,28 @@ export function createHeadPoll({
     const feeds = activeFeeds();
     keepUntold(feeds);
     if (feeds.length === 0) return;
-    // Before the query: what is appended meanwhile may be beyond its snapshot.
+    // Taken before the query: entries that are appended meanwhile may be beyond its snapshot.
     const numbers = feeds.map((feed) => feed.position);
     const heads = await log.heads(feeds.map((feed) => feed.roomId));
     for (const [at, feed] of feeds.entries()) {
       const head = heads.get(feed.roomId);
       const number = numbers[at] ?? 0;
-      // It ended with its epoch, which must not be changed again.
+      // The feed ended with its epoch, which must not be renewed again.
       if (feed.endedBy === 'LOG_RESET') continue;
       if (head === undefined) {
         onDeleted(feed);
       } else if (head < number) {
-        logger.error({ room: feed.roomId, head, number }, 'the head of a room is below its feed');
+        logger.error(
+          { room: feed.roomId, head, number },
+          'the log went back: its head is below a feed',
+        );
         await epoch.renew();
         return;
       } else if (await isOverwritten(feed)) {
-        logger.error({ room: feed.roomId, head, number }, 'the log has other entries than a feed');
+        logger.error(
+          { room: feed.roomId, head, number },
+          'the log went back: it has other entries than a feed',
+        );
         await epoch.renew();
         return;
       } else {
@@ -133,7 +142,7 @@ export function createHeadPoll({
     pauseMs = Math.min(2 * (performance.now() - comparedAt), PAUSE_MAX_MS);
   }
 
-  /** Others may have brought the log beyond the feed's number before its head was compared. */
+  /** Other nodes may have appended beyond the feed's position before its head was compared. */
   async function isOverwritten(feed: Feed): Promise<boolean> {
     if (feed.doubted === undefined) return false;
     const { seq, madeAt } = feed.doubted;
@@ -149,14 +158,14 @@ export function createHeadPoll({
     untold.set(feed, { head, foundAt: performance.now(), isLost: false });
   }
 
-  /** A feed that was closed meanwhile is told of nothing any more. */
+  /** A closed feed is told of no heads. */
   function keepUntold(feeds: readonly Feed[]): void {
     if (untold.size === 0) return;
     const active = new Set(feeds);
     for (const feed of untold.keys()) if (!active.has(feed)) untold.delete(feed);
   }
 
-  /** What is told after all was on its way. */
+  /** A head that is announced after all was only late. */
   function countLost(now: number): void {
     for (const [feed, found] of untold) {
       if (feed.announcedHead >= found.head) {

@@ -12,21 +12,21 @@ import { createHeadPoll } from './head-poll.js';
 import { createPeers } from './peers.js';
 import type { FlushQueue } from './flush-queue.js';
 
-/** How long a room that nobody looks at stays active: clients that reconnect find it warm. */
+/** How long a room without sessions stays active: clients reconnect within 5 s, and find it open. */
 const LINGER_MS = 5_000;
 
-/** The rooms that sessions of this node look at, each with its feed. */
+/** The rooms with sessions on this node, each with its feed. */
 export interface Hub {
-  /** Whether this node hears its own messages through the broker. */
+  /** Whether this node receives its own heartbeats through the broker. */
   readonly brokerIsUp: boolean;
-  /** The room's feed, if it is active already. */
+  /** The room's feed, if it is active. */
   active(roomId: number): Feed | undefined;
   /**
-   * The room's feed, active; undefined where there is no such room.
-   * @throws {ChatError} UNAVAILABLE where the store does not answer in time; the next who asks opens the room anew
+   * Opens a room, unless it is open; undefined if there is no such room.
+   * @throws {ChatError} UNAVAILABLE if the store does not answer in time; the next call opens the room anew
    */
   enter(roomId: number): Promise<Feed | undefined>;
-  /** Entries that were appended on this node, not by a feed: for the sessions here, and the other nodes. */
+  /** Delivers entries that this node has appended outside of a feed, here and on the peers. */
   announce(roomId: number, entries: readonly Entry[]): void;
   announceDeletion(roomId: number): void;
   close(): Promise<void>;
@@ -49,7 +49,7 @@ export function createHub({
   limits: Pick<Limits, 'storeTimeoutMs' | 'pollIntervalMs' | 'pollIntervalBrokerDownMs'>;
   logger: Logger;
 }): Hub {
-  /** A reading that never comes back must keep nobody who asks after it. */
+  /** A read that never answers must not block the reads after it. */
   const feedLog: Log = {
     ...log,
     read: (roomId, range) => withDeadline(limits.storeTimeoutMs, () => log.read(roomId, range)),
@@ -97,7 +97,7 @@ export function createHub({
       flushQueue,
       repairsGaps,
       publish: (entries) => {
-        // A feed that was forgotten while its messages were on their way has a successor, maybe.
+        // A feed that was closed with messages in flight may have a successor.
         const current = feeds.get(roomId);
         if (current !== feed) current?.take(entries);
         peers.publish(roomId, entries);
@@ -108,7 +108,7 @@ export function createHub({
     feeds.set(roomId, feed);
     try {
       const state = await withDeadline(limits.storeTimeoutMs, async () => {
-        // Subscribed first, read then: nothing falls in between.
+        // Subscribes before it reads, so that no entry falls between the two.
         await peers.join(roomId);
         return log.state(roomId);
       }).catch((error: unknown) => {
@@ -120,7 +120,7 @@ export function createHub({
         debug?.({ room: roomId, head: state.head }, 'feed opened');
         return feed;
       }
-      // Not even a feed that was closed or deleted meanwhile is handed out.
+      // A feed that was closed or deleted meanwhile is not returned either.
       if (state !== undefined && feed.endedBy !== 'ROOM_DELETED') {
         throw new ChatError('UNAVAILABLE', { detail: 'the room begins anew' });
       }
@@ -139,13 +139,13 @@ export function createHub({
     return feed;
   }
 
-  /** Unsubscribed in the background: nobody who opens the room anew waits for that. */
+  /** Unsubscribes in the background: opening the room anew does not wait for it. */
   function forget(feed: Feed): void {
     if (feeds.get(feed.roomId) !== feed) return;
     feeds.delete(feed.roomId);
     debug?.({ room: feed.roomId }, 'feed closed');
     peers.leave(feed.roomId).catch((error: unknown) => {
-      logger.warn({ err: error, room: feed.roomId }, 'not unsubscribed');
+      logger.warn({ err: error, room: feed.roomId }, 'unsubscribe failed');
     });
   }
 
@@ -154,7 +154,7 @@ export function createHub({
     forget(feed);
   }
 
-  /** The feeds that are open, without those that nobody has looked at for a while: they are closed. */
+  /** The active feeds. Closes those without sessions for LINGER_MS. */
   function activeFeeds(): Feed[] {
     const before = performance.now() - LINGER_MS;
     const active = [...feeds.values()].filter((feed) => !opening.has(feed.roomId));

@@ -30,41 +30,41 @@ const ruleSchema = z.object({
 });
 
 const peerMessageSchema = z.object({
-  /** What was stored in the room of the channel. */
+  /** Entries of the channel's room. */
   entries: z.array(entrySchema).optional(),
-  /** The room of the channel is no more. */
+  /** The channel's room was deleted. */
   deleted: z.literal(true).optional(),
-  /** Rooms that the node looks at, each with the number up to which it has it. */
+  /** Open rooms of the sender, each with the position of its feed. */
   rooms: z.array(z.tuple([roomSchema, z.number().int().nonnegative()])).optional(),
-  /** It asks who else looks at these rooms; without `here`, for all rooms of the node that it asks. */
+  /** Asks peers with these rooms open to reply; without `rooms`, asks the receiver for all its rooms. */
   requests: z.literal(true).optional(),
-  /** The first and the last message of those that name all its rooms. */
+  /** The first and the last message of an announcement of all rooms. */
   begins: z.literal(true).optional(),
   ends: z.literal(true).optional(),
-  /** It looks at the room of the channel no longer. */
+  /** The sender has closed the channel's room. */
   left: z.literal(true).optional(),
-  /** It goes down in order: it has published all that it stored. */
+  /** The sender shuts down: it has published all that it stored. */
   closes: z.literal(true).optional(),
-  /** It has found that the log went back, and goes on among the nodes that know it. */
+  /** The sender has found that the log went back, and moves to the channels of the new epoch. */
   epochChanges: z.literal(true).optional(),
 });
 
-/** What one node tells others; a heartbeat is empty. */
+/** A message from one node to others; a heartbeat is empty. */
 export type PeerMessage = z.infer<typeof peerMessageSchema>;
 
-/** A message of the broker: `<sender> <JSON>`. */
+/** The text of a message on the broker: `<sender> <JSON>`. */
 export function encodePeerMessage(sender: string, message: PeerMessage): string {
   return `${sender} ${JSON.stringify(message)}`;
 }
 
 const SENDER = /^([\w-]{8}\.\d{1,15}) /;
 
-/** The name of the node that published a message; undefined if it is none of ours. */
+/** The name of the node that published a text; undefined if it is no message of a node. */
 export function senderOf(message: string): string | undefined {
   return SENDER.exec(message)?.[1];
 }
 
-/** Undefined if the message is none of ours, or of a node that speaks otherwise: the poll makes up for it. */
+/** The message in a text; undefined if it is none, or one of another version: the head poll makes up for it. */
 export function parsePeerMessage(message: string): PeerMessage | undefined {
   try {
     return peerMessageSchema.safeParse(JSON.parse(message.slice(message.indexOf(' ') + 1))).data;

@@ -1,28 +1,28 @@
-/** Another node, as it is known here. */
+/** Another node, as this node knows it. */
 export interface Peer {
-  /** Its name; another one since each time it may have lost something. */
+  /** Its name, which it changes when it may have lost messages. */
   readonly name: string;
-  /** Heartbeats of this node since the last one of that node. */
+  /** Heartbeats of this node since the peer's last one. */
   missed: number;
-  /** Heartbeats of this node since it was asked for its rooms, or named some. */
+  /** Heartbeats of this node since the peer was asked for its rooms, or announced some. */
   requestedSince: number;
-  /** Whether it has begun to name them since it was asked. */
+  /** Whether it has begun to announce them since it was asked. */
   isAnnouncing: boolean;
 }
 
-/** A node keeps the first part of its name. */
+/** The lasting part of a name: the node. */
 export function nodeOf(name: string): string {
   return name.slice(0, Math.max(name.indexOf('.'), 0));
 }
 
-/** Which other nodes there are, and which of this node's rooms they look at. */
+/** The peers of this node, and which of this node's rooms they have open. */
 export class PeerRegistry {
   readonly #peers = new Map<string, Peer>();
-  /** By peer: those of this node's rooms that it looks at. */
+  /** By peer, the rooms of this node that it has open. */
   readonly #roomsOf = new Map<Peer, Set<number>>();
-  /** This node's rooms, with how many peers look at each. */
+  /** The rooms of this node, with the number of peers that have each open. */
   readonly #rooms = new Map<number, number>();
-  /** Peers of which it is not known whether they look at other rooms, too. */
+  /** Peers that may have more rooms open than are known. */
   readonly #incomplete = new Set<Peer>();
 
   get peers(): Iterable<Peer> {
@@ -46,7 +46,7 @@ export class PeerRegistry {
     return this.#rooms.has(roomId);
   }
 
-  /** How many peers are known to look at a room; undefined if this node does not. */
+  /** The number of peers that are known to have a room open; undefined if it is not open here. */
   count(roomId: number): number | undefined {
     return this.#rooms.get(roomId);
   }
@@ -64,7 +64,7 @@ export class PeerRegistry {
     return this.#peers.get(name);
   }
 
-  /** Adds a peer by its name, and forgets what was known of it by a former one. */
+  /** Adds a peer by its name, and forgets the node's former name with its rooms. */
   add(name: string): Peer {
     for (const other of this.#peers.values()) {
       if (nodeOf(other.name) === nodeOf(name)) this.remove(other);
@@ -83,7 +83,7 @@ export class PeerRegistry {
     this.#incomplete.delete(peer);
   }
 
-  /** It looks at none of this node's rooms, for all that is known. */
+  /** Forgets the open rooms of a peer. */
   clear(peer: Peer): void {
     for (const roomId of this.#roomsOf.get(peer) ?? []) this.setWatches(peer, roomId, false);
   }

@@ -11,61 +11,67 @@ import {
 import { nodeOf, PeerRegistry, type Peer } from './peer-registry.js';
 
 /**
- * How often a node says that it lives. What a node that was killed has stored, and not published, is found within
- * 2 s: after MISSED_MAX of these, and a poll.
+ * How often a node publishes its heartbeat. Entries that a killed node has stored but not published are found within
+ * 2 s: after MISSED_MAX intervals and a head poll.
  */
 const HEARTBEAT_INTERVAL_MS = 400;
-/** A node is silent if it was not heard for so many of the hearer's own heartbeats. */
+/** A peer is silent after so many heartbeats of this node without one of its own: one may be late, and one lost. */
 const MISSED_MAX = 3;
-/** A node that was silent for a minute was killed: it is waited for no longer. */
+/** A peer that is silent for a minute is forgotten. */
 const FORGET_AFTER = 60_000 / HEARTBEAT_INTERVAL_MS;
-/** For so many heartbeats after a change nobody relies on what is known of the others. */
+/** After a change a node waits so many heartbeats, 2 s, before it relies on its knowledge of the peers. */
 const SETTLING = 5;
-/** A node that does not name its rooms is asked again after so many heartbeats. */
+/**
+ * A peer that does not announce its rooms is asked again after so many heartbeats, 6 s: SPREAD and the announcements
+ * fit in.
+ */
 const REQUEST_AGAIN_AFTER = 15;
-/** Rooms that are named in one message, of about 16 KB, and the pause before the next. */
+/** Rooms per announcement, about 16 KB, and the pause before the next one, in which other messages pass. */
 const ROOMS_PER_ANNOUNCEMENT = 1_000;
 const ROOMS_PAUSE_MS = 10;
-/** Nodes that were asked at once, as Redis was away, name their rooms at different times. */
+/**
+ * After an outage of Redis all nodes are asked at once: each waits a random time up to this before it announces its
+ * rooms.
+ */
 const MAX_DELAY_MS = 2_000;
-/** A broker that stays down is worth a line so often. */
+/** How often a broker that stays down is logged. */
 const WARNING_INTERVAL_MS = 60_000;
 
-/** What a node does about the news of its rooms. */
+/** What a node does with the messages of its peers. */
 export interface PeerHandlers {
   entries(roomId: number, entries: readonly Entry[]): void;
   deleted(roomId: number): void;
-  /** Another node has the room up to this number. */
+  /** A peer has announced the head of a room. */
   head(roomId: number, head: number): void;
-  /** The number up to which this node has a room; undefined if it does not look at it. */
+  /** The position of this node's feed of a room; undefined if the room is not open here. */
   positionOf(roomId: number): number | undefined;
-  /** Another node has found that the log went back. */
+  /** A peer has found that the log went back. */
   epochChanged(): void;
 }
 
 /**
- * The other nodes of the installation, and the rooms that they look at. A message is published only if another node
- * looks at its room, or may look.
+ * The other nodes of the installation, and their open rooms. An entry is published only if another node has the room
+ * open, or may have.
  *
- * A node announces a room on the room's channel when it begins to look and when it ends; those that look at it
- * answer. It names all its rooms only to those that ask: that have not heard of it before, or not lately, or not by
- * its present name, which it changes whenever something may have been lost.
+ * A node announces a room on the room's channel when it opens and when it closes it; nodes with the room open reply.
+ * It announces all its rooms only to a node that requests them: one that has not heard of it before, or not lately, or
+ * not by its present name. It changes its name whenever messages to it may have been lost.
  */
 export interface Peers {
-  /** Whether this node hears its own heartbeats. */
+  /** Whether this node receives its own heartbeats. */
   readonly isUp: boolean;
-  /** Whether this node hears what others store: false for a while after something was, or may have been, lost. */
+  /** Whether this node receives the entries of all peers: false for a while after any may have been lost. */
   readonly hearsAll: boolean;
-  /** Resolves when this node hears of the room from now on. */
+  /** Opens a room: resolves when this node receives its entries. */
   join(roomId: number): Promise<void>;
   leave(roomId: number): Promise<void>;
-  /** Publishes entries if anybody else looks at the room. */
+  /** Publishes entries, unless no peer has the room open. */
   publish(roomId: number, entries: readonly Entry[]): void;
-  /** Publishes what must not be late, whoever is known to look. */
+  /** Publishes a message that must not be late, even if no peer is known to have the room open. */
   publishToAll(roomId: number, message: { entries: readonly Entry[] } | { deleted: true }): void;
-  /** Goes on among the nodes of another installation: the log began anew. */
+  /** Moves to the channels of a new installation: the log has another epoch. */
   moveTo(installation: string): void;
-  /** Tells the others that this node ends, and closes the broker. */
+  /** Announces the end of this node, and closes the broker. */
   close(): Promise<void>;
 }
 
@@ -76,7 +82,7 @@ export function createPeers({
   ...options
 }: {
   createBroker: CreateBroker;
-  /** Keeps installations apart that share one Redis, whatever its prefix. */
+  /** Separates installations that share one Redis and its prefix. */
   installation: string;
   handlers: PeerHandlers;
   logger: Logger;
@@ -86,16 +92,19 @@ export function createPeers({
   let session = 0;
   let name = '';
   const registry = new PeerRegistry();
-  /** Rooms whose announcement has not come back yet, with heartbeats since: then all that listen have heard it. */
+  /**
+   * Rooms whose announcement has not come back yet, with heartbeats since. Once it is back, all peers have received
+   * it.
+   */
   const unconfirmed = new Map<number, number>();
-  /** Answers to the announcements of one turn, by the name of who announced. */
+  /** Replies to the announcements of one turn of the event loop, by the announcing peer. */
   const replies = new Map<string, [roomId: number, head: number][]>();
-  /** Who waits to hear all rooms, and those that are hearing them at the moment, with the rooms that are left. */
+  /** Peers that have requested all rooms, and the announcement in progress, with the rooms that are left. */
   const requesters = new Set<string>();
   let announcing: { readonly to: readonly string[]; readonly left: number[] } | undefined;
   let announceTimer: NodeJS.Timeout | undefined;
   let isUp = false;
-  /** Heartbeats since one was heard. */
+  /** Own heartbeats that were sent since one was received. */
   let missed = 0;
   let settling = SETTLING;
   let downSince = performance.now();
@@ -139,7 +148,10 @@ export function createPeers({
     publish(channelOfNodes(), {});
   }
 
-  /** Something may have been lost: until it hears its new name the node is down, and those who hear it ask. */
+  /**
+   * Messages may have been lost. The node is down until it receives a heartbeat with its new name; peers that receive
+   * it request its rooms.
+   */
   function changeName(): void {
     session += 1;
     name = `${node}.${session}`;
@@ -154,7 +166,7 @@ export function createPeers({
     isUp = true;
     settling = SETTLING;
     unconfirmed.clear();
-    // What they said meanwhile was lost: each is asked as soon as it is heard.
+    // Their messages meanwhile were lost: each is asked for its rooms when it is next heard.
     for (const peer of registry.peers) registry.remove(peer);
     if (!isWarned) return;
     isWarned = false;
@@ -165,7 +177,7 @@ export function createPeers({
     missed += 1;
     settling = Math.max(settling - 1, 0);
     for (const [roomId, since] of unconfirmed) unconfirmed.set(roomId, since + 1);
-    // They are announced in order: the first is the oldest.
+    // Rooms are announced in order: the first is the oldest.
     const [oldest = 0] = unconfirmed.values();
     if (isUp && Math.max(missed, oldest) >= MISSED_MAX) changeName();
     for (const peer of registry.peers) {
@@ -189,7 +201,7 @@ export function createPeers({
   }
 
   function receive(channel: string, raw: string): void {
-    // It came late, from before a move.
+    // A late message, from before a move.
     if (!channel.startsWith(`${installation}:`)) return;
     const sender = senderOf(raw);
     const place = channel.slice(installation.length + 1);
@@ -200,7 +212,7 @@ export function createPeers({
     }
     const message = parsePeerMessage(raw);
     if (message === undefined || sender === undefined) {
-      if (!hasWarnedOfForeign) logger.warn({ channel }, 'a message of the broker is not ours');
+      if (!hasWarnedOfForeign) logger.warn({ channel }, 'unknown message from the broker');
       hasWarnedOfForeign = true;
       return;
     }
@@ -221,11 +233,11 @@ export function createPeers({
     }
   }
 
-  /** A heartbeat, or a question. */
+  /** A heartbeat, or a request for all rooms. */
   function receiveHeartbeat(sender: string, message: PeerMessage): void {
     const peer = registry.find(sender) ?? addPeer(sender);
     if (peer.missed >= MISSED_MAX) {
-      // What it has announced meanwhile was not heard.
+      // Its announcements meanwhile were not heard.
       settling = SETTLING;
       requestRooms(peer);
     }
@@ -235,7 +247,7 @@ export function createPeers({
     if (announceTimer === undefined) announceRoomsLater();
   }
 
-  /** It has published all that it stored, unless the database kept it waiting. */
+  /** The peer has published all that it stored, unless the database kept it waiting. */
   function receiveClose(sender: string): void {
     const peer = registry.find(sender);
     if (peer !== undefined) registry.remove(peer);
@@ -267,7 +279,7 @@ export function createPeers({
       if (own === undefined) continue;
       const isNew = !registry.watches(peer, roomId);
       registry.setWatches(peer, roomId, true);
-      // A node that was not known to look may have missed what was stored here and not published.
+      // A peer that was not known to have the room open may have missed entries that were not published.
       if (message.requests || (isNew && head < own)) replyHead(sender, roomId, own);
       handlers.head(roomId, head);
     }
@@ -284,7 +296,7 @@ export function createPeers({
   function requestRooms(peer: Peer): void {
     peer.requestedSince = 0;
     peer.isAnnouncing = false;
-    // A node that looks at nothing has no use for it: when it begins to look, it is answered.
+    // A node without open rooms needs no list: when it opens a room, it gets replies.
     registry.setComplete(peer, !registry.hasRooms);
     if (registry.hasRooms) publish(channelOfNode(peer.name), { requests: true });
   }
@@ -305,7 +317,7 @@ export function createPeers({
     announceTimer = setTimeout(announceRooms, Math.random() * MAX_DELAY_MS);
   }
 
-  /** Names all rooms to those that have asked by now, so many at a time. */
+  /** Announces all rooms to the peers that have requested them by now. */
   function announceRooms(): void {
     const begins = announcing === undefined;
     announcing ??= { to: [...requesters], left: [...registry.rooms] };
@@ -351,7 +363,7 @@ export function createPeers({
     async join(roomId) {
       registry.addRoom(roomId);
       await broker.subscribe(channelOf(roomId));
-      // It may have been left meanwhile.
+      // The room may have been closed meanwhile.
       if (!registry.has(roomId)) return;
       unconfirmed.set(roomId, 0);
       const rooms: PeerMessage['rooms'] = [[roomId, handlers.positionOf(roomId) ?? 0]];
@@ -366,7 +378,7 @@ export function createPeers({
     },
 
     publish(roomId, entries) {
-      // A room that this node does not look at any more may be looked at anywhere.
+      // Of a room that is closed here it is not known where it is open.
       const isAlone = registry.count(roomId) === 0 && registry.isComplete && isUp && settling === 0;
       if (!isAlone) publish(channelOf(roomId), { entries: [...entries] });
     },

@@ -5,12 +5,12 @@ import type { Backlog } from './backlog.js';
 import type { Flushable, FlushQueue } from './flush-queue.js';
 
 const { OPEN } = WebSocket;
-/** Events of a stream at which nothing waits in it any more. */
+/** Events after which a stream has nothing more to send. */
 const WRITTEN = ['drain', 'finish', 'close'] as const;
 
 /**
- * The stream of an upgrade. The handle of a socket is Node's own affair, but only it sees a large write go by in parts:
- * it counts the bytes that were given to libuv, and those of them that libuv still has.
+ * The stream of an upgrade. The handle is internal to Node, but only it sees a large write leave in parts: it counts
+ * the bytes that were given to libuv, and those that libuv still has.
  */
 type ByteStream = Duplex & {
   readonly _handle?: { readonly bytesWritten: number; readonly writeQueueSize: number } | null;
@@ -27,14 +27,14 @@ export class SocketWriter implements Flushable {
   readonly #maxBytes: number;
   readonly #backlog: Backlog;
   #waiting: Buffer[] = [];
-  /** What was given to the stream and may still wait in it, the oldest first. */
+  /** Buffers that were given to the stream and may still be unsent, the oldest first. */
   #unsent: Buffer[] = [];
   #given = 0;
-  /** The answer to the peer's last ping. */
+  /** The pong for the peer's last ping. */
   #pong: Buffer | undefined;
   #ended = false;
 
-  /** `stream` is the one that `socket` was upgraded on. */
+  /** @param stream the stream of the upgrade of `socket` */
   constructor(
     socket: Pick<WebSocket, 'readyState'>,
     stream: ByteStream,
@@ -49,55 +49,55 @@ export class SocketWriter implements Flushable {
     this.#backlog = backlog;
   }
 
-  /** Whether so much waits for this socket that it gets nothing more until it has read. */
+  /** Whether OUTBOX_BYTES are unsent: then the socket gets nothing more until it has read. */
   get isFull(): boolean {
-    // Asked before each write: a stream that took everything at once needs not be asked.
+    // Checked before each write. Without unsent buffers the stream need not be asked.
     if (this.#unsent.length === 0 || this.#ended) return false;
     return this.#stream.writableLength >= this.#maxBytes;
   }
 
-  /** Bytes that the kernel has taken so far, which it goes on doing while the peer reads. */
+  /** Bytes that the kernel has taken so far; it takes more while the peer reads. */
   get takenBytes(): number {
     const { _handle } = this.#stream;
     return _handle ? _handle.bytesWritten - _handle.writeQueueSize : 0;
   }
 
-  /** False once nothing more can be written: the peer is leaving, or this node has said that it closes. */
+  /** False once nothing more can be written, as a close frame was received or sent. */
   get isOpen(): boolean {
     return !this.#ended && this.#socket.readyState === OPEN;
   }
 
-  /** Bytes that it takes until it is full. */
+  /** Bytes until it is full. */
   get space(): number {
     return Math.max(0, this.#maxBytes - this.#stream.writableLength);
   }
 
-  /** Whether something waits for the peer to read. */
+  /** Whether bytes wait for the peer to read. */
   get isWaiting(): boolean {
     return this.#unsent.length > 0 && this.#stream.writableLength > 0;
   }
 
-  /** Its part of the backlog, in bytes. */
+  /** Its share of the backlog, in bytes. */
   get heldBytes(): number {
     return this.#unsent.reduce((sum, frames) => sum + this.#backlog.shareOf(frames), 0);
   }
 
-  /** An answer to this client, at the end of the event. */
+  /** Queues an answer to this client. */
   reply(text: string): void {
     this.add(encodeFrame(text));
   }
 
-  /** Frames in line with the answers, at the end of the event. */
+  /** Queues frames behind the answers before them. */
   add(frames: Buffer): void {
     if (this.#ended) return;
     this.#waiting.push(frames);
     this.#flushQueue.addWriter(this);
   }
 
-  /** Frames, now, behind the answers that wait. */
+  /** Writes frames at once, behind the queued answers. */
   write(frames: Buffer): void {
     if (this.#waiting.length > 0 || this.#pong !== undefined) this.flush();
-    // Nothing once a close frame went out: it is a socket's last (RFC 6455 section 5.5.1).
+    // A close frame is a socket's last frame (RFC 6455 section 5.5.1).
     if (!this.isOpen) return;
     this.#stream.write(frames);
     if (this.#stream.writableLength === 0 && this.#unsent.length === 0) return;
@@ -107,12 +107,12 @@ export class SocketWriter implements Flushable {
     this.forgetSent();
   }
 
-  /** Takes out of the backlog what was sent by now. */
+  /** Removes the sent buffers from the backlog. */
   forgetSent(): void {
     if (this.#unsent.length > 0) this.#forget(this.#stream.writableLength);
   }
 
-  /** Takes the oldest out of the backlog, until about so many bytes are left in it. */
+  /** Removes the oldest buffers from the backlog until about `left` bytes remain. */
   #forget(left: number): void {
     let forgotten = 0;
     for (const frames of this.#unsent) {
@@ -129,8 +129,8 @@ export class SocketWriter implements Flushable {
   }
 
   /**
-   * Answers a ping at the end of the event; of those that came together only the last, as RFC 6455 section 5.5.3 has it.
-   * Who does not read is answered when it has read.
+   * Queues the answer to a ping. Of several pings only the last is answered, as RFC 6455 section 5.5.3 allows, and a
+   * client that does not read gets its pong when it reads again.
    */
   pong(payload: Buffer): void {
     if (this.#ended) return;
@@ -150,13 +150,13 @@ export class SocketWriter implements Flushable {
     this.write(waiting.length === 1 ? first : Buffer.concat(waiting));
   }
 
-  /** Resolves once all that waited is written, or the socket is gone. */
+  /** Resolves once everything is sent, or the socket is gone. */
   drained(): Promise<void> {
     const stream = this.#stream;
-    // A stream that was ended needs no drain, says Node, and may be full all the same.
+    // After end(), writableNeedDrain is false though bytes remain.
     const isWaiting =
       stream.writableNeedDrain || (stream.writableEnded && !stream.writableFinished);
-    // In a later turn, so that who asks in a loop lets the socket's end come through.
+    // In a later turn, so that a loop over `drained` does not keep the socket's end from being seen.
     if (!isWaiting || stream.destroyed) return new Promise(setImmediate);
     return new Promise((resolve) => {
       const done = (): void => {
@@ -167,7 +167,7 @@ export class SocketWriter implements Flushable {
     });
   }
 
-  /** Writes what waits, and nothing after it. */
+  /** Writes the queued answers, and nothing after them. */
   end(): void {
     this.flush();
     this.#ended = true;

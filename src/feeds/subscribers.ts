@@ -4,45 +4,45 @@ import type { SocketWriter } from './socket-writer.js';
 import { CatchUpPages, writePage, type FramePage } from './catch-up.js';
 import type { FlushableRoom, FlushQueue } from './flush-queue.js';
 
-/** Why a room ended for all its sessions: it was deleted, or its log went back. */
+/** Why a room ended for all its subscribers: it was deleted, or its log went back. */
 export type EndReason = 'ROOM_DELETED' | 'LOG_RESET';
 
-/** Why a session lost its room. */
+/** Why a subscriber lost a room. */
 export type LossReason = 'REVOKED' | EndReason;
 
-/** A session, as a room that it looks at sees it. */
+/** What a feed needs to know of a subscribed session. */
 export interface Subscriber {
   readonly identity: Caller;
   readonly writer: SocketWriter;
-  /** The room is gone for this session; it has had every entry before. */
+  /** The subscriber is no longer subscribed; it has received every entry before. */
   roomLost(roomId: number, reason: LossReason): void;
 }
 
-/** Where a session is in the room's log. */
+/** The position of one subscriber in the room's log. */
 interface Cursor {
   readonly subscriber: Subscriber;
-  /** The listener's: a round over thousands of places is bound by what it has to fetch from memory. */
+  /** The subscriber's own, copied: a pass over thousands of cursors is bound by memory access. */
   readonly writer: SocketWriter;
-  /** Number of the last entry that went to it. */
+  /** The seq of the last entry that was sent to it. */
   position: number;
-  /** Whether it is paged up from the log; else everything beyond `at` is among the recent frames. */
+  /** Whether it needs pages from the log; else all entries beyond its position are recent. */
   isBehind: boolean;
   /** Whether it is being caught up. */
   isCatchingUp: boolean;
-  /** The page that is read for it, while one is. */
+  /** The page that is being read for it. */
   reading: Promise<FramePage> | undefined;
 }
 
-/** One passage along all places. */
+/** One walk over all cursors. */
 interface Pass {
   readonly cursors: Iterator<Cursor>;
-  /** The room's number when it began: whom it has passed has had all up to there. */
+  /** The head when the pass began: each cursor that it has passed is at least there. */
   readonly from: number;
 }
 
 /**
- * The sessions of this node that look at one room, and what each has had. A frame is built once for all of them;
- * each gets what it has not had as one write, in rounds, so that a large room does not keep the others waiting.
+ * The sessions of this node in one room, and the position of each. A frame is built once for all of them. Each session
+ * gets its due frames in one write, in passes that stop in between, so that a large room does not delay other rooms.
  */
 export class Subscribers implements FlushableRoom {
   readonly #flushQueue: FlushQueue;
@@ -52,18 +52,18 @@ export class Subscribers implements FlushableRoom {
   /** Frames of the entries beyond `#recentFrom`, in order. */
   #recent: { readonly seq: number; readonly frame: Buffer }[] = [];
   #recentFrom = 0;
-  /** Recent frames beyond a number up to the room's own, as one buffer for all who are there. */
+  /** By position, the recent frames beyond it as one buffer for all cursors there. */
   readonly #joined = new Map<number, Buffer>();
   #pass: Pass | undefined;
   #head = 0;
-  /** How many are being caught up. */
+  /** Number of cursors that are being caught up. */
   #catchingUp = 0;
 
   constructor(options: {
     roomId: number;
     log: Log;
     flushQueue: FlushQueue;
-    /** A page was not read: `catchUpAll` comes back to it. */
+    /** A page could not be read; `catchUpAll` tries again. */
     onReadFailure: (error: unknown) => void;
   }) {
     this.#flushQueue = options.flushQueue;
@@ -79,18 +79,18 @@ export class Subscribers implements FlushableRoom {
     return this.#cursors.has(subscriber);
   }
 
-  /** Those who are there now; who leaves meanwhile is left out. */
+  /** All subscribers; one that leaves during the iteration is left out. */
   all(): Iterable<Subscriber> {
     return this.#cursors.keys();
   }
 
-  /** Begins at a number: nothing before it is recent. */
+  /** Starts at a head: no entry before it is recent. */
   beginAt(head: number): void {
     this.#head = head;
     this.#recentFrom = head;
   }
 
-  /** The room's next entry; without a frame it is not shown. */
+  /** Takes the room's next entry. Without a frame it is not sent. */
   deliver(seq: number, frame: Buffer | undefined): void {
     this.#head = seq;
     this.#joined.clear();
@@ -102,7 +102,7 @@ export class Subscribers implements FlushableRoom {
     }
   }
 
-  /** Somebody comes: live, or, with `after`, behind that number. */
+  /** Adds a subscriber, live, or behind the entry `after`. */
   join(subscriber: Subscriber, after = this.#head): void {
     const isBehind = after < this.#head;
     const { writer } = subscriber;
@@ -119,14 +119,14 @@ export class Subscribers implements FlushableRoom {
   }
 
   /**
-   * Somebody goes, with every entry up to the room's number, unless they were behind.
-   * @returns resolves when nothing is read for them any more
+   * Removes a subscriber. It gets every entry up to the head first, unless it is being caught up.
+   * @returns resolves when no page is being read for it
    */
   leave(subscriber: Subscriber): Promise<void> | undefined {
     this.flushTo(subscriber);
     const cursor = this.#cursors.get(subscriber);
     this.#cursors.delete(subscriber);
-    // Nobody is owed anything, and what comes now is not kept for anybody.
+    // Recent frames are kept for cursors only.
     if (this.#cursors.size === 0) this.#forgetUpTo(this.#head);
     return cursor?.reading?.then(
       () => undefined,
@@ -134,14 +134,14 @@ export class Subscribers implements FlushableRoom {
     );
   }
 
-  /** Adds to a listener's answers what it has not had of the room: what is answered next comes behind it. */
+  /** Queues a subscriber's due frames, so that its next answer comes behind them. */
   flushTo(subscriber: Subscriber): void {
     const cursor = this.#cursors.get(subscriber);
     const frames = cursor && this.#takeDue(cursor);
     if (frames !== undefined) cursor?.writer.add(frames);
   }
 
-  /** Goes on paging up who is behind, where that had broken off. */
+  /** Resumes catching up each cursor that is behind. */
   catchUpAll(): void {
     for (const cursor of this.#cursors.values()) this.#catchUp(cursor);
   }
@@ -163,7 +163,10 @@ export class Subscribers implements FlushableRoom {
     return left;
   }
 
-  /** What a live place has not had; it has had it then. Undefined where that is nothing, or it takes nothing more. */
+  /**
+   * Takes the due frames of a live cursor, which moves to the head. Undefined if there are none, or its writer is
+   * full.
+   */
   #takeDue(cursor: Cursor): Buffer | undefined {
     if (cursor.isBehind || cursor.position === this.#head) return undefined;
     const frames = this.#framesBeyond(cursor.position);
@@ -187,7 +190,7 @@ export class Subscribers implements FlushableRoom {
     return joined;
   }
 
-  /** Ends the round: everybody has had all up to `number`. */
+  /** Ends the pass: every cursor is at `head` at least. */
   #forgetUpTo(head: number): void {
     this.#pass = undefined;
     this.#recent = this.#recent.filter(({ seq }) => seq > head);
@@ -197,7 +200,7 @@ export class Subscribers implements FlushableRoom {
 
   #catchUp(cursor: Cursor): void {
     if (!cursor.isBehind || cursor.isCatchingUp || !this.#isHere(cursor)) return;
-    // Not before whoever joins is told so.
+    // Deferred, so CONNECTED is queued before the first page.
     cursor.isCatchingUp = true;
     this.#catchingUp += 1;
     void Promise.resolve()
@@ -206,7 +209,7 @@ export class Subscribers implements FlushableRoom {
         () => {
           cursor.isCatchingUp = false;
           this.#catchingUp -= 1;
-          // It may have got behind again since.
+          // It may have fallen behind again.
           this.#catchUp(cursor);
         },
         (error: unknown) => {
@@ -218,8 +221,8 @@ export class Subscribers implements FlushableRoom {
   }
 
   /**
-   * Sends pages until the rest is among the recent frames; the session is live in the same turn. No page goes
-   * beyond the room's number here: a revocation that was not applied yet can't be overtaken by one.
+   * Sends pages until all entries beyond the position are recent; the cursor goes live in the same turn. No page goes
+   * beyond the feed's head, so that none overtakes a revocation that is not applied yet.
    */
   async #pageUp(cursor: Cursor): Promise<void> {
     const { writer } = cursor;
@@ -236,7 +239,7 @@ export class Subscribers implements FlushableRoom {
     }
   }
 
-  /** A function of its own: while the outbox drains, nobody keeps the page. */
+  /** A function of its own, so that no page is kept in memory while the writer drains. */
   async #sendPage(cursor: Cursor): Promise<void> {
     const { writer } = cursor;
     const others = this.#catchingUp > 1;
@@ -247,7 +250,7 @@ export class Subscribers implements FlushableRoom {
     if (this.#isHere(cursor)) cursor.position = writePage(page, writer);
   }
 
-  /** Whether there is still somebody to read for: a socket may have begun to close long before it is gone. */
+  /** Whether there is still a socket to read for: it may begin to close long before it is gone. */
   #isHere(cursor: Cursor): boolean {
     return cursor.writer.isOpen && this.#cursors.get(cursor.subscriber) === cursor;
   }

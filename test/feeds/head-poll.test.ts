@@ -163,7 +163,7 @@ describe('heads are compared', () => {
     head = 2;
     await pass(FAST_MS);
     expect(feed.position).toBe(2);
-    expect(logged).toEqual(['warn: the log could not be read', 'info: the log is read again']);
+    expect(logged).toEqual(['warn: log read failed', 'info: log reads succeed again']);
   });
 
   it('at once after another read fails', async () => {

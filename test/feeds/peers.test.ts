@@ -399,7 +399,7 @@ describe('a node', () => {
     for (const body of bodies) node.link.deliver(`${INSTALLATION}:room:${ROOM}`, body);
     expect([node.entries, node.numbers, node.deletions]).toEqual([[], [], []]);
     expect(node.peers.hearsAll).toBe(true);
-    expect(node.logged).toEqual(['warn: a message of the broker is not ours']);
+    expect(node.logged).toEqual(['warn: unknown message from the broker']);
   });
 });
 
