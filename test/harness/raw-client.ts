@@ -2,11 +2,11 @@ import { connect, type Socket } from 'node:net';
 import type { ServerFrame } from './chat-client.js';
 import type { TestNode } from './node.js';
 import type { Person } from './tokens.js';
+import { handshake, lengthHeader } from './ws-wire.js';
 
 const TEXT_FRAME = 0x81;
 const PING_FRAME = 0x89;
 const PONG_FRAME = 0x8a;
-const MASKED = 0x80;
 /** Where the letter `m` of the type `message` stands, and no other type has one. */
 const MESSAGE_SIGN = '{"type":"'.length;
 const M = 0x6d;
@@ -67,10 +67,7 @@ export class RawClient {
     after?: number,
   ): Promise<RawClient> {
     const client = new RawClient(Number(new URL(node.url).port), after);
-    client.#socket.write(
-      'GET /chat HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n' +
-        'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n',
-    );
+    client.#socket.write(handshake());
     client.send({ type: 'token', content: who.token });
     client.send({ type: 'select_room', room_id: roomId, after });
     await client.until(() => client.answers.length >= 3);
@@ -191,11 +188,7 @@ export class RawClient {
   }
 
   #write(opcode: number, payload: Buffer): void {
-    const { length } = payload;
-    const head =
-      length < 126
-        ? Buffer.from([opcode, MASKED | length])
-        : Buffer.from([opcode, MASKED | 126, length >> 8, length & 0xff]);
+    const head = lengthHeader(opcode, payload.length, true);
     // Masked with zeros, which changes nothing (RFC 6455 section 5.3).
     this.#socket.write(Buffer.concat([head, Buffer.alloc(4), payload]));
   }
