@@ -7,11 +7,11 @@ import type { Limits } from '../config/load.js';
 import { allowsOrigin, type Origins } from '../config/origins.js';
 import { withDeadline } from '../deadline.js';
 import { ChatError } from '../errors.js';
-import type { Logger } from '../logger.js';
+import { debugLog, type Logger } from '../logger.js';
 import { authenticate, type AuthenticatedState } from './authenticate.js';
 import { jsonBody } from './body.js';
 import { noStore } from './envelope.js';
-import { createErrorHandler } from './error-handler.js';
+import { createErrorHandler, type LoggedState } from './error-handler.js';
 import { ROUTES } from './routes.js';
 import { serve, type Services } from './route.js';
 
@@ -126,14 +126,21 @@ function routeOf({ method, matched }: Context): unknown {
 const HEALTH_PATHS = new Set(['/healthz', '/readyz']);
 
 /** Logs a line a request, without headers, query and body. */
-function logRequests(logger: Logger): Middleware {
+function logRequests(logger: Logger): Middleware<LoggedState> {
+  const debug = debugLog(logger);
+  let requests = 0;
   return async (ctx, next) => {
     const startedAt = performance.now();
+    requests += 1;
+    const request = requests;
+    ctx.state.request = request;
+    debug?.({ request, method: ctx.method, path: ctx.path }, 'request received');
     await next();
     // Probes come every few seconds.
     const level = HEALTH_PATHS.has(ctx.path) ? 'debug' : 'info';
     logger[level](
       {
+        request,
         method: ctx.method,
         path: ctx.path,
         route: routeOf(ctx),

@@ -6,6 +6,12 @@ import { errorEnvelope } from './envelope.js';
 /** An answer repeats this much of a path, as much as the log does. */
 const MAX_PATH_CHARACTERS = 200;
 
+/** What the log's middleware leaves for those behind it. */
+export interface LoggedState {
+  /** Counts the requests of this node; log lines have it. */
+  request: number;
+}
+
 /** Errors of koa and koa-bodyparser carry an HTTP status. A client can cause these. */
 const CODE_BY_STATUS: Readonly<Record<number, ErrorCode>> = {
   400: 'INVALID',
@@ -21,7 +27,7 @@ const CODE_BY_STATUS: Readonly<Record<number, ErrorCode>> = {
  * The one error path: every error that is thrown further in is answered in the envelope. An error that isn't meant for
  * the client is logged, and answered as INTERNAL.
  */
-export function createErrorHandler(logger: Logger): Middleware {
+export function createErrorHandler(logger: Logger): Middleware<LoggedState> {
   return async (ctx, next) => {
     let error: ChatError;
     try {
@@ -35,7 +41,12 @@ export function createErrorHandler(logger: Logger): Middleware {
       // The store has logged the cause of an UNAVAILABLE.
       if (error.code === 'INTERNAL') {
         logger.error(
-          { err: error.cause ?? error, method: ctx.method, path: ctx.path },
+          {
+            err: error.cause ?? error,
+            request: ctx.state.request,
+            method: ctx.method,
+            path: ctx.path,
+          },
           'request failed',
         );
       }

@@ -58,6 +58,7 @@ it('LOG_LEVEL=debug tells the way of a message from one user to another, without
     'CONNECTED',
     'session ended',
   ]);
+  expect(story({ request: 1 })).toEqual(['request received', 'request']);
   expect(lines).toContainEqual(expect.objectContaining({ msg: 'feed opened', room }));
   expect(lines).toContainEqual(
     expect.objectContaining({ msg: 'batch stored', rooms: [room], entries: 1, stored: 1 }),
