@@ -91,7 +91,7 @@ it(
     }
     await ended;
     // One node after the other had the port and the data folder, and each ended when it was asked to.
-    expect(output.match(/going down/g)).toHaveLength(3);
+    expect(output.match(/shutting down/g)).toHaveLength(3);
     expect(output).not.toMatch(/EADDRINUSE|in use by another process/);
   },
   2 * PATIENCE_MS,
