@@ -32,6 +32,7 @@ const identity = {
 class Client extends EventEmitter {
   readonly readyState = 1;
   readonly stream = new PassThrough();
+  session: Session | undefined;
   #text = '';
 
   pause(): void {
@@ -39,6 +40,9 @@ class Client extends EventEmitter {
   }
   resume(): void {
     // As above.
+  }
+  close(): void {
+    // The session is what is looked at.
   }
 
   say(...commands: object[]): void {
@@ -82,7 +86,7 @@ async function readyOver({
       logger: QUIET,
     },
   );
-  expect(session.closeReason).toBeUndefined();
+  client.session = session;
   client.say({ type: 'token', content: 'any' });
   await client.words(1);
   return client;
@@ -208,3 +212,26 @@ it('a client that has not read for a long time is served when it reads again', a
 
   expect((await client.words(4)).slice(2)).toEqual(['SENT', 'SENT']);
 });
+
+it.each(['is read too late', 'is read after the socket has closed'])(
+  'a message whose right %s is not stored any more',
+  async (when) => {
+    const rules = deferred();
+    const feed = feedOf(1);
+    vi.spyOn(feed, 'permits').mockImplementation(() => false);
+    vi.spyOn(feed, 'refresh').mockImplementation(() => rules.promise);
+    const append = vi.fn<Log['append']>(() => Promise.resolve({ seq: 1, known: false }));
+    const client = await readyOver({ enter: () => Promise.resolve(feed), append });
+    client.say(select(1));
+    await client.words(2);
+
+    client.say({ type: 'message', content: 'hi' });
+    // Its answer: UNAVAILABLE.
+    if (when === 'is read too late') await client.words(3);
+    else client.session?.close('TOKEN');
+    rules.resolve();
+    await new Promise(setImmediate);
+
+    expect(append).not.toHaveBeenCalled();
+  },
+);

@@ -9,20 +9,49 @@ function roomOf({ subscriptions: { selected } }: CommandSession): Feed {
 
 /**
  * Sends a message; the next command is handled at once: a client may have many messages in flight, and they keep their
- * order. Only a message that this node does not permit yet is waited for.
+ * order.
  */
 function send(session: CommandSession, message: Commands['message']): Promise<void> | void {
-  const { context, identity, inFlight } = session;
-  const { messages } = context.actions;
   const feed = roomOf(session);
-  const isPermitted = feed.permits(identity);
-  const sent =
-    isPermitted && !session.isLate
-      ? messages.send(identity, feed, message)
-      : session.withinDeadline(() => messages.send(identity, feed, message));
+  if (!feed.permits(session.identity)) return sendAfterRefresh(session, feed, message);
+  store(session, feed, message, session.isLate);
+  const { context, inFlight } = session;
+  if (inFlight.size >= context.limits.inboxFrames) return inFlight.settled();
+}
+
+/**
+ * Another node may have granted the right a moment ago. If this node reads of it too late, or the socket has closed, the
+ * message is not stored any more: the client was told so, and may have sent others since.
+ */
+async function sendAfterRefresh(
+  session: CommandSession,
+  feed: Feed,
+  message: Commands['message'],
+): Promise<void> {
+  try {
+    await session.withinDeadline(() => feed.refresh());
+  } catch (error) {
+    session.fail(error, { room_id: feed.roomId, ref: message.ref });
+    return;
+  }
+  if (!session.isClosed) store(session, feed, message, true);
+}
+
+/** @param isLate whether the message has the rest of the command's time, instead of the log's own limit */
+function store(
+  session: CommandSession,
+  feed: Feed,
+  message: Commands['message'],
+  isLate: boolean,
+): void {
+  const { identity, inFlight } = session;
+  const { messages } = session.context.actions;
   const { ref } = message;
   const room_id = feed.roomId;
   inFlight.add(room_id);
+  const sent = isLate
+    ? session.withinDeadline(() => messages.send(identity, feed, message))
+    : messages.send(identity, feed, message);
   sent.then(
     ({ seq }) => {
       if (ref !== undefined) session.status('SENT', { ref, room_id, seq });
@@ -33,7 +62,6 @@ function send(session: CommandSession, message: Commands['message']): Promise<vo
       inFlight.remove(room_id);
     },
   );
-  if (!isPermitted || inFlight.size >= context.limits.inboxFrames) return inFlight.settled();
 }
 
 export const message: Handlers<'message'> = {
