@@ -1,6 +1,7 @@
 import { requireAdmin, type Caller, type Rule } from '../access/permissions.js';
 import { ChatError } from '../errors.js';
 import type { Hub } from '../feeds/hub.js';
+import { MAX_INTEGER } from '../protocol/values.js';
 import type { Room, RoomAsJson, Rooms, RuleWithRoom } from '../store/rooms.js';
 
 /**
@@ -8,8 +9,6 @@ import type { Room, RoomAsJson, Rooms, RuleWithRoom } from '../store/rooms.js';
  * its entity enter a new group room.
  */
 const CREATOR_LEVEL = 100;
-/** Postgres' `integer`: the creator's rule keeps their `levelOnEntity`, which a token may have larger. */
-const MAX_LEVEL = 2_147_483_647;
 
 /** A room as its creator wants it. */
 export type NewRoom = Pick<Room, 'name' | 'type' | 'level_admin' | 'max_entity_rules'>;
@@ -87,7 +86,8 @@ export function createRoomActions({
 function firstRules({ userUUID, entityUUID, levelOnEntity }: Caller, type: Room['type']): Rule[] {
   const creator: Rule = {
     entity_UUID: userUUID,
-    level: Math.min(Math.floor(levelOnEntity), MAX_LEVEL),
+    // A token may have a larger one than the column takes.
+    level: Math.min(Math.floor(levelOnEntity), MAX_INTEGER),
     permissions: 'rwa',
     accepted: true,
   };

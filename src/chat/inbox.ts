@@ -5,9 +5,9 @@ export interface Source {
 }
 
 /**
- * Frames of one socket, handled one at a time and in order. It is bounded: when `maxFrames` wait, the
- * socket is no longer read, so that a flood waits in the client's own buffers. `ws` may still hand over
- * the frames of the chunk it has in hand, at most 64 KiB of them.
+ * Frames of one socket, handled one at a time and in order. It is bounded: when `maxFrames` wait, the socket is no
+ * longer read, so that a flood waits in the client's own buffers. `ws` may still hand over the frames of the chunk it
+ * has in hand, at most 64 KiB of them.
  */
 export class Inbox<Frame> {
   readonly #source: Source;
@@ -98,8 +98,7 @@ export class Inbox<Frame> {
     if (handling === undefined && this.#handled < this.#maxFrames) return undefined;
     this.#handled = 0;
     // Other sockets get a turn after `maxFrames` frames in a row; and after each frame that waited, since promises
-    // alone
-    // do not end the turn.
+    // alone do not end the turn.
     return handling === undefined ? nextTurn() : handling.then(nextTurn);
   }
 

@@ -277,9 +277,8 @@ export class Session implements CommandSession, Subscriber {
   }
 
   /**
-   * Flushes the pending frames of the room first, so that a sender sees its message before SENT. Not so for a
-   * subscriber
-   * that is being caught up, or reads too slowly.
+   * Flushes the pending frames of the room first, so that a sender sees its message before SENT. A subscriber that is
+   * being caught up, or reads too slowly, has none.
    */
   #reply(word: QueryWord | StatusWord, text: string, roomId: number | undefined): void {
     if (roomId !== undefined) this.subscriptions.flush(roomId);

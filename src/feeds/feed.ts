@@ -175,15 +175,15 @@ export class Feed implements LiveRoom {
     }
   }
 
-  permits(author: Caller): boolean {
-    return may(author, this.#access, 'w');
+  permits(caller: Caller): boolean {
+    return may(caller, this.#access, 'w');
   }
 
-  refusal(author: Caller): ChatError | undefined {
+  refusal(caller: Caller): ChatError | undefined {
     if (this.#endedBy === 'LOG_RESET') {
       return new ChatError('UNAVAILABLE', { detail: 'the log went back' });
     }
-    if (this.permits(author)) return undefined;
+    if (this.permits(caller)) return undefined;
     return new ChatError('FORBIDDEN', { detail: 'this needs the permission w' });
   }
 
@@ -233,9 +233,9 @@ export class Feed implements LiveRoom {
   }
 
   /** A peer has announced the room's head. */
-  hearOf(position: number): void {
-    this.#announcedHead = Math.max(this.#announcedHead, position);
-    this.headIs(position);
+  hearOf(head: number): void {
+    this.#announcedHead = Math.max(this.#announcedHead, head);
+    this.headIs(head);
   }
 
   /** A head that the log has reached. */

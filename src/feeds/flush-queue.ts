@@ -20,9 +20,8 @@ const SOCKETS_PER_FLUSH = 256;
 
 /**
  * Batches socket writes until the current event and its promises are handled, so an echo and its SENT leave in one
- * write.
- * If the rooms have more than SOCKETS_PER_FLUSH writes, the rest follows in the next turn, together with frames that
- * came meanwhile. Rooms are served in turn; answers to single clients leave at the end of every turn.
+ * write. If the rooms have more than SOCKETS_PER_FLUSH writes, the rest follows in the next turn, together with frames
+ * that came meanwhile. Rooms are served in turn; answers to single clients leave at the end of every turn.
  */
 export interface FlushQueue {
   addRoom(room: FlushableRoom): void;

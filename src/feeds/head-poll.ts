@@ -110,25 +110,25 @@ export function createHeadPoll({
     keepUntold(feeds);
     if (feeds.length === 0) return;
     // Taken before the query: entries that are appended meanwhile may be beyond its snapshot.
-    const numbers = feeds.map((feed) => feed.position);
+    const positions = feeds.map((feed) => feed.position);
     const heads = await log.heads(feeds.map((feed) => feed.roomId));
     for (const [at, feed] of feeds.entries()) {
       const head = heads.get(feed.roomId);
-      const number = numbers[at] ?? 0;
+      const position = positions[at] ?? 0;
       // The feed ended with its epoch, which must not be renewed again.
       if (feed.endedBy === 'LOG_RESET') continue;
       if (head === undefined) {
         onDeleted(feed);
-      } else if (head < number) {
+      } else if (head < position) {
         logger.error(
-          { room: feed.roomId, head, number },
+          { room: feed.roomId, head, position },
           'the log went back: its head is below a feed',
         );
         await epoch.renew();
         return;
       } else if (await isOverwritten(feed)) {
         logger.error(
-          { room: feed.roomId, head, number },
+          { room: feed.roomId, head, position },
           'the log went back: it has other entries than a feed',
         );
         await epoch.renew();

@@ -15,8 +15,8 @@ export function encodePong(payload: Buffer): Buffer {
 }
 
 /**
- * A whole text message as one unmasked WebSocket frame (RFC 6455 section 5.2), ready to be written
- * to any number of sockets.
+ * A whole text message as one unmasked WebSocket frame (RFC 6455 section 5.2), ready to be written to any number of
+ * sockets.
  */
 export function encodeFrame(text: string): Buffer {
   const length = Buffer.byteLength(text);

@@ -1,10 +1,8 @@
 import { z } from 'zod';
 import { UUID_PROBLEM, uuidSchema } from '../access/uuid.js';
+import { MAX_INTEGER } from '../protocol/values.js';
 import { route, type Route } from './route.js';
 import { flag, roomPath, roomId, numberFrom } from './validate.js';
-
-/** Largest `integer` of Postgres. */
-const MAX_LEVEL = 2_147_483_647;
 
 /** A name of the UUID. Clients of the proof of concept send empty strings in fields that they do not use. */
 const member = z
@@ -22,7 +20,7 @@ const newRule = z
       .string(PERMISSIONS_PROBLEM)
       .regex(/^[rwba]{1,4}$/, { error: PERMISSIONS_PROBLEM, abort: true })
       .refine((letters) => new Set(letters).size === letters.length, PERMISSIONS_PROBLEM),
-    level: numberFrom(0, MAX_LEVEL),
+    level: numberFrom(0, MAX_INTEGER),
   })
   .transform(({ userUUID, entity_UUID, entityUUID, ...rule }, context) => {
     const [uuid, ...others] = new Set([userUUID, entity_UUID, entityUUID].filter(Boolean));

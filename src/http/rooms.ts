@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { textProblem } from '../protocol/values.js';
+import { MAX_INTEGER, textProblem } from '../protocol/values.js';
 import { route, type Route } from './route.js';
 import { flag, roomPath, numberFrom } from './validate.js';
 
@@ -9,10 +9,8 @@ const MAX_NAME_CHARACTERS = 100;
 const MAX_LEVEL_ADMIN = 1_000;
 const DEFAULT_MAX_RULES = 10;
 const MAX_RULES = 10_000;
-/** As many rooms as one query of a list passes (`PASSED` in store/rooms.ts). */
+/** As many rooms as one query of a list passes (`LISTED_PAGE` in store/rooms.ts). */
 const MAX_LIST = 1_000;
-/** Largest `integer` of Postgres. */
-const MAX_OFFSET = 2_147_483_647;
 
 const name = z.string('must be a string').superRefine((value, context) => {
   const problem = textProblem(value, MAX_NAME_CHARACTERS);
@@ -30,7 +28,7 @@ const newRoom = z.strictObject({
 
 const filter = z.object({
   limit: numberFrom(1, MAX_LIST).default(MAX_LIST),
-  offset: numberFrom(0, MAX_OFFSET).default(0),
+  offset: numberFrom(0, MAX_INTEGER).default(0),
   accepted: flag.optional(),
 });
 

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 
-/** Largest id of a room: Postgres' `integer`. */
-export const MAX_ROOM_ID = 2_147_483_647;
+/** The largest `integer` of Postgres, and so the largest id of a room. */
+export const MAX_INTEGER = 2_147_483_647;
 
 /** A number of 16 digits may be beyond `Number.MAX_SAFE_INTEGER`, one of 17 always is. */
 const DIGITS = /^\d{1,16}$/;
@@ -32,7 +32,7 @@ export function wholeNumber({
 
 /** A room's id: a positive integer, without leading zeros in digits; `problem` says what it must be. */
 export function roomIdSchema(problem: string) {
-  return wholeNumber({ min: 1, max: MAX_ROOM_ID, problem, digits: ROOM_ID });
+  return wholeNumber({ min: 1, max: MAX_INTEGER, problem, digits: ROOM_ID });
 }
 
 /**

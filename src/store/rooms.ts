@@ -6,6 +6,7 @@ import type { Logger } from '../logger.js';
 import { loadRoom, lockRoom } from './lock-room.js';
 import { appendEntries } from './append.js';
 import { ruleContent } from './entry.js';
+import { MAX_INTEGER } from '../protocol/values.js';
 import type { FairLimit } from './fair-limit.js';
 import type { RoomDraft, RoomModel, RoomRow } from './models/room.js';
 import type { RuleModel, RuleRow } from './models/rule.js';
@@ -94,8 +95,6 @@ const ISO_8601 = 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"';
 const VISIBLE_PAGE = 500;
 /** Rooms that one query of `rulesOf` passes, however few of them match: a few milliseconds. */
 const LISTED_PAGE = 1_000;
-/** The largest `integer` of Postgres. */
-const LAST_ID = 2_147_483_647;
 
 /**
  * The rooms with ids below $4 in which a rule of the caller or their entity counts, accepted or not ($5; null: both).
@@ -203,7 +202,7 @@ export function createRooms({
       const { userUUID, entityUUID, levelOnEntity } = caller;
       const rules: RuleWithRoom[] = [];
       let left = offset;
-      for (let before = LAST_ID + 1, more = true; more && rules.length < limit;) {
+      for (let before = MAX_INTEGER + 1, more = true; more && rules.length < limit;) {
         const whose = [userUUID, entityUUID, levelOnEntity];
         const bind = [...whose, before, accepted ?? null, limit - rules.length, left];
         const [found] = await readers.run(
