@@ -6,7 +6,7 @@ import { createRoomActions, type RoomActions } from './rooms.js';
 
 /**
  * The use cases of a node, for REST and sockets alike: each checks what its caller may do, stores the change, and
- * announces it to the feeds.
+ * publishes it to the feeds.
  */
 export interface Actions {
   readonly rooms: RoomActions;
@@ -17,7 +17,7 @@ export interface Actions {
 /** What the use cases work on. */
 export interface ActionContext {
   readonly store: Store;
-  readonly hub: Pick<Hub, 'announce' | 'announceDeletion'>;
+  readonly hub: Pick<Hub, 'publish' | 'publishDeletion'>;
 }
 
 export function createActions({ store, hub }: ActionContext): Actions {

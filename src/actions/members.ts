@@ -46,7 +46,7 @@ export function createMemberActions({
   hub,
 }: {
   rules: Rules;
-  hub: Pick<Hub, 'announce'>;
+  hub: Pick<Hub, 'publish'>;
 }): MemberActions {
   async function change(
     caller: Caller,
@@ -55,7 +55,7 @@ export function createMemberActions({
     decide: Decide,
   ): Promise<ChangedRule> {
     const changed = await rules.change(roomId, caller, target, decide);
-    if (changed.entry !== undefined) hub.announce(roomId, [changed.entry]);
+    if (changed.entry !== undefined) hub.publish(roomId, [changed.entry]);
     return changed;
   }
 

@@ -52,7 +52,7 @@ export function createRoomActions({
   hub,
 }: {
   rooms: Rooms;
-  hub: Pick<Hub, 'announceDeletion'>;
+  hub: Pick<Hub, 'publishDeletion'>;
 }): RoomActions {
   return {
     async create(caller, wanted) {
@@ -75,7 +75,7 @@ export function createRoomActions({
           requireAdmin(caller, room);
         },
         () => {
-          hub.announceDeletion(roomId);
+          hub.publishDeletion(roomId);
         },
       );
     },

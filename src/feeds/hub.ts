@@ -27,8 +27,9 @@ export interface Hub {
    */
   enter(roomId: number): Promise<Feed | undefined>;
   /** Delivers entries that this node has appended outside of a feed, here and on the peers. */
-  announce(roomId: number, entries: readonly Entry[]): void;
-  announceDeletion(roomId: number): void;
+  publish(roomId: number, entries: readonly Entry[]): void;
+  /** Ends the feed of a deleted room, here and on the peers. */
+  publishDeletion(roomId: number): void;
   close(): Promise<void>;
 }
 
@@ -184,12 +185,12 @@ export function createHub({
       return attempt;
     },
 
-    announce(roomId, entries) {
+    publish(roomId, entries) {
       feeds.get(roomId)?.takeOwn(entries);
       peers.publishToAll(roomId, { entries });
     },
 
-    announceDeletion(roomId) {
+    publishDeletion(roomId) {
       const feed = feeds.get(roomId);
       if (feed !== undefined) drop(feed, 'ROOM_DELETED');
       peers.publishToAll(roomId, { deleted: true });

@@ -18,7 +18,7 @@ it('a request that the store never answers is UNAVAILABLE in time, and a late re
   const app = createApp({
     actions: createActions({
       store: { rooms: { rulesOf } } as unknown as Store,
-      hub: { announce: () => undefined, announceDeletion: () => undefined },
+      hub: { publish: () => undefined, publishDeletion: () => undefined },
     }),
     verify: createVerifier({ secret: SECRET }),
     readiness: { missing: () => Promise.resolve([]), brokerIsUp: true },
