@@ -9,7 +9,7 @@ import type { Decoded } from '../protocol/commands.js';
 export interface SessionContext {
   readonly verify: VerifyToken;
   readonly decode: (frame: string) => Decoded;
-  readonly hub: Pick<Hub, 'active' | 'enter'>;
+  readonly hub: Pick<Hub, 'active' | 'open'>;
   readonly actions: Pick<Actions, 'members' | 'messages'>;
   readonly limits: Limits;
   readonly logger: Logger;

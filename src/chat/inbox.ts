@@ -75,14 +75,14 @@ export class Inbox<Frame> {
     for (let frame = this.#frames.shift(); frame !== undefined; frame = this.#frames.shift()) {
       const pause = this.#next(frame);
       if (pause !== undefined) {
-        this.#work = this.#goOn(pause);
+        this.#work = this.#continueAfter(pause);
         return;
       }
     }
     this.#resume();
   }
 
-  async #goOn(pause: Promise<void>): Promise<void> {
+  async #continueAfter(pause: Promise<void>): Promise<void> {
     await pause;
     for (let frame = this.#frames.shift(); frame !== undefined; frame = this.#frames.shift()) {
       await this.#next(frame);

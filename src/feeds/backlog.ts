@@ -9,7 +9,7 @@ export class Backlog {
   readonly #maxBytes: number;
   readonly #onExcess: () => void;
   #bytes = 0;
-  #isExcessTold = false;
+  #isExcessReported = false;
 
   /**
    * @param onExcess called 50 ms after the backlog exceeded `maxBytes`; buffers that were sent meanwhile may still
@@ -29,7 +29,7 @@ export class Backlog {
     const holders = this.#holders.get(frames) ?? 0;
     if (holders === 0) this.#bytes += frames.length;
     this.#holders.set(frames, holders + 1);
-    if (this.#bytes > this.#maxBytes) this.#tellExcess();
+    if (this.#bytes > this.#maxBytes) this.#reportExcess();
   }
 
   remove(frames: Buffer): void {
@@ -41,11 +41,11 @@ export class Backlog {
     }
   }
 
-  #tellExcess(): void {
-    if (this.#isExcessTold) return;
-    this.#isExcessTold = true;
+  #reportExcess(): void {
+    if (this.#isExcessReported) return;
+    this.#isExcessReported = true;
     setTimeout(() => {
-      this.#isExcessTold = false;
+      this.#isExcessReported = false;
       this.#onExcess();
     }, EXCESS_DELAY_MS).unref();
   }

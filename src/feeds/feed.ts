@@ -17,7 +17,7 @@ const MAX_EARLY = 1_000;
 /** An entry that a feed has taken. An entry with the same seq and another date belongs to another log. */
 export interface EntryMark {
   readonly seq: number;
-  readonly madeAt: string;
+  readonly createdAt: string;
 }
 
 /**
@@ -31,21 +31,21 @@ export class Feed implements LiveRoom {
   readonly #debug: DebugLog | undefined;
   readonly #publish: (entries: readonly Entry[]) => void;
   readonly #repairsGaps: boolean;
-  readonly #onOldNumbers: () => Promise<void> | void;
+  readonly #onOldSeqs: () => Promise<void> | void;
   readonly #onReadFailure: (error: unknown) => void;
   readonly #subscribers: Subscribers;
   readonly #early = new Map<number, Entry>();
   #active = false;
   #position = 0;
   /** The date of the entry at the position. */
-  #madeAt = '';
-  #doubted: EntryMark | undefined;
+  #lastCreatedAt = '';
+  #unverified: EntryMark | undefined;
   #rulesHead = 0;
   #access: RoomAccess & { rules: Map<string, Rule> };
   /** The largest head that a peer or a comparison has reported, even before the feed is active. */
   #knownHead = 0;
   #announcedHead = 0;
-  #repair: Promise<void> | undefined;
+  #reading: Promise<void> | undefined;
   #gapSeen = false;
   #idleSince = performance.now();
   #endedBy: EndReason | undefined;
@@ -61,15 +61,15 @@ export class Feed implements LiveRoom {
     /** Publishes entries to the peers. */
     publish: (entries: readonly Entry[]) => void;
     /** Entries came with seqs that the feed has passed: it read them a moment ago, or the log went back. */
-    onOldNumbers: () => Promise<void> | void;
-    /** A read failed. A comparison of heads is due: it tries again, by `headIs` and `goOn`. */
+    onOldSeqs: () => Promise<void> | void;
+    /** A read failed. A comparison of heads is due: it tries again, by `headFound` and `resumeCatchUp`. */
     onReadFailure: (error: unknown) => void;
   }) {
     this.roomId = options.roomId;
     this.#log = options.log;
     this.#debug = options.debug;
     this.#publish = options.publish;
-    this.#onOldNumbers = options.onOldNumbers;
+    this.#onOldSeqs = options.onOldSeqs;
     this.#onReadFailure = options.onReadFailure;
     this.#repairsGaps = options.repairsGaps ?? true;
     this.#subscribers = new Subscribers(options);
@@ -106,14 +106,14 @@ export class Feed implements LiveRoom {
     return this.#endedBy;
   }
 
-  /** An entry that the log may no longer have, as newer entries came with smaller seqs. */
-  get doubted(): EntryMark | undefined {
-    return this.#doubted;
+  /** An entry that the log may no longer have, as newer entries came with smaller seqs; undefined if there is none. */
+  get unverified(): EntryMark | undefined {
+    return this.#unverified;
   }
 
-  /** The log still has the doubted entry. */
-  endDoubt(): void {
-    this.#doubted = undefined;
+  /** The log still has the unverified entry. */
+  markVerified(): void {
+    this.#unverified = undefined;
   }
 
   /** Since when the room has no subscribers, by `performance.now()`; undefined while it has some. */
@@ -125,14 +125,14 @@ export class Feed implements LiveRoom {
   activate(state: RoomState): void {
     this.#active = true;
     this.#position = state.head;
-    this.#madeAt = state.headMadeAt;
+    this.#lastCreatedAt = state.headCreatedAt;
     this.#announcedHead = Math.max(this.#announcedHead, state.head);
     this.#subscribers.beginAt(state.head);
     this.#rulesHead = state.rulesHead;
     this.#access = { ...state.access, rules: new Map(state.access.rules) };
     this.#takeEarly();
-    if (this.#early.size > 0) this.#mend();
-    this.headIs(this.#knownHead);
+    if (this.#early.size > 0) this.#repairGap();
+    this.headFound(this.#knownHead);
   }
 
   /** A session is about to join. */
@@ -194,9 +194,9 @@ export class Feed implements LiveRoom {
   async refresh(isStale = false): Promise<void> {
     const before = this.#position;
     // A read in progress may have begun before the wanted entry.
-    await this.#repair?.catch(() => undefined);
-    await this.#readOn();
-    if (isStale && this.#position === before) await this.#onOldNumbers();
+    await this.#reading?.catch(() => undefined);
+    await this.#readToEnd();
+    if (isStale && this.#position === before) await this.#onOldSeqs();
   }
 
   stored(entries: readonly Entry[]): Promise<void> | void {
@@ -214,7 +214,7 @@ export class Feed implements LiveRoom {
     const [first] = entries;
     const isOld = first !== undefined && this.#active && first.seq <= this.#position;
     this.take(entries);
-    if (isOld) void this.#onOldNumbers();
+    if (isOld) void this.#onOldSeqs();
   }
 
   /** Takes entries from any source, in any order and any number of times. */
@@ -225,28 +225,28 @@ export class Feed implements LiveRoom {
       const isNext = entry.seq === this.#position + 1 || !this.#repairsGaps;
       if (this.#active && isNext && entry.seq > this.#position) this.#deliver(entry);
       else if (!this.#active || entry.seq > this.#position) this.#keepEarly(entry);
-      else if (entry.createdAt > this.#madeAt) this.#doubt(this.#position, this.#madeAt);
+      else if (entry.createdAt > this.#lastCreatedAt) this.#markUnverified(this.#lastMark());
     }
     if (!this.#active) return;
     this.#takeEarly();
-    if (this.#early.size > 0 || this.#gapSeen) this.#mend();
+    if (this.#early.size > 0 || this.#gapSeen) this.#repairGap();
   }
 
-  /** A peer has announced the room's head. */
-  hearOf(head: number): void {
+  /** A peer has announced a head of the room. */
+  headAnnounced(head: number): void {
     this.#announcedHead = Math.max(this.#announcedHead, head);
-    this.headIs(head);
+    this.headFound(head);
   }
 
-  /** A head that the log has reached. */
-  headIs(head: number): void {
+  /** The log has reached a head: if the feed has not, it reads on. */
+  headFound(head: number): void {
     this.#knownHead = Math.max(this.#knownHead, head);
-    if (this.#active && head > this.#position && this.#repairsGaps) this.#mend();
+    if (this.#active && head > this.#position && this.#repairsGaps) this.#repairGap();
   }
 
   /** Resumes catching up after a failed read. */
-  goOn(): void {
-    this.#subscribers.catchUpAll();
+  resumeCatchUp(): void {
+    this.#subscribers.resumeCatchUp();
   }
 
   /** Ends the feed: the room was deleted, or its log went back. */
@@ -258,7 +258,7 @@ export class Feed implements LiveRoom {
 
   #deliver(entry: Entry): void {
     this.#position = entry.seq;
-    this.#madeAt = entry.createdAt;
+    this.#lastCreatedAt = entry.createdAt;
     const changed = applyEntry(entry, this.#access.rules);
     if (changed !== undefined) {
       this.#rulesHead = entry.seq;
@@ -267,10 +267,15 @@ export class Feed implements LiveRoom {
     this.#subscribers.deliver(entry.seq, this.#subscribers.size > 0 ? frameOf(entry) : undefined);
   }
 
-  #doubt(seq: number, madeAt: string): void {
-    if (this.#doubted !== undefined) return;
-    this.#doubted = { seq, madeAt };
-    void this.#onOldNumbers();
+  /** The entry at the position. */
+  #lastMark(): EntryMark {
+    return { seq: this.#position, createdAt: this.#lastCreatedAt };
+  }
+
+  #markUnverified(mark: EntryMark): void {
+    if (this.#unverified !== undefined) return;
+    this.#unverified = mark;
+    void this.#onOldSeqs();
   }
 
   /** Drops the subscribers that may not read any more, now that a rule has changed. */
@@ -306,29 +311,30 @@ export class Feed implements LiveRoom {
   }
 
   /** Repairs the gap in the background. If Postgres does not answer, the next head poll tries again. */
-  #mend(): void {
-    this.#readOn().catch(this.#onReadFailure);
+  #repairGap(): void {
+    this.#readToEnd().catch(this.#onReadFailure);
   }
 
   /** Reads the log to its end, one read at a time. */
-  #readOn(): Promise<void> {
-    this.#repair ??= this.#read().finally(() => {
-      this.#repair = undefined;
+  #readToEnd(): Promise<void> {
+    this.#reading ??= this.#readPages().finally(() => {
+      this.#reading = undefined;
     });
-    return this.#repair;
+    return this.#reading;
   }
 
-  async #read(): Promise<void> {
+  async #readPages(): Promise<void> {
     const from = this.#position;
     for (;;) {
       this.#gapSeen = false;
-      const [last, madeAt] = [this.#position, this.#madeAt];
+      const last = this.#lastMark();
       // The read begins at the feed's last entry: a log that went back has another one there.
-      const after = Math.max(0, last - 1);
+      const after = Math.max(0, last.seq - 1);
       const range = { after, upTo: Number.MAX_SAFE_INTEGER, limit: GAP_PAGE_ENTRIES };
       const entries = await this.#log.read(this.roomId, range);
       const [had] = entries;
-      if (had?.seq === last && had.createdAt !== madeAt) return this.#doubt(last, madeAt);
+      const isOverwritten = had?.seq === last.seq && had.createdAt !== last.createdAt;
+      if (isOverwritten) return this.#markUnverified(last);
       for (const entry of entries) if (entry.seq === this.#position + 1) this.#deliver(entry);
       const sawGap = this.#gapSeen;
       this.#takeEarly();

@@ -38,14 +38,14 @@ export function createFlushQueue(): FlushQueue {
     scheduled = true;
     // A tick that is queued in an event runs before the event's promises. Queued in a promise, it runs behind all of
     // them, and still before the next socket is read.
-    queueMicrotask(endBehindPromises);
+    queueMicrotask(flushAfterPromises);
   }
 
-  function endBehindPromises(): void {
-    process.nextTick(end);
+  function flushAfterPromises(): void {
+    process.nextTick(flush);
   }
 
-  function end(): void {
+  function flush(): void {
     let sockets = SOCKETS_PER_FLUSH;
     // A room that is put back comes last in the iteration.
     for (const room of rooms) {
@@ -58,7 +58,7 @@ export function createFlushQueue(): FlushQueue {
     writers = new Set();
     for (const writer of changed) writer.flush();
     scheduled = rooms.size > 0 || writers.size > 0;
-    if (scheduled) setImmediate(end);
+    if (scheduled) setImmediate(flush);
   }
 
   return {

@@ -9,14 +9,14 @@ import type { Feed } from './feed.js';
  * A head that a comparison found counts as lost if no peer announces it within this time, several round trips of
  * Redis.
  */
-const TOLD_WITHIN_MS = 1_000;
+const ANNOUNCED_WITHIN_MS = 1_000;
 /** After a loss more may follow: heads are compared often for a minute. */
 const ALERT_MS = 60_000;
 /** Comparisons in a row leave the database twice the time that each takes, up to a second. */
 const PAUSE_MAX_MS = 1_000;
 
 /** A head that no peer has announced yet. */
-interface UntoldHead {
+interface UnannouncedHead {
   readonly head: number;
   readonly foundAt: number;
   isLost: boolean;
@@ -41,7 +41,7 @@ export function createHeadPoll({
   epoch,
   activeFeeds,
   onDeleted,
-  hearsAll,
+  receivesAll,
   limits,
   logger,
 }: {
@@ -51,11 +51,11 @@ export function createHeadPoll({
   /** The room no longer exists. */
   onDeleted: (feed: Feed) => void;
   /** Whether the messages of all known peers are heard. */
-  hearsAll: () => boolean;
+  receivesAll: () => boolean;
   limits: Pick<Limits, 'storeTimeoutMs' | 'pollIntervalMs' | 'pollIntervalBrokerDownMs'>;
   logger: Logger;
 }): HeadPoll {
-  const untold = new Map<Feed, UntoldHead>();
+  const unannounced = new Map<Feed, UnannouncedHead>();
   let comparing: Promise<void> | undefined;
   let comparedAt = -Infinity;
   let pauseMs = 0;
@@ -69,7 +69,7 @@ export function createHeadPoll({
     () => {
       const now = performance.now();
       countLost(now);
-      const isUrgent = !hearsAll() || now - lostAt < ALERT_MS;
+      const isUrgent = !receivesAll() || now - lostAt < ALERT_MS;
       if (now - comparedAt >= (isUrgent ? pauseMs : limits.pollIntervalMs)) void start();
     },
     Math.min(limits.pollIntervalMs, limits.pollIntervalBrokerDownMs),
@@ -84,7 +84,7 @@ export function createHeadPoll({
   function start(): Promise<void> {
     if (closed) return Promise.resolve();
     comparing ??= withDeadline(limits.storeTimeoutMs, compareHeads)
-      .then(readAgain, readFailed)
+      .then(readSucceeded, readFailed)
       .finally(() => {
         comparing = undefined;
       });
@@ -98,7 +98,7 @@ export function createHeadPoll({
     comparedAt = -Infinity;
   }
 
-  function readAgain(): void {
+  function readSucceeded(): void {
     if (failedReads > 0) logger.info({ failedReads }, 'log reads succeed again');
     failedReads = 0;
   }
@@ -107,7 +107,7 @@ export function createHeadPoll({
     comparedAt = performance.now();
     await epoch.confirm();
     const feeds = activeFeeds();
-    keepUntold(feeds);
+    forgetClosed(feeds);
     if (feeds.length === 0) return;
     // Taken before the query: entries that are appended meanwhile may be beyond its snapshot.
     const positions = feeds.map((feed) => feed.position);
@@ -134,9 +134,9 @@ export function createHeadPoll({
         await epoch.renew();
         return;
       } else {
-        expectTold(feed, head);
-        feed.headIs(head);
-        feed.goOn();
+        expectAnnouncement(feed, head);
+        feed.headFound(head);
+        feed.resumeCatchUp();
       }
     }
     pauseMs = Math.min(2 * (performance.now() - comparedAt), PAUSE_MAX_MS);
@@ -144,33 +144,33 @@ export function createHeadPoll({
 
   /** Other nodes may have appended beyond the feed's position before its head was compared. */
   async function isOverwritten(feed: Feed): Promise<boolean> {
-    if (feed.doubted === undefined) return false;
-    const { seq, madeAt } = feed.doubted;
+    if (feed.unverified === undefined) return false;
+    const { seq, createdAt } = feed.unverified;
     const [entry] = await log.read(feed.roomId, { after: seq - 1, upTo: seq, limit: 1 });
-    if (entry !== undefined && entry.createdAt !== madeAt) return true;
-    feed.endDoubt();
+    if (entry !== undefined && entry.createdAt !== createdAt) return true;
+    feed.markVerified();
     return false;
   }
 
-  function expectTold(feed: Feed, head: number): void {
-    const known = untold.get(feed)?.head ?? 0;
+  function expectAnnouncement(feed: Feed, head: number): void {
+    const known = unannounced.get(feed)?.head ?? 0;
     if (head <= feed.announcedHead || head <= known) return;
-    untold.set(feed, { head, foundAt: performance.now(), isLost: false });
+    unannounced.set(feed, { head, foundAt: performance.now(), isLost: false });
   }
 
-  /** A closed feed is told of no heads. */
-  function keepUntold(feeds: readonly Feed[]): void {
-    if (untold.size === 0) return;
+  /** No peer announces heads to a closed feed. */
+  function forgetClosed(feeds: readonly Feed[]): void {
+    if (unannounced.size === 0) return;
     const active = new Set(feeds);
-    for (const feed of untold.keys()) if (!active.has(feed)) untold.delete(feed);
+    for (const feed of unannounced.keys()) if (!active.has(feed)) unannounced.delete(feed);
   }
 
   /** A head that is announced after all was only late. */
   function countLost(now: number): void {
-    for (const [feed, found] of untold) {
+    for (const [feed, found] of unannounced) {
       if (feed.announcedHead >= found.head) {
-        untold.delete(feed);
-      } else if (!found.isLost && now - found.foundAt >= TOLD_WITHIN_MS) {
+        unannounced.delete(feed);
+      } else if (!found.isLost && now - found.foundAt >= ANNOUNCED_WITHIN_MS) {
         found.isLost = true;
         lostAt = now;
       }

@@ -25,7 +25,7 @@ export interface Hub {
    * Opens a room, unless it is open; undefined if there is no such room.
    * @throws {ChatError} UNAVAILABLE if the store does not answer in time; the next call opens the room anew
    */
-  enter(roomId: number): Promise<Feed | undefined>;
+  open(roomId: number): Promise<Feed | undefined>;
   /** Delivers entries that this node has appended outside of a feed, here and on the peers. */
   publish(roomId: number, entries: readonly Entry[]): void;
   /** Ends the feed of a deleted room, here and on the peers. */
@@ -64,7 +64,7 @@ export function createHub({
     logger,
     handlers: {
       entries: (roomId, entries) => feeds.get(roomId)?.take(entries),
-      head: (roomId, head) => feeds.get(roomId)?.hearOf(head),
+      head: (roomId, head) => feeds.get(roomId)?.headAnnounced(head),
       positionOf: (roomId) => feeds.get(roomId)?.position,
       deleted(roomId) {
         const feed = feeds.get(roomId);
@@ -77,7 +77,7 @@ export function createHub({
     log,
     epoch,
     activeFeeds,
-    hearsAll: () => peers.hearsAll,
+    receivesAll: () => peers.receivesAll,
     onDeleted(feed) {
       if (feeds.get(feed.roomId) === feed) drop(feed, 'ROOM_DELETED');
     },
@@ -90,7 +90,7 @@ export function createHub({
     peers.moveTo(epoch.uuid);
   });
 
-  async function open(roomId: number): Promise<Feed | undefined> {
+  async function openFeed(roomId: number): Promise<Feed | undefined> {
     const feed = new Feed({
       roomId,
       log: feedLog,
@@ -103,7 +103,7 @@ export function createHub({
         if (current !== feed) current?.take(entries);
         peers.publish(roomId, entries);
       },
-      onOldNumbers: () => poll.compare(),
+      onOldSeqs: () => poll.compare(),
       onReadFailure: poll.readFailed,
     });
     feeds.set(roomId, feed);
@@ -173,12 +173,12 @@ export function createHub({
 
     active,
 
-    enter(roomId) {
+    open(roomId) {
       const inProgress = opening.get(roomId);
       if (inProgress !== undefined) return inProgress;
       const feed = active(roomId);
       if (feed !== undefined) return Promise.resolve(feed);
-      const attempt = open(roomId).finally(() => {
+      const attempt = openFeed(roomId).finally(() => {
         opening.delete(roomId);
       });
       opening.set(roomId, attempt);

@@ -85,7 +85,7 @@ export class PeerRegistry {
 
   /** Forgets the open rooms of a peer. */
   clear(peer: Peer): void {
-    for (const roomId of this.#roomsOf.get(peer) ?? []) this.setWatches(peer, roomId, false);
+    for (const roomId of this.#roomsOf.get(peer) ?? []) this.setOpen(peer, roomId, false);
   }
 
   setComplete(peer: Peer, isComplete: boolean): void {
@@ -97,16 +97,16 @@ export class PeerRegistry {
     return !this.#incomplete.has(peer);
   }
 
-  watches(peer: Peer, roomId: number): boolean {
+  hasOpen(peer: Peer, roomId: number): boolean {
     return this.#roomsOf.get(peer)?.has(roomId) ?? false;
   }
 
-  setWatches(peer: Peer, roomId: number, watches: boolean): void {
+  setOpen(peer: Peer, roomId: number, isOpen: boolean): void {
     const rooms = this.#roomsOf.get(peer);
     const count = this.#rooms.get(roomId);
-    if (rooms === undefined || count === undefined || rooms.has(roomId) === watches) return;
-    if (watches) rooms.add(roomId);
+    if (rooms === undefined || count === undefined || rooms.has(roomId) === isOpen) return;
+    if (isOpen) rooms.add(roomId);
     else rooms.delete(roomId);
-    this.#rooms.set(roomId, watches ? count + 1 : count - 1);
+    this.#rooms.set(roomId, isOpen ? count + 1 : count - 1);
   }
 }

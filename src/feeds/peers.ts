@@ -22,7 +22,7 @@ const FORGET_AFTER = 60_000 / HEARTBEAT_INTERVAL_MS;
 /** After a change a node waits so many heartbeats, 2 s, before it relies on its knowledge of the peers. */
 const SETTLING = 5;
 /**
- * A peer that does not announce its rooms is asked again after so many heartbeats, 6 s: SPREAD and the announcements
+ * A peer that does not announce its rooms is asked again after so many heartbeats, 6 s: MAX_DELAY_MS and the announcements
  * fit in.
  */
 const REQUEST_AGAIN_AFTER = 15;
@@ -61,7 +61,7 @@ export interface Peers {
   /** Whether this node receives its own heartbeats. */
   readonly isUp: boolean;
   /** Whether this node receives the entries of all peers: false for a while after any may have been lost. */
-  readonly hearsAll: boolean;
+  readonly receivesAll: boolean;
   /** Opens a room: resolves when this node receives its entries. */
   join(roomId: number): Promise<void>;
   leave(roomId: number): Promise<void>;
@@ -259,7 +259,7 @@ export function createPeers({
     const entries = message.entries?.filter((entry) => entry.room_id === roomId);
     if (entries !== undefined) handlers.entries(roomId, entries);
     const peer = registry.find(sender);
-    if (message.left && peer !== undefined) registry.setWatches(peer, roomId, false);
+    if (message.left && peer !== undefined) registry.setOpen(peer, roomId, false);
     if (message.deleted) handlers.deleted(roomId);
   }
 
@@ -277,8 +277,8 @@ export function createPeers({
     for (const [roomId, head] of rooms) {
       const own = registry.has(roomId) ? handlers.positionOf(roomId) : undefined;
       if (own === undefined) continue;
-      const isNew = !registry.watches(peer, roomId);
-      registry.setWatches(peer, roomId, true);
+      const isNew = !registry.hasOpen(peer, roomId);
+      registry.setOpen(peer, roomId, true);
       // A peer that was not known to have the room open may have missed entries that were not published.
       if (message.requests || (isNew && head < own)) replyHead(sender, roomId, own);
       handlers.head(roomId, head);
@@ -354,7 +354,7 @@ export function createPeers({
       return isUp;
     },
 
-    get hearsAll() {
+    get receivesAll() {
       return (
         isUp && settling === 0 && [...registry.peers].every((peer) => peer.missed < MISSED_MAX)
       );

@@ -53,7 +53,7 @@ export class Subscribers implements FlushableRoom {
   #recent: { readonly seq: number; readonly frame: Buffer }[] = [];
   #recentFrom = 0;
   /** By position, the recent frames beyond it as one buffer for all cursors there. */
-  readonly #joined = new Map<number, Buffer>();
+  readonly #dueFrames = new Map<number, Buffer>();
   #pass: Pass | undefined;
   #head = 0;
   /** Number of cursors that are being caught up. */
@@ -63,7 +63,7 @@ export class Subscribers implements FlushableRoom {
     roomId: number;
     log: Log;
     flushQueue: FlushQueue;
-    /** A page could not be read; `catchUpAll` tries again. */
+    /** A page could not be read; `resumeCatchUp` tries again. */
     onReadFailure: (error: unknown) => void;
   }) {
     this.#flushQueue = options.flushQueue;
@@ -93,7 +93,7 @@ export class Subscribers implements FlushableRoom {
   /** Takes the room's next entry. Without a frame it is not sent. */
   deliver(seq: number, frame: Buffer | undefined): void {
     this.#head = seq;
-    this.#joined.clear();
+    this.#dueFrames.clear();
     if (frame !== undefined && this.#cursors.size > 0) {
       this.#recent.push({ seq, frame });
       this.#flushQueue.addRoom(this);
@@ -142,7 +142,7 @@ export class Subscribers implements FlushableRoom {
   }
 
   /** Resumes catching up each cursor that is behind. */
-  catchUpAll(): void {
+  resumeCatchUp(): void {
     for (const cursor of this.#cursors.values()) this.#catchUp(cursor);
   }
 
@@ -180,13 +180,13 @@ export class Subscribers implements FlushableRoom {
   }
 
   #framesBeyond(head: number): Buffer | undefined {
-    let joined = this.#joined.get(head);
+    let joined = this.#dueFrames.get(head);
     if (joined !== undefined) return joined;
     const frames = this.#recent.filter(({ seq }) => seq > head).map(({ frame }) => frame);
     const [first] = frames;
     if (first === undefined) return undefined;
     joined = frames.length === 1 ? first : Buffer.concat(frames);
-    this.#joined.set(head, joined);
+    this.#dueFrames.set(head, joined);
     return joined;
   }
 
@@ -195,16 +195,16 @@ export class Subscribers implements FlushableRoom {
     this.#pass = undefined;
     this.#recent = this.#recent.filter(({ seq }) => seq > head);
     this.#recentFrom = this.#recent.length === 0 ? this.#head : head;
-    if (this.#recent.length === 0) this.#joined.clear();
+    if (this.#recent.length === 0) this.#dueFrames.clear();
   }
 
   #catchUp(cursor: Cursor): void {
-    if (!cursor.isBehind || cursor.isCatchingUp || !this.#isHere(cursor)) return;
+    if (!cursor.isBehind || cursor.isCatchingUp || !this.#isConnected(cursor)) return;
     // Deferred, so CONNECTED is queued before the first page.
     cursor.isCatchingUp = true;
     this.#catchingUp += 1;
     void Promise.resolve()
-      .then(() => this.#pageUp(cursor))
+      .then(() => this.#sendPages(cursor))
       .then(
         () => {
           cursor.isCatchingUp = false;
@@ -224,9 +224,9 @@ export class Subscribers implements FlushableRoom {
    * Sends pages until all entries beyond the position are recent; the cursor goes live in the same turn. No page goes
    * beyond the feed's head, so that none overtakes a revocation that is not applied yet.
    */
-  async #pageUp(cursor: Cursor): Promise<void> {
+  async #sendPages(cursor: Cursor): Promise<void> {
     const { writer } = cursor;
-    while (this.#isHere(cursor) && cursor.isBehind) {
+    while (this.#isConnected(cursor) && cursor.isBehind) {
       if (writer.isFull) {
         await writer.drained();
       } else if (cursor.position >= this.#recentFrom) {
@@ -247,11 +247,11 @@ export class Subscribers implements FlushableRoom {
     const page = await cursor.reading.finally(() => {
       cursor.reading = undefined;
     });
-    if (this.#isHere(cursor)) cursor.position = writePage(page, writer);
+    if (this.#isConnected(cursor)) cursor.position = writePage(page, writer);
   }
 
   /** Whether there is still a socket to read for: it may begin to close long before it is gone. */
-  #isHere(cursor: Cursor): boolean {
+  #isConnected(cursor: Cursor): boolean {
     return cursor.writer.isOpen && this.#cursors.get(cursor.subscriber) === cursor;
   }
 }

@@ -23,7 +23,7 @@ export interface RoomState {
   /** Seq of the last rule entry that changed rights. */
   readonly rulesHead: number;
   /** Date of the last entry; empty if there is none. */
-  readonly headMadeAt: string;
+  readonly headCreatedAt: string;
   readonly access: RoomAccess & { readonly rules: ReadonlyMap<string, Rule> };
 }
 
@@ -52,7 +52,7 @@ interface StateRow extends Omit<RoomAccess, 'rules'> {
   id: number;
   head: number;
   rules_head: number;
-  head_made_at: Date | null;
+  head_created_at: Date | null;
   rules: Rule[];
 }
 
@@ -134,7 +134,7 @@ export function createLog({
       // One statement, so that the head and the rules are of one snapshot.
       const [row] = await rooms.query<StateRow>(
         `SELECT id, head, rules_head, type, entity_owner, level_admin, max_entity_rules,
-           (SELECT "createdAt" FROM messages WHERE room_id = $1 AND seq = rooms.head) AS head_made_at,
+           (SELECT "createdAt" FROM messages WHERE room_id = $1 AND seq = rooms.head) AS head_created_at,
            (SELECT coalesce(json_agg(p), '[]') FROM (
               SELECT "entity_UUID", level, permissions, accepted FROM room_permissions
               WHERE room_id = rooms.id) AS p) AS rules
@@ -142,12 +142,12 @@ export function createLog({
         { bind: [roomId], type: QueryTypes.SELECT },
       );
       if (row === undefined) return undefined;
-      const { id, head, rules_head, head_made_at, rules, ...room } = row;
+      const { id, head, rules_head, head_created_at, rules, ...room } = row;
       return {
         id,
         head,
         rulesHead: rules_head,
-        headMadeAt: head_made_at?.toISOString() ?? '',
+        headCreatedAt: head_created_at?.toISOString() ?? '',
         access: { ...room, rules: new Map(rules.map((rule) => [rule.entity_UUID, rule])) },
       };
     },

@@ -128,7 +128,7 @@ describe('a node with a useless Redis', () => {
         text: 'broker is down, polling the database',
         err: { message: expect.stringMatching(reason) as string },
       });
-      expect([node?.peers.isUp, node?.peers.hearsAll]).toEqual([false, false]);
+      expect([node?.peers.isUp, node?.peers.receivesAll]).toEqual([false, false]);
     });
   });
 
@@ -149,7 +149,7 @@ describe('a node with a useless Redis', () => {
   it('reports the broker as up without the right to PING', async () => {
     const node = startNode(await urlOfUser(...all, '-ping', '-info'));
     await vi.waitFor(() => {
-      expect(node.peers.hearsAll).toBe(true);
+      expect(node.peers.receivesAll).toBe(true);
     }, PATIENCE);
   });
 

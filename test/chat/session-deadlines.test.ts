@@ -77,7 +77,7 @@ async function readyOver({
     {
       verify: () => identity,
       decode: createDecoder(limits),
-      hub: { active: () => undefined, enter: () => NEVER, ...hub },
+      hub: { active: () => undefined, open: () => NEVER, ...hub },
       actions: {
         members: {} as SessionContext['actions']['members'],
         messages: createMessageActions({ ...unused, log: { append } }),
@@ -100,14 +100,14 @@ function feedOf(roomId: number): Feed {
     flushQueue: createFlushQueue(),
     onReadFailure: () => undefined,
     publish: () => undefined,
-    onOldNumbers: () => undefined,
+    onOldSeqs: () => undefined,
   });
   const rule = { entity_UUID: identity.userUUID, level: 0, permissions: 'r', accepted: true };
   feed.activate({
     id: roomId,
     head: 0,
     rulesHead: 0,
-    headMadeAt: '',
+    headCreatedAt: '',
     access: {
       type: 'group',
       entity_owner: identity.entityUUID,
@@ -124,8 +124,8 @@ function select(room_id: number): object {
 }
 
 it('a room that never opens is UNAVAILABLE, and so are the rooms selected after it, at once', async () => {
-  const enter = vi.fn<SessionContext['hub']['enter']>(() => NEVER);
-  const client = await readyOver({ enter });
+  const open = vi.fn<SessionContext['hub']['open']>(() => NEVER);
+  const client = await readyOver({ open });
 
   const rooms = Array.from({ length: 8 }, (_, index) => index + 1);
   client.say(...rooms.map(select), { type: 'message', content: 'hi' });
@@ -133,13 +133,13 @@ it('a room that never opens is UNAVAILABLE, and so are the rooms selected after 
   const words = (await client.words(2 + rooms.length)).slice(1);
   expect(words).toEqual([...rooms.map(() => 'UNAVAILABLE'), 'SELECTROOM?']);
   // The second one came a moment after the first, and has as long.
-  expect(enter.mock.calls.length).toBeLessThanOrEqual(2);
+  expect(open.mock.calls.length).toBeLessThanOrEqual(2);
 });
 
 it('a room that opens too late is not entered, and the next room is', async () => {
   const late = deferred();
   const client = await readyOver({
-    enter: async (roomId) => {
+    open: async (roomId) => {
       if (roomId === 1) await late.promise;
       return feedOf(roomId);
     },
@@ -155,7 +155,7 @@ it('a room that opens too late is not entered, and the next room is', async () =
 });
 
 it('a message is UNAVAILABLE if the sender’s rules are never read', async () => {
-  const client = await readyOver({ enter: (roomId) => Promise.resolve(feedOf(roomId)) });
+  const client = await readyOver({ open: (roomId) => Promise.resolve(feedOf(roomId)) });
   client.say(select(1), { type: 'message', content: 'hi', ref: 'a' });
 
   expect((await client.words(3)).slice(1)).toEqual(['CONNECTED', 'UNAVAILABLE']);
@@ -167,7 +167,7 @@ it('a message that waited for the rules has only the rest of its time', async ()
   let known = false;
   vi.spyOn(feed, 'permits').mockImplementation(() => known);
   vi.spyOn(feed, 'refresh').mockImplementation(() => rules.promise);
-  const client = await readyOver({ enter: () => Promise.resolve(feed), append: () => NEVER });
+  const client = await readyOver({ open: () => Promise.resolve(feed), append: () => NEVER });
   client.say(select(1));
   await client.words(2);
   client.say({ type: 'message', content: 'one' }, { type: 'message', content: 'two' });
@@ -184,7 +184,7 @@ it('commands behind slow ones do not add up: each has its time from its arrival'
     await new Promise((resolve) => setTimeout(resolve, 0.4 * STORE_TIMEOUT_MS));
     throw new ChatError('UNAVAILABLE');
   });
-  const client = await readyOver({ enter: () => Promise.resolve(feed) });
+  const client = await readyOver({ open: () => Promise.resolve(feed) });
   client.say(select(1));
   await client.words(2);
 
@@ -198,7 +198,7 @@ it('a client that has not read for a long time is served when it reads again', a
   const append = vi.fn<Log['append']>(() => Promise.resolve({ seq: 1, known: false }));
   const feed = feedOf(1);
   vi.spyOn(feed, 'permits').mockImplementation(() => true);
-  const client = await readyOver({ enter: () => Promise.resolve(feed), append });
+  const client = await readyOver({ open: () => Promise.resolve(feed), append });
   client.say(select(1));
   await client.words(2);
   const isFull = vi.spyOn(SocketWriter.prototype, 'isFull', 'get').mockReturnValue(true);
@@ -221,7 +221,7 @@ it.each(['is read too late', 'is read after the socket has closed'])(
     vi.spyOn(feed, 'permits').mockImplementation(() => false);
     vi.spyOn(feed, 'refresh').mockImplementation(() => rules.promise);
     const append = vi.fn<Log['append']>(() => Promise.resolve({ seq: 1, known: false }));
-    const client = await readyOver({ enter: () => Promise.resolve(feed), append });
+    const client = await readyOver({ open: () => Promise.resolve(feed), append });
     client.say(select(1));
     await client.words(2);
 

@@ -78,14 +78,14 @@ class Reader implements Subscriber {
   }
 }
 
-function createFeed(roomId: number, onOldNumbers = (): void => undefined, debug?: DebugLog): Feed {
+function createFeed(roomId: number, onOldSeqs = (): void => undefined, debug?: DebugLog): Feed {
   return new Feed({
     roomId,
     log: store.log,
     debug,
     flushQueue: createFlushQueue(),
     publish: () => undefined,
-    onOldNumbers,
+    onOldSeqs,
     onReadFailure: () => undefined,
   });
 }
@@ -171,7 +171,7 @@ describe('a feed', () => {
             .toSorted((a, b) => a.key - b.key);
           for (const { entry } of arriving) feed.take([entry]);
           // The poll gives the head; the feed then reads the missing entries.
-          feed.headIs(start + count);
+          feed.headFound(start + count);
           await feed.refresh();
           await turnEnded();
           expect(reader.seen()).toEqual(range(start + 1, start + count));
@@ -321,13 +321,13 @@ describe('a feed', () => {
       await setBack(room, position - 5);
       await appendElsewhere(room, 10);
 
-      feed.headIs(position + 5);
+      feed.headFound(position + 5);
       await feed.refresh();
       await turnEnded();
 
       expect(reader.seen()).toEqual([]);
       expect(feed.position).toBe(position);
-      expect(feed.doubted).toMatchObject({ seq: position });
+      expect(feed.unverified).toMatchObject({ seq: position });
       expect(asked).toBe(1);
     }
   });
@@ -344,7 +344,7 @@ describe('a feed', () => {
     await feed.refresh();
 
     expect(feed.position).toBe(position + 1_000);
-    expect(feed.doubted).toBeUndefined();
+    expect(feed.unverified).toBeUndefined();
   });
 
   it('takes and promises nothing after its log went back', async () => {

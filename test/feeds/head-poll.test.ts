@@ -13,11 +13,11 @@ const FAST_MS = 250;
 
 /** The log of one room: its head, and how it answers. */
 let head: number | undefined;
-/** When its entries were made. */
-let madeAt: string;
+/** When its entries were created. */
+let createdAt: string;
 let answer: () => Promise<void>;
 let comparisons: number;
-let hearsAll: boolean;
+let receivesAll: boolean;
 let poll: HeadPoll;
 let feed: Feed;
 const deleted: number[] = [];
@@ -41,8 +41,8 @@ beforeEach(() => {
   vi.useFakeTimers({
     toFake: ['setInterval', 'clearInterval', 'setTimeout', 'clearTimeout', 'performance'],
   });
-  [head, comparisons, hearsAll] = [1, 0, true];
-  madeAt = '2026-01-15T09:20:00.000Z';
+  [head, comparisons, receivesAll] = [1, 0, true];
+  createdAt = '2026-01-15T09:20:00.000Z';
   answer = () => Promise.resolve();
   deleted.length = 0;
   logged.length = 0;
@@ -56,14 +56,14 @@ beforeEach(() => {
     log,
     flushQueue: createFlushQueue(),
     publish: () => undefined,
-    onOldNumbers: () => void poll.compare(),
+    onOldSeqs: () => void poll.compare(),
     onReadFailure: () => undefined,
   });
   feed.activate({
     id: ROOM,
     head: 1,
     rulesHead: 1,
-    headMadeAt: madeAt,
+    headCreatedAt: createdAt,
     access: {
       type: 'group',
       entity_owner: '',
@@ -77,7 +77,7 @@ beforeEach(() => {
     epoch: { uuid: '', confirm: () => Promise.resolve(), renew, onChange: () => undefined },
     activeFeeds: () => [feed],
     onDeleted: ({ roomId }) => deleted.push(roomId),
-    hearsAll: () => hearsAll,
+    receivesAll: () => receivesAll,
     limits: {
       storeTimeoutMs: 5_000,
       pollIntervalMs: SLOW_MS,
@@ -112,7 +112,7 @@ function message(seq: number): Entry {
     emitter: '5c4f3f0e-2a53-4a3f-8f5a-0d8e8f6f2b11',
     content: 'hi',
     ref: null,
-    createdAt: madeAt,
+    createdAt,
   };
 }
 
@@ -120,9 +120,9 @@ describe('heads are compared', () => {
   it('seldom while all peers are heard, often while one is not', async () => {
     await pass(FAST_MS);
     expect(await comparisonsIn(6 * SLOW_MS)).toBe(6);
-    hearsAll = false;
+    receivesAll = false;
     expect(await comparisonsIn(SLOW_MS)).toBe(SLOW_MS / FAST_MS);
-    hearsAll = true;
+    receivesAll = true;
     await pass(SLOW_MS);
     expect(await comparisonsIn(6 * SLOW_MS)).toBe(6);
   });
@@ -149,7 +149,7 @@ describe('heads are compared', () => {
     feed.take([message(2)]);
     head = 3;
     await pass(SLOW_MS);
-    feed.hearOf(3);
+    feed.headAnnounced(3);
     await pass(FAST_MS);
     expect(await comparisonsIn(6 * SLOW_MS)).toBe(6);
   });
@@ -188,7 +188,7 @@ describe('heads are compared', () => {
   });
 
   it('with pauses, if the database is slow', async () => {
-    hearsAll = false;
+    receivesAll = false;
     answer = () =>
       new Promise((resolve) => {
         setTimeout(resolve, 400);
@@ -212,7 +212,7 @@ describe('heads are compared', () => {
     await pass(FAST_MS);
     // Restored to 0, and written to by others up to 5.
     head = 5;
-    madeAt = '2026-01-15T09:40:00.000Z';
+    createdAt = '2026-01-15T09:40:00.000Z';
     feed.take([message(1), message(2)]);
     await pass(FAST_MS);
     expect(renew).toHaveBeenCalledTimes(1);
@@ -222,7 +222,7 @@ describe('heads are compared', () => {
     await pass(FAST_MS);
     // Restored to 0, and written to by others up to 5, between two comparisons; nobody tells of it.
     head = 5;
-    madeAt = '2026-01-15T09:40:00.000Z';
+    createdAt = '2026-01-15T09:40:00.000Z';
     await pass(SLOW_MS);
     expect(renew).toHaveBeenCalledTimes(1);
     expect(feed.position).toBe(1);

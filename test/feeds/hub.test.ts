@@ -32,7 +32,7 @@ function stateAt(head: number): RoomState {
     id: ROOM,
     head,
     rulesHead: 0,
-    headMadeAt: '',
+    headCreatedAt: '',
     access: {
       type: 'group',
       entity_owner: ana.entityUUID,
@@ -164,7 +164,7 @@ it('a comparison of heads that began before the epoch changed does not renew it 
       },
     },
   );
-  await hub.enter(1);
+  await hub.open(1);
   await compared.promise;
   expect(renewals).toBe(0);
 });
@@ -183,10 +183,10 @@ it.each([
   async ({ open }) => {
     const hub = open();
 
-    const waiting = await Promise.allSettled([hub.enter(ROOM), hub.enter(ROOM)]);
+    const waiting = await Promise.allSettled([hub.open(ROOM), hub.open(ROOM)]);
 
     expect(waiting).toMatchObject([UNAVAILABLE, UNAVAILABLE]);
-    expect((await hub.enter(ROOM))?.roomId).toBe(ROOM);
+    expect((await hub.open(ROOM))?.roomId).toBe(ROOM);
   },
 );
 
@@ -200,19 +200,19 @@ it('a state that arrives too late opens nothing', async () => {
     },
     heads: () => NEVER,
   });
-  await expect(hub.enter(ROOM)).rejects.toMatchObject({ code: 'UNAVAILABLE' });
-  const feed = await hub.enter(ROOM);
+  await expect(hub.open(ROOM)).rejects.toMatchObject({ code: 'UNAVAILABLE' });
+  const feed = await hub.open(ROOM);
 
   late.resolve();
   await new Promise(setImmediate);
 
-  expect(await hub.enter(ROOM)).toBe(feed);
+  expect(await hub.open(ROOM)).toBe(feed);
   expect(feed?.position).toBe(HEAD);
 });
 
 it('a read of the log that hangs is UNAVAILABLE for all waiting callers, and the next one reads again', async () => {
   const hub = hubOver({ read: hangingOnce(read), heads: () => NEVER });
-  const feed = await hub.enter(ROOM);
+  const feed = await hub.open(ROOM);
 
   const waiting = await Promise.allSettled([feed?.refresh(), feed?.refresh()]);
 
@@ -225,7 +225,7 @@ it('a comparison of heads that hangs is followed by another', async () => {
   const hub = hubOver({
     heads: hangingOnce((roomIds) => Promise.resolve(new Map(roomIds.map((id) => [id, HEAD])))),
   });
-  const feed = await hub.enter(ROOM);
+  const feed = await hub.open(ROOM);
   const reader = new Reader();
   feed?.join(reader);
 
@@ -239,7 +239,7 @@ it('a page that hangs is read again', async () => {
     read: hangingOnce(read),
     state: () => Promise.resolve(stateAt(HEAD)),
   });
-  const feed = await hub.enter(ROOM);
+  const feed = await hub.open(ROOM);
   const reader = new Reader();
   feed?.join(reader, 2);
 

@@ -84,7 +84,7 @@ async function pass(ms: number): Promise<void> {
 /** Until nobody is in doubt about anybody. */
 async function settle(): Promise<void> {
   await pass(12 * HEARTBEAT_MS);
-  for (const { link, peers } of nodes) expect([link.loses, peers.hearsAll]).toEqual([{}, true]);
+  for (const { link, peers } of nodes) expect([link.loses, peers.receivesAll]).toEqual([{}, true]);
 }
 
 function message(seq: number, room_id = ROOM): Entry {
@@ -244,7 +244,7 @@ describe('a node', () => {
     await settle();
     node.link.loses = loses;
     await pass(1_600);
-    expect([node.peers.isUp, node.peers.hearsAll]).toEqual([false, false]);
+    expect([node.peers.isUp, node.peers.receivesAll]).toEqual([false, false]);
     node.link.loses = {};
     await pass(HEARTBEAT_MS);
     expect(node.peers.isUp).toBe(true);
@@ -279,11 +279,11 @@ describe('a node', () => {
     await settle();
     dead.link.end();
     await pass(1_600);
-    expect(east.peers.hearsAll).toBe(false);
+    expect(east.peers.receivesAll).toBe(false);
     await pass(FORGOTTEN_MS - 4_000);
-    expect(east.peers.hearsAll).toBe(false);
+    expect(east.peers.receivesAll).toBe(false);
     await pass(4_000);
-    expect(east.peers.hearsAll).toBe(true);
+    expect(east.peers.receivesAll).toBe(true);
     expect(await publishedBy(() => east.peers.publish(ROOM, [message(2)]))).toEqual([]);
   });
 
@@ -293,7 +293,7 @@ describe('a node', () => {
     await settle();
     await west.peers.close();
     await pass(8 * HEARTBEAT_MS);
-    expect(east.peers.hearsAll).toBe(true);
+    expect(east.peers.receivesAll).toBe(true);
     expect(await publishedBy(() => east.peers.publish(ROOM, [message(2)]))).toEqual([]);
   });
 
@@ -305,7 +305,7 @@ describe('a node', () => {
     west.link.loses = { sent: true };
     await west.peers.join(ROOM);
     await pass(4 * HEARTBEAT_MS);
-    expect(east.peers.hearsAll).toBe(false);
+    expect(east.peers.receivesAll).toBe(false);
     west.link.loses = {};
     await settle();
     east.peers.publish(ROOM, [message(2)]);
@@ -338,10 +338,10 @@ describe('a node', () => {
     west.peers.publish(ROOM, [message(2)]);
     await arrive();
     west.link.loses = {};
-    expect(east.peers.hearsAll).toBe(true);
+    expect(east.peers.receivesAll).toBe(true);
     west.link.reconnect();
     await arrive();
-    expect([east.peers.hearsAll, west.peers.hearsAll]).toEqual([false, false]);
+    expect([east.peers.receivesAll, west.peers.receivesAll]).toEqual([false, false]);
     await settle();
     east.peers.publish(ROOM, [message(3)]);
     await arrive();
@@ -398,7 +398,7 @@ describe('a node', () => {
     ];
     for (const body of bodies) node.link.deliver(`${INSTALLATION}:room:${ROOM}`, body);
     expect([node.entries, node.numbers, node.deletions]).toEqual([[], [], []]);
-    expect(node.peers.hearsAll).toBe(true);
+    expect(node.peers.receivesAll).toBe(true);
     expect(node.logged).toEqual(['warn: unknown message from the broker']);
   });
 });

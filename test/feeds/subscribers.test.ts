@@ -167,7 +167,7 @@ it('a socket that has begun to close causes no more reads', async () => {
   }
 
   expect(read).toHaveBeenCalledTimes(before);
-  subscribers.catchUpAll();
+  subscribers.resumeCatchUp();
   await turns(3);
   expect(read).toHaveBeenCalledTimes(before);
   read.mockRestore();

@@ -87,7 +87,7 @@ describe.each(storeHosts)('reading the log over %s', (_, openHost) => {
       id,
       head: 4,
       rulesHead: 3,
-      headMadeAt: (await readAll(store.log, id)).at(-1)?.createdAt,
+      headCreatedAt: (await readAll(store.log, id)).at(-1)?.createdAt,
       access: {
         type: 'group',
         entity_owner: draft.entity_owner,

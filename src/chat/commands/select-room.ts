@@ -50,7 +50,7 @@ function enterWithoutWaiting(
 /** The room's feed, once the caller's rule is accepted. */
 async function enter(session: CommandSession, roomId: number, after = 0): Promise<Feed> {
   const { hub, actions } = session.context;
-  const feed = await hub.enter(roomId);
+  const feed = await hub.open(roomId);
   if (feed === undefined) throw new ChatError('NOT_FOUND');
   // This node may not have heard yet of a right that another node granted, or of an entry that the client has
   // received from another node.
@@ -62,7 +62,7 @@ async function enter(session: CommandSession, roomId: number, after = 0): Promis
   // Entering is consent.
   if (!rule.accepted) await actions.members.accept(session.identity, roomId, rule);
   // The feed may have been closed meanwhile.
-  const entered = await hub.enter(roomId);
+  const entered = await hub.open(roomId);
   if (entered === undefined) throw new ChatError('NOT_FOUND');
   return entered;
 }
