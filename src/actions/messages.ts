@@ -64,10 +64,10 @@ export function createMessageActions({
 }): MessageActions {
   return {
     send(caller, feed, { content, ref }) {
-      const { roomId: room_id } = feed;
+      const { roomId } = feed;
       const emitter = caller.userUUID;
       return log.append(feed, caller, {
-        room_id,
+        roomId,
         kind: 'message',
         emitter,
         content,

@@ -6,8 +6,14 @@ import type { SocketWriter } from '../feeds/socket-writer.js';
 import type { LossReason, Subscriber } from '../feeds/subscribers.js';
 import { CLOSE_CODES, type CloseReason } from '../protocol/close-codes.js';
 import type { Decoded } from '../protocol/commands.js';
-import { encodeQuery, encodeStatus, type QueryWord, type StatusWord } from '../protocol/events.js';
-import type { CommandSession, StateName, StatusDetails } from './commands/command.js';
+import {
+  encodeQuery,
+  encodeStatus,
+  type QueryWord,
+  type StatusDetails,
+  type StatusWord,
+} from '../protocol/events.js';
+import type { CommandSession, StateName } from './commands/command.js';
 import type { SessionContext } from './context.js';
 import { dispatch } from './dispatch.js';
 import { Inbox } from './inbox.js';
@@ -164,7 +170,7 @@ export class Session implements CommandSession, Subscriber {
 
   roomLost(roomId: number, reason: LossReason): void {
     this.subscriptions.lost(roomId);
-    this.status('NOTAUTHORIZED', { room_id: roomId, reason });
+    this.status('NOTAUTHORIZED', { roomId, reason });
   }
 
   identify(identity: Identity): void {
@@ -191,14 +197,11 @@ export class Session implements CommandSession, Subscriber {
   }
 
   status(word: StatusWord, details: StatusDetails = {}): void {
-    const { room_id = this.subscriptions.selected?.roomId } = details;
-    this.#reply(word, encodeStatus(word, details), room_id);
+    const { roomId = this.subscriptions.selected?.roomId } = details;
+    this.#reply(word, encodeStatus(word, details), roomId);
   }
 
-  fail(
-    error: unknown,
-    about: { room_id?: number | undefined; ref?: string | undefined } = {},
-  ): void {
+  fail(error: unknown, about: Pick<StatusDetails, 'roomId' | 'ref'> = {}): void {
     const known = this.#known(error);
     // Version 1 has a sentence for people, unless a client must tell the error from others of its word.
     const reason = known.code === 'REF_USED' ? known.code : known.detail;

@@ -12,7 +12,7 @@ const roomSchema = z.number().int().positive();
 
 const entrySchema = z
   .object({
-    room_id: roomSchema,
+    roomId: roomSchema,
     seq: z.number().int().positive(),
     kind: z.enum(ENTRY_KIND_NAMES),
     emitter: z.string(),

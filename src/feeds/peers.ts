@@ -256,7 +256,7 @@ export function createPeers({
 
   function receiveForRoom(roomId: number, sender: string, message: PeerMessage): void {
     if (!registry.has(roomId)) return;
-    const entries = message.entries?.filter((entry) => entry.room_id === roomId);
+    const entries = message.entries?.filter((entry) => entry.roomId === roomId);
     if (entries !== undefined) handlers.entries(roomId, entries);
     const peer = registry.find(sender);
     if (message.left && peer !== undefined) registry.setOpen(peer, roomId, false);

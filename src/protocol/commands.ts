@@ -21,7 +21,7 @@ export type Command = Commands[CommandType];
 /** A command of a known type with wrong fields. */
 export interface Malformed<Type extends CommandType = CommandType> {
   readonly type: Type;
-  /** The first wrong field. */
+  /** The first wrong field, by its name in the command. */
   readonly field: string;
   /** A sentence for the client. */
   readonly problem: string;

@@ -77,7 +77,7 @@ export function createDecoder(limits: { contentCharacters: number }): (frame: st
       kind: 'malformed',
       malformed: {
         type: type as CommandType,
-        field: String(issue?.path[0] ?? 'content'),
+        field: issue?.path[0] === 'room_id' ? 'roomId' : String(issue?.path[0] ?? 'content'),
         problem: issue?.message ?? 'malformed',
         ref: ref.safeParse((value as { ref?: unknown }).ref).data,
       },

@@ -13,7 +13,10 @@ export interface MessageData {
 }
 
 /** What an event needs of an entry. */
-type EventEntry = Omit<MessageData, 'ref'> & { readonly ref: string | null };
+interface EventEntry extends Omit<MessageData, 'room_id' | 'ref'> {
+  readonly roomId: number;
+  readonly ref: string | null;
+}
 
 /** What the server asks for. */
 export const QUERY_WORDS = ['START?', 'TOKEN?', 'SELECTROOM?', 'COMMAND?'] as const;
@@ -40,16 +43,25 @@ export function encodeQuery(data: QueryWord): string {
   return `{"type":"query","data":"${data}"}`;
 }
 
-/** Text of an answer; `details` are the keys that stand beside `data`. */
-export function encodeStatus(data: StatusWord, details?: Readonly<object>): string {
-  return JSON.stringify({ type: 'status', data, ...details });
+/** The keys beside `data` of an answer. */
+export interface StatusDetails {
+  readonly roomId?: number | undefined;
+  readonly ref?: string | undefined;
+  readonly seq?: number | undefined;
+  readonly reason?: string | undefined;
+}
+
+/** Text of an answer; details that are undefined are left out. */
+export function encodeStatus(data: StatusWord, details: StatusDetails): string {
+  const { roomId, ref, seq, reason } = details;
+  return JSON.stringify({ type: 'status', data, ref, room_id: roomId, seq, reason });
 }
 
 /** By kind, the event of an entry; undefined: version 1 does not show the kind. */
 const EVENTS: Readonly<Record<EntryKind, ((entry: EventEntry) => string) | undefined>> = {
-  message({ room_id, seq, emitter, content, createdAt, ref }) {
+  message({ roomId, seq, emitter, content, createdAt, ref }) {
     const data: MessageData = {
-      room_id,
+      room_id: roomId,
       seq,
       emitter,
       content,

@@ -136,8 +136,8 @@ export function appendEntries(
  * time than append_batch. If that stores nothing, append_batch is called and finds out why.
  */
 function insertMessage(run: RunStatement, message: CheckedDraft): Promise<Outcome[]> {
-  const { room_id, kind, emitter, content, ref } = message.draft;
-  return run(APPEND_MESSAGE, [room_id, message.rulesHead, emitter, content, ref, kind]).then(
+  const { roomId, kind, emitter, content, ref } = message.draft;
+  return run(APPEND_MESSAGE, [roomId, message.rulesHead, emitter, content, ref, kind]).then(
     ([row]) => {
       if (row === undefined) return callAppendBatch(run, [message], true);
       const [seq, moment] = (row as { stored: [seq: number, moment: string] }).stored;
@@ -180,13 +180,13 @@ function place(checked: readonly CheckedDraft[]): { rooms: RoomOfBatch[]; placed
   const indexes = new Map<number, number>();
   const refs = new Map<string, number>();
   const placed = checked.map(({ draft, rulesHead, keepsRights }, index): Placed => {
-    let room = indexes.get(draft.room_id);
+    let room = indexes.get(draft.roomId);
     if (room === undefined) {
-      room = rooms.push({ id: draft.room_id, rulesHead, count: 0, lastRule: 0 });
-      indexes.set(draft.room_id, room);
+      room = rooms.push({ id: draft.roomId, rulesHead, count: 0, lastRule: 0 });
+      indexes.set(draft.roomId, room);
     }
     if (draft.ref !== null) {
-      const name = `${draft.room_id} ${draft.emitter} ${draft.ref}`;
+      const name = `${draft.roomId} ${draft.emitter} ${draft.ref}`;
       const copyOf = refs.get(name);
       if (copyOf !== undefined) return { draft, room, place: 0, copyOf };
       refs.set(name, index);

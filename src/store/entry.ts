@@ -3,7 +3,7 @@ import type { EntryKind } from '../protocol/entry-kinds.js';
 
 /** An entry of a room's log, as it is read, published and delivered. */
 export interface Entry {
-  readonly room_id: number;
+  readonly roomId: number;
   /** 1, 2, 3, ... in its room, without gaps. */
   readonly seq: number;
   readonly kind: EntryKind;
@@ -16,7 +16,7 @@ export interface Entry {
 }
 
 /** An entry before it is stored: without `seq` and date. */
-export type EntryDraft = Pick<Entry, 'room_id' | 'kind' | 'emitter' | 'content' | 'ref'>;
+export type EntryDraft = Pick<Entry, 'roomId' | 'kind' | 'emitter' | 'content' | 'ref'>;
 
 /** The content of a `rule` entry. A removed rule is one with empty permissions. */
 export function ruleContent(rule: Rule): string {

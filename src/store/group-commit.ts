@@ -436,7 +436,7 @@ function check(messages: readonly QueuedMessage[]): CheckedDraft[] {
   for (const { roomId, rulesHead } of new Set(messages.map(({ room }) => room))) {
     rulesHeads.set(roomId, Math.min(rulesHead, rulesHeads.get(roomId) ?? rulesHead));
   }
-  return messages.map(({ draft }) => ({ draft, rulesHead: rulesHeads.get(draft.room_id) ?? 0 }));
+  return messages.map(({ draft }) => ({ draft, rulesHead: rulesHeads.get(draft.roomId) ?? 0 }));
 }
 
 function unavailable(detail: string): Promise<never> {

@@ -35,8 +35,8 @@ export async function isolateRefused(
 function partsOf(checked: readonly CheckedDraft[]): CheckedDraft[][] {
   const rooms = new Map<number, CheckedDraft[]>();
   for (const one of checked) {
-    const room = rooms.get(one.draft.room_id);
-    if (room === undefined) rooms.set(one.draft.room_id, [one]);
+    const room = rooms.get(one.draft.roomId);
+    if (room === undefined) rooms.set(one.draft.roomId, [one]);
     else room.push(one);
   }
   if (rooms.size > 1) return [...rooms.values()];

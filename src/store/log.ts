@@ -85,7 +85,7 @@ export function createLog({
     const outcomes = await isolateRefused((part) => appendOrBusy(part, waitsForLocks), checked);
     debug?.(
       {
-        rooms: [...new Set(checked.map(({ draft }) => draft.room_id))],
+        rooms: [...new Set(checked.map(({ draft }) => draft.roomId))],
         entries: checked.length,
         stored: outcomes.filter(({ outcome }) => outcome === 'stored').length,
         ms: Math.round(performance.now() - sentAt),
@@ -98,7 +98,7 @@ export function createLog({
     }
     const busy = checked.filter((_, index) => outcomes[index]?.outcome === 'busy');
     if (waitsForLocks && busy.length > 0) {
-      const rooms = new Set(busy.map(({ draft }) => draft.room_id));
+      const rooms = new Set(busy.map(({ draft }) => draft.roomId));
       logger.warn({ rooms: [...rooms], entries: busy.length }, 'rooms are locked');
     }
     return outcomes;
@@ -121,7 +121,7 @@ export function createLog({
     async read(roomId, { after, upTo, limit }) {
       const rows = await readers.run(roomId, () =>
         pages.query<EntryRow>(
-          `SELECT room_id, seq, kind, emitter, content, ref, "createdAt" FROM messages
+          `SELECT room_id AS "roomId", seq, kind, emitter, content, ref, "createdAt" FROM messages
            WHERE room_id = $1 AND seq > $2 AND seq <= $3 ORDER BY seq LIMIT $4`,
           // Seqs have no gaps, so this range holds one page, and any plan of it is cheap.
           { bind: [roomId, after, Math.min(upTo, after + limit), limit], type: QueryTypes.SELECT },

@@ -187,7 +187,13 @@ export function createRooms({
         await appendEntries(
           plain(sequelize, transaction),
           rules.map((rule) => ({
-            draft: { room_id, kind: 'rule', emitter, content: ruleContent(rule), ref: null },
+            draft: {
+              roomId: room_id,
+              kind: 'rule',
+              emitter,
+              content: ruleContent(rule),
+              ref: null,
+            },
             rulesHead: null,
           })),
         );

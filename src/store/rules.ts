@@ -217,7 +217,7 @@ function decideOn(
   else room.rules.set(target, rule);
   room.ruleCount += Number(wanted !== undefined) - Number(before !== undefined);
   const draft: EntryDraft = {
-    room_id: roomId,
+    roomId,
     kind: 'rule',
     emitter: caller.userUUID,
     content: ruleContent(wanted === undefined ? { ...rule, permissions: '' } : rule),

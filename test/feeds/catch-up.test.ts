@@ -6,7 +6,7 @@ import type { Log } from '../../src/store/log.js';
 const KEPT_MS = 100;
 const BYTES = 1_000_000;
 const entries = Array.from({ length: 3 }, (_, index): Entry => ({
-  room_id: 1,
+  roomId: 1,
   seq: index + 1,
   kind: 'message',
   emitter: '',

@@ -123,7 +123,7 @@ async function appendElsewhere(roomId: number, count: number): Promise<Entry[]> 
   await Promise.all(
     Array.from({ length: count }, (_, i) =>
       store.log.append(elsewhere, owner, {
-        room_id: roomId,
+        roomId,
         kind: 'message',
         emitter: owner.userUUID,
         content: `${i}`,

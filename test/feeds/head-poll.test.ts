@@ -106,7 +106,7 @@ async function comparisonsIn(ms: number): Promise<number> {
 
 function message(seq: number): Entry {
   return {
-    room_id: ROOM,
+    roomId: ROOM,
     seq,
     kind: 'message',
     emitter: '5c4f3f0e-2a53-4a3f-8f5a-0d8e8f6f2b11',

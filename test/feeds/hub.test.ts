@@ -44,11 +44,11 @@ function stateAt(head: number): RoomState {
 }
 
 /** Entries of a room that has messages alone. */
-const read: Log['read'] = (room_id, { after, upTo, limit }) =>
+const read: Log['read'] = (roomId, { after, upTo, limit }) =>
   Promise.resolve(
     Array.from({ length: Math.min(HEAD - after, upTo - after, limit) }, (_, i): Entry => {
       const seq = after + 1 + i;
-      return { room_id, seq, kind: 'message', emitter: '', content: '', ref: null, createdAt: '' };
+      return { roomId, seq, kind: 'message', emitter: '', content: '', ref: null, createdAt: '' };
     }),
   );
 const HEAD = 7;

@@ -87,9 +87,9 @@ async function settle(): Promise<void> {
   for (const { link, peers } of nodes) expect([link.loses, peers.receivesAll]).toEqual([{}, true]);
 }
 
-function message(seq: number, room_id = ROOM): Entry {
+function message(seq: number, roomId = ROOM): Entry {
   return {
-    room_id,
+    roomId,
     seq,
     kind: 'message',
     emitter: '5c4f3f0e-2a53-4a3f-8f5a-0d8e8f6f2b11',

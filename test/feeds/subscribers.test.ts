@@ -15,9 +15,9 @@ const OUTBOX_BYTES = 1 << 20;
 const NO_TURN: FlushQueue = { addRoom: () => undefined, addWriter: () => undefined };
 
 /** The frame of a message. */
-function frameOf(room_id: number, seq: number): Buffer {
+function frameOf(roomId: number, seq: number): Buffer {
   const frame = frameOfEntry({
-    room_id,
+    roomId,
     seq,
     kind: 'message',
     emitter: '',
@@ -58,12 +58,12 @@ class Reader implements Subscriber {
 
 /** The log of a room whose every fifth entry is a rule, without a frame. */
 const LOG = {
-  read: (room_id: number, { after, upTo, limit }: { after: number; upTo: number; limit: number }) =>
+  read: (roomId: number, { after, upTo, limit }: { after: number; upTo: number; limit: number }) =>
     Promise.resolve(
       Array.from({ length: Math.min(upTo - after, limit) }, (_, i): Entry => {
         const seq = after + 1 + i;
         const kind = isMessage(seq) ? 'message' : 'rule';
-        return { room_id, seq, kind, emitter: '', content: '', ref: null, createdAt: '' };
+        return { roomId, seq, kind, emitter: '', content: '', ref: null, createdAt: '' };
       }),
     ),
 } as unknown as Log;

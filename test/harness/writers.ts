@@ -47,7 +47,7 @@ export function say(
   { author = newCaller(), ref = null }: { author?: Caller; ref?: string | null } = {},
 ): Promise<Appended> {
   const draft: EntryDraft = {
-    room_id: writer.roomId,
+    roomId: writer.roomId,
     kind: 'message',
     emitter: author.userUUID,
     content,

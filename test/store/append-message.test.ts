@@ -52,7 +52,7 @@ describe.each(storeHosts)('a message that is stored alone over %s', (_, openHost
     const wentBack = { outcome: 'stale' };
     expect(await append(host, room, {}, 1)).toEqual(wentBack);
     expect(await append(host, room, { ref: 'a' }, 1)).toEqual(wentBack);
-    const draft = { room_id: room, kind: 'message', emitter, content: 'hi', ref: null } as const;
+    const draft = { roomId: room, kind: 'message', emitter, content: 'hi', ref: null } as const;
     const batch = [draft, draft].map((one) => ({ draft: one, rulesHead: 1 }));
     expect(await appendEntries(host.database.runAppend, batch)).toEqual([wentBack, wentBack]);
     expect(await store.log.heads([room])).toEqual(new Map([[room, 0]]));
@@ -180,7 +180,7 @@ async function append(
   given: Partial<EntryDraft> = {},
   rulesHead = 0,
 ): Promise<Outcome | undefined> {
-  const draft = { room_id: room, kind: 'message', emitter, content: 'hi', ref: null } as const;
+  const draft = { roomId: room, kind: 'message', emitter, content: 'hi', ref: null } as const;
   const [outcome] = await appendEntries(host.database.runAppend, [
     { draft: { ...draft, ...given }, rulesHead },
   ]);

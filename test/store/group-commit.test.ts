@@ -214,7 +214,7 @@ function openByHand(maxInFlight: number): {
     });
     await ended.promise;
     return checked.map(({ draft }): Outcome =>
-      draft.room_id === busy
+      draft.roomId === busy
         ? { outcome: 'busy' }
         : { outcome: 'stored', seq: (seq += 1), createdAt: '' },
     );
@@ -249,7 +249,7 @@ function groupCommitOver(logBatchesInFlight: number, storeBatch: StoreBatch): Gr
 function append(groupCommit: GroupCommit, room: TestWriter, content: string): Promise<Appended> {
   const caller = newCaller();
   return groupCommit.append(room, caller, {
-    room_id: room.roomId,
+    roomId: room.roomId,
     kind: 'message',
     emitter: caller.userUUID,
     content,

@@ -82,7 +82,7 @@ describe.each(storeHosts)('the log over %s', (_, openHost) => {
     expect(appended).toEqual({ seq: 1, known: false, takenBefore: 1 });
     expect(writer.taken).toEqual([
       {
-        room_id: writer.roomId,
+        roomId: writer.roomId,
         seq: 1,
         kind: 'message',
         emitter: author.userUUID,

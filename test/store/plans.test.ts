@@ -32,7 +32,7 @@ describe('the plan of a message that is stored alone', () => {
     const host = await openPostgres();
     try {
       const draft = { kind: 'message', emitter: randomUUID(), content: 'hi', ref: 'a' } as const;
-      const checked = { draft: { room_id: 1, ...draft }, rulesHead: 0 };
+      const checked = { draft: { roomId: 1, ...draft }, rulesHead: 0 };
       await expect(appendEntries(host.database.runAppend, [checked])).resolves.toEqual([
         { outcome: 'gone' },
       ]);
@@ -259,7 +259,7 @@ describe('the plans of Postgres', () => {
   ])('append without a scan of messages: %s', async (_, size) => {
     const { sequelize } = host.database;
     const drafts = Array.from({ length: size }, (_, n): EntryDraft => ({
-      room_id: room,
+      roomId: room,
       kind: 'message',
       emitter,
       content: 'hi',

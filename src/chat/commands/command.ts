@@ -1,21 +1,13 @@
 import type { Identity } from '../../access/token.js';
 import type { CloseReason } from '../../protocol/close-codes.js';
 import type { Commands, CommandType, Malformed } from '../../protocol/commands.js';
-import type { QueryWord, StatusWord } from '../../protocol/events.js';
+import type { QueryWord, StatusDetails, StatusWord } from '../../protocol/events.js';
 import type { SessionContext } from '../context.js';
 import type { MessagesInFlight } from '../messages-in-flight.js';
 import type { Subscriptions } from '../subscriptions.js';
 
 /** `greeting` until a token is accepted; `lobby` without a room; `room` with one. */
 export type StateName = 'greeting' | 'lobby' | 'room';
-
-/** The keys beside `data` of an answer; the pending frames of the room go out before it. */
-export interface StatusDetails {
-  readonly room_id?: number | undefined;
-  readonly ref?: string | undefined;
-  readonly seq?: number | undefined;
-  readonly reason?: string | undefined;
-}
 
 /** A session, as its commands use it. */
 export interface CommandSession {
@@ -30,9 +22,10 @@ export interface CommandSession {
   /** Accepts a token: its rights hold from now on. */
   identify(identity: Identity): void;
   query(word: QueryWord): void;
+  /** The pending frames of the room that it is about go out before it. */
   status(word: StatusWord, details?: StatusDetails): void;
   /** Answers with an error's row of the table in errors.ts. */
-  fail(error: unknown, about?: { room_id?: number | undefined; ref?: string | undefined }): void;
+  fail(error: unknown, about?: Pick<StatusDetails, 'roomId' | 'ref'>): void;
   /** An answer to a client without a token: after AUTH_ATTEMPTS of them the server closes the socket. */
   refuse(word: 'TOKEN?' | 'BADAUTH', reason?: string): void;
   close(reason: CloseReason): void;

@@ -31,7 +31,7 @@ async function sendAfterRefresh(
   try {
     await session.withinDeadline(() => feed.refresh());
   } catch (error) {
-    session.fail(error, { room_id: feed.roomId, ref: message.ref });
+    session.fail(error, { roomId: feed.roomId, ref: message.ref });
     return;
   }
   if (!session.isClosed) store(session, feed, message, true);
@@ -47,19 +47,19 @@ function store(
   const { identity, inFlight } = session;
   const { messages } = session.context.actions;
   const { ref } = message;
-  const room_id = feed.roomId;
-  inFlight.add(room_id);
+  const { roomId } = feed;
+  inFlight.add(roomId);
   const sent = isLate
     ? session.withinDeadline(() => messages.send(identity, feed, message))
     : messages.send(identity, feed, message);
   sent.then(
     ({ seq }) => {
-      if (ref !== undefined) session.status('SENT', { ref, room_id, seq });
-      inFlight.remove(room_id);
+      if (ref !== undefined) session.status('SENT', { ref, roomId, seq });
+      inFlight.remove(roomId);
     },
     (error: unknown) => {
-      session.fail(error, { room_id, ref });
-      inFlight.remove(room_id);
+      session.fail(error, { roomId, ref });
+      inFlight.remove(roomId);
     },
   );
 }
@@ -74,10 +74,10 @@ export const message: Handlers<'message'> = {
   room: {
     handle: send,
     async handleMalformed(session, { problem, ref }) {
-      const room_id = roomOf(session).roomId;
+      const { roomId } = roomOf(session);
       // Behind the answers to the messages before it.
-      await session.inFlight.settledIn(room_id);
-      session.status('INVALID', { room_id, reason: problem, ref });
+      await session.inFlight.settledIn(roomId);
+      session.status('INVALID', { roomId, reason: problem, ref });
     },
   },
 };

@@ -23,17 +23,17 @@ async function select(
     // The socket may have closed, and a revocation may have come, while the room was opened.
     if (session.isClosed) return;
     subscriptions.select(feed, after);
-    session.status('CONNECTED', { room_id: feed.roomId });
+    session.status('CONNECTED', { roomId: feed.roomId });
   } catch (error) {
     void subscriptions.leaveSelected();
-    session.fail(error, { room_id: roomId });
+    session.fail(error, { roomId });
   }
 }
 
 function refuse(session: CommandSession, { field, problem }: Malformed<'select_room'>): void {
   void session.subscriptions.leaveSelected();
   // A room without a valid id does not exist; another field is merely wrong.
-  session.fail(new ChatError(field === 'room_id' ? 'NOT_FOUND' : 'INVALID', { detail: problem }));
+  session.fail(new ChatError(field === 'roomId' ? 'NOT_FOUND' : 'INVALID', { detail: problem }));
 }
 
 /** The room's feed, if nothing has to be read or written first. */
