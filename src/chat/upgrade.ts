@@ -17,7 +17,6 @@ import { Session } from './session.js';
 import type { SessionContext } from './context.js';
 import { authenticate } from './commands/token.js';
 import type { FlushQueue } from '../feeds/flush-queue.js';
-import { WaitGroup } from './wait-group.js';
 
 const PATH = /^\/chat\/?$/;
 /** The scheme and authority of an absolute request target (RFC 9112 section 3.2.2). */
@@ -73,7 +72,8 @@ export function createChat(
     const closed = closeFullest(sessions, backlog, limits.outboxTotalBytes);
     if (closed > 0) logger.warn({ closed }, 'OUTBOX_TOTAL_BYTES exceeded, slowest readers closed');
   });
-  const present = new WaitGroup();
+  /** Resolves `close` when the last session has ended. */
+  let lastEnded: (() => void) | undefined;
   let closing = false;
   const settings: ServerOptions & { closeTimeout: number } = {
     noServer: true,
@@ -106,14 +106,13 @@ export function createChat(
     );
     context.debug?.({ session: session.id }, 'session opened');
     sessions.add(session);
-    present.add();
     socket.on('error', (error) => {
       // ws closes by itself, with the code that fits: 1007, 1009, 1002.
       logger.debug({ err: error }, 'websocket error');
     });
     socket.on('close', (code) => {
       sessions.delete(session);
-      present.done();
+      if (sessions.size === 0) lastEnded?.();
       void session.ended();
       logger.info(
         {
@@ -194,7 +193,10 @@ export function createChat(
       closing = true;
       stopHeartbeat();
       for (const session of sessions) session.close('RESTART');
-      await present.wait();
+      if (sessions.size === 0) return;
+      await new Promise<void>((resolve) => {
+        lastEnded = resolve;
+      });
     },
 
     terminate() {
