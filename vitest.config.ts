@@ -10,7 +10,7 @@ const UNIT = [
   'test/docs/{architecture,environment,links,promises}.test.ts',
   'test/feeds/{backlog,catch-up,flush-queue,head-poll,peers,subscribers,ws-frame}.test.ts',
   'test/http/{health,period,reading}.test.ts',
-  'test/store/{fair-limit,group-commit,outage}.test.ts',
+  'test/store/{fair-limit,group-commit,outage,unsettled-messages}.test.ts',
 ];
 
 /** Files that take ten seconds or more, longest first: one that began last would run on alone. */

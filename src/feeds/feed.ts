@@ -2,7 +2,7 @@ import { may, type Caller, type RoomAccess, type Rule } from '../access/permissi
 import { ChatError } from '../errors.js';
 import type { DebugLog } from '../logger.js';
 import type { Entry } from '../store/entry.js';
-import type { LiveRoom } from '../store/group-commit.js';
+import type { LiveRoom } from '../store/live-room.js';
 import type { Log, RoomState } from '../store/log.js';
 import { applyEntry } from './apply-entry.js';
 import { Subscribers, type EndReason, type Subscriber, type LossReason } from './subscribers.js';

@@ -4,7 +4,13 @@ import { ChatError } from '../errors.js';
 import type { Logger } from '../logger.js';
 import type { CheckedDraft, Outcome } from './append.js';
 import type { Entry, EntryDraft } from './entry.js';
+import type { LiveRoom } from './live-room.js';
 import { isUnavailable } from './pg-errors.js';
+import {
+  UnsettledMessages,
+  type UnsettledLimits,
+  type UnsettledMessage,
+} from './unsettled-messages.js';
 
 /**
  * Entries of one statement, and characters of their content together. Postgres stores 1,000 short messages in about 20
@@ -16,47 +22,14 @@ const MAX_BATCH_CHARACTERS = 1_000_000;
 const MAX_MOVING = 2;
 /** A batch in flight for longer is stalled. As long as append_batch waits for one room's lock on behalf of several. */
 const STALLED_AFTER_MS = 100;
-/** Sweeps in STORE_TIMEOUT_MS: a message is given up a tenth of that time late at most, without a timer of its own. */
-const SWEEPS = 10;
-/** The log has one line a minute about messages that were given up. */
-const WARNING_INTERVAL_MS = 60_000;
 
 const GONE: Outcome = { outcome: 'gone' };
 
-/**
- * What appending needs of a room that is live on this node: its rules as known here, and its feed of stored entries.
- */
-export interface LiveRoom {
-  readonly roomId: number;
-  /** Seq of the last rule entry that `refusal` knows. */
-  readonly rulesHead: number;
-  /** Why the caller may not write; undefined if they may. Asked last, with nothing awaited before the batch is sent. */
-  refusal(caller: Caller): ChatError | undefined;
-  /**
-   * Resolves when the room's newer rules are known.
-   * @param isStale the log has said that there are some; if none are found, the log went back
-   */
-  refresh(isStale: boolean): Promise<void>;
-  /**
-   * Takes the stored entries of one batch, in the order of their seqs. Their senders are answered once the promise that
-   * it returns resolves, or at once if it returns none.
-   */
-  stored(entries: readonly Entry[]): Promise<void> | void;
-}
-
-/** A message until it is settled: stored, refused, or not known to be either. */
-interface QueuedMessage {
+interface QueuedMessage extends UnsettledMessage {
   readonly room: LiveRoom;
   readonly caller: Caller;
   readonly draft: EntryDraft;
-  /** UTF-8 bytes of its content. */
-  readonly bytes: number;
-  /** Number of the last sweep before it arrived. */
-  readonly sweptBefore: number;
-  /** Its sender was answered with UNAVAILABLE: if it is not in flight yet, it is never sent. */
-  isGivenUp: boolean;
   readonly resolve: (appended: Appended) => void;
-  readonly reject: (error: ChatError) => void;
 }
 
 /** Where a message stands in its room's log. */
@@ -75,10 +48,7 @@ export type StoreBatch = (
   waitsForLocks: boolean,
 ) => Promise<readonly Outcome[]>;
 
-export type GroupCommitLimits = Pick<
-  Limits,
-  'storeTimeoutMs' | 'logBatchesInFlight' | 'logQueueEntries' | 'logQueueBytes'
->;
+export type GroupCommitLimits = UnsettledLimits & Pick<Limits, 'logBatchesInFlight'>;
 
 /** A batch in flight. */
 interface Batch {
@@ -104,8 +74,7 @@ interface Batch {
  * - `held back`, with everything of its room, while the room reads its newer rules (`refresh`). After that it waits
  *   again, in front of the others; if the rules can't be read, it is answered with UNAVAILABLE.
  *
- * Wherever it is, it is answered with UNAVAILABLE once it is STORE_TIMEOUT_MS old (given up). Until it is settled, it
- * counts for the queue's bounds, LOG_QUEUE_ENTRIES and LOG_QUEUE_BYTES.
+ * Wherever it is, it counts for the bounds of `UnsettledMessages` until it is settled, and may be given up.
  *
  * A batch in flight is `moving` at first, and `stalled` after 100 ms: it waits for a lock, or its connection hangs. Two
  * may move at a time. Others may start beside stalled ones, LOG_BATCHES_IN_FLIGHT in flight altogether.
@@ -115,8 +84,9 @@ interface Batch {
  */
 export class GroupCommit {
   readonly #storeBatch: StoreBatch;
-  readonly #limits: GroupCommitLimits;
+  readonly #batchesInFlight: number;
   readonly #logger: Logger;
+  readonly #unsettled: UnsettledMessages;
   #waiting: QueuedMessage[] = [];
   /** By room. */
   readonly #heldBack = new Map<number, QueuedMessage[]>();
@@ -127,17 +97,7 @@ export class GroupCommit {
   #scheduled: Promise<void> | undefined;
   /** Set while messages wait for a batch to end or to stall. */
   #stallTimer: NodeJS.Timeout | undefined;
-  /** Messages that are not settled, and the bytes of their content. */
-  #queuedEntries = 0;
-  #queuedBytes = 0;
   #isClosed = false;
-  /** Messages whose senders were not answered, in the order of arrival. */
-  readonly #unanswered = new Set<QueuedMessage>();
-  readonly #sweepTimer: NodeJS.Timeout;
-  #sweeps = 0;
-  /** Messages given up since the last warning. */
-  #givenUp = 0;
-  #warnedAt = -Infinity;
 
   constructor({
     storeBatch,
@@ -149,35 +109,30 @@ export class GroupCommit {
     logger: Logger;
   }) {
     this.#storeBatch = storeBatch;
-    this.#limits = limits;
+    this.#batchesInFlight = limits.logBatchesInFlight;
     this.#logger = logger;
-    this.#sweepTimer = setInterval(() => {
-      this.#giveUp();
-    }, limits.storeTimeoutMs / SWEEPS).unref();
+    this.#unsettled = new UnsettledMessages(limits, logger);
   }
 
   /** As `Log.append`. */
   append(room: LiveRoom, caller: Caller, draft: EntryDraft): Promise<Appended> {
     const bytes = Buffer.byteLength(draft.content);
     if (this.#isClosed) return unavailable('the server is going down');
-    const { logQueueEntries, logQueueBytes } = this.#limits;
-    const isFull =
-      this.#queuedEntries >= logQueueEntries || this.#queuedBytes + bytes > logQueueBytes;
-    if (isFull) return unavailable('too many messages wait to be stored');
-    this.#queuedEntries += 1;
-    this.#queuedBytes += bytes;
+    if (!this.#unsettled.hasSpaceFor(bytes)) {
+      return unavailable('too many messages wait to be stored');
+    }
     return new Promise((resolve, reject) => {
       const message: QueuedMessage = {
         room,
         caller,
         draft,
         bytes,
-        sweptBefore: this.#sweeps,
+        sweptBefore: 0,
         isGivenUp: false,
         resolve,
         reject,
       };
-      this.#unanswered.add(message);
+      this.#unsettled.add(message);
       this.#enqueue(message);
     });
   }
@@ -190,7 +145,7 @@ export class GroupCommit {
       await Promise.all([this.#scheduled, ...settled, ...this.#refreshes]);
     }
     clearTimeout(this.#stallTimer);
-    clearInterval(this.#sweepTimer);
+    this.#unsettled.close();
   }
 
   #enqueue(message: QueuedMessage): void {
@@ -226,7 +181,7 @@ export class GroupCommit {
   }
 
   #maySend(): boolean {
-    if (this.#inFlight.size >= this.#limits.logBatchesInFlight) return false;
+    if (this.#inFlight.size >= this.#batchesInFlight) return false;
     if (this.#inFlight.size < MAX_MOVING) return true;
     const before = performance.now() - STALLED_AFTER_MS;
     let moving = 0;
@@ -262,7 +217,7 @@ export class GroupCommit {
       if (messages.length >= MAX_BATCH_ENTRIES || characters >= MAX_BATCH_CHARACTERS) break;
       taken += 1;
       if (message.isGivenUp) {
-        this.#settle(message);
+        this.#unsettled.remove(message);
         continue;
       }
       const { roomId } = message.room;
@@ -392,38 +347,14 @@ export class GroupCommit {
     this.#refreshes.add(refresh);
   }
 
-  /** Answers messages whose time is over, wherever they are. They are settled later. */
-  #giveUp(): void {
-    this.#sweeps += 1;
-    for (const message of this.#unanswered) {
-      // It arrived in the middle of a sweep's interval, which therefore does not count.
-      if (this.#sweeps - message.sweptBefore <= SWEEPS) break;
-      this.#unanswered.delete(message);
-      message.isGivenUp = true;
-      message.reject(new ChatError('UNAVAILABLE', { detail: 'it could not be stored in time' }));
-      this.#givenUp += 1;
-    }
-    const now = performance.now();
-    if (this.#givenUp === 0 || now - this.#warnedAt < WARNING_INTERVAL_MS) return;
-    this.#logger.warn({ entries: this.#givenUp }, 'messages not stored in time');
-    this.#warnedAt = now;
-    this.#givenUp = 0;
-  }
-
   #resolve(message: QueuedMessage, appended: Appended): void {
-    this.#settle(message);
+    this.#unsettled.remove(message);
     message.resolve(appended);
   }
 
   #reject(message: QueuedMessage, error: ChatError): void {
-    this.#settle(message);
+    this.#unsettled.remove(message);
     message.reject(error);
-  }
-
-  #settle(message: QueuedMessage): void {
-    this.#unanswered.delete(message);
-    this.#queuedEntries -= 1;
-    this.#queuedBytes -= message.bytes;
   }
 }
 

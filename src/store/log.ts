@@ -6,12 +6,8 @@ import type { Entry, EntryDraft } from './entry.js';
 import { isolateRefused } from './isolate-refused.js';
 import { PAGE_CONNECTIONS } from './connect.js';
 import { FairLimit } from './fair-limit.js';
-import {
-  GroupCommit,
-  type Appended,
-  type GroupCommitLimits,
-  type LiveRoom,
-} from './group-commit.js';
+import { GroupCommit, type Appended, type GroupCommitLimits } from './group-commit.js';
+import type { LiveRoom } from './live-room.js';
 import { isLockTimeout } from './pg-errors.js';
 import type { RunStatement } from './prepared.js';
 
