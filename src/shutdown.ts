@@ -28,8 +28,8 @@ export function shutDownNode(
   const { server } = connections;
   const closed = server.listening ? once(server, 'close') : Promise.resolve();
   server.close();
-  // The shares are a guess at how the time is best spent: most of it on messages, which are lost otherwise. The last
-  // tenth is left for a machine that is busy.
+  // The shares are a trade-off, not a measurement: messages have the most, as they may be lost otherwise, and sockets
+  // as long as their clients have to answer a close frame (2 s of 8 s). The last tenth is left for a busy machine.
   const parts: readonly ShutdownPart[] = [
     {
       name: 'messages in flight',

@@ -1,7 +1,9 @@
 import type { Limits } from '../config/load.js';
 import type { Session } from './session.js';
 
+/** Deadlines have seconds, and may be kept a second late. */
 const MAX_SWEEP_INTERVAL_MS = 1_000;
+/** Only deadlines of less than 80 ms, as tests have them, would be checked more often. */
 const MIN_SWEEP_INTERVAL_MS = 20;
 
 /**

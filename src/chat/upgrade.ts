@@ -34,8 +34,9 @@ const VERSIONS = 'Sec-WebSocket-Version: 13, 8';
 const HANDSHAKES_A_TURN = 16;
 
 /**
- * How long a peer may take to answer a close frame. Its unsent bytes are kept until then, and nothing follows the
- * frame.
+ * How long a peer may take to answer a close frame, as docs/PROTOCOL.md promises. A trade-off: an answer takes one
+ * round trip, and all sockets of a node that shuts down wait at once. Unsent bytes are kept until then, and nothing
+ * follows the frame.
  */
 const CLOSE_TIMEOUT_MS = 2_000;
 

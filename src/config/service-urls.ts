@@ -1,6 +1,8 @@
 import { parse as parseConnectionString } from 'pg-connection-string';
 
+/** The port that IANA has registered for PostgreSQL. */
 export const DEFAULT_POSTGRES_PORT = 5432;
+/** A port has 16 bits. */
 export const MAX_PORT = 65_535;
 
 /** How to reach a Postgres server. */

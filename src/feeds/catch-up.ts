@@ -4,10 +4,14 @@ import { encodeEvent } from '../protocol/events.js';
 import { encodeFrame } from './ws-frame.js';
 import type { SocketWriter } from './socket-writer.js';
 
-/** Entries of one page, at most and at least. */
+/**
+ * Entries of one page, at most. A trade-off, not a measurement: a usual page is one write of CHUNK_BYTES (250 frames of
+ * USUAL_FRAME_BYTES), one of the longest messages has 8 MB, and each of PAGE_CONNECTIONS may hold one.
+ */
 const MAX_PAGE_ENTRIES = 250;
-const MIN_PAGE = 16;
-/** The assumed length of a frame, until a page of this room was read. */
+/** At least; a trade-off, too: neither long frames nor an almost full writer cost a query an entry. */
+const MIN_PAGE_ENTRIES = 16;
+/** The assumed length of a frame, until a page of this room was read: a message of 100 characters. */
 const USUAL_FRAME_BYTES = 256;
 /** Bytes per write; the socket is asked between two whether it is full. 64 KiB is what the kernel takes at once. */
 const CHUNK_BYTES = 65_536;
@@ -56,7 +60,7 @@ export class CatchUpPages {
     const shared = this.#shared.get(after);
     if (shared !== undefined) return shared;
     const limit = Math.max(
-      MIN_PAGE,
+      MIN_PAGE_ENTRIES,
       Math.min(MAX_PAGE_ENTRIES, Math.ceil(bytes / this.#frameBytes)),
     );
     const page = this.#readFresh({ after, upTo, limit });

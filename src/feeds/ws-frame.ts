@@ -1,3 +1,4 @@
+/** The first byte of an unfragmented frame, by its opcode (RFC 6455 section 5.2). */
 const FIN_TEXT = 0x81;
 const FIN_PING = 0x89;
 const FIN_PONG = 0x8a;

@@ -29,8 +29,9 @@ export interface Deadlines {
 }
 
 /**
- * docs/HTTP-API.md promises the first three; a body of 128 KiB has time to arrive at 35 kbit/s. `silence` is Node's
- * own up to version 12.
+ * docs/HTTP-API.md promises the first three. They are trade-offs, not measurements: a head has as long as the token of
+ * a socket (AUTH_TIMEOUT_MS), and a body of 128 KiB has time to arrive at 35 kbit/s. `silence` was Node's default
+ * (`server.timeout`) up to version 12.
  */
 const DEADLINES: Deadlines = {
   head: 10_000,

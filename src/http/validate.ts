@@ -2,7 +2,10 @@ import { z } from 'zod';
 import { ChatError } from '../errors.js';
 import { roomIdSchema, wholeNumber } from '../protocol/values.js';
 
-/** What an answer repeats of unknown fields, as docs/HTTP-API.md promises: it must not be larger than the request. */
+/**
+ * What an answer repeats of unknown fields, as docs/HTTP-API.md promises: enough to find a typing error, and never much
+ * more than the request.
+ */
 const MAX_UNKNOWN_FIELDS = 10;
 const MAX_NAME_CHARACTERS = 64;
 

@@ -24,11 +24,14 @@ const LOCK_TIMEOUT_MS = 2_000;
  * at that moment: with 1, they would reject by their own timeout first, without the reason.
  */
 const ACQUIRE_FACTOR = 1.5;
-/** Time for queries that still run when the database is closed; then their connections are cut. */
+/** For queries that still run when the database is closed, of milliseconds usually; then their connections are cut. */
 const CLOSE_GRACE_MS = 1_000;
 /** For opening rooms, comparing heads and probes: one query may hang, and the others go on. */
 const ROOM_CONNECTIONS = 2;
-/** Pages of live rooms that are read at a time; each keeps its rows in memory until they are written to sockets. */
+/**
+ * Pages of live rooms that are read at a time. A trade-off: each keeps its rows in memory until they are written to
+ * sockets.
+ */
 export const PAGE_CONNECTIONS = 4;
 
 /**

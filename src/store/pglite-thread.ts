@@ -8,7 +8,10 @@ import { StartError } from '../errors.js';
  */
 const PING_INTERVAL_MS = 5_000;
 const MAX_UNANSWERED = 6;
-/** After this time a shutdown is given up: the next start recovers from the write-ahead log. */
+/**
+ * After this time a shutdown is given up, within the default of SHUTDOWN_TIMEOUT_MS: the next start recovers from the
+ * write-ahead log.
+ */
 const CLOSE_TIMEOUT_MS = 5_000;
 
 /** Messages of the thread. */

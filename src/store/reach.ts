@@ -12,7 +12,9 @@ const Client = withSettings(pg.Client);
 const PATIENCE_MS = 60_000;
 /** For connecting, and for each query: the default of STORE_TIMEOUT_MS. */
 const ATTEMPT_TIMEOUT_MS = 5_000;
+/** Between two attempts: short beside the seconds that a database needs to start. */
 const PAUSE_MS = 500;
+/** Between two log lines: six in PATIENCE_MS. */
 const LOG_INTERVAL_MS = 10_000;
 
 /** Errors of Node: no server answers at the address at the moment. */

@@ -34,7 +34,7 @@ const SETTINGS: Settings = {
 
 /**
  * Attempts to set up a session: it may begin with a statement_timeout of a millisecond, which cancels an attempt on a
- * busy machine.
+ * busy machine. A trade-off: a session that needs more is refused.
  */
 const ATTEMPTS = 20;
 
