@@ -123,7 +123,9 @@ export function createHub({
       }
       // A feed that was closed or deleted meanwhile is not returned either.
       if (state !== undefined && feed.endedBy !== 'ROOM_DELETED') {
-        throw new ChatError('UNAVAILABLE', { detail: 'the room begins anew' });
+        throw new ChatError('UNAVAILABLE', {
+          detail: 'the room was closed while it was being opened',
+        });
       }
     } catch (error) {
       forget(feed);

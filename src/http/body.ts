@@ -88,7 +88,7 @@ async function decoded(bytes: Buffer, decode: Decode, maxOutputLength: number): 
       throw new ChatError('TOO_LARGE', { cause: error });
     }
     throw new ChatError('INVALID', {
-      detail: 'the body is not what it claims to be',
+      detail: 'the body is not in its Content-Encoding',
       cause: error,
     });
   }

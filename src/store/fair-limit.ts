@@ -52,7 +52,7 @@ export class FairLimit<Key> {
         drop(signal?.reason);
       };
       const timer = setTimeout(() => {
-        drop(new ChatError('UNAVAILABLE', { detail: 'too much waits to be read' }));
+        drop(new ChatError('UNAVAILABLE', { detail: 'too many reads are waiting' }));
       }, this.#patienceMs);
       const settle = (): void => {
         clearTimeout(timer);

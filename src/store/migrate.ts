@@ -10,7 +10,7 @@ import { inspectSchema, type Schema } from './schema.js';
 
 /** Key of the advisory lock of migrating: an arbitrary number, the same in every process. */
 const LOCK_KEY = 7_777_001;
-/** How long to wait for another process that migrates, and for each lock of a table. */
+/** How long to wait for another process that migrates, and for each lock of a table: as long as for a database. */
 const LOCK_TIMEOUT_MS = 60_000;
 /**
  * How often Postgres checks that the client of a running statement still lives: a dead one frees its locks after this
@@ -127,7 +127,7 @@ async function lock(
   } catch (error) {
     if (!isLockTimeout(error)) throw error;
     throw new StartError(
-      `the migration lock of ${name} was not to be had for ${timeoutMs / 1000} s: ` +
+      `the migration lock of ${name} was not free within ${timeoutMs / 1000} s: ` +
         `another process still migrates, or a connection that hangs keeps it (see pg_locks)`,
       { cause: error },
     );

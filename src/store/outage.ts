@@ -44,7 +44,7 @@ export class Outage {
 
   /**
    * A query has failed.
-   * @returns UNAVAILABLE if the database did not answer or a lock was not to be had in time; any other error as it is
+   * @returns UNAVAILABLE if the database did not answer or a lock was not free in time; any other error as it is
    */
   failed(error: unknown): unknown {
     if (error instanceof ChatError) return error;

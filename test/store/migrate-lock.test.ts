@@ -38,7 +38,7 @@ describe('the lock of the migrations', { timeout: TIMEOUT_MS }, () => {
     return database;
   }
 
-  it('is waited for, which the log says, until who has it is done', async () => {
+  it('is waited for, with a log line, until its holder is done', async () => {
     await holder.query('BEGIN');
     await holder.query(`SELECT ${LOCK}`);
     const { logger, warned } = listen();
@@ -53,7 +53,7 @@ describe('the lock of the migrations', { timeout: TIMEOUT_MS }, () => {
     );
   });
 
-  it('is waited for no longer than a time, and nothing is created then', async () => {
+  it('is waited for until a timeout, and then nothing is created', async () => {
     await holder.query('BEGIN');
     await holder.query(`SELECT ${LOCK}`);
 
@@ -61,13 +61,13 @@ describe('the lock of the migrations', { timeout: TIMEOUT_MS }, () => {
 
     await expect(migrated).rejects.toBeInstanceOf(StartError);
     await expect(migrated).rejects.toThrow(
-      `the migration lock of ${name} was not to be had for 0.3 s`,
+      `the migration lock of ${name} was not free within 0.3 s`,
     );
     expect(await tables()).toEqual([]);
     expect(await locks()).toBe(1);
   });
 
-  it('is not asked for if nothing is to be done', async () => {
+  it('is not taken if there is nothing to do', async () => {
     await migrate(await open(), QUIET);
     await holder.query('BEGIN');
     await holder.query(`SELECT ${LOCK}`);
@@ -75,7 +75,7 @@ describe('the lock of the migrations', { timeout: TIMEOUT_MS }, () => {
     expect(await migrate(await open(), QUIET)).toEqual([]);
   });
 
-  it('goes with a migration that fails, and so does all that was created', async () => {
+  it('is released by a migration that fails, and everything that it created is undone', async () => {
     // A type with the name of a table, which CREATE TABLE trips over.
     await query(fresh.url, 'CREATE TYPE log_epoch AS ENUM ()');
 
@@ -86,7 +86,7 @@ describe('the lock of the migrations', { timeout: TIMEOUT_MS }, () => {
     expect(await locks()).toBe(0);
   });
 
-  it('goes with a process that dies while a statement of its waits', async () => {
+  it('is released if its process dies while a statement of it waits', async () => {
     // CREATE TABLE rooms has to wait whether this one is committed.
     await holder.query('BEGIN');
     await holder.query('CREATE TABLE rooms (id integer)');
