@@ -26,7 +26,7 @@ describe('a caller’s permissions', () => {
     expect(lettersOf(caller(), room())).toBe('');
   });
 
-  it('are none by the rules of others', () => {
+  it('are not granted by the rules of others', () => {
     expect(lettersOf(caller(), room([rule(OTHER, 'rwa')]))).toBe('');
   });
 
@@ -260,7 +260,7 @@ describe('removing a rule', () => {
     expect(remove(room([admin, rule(OTHER, permissions, { level: 100 })]), OTHER)).toBeUndefined();
   });
 
-  it.each(['r', 'rw', 'b'])('is for any admin if it has %s', (permissions) => {
+  it.each(['r', 'rw', 'b'])('is allowed to any admin if the rule has %s', (permissions) => {
     const above = rule(OTHER, permissions, { level: 999 });
 
     expect(remove(room([admin, above]), OTHER)).toBeUndefined();

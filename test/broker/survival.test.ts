@@ -55,11 +55,11 @@ describe('the process survives', () => {
     '?tls=x',
     '?replyMapping=resp3&protocol=2',
     '?path=/nowhere',
-  ])('with redis://host%s', async (rest) => {
+  ])('redis://host%s', async (rest) => {
     expect(await run(redisUrl() + rest, 'await works();')).toBe('works\n');
   });
 
-  it('though the listener throws', async () => {
+  it('a listener that throws', async () => {
     const program = `
       await until(() => broker.isUp);
       await broker.subscribe('a');
@@ -74,7 +74,7 @@ describe('the process survives', () => {
     expect(await run(redisUrl(), program)).toBe('works\n');
   });
 
-  it('with more channels than a call may have arguments, and has them again after a reconnect', async () => {
+  it('more channels than a call may have arguments, and has them again after a reconnect', async () => {
     const program = `
       await until(() => broker.isUp);
       let reconnects = 0;

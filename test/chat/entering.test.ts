@@ -88,7 +88,7 @@ describe('entering a room', { timeout: 60_000 }, () => {
     await Promise.all(clients.map((client) => client.close()));
   });
 
-  it('or answering an invitation a second time writes nothing', async () => {
+  it('writes nothing the second time, and so does answering an invitation', async () => {
     const room = await createRoom(node, ana);
     const ben = person();
     await putRule(node, ana, room, { userUUID: ben.userUUID, permissions: 'r' });

@@ -92,7 +92,7 @@ describe('the README', () => {
     expect(history.content).toMatchObject([{ content: 'Fueled up and ready to go' }]);
   });
 
-  it('has a bot that answers once, also what was said while its node was restarted', async () => {
+  it('has a bot that answers each message once, over a restart of its node, too', async () => {
     const ana = person({ levelOnEntity: 100 });
     const room = await createRoom(node, ana);
     const client = await ChatClient.enter(node, ana, room);

@@ -111,7 +111,7 @@ async function publishedBy(act: () => void): Promise<string[]> {
 }
 
 describe('a room', () => {
-  it('is published only while a peer has it open', async () => {
+  it('has its messages published only while a peer has it open', async () => {
     const [east, west] = [startNode(), startNode()];
     await east.peers.join(ROOM);
     await settle();
@@ -129,7 +129,7 @@ describe('a room', () => {
     expect(await publishedBy(() => east.peers.publish(ROOM, [message(5)]))).toEqual([]);
   });
 
-  it('is published even if this node does not have it open, since a peer may', async () => {
+  it('has its messages published even if this node does not have it open, since a peer may', async () => {
     const [east, west] = [startNode(), startNode()];
     await west.peers.join(ROOM);
     await settle();
@@ -138,7 +138,7 @@ describe('a room', () => {
     expect(west.entries).toEqual([2]);
   });
 
-  it('is published while it is unknown which peers have it open', async () => {
+  it('has its messages published while it is unknown which peers have it open', async () => {
     const [east, west] = [startNode(), startNode()];
     west.link.loses = { sent: true };
     await east.peers.join(ROOM);
@@ -148,7 +148,7 @@ describe('a room', () => {
     expect(west.entries).toEqual([2]);
   });
 
-  it('is answered with its head to a peer that opens it, so that the peer misses no earlier entry', async () => {
+  it('has its head sent to a peer that opens it, so that the peer misses no earlier entry', async () => {
     const [east, west] = [startNode({ number: 3 }), startNode({ number: 2 })];
     await east.peers.join(ROOM);
     await west.peers.join(ROOM);
@@ -156,7 +156,7 @@ describe('a room', () => {
     expect(new Set(west.numbers)).toEqual(new Set([3]));
   });
 
-  it('is answered with its head to a peer that was not known to have it, and is behind', async () => {
+  it('has its head sent to a peer that was not known to have it open, and is behind', async () => {
     const east = startNode({ number: 3 });
     await east.peers.join(ROOM);
     await settle();

@@ -504,7 +504,7 @@ describe('a connection with thousands of requests at once', () => {
 });
 
 describe('connections of a node that shuts down', () => {
-  it('end after the answers to complete requests, whatever these said of the connection', async () => {
+  it('end after the answers to complete requests, even if more requests have begun to arrive', async () => {
     let end = (): void => undefined;
     const { connections, server, url } = await open((incoming, response) => {
       const { url } = incoming;

@@ -68,13 +68,13 @@ function* cut(bytes: Buffer): Generator<Buffer> {
   }
 }
 
-describe('what comes over many connections', () => {
+describe('the bytes of many connections', () => {
   // A piece has 114 or 341 of the shortest. A turn has four pieces, and the rest of each read.
   it.each([
     ['requests', '', 'GET / HTTP/1.1\r\n\r\n', 4_000, 2_000],
     ['chunks of a byte', POST, '1\r\nx\r\n', 20_000, 6_000],
   ])(
-    'is parsed a few pieces a turn, of all together, and nothing is left out: %s',
+    'are parsed a few pieces a turn, of all together, and none is left out: %s',
     async (what, head, unit, each, mostATurn) => {
       let heard = 0;
       const all = deferred();
@@ -101,8 +101,8 @@ describe('what comes over many connections', () => {
   );
 });
 
-describe('what comes over a connection', () => {
-  it('is the same however it is cut', async () => {
+describe('the bytes of one connection', () => {
+  it('give the same requests however they are cut', async () => {
     await serve((request, response) => {
       let body = '';
       request.setEncoding('utf8').on('data', (part: string) => (body += part));
@@ -129,7 +129,7 @@ describe('what comes over a connection', () => {
   it.each([
     ['upgrade', 'GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n'],
     ['connect', 'CONNECT x:1 HTTP/1.1\r\nHost: x:1\r\n\r\n'],
-  ])('goes to the new owner of the stream, to the byte: %s', async (event, head) => {
+  ])('go to the new owner of the stream, to the byte: %s', async (event, head) => {
     const http = await serve((_request, response) => response.end('before'));
     const letters = Buffer.from(Array.from({ length: 300_000 }, (_, i) => 97 + (i % 26)));
     const taken = new Promise<Buffer>((resolve) => {
@@ -149,7 +149,7 @@ describe('what comes over a connection', () => {
     expect((await taken).equals(letters)).toBe(true);
   });
 
-  it('waits for a handler that does not read its body, and for no other', async () => {
+  it('wait for a handler that does not read its body, and for no other', async () => {
     const size = 20_000_000;
     let read = (): void => undefined;
     let held = 0;
@@ -176,7 +176,7 @@ describe('what comes over a connection', () => {
     expect((await wire.answer()).body).toBe(String(size));
   });
 
-  it('is parsed to its end if the client has ended its side', async () => {
+  it('are parsed to the last one if the client has ended its side', async () => {
     let heard = 0;
     await serve((_request, response) => {
       heard += 1;
@@ -189,7 +189,7 @@ describe('what comes over a connection', () => {
     expect(heard).toBe(3_000);
   });
 
-  it('is dropped once the connection was reset', async () => {
+  it('are dropped once the connection was reset', async () => {
     const heard: string[] = [];
     await serve((request, response) => {
       heard.push(request.url ?? '');

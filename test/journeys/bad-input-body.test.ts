@@ -66,14 +66,14 @@ describe('the body of POST /rooms', () => {
     ['the key constructor', 'constructor', { prototype: { name: 'a room' } }],
     ['the key toString', 'toString', 'a room'],
     ['an empty key', '', 'a room'],
-  ])('is 400 INVALID with %s, which it names', async (_what, field, value) => {
+  ])('is 400 INVALID with %s, and the answer names the field', async (_what, field, value) => {
     expectInvalid(await lab.call('POST', '/rooms', { body: { ...valid, [field]: value } }), field);
   });
 
   it.each([
     ['the key __proto__', '{"__proto__":{"x":1},"name":"a","level_admin":1,"type":"group"}'],
     ['fields in __proto__ alone', '{"__proto__":{"name":"a","level_admin":1,"type":"group"}}'],
-  ])('is 400 INVALID with %s, which it names', async (_what, body) => {
+  ])('is 400 INVALID with %s, and the answer names the field', async (_what, body) => {
     expectInvalid(await lab.call('POST', '/rooms', { body }), '__proto__');
     expect(({} as Record<string, unknown>)['name']).toBeUndefined();
   });
@@ -83,19 +83,19 @@ describe('the body of POST /rooms', () => {
     expectInvalid(await lab.call('POST', '/rooms', { body }), 'level_admin');
   });
 
-  it('names all fields that are wrong at once', async () => {
+  it('is answered with the names of all wrong fields at once', async () => {
     const answer = await lab.call('POST', '/rooms', {
       body: { level_admin: -1, type: 1, other: 1 },
     });
     for (const field of ['name', 'level_admin', 'type', 'other']) expectInvalid(answer, field);
   });
 
-  it('takes null for a field that may be left out', async () => {
+  it('may have null for an optional field', async () => {
     const answer = await lab.call('POST', '/rooms', { body: { ...valid, max_entity_rules: null } });
     expect(answer).toMatchObject({ status: 200, content: { room: { max_entity_rules: 10 } } });
   });
 
-  it('takes what is unusual and right: 100 emoji, numbers as strings', async () => {
+  it('may have unusual valid values: 100 emoji, numbers as strings', async () => {
     const name = '🚀'.repeat(100);
     const body = { name, level_admin: '0', type: 'user2user', max_entity_rules: '10000' };
     const answer = await lab.call('POST', '/rooms', { body });
@@ -133,12 +133,12 @@ describe('the body of PUT /rooms/:id/members', () => {
     ['a level of 0.5', 'level', 0.5],
     ['an object as level', 'level', {}],
     ['an unknown key', 'accepted', true],
-  ])('is 400 INVALID with %s, which it names', async (_what, field, value) => {
+  ])('is 400 INVALID with %s, and the answer names the field', async (_what, field, value) => {
     const body = { ...valid, [field]: value };
     expectInvalid(await lab.call('PUT', `/rooms/${lab.room}/members`, { body }), field);
   });
 
-  it('takes null for a name of the UUID that is not used', async () => {
+  it('may have null for the unused names of the UUID', async () => {
     const body = { ...valid, userUUID: null, entity_UUID: ben.userUUID, entityUUID: null };
     const answer = await lab.call('PUT', `/rooms/${lab.room}/members`, { body });
     expect(answer).toMatchObject({ status: 200, content: { entity_UUID: ben.userUUID } });
@@ -148,7 +148,7 @@ describe('the body of PUT /rooms/:id/members', () => {
     );
   });
 
-  it('says what a UUID is', async () => {
+  it('is answered with the form of a UUID if it has none', async () => {
     const body = { ...valid, userUUID: 'ben' };
     const answer = await lab.call('PUT', `/rooms/${lab.room}/members`, { body });
     expect(answer.meta['detail']).toBe(
@@ -161,7 +161,7 @@ describe('the body of PUT /rooms/:id/members', () => {
     expectError(await lab.call('PUT', `/rooms/${lab.room}/members`, { body }), 'INVALID');
   });
 
-  it('is 403 OUTRANKED with `a` at a level above the own', async () => {
+  it('is 403 OUTRANKED with `a` at a level above the caller’s own', async () => {
     const body = { ...valid, permissions: 'rwa', level: 2_147_483_647 };
     expectError(await lab.call('PUT', `/rooms/${lab.room}/members`, { body }), 'OUTRANKED');
   });
@@ -180,13 +180,13 @@ describe('the body of PUT /rooms/:id/invitation', () => {
       { accepted: true, use_parent_entity: 0 },
     ],
     ['an unknown key', 'level', { accepted: true, level: 999 }],
-  ])('is 400 INVALID with %s, which it names', async (_what, field, body) => {
+  ])('is 400 INVALID with %s, and the answer names the field', async (_what, field, body) => {
     expectInvalid(await lab.call('PUT', `/rooms/${lab.room}/invitation`, { body }), field);
   });
 });
 
 describe('the answer to an invitation', () => {
-  it('takes null for use_parent_entity', async () => {
+  it('may have null for use_parent_entity', async () => {
     const body = { accepted: true, use_parent_entity: null };
     const answer = await lab.call('PUT', `/rooms/${lab.room}/invitation`, { body });
     expect(answer).toMatchObject({ status: 200, content: { entity_UUID: ana.userUUID } });
@@ -227,7 +227,7 @@ describe('any body', () => {
     }
   });
 
-  it('is refused in plain words, whatever it is or holds', async () => {
+  it('is refused in words of our own, whatever value it has', async () => {
     const values = ['text', 'x'.repeat(99), -1, 1.5, true, null, [], ['x'], {}, { a: 1 }];
     for (const [method, path, body] of WITH_BODY) {
       const bodies = Object.keys(body).flatMap((field) =>
@@ -239,7 +239,7 @@ describe('any body', () => {
         });
         if (status === 200) continue;
         expect(meta['detail']).toMatch(/^[a-zA-Z_]/);
-        // As the library says it that checks.
+        // The words of zod.
         expect(JSON.stringify(meta)).not.toMatch(/invalid input|expected|received/i);
       }
     }
@@ -297,12 +297,12 @@ describe('any body', () => {
 
   it.each([
     ['gzip', 'text', Buffer.from('{"name":"a"}')],
-    ['gzip', 'half of it', gzipSync('{"name":"a"}').subarray(0, 16)],
+    ['gzip', 'half of a body', gzipSync('{"name":"a"}').subarray(0, 16)],
     ['gzip', 'nothing', Buffer.alloc(0)],
     ['deflate', 'text', Buffer.from('{"name":"a"}')],
-    ['deflate', 'half of it', deflateSync('{"name":"a"}').subarray(0, 8)],
+    ['deflate', 'half of a body', deflateSync('{"name":"a"}').subarray(0, 8)],
     ['br', 'text', Buffer.from('{"name":"a"}')],
-  ])('that claims to be %s and is %s is 400', async (encoding, _what, body) => {
+  ])('with Content-Encoding %s and %s as its content is 400', async (encoding, _what, body) => {
     const answer = await lab.call('POST', '/rooms', {
       body,
       headers: { 'content-encoding': encoding },
@@ -312,7 +312,7 @@ describe('any body', () => {
   });
 
   it.each(['rot13', 'gzip, gzip', 'constructor', '__proto__', 'utf-8'])(
-    'in an encoding that is not known is 415: %s',
+    'in an unknown encoding is 415: %s',
     async (encoding) => {
       const headers = { 'content-encoding': encoding };
       const answer = await lab.call('POST', '/rooms', { body: '{}', headers });
@@ -335,8 +335,8 @@ describe('any body', () => {
     expect(answer).toMatchObject({ status: 200, content: { room: { name } } });
   });
 
-  it('in an encoding that is damaged behind more than is read ends nothing', async () => {
-    // A second member that is none, behind a first one that is too much already.
+  it('that is damaged behind the limit of its size is 413, and the process goes on', async () => {
+    // The first member of the gzip is too large already; the second one is garbage.
     const damage = Buffer.concat([gzipSync('x').subarray(0, 12), Buffer.alloc(100, 9)]);
     for (const length of [150_000, 200_000, 400_000]) {
       const body = Buffer.concat([gzipSync(Buffer.alloc(length, '{"a')), damage]);
@@ -347,7 +347,7 @@ describe('any body', () => {
     }
   });
 
-  it('is 413 beyond the limit, by a byte, and is read at the limit', async () => {
+  it('is read at the limit, and is 413 a byte beyond it', async () => {
     const [method, path, valid] = WITH_BODY[0];
     const json = JSON.stringify(valid);
     const atLimit = json + ' '.repeat(BODY_BYTES - json.length);
@@ -355,7 +355,7 @@ describe('any body', () => {
     expectError(await lab.call(method, path(), { body: `${atLimit} ` }), 'TOO_LARGE');
   });
 
-  it('is 413 where it is small and grows to 10 MB', async () => {
+  it('is 413 if it is small and decodes to 10 MB', async () => {
     const bomb = gzipSync(`{"name":"${'a'.repeat(TEN_MB)}"}`);
     expect(bomb.length).toBeLessThan(BODY_BYTES);
     const answer = await lab.call('POST', '/rooms', {
@@ -365,7 +365,7 @@ describe('any body', () => {
     expectError(answer, 'TOO_LARGE');
   });
 
-  it('is 413 where it is announced with 10 MB and never sent', async () => {
+  it('is 413 if its Content-Length is 10 MB and it is never sent', async () => {
     const socket = await lab.dial();
     socket.write(head('POST', '/rooms', { 'Content-Length': String(TEN_MB) }));
     const [chunk] = (await once(socket, 'data')) as [Buffer];
@@ -386,7 +386,7 @@ describe('any body', () => {
         )}\r\n`.repeat(TEN_MB / 65_536)}0\r\n\r\n`,
     ],
   ])(
-    'of 10 MB %s is 413, and the connection goes on, or says that it does not',
+    'of 10 MB %s is 413, and the connection stays open, or the answer says that it closes',
     async (_what, upload) => {
       // A client that writes all before it reads, and has its next request behind it.
       const heard = await lab.exchange(upload() + head('GET', '/healthz', { Connection: 'close' }));

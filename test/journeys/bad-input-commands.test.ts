@@ -99,7 +99,7 @@ describe('a room id', () => {
   });
 
   it.each(['1e400', '-1e400', '"\\u0031e3"', '{"__proto__":1}', '[['])(
-    'that is written %s is NOTAUTHORIZED, or BADJSON where it is no JSON',
+    'that is written %s is NOTAUTHORIZED, or BADJSON if it is no JSON',
     async (text) => {
       const client = await lab.clientIn('lobby');
       client.raw(`{"type":"select_room","room_id":${text}}`);
@@ -108,7 +108,7 @@ describe('a room id', () => {
     },
   );
 
-  it('of a room of others is NOTAUTHORIZED, and nothing of it is heard', async () => {
+  it('of a room of others is NOTAUTHORIZED, and none of its messages arrive', async () => {
     const client = await lab.clientIn('lobby');
     client.send({ type: 'select_room', room_id: lab.bystanders.room });
     client.send({ type: 'select_room', room_id: lab.bystanders.room, after: 0 });
@@ -229,7 +229,7 @@ describe('a message', () => {
     await client.close();
   });
 
-  it('that is INVALID is named by its ref, where that is right', async () => {
+  it('that is INVALID is answered with its ref, if the ref is valid', async () => {
     const client = await lab.clientIn('room');
     client.send({ type: 'message', content: 'a\0b', ref: 'the-bad-one' });
     expect(await client.expect('INVALID')).toMatchObject([{ ref: 'the-bad-one' }]);
@@ -259,7 +259,7 @@ describe('a message', () => {
     ['what marks directions', '\u202eevil\u202c\u200b\ufeff'],
     ['noncharacters', '\ufffe\uffff\u{10ffff}'],
     ['a message as text', '{"type":"message","data":null}'],
-  ])('of %s comes back as it was, live and from the history', async (_what, content) => {
+  ])('of %s is unchanged, live and in the history', async (_what, content) => {
     const client = await lab.clientIn('room');
     client.say(content, { ref: content.slice(0, 30) });
     const [echo] = await client.take(1);

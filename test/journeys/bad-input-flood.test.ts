@@ -91,7 +91,7 @@ describe('a flood', () => {
   }
 
   it(
-    'of 300,000 tiny frames grows no heap, is answered in full, and slows nobody down to nothing',
+    'of 300,000 tiny frames does not grow the heap, is answered in full, and stops no other session',
     { timeout: FLOOD_TIMEOUT_MS },
     async () => {
       // 10 MB of answers are more than the buffers between the two take.
@@ -153,7 +153,7 @@ describe('a flood', () => {
   );
 
   it(
-    'of four million tiny frames whose answers nobody reads is no longer read',
+    'of four million tiny frames whose answers are not read is no longer read',
     { timeout: FLOOD_TIMEOUT_MS },
     async () => {
       const wire = await WsWire.open(target);
@@ -175,7 +175,7 @@ describe('a flood', () => {
     ['selections of no room', () => json({ type: 'select_room', room_id: 'x'.repeat(100) })],
     ['bad tokens', () => json({ type: 'token', content: 'x'.repeat(100) })],
   ] as const)(
-    'of 300,000 %s, whose answers nobody reads, grows no heap',
+    'of 300,000 %s, whose answers are not read, does not grow the heap',
     { timeout: FLOOD_TIMEOUT_MS },
     async (_what, flood) => {
       const wire = await WsWire.open(target);
@@ -190,7 +190,7 @@ describe('a flood', () => {
 });
 
 describe('a burst of messages', () => {
-  it('by the ten thousand is stored whole and in order', { timeout: 60_000 }, async () => {
+  it('of ten thousand is stored completely and in order', { timeout: 60_000 }, async () => {
     const client = await lab.clientIn('room');
     const witness = await ChatClient.enter(lab.node, ana, lab.room);
     const words = Array.from({ length: 10_000 }, (_, i) => `word ${i}`);
@@ -212,7 +212,7 @@ describe('a burst of messages', () => {
     expect(stored).toEqual(words);
   });
 
-  it('among bad ones and other commands keeps its order', async () => {
+  it('among invalid messages and other commands keeps its order', async () => {
     const client = await lab.clientIn('room');
     const answers: unknown[] = [];
     for (let i = 0; i < 200; i += 1) {
@@ -228,7 +228,7 @@ describe('a burst of messages', () => {
     await client.close();
   });
 
-  it('is stored as far as it was read where the client is gone at once', async () => {
+  it('is stored as far as it was read, if the client hangs up at once', async () => {
     const client = await lab.clientIn('room');
     const words = Array.from({ length: 2_000 }, (_, i) => `gone ${i}`);
     for (const word of words) client.say(word);

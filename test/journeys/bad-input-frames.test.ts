@@ -139,7 +139,7 @@ describe('bytes that break RFC 6455', () => {
         ]),
     ],
   ] as const)(
-    'close with the code of the RFC, and nothing behind: %s, %d',
+    'close the socket with the code of the RFC, and nothing behind them is handled: %s, %d',
     async (_what, code, bad) => {
       for (const before of [[], [token(), json({})], [token(), lab.select(), json({})]]) {
         const wire = await WsWire.open(lab.node);
@@ -150,7 +150,7 @@ describe('bytes that break RFC 6455', () => {
     },
   );
 
-  it('are no harm where the connection is cut in the middle of them', async () => {
+  it('do no harm if the connection is cut in the middle of them', async () => {
     const whole = Buffer.concat([token(), lab.select(), json({ type: 'message', content: 'cut' })]);
     for (let length = 1; length < whole.length; length += 13) {
       const wire = await WsWire.open(lab.node);
@@ -170,7 +170,7 @@ describe('a large frame', () => {
     return `${text.slice(0, -2)}${'x'.repeat(bytes - text.length)}"}`;
   };
 
-  it('of 128 KiB is handled, and of a byte more closes with 1009', async () => {
+  it('of 128 KiB is handled, and one a byte longer closes with 1009', async () => {
     const client = await lab.clientIn('room');
     client.raw(padded({ type: 'message', content: 'large' }, 131_072));
     expect(await client.messages(1)).toEqual(['large']);
@@ -202,7 +202,7 @@ describe('a large frame', () => {
     expect(await client.closed()).toMatchObject({ code: 1009 });
   });
 
-  it('of 8 KiB is handled before READY, and of a byte more closes with 1009', async () => {
+  it('of 8 KiB is handled before READY, and one a byte longer closes with 1009', async () => {
     const client = await lab.clientIn('greeting');
     client.raw(padded({ type: 'message', content: 'early' }, 8_192));
     await client.expect('TOKEN?');
@@ -222,7 +222,7 @@ describe('a large frame', () => {
   });
 });
 
-describe('an unusual frame that is right', () => {
+describe('an unusual valid frame', () => {
   const text = JSON.stringify({ type: 'message', content: 'Häppchen 🧩'.repeat(20) });
   const content = (JSON.parse(text) as { content: string }).content;
   const pieces = Array.from(Buffer.from(text), (byte) => Buffer.from([byte]));
@@ -263,7 +263,7 @@ describe('an unusual frame that is right', () => {
     wire.destroy();
   });
 
-  it('may hold keys that nobody knows, 10,000 levels deep', async () => {
+  it('may have unknown keys, 10,000 levels deep', async () => {
     const client = await lab.clientIn('room');
     const deep = '['.repeat(10_000) + ']'.repeat(10_000);
     client.raw(
@@ -279,7 +279,7 @@ describe('an unusual frame that is right', () => {
     await client.close();
   });
 
-  it('may begin with a byte order mark, and have null for what it leaves out', async () => {
+  it('may begin with a byte order mark, and have null for absent fields', async () => {
     const client = await lab.clientIn('greeting');
     const fields = (command: object): string => `\ufeff${JSON.stringify(command)}`;
     client.raw(fields({ type: 'token', content: eve.token }));
@@ -291,7 +291,7 @@ describe('an unusual frame that is right', () => {
     await client.close();
   });
 
-  it('may hold a key twice: the last one counts', async () => {
+  it('may have a key twice: the last one counts', async () => {
     const client = await lab.clientIn('room');
     client.raw('{"type":"quit","type":"message","content":1,"content":"last"}');
     expect(await client.messages(1)).toEqual(['last']);

@@ -38,7 +38,7 @@ describe('the token', () => {
   const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
   const pem = publicKey.export({ type: 'spki', format: 'pem' }).toString();
 
-  it('of the forger of these tests is accepted where nothing is wrong with it', async () => {
+  it('is accepted if it is forged without a fault', async () => {
     expect((await lab.call('GET', '/test/token', { token: good })).status).toBe(200);
   });
 
@@ -115,7 +115,7 @@ describe('the token', () => {
     }
   });
 
-  it('is 401 where there is no header, or the token is in the query', async () => {
+  it('is 401 without the header, even if the query has it', async () => {
     for (const [method, path] of lab.routes()) {
       expectError(await lab.call(method, path, { token: null }), 'UNAUTHORIZED');
       const inQuery = `${path}?token=${good}&access_token=${good}`;
@@ -123,7 +123,7 @@ describe('the token', () => {
     }
   });
 
-  it('is the one of the first header, where there are two', async () => {
+  it('is the one of the first header if there are two', async () => {
     const heard = (first: string, second: string): Promise<string> =>
       lab.exchange(
         `GET /test/token HTTP/1.1\r\nHost: x\r\nConnection: close\r\n` +
@@ -140,7 +140,7 @@ describe('the token', () => {
     ['far below zero', -1e300],
     ['almost infinite', 1e308],
     ['400 nines', '9'.repeat(400)],
-  ])('with a level that is %s never makes a 500', async (_what, levelOnEntity) => {
+  ])('with a level that is %s is never answered by 500', async (_what, levelOnEntity) => {
     const token = forge(HS256, { ...claims, levelOnEntity });
     const body = { name: 'a', level_admin: 0, type: 'group' };
     expect([200, 403]).toContain((await lab.call('POST', '/rooms', { token, body })).status);

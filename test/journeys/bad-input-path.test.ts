@@ -83,7 +83,7 @@ describe('a path', () => {
     },
   );
 
-  it('to a room that is not there is 404', async () => {
+  it('to a missing room is 404', async () => {
     const body = { userUUID: ben.userUUID, permissions: 'rw', level: 0 };
     for (const [method, path, what] of [
       ['GET', 'messages', undefined],
@@ -142,13 +142,13 @@ describe('a path', () => {
     '/constructor',
     `/${'a'.repeat(8_000)}`,
     '*',
-  ])('of nothing is 404, with and without a token: %s', async (path) => {
+  ])('that is not served is 404, with and without a token: %s', async (path) => {
     expectError(await lab.call('GET', path), 'NOT_FOUND');
     expectError(await lab.call('POST', path, { token: null, body: '{' }), 'NOT_FOUND');
   });
 
   it.each(['http://[', 'http://[::1', 'http://%zz/rooms'])(
-    'that is no path is 400 or 404: %s',
+    'that is malformed is 400 or 404: %s',
     async (path) => {
       const heard = await lab.exchange(head('GET', path, { Connection: 'close' }));
       expect([[400], [404]]).toContainEqual(statusesOf(heard));
@@ -156,7 +156,7 @@ describe('a path', () => {
     },
   );
 
-  it('is 405 with another method, and Allow says which there are', async () => {
+  it('is 405 with another method, and Allow lists its methods', async () => {
     for (const [path, allowed] of [
       ['/rooms', ['GET', 'HEAD', 'POST']],
       ['/rooms/all', ['GET', 'HEAD']],
@@ -234,7 +234,7 @@ describe('CORS', () => {
     }
   });
 
-  it('is on every kind of error', async () => {
+  it('has its headers on every kind of error', async () => {
     const headers = { origin: 'https://app.example' };
     const body = '{';
     const big = 'x'.repeat(BODY_BYTES + 1);

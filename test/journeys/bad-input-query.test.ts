@@ -69,10 +69,10 @@ describe('a query', () => {
     'dateFrom=2026-01-01&dateFrom=2026-01-02',
     'dateTo=2026-02-29',
     'dateTo=garbage',
-  ])('of the history with %s is 400 INVALID, which it names', async (query) => {
+  ])('of the history with %s is 400 INVALID, and the answer names the parameter', async (query) => {
     const [field = ''] = query.split('=');
     expectInvalid(await history(query), field);
-    // Also where pages are asked for by number.
+    // With pages by number, too.
     if (field.startsWith('date')) expectInvalid(await history(`${query}&limit=5`), field);
   });
 
@@ -126,7 +126,7 @@ describe('a query', () => {
     '%zz=%zz',
     'a=%ff%fe',
     `a=${'b'.repeat(6_000)}`,
-  ])('with a key that nobody knows is ignored: %s', async (query) => {
+  ])('with unknown keys is answered as without them: %s', async (query) => {
     for (const path of [`/rooms/${lab.room}/messages`, '/rooms', '/rooms/all', '/test/token']) {
       expect((await lab.call('GET', `${path}?${query}`)).status).toBe(200);
     }
@@ -145,7 +145,7 @@ describe('a query', () => {
     'accepted=',
     'accepted=TRUE',
     'accepted=true&accepted=true',
-  ])('of the rooms with %s is 400 INVALID, which it names', async (query) => {
+  ])('of the rooms with %s is 400 INVALID, and the answer names the parameter', async (query) => {
     const [field = ''] = query.split('=');
     expectInvalid(await lab.call('GET', `/rooms?${query}`), field);
   });

@@ -102,7 +102,7 @@ describe('a token', () => {
     }
   });
 
-  it('may say that it never ends', async () => {
+  it('may have an end far in the future, or none', async () => {
     for (const claims of [{ exp: 1e15 }, { exp: Number.MAX_SAFE_INTEGER }, {}]) {
       const who = { ...eve, token: sign({ ...eve, ...claims }) };
       const client = await ChatClient.enter(lab.node, who, lab.room);
@@ -116,7 +116,7 @@ describe('a token', () => {
     ['number beyond an integer', 1e12],
     ['number far below zero', -1e300],
     ['number of 400 digits', '9'.repeat(400)],
-  ])('may hold a level that is a %s', async (_what, levelOnEntity) => {
+  ])('may have a level that is a %s', async (_what, levelOnEntity) => {
     const who = { ...eve, token: sign({ ...eve, levelOnEntity }) };
     const client = await ChatClient.enter(lab.node, who, lab.room);
     client.say('at some level');
@@ -143,14 +143,14 @@ describe('a socket without a token in time', () => {
     ],
     ['has been refused twice', () => Buffer.concat([json({}), json({})])],
     ['has sent a bad token', () => json({ type: 'token', content: 'x' })],
-  ])('is closed with 4408 where it %s', async (_what, bytes) => {
+  ])('is closed with 4408 if it %s', async (_what, bytes) => {
     const wire = await WsWire.open(impatient);
     wire.write(bytes());
     expect(await wire.closeCode()).toBe(4408);
     wire.destroy();
   });
 
-  it('is closed with 4408 where it sends its token byte by byte, slowly', async () => {
+  it('is closed with 4408 if it sends its token byte by byte, slowly', async () => {
     const wire = await WsWire.open(impatient);
     const bytes = token();
     let at = 0;
@@ -160,10 +160,10 @@ describe('a socket without a token in time', () => {
     wire.destroy();
   });
 
-  it('stays where it was in time', async () => {
+  it('is closed while one with a token stays open', async () => {
     const late = await WsWire.open(impatient);
     const client = await ChatClient.enter(impatient, eve, lab.room);
-    // The one without is gone by then.
+    // By then, a socket without a token would have been closed.
     expect(await late.closeCode()).toBe(4408);
     await client.barrier();
     await client.close();

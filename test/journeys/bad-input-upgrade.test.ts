@@ -64,7 +64,7 @@ describe('an upgrade', () => {
     ['garbage for authorization', { headers: { Authorization: 'Basic eHg6eHg=' } }],
     ['garbage for an origin', { headers: { Origin: 'null' } }],
     ['garbage for cookies', { headers: { Cookie: '=;;=\u00ff' } }],
-  ])('with %s is taken', async (_what, given) => {
+  ])('with %s is accepted', async (_what, given) => {
     const wire = await WsWire.dial(lab.node);
     wire.write(handshake(given));
     const { status, headers } = await wire.answer();
@@ -74,13 +74,13 @@ describe('an upgrade', () => {
     wire.destroy();
   });
 
-  it('that is none is 426 in the envelope', async () => {
+  it('without the headers of an upgrade is 426 in the envelope', async () => {
     const answer = await request(lab.node, 'GET', '/chat');
     expect(answer).toMatchObject({ status: 426, meta: { reason: 'UPGRADE_REQUIRED' } });
     expect(answer.headers.get('Upgrade')).toBe('websocket');
   });
 
-  it('that never ends keeps nobody out, nor the server up', async () => {
+  it('that never ends keeps no other client out, and the server not running', async () => {
     const other = await lab.world.start({ SHUTDOWN_TIMEOUT_MS: '2000' });
     const part = handshake();
     const wires = await Promise.all(
@@ -97,7 +97,7 @@ describe('an upgrade', () => {
     for (const wire of wires) wire.destroy();
   });
 
-  it('that is refused leaves no connection behind, also where the client keeps its side', async () => {
+  it('that is refused leaves no connection behind, even if the client keeps its side open', async () => {
     const other = await lab.world.start();
     const wires = await Promise.all(
       [{ path: '/nowhere' }, { headers: { 'Sec-WebSocket-Key': '' } }].map(async (wrong) => {
@@ -115,7 +115,7 @@ describe('an upgrade', () => {
     }
   });
 
-  it('that is taken leaves no connection behind, also where the client does not answer a close', async () => {
+  it('that is accepted leaves no connection behind, even if the client does not answer a close frame', async () => {
     const other = await lab.world.start({ AUTH_TIMEOUT_MS: '300' });
     const wires = await Promise.all(Array.from({ length: 3 }, () => WsWire.open(other)));
     wires[0]?.write(json({ type: 'quit' }));

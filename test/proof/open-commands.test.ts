@@ -41,7 +41,7 @@ describe('the open commands of a socket', () => {
     expect(unsettled(ledger)).toEqual([]);
   });
 
-  it('keep a message that was passed over by the answer to what came after it', () => {
+  it('keep a message that is unanswered when a later command is answered', () => {
     const { ledger, commands } = open();
     commands.greeted();
     commands.messageSent('a1');

@@ -58,7 +58,7 @@ class Talk {
 }
 
 describe('a proxy', () => {
-  it('leads there and back, and passes on each end', async () => {
+  it('passes on bytes and the end of each side, in both directions', async () => {
     const { dial } = await openProxy();
     const talk = dial().say('hello');
     await talk.hear('hello');
@@ -67,7 +67,7 @@ describe('a proxy', () => {
     expect(talk.heard).toBe('hellobye');
   });
 
-  it('keeps links that it has swallowed dead, without telling either end, and opens new ones', async () => {
+  it('keeps half-open links half-open, without closing either side, and opens new links', async () => {
     const { proxy, accepted, dial } = await openProxy();
     const before = dial().say('one');
     await before.hear('one');
@@ -100,17 +100,17 @@ describe('a proxy', () => {
     await dial().say('and longer').hear('and longer');
   });
 
-  it('lets no more bytes through in a second than it is told', async () => {
+  it('passes on no more than bytesPerSecond', async () => {
     const { proxy, dial } = await openProxy();
     proxy.conditions = { bytesPerSecond: 2_000 };
     const begunAt = performance.now();
     const text = 'x'.repeat(2_000);
     await dial().say(text).hear(text);
-    // Both ways, the first bytes of each at once.
+    // The text passes twice, and the first bytes of each direction at once.
     expect(performance.now() - begunAt).toBeGreaterThan(900);
   });
 
-  it('delays bytes, keeps their order, and delays none that come after', async () => {
+  it('delays bytes in their order, and none once the latency is gone', async () => {
     const { proxy, dial } = await openProxy();
     const latencies = [300, 0, 0, 0];
     proxy.conditions = { latencyMs: () => latencies.shift() ?? 0 };
@@ -124,7 +124,7 @@ describe('a proxy', () => {
     await dial().say('three').hear('three');
   });
 
-  it('breaks links and refuses new ones while it is cut, and leads elsewhere when it is told', async () => {
+  it('breaks links and refuses new ones while it is cut, and leads to another address on demand', async () => {
     const { proxy, dial } = await openProxy();
     const talk = dial().say('one');
     await talk.hear('one');
@@ -143,7 +143,7 @@ describe('a proxy', () => {
     await dial().hear('elsewhere');
   });
 
-  it('knows the ports from which the server is reached', async () => {
+  it('knows the ports of its links to the server', async () => {
     const { proxy, accepted, dial } = await openProxy();
     await dial().say('one').hear('one');
     expect(proxy.upstreamPorts).toEqual([accepted[0]?.remotePort]);

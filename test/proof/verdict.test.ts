@@ -89,7 +89,7 @@ function found({ counts }: Verdict): Partial<Record<Violation, number>> {
 }
 
 describe('the verdict', () => {
-  it('passes what went well', () => {
+  it('passes a run without a violation', () => {
     const story = new Story();
     story.tell(message(3, ANN, 'a1'), message(4, BOB, 'b1'));
     const verdict = story.judge();
@@ -114,14 +114,14 @@ describe('the verdict', () => {
     expect(verdict.examples).toEqual(['lost: a1 was acknowledged at 3, and is not stored']);
   });
 
-  it('finds a message that somebody never got', () => {
+  it('finds a message that a client never got', () => {
     const story = new Story();
     story.log.push(message(3, ANN, 'a1'));
     story.deliver(story.ann, message(3, ANN, 'a1'));
     expect(found(story.judge())).toEqual({ lost: 1 });
   });
 
-  it('expects nothing to reach who may not read at the end', () => {
+  it('expects no message for a client that may not read at the end', () => {
     const story = new Story();
     story.log.push(rule(3, BOB, 'w'), message(4, ANN, 'a1'));
     story.deliver(story.ann, message(4, ANN, 'a1'));
@@ -160,7 +160,7 @@ describe('the verdict', () => {
     expect(found(story.judge())).toEqual({ reordered: 1 });
   });
 
-  it('finds messages stored in another order than they were sent in, unless they were sent again', () => {
+  it('finds messages stored in another order than they were sent, unless they were sent again', () => {
     const sentInOrder = (transmissions: number): Verdict => {
       const story = new Story();
       story.tell(message(3, ANN, 'a2'), message(4, ANN, 'a1'));
@@ -173,7 +173,7 @@ describe('the verdict', () => {
     expect(found(sentInOrder(2))).toEqual({});
   });
 
-  it('finds a message of somebody who might not write', () => {
+  it('finds a message of a user who might not write', () => {
     for (const permissions of ['r', 'rwb', '']) {
       const story = new Story();
       story.log.push(rule(3, BOB, permissions), message(4, BOB, 'b1'), rule(5, BOB, 'rw'));
@@ -184,7 +184,7 @@ describe('the verdict', () => {
     }
   });
 
-  it('finds what reached somebody who might not read, before the next grant was asked for', () => {
+  it('finds a message that reached a user who might not read, before the next grant was requested', () => {
     const story = new Story();
     const grant = { userUUID: BOB, roomId: ROOM, permissions: 'rw' };
     const late = message(4, ANN, 'a1');
@@ -197,7 +197,7 @@ describe('the verdict', () => {
     expect(found(story.judge())).toEqual({ deliveredAfterRevocation: 1 });
   });
 
-  it('lets who may read again catch up', () => {
+  it('allows a user who may read again to catch up', () => {
     const story = new Story();
     const late = message(4, ANN, 'a1');
     story.log.push(rule(3, BOB, 'w'), late);
@@ -209,14 +209,14 @@ describe('the verdict', () => {
     expect(found(story.judge())).toEqual({});
   });
 
-  it('finds a hole in the numbers, and a head that is not the last of them', () => {
+  it('finds a gap in the numbers, and a head that is not the last number', () => {
     const story = new Story();
     story.tell(message(4, ANN, 'a1'));
     expect(found(story.judge())).toEqual({ gaps: 1 });
     expect(found(story.judge(5))).toEqual({ gaps: 2 });
   });
 
-  it('finds a message that is not what is stored at its number, or that is not stored at all', () => {
+  it('finds a delivered message that is stored under another number, or not at all', () => {
     const story = new Story();
     story.tell(message(3, ANN, 'a1'));
     story.deliver(story.bob, message(4, ANN, 'a2'));
@@ -246,7 +246,7 @@ describe('the verdict', () => {
     expect(found(story.judge())).toEqual({ unlikeTheLog: 1 });
   });
 
-  it('finds a message that came again though it was not asked for', () => {
+  it('finds a message that came again though the client did not request it', () => {
     const story = new Story();
     story.tell(message(3, ANN, 'a1'), message(4, ANN, 'a2'));
     const newcomer = story.add(BOB, 3);
@@ -258,7 +258,7 @@ describe('the verdict', () => {
 });
 
 describe('the verdict on a log that was set back', () => {
-  it('compares what somebody saw with the log of that time', () => {
+  it('compares the messages of a client with the log of that time', () => {
     const story = new Story();
     story.tell(message(3, ANN, 'a1'), message(4, ANN, 'a2'), message(5, ANN, 'a3'));
     story.setBack(3);
@@ -268,7 +268,7 @@ describe('the verdict on a log that was set back', () => {
     expect(found(story.judge())).toEqual({ unlikeTheLog: 1 });
   });
 
-  it('finds what is of the new log before, or of the old one after it was told', () => {
+  it('finds a message of the new log before the client was told, and of the old log after', () => {
     const early = new Story();
     early.tell(message(3, ANN, 'a1'), message(4, ANN, 'a2'));
     early.setBack(3, [early.ann]);
@@ -286,7 +286,7 @@ describe('the verdict on a log that was set back', () => {
     expect(found(late.judge())).toEqual({ unlikeTheLog: 1 });
   });
 
-  it('lets who has seen nothing of what is gone go on before it is told', () => {
+  it('allows a client that has seen no lost message to continue before it is told', () => {
     const story = new Story();
     story.tell(message(3, ANN, 'a1'));
     story.log.push(message(4, ANN, 'a2'));
@@ -300,7 +300,7 @@ describe('the verdict on a log that was set back', () => {
     expect(found(story.judge())).toEqual({});
   });
 
-  it('finds who was not told', () => {
+  it('finds a client that was not told', () => {
     const story = new Story();
     story.tell(message(3, ANN, 'a1'), message(4, ANN, 'a2'));
     story.setBack(3, [story.ann]);
@@ -309,7 +309,7 @@ describe('the verdict on a log that was set back', () => {
     ]);
   });
 
-  it('finds what was missing of the old log below what came of it', () => {
+  it('finds a gap in the messages that a client got of the old log', () => {
     const story = new Story();
     const rows = [message(3, ANN, 'a1'), message(4, ANN, 'a2'), message(5, ANN, 'a3')] as const;
     story.log.push(...rows);
@@ -325,7 +325,7 @@ describe('the verdict on a log that was set back', () => {
     expect(found(holed.judge())).toEqual({ lost: 1 });
   });
 
-  it('asks of what was acknowledged that it is in the log of that time', () => {
+  it('expects an acknowledged message in the log of that time', () => {
     const story = new Story();
     story.tell(message(3, ANN, 'a1'), message(4, ANN, 'a2'));
     story.setBack(3);
@@ -340,7 +340,7 @@ describe('the verdict on a log that was set back', () => {
     expect(found(story.judge())).toEqual({ lost: 1 });
   });
 
-  it('asks of a rule that it is in the log of its time', () => {
+  it('expects an acknowledged rule in the log of its time', () => {
     const story = new Story();
     const { ledger } = story;
     const request = ledger.requestRule({ userUUID: BOB, roomId: ROOM, permissions: 'rw' });
@@ -366,7 +366,7 @@ describe('the verdict on commands', () => {
     return story.judge();
   }
 
-  it('finds one that was answered too late, or never', () => {
+  it('finds a command that was answered too late, or never', () => {
     expect(found(waited(ANSWER_WITHIN_MS))).toEqual({});
     expect(found(waited(ANSWER_WITHIN_MS + 1))).toEqual({ unanswered: 1 });
     const never = waited(undefined);
@@ -375,7 +375,7 @@ describe('the verdict on commands', () => {
     expect(never.examples).toEqual(['unanswered: select_room on node 1, never']);
   });
 
-  it('does not ask of a node that is stopped to answer, nor of another one to wait for it', () => {
+  it('expects no answer from a stopped node, and the usual time from another one', () => {
     const stopped = { from: 2_000, to: 32_000 };
     expect(found(waited(30_000 + ANSWER_WITHIN_MS, stopped))).toEqual({});
     expect(found(waited(30_001 + ANSWER_WITHIN_MS, stopped))).toEqual({ unanswered: 1 });
@@ -386,7 +386,7 @@ describe('the verdict on commands', () => {
     expect(found(story.judge())).toEqual({ unanswered: 1 });
   });
 
-  it('says which faults had been injected, and were not got over', () => {
+  it('names the faults that were injected meanwhile, or from which a node had not recovered', () => {
     const story = new Story();
     const fault = { detail: '', from: 0, to: 500, allOverAt: 500, wholeAt: 700 };
     story.ledger.incidents.push(
@@ -403,7 +403,7 @@ describe('the verdict on commands', () => {
 });
 
 describe('the verdict on rooms', () => {
-  it('finds those in which somebody hears nothing, or too late', () => {
+  it('finds a room in which a user hears nothing, or too late', () => {
     const story = new Story();
     const listener = { roomId: 1, userUUID: ANN, node: NODE, heardAfterMs: TALKS_WITHIN_MS };
     story.ledger.listeners.push(listener, { ...listener, roomId: 2, heardAfterMs: 20 });

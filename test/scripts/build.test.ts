@@ -35,7 +35,7 @@ async function put(path: string, text: string): Promise<void> {
 }
 
 describe('npm ci and npm start in production', { timeout: 60_000 }, () => {
-  it('say what to run where nothing is built, and only the start fails', async () => {
+  it('name the command to run if nothing is built, and only the start fails', async () => {
     const installed = await npm('run', 'prepare');
     expect(installed).toMatchObject({ code: 0, output: expect.stringContaining(WHAT_TO_RUN) });
 
@@ -43,7 +43,7 @@ describe('npm ci and npm start in production', { timeout: 60_000 }, () => {
     expect(started).toMatchObject({ code: 1, output: expect.stringContaining(WHAT_TO_RUN) });
   });
 
-  it('use what is built already', async () => {
+  it('use an existing build', async () => {
     await put('dist/src/main.js', 'console.log("started");');
 
     const installed = await npm('run', 'prepare');
@@ -55,7 +55,7 @@ describe('npm ci and npm start in production', { timeout: 60_000 }, () => {
     });
   });
 
-  it('build with TypeScript, where it is installed, and fail where it does', async () => {
+  it('build if TypeScript is installed, and fail if it does', async () => {
     await rm(join(folder, 'node_modules'), { recursive: true });
     await symlink(`${ROOT}/node_modules`, join(folder, 'node_modules'));
     await put('src/main.ts', 'console.log("built");\n');

@@ -63,7 +63,7 @@ describe.runIf(probe)('an embedded database whose disk', { timeout: TIMEOUT_MS }
     disk.remove();
   });
 
-  it('is full ends the process with a line, so does a start, and with more room all is there', async () => {
+  it('is full ends the process with a line, and a start, too; with more room everything is there', async () => {
     const full = start(disk.path);
     const node = await listening(full);
     const ana = person({ levelOnEntity: 999 });
@@ -107,7 +107,7 @@ describe.runIf(probe)('an embedded database whose disk', { timeout: TIMEOUT_MS }
     expect(newest?.seq).toBeGreaterThanOrEqual(stored);
   });
 
-  it('is full for messages is not ready, and goes on, ready, as soon as there is room', async () => {
+  it('is full for messages is not ready, and works again as soon as there is room', async () => {
     disk.remount('size=200m');
     const node = await listening(start(disk.path));
     const ana = person({ levelOnEntity: 999 });
@@ -189,7 +189,7 @@ describe('an embedded database', { timeout: TIMEOUT_MS }, () => {
     expect(await complaint(long)).toMatch(/could not start: the path of DATA_DIR is too long: /);
   });
 
-  it('that answers nothing any more is given up, and says so', async () => {
+  it('that stops answering is given up, with the reason', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'nano-socket-'));
     const thread = await startPGlite({
       folder: join(dataDir.path, 'postgres'),

@@ -75,7 +75,7 @@ describe('the embedded Postgres', { timeout: 60_000 }, () => {
     await expect(startEmbeddedPostgres(dataDir)).rejects.toBeInstanceOf(DataDirInUseError);
   });
 
-  it('opens what a killed process left, with all that was acknowledged', async () => {
+  it('opens the folder of a killed process, with everything that was acknowledged', async () => {
     const server = await startServer();
     const ana = person({ levelOnEntity: 100 });
     const room = await createRoom(server, ana);
@@ -107,7 +107,7 @@ describe('the embedded Postgres', { timeout: 60_000 }, () => {
     expect(appended).toEqual({ seq: entries.length + 1, known: false });
   });
 
-  it('makes its folder for its own user only, and says where its path is too long', async () => {
+  it('makes its folder for its own user only, and refuses a path that is too long', async () => {
     const long = join(dataDir, 'inner', 'x'.repeat(100));
 
     await expect(startEmbeddedPostgres(long)).rejects.toThrow('the path of DATA_DIR is too long');

@@ -52,7 +52,7 @@ describe('the store over links to Postgres that are half open', () => {
   };
 
   it.each(['just now', 'a while ago'])(
-    'settles whatever is asked in time, and answers afterwards, if they were used %s',
+    'settles every call in time, and answers later ones, if the links were used %s',
     async (when) => {
       const askAll = (): Promise<unknown>[] =>
         Object.values(kinds).flatMap((ask) => roomIds.map((id) => ask(id)));

@@ -169,7 +169,7 @@ describe.each(storeHosts)('the history over %s', (_, openHost) => {
       ['the first', { after: 0, limit: 50 }, 0, 50],
       ['all', { after: 0, limit: 1_000 }, 0, 60],
       ['those before a long one', { before: 57, limit: 17 }, 39, 56],
-    ])('gives the begin of a page, and where the rest is: %s', async (_, range, from, to) => {
+    ])('gives the start of a page, and the range of its rest: %s', async (_, range, from, to) => {
       const page = await store.history.page(long, { upTo: 60, ...range }, author);
 
       expectBounded(page.messages);

@@ -61,7 +61,7 @@ describe.each(storeHosts)('the bounds of the log over %s', (_, openHost) => {
     expect(await contentsOf(writer)).toEqual([]);
   });
 
-  it('close: queued messages are stored, later ones refused', async () => {
+  it('on close: queued messages are stored, later ones refused', async () => {
     const { log } = storeOver(host.database);
     const writers = await Promise.all(
       Array.from({ length: 8 }, async () => new TestWriter(await emptyRoom(store))),
@@ -79,7 +79,7 @@ describe.each(storeHosts)('the bounds of the log over %s', (_, openHost) => {
     expect(await contentsOf(writer)).toHaveLength(20);
   });
 
-  it('close: waits for messages that are held back', async () => {
+  it('on close: messages that are held back are waited for', async () => {
     const { log } = storeOver(host.database);
     const room = await emptyRoom(store);
     await addRule(store, room);

@@ -50,7 +50,7 @@ describe.each(storeHosts)('refs over %s', (_, openHost) => {
     });
   });
 
-  it('tell the copies in one batch by their content', async () => {
+  it('tell copies in one batch from other contents', async () => {
     const ref = randomUUID();
 
     const [first, between, copy, changed] = await Promise.allSettled([
@@ -135,7 +135,7 @@ describe.each(storeHosts)('refs over %s', (_, openHost) => {
     }
   });
 
-  it('take the same ref of another sender, or in another room, for another message', async () => {
+  it('belong to a sender and a room: the same ref elsewhere is another message', async () => {
     const ref = randomUUID();
     const elsewhere = new TestWriter(await emptyRoom(store));
 
@@ -149,7 +149,7 @@ describe.each(storeHosts)('refs over %s', (_, openHost) => {
     expect(await contentsOf(ref)).toEqual(['mine', 'yours']);
   });
 
-  it('take a ref for a text, not a number or a place', async () => {
+  it('are texts, not numbers or places in a batch', async () => {
     const room = new TestWriter(await emptyRoom(store));
 
     const refs = [null, '1', '2', '3', null, '01', ' 1', 'null', ''];

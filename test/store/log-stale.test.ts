@@ -124,7 +124,7 @@ describe.each(storeHosts)('messages under old rules over %s', (_, openHost) => {
     expect(appended).toEqual({ seq: 3, known: false });
   });
 
-  it('are UNAVAILABLE where the newer rules can not be read, and the room goes on', async () => {
+  it('are UNAVAILABLE if the newer rules cannot be read, and later ones are stored', async () => {
     const room = await roomWithNewRule();
     const writer: TestWriter = new TestWriter(room, {
       rulesHead: 0,
@@ -146,7 +146,7 @@ describe.each(storeHosts)('messages under old rules over %s', (_, openHost) => {
     expect(await contentsOf(room)).toEqual(['three']);
   });
 
-  it('are told their number where they had been stored before the rule', async () => {
+  it('get their number if they were stored before the rule', async () => {
     const room = await emptyRoom(store);
     const author = newCaller();
     await say(store.log, new TestWriter(room), 'hi', { author, ref: 'mine' });

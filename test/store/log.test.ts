@@ -68,7 +68,7 @@ describe.each(storeHosts)('the log over %s', (_, openHost) => {
     expect(writer.taken.map((entry) => entry.seq)).toEqual(numbers(2_500));
   });
 
-  it('hands an entry to its writer before it tells the sender', async () => {
+  it('hands an entry to its live room before it answers the sender', async () => {
     const writer = new TestWriter(await emptyRoom(store));
     const author = newCaller();
 

@@ -51,7 +51,7 @@ describe('a node that looks for nodes without Redis', () => {
     expect(connected.warnings()).toBe(1);
   });
 
-  it('says nothing if it is alone, nor beside nodes that all have one', async () => {
+  it('logs nothing if it is alone, or beside nodes that all have one', async () => {
     const alone = node(true);
     for (let looks = 0; looks < 3; looks += 1) await look();
     expect(alone.warnings()).toBe(0);

@@ -101,7 +101,7 @@ describe.each(fresh)('migrations of %s', { timeout: 60_000 }, (_, makeFresh) => 
     });
   });
 
-  it('run by scripts/migrate, which says what it did', async () => {
+  it('run by scripts/migrate are listed on its stdout', async () => {
     const env = { ...database.env, LOG_LEVEL: 'error' };
     const script = runProgram('scripts/migrate.js', { env });
 
@@ -123,7 +123,7 @@ describe.each(fresh)('migrations of %s', { timeout: 60_000 }, (_, makeFresh) => 
   }
 });
 
-describe('several that migrate one fresh Postgres', () => {
+describe('several migrations of one fresh Postgres at once', () => {
   let database: TestDatabase;
 
   beforeEach(async () => {
@@ -157,7 +157,7 @@ describe('several that migrate one fresh Postgres', () => {
     expect(stdout).toContain('No migrations were executed');
   });
 
-  it('both end well as processes: one runs all, the other waits and finds nothing', async () => {
+  it('exit with 0 as processes: one runs all, the other waits and finds nothing', async () => {
     const env = { DATABASE_URL: database.url, LOG_LEVEL: 'error' };
     const programs = [1, 2].map(() => runProgram('scripts/migrate.js', { env }));
 

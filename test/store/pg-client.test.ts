@@ -6,7 +6,7 @@ import { QUIET } from '../harness/store-hosts.js';
 
 describe('a connection that is ended by an operator', () => {
   it('does not end the process, even before it is handed over', async () => {
-    // In one read: whoever waits for the connection hears of it only later.
+    // In one read: the caller who waits for the connection learns of it only later.
     const server = await startFakePostgres((socket) => {
       socket.end(Buffer.concat([SAYS.authenticationOk, SAYS.readyForQuery, SAYS.terminated]));
     });

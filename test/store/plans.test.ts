@@ -376,7 +376,7 @@ interface PlanNode {
   readonly Plans?: readonly PlanNode[];
 }
 
-/** Adds, by table, the rows that a plan has read, whatever became of them. */
+/** Adds, by table, the rows that a plan has read, discarded ones included. */
 function addScans(node: PlanNode, rows: Record<string, number>): void {
   const { 'Relation Name': table, 'Actual Rows': given, 'Actual Loops': loops } = node;
   if (table !== undefined && node['Node Type'].endsWith('Scan')) {

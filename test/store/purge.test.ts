@@ -90,7 +90,7 @@ describe.each(storeHosts)(
       expect(await count('messages', other)).toBe(100);
     });
 
-    it('is deleted to the end by the next node that starts, and no other one is touched', async () => {
+    it('is deleted to the end by the next node that starts, and no other log is touched', async () => {
       const [one, two, other] = [await longRoom(), await longRoom(), await longRoom(100)];
       await leaveHalf(one);
       await leaveHalf(two);

@@ -50,7 +50,7 @@ describe.each(storeHosts)('rooms that a caller sees over %s', (_, openHost) => {
   });
   afterAll(() => host.close());
 
-  it('and the rules they are listed by are those of permissions, and their entity’s groups', async () => {
+  it('are those that their rules let them read, and their entity’s groups', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(roomArbitrary, { minLength: 1, maxLength: 4 }),

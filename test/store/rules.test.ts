@@ -143,7 +143,7 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
     expect(await rulesOf(room)).toEqual([rule]);
   });
 
-  it('stay as they are if the entry can not be appended', async () => {
+  it('stay as they are if the entry cannot be appended', async () => {
     const { sequelize } = host.database;
     await sequelize.query(
       `INSERT INTO messages (room_id, seq, kind, emitter, content, "createdAt", "updatedAt")
@@ -277,7 +277,7 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
     );
   });
 
-  it('that can not be stored fail alone', async () => {
+  it('that cannot be stored fail alone', async () => {
     const rules = Array.from({ length: 10 }, newRule);
     const poisoned = { ...newRule(), level: 2 ** 31 };
 
@@ -290,7 +290,7 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
     expect(new Set(await rulesOf(room))).toEqual(new Set(rules));
   });
 
-  it('take their place among the messages that come at the same time', async () => {
+  it('get their numbers among those of messages that are sent at the same time', async () => {
     const writer = new TestWriter(room);
     const rule = newRule();
 
@@ -336,7 +336,7 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
   }
 });
 
-describe('changes of a room whose lock is not to be had', () => {
+describe('changes of a room that stays locked', () => {
   it('are refused together, instead of each after its own wait', async () => {
     const host = await openPostgres();
     const holder = new Client({ connectionString: host.url });

@@ -38,7 +38,7 @@ describe('a database', () => {
     return rows.map(({ name }) => name);
   }
 
-  it('gets from the migrations just the tables, columns and keys that they are known to make', async () => {
+  it('has after migrating exactly the tables, columns and keys that `tablesOf` finds', async () => {
     await migrate(at(), QUIET);
 
     const known = await tablesOf(await loadMigrations());
@@ -126,7 +126,7 @@ describe('a database', () => {
     await started;
   });
 
-  it('of a newer version is taken, with a warning: nodes of both may run', async () => {
+  it('of a newer version is accepted, with a warning: nodes of both may run', async () => {
     await migrate(at(), QUIET);
     await query(fresh.url, `INSERT INTO "SequelizeMeta" VALUES ('20990101000001-of-tomorrow.cjs')`);
     const logger = createLogger({ level: 'silent', production: true });
@@ -149,21 +149,24 @@ describe('a database', () => {
     ['log_epoch', 'TABLE log_epoch (id integer, uuid uuid)'],
     ['messages', 'VIEW messages AS SELECT 1 AS id'],
     ['rooms', 'SEQUENCE rooms'],
-  ])("with somebody else's %s is refused before anything is created (%s)", async (name, made) => {
-    await query(fresh.url, `CREATE ${made}`);
-    const before = await tables();
+  ])(
+    "with another application's %s is refused before anything is created (%s)",
+    async (name, made) => {
+      await query(fresh.url, `CREATE ${made}`);
+      const before = await tables();
 
-    for (const start of [migrate, requireMigrated]) {
-      const started = start(at(), QUIET);
-      await expect(started).rejects.toBeInstanceOf(StartError);
-      await expect(started).rejects.toThrow(
-        `the database already has a table ${name} that belongs to another application`,
-      );
-    }
-    expect(await tables()).toEqual(before);
-  });
+      for (const start of [migrate, requireMigrated]) {
+        const started = start(at(), QUIET);
+        await expect(started).rejects.toBeInstanceOf(StartError);
+        await expect(started).rejects.toThrow(
+          `the database already has a table ${name} that belongs to another application`,
+        );
+      }
+      expect(await tables()).toEqual(before);
+    },
+  );
 
-  it('whose stranger uses sequelize-cli as well is refused, too', async () => {
+  it('of another application that uses sequelize-cli as well is refused, too', async () => {
     await query(
       fresh.url,
       `CREATE TABLE "SequelizeMeta" (name varchar(255) PRIMARY KEY);
@@ -175,7 +178,7 @@ describe('a database', () => {
     expect(await tables()).toEqual(['SequelizeMeta', 'messages']);
   });
 
-  it('that is shared with another application is taken if the names do not meet', async () => {
+  it('that is shared with another application is accepted if no names collide', async () => {
     await query(
       fresh.url,
       `CREATE TABLE users (id serial PRIMARY KEY);
@@ -188,7 +191,7 @@ describe('a database', () => {
     await requireMigrated(at(), QUIET);
   });
 
-  it("with somebody else's tables in another schema of the search_path is taken", async () => {
+  it("with another application's tables in another schema of the search_path is accepted", async () => {
     const name = new URL(fresh.url).pathname.slice(1);
     await query(
       fresh.url,
@@ -212,7 +215,7 @@ describe('a database', () => {
     ['DROP ROUTINE append_batch', "messages can't be appended: function append_batch("],
     ['DROP INDEX messages_ref', 'the table messages lacks its unique key (room_id, emitter, ref)'],
     ['ALTER TABLE messages ALTER seq TYPE integer', 'seq is integer, not bigint'],
-  ])('that lost something, or had it changed, is refused: %s', async (damage, complaint) => {
+  ])('with a missing or changed part is refused: %s', async (damage, complaint) => {
     await migrate(at(), QUIET);
     await query(fresh.url, damage);
 
@@ -220,7 +223,7 @@ describe('a database', () => {
     await expect(requireMigrated(at(), QUIET)).rejects.toThrow(complaint);
   });
 
-  it('whose columns are wider is taken, and works', async () => {
+  it('whose columns are wider is accepted, and works', async () => {
     await migrate(at(), QUIET);
     await query(
       fresh.url,
@@ -282,7 +285,7 @@ describe('a database', () => {
       await admin.end();
     });
 
-    it('may not create tables cannot be migrated, and says so in a line', async () => {
+    it('may not create tables cannot be migrated, and the reason is one line', async () => {
       await admin.query('REVOKE CREATE ON SCHEMA public FROM PUBLIC');
 
       await expect(migrate(at(url), QUIET)).rejects.toThrow(
@@ -290,7 +293,7 @@ describe('a database', () => {
       );
     });
 
-    it('may only use them is taken once another has migrated, and not before it has the rights', async () => {
+    it('may only use tables is accepted once another role has migrated and granted the rights', async () => {
       await migrate(at(), QUIET);
       await admin.query(`GRANT SELECT ON "SequelizeMeta" TO ${role}`);
       await expect(requireMigrated(at(url), QUIET)).rejects.toThrow(
@@ -419,7 +422,7 @@ describe('a table that the migrations have made', () => {
       `ALTER TABLE rooms ALTER id DROP DEFAULT;
        ALTER TABLE rooms ALTER id ADD GENERATED ALWAYS AS IDENTITY`,
     ],
-  ])('is taken with %s', async (_, change) => {
+  ])('is accepted with %s', async (_, change) => {
     await client.query(change);
 
     expect(await inspectSchema(client, migrations)).toEqual({ pending: [], unknown: [] });
