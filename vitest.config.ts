@@ -8,7 +8,7 @@ const UNIT = [
   'test/{access,config,proof,protocol}/**/*.test.ts',
   'test/chat/{inbox,reading}.test.ts',
   'test/docs/{architecture,environment,links,promises}.test.ts',
-  'test/feeds/{backlog,catch-up,flush-queue,head-poll,peers,subscribers,ws-frame}.test.ts',
+  'test/feeds/{backlog,catch-up,flush-queue,head-poll,peers,room-announcer,subscribers,ws-frame}.test.ts',
   'test/http/{health,period,reading}.test.ts',
   'test/store/{fair-limit,group-commit,outage,unsettled-messages}.test.ts',
 ];

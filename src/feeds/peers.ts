@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { Broker, CreateBroker } from '../broker/broker.js';
 import type { Logger } from '../logger.js';
 import type { Entry } from '../store/entry.js';
+import { PeerChannels } from './peer-channels.js';
 import {
   encodePeerMessage,
   parsePeerMessage,
@@ -9,6 +10,7 @@ import {
   type PeerMessage,
 } from './peer-messages.js';
 import { nodeOf, PeerRegistry, type Peer } from './peer-registry.js';
+import { createRoomAnnouncer } from './room-announcer.js';
 
 /**
  * How often a node publishes its heartbeat. Entries that a killed node has stored but not published are found within
@@ -22,18 +24,10 @@ const FORGET_AFTER = 60_000 / HEARTBEAT_INTERVAL_MS;
 /** After a change a node waits so many heartbeats, 2 s, before it relies on its knowledge of the peers. */
 const SETTLING = 5;
 /**
- * A peer that does not announce its rooms is asked again after so many heartbeats, 6 s: MAX_DELAY_MS and the announcements
- * fit in.
+ * A peer that does not announce its rooms is asked again after so many heartbeats, 6 s: its announcements and the delay
+ * before them fit in.
  */
 const REQUEST_AGAIN_AFTER = 15;
-/** Rooms per announcement, about 16 KB, and the pause before the next one, in which other messages pass. */
-const ROOMS_PER_ANNOUNCEMENT = 1_000;
-const ROOMS_PAUSE_MS = 10;
-/**
- * After an outage of Redis all nodes are asked at once: each waits a random time up to this before it announces its
- * rooms.
- */
-const MAX_DELAY_MS = 2_000;
 /** How often a broker that stays down is logged. */
 const WARNING_INTERVAL_MS = 60_000;
 
@@ -44,7 +38,7 @@ export interface PeerHandlers {
   /** A peer has announced the head of a room. */
   head(roomId: number, head: number): void;
   /** The position of this node's feed of a room; undefined if the room is not open here. */
-  positionOf(roomId: number): number | undefined;
+  readonly positionOf: (roomId: number) => number | undefined;
   /** A peer has found that the log went back. */
   epochChanged(): void;
 }
@@ -77,9 +71,9 @@ export interface Peers {
 
 export function createPeers({
   createBroker,
+  installation,
   handlers,
   logger,
-  ...options
 }: {
   createBroker: CreateBroker;
   /** Separates installations that share one Redis and its prefix. */
@@ -87,22 +81,21 @@ export function createPeers({
   handlers: PeerHandlers;
   logger: Logger;
 }): Peers {
-  let { installation } = options;
   const node = randomBytes(6).toString('base64url');
   let session = 0;
   let name = '';
+  let channels = new PeerChannels(installation);
   const registry = new PeerRegistry();
+  const announcer = createRoomAnnouncer({
+    registry,
+    positionOf: handlers.positionOf,
+    send: publishToPeers,
+  });
   /**
    * Rooms whose announcement has not come back yet, with heartbeats since. Once it is back, all peers have received
    * it.
    */
   const unconfirmed = new Map<number, number>();
-  /** Replies to the announcements of one turn of the event loop, by the announcing peer. */
-  const replies = new Map<string, [roomId: number, head: number][]>();
-  /** Peers that have requested all rooms, and the announcement in progress, with the rooms that are left. */
-  const requesters = new Set<string>();
-  let announcing: { readonly to: readonly string[]; readonly left: number[] } | undefined;
-  let announceTimer: NodeJS.Timeout | undefined;
   let isUp = false;
   /** Own heartbeats that were sent since one was received. */
   let missed = 0;
@@ -116,7 +109,7 @@ export function createPeers({
   changeName();
   broker.onLoss(changeName);
   broker.onReconnect(sendHeartbeat);
-  for (const channel of ownChannels()) void broker.subscribe(channel);
+  for (const channel of openChannels()) void broker.subscribe(channel);
   sendHeartbeat();
   const heartbeats = setInterval(() => {
     countMissed();
@@ -124,28 +117,23 @@ export function createPeers({
     sendHeartbeat();
   }, HEARTBEAT_INTERVAL_MS);
 
-  function ownChannels(): string[] {
-    return [channelOfNodes(), channelOfNode(name)];
-  }
-
-  function channelOfNodes(): string {
-    return `${installation}:nodes`;
-  }
-
-  function channelOf(roomId: number): string {
-    return `${installation}:room:${roomId}`;
-  }
-
-  function channelOfNode(name: string): string {
-    return `${installation}:node:${nodeOf(name)}`;
+  /** The channels that this node receives. */
+  function openChannels(): string[] {
+    const ofRooms = Array.from(registry.rooms, (roomId) => channels.ofRoom(roomId));
+    return [channels.nodes, channels.ofNode(name), ...ofRooms];
   }
 
   function publish(channel: string, message: PeerMessage): void {
     broker.publish(channel, encodePeerMessage(name, message));
   }
 
+  function publishToPeers(names: readonly string[], message: PeerMessage): void {
+    const text = encodePeerMessage(name, message);
+    for (const peer of names) broker.publish(channels.ofNode(peer), text);
+  }
+
   function sendHeartbeat(): void {
-    publish(channelOfNodes(), {});
+    publish(channels.nodes, {});
   }
 
   /**
@@ -156,7 +144,7 @@ export function createPeers({
     session += 1;
     name = `${node}.${session}`;
     missed = 0;
-    stopAnnouncing();
+    announcer.stop();
     if (!isUp) return;
     isUp = false;
     downSince = performance.now();
@@ -202,10 +190,9 @@ export function createPeers({
 
   function receive(channel: string, raw: string): void {
     // A late message, from before a move.
-    if (!channel.startsWith(`${installation}:`)) return;
+    if (!channels.has(channel)) return;
     const sender = senderOf(raw);
-    const place = channel.slice(installation.length + 1);
-    const roomId = place.startsWith('room:') ? Number(place.slice('room:'.length)) : undefined;
+    const roomId = channels.roomOf(channel);
     if (sender !== undefined && nodeOf(sender) === node) {
       receiveOwn(sender, roomId, raw);
       return;
@@ -242,9 +229,7 @@ export function createPeers({
       requestRooms(peer);
     }
     peer.missed = 0;
-    if (!message.requests) return;
-    requesters.add(sender);
-    if (announceTimer === undefined) announceRoomsLater();
+    if (message.requests) announcer.announceAll(sender);
   }
 
   /** The peer has published all that it stored, unless the database kept it waiting. */
@@ -280,7 +265,7 @@ export function createPeers({
       const isNew = !registry.hasOpen(peer, roomId);
       registry.setOpen(peer, roomId, true);
       // A peer that was not known to have the room open may have missed entries that were not published.
-      if (message.requests || (isNew && head < own)) replyHead(sender, roomId, own);
+      if (message.requests || (isNew && head < own)) announcer.announce(sender, roomId, own);
       handlers.head(roomId, head);
     }
     if (message.ends && peer.isAnnouncing) registry.setComplete(peer, true);
@@ -298,55 +283,7 @@ export function createPeers({
     peer.isAnnouncing = false;
     // A node without open rooms needs no list: when it opens a room, it gets replies.
     registry.setComplete(peer, !registry.hasRooms);
-    if (registry.hasRooms) publish(channelOfNode(peer.name), { requests: true });
-  }
-
-  function replyHead(requester: string, roomId: number, head: number): void {
-    if (replies.size === 0) setImmediate(sendReplies);
-    const others = replies.get(requester);
-    if (others === undefined) replies.set(requester, [[roomId, head]]);
-    else others.push([roomId, head]);
-  }
-
-  function sendReplies(): void {
-    for (const [requester, rooms] of replies) publish(channelOfNode(requester), { rooms });
-    replies.clear();
-  }
-
-  function announceRoomsLater(): void {
-    announceTimer = setTimeout(announceRooms, Math.random() * MAX_DELAY_MS);
-  }
-
-  /** Announces all rooms to the peers that have requested them by now. */
-  function announceRooms(): void {
-    const begins = announcing === undefined;
-    announcing ??= { to: [...requesters], left: [...registry.rooms] };
-    if (begins) requesters.clear();
-    const rooms = announcing.left
-      .splice(-ROOMS_PER_ANNOUNCEMENT)
-      .filter((roomId) => registry.has(roomId))
-      .map((roomId): [number, number] => [roomId, handlers.positionOf(roomId) ?? 0]);
-    const ends = announcing.left.length === 0;
-    const raw = encodePeerMessage(name, {
-      rooms,
-      ...(begins && { begins }),
-      ...(ends && { ends }),
-    });
-    for (const requester of announcing.to) broker.publish(channelOfNode(requester), raw);
-    announceTimer = undefined;
-    if (!ends) {
-      announceTimer = setTimeout(announceRooms, ROOMS_PAUSE_MS);
-      return;
-    }
-    announcing = undefined;
-    if (requesters.size > 0) announceRoomsLater();
-  }
-
-  function stopAnnouncing(): void {
-    clearTimeout(announceTimer);
-    announceTimer = undefined;
-    announcing = undefined;
-    requesters.clear();
+    if (registry.hasRooms) publish(channels.ofNode(peer.name), { requests: true });
   }
 
   return {
@@ -362,39 +299,39 @@ export function createPeers({
 
     async join(roomId) {
       registry.addRoom(roomId);
-      await broker.subscribe(channelOf(roomId));
+      await broker.subscribe(channels.ofRoom(roomId));
       // The room may have been closed meanwhile.
       if (!registry.has(roomId)) return;
       unconfirmed.set(roomId, 0);
       const rooms: PeerMessage['rooms'] = [[roomId, handlers.positionOf(roomId) ?? 0]];
-      publish(channelOf(roomId), { rooms, requests: true });
+      publish(channels.ofRoom(roomId), { rooms, requests: true });
     },
 
     async leave(roomId) {
       registry.removeRoom(roomId);
       unconfirmed.delete(roomId);
-      publish(channelOf(roomId), { left: true });
-      await broker.unsubscribe(channelOf(roomId));
+      publish(channels.ofRoom(roomId), { left: true });
+      await broker.unsubscribe(channels.ofRoom(roomId));
     },
 
     publish(roomId, entries) {
       // Of a room that is closed here it is not known where it is open.
       const isAlone = registry.count(roomId) === 0 && registry.isComplete && isUp && settling === 0;
-      if (!isAlone) publish(channelOf(roomId), { entries: [...entries] });
+      if (!isAlone) publish(channels.ofRoom(roomId), { entries: [...entries] });
     },
 
     publishToAll(roomId, message) {
       publish(
-        channelOf(roomId),
+        channels.ofRoom(roomId),
         'entries' in message ? { entries: [...message.entries] } : message,
       );
     },
 
     moveTo(next) {
-      publish(channelOfNodes(), { epochChanges: true });
-      const before = [...ownChannels(), ...[...registry.rooms].map(channelOf)];
-      installation = next;
-      const after = [...ownChannels(), ...[...registry.rooms].map(channelOf)];
+      publish(channels.nodes, { epochChanges: true });
+      const before = openChannels();
+      channels = new PeerChannels(next);
+      const after = openChannels();
       for (const channel of after) void broker.subscribe(channel);
       for (const channel of before) void broker.unsubscribe(channel);
       changeName();
@@ -402,8 +339,8 @@ export function createPeers({
 
     async close() {
       clearInterval(heartbeats);
-      stopAnnouncing();
-      publish(channelOfNodes(), { closes: true });
+      announcer.stop();
+      publish(channels.nodes, { closes: true });
       await broker.close();
     },
   };

@@ -394,7 +394,7 @@ describe('a node', () => {
       `abcdefgh.1 ${JSON.stringify({ entries: [message(2, ROOM + 1)] })}`,
       `abcdefgh.1 ${JSON.stringify({ entries: [message(-1)] })}`,
       `x ${JSON.stringify({ entries: [message(2)] })}`,
-      `x {"here":[[${ROOM},9]]}`,
+      `x {"rooms":[[${ROOM},9]]}`,
     ];
     for (const body of bodies) node.link.deliver(`${INSTALLATION}:room:${ROOM}`, body);
     expect([node.entries, node.numbers, node.deletions]).toEqual([[], [], []]);
