@@ -5,16 +5,16 @@ import { OpenCommands } from './open-commands.js';
 import type { Random } from './random.js';
 import { ANSWER_WITHIN_MS } from './verdict.js';
 
-/** A client that has so many messages without an answer makes no new ones. */
+/** A client with this number of unanswered messages sends no new ones. */
 const MAX_UNANSWERED = 20;
 const HANDSHAKE_TIMEOUT_MS = 3_000;
-/** How often it looks whether a command went unanswered. */
+/** How often a client checks for unanswered commands. */
 const LOOK_INTERVAL_MS = 250;
 const MIN_BACKOFF_MS = 50;
 const MAX_BACKOFF_MS = 1_000;
 /**
- * How a socket may end while things break: without a word (1006), because the node goes down (1012), or has no room for
- * it (1013).
+ * Close codes that faults explain: a lost connection (1006), a node that shuts down (1012), and an overloaded node
+ * (1013).
  */
 const EXPECTED_CLOSES: ReadonlySet<number> = new Set([1006, 1012, 1013]);
 
@@ -33,15 +33,16 @@ interface MessageData {
   readonly ref?: string;
 }
 
-/** A node, as its clients reach it. */
+/** The address of a node for its clients. */
 export interface ChatNode {
   readonly name: string;
   readonly chatUrl: string;
 }
 
 /**
- * A member of one room over a raw socket: sends with refs, sends again what was not answered, gives a socket up that
- * leaves a command unanswered, comes back to any node with the last number it has seen, and writes everything down.
+ * A member of one room, over a raw socket. It sends messages with refs, sends unanswered ones again, and closes a
+ * socket that leaves a command unanswered. It reconnects to any node with the number of its last message, and records
+ * everything in the ledger.
  */
 export class ProofClient {
   readonly record: ClientRecord;
@@ -74,7 +75,7 @@ export class ProofClient {
     random: Random;
     nodes: readonly ChatNode[];
     messagesPerSecond: number;
-    /** The number behind which it begins to read. */
+    /** The `after` of its first selection. */
     after?: number;
   }) {
     const { who, roomId, after = 0 } = options;
@@ -88,22 +89,22 @@ export class ProofClient {
     this.#intervalMs = 1_000 / options.messagesPerSecond;
   }
 
-  /** Whether it is in its room, and knows the log that there is. */
+  /** Whether it is in its room, and knows the present epoch of the log. */
   get isLive(): boolean {
     return this.#live && this.#stretch.epoch === this.#ledger.epoch;
   }
 
-  /** Number of the last message that it has seen. */
+  /** Number of the last message that it got. */
   get lastSeq(): number {
     return this.#lastSeq;
   }
 
-  /** When the message was first sent that is the latest of all it got. */
+  /** When the newest of its received messages was first sent. */
   get newestHeardAt(): number {
     return this.#newestHeardAt;
   }
 
-  /** Name of the node that it is on, or tries. */
+  /** Name of the node to which it is connected, or connects. */
   get nodeName(): string {
     return this.#node?.name ?? 'no node';
   }
@@ -114,7 +115,7 @@ export class ProofClient {
   }
 
   connect(): void {
-    // Another node than the one that it was on, or that did not answer.
+    // Not the node that it had before, or that did not answer.
     const others = this.#nodes.filter((other) => other !== this.#node);
     const node = this.#random.pick(others.length > 0 ? others : this.#nodes);
     this.#node = node;
@@ -131,7 +132,7 @@ export class ProofClient {
     socket.on('message', (data: Buffer) => {
       this.#take(JSON.parse(data.toString()) as Frame);
     });
-    // What follows is a close.
+    // `close` follows.
     socket.on('error', () => undefined);
     socket.on('close', (code) => {
       commands.closed();
@@ -152,17 +153,17 @@ export class ProofClient {
     clearTimeout(this.#sayTimer);
   }
 
-  /** Breaks the connection without a word; it comes back. */
+  /** Breaks the connection without a close frame; the client reconnects. */
   terminate(): void {
     this.#socket?.terminate();
   }
 
-  /** Does not come back when its socket ends. */
+  /** Stops reconnecting when its socket ends. */
   stopReconnecting(): void {
     this.#ended = true;
   }
 
-  /** Leaves for good. */
+  /** Closes its socket, and does not reconnect. */
   end(): void {
     this.stopReconnecting();
     this.stopSending();
@@ -219,7 +220,7 @@ export class ProofClient {
         this.#commands?.tokenAnswered();
         break;
       case 'SELECTROOM?':
-        // A message crossed the word that the room is lost: it is sent again once the room is back.
+        // The message crossed the answer that the room is lost. It is sent again once the room is selected again.
         this.#commands?.messageWithoutRoom();
         break;
       case 'CONNECTED':
@@ -243,7 +244,7 @@ export class ProofClient {
     }
   }
 
-  /** The numbers that it has had mean nothing any more. */
+  /** The numbers of the old log are no longer valid. */
   #beginAnew(): void {
     if (this.#ledger.epoch === 0) this.#ledger.surprise('LOG_RESET');
     this.#stretch = this.#ledger.addStretch(this.record, 0);
@@ -252,7 +253,7 @@ export class ProofClient {
 
   #select(): void {
     const { roomId } = this.record;
-    // Version 1 tells who is in the room; the others hear of it from their operator.
+    // In version 1 only sessions in the room are told; other clients learn of it from their operator.
     if (this.#stretch.epoch < this.#ledger.epoch) this.#beginAnew();
     this.#commands?.selectSent();
     this.#send({ type: 'select_room', room_id: roomId, after: this.#lastSeq });
@@ -326,7 +327,7 @@ export class ProofClient {
         this.#repeatTimer = undefined;
         const due = [...this.#toRepeat];
         this.#toRepeat.clear();
-        // Without a room: they are sent again once it is back.
+        // The session has no room: the messages are sent again once it is selected again.
         if (!this.#live) return;
         for (const sending of due) if (this.#unanswered.has(sending.ref)) this.#transmit(sending);
       },

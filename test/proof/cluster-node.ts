@@ -10,11 +10,11 @@ import { TcpProxy } from './tcp-proxy.js';
 const PROGRAM = fileURLToPath(new URL('../../dist/src/main.js', import.meta.url));
 const CLOCK = new URL('shiftable-clock.mjs', import.meta.url).href;
 const READY_TIMEOUT_MS = 30_000;
-/** A process that was asked to end and does not is killed. */
+/** A process that has not ended this long after SIGTERM is killed. */
 const END_TIMEOUT_MS = 20_000;
 const RESTART_MS = 500;
 
-/** What a node of the build is made of. */
+/** The dependencies of a node. */
 interface Setup {
   readonly name: string;
   readonly port: number;
@@ -23,13 +23,13 @@ interface Setup {
   readonly env: Readonly<Record<string, string>>;
   readonly folder: string;
   readonly ledger: Ledger;
-  /** Told whenever the process is another one. */
+  /** Called with each new process. */
   readonly onProcess: () => void;
 }
 
 /**
- * A node of the build, on a port that stays its own when it is started again; its clients reach it, and it reaches
- * Postgres and Redis, through proxies. One that ends by itself is started again.
+ * A node of the build, with the same port after each restart. There are proxies between it and its clients, Postgres
+ * and Redis. If its process ends by itself, it is started again.
  */
 export class ClusterNode {
   readonly name: string;
@@ -42,7 +42,7 @@ export class ClusterNode {
   readonly #logFile: string;
   #child: ChildProcess | undefined;
   #isReady = false;
-  /** What ends the process, as far as the proof knows. */
+  /** The signal by which the proof ends the process, if it does. */
   #asked: { signal: NodeJS.Signals; at: number } | undefined;
   #pause: NodePause | undefined;
 
@@ -67,7 +67,7 @@ export class ClusterNode {
     });
   }
 
-  /** `ws://127.0.0.1:port/chat`, by way of a proxy. */
+  /** `ws://127.0.0.1:port/chat`, through a proxy. */
   get chatUrl(): string {
     return `${this.clientLinks.url.replace('http', 'ws').replace(/\/$/, '')}/chat`;
   }
@@ -76,12 +76,12 @@ export class ClusterNode {
     return this.#child?.pid;
   }
 
-  /** Resolves when it is ready; a port that somebody has at the moment is tried again. */
+  /** Resolves when it is ready. If another process has its port at the moment, it is tried again. */
   async start(): Promise<void> {
     this.#asked = undefined;
     const deadline = performance.now() + READY_TIMEOUT_MS;
     while (performance.now() < deadline) {
-      // Asked to end meanwhile.
+      // The proof has ended it meanwhile.
       if (this.#asked !== undefined) return;
       if (this.#child === undefined) this.#spawn();
       const isReady = await fetch(`${this.url}/readyz`, { signal: AbortSignal.timeout(1_000) })
@@ -96,7 +96,7 @@ export class ClusterNode {
     throw new Error(`${this.name} was not ready in time; its log is ${this.#logFile}`);
   }
 
-  /** Sends it a signal that ends it, and resolves when it has ended. */
+  /** Sends a signal that ends the process, and resolves when it has ended. */
   async stop(signal: NodeJS.Signals): Promise<void> {
     const child = this.#child;
     this.#asked ??= { signal, at: performance.now() };
@@ -108,7 +108,7 @@ export class ClusterNode {
     clearTimeout(killTimer);
   }
 
-  /** Stops its process in its tracks; connections stay. */
+  /** Suspends its process (SIGSTOP); connections stay open. */
   pause(): void {
     if (!this.#isReady) return;
     this.#pause = { node: this.name, from: performance.now(), to: Infinity };
@@ -123,7 +123,7 @@ export class ClusterNode {
     this.#pause = undefined;
   }
 
-  /** Sets its wall clock: an hour ahead, then an hour behind, then right again. */
+  /** Sets its wall clock an hour ahead, then an hour back, then right again. */
   stepClock(): void {
     if (this.#isReady) this.#child?.kill('SIGUSR2');
   }
@@ -139,7 +139,7 @@ export class ClusterNode {
     const log = openSync(this.#logFile, 'a');
     const { folder, env, port, onProcess } = this.#setup;
     const child = spawn(process.execPath, ['--import', CLOCK, PROGRAM], {
-      // Where there is no .env.
+      // A folder without a .env.
       cwd: folder,
       env: {
         PATH: process.env['PATH'],
@@ -149,7 +149,7 @@ export class ClusterNode {
         ...env,
       },
       stdio: ['ignore', log, log],
-      // Ctrl-C in a terminal is for the proof, which ends them.
+      // In a process group of its own: Ctrl-C in a terminal reaches the proof alone, which ends the nodes.
       detached: true,
     });
     closeSync(log);
@@ -168,14 +168,14 @@ export class ClusterNode {
     const at = performance.now();
     this.#isReady = false;
     this.resume();
-    // One that was not ready yet is started again by `start`.
+    // If it was not ready yet, `start` starts it again.
     if (!wasReady) return;
     const asked = this.#asked;
     const tookMs = asked === undefined ? 0 : at - asked.at;
     ledger.exits.push({ node: this.name, asked: asked?.signal, code, signal, tookMs, at });
     if (asked !== undefined) return;
     setTimeout(() => {
-      // It may be asked to end meanwhile.
+      // The proof may end it meanwhile.
       if (this.#asked !== undefined) return;
       this.start().catch((error: Error) => {
         ledger.surprise(error.message);

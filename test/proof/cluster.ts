@@ -19,10 +19,10 @@ const NODES = 3;
 const GROWS_WITHIN_MS = 15_000;
 const GROWTH_INTERVAL_MS = 200;
 
-/** A Postgres, a Redis and the nodes over them, all of them the proof's own. */
+/** A Postgres, a Redis and the nodes over them, all of which belong to the proof. */
 export class Cluster {
   readonly postgres: PostgresService;
-  /** Where the nodes' logs are. */
+  /** The folder of the nodes' logs. */
   readonly folder = mkdtempSync(join(tmpdir(), 'nano-messaging-proof-'));
   readonly #guard = startExitGuard();
   readonly #ledger: Ledger;
@@ -35,7 +35,7 @@ export class Cluster {
     this.#redis = redis;
   }
 
-  /** Starts everything; `env` goes to each node. */
+  /** Starts everything, each node with `env`. */
   static async start(env: Readonly<Record<string, string>>, ledger: Ledger): Promise<Cluster> {
     const [postgres, redis] = await Promise.all([startPostgresService(), startRedisService()]);
     const cluster = new Cluster(postgres, redis, ledger);
@@ -56,7 +56,7 @@ export class Cluster {
     return this.#redis;
   }
 
-  /** Resolves when each room has a message that it had not at the call, or after 15 seconds. */
+  /** Resolves when each room has got a new message since the call, or after 15 seconds. */
   async logGrows(): Promise<void> {
     const before = await this.lastMessages();
     const end = performance.now() + GROWS_WITHIN_MS;
@@ -67,14 +67,14 @@ export class Cluster {
     }
   }
 
-  /** Sets Postgres back to the copy that it has. */
+  /** Sets Postgres back to its copy. */
   async setLogBack(): Promise<void> {
     await this.postgres.setBack(async (url) => {
       this.#ledger.logsBefore.push(await this.readLog(url));
     });
   }
 
-  /** Starts another Redis, and leads new links to it; the one before is returned, and goes on. */
+  /** Starts another Redis, and connects new links to it. The old one is returned, and still runs. */
   async replaceRedis(): Promise<Service> {
     const before = this.#redis;
     this.#redis = await startRedisService();
@@ -82,7 +82,7 @@ export class Cluster {
     return before;
   }
 
-  /** Terminates the backends of the connections that come from these ports; none while Postgres is not there. */
+  /** Terminates the backends of the connections from these ports; does nothing while Postgres is down. */
   async terminateBackends(ports: readonly number[]): Promise<void> {
     if (ports.length === 0) return;
     await queryOnce(
@@ -91,7 +91,7 @@ export class Cluster {
     ).catch(() => undefined);
   }
 
-  /** Number of the last message of each room that has one. */
+  /** By room, the number of the last message, if there is one. */
   async lastMessages(): Promise<Map<number, number>> {
     const rows = await queryOnce<{ room_id: number; last: string }>(
       this.postgres.url,
@@ -152,7 +152,7 @@ export class Cluster {
     await Promise.all(nodes.map((node) => node.start()));
   }
 
-  /** Were the proof itself killed, its nodes would run on. */
+  /** Ends the nodes if the proof itself is killed. */
   #guardNodes(): void {
     const pids = this.#nodes.flatMap((node) => node.pid ?? []);
     this.#guard.arm(pids.length === 0 ? ':' : `kill -s KILL ${pids.join(' ')}`);

@@ -7,21 +7,22 @@ import type { Reader } from './reader.js';
 import { commandRedis, holdLocks } from './services.js';
 import type { Conditions, TcpProxy } from './tcp-proxy.js';
 
-/** What a fault may break. */
+/** The parts that a fault may break. */
 export interface Scene {
   readonly cluster: Cluster;
   readonly clients: readonly ProofClient[];
   readonly reader: Reader;
   readonly random: Random;
-  /** Says for the report what of it is broken, and how. */
+  /** Describes for the report which part is broken, and how. */
   readonly note: (detail: string) => void;
 }
 
 interface Fault {
-  /** Faults that break the same are not injected at the same time. */
+  /** Faults that break the same part are not injected at the same time. */
   readonly breaks: 'all' | 'clients' | 'clock' | 'links' | 'node' | 'postgres' | 'redis';
   /**
-   * Resolves when it is over, or everyone can be whole without what is broken: then with what restores it.
+   * Resolves when it is over. If clients recover while the part is still broken, it resolves then, with a function that
+   * restores the part.
    */
   readonly inject: (scene: Scene) => Promise<(() => Promise<void>) | void>;
 }
@@ -38,7 +39,7 @@ const FAULTS = {
     breaks: 'node',
     inject: async (scene) => {
       const node = pickNode(scene);
-      // Mostly so short that its sockets survive.
+      // Mostly too short for its sockets to be closed.
       const ms =
         scene.random.next() < 0.7
           ? scene.random.between(5_000, 9_000)
@@ -92,7 +93,7 @@ const FAULTS = {
     },
   },
 
-  /** While some nodes are at the new Redis and others at the old one, they don't hear each other. */
+  /** While some nodes are connected to the new Redis and others to the old one, no message passes between them. */
   'redis-replace': {
     breaks: 'redis',
     inject: async ({ cluster, random }) => {
@@ -120,7 +121,7 @@ const FAULTS = {
     breaks: 'postgres',
     inject: async ({ cluster, random }) => {
       cluster.postgres.pause();
-      // Sometimes longer than a statement may go unanswered.
+      // Sometimes longer than the time limit of a statement.
       await delay(random.next() < 0.3 ? 6_500 : random.between(500, 3_000));
       cluster.postgres.resume();
     },
@@ -135,7 +136,7 @@ const FAULTS = {
       scene.note(`${node.name}, ${times} times`);
       for (let time = 1; time <= times; time += 1) {
         await cluster.terminateBackends(node.databaseLinks.upstreamPorts);
-        // Connections that are being set up meet the next round.
+        // Connections that are being opened are terminated by the next round.
         void reader.readAtOnce(node, READERS_AT_ONCE);
         await delay(random.between(0, 150));
       }
@@ -162,7 +163,7 @@ const FAULTS = {
     },
   },
 
-  /** What was stored in between is lost: by the operator, not by a node. */
+  /** The operator loses the entries since the copy, not a node. */
   'log-reset': {
     breaks: 'all',
     inject: async ({ cluster, random, note }) => {
@@ -225,7 +226,7 @@ export type FaultName = keyof typeof FAULTS;
 
 export const FAULT_NAMES = Object.keys(FAULTS) as FaultName[];
 
-/** The fault of a name. */
+/** Finds a fault by its name. */
 export function faultOf(name: FaultName): Fault {
   return FAULTS[name];
 }
@@ -239,7 +240,7 @@ function endNode(signal: NodeJS.Signals): Fault['inject'] {
   };
 }
 
-/** Links that are open stay dead after it; those that are opened after it are not. */
+/** Open links stay half-open after it; new ones work. */
 function swallow(linksOf: (node: ClusterNode) => TcpProxy): Fault['inject'] {
   return async (scene) => {
     const ms = scene.random.between(4_000, 12_000);
@@ -267,7 +268,7 @@ function pickNode({ cluster, random }: Scene): ClusterNode {
   return random.pick(cluster.nodes);
 }
 
-/** All of them, or one. */
+/** All nodes, or one of them. */
 function pickNodes(scene: Scene, how = ''): readonly ClusterNode[] {
   const one = pickNode(scene);
   const isAll = scene.random.next() < 0.6;
@@ -275,7 +276,7 @@ function pickNodes(scene: Scene, how = ''): readonly ClusterNode[] {
   return isAll ? scene.cluster.nodes : [one];
 }
 
-/** The links of some nodes to Postgres, to Redis, or to both. */
+/** Chooses links of some nodes to Postgres, to Redis, or to both. */
 function pickServerLinks(scene: Scene): readonly TcpProxy[] {
   const servers = scene.random.pick(['Postgres', 'Redis', 'Postgres and Redis']);
   return pickNodes(scene, ` to ${servers}`).flatMap(({ databaseLinks, redisLinks }) => [

@@ -3,27 +3,27 @@ import { faultOf, type FaultName, type Scene } from './faults.js';
 import type { Incident, Ledger } from './ledger.js';
 import type { Random } from './random.js';
 
-/** So many faults are injected at the same time, each as often as another. */
+/** Numbers of faults that are injected at the same time, equally often. */
 const WAVE_SIZES = [1, 2, 2, 3];
-/** Those of one wave begin so far from each other, at the most. */
+/** The longest time between the first and the last begin of the faults of a wave. */
 const MAX_OFFSET_MS = 1_500;
 
-/** What faults are injected into, and who hears of them. */
+/** The target of the faults, and the callbacks. */
 interface Injection extends Omit<Scene, 'note'> {
   readonly names: readonly FaultName[];
   readonly ledger: Ledger;
-  /** On the clock of the ledger. */
+  /** By the clock of the ledger. */
   readonly deadline: number;
-  /** Resolves when everyone is whole again; false: not in time. */
+  /** Resolves when all clients have recovered; with false if they have not in time. */
   readonly whole: () => Promise<boolean>;
   readonly isStopped: () => boolean;
-  /** Told what is broken now; empty when nothing is. */
+  /** Called with the present faults; empty if there are none. */
   readonly onFaults: (names: readonly FaultName[]) => void;
 }
 
 /**
- * Injects faults in waves, each kind at least once and none again before all others, until the deadline. What is
- * broken, how and for how long is chosen by `random` alone.
+ * Injects faults in waves until the deadline: each kind at least once, and none again before all others. The random
+ * numbers alone decide which part is broken, how, and for how long.
  */
 export async function injectFaults(injection: Injection): Promise<void> {
   const { names, deadline, random } = injection;
@@ -37,7 +37,7 @@ export async function injectFaults(injection: Injection): Promise<void> {
   }
 }
 
-/** Those of a wave break different things; one that breaks all is alone. */
+/** The faults of a wave break different parts; a fault that breaks all parts is alone. */
 function wavesOf(names: readonly FaultName[], random: Random): FaultName[][] {
   const waves: FaultName[][] = [];
   let left = names;

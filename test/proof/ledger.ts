@@ -4,10 +4,10 @@ export interface LogRow {
   readonly seq: number;
   readonly kind: string;
   readonly emitter: string;
-  /** Of a rule, the rule as JSON. */
+  /** The content of a rule entry is the rule as JSON. */
   readonly content: string;
   readonly ref: string | null;
-  /** On the clock of the ledger. */
+  /** By the clock of the ledger. */
   readonly at: number;
 }
 
@@ -32,68 +32,68 @@ export interface Delivery {
 export interface Sending {
   readonly ref: string;
   readonly content: string;
-  /** Of the first transmission. */
+  /** When it was first sent. */
   readonly at: number;
   transmissions: number;
   /** By its echo or by SENT. */
   acknowledgedSeq: number | undefined;
-  /** The log may have been set back before the client heard of it: the epochs in which it was stored, if at all. */
+  /** The epochs in which it may be stored: the log may have been set back before the acknowledgement arrived. */
   acknowledgedIn: readonly [earliest: number, latest: number] | undefined;
   /** NOTAUTHORIZED: it is not sent again. */
   refused: boolean;
 }
 
-/** What a client saw of one log. */
+/** The messages that a client got of one log. */
 export interface Stretch {
   /** How often the log had been set back, as far as the client knew. */
   readonly epoch: number;
-  /** The number behind which it asked for the room's messages. */
+  /** The `after` with which it selected the room. */
   readonly after: number;
   readonly deliveries: Delivery[];
 }
 
-/** What one client sent and saw. */
+/** The messages that one client sent and got. */
 export interface ClientRecord {
   readonly userUUID: string;
   readonly roomId: number;
-  /** In the order of the first transmission. */
+  /** By ref, in the order of sending. */
   readonly sendings: Map<string, Sending>;
-  /** Another one each time when the client heard that the log was set back. */
+  /** A new one begins when the client is told that the log was set back. */
   readonly stretches: Stretch[];
 }
 
-/** A rule that the shuffler asked for; the rule's `level` is its id, so that the log tells which it was. */
+/** A rule that the shuffler requested. The rule's `level` is the id of the request, so that it is found in the log. */
 export interface RuleRequest {
   readonly id: number;
   readonly userUUID: string;
   readonly roomId: number;
-  /** Empty where the rule is removed: that leaves the level, and so the id, of the rule before. */
+  /** Empty if the rule is removed: its entry has the level, and so the id, of the rule before. */
   readonly permissions: string;
-  /** When it was first asked for. */
+  /** When it was first requested. */
   readonly at: number;
-  /** How often the log had been set back when it was stored; undefined: it is not known to be stored. */
+  /** How often the log had been set back when it was stored; undefined if it is not known to be stored. */
   acknowledgedIn: number | undefined;
 }
 
-/** Something that a node has to answer, or to close the connection. */
+/** A command or request that a node must answer, unless it closes the connection. */
 export interface Command {
   readonly what: string;
-  /** Name of the node that was asked. */
+  /** Name of the node that got it. */
   readonly node: string;
   readonly withinMs: number;
   readonly at: number;
-  /** When it was answered, or its connection ended; undefined: neither. */
+  /** When it was answered, or its connection ended; undefined if neither has happened. */
   settledAt: number | undefined;
 }
 
 /** A process of a node that ended. */
 export interface NodeExit {
   readonly node: string;
-  /** Undefined: it ended by itself. */
+  /** Undefined if it ended by itself. */
   readonly asked: NodeJS.Signals | undefined;
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;
-  /** From the signal on. */
+  /** Counted from the signal. */
   readonly tookMs: number;
   readonly at: number;
 }
@@ -105,30 +105,30 @@ export interface NodePause {
   to: number;
 }
 
-/** Somebody who looked at a room after the last fault. */
+/** A client that was in a room after the last fault. */
 export interface Listener {
   readonly roomId: number;
   readonly userUUID: string;
   readonly node: string;
-  /** Milliseconds until a message that was first sent after the last fault arrived; undefined: none did in time. */
+  /** Milliseconds until a message that was sent after the last fault arrived; undefined if none did in time. */
   readonly heardAfterMs: number | undefined;
 }
 
 /** One fault that was injected. */
 export interface Incident {
   readonly fault: string;
-  /** What of the cluster it was about, and how. */
+  /** The broken part of the cluster, and how it was broken. */
   detail: string;
   readonly from: number;
-  /** When it was over; of a node that was ended, when that had ended. */
+  /** When it was over. If a node was ended, when its process had ended. */
   to: number;
-  /** When all was over that was injected together. */
+  /** When all faults of the same wave were over. */
   allOverAt: number;
-  /** When everyone was whole again; undefined where that took too long. */
+  /** When all clients had recovered; undefined if that took too long. */
   wholeAt: number | undefined;
 }
 
-/** All that was sent, acknowledged, seen and asked for. Times are milliseconds, by `performance.now`. */
+/** Everything that was sent, acknowledged, received and requested. Times are milliseconds, by `performance.now`. */
 export class Ledger {
   readonly clients: ClientRecord[] = [];
   readonly ruleRequests = new Map<number, RuleRequest>();
@@ -137,16 +137,16 @@ export class Ledger {
   readonly pauses: NodePause[] = [];
   readonly listeners: Listener[] = [];
   readonly incidents: Incident[] = [];
-  /** The logs that were set back, as they were then. */
+  /** The logs that were set back, each as it was before that. */
   readonly logsBefore: Log[] = [];
-  /** Answers that no fault explains, by what they were. */
+  /** The number of answers that no fault explains, by answer. */
   readonly surprises = new Map<string, { times: number; readonly firstAt: number }>();
   sent = 0;
   acknowledged = 0;
   refused = 0;
   delivered = 0;
   reconnects = 0;
-  /** When each message was first sent. */
+  /** By ref, when a message was first sent. */
   readonly #sentAt = new Map<string, number>();
   #lastTick = 0;
 
@@ -167,7 +167,7 @@ export class Ledger {
     return record;
   }
 
-  /** The client begins to read the log as it is now. */
+  /** The client begins to read the present log. */
   addStretch({ stretches }: ClientRecord, after: number): Stretch {
     const stretch = { epoch: this.epoch, after, deliveries: [] };
     stretches.push(stretch);
@@ -190,7 +190,7 @@ export class Ledger {
     return sending;
   }
 
-  /** When the message was first sent; 0 where it never was. */
+  /** When the message was first sent; 0 if it never was. */
   sentAt(ref: string | undefined): number {
     return this.#sentAt.get(ref ?? '') ?? 0;
   }

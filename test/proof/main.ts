@@ -13,19 +13,19 @@ import { Reader } from './reader.js';
 import { Shuffler } from './shuffler.js';
 import { judge, TALKS_WITHIN_MS } from './verdict.js';
 
-/** Postgres' `integer`: the id of a rule request is a level, and the owner outranks them all. */
+/** The largest `integer` of Postgres: the id of a rule request is a level, and the owner outranks all of them. */
 const OWNER_LEVEL = 2_147_483_647;
 const MESSAGES_PER_SECOND = 300;
-/** One member of so many in a room has rights that come and go. */
+/** The rights of one in this number of members of a room are changed. */
 const SHUFFLED_ONE_IN = 5;
 const WHOLE_TIMEOUT_MS = 30_000;
-/** Tokens are good for longer than the proof runs, and than a clock is set ahead. */
+/** Tokens are valid for longer than the proof runs, even if a clock is set ahead. */
 const CLAIMS = { exp: secondsFromNow(4 * 3_600) };
 const LOOK_INTERVAL_MS = 50;
-/** How often the last numbers are read while the quiet lasts. */
+/** How often the last numbers are read after the faults. */
 const QUIET_INTERVAL_MS = 250;
 
-/** A proof that runs: the load, the faults and what is written down of them. */
+/** A running proof: the load, the faults, and the ledger of both. */
 class Proof {
   readonly #options: Options;
   readonly #cluster: Cluster;
@@ -49,7 +49,7 @@ class Proof {
     const { seed, seconds, faults } = this.#options;
     const random = createRandom(seed);
     const hideProgress = showProgress(this.#ledger, () => ({
-      // While all is still starting, the deadline is far away.
+      // Until everything has started, the deadline is far away.
       done: Math.max(0, 1 - Math.max(0, this.#deadline - performance.now()) / (seconds * 1_000)),
       doing: this.#doing,
       live: this.#clients.filter((client) => client.isLive).length,
@@ -72,7 +72,7 @@ class Proof {
           this.#doing = names.join(', ');
         },
       });
-      // Without faults there was nothing to wait for.
+      // Without faults, nothing above has waited for the deadline.
       await delay(Math.max(0, this.#deadline - performance.now()));
       await this.#listen(random.fork());
       await this.#comeToRest();
@@ -91,7 +91,7 @@ class Proof {
     for (const client of this.#clients) client.end();
   }
 
-  /** Creates the rooms and their members, connects everyone, and begins to send and to shuffle. */
+  /** Creates the rooms and their members, connects the clients, and starts to send and to change rights. */
   async #populate(random: ReturnType<typeof createRandom>): Promise<void> {
     const { clients: clientCount, rooms: roomCount } = this.#options;
     const { nodes } = this.#cluster;
@@ -147,12 +147,15 @@ class Proof {
     return reader;
   }
 
-  /** Resolves when everyone who may read is live, on what was the last number at the call; false: not in time. */
+  /**
+   * Resolves when each client that may read is live, with the last number at the time of the call; with false if that
+   * took too long.
+   */
   async #whole(): Promise<boolean> {
     const timeoutAt = performance.now() + WHOLE_TIMEOUT_MS;
     let last: Map<number, number> | undefined;
     while (performance.now() < timeoutAt && !this.#stopped) {
-      // Postgres may be the one that was broken.
+      // Postgres itself may be broken.
       last ??= await this.#cluster.lastMessages().catch(() => undefined);
       if (last !== undefined && this.#areUpTo(last)) return true;
       await delay(LOOK_INTERVAL_MS);
@@ -168,8 +171,8 @@ class Proof {
   }
 
   /**
-   * Writes down who hears of what is said from now on: in each room newcomers on every node, and the members who are
-   * in it.
+   * Records which listeners get the messages from now on: in each room a new client on every node, and the members that
+   * are in the room.
    */
   async #listen(random: Random): Promise<void> {
     this.#doing = 'listening in each room';
@@ -214,7 +217,7 @@ class Proof {
     }
   }
 
-  /** Everyone gets all rights, stops sending, and has all that there is; bounded in time. */
+  /** Gives all rights to all members, stops sending, and waits for a time until each client has every message. */
   async #comeToRest(): Promise<void> {
     this.#doing = 'coming to rest';
     this.#reader?.stop();
@@ -223,13 +226,13 @@ class Proof {
     const timeoutAt = performance.now() + WHOLE_TIMEOUT_MS;
     while (performance.now() < timeoutAt && !this.#stopped) {
       const areAnswered = this.#clients.every((client) => client.unsettled === 0);
-      // What nobody waits for any more may still be on its way: the last numbers are read after.
+      // Messages that no client waits for may still be stored: the last numbers are read after them.
       if (areAnswered && this.#areUpTo(await this.#cluster.lastMessages())) return;
       await delay(QUIET_INTERVAL_MS);
     }
   }
 
-  /** Ends all nodes as an operator does; what their clients do then is of no interest any more. */
+  /** Ends all nodes by SIGTERM. The clients no longer matter then. */
   async #endNodes(): Promise<void> {
     this.#doing = 'ending the nodes';
     for (const client of this.#clients) client.stopReconnecting();

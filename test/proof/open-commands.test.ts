@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { Ledger } from './ledger.js';
 import { OpenCommands } from './open-commands.js';
 
-/** What is neither answered nor at an end. */
+/** The commands that are not settled. */
 function unsettled({ commands }: Ledger): string[] {
   return commands.filter(({ settledAt }) => settledAt === undefined).map(({ what }) => what);
 }

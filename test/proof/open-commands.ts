@@ -5,13 +5,13 @@ const CONNECT = 'connect';
 const TOKEN = 'token';
 const SELECT = 'select_room';
 
-/** The commands of one socket that are not answered yet. */
+/** The unanswered commands of one socket. */
 export class OpenCommands {
   readonly #ledger: Ledger;
   readonly #node: string;
-  /** In the order in which they were sent; messages by their ref. */
+  /** In the order of sending; messages by their ref. */
   readonly #open = new Map<string, Command>();
-  /** SELECTROOM? answers a message, and does not say which. */
+  /** Messages that SELECTROOM? answered: it does not name the message. */
   #messagesWithoutRoom = 0;
 
   constructor(ledger: Ledger, node: string) {
@@ -20,7 +20,7 @@ export class OpenCommands {
     this.#add(CONNECT);
   }
 
-  /** When the oldest one was sent; Infinity where all are answered. */
+  /** When the oldest one was sent; Infinity if all are answered. */
   get oldestAt(): number {
     for (const { at } of this.#open.values()) return at;
     return Infinity;
@@ -42,7 +42,7 @@ export class OpenCommands {
     this.#add(SELECT);
   }
 
-  /** The messages before it had to be answered first: one that was not never will be. */
+  /** The messages before it must be answered first: one that is still unanswered never will be. */
   selectAnswered(): void {
     const select = this.#open.get(SELECT);
     if (select === undefined) return;

@@ -1,17 +1,17 @@
 import { parseArgs } from 'node:util';
 import { FAULT_NAMES, type FaultName } from './faults.js';
 
-/** What the command line asks for. */
+/** The options of the command line. */
 export interface Options {
-  /** How long faults are injected, at the least. */
+  /** The shortest time for which faults are injected. */
   readonly seconds: number;
   readonly seed: number;
   readonly faults: readonly FaultName[];
   readonly clients: number;
   readonly rooms: number;
-  /** False: the nodes run without, and the proof must fail. */
+  /** If false, the nodes do not repair gaps, and the proof must fail. */
   readonly gapRepair: boolean;
-  /** What was given, but for the seed and the file. */
+  /** The given options without the seed and the file. */
   readonly again: string;
   /** A file for the result. */
   readonly json: string | undefined;
@@ -28,7 +28,7 @@ const USAGE = `npm run proof -- [options]
   --json FILE       writes the result there
 `;
 
-/** Reads the command line; if that can't be done, or help is asked for, prints the usage and exits. */
+/** Parses the command line. If it is invalid, or asks for help, prints the usage and exits. */
 export function readOptions(args: string[]): Options {
   try {
     return parse(args);

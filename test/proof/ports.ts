@@ -6,8 +6,8 @@ import { createServer } from 'node:net';
 const PORTS = { min: 20_000, max: 32_000 };
 
 /**
- * A TCP port on 127.0.0.1 that is free at the moment, and that no outgoing connection takes while its server is down:
- * the proof opens many then.
+ * A TCP port on 127.0.0.1 that is free at the moment. No outgoing connection takes it while its server is down: the
+ * proof opens many then.
  */
 export async function findSteadyPort(): Promise<number> {
   for (;;) {

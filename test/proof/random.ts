@@ -1,16 +1,16 @@
-/** Random numbers that a seed repeats. */
+/** Random numbers, the same for the same seed. */
 export interface Random {
-  /** From 0 to below 1. */
+  /** A number from 0 up to, but not including, 1. */
   next(): number;
   /** A whole number from `min` to `max`, both included. */
   between(min: number, max: number): number;
   pick<T>(items: readonly T[]): T;
   shuffled<T>(items: readonly T[]): T[];
-  /** A sequence of its own, so that one part's use does not change another's. */
+  /** A sequence of its own, so that the use of one part does not change the numbers of another. */
   fork(): Random;
 }
 
-/** The generator mulberry32: small, and good enough to choose what happens next. */
+/** The generator mulberry32: small, and good enough to choose faults. */
 export function createRandom(seed: number): Random {
   let state = seed >>> 0;
   const next = (): number => {

@@ -40,7 +40,7 @@ export class Reader {
     this.#stopped = true;
   }
 
-  /** As when so many clients come at once; not again before all of them are answered. */
+  /** Requests of several clients at once; the next ones follow when all are answered. */
   async readAtOnce(node: RestNode, times: number): Promise<void> {
     if (this.#readsAtOnce) return;
     this.#readsAtOnce = true;
@@ -62,7 +62,7 @@ export class Reader {
       const { status } = await request(node, 'GET', path, { as: this.#who });
       if (status !== 200 && status !== 503) this.#ledger.surprise(`${status} for GET`);
     } catch {
-      // The node, or the connection to it, is gone.
+      // The node has ended, or the connection broke.
     } finally {
       command.settledAt = performance.now();
     }

@@ -18,7 +18,7 @@ const NAMES: Readonly<Record<Violation, string>> = {
   badExits: 'NODES THAT ENDED BADLY',
 };
 
-/** What the proof found, as `--json` writes it. */
+/** The result of the proof, as `--json` writes it. */
 export interface Result {
   readonly seed: number;
   readonly seconds: number;
@@ -32,7 +32,7 @@ export interface Result {
   readonly delivered: number;
   readonly reconnects: number;
   readonly ruleChanges: number;
-  /** What took the longest to be answered. */
+  /** The command that took longest to be answered. */
   readonly slowest: Command | undefined;
   readonly verdict: Verdict;
   readonly incidents: readonly Incident[];
@@ -40,13 +40,13 @@ export interface Result {
   readonly surprises: Readonly<Record<string, { times: number; firstAt: number }>>;
 }
 
-/** Nothing was violated, everyone became whole after each fault, and every answer came and was expected. */
+/** No violation was found, all clients recovered after each fault, and each answer arrived and was expected. */
 export function isProved({ verdict, unsettled, incidents, surprises }: Result): boolean {
   const areWhole = incidents.every(({ wholeAt }) => wholeAt !== undefined);
   return verdict.passed && unsettled === 0 && areWhole && Object.keys(surprises).length === 0;
 }
 
-/** What the progress shows beside the counters. */
+/** The parts of the progress beside the counters. */
 export interface Progress {
   /** From 0 to 1. */
   readonly done: number;
@@ -55,7 +55,7 @@ export interface Progress {
 }
 
 /**
- * Shows on stderr how far it is: a bar on a terminal, else a line every few seconds.
+ * Shows the progress on stderr: a bar on a terminal, or else a line every few seconds.
  * @returns ends it
  */
 export function showProgress(ledger: Ledger, look: () => Progress): () => void {
@@ -137,7 +137,7 @@ function seconds(ms: number): string {
   return ms === Infinity ? 'never' : `${(ms / 1_000).toFixed(2)} s`;
 }
 
-/** The first column to the left, the others to the right. */
+/** Aligns the first column to the left, the others to the right. */
 function renderTable(rows: readonly (readonly string[])[]): string {
   const widths = (rows[0] ?? []).map((_, column) =>
     Math.max(...rows.map((row) => row[column]?.length ?? 0)),

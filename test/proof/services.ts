@@ -15,7 +15,7 @@ import { findSteadyPort } from './ports.js';
 
 const ANSWER_TIMEOUT_MS = 2_000;
 
-/** A server of the proof's own, that can be ended, paused, and started again where it was. */
+/** A server that belongs to the proof. It can be ended, paused, and started again on the same port and folder. */
 export class Service {
   readonly url: string;
   readonly port: number;
@@ -31,22 +31,22 @@ export class Service {
     this.#options = options;
   }
 
-  /** Resolves when it answers; again after `stop`, on the same port and folder. */
+  /** Starts it, the first time or after `stop`; resolves when it answers. */
   async start(): Promise<void> {
     this.#running = await this.#folder.start(this.#options);
   }
 
-  /** Ends its main process, and resolves when that is gone. */
+  /** Ends its main process, and resolves when that has ended. */
   async stop(signal: NodeJS.Signals): Promise<void> {
     const { pid } = this.#process();
     process.kill(pid, signal);
     while (isAlive(pid)) await delay(20);
   }
 
-  /** Stops all its processes in their tracks; connections stay. */
+  /** Suspends all its processes (SIGSTOP); connections stay open. */
   pause(): void {
     const { pid } = this.#process();
-    // The first one first: it starts no others meanwhile.
+    // The main process first, so that it starts no others meanwhile.
     process.kill(pid, 'SIGSTOP');
     this.#paused = [pid, ...childrenOf(pid)];
     for (const paused of this.#paused) signal(paused, 'SIGSTOP');
@@ -69,7 +69,7 @@ export class Service {
   }
 }
 
-/** A Postgres whose data can be set back to what they were. */
+/** A Postgres whose data can be set back to an earlier copy. */
 export class PostgresService extends Service {
   readonly #folder: ServerFolder;
   readonly #options: ServerOptions;
@@ -84,7 +84,7 @@ export class PostgresService extends Service {
     this.#copyDir = `${dataDir}-copy`;
   }
 
-  /** Restarts it, and copies its data meanwhile. */
+  /** Stops it, copies its data, and starts it again. */
   async keepCopy(): Promise<void> {
     await this.stop('SIGINT');
     await this.#folder.run('rm', ['-rf', this.#copyDir]);
@@ -93,8 +93,8 @@ export class PostgresService extends Service {
   }
 
   /**
-   * Restarts it with the data as they were copied.
-   * @param readLast asks for what is gone then, at a URL that nobody else has, while nobody writes any more
+   * Restarts it with the copied data.
+   * @param readLast reads the data that will be lost, at a URL that no node knows, when nothing is written any more
    */
   async setBack(readLast: (url: string) => Promise<void>): Promise<void> {
     await this.stop('SIGINT');
@@ -117,14 +117,14 @@ export class PostgresService extends Service {
   }
 }
 
-/** Starts a Postgres that keeps what it says it keeps (fsync). */
+/** Starts a Postgres that keeps each commit over a crash (fsync). */
 export async function startPostgresService(): Promise<PostgresService> {
   const programs = await find(findPostgres, 'postgresql');
   const folder = createServerFolder('proof-postgres');
   const { url, dataDir, options } = await createPostgres(folder, {
     programs,
     port: await findSteadyPort(),
-    // The nodes' pools, and connections that their node gave up, and the server does not know of.
+    // For the nodes' pools, and for connections that a node has given up without the server's knowledge.
     maxConnections: 500,
   });
   const service = new PostgresService(folder, url, dataDir, options);
@@ -132,7 +132,7 @@ export async function startPostgresService(): Promise<PostgresService> {
   return service;
 }
 
-/** Starts a Redis that keeps nothing. */
+/** Starts a Redis without persistence. */
 export async function startRedisService(): Promise<Service> {
   const file = await find(findRedis, 'redis-server');
   const folder = createServerFolder('proof-redis');
@@ -143,12 +143,12 @@ export async function startRedisService(): Promise<Service> {
   return service;
 }
 
-/** One query over a connection of its own: one that was kept might not outlive the last fault. */
+/** One query over a connection of its own, since a kept one might be broken by the last fault. */
 export function queryOnce<Row extends QueryResultRow>(url: string, sql: string): Promise<Row[]> {
   return withConnection(url, async (client) => (await client.query<Row>(sql)).rows);
 }
 
-/** Keeps the locks that a statement takes; less long where the server is broken meanwhile. */
+/** Keeps the locks of a statement for a time, or until the server breaks the connection. */
 export async function holdLocks(url: string, sql: string, ms: number): Promise<void> {
   const held = withConnection(url, async (client) => {
     await client.query(`BEGIN; ${sql}`);
@@ -163,7 +163,7 @@ async function withConnection<T>(url: string, use: (client: Client) => Promise<T
     connectionTimeoutMillis: ANSWER_TIMEOUT_MS,
     query_timeout: 10 * ANSWER_TIMEOUT_MS,
   });
-  // A server that is still starting may cut the connection.
+  // A starting server may cut the connection.
   client.on('error', () => undefined);
   try {
     await client.connect();
@@ -173,7 +173,7 @@ async function withConnection<T>(url: string, use: (client: Client) => Promise<T
   }
 }
 
-/** One command to a Redis; rejects where it does not answer. */
+/** One command to a Redis; rejects if it does not answer. */
 export async function commandRedis(port: number, command: string): Promise<string> {
   const socket = connect(port, '127.0.0.1');
   try {
@@ -188,7 +188,7 @@ export async function commandRedis(port: number, command: string): Promise<strin
   }
 }
 
-/** What `look` finds, installed by apt-get if it finds nothing. */
+/** The result of `look`, after an installation by apt-get if it finds nothing. */
 async function find(look: () => string | undefined, debianPackage: string): Promise<string> {
   let found = look();
   if (found === undefined) {
@@ -211,7 +211,7 @@ function signal(pid: number, name: NodeJS.Signals): void {
   try {
     process.kill(pid, name);
   } catch (error) {
-    // It has ended meanwhile.
+    // The process has ended meanwhile.
     if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
   }
 }

@@ -1,9 +1,9 @@
 /**
- * Loaded into a node by `--import`: each SIGUSR2 sets its wall clock one step further, as somebody who corrects the
- * time of a machine does. The monotonic clock and the timers go on as they were.
+ * Loaded into a node by `--import`: each SIGUSR2 sets its wall clock to the next step, as an operator may correct the
+ * time of a machine. The monotonic clock and the timers are not affected.
  */
 const HOUR_MS = 3_600_000;
-/** An hour ahead, an hour behind, and right again. */
+/** The steps: an hour ahead, an hour behind, and right again. */
 const SHIFTS_MS = [HOUR_MS, -HOUR_MS, 0];
 
 const RealDate = Date;

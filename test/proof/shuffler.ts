@@ -7,32 +7,32 @@ import type { Random } from './random.js';
 import { REST_ANSWER_WITHIN_MS } from './verdict.js';
 
 const RETRY_MS = 200;
-/** Between two changes, of all members together. */
+/** The pause between two changes, over all members. */
 const PAUSE_MS = { min: 60, max: 240 };
 /** How long it waits for the last changes. */
 const REST_TIMEOUT_MS = 30_000;
-/** Nothing of a rule is left: it is removed. */
+/** Stands for the removal of a rule. */
 const REMOVED = '';
-/** Without reading, without writing, banned, and removed. */
+/** Without the right to read, without the right to write, banned, and removed. */
 const REVOCATIONS = ['w', 'r', 'b', 'rwb', REMOVED] as const;
 const GRANTED = 'rw';
 
-/** A node, as its REST API is reached. */
+/** The address of a node's REST API. */
 export interface RestNode {
   readonly name: string;
   readonly url: string;
 }
 
-/** A member whose rights come and go. */
+/** A member whose rights are changed. */
 export interface Member {
   readonly userUUID: string;
   readonly roomId: number;
 }
 
 /**
- * Takes members' rights and gives them back, each time over a random node, until it is stopped; then everyone has all
- * rights. A change that is not answered may still be stored, and would undo the next one: of each member it asks for
- * one at a time, however long that takes.
+ * Revokes and grants members' rights, each time through a random node, until it is stopped; then it grants all rights
+ * to all of them. An unanswered change may still be stored later, and would undo the next one. So each member has one
+ * change at a time, however long it takes.
  */
 export class Shuffler {
   readonly #owner: Person;
@@ -40,7 +40,7 @@ export class Shuffler {
   readonly #ledger: Ledger;
   readonly #random: Random;
   readonly #nodes: readonly RestNode[];
-  /** By UUID; only as long as the log is not set back. */
+  /** By UUID; cleared if the log is set back. */
   readonly #permissions = new Map<string, { permissions: string; epoch: number }>();
   readonly #stopping = new AbortController();
   #ended = false;
@@ -71,12 +71,12 @@ export class Shuffler {
   mayRead(userUUID: string): boolean {
     const known = this.#permissions.get(userUUID);
     const { epoch } = this.#ledger;
-    // Nothing was changed before the log is kept that it is set back to.
+    // No right is changed before the copy exists to which the log is set back.
     if (known === undefined) return true;
     return known.permissions === GRANTED && known.epoch === epoch;
   }
 
-  /** Stops, and resolves when every member has all rights, as far as the nodes answer. */
+  /** Stops, and resolves when each member has all rights, or the nodes have not answered in time. */
   async stop(): Promise<void> {
     this.#stopping.abort();
     const patience = delay(REST_TIMEOUT_MS, 'late', { ref: false });
@@ -85,7 +85,7 @@ export class Shuffler {
     }
   }
 
-  /** Asks for nothing more. */
+  /** Requests no more changes. */
   end(): void {
     this.#ended = true;
     this.#stopping.abort();
@@ -106,7 +106,7 @@ export class Shuffler {
 
   async #change(member: Member, permissions: string, random: Random): Promise<void> {
     const change = this.#ledger.requestRule({ ...member, permissions });
-    // Neither may be counted on while it is under way.
+    // While the change is in flight, neither the old nor the new right is certain.
     this.#permissions.set(member.userUUID, { permissions: '?', epoch: this.#ledger.epoch });
     while (!this.#ended) {
       const { epoch } = this.#ledger;
@@ -135,7 +135,7 @@ export class Shuffler {
       if (status < 300 || (status === 404 && isRemoval)) return true;
       if (status !== 503) this.#ledger.surprise(`${status} for a rule`);
     } catch {
-      // The node, or the connection to it, is gone.
+      // The node has ended, or the connection broke.
     } finally {
       command.settledAt = performance.now();
     }

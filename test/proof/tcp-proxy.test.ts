@@ -3,7 +3,7 @@ import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { TcpProxy } from './tcp-proxy.js';
 
-/** A server that answers with what it gets, and a proxy in front of it. */
+/** An echo server, and a proxy in front of it. */
 async function openProxy(): Promise<{ proxy: TcpProxy; accepted: Socket[]; dial: () => Talk }> {
   const accepted: Socket[] = [];
   const server = createServer((socket) => {
@@ -20,7 +20,7 @@ async function openProxy(): Promise<{ proxy: TcpProxy; accepted: Socket[]; dial:
   return { proxy, accepted, dial: () => new Talk(Number(new URL(proxy.url).port)) };
 }
 
-/** A client, and what it heard. */
+/** A client, and the bytes that it received. */
 class Talk {
   readonly socket: Socket;
   readonly ended: Promise<string>;

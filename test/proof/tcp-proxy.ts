@@ -1,25 +1,25 @@
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 
-/** A link that swallowed its bytes is kept so long, as if keep-alives of TCP found it dead only then. */
+/** How long a half-open link is kept, as if only then the keep-alives of TCP noticed. */
 const SWALLOWED_KEPT_MS = 60_000;
 const THROTTLE_TICK_MS = 50;
-/** Bytes that one direction of a link holds back before its sender is no longer read. */
+/** Bytes that one direction of a link may hold back. With more, its sender is not read. */
 const MAX_HELD_BYTES = 65_536;
 
-/** What happens to all bytes of a proxy's links, those that are open and new ones. */
+/** The conditions of all links of a proxy, open and new ones. */
 export interface Conditions {
-  /** How long the next bytes are under way. */
+  /** The latency of the next bytes. */
   readonly latencyMs?: () => number;
-  /** Of each direction of each link. */
+  /** The limit of each direction of each link. */
   readonly bytesPerSecond?: number;
-  /** A link ends within the next chunk that has more bytes, behind so many of them. */
+  /** Each link is cut after this number of bytes of its next chunk that has more. */
   readonly cutAfterBytes?: number;
 }
 
 /** A TCP port in front of a server, whose links fail as networks do. */
 export class TcpProxy {
-  /** The server's URL, but by way of this port. */
+  /** The server's URL with this port. */
   readonly url: string;
   readonly #server: Server;
   readonly #port: number;
@@ -40,7 +40,7 @@ export class TcpProxy {
     });
   }
 
-  /** Opens a port on 127.0.0.1 that leads to the server of `url`, which names its port. */
+  /** Opens a port on 127.0.0.1 in front of the server of `url`, which must have a port. */
   static async open(url: string): Promise<TcpProxy> {
     const server = createServer({ allowHalfOpen: true });
     server.listen(0, '127.0.0.1');
@@ -48,24 +48,24 @@ export class TcpProxy {
     return new TcpProxy(server, url);
   }
 
-  /** The ports from which the server is reached: so it knows which connections come this way. */
+  /** The local ports of the links to the server, by which the server's connections can be told apart. */
   get upstreamPorts(): number[] {
     return [...this.#links].flatMap((link) => link.upstreamPort ?? []);
   }
 
-  /** How many bytes arrive, how fast and how late; replaces what held before. */
+  /** Replaces the conditions of all links. */
   set conditions(conditions: Conditions) {
     this.#conditions = conditions;
   }
 
-  /** Leads new links to another server. */
+  /** Connects new links to another server. */
   leadTo(url: string): void {
     this.#target = new URL(url);
   }
 
   /**
-   * From now on no byte goes through, and nobody is told: neither over the links that are open nor over new ones, until
-   * `swallowNoMore`. These links stay dead after it, too.
+   * Makes links half-open: no byte passes any more, and neither side is closed. This holds for open links, and for new
+   * ones until `swallowNoMore`. These links stay half-open after it, too.
    */
   swallow(): void {
     this.#swallows = true;
@@ -82,7 +82,7 @@ export class TcpProxy {
     for (const link of this.#links) link.reset();
   }
 
-  /** As when the server ends: links break, and new ones are refused. */
+  /** As if the server had ended: links break, and new ones are refused. */
   async cut(): Promise<void> {
     if (!this.#server.listening) return;
     const closed = once(this.#server, 'close');
@@ -91,7 +91,7 @@ export class TcpProxy {
     await closed;
   }
 
-  /** Takes links again, after `cut`. */
+  /** Accepts links again, after `cut`. */
   async restore(): Promise<void> {
     this.#server.listen(this.#port, '127.0.0.1');
     await once(this.#server, 'listening');
@@ -120,7 +120,7 @@ export class TcpProxy {
   }
 }
 
-/** A connection to the port, and the one from there to the server. */
+/** A connection to the port, and its connection to the server. */
 class Link {
   readonly #sockets: readonly Socket[];
   readonly #directions: readonly Direction[];
@@ -148,7 +148,7 @@ class Link {
           ];
     for (const socket of this.#sockets) {
       socket.setNoDelay(true);
-      // What follows is a close.
+      // `close` follows.
       socket.on('error', () => undefined);
       socket.on('close', (hadError) => {
         if (hadError && !this.#swallowed) this.reset();
@@ -164,7 +164,7 @@ class Link {
     return this.#upstream?.localPort;
   }
 
-  /** Nothing of it arrives any more, not even its end. */
+  /** Loses all further bytes, and the end of each side. */
   swallow(): void {
     if (this.#swallowed) return;
     this.#swallowed = true;
@@ -181,13 +181,13 @@ class Link {
   }
 }
 
-/** The bytes of a link from one end to the other. */
+/** One direction of a link. */
 class Direction {
   readonly #from: Socket;
   readonly #to: Socket;
   readonly #conditions: () => Conditions;
   readonly #cut: () => void;
-  /** In order; without bytes: the end. */
+  /** The chunks in order; one without bytes is the end. */
   #held: { bytes: Buffer | undefined; dueAt: number }[] = [];
   #heldBytes = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -207,7 +207,7 @@ class Direction {
     to.on('drain', () => from.resume());
   }
 
-  /** Forgets what it holds, and takes nothing more. */
+  /** Drops the held bytes, and all that follow. */
   end(): void {
     this.#ended = true;
     clearTimeout(this.#timer);
@@ -232,7 +232,7 @@ class Direction {
       this.#pass(bytes);
       return;
     }
-    // None overtakes the one before.
+    // No chunk overtakes the one before.
     const earliest = this.#held.at(-1)?.dueAt ?? 0;
     this.#held.push({ bytes, dueAt: Math.max(earliest, performance.now() + (latencyMs?.() ?? 0)) });
     this.#heldBytes += bytes?.length ?? 0;
@@ -240,7 +240,7 @@ class Direction {
     this.#timer ??= this.#wait();
   }
 
-  /** Passes on what is due, as much of it as may be. */
+  /** Passes on the chunks that are due, up to the limit. */
   #release(): void {
     this.#timer = undefined;
     const { bytesPerSecond = Infinity } = this.#conditions();

@@ -27,7 +27,7 @@ function contentOf(ref: string): string {
   return `message ${ref}`;
 }
 
-/** Two members and what they did; everything went well until a test says otherwise. */
+/** Two members and their messages, without a violation until a test adds one. */
 class Story {
   readonly ledger = new Ledger();
   readonly ann = this.add(ANN);
@@ -67,7 +67,7 @@ class Story {
     }
   }
 
-  /** The log is set back to its first entries; both are told, and begin anew. */
+  /** The log is set back to its first entries; the clients, both by default, are told and begin anew. */
   setBack(seq: number, told = this.ledger.clients): void {
     const head = Math.max(...this.log.map((row) => row.seq));
     this.ledger.logsBefore.push({ rows: [...this.log], heads: new Map([[ROOM, head]]) });
@@ -332,7 +332,7 @@ describe('the verdict on a log that was set back', () => {
     expect(found(story.judge())).toEqual({});
     story.send(story.ann, 'a3', 4);
     expect(found(story.judge())).toEqual({ lost: 1 });
-    // Known to be stored, but not whether before or after.
+    // It is known to be stored, but not in which log.
     story.send(story.ann, 'a2', 4);
     expect(found(story.judge())).toEqual({ lost: 2 });
     const sending = story.ann.sendings.get('a2');
@@ -356,7 +356,7 @@ describe('the verdict on a log that was set back', () => {
 describe('the verdict on commands', () => {
   const command = { what: 'select_room', node: NODE, withinMs: ANSWER_WITHIN_MS };
 
-  /** Sent at 1,000, and settled so much later. */
+  /** A command that was sent at 1,000, and settled `ms` later. */
   function waited(ms: number | undefined, ...pauses: { from: number; to: number }[]): Verdict {
     const story = new Story();
     const at = 1_000;

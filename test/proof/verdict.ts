@@ -10,16 +10,16 @@ import type {
   Stretch,
 } from './ledger.js';
 
-/** STORE_TIMEOUT_MS of a node, and as much again for what a command does besides, on a busy machine. */
+/** STORE_TIMEOUT_MS of a node, and as much again for the rest of a command's work on a busy machine. */
 export const ANSWER_WITHIN_MS = 10_000;
 /** A request waits for a connection to the database, and for several answers, one after another. */
 export const REST_ANSWER_WITHIN_MS = 20_000;
-/** How long after the last fault a room may take until it talks. */
+/** How long after the last fault a room may take until its messages arrive. */
 export const TALKS_WITHIN_MS = 10_000;
-/** SHUTDOWN_TIMEOUT_MS of a node, and some. */
+/** SHUTDOWN_TIMEOUT_MS of a node, and a second more. */
 export const ENDS_WITHIN_MS = 9_000;
 
-/** What must not happen, as the columns of the table. */
+/** Kinds of violations, as the columns of the table. */
 export const VIOLATIONS = [
   'lost',
   'doubled',
@@ -37,7 +37,7 @@ export type Violation = (typeof VIOLATIONS)[number];
 
 export interface Verdict {
   readonly counts: Readonly<Record<Violation, number>>;
-  /** The first few of each, in words. */
+  /** The first few violations of each kind, in words. */
   readonly examples: readonly string[];
   readonly passed: boolean;
 }
@@ -62,8 +62,8 @@ interface RoomLog {
 const MAX_EXAMPLES = 3;
 
 /**
- * Compares the log as it is in the end, and the logs that were set back, with what each client sent and saw of them, and
- * asks whether all nodes did what they have to.
+ * Compares the final log, and the logs that were set back, with the messages that each client sent and got, and checks
+ * the answers and the ends of all nodes.
  */
 export function judge(log: Log, ledger: Ledger): Verdict {
   const { clients, ruleRequests, incidents } = ledger;
@@ -97,10 +97,10 @@ export function judge(log: Log, ledger: Ledger): Verdict {
   return { counts, examples, passed: VIOLATIONS.every((name) => counts[name] === 0) };
 }
 
-/** Times, where they are known, say which faults were injected then. */
+/** If the times are known, the example names the faults that were injected then. */
 type Found = (violation: Violation, example: string, from?: number, to?: number) => void;
 
-/** The faults between two times that were not over, or not got over; empty where there were none. */
+/** The faults between two times from which not everyone had recovered; empty if there were none. */
 export function describeFaults(
   incidents: readonly Incident[],
   from: number | undefined,
@@ -113,7 +113,7 @@ export function describeFaults(
   return during.length === 0 ? '' : `; during ${during.join(', ')}`;
 }
 
-/** The rooms of a log, each with its numbers in order. */
+/** Judges each room of a log, and indexes it. */
 function judgeLog({ rows, heads }: Log, found: Found): ReadonlyMap<number, RoomLog> {
   const rooms = new Map<number, RoomLog>();
   for (const [roomId, head] of heads) {
@@ -155,7 +155,7 @@ function refKey(emitter: string, ref: string): string {
   return `${emitter} ${ref}`;
 }
 
-/** Every number from 1 to the head is there, once. */
+/** Each number from 1 to the head is stored once. */
 function judgeNumbers(roomId: number, head: number, rows: readonly LogRow[], found: Found): void {
   let expected = 1;
   for (const { seq } of rows) {
@@ -168,7 +168,7 @@ function judgeNumbers(roomId: number, head: number, rows: readonly LogRow[], fou
   }
 }
 
-/** Each ref is stored once, and by somebody who might write at that number. */
+/** Each ref is stored once, and its sender might write at that number. */
 function judgeStored(roomId: number, room: RoomLog, found: Found): void {
   for (const [key, [, ...more]] of room.numbers) {
     for (const seq of more) found('doubled', `room ${roomId} has ${key} again at ${seq}`);
@@ -180,9 +180,9 @@ function judgeStored(roomId: number, room: RoomLog, found: Found): void {
   }
 }
 
-/** What was acknowledged is kept as it was sent, at that number, and in the order in which it was sent. */
+/** Each acknowledged message is stored unchanged, under that number, and in the order of sending. */
 function judgeSendings(client: ClientRecord, epochs: readonly RoomLog[], found: Found): void {
-  /** Number of the last one in each epoch. */
+  /** Number of the last acknowledged message in each epoch. */
   const last = new Map<number, number>();
   for (const sending of client.sendings.values()) {
     const { ref, at, acknowledgedSeq, acknowledgedIn, transmissions } = sending;
@@ -193,7 +193,7 @@ function judgeSendings(client: ClientRecord, epochs: readonly RoomLog[], found: 
       .map((room) => faultOf(sending, client.userUUID, room));
     const [fault] = faults;
     if (fault !== undefined && !faults.includes(undefined)) found(...fault, at);
-    // What was sent again may stand behind what was sent after it.
+    // A message that was sent again may be stored behind later ones.
     if (transmissions > 1 || earliest !== latest || fault !== undefined) continue;
     const before = last.get(latest) ?? 0;
     if (acknowledgedSeq < before) {
@@ -207,7 +207,7 @@ function judgeSendings(client: ClientRecord, epochs: readonly RoomLog[], found: 
   }
 }
 
-/** In what way the log differs from what was acknowledged; undefined: in none. */
+/** How the log differs from an acknowledged message; undefined if it does not. */
 function faultOf(
   { ref, content, acknowledgedSeq }: Sending,
   emitter: string,
@@ -226,8 +226,8 @@ function faultOf(
 }
 
 /**
- * The log that somebody saw between two resets that it was told of. Who had seen nothing of what is gone may go on with
- * what is stored instead before it is told: what it saw is of the one log, or of the other.
+ * The log that a client saw between two resets that it was told of. A client that had seen no lost message may get
+ * messages of the new log before it is told: all its messages are of the one log, or of the other.
  */
 function logSeen(
   { epoch, deliveries }: Stretch,
@@ -246,7 +246,7 @@ function isStored({ seq, emitter, content, ref }: Delivery, room: RoomLog): bool
   return stored?.emitter === emitter && stored.content === content && stored.ref === (ref ?? null);
 }
 
-/** Every message of the log came, once, in order, and as it is stored; of a log that was set back, up to the last. */
+/** The client got each message once, in order, and as it is stored; of a log that was set back, up to its last one. */
 function judgeDeliveries(
   { userUUID, roomId, stretches }: ClientRecord,
   stretch: Stretch,
@@ -273,7 +273,7 @@ function judgeDeliveries(
     highest = Math.max(highest, seq);
   }
   const isLast = stretch === stretches.at(-1);
-  // Who may not read at the end can't catch up.
+  // A client that may not read at the end can't catch up.
   if (isLast && !allows(room, userUUID, 'r', Infinity)) return;
   for (const { seq, at } of room.messages.values()) {
     if (seq <= after || seen.has(seq) || (!isLast && seq > highest)) continue;
@@ -282,8 +282,8 @@ function judgeDeliveries(
 }
 
 /**
- * What was stored while the client might not read came only after the next grant was asked for: whoever may
- * read again may catch up on it.
+ * The client got messages that were stored while it might not read only after the next grant was requested: with that
+ * grant it may catch up on them.
  */
 function judgeRevocations(
   { userUUID, roomId }: ClientRecord,
@@ -293,7 +293,7 @@ function judgeRevocations(
   found: Found,
 ): void {
   const rules = room.rules.get(userUUID) ?? [];
-  // Most people's rights are never taken.
+  // Most users keep their rights.
   if (rules.every((rule) => grants(rule, 'r'))) return;
   for (const { seq, at } of deliveries) {
     if (allows(room, userUUID, 'r', seq)) continue;
@@ -320,7 +320,7 @@ function judgeRuleRequests(
   }
 }
 
-/** Every command was answered in time, or its connection closed; a node that is stopped can do neither. */
+/** Each command was answered in time, or its connection closed; the time in which a node was stopped does not count. */
 function judgeCommands({ commands, pauses }: Ledger, found: Found): void {
   for (const { what, node, withinMs, at, settledAt = Infinity } of commands) {
     const waitedMs = settledAt - at;
@@ -336,7 +336,7 @@ function judgeCommands({ commands, pauses }: Ledger, found: Found): void {
   }
 }
 
-/** In each room what somebody says after the last fault soon reaches everyone who looks at it, on every node. */
+/** In each room, a message that is sent after the last fault soon reaches all listeners, on every node. */
 function judgeListeners({ listeners, incidents }: Ledger, found: Found): void {
   const lastFaultAt = incidents.at(-1)?.to;
   for (const roomId of new Set(listeners.map((listener) => listener.roomId))) {
@@ -350,7 +350,7 @@ function judgeListeners({ listeners, incidents }: Ledger, found: Found): void {
   }
 }
 
-/** A node ends in order, in time, and when it is asked to. */
+/** A node exits with 0, in time, and only on request. */
 function judgeExits({ exits }: Ledger, found: Found): void {
   for (const { node, asked, code, signal, tookMs, at } of exits) {
     if (asked === 'SIGKILL') continue;
