@@ -3,10 +3,9 @@ import { query } from './database.js';
 import type { Talker } from './talker.js';
 
 /**
- * Puts so many messages into a room's log, behind what is there, past every node: one that has the room active reads
- * them all.
- * @param content of each; without it, they are of 36 characters or a few less
- * @returns numbers of the first and the last one
+ * Appends messages to a room's log by SQL alone: a node that has the room open finds them when it compares heads.
+ * @param content of each message; by default each has 36 characters or a few less
+ * @returns the numbers of the first and the last one
  */
 export async function fillRoom(
   databaseUrl: string,
@@ -28,7 +27,7 @@ export async function fillRoom(
   return { first: last - count + 1, last };
 }
 
-/** Talks until no node has read the log from one look to the next: who catches up has all it takes, or is stuck. */
+/** Sends messages until no node reads the log any more: each reader has caught up, or is stuck. */
 export async function untilReadingStops(databaseUrl: string, talker: Talker): Promise<void> {
   let before: string | null | undefined;
   for (
@@ -41,7 +40,7 @@ export async function untilReadingStops(databaseUrl: string, talker: Talker): Pr
   }
 }
 
-/** When a page of a log was last asked for, as Postgres has it. */
+/** When a page of a log was last read, by the clock of Postgres. */
 async function lastReading(databaseUrl: string): Promise<string | null | undefined> {
   const [row] = await query<{ at: string | null }>(
     databaseUrl,

@@ -1,9 +1,9 @@
 import { vi } from 'vitest';
 import type { Broker, OnMessage } from '../../src/broker/broker.js';
 
-/** Hears what a broker delivers. */
+/** Collects the messages that a broker delivers. */
 export class BrokerEar {
-  /** Channel and message, in the order in which they came. */
+  /** Channel and message, in the order of arrival. */
   readonly messages: [channel: string, message: string][] = [];
   #told: () => void = () => undefined;
 
@@ -12,7 +12,7 @@ export class BrokerEar {
     this.#told();
   };
 
-  /** Resolves once this message has come. */
+  /** Resolves once this message has arrived. */
   async heard(channel: string, message: string): Promise<void> {
     while (!this.messages.some((one) => one[0] === channel && one[1] === message)) {
       await new Promise<void>((resolve) => {

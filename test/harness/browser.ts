@@ -6,7 +6,7 @@ import { installDebianPackage, pathFolders } from './programs.js';
 const PROGRAMS = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'];
 const MACOS_CHROME = '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome';
 
-/** A Chromium without a window: that of the machine, else installed by apt-get where that is possible. */
+/** A headless Chromium: that of the machine, or else installed by apt-get if possible. */
 export async function startBrowser(): Promise<Browser> {
   if (findChromium() === undefined) await installDebianPackage('chromium');
   const executablePath = findChromium();
@@ -15,7 +15,7 @@ export async function startBrowser(): Promise<Browser> {
   }
   return chromium.launch({
     executablePath,
-    // As root, Chromium's sandbox can't be had; it visits nothing but the tests' own server.
+    // Chromium has no sandbox as root. It visits only the tests' own server.
     args: [
       '--no-sandbox',
       '--disable-gpu',

@@ -1,8 +1,8 @@
 import type { Broker, CreateBroker } from '../../src/broker/broker.js';
 
-/** What a broker over Redis does for nodes of one process, without a socket and with faults at will. */
+/** A broker like the one over Redis for nodes of one process, without sockets and with faults on demand. */
 export class Bus {
-  /** All that was published and not lost, in order. */
+  /** All messages that were published and not lost, in order. */
   readonly published: [channel: string, message: string][] = [];
   readonly #links = new Set<BusLink>();
 
@@ -16,7 +16,7 @@ export class Bus {
   }
 }
 
-/** One node's way to the bus. */
+/** One node's connection to the bus. */
 export class BusLink {
   readonly #send: (channel: string, message: string) => void;
   readonly #channels = new Set<string>();
@@ -24,7 +24,7 @@ export class BusLink {
   readonly #lost = new Set<() => void>();
   #deliver: (channel: string, message: string) => void = () => undefined;
   #isUp = true;
-  /** Which messages are lost on their way, unnoticed: those that it publishes, and those for it. */
+  /** Which messages are lost unnoticed: those that it publishes, and those for it. */
   loses: { sent?: boolean; heard?: boolean } = {};
   problem: unknown;
 
@@ -69,7 +69,7 @@ export class BusLink {
     }
   }
 
-  /** The connection breaks, and is there again. */
+  /** The connection breaks, and is restored at once. */
   reconnect(): void {
     this.#isUp = false;
     for (const subscriber of this.#lost) subscriber();
@@ -77,7 +77,7 @@ export class BusLink {
     for (const subscriber of this.#reconnected) subscriber();
   }
 
-  /** As when the process was killed. */
+  /** As if the process had been killed. */
   end(): void {
     this.#isUp = false;
   }

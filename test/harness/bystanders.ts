@@ -4,7 +4,7 @@ import { ChatClient } from './chat-client.js';
 import type { TestNode } from './node.js';
 import type { Person } from './tokens.js';
 
-/** An admin and a member in a room, whose sockets stay open: whatever others do to the node, they are served. */
+/** An admin and a member in a room. Their sockets show that the node still serves clients that behave. */
 export class Bystanders {
   readonly room: number;
   readonly #node: TestNode;
@@ -29,7 +29,7 @@ export class Bystanders {
     );
   }
 
-  /** Rejects unless the node is ready, and each hears both of them. */
+  /** Rejects unless the node is ready, and a message of each one reaches both. */
   async expectServed(): Promise<void> {
     assert.equal((await request(this.#node, 'GET', '/readyz')).status, 200);
     this.#admin.say('still there?');

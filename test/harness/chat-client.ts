@@ -14,8 +14,8 @@ export interface ServerFrame {
 }
 
 /**
- * A client that keeps every frame until it is asked for. `next` fails when nothing comes; that nothing came
- * is shown by `barrier`.
+ * A client that keeps each frame until a test takes it. `next` fails if no frame arrives; `barrier` shows that none is
+ * left.
  */
 export class ChatClient {
   readonly socket: WebSocket;
@@ -46,7 +46,7 @@ export class ChatClient {
     return client;
   }
 
-  /** Opens a socket, authenticates, and selects a room where one is given. */
+  /** Opens a socket, authenticates, and selects a room if one is given. */
   static async enter(
     node: Pick<TestNode, 'chatUrl'>,
     who: Person,
@@ -94,7 +94,7 @@ export class ChatClient {
     return frames;
   }
 
-  /** Frames of a type that came and were not asked for. */
+  /** Frames of a type that have arrived and were not taken. */
   unread(type: string): ServerFrame[] {
     return this.#frames.filter((frame) => frame.type === type);
   }
@@ -117,7 +117,7 @@ export class ChatClient {
     return frames.map((frame) => (frame.data as MessageData).content);
   }
 
-  /** Shows that nothing is on its way from this node: the answer to a command is the next frame. */
+  /** Shows that this node has sent nothing else: the answer to a command is the next frame. */
   async barrier(): Promise<void> {
     this.send({ type: 'no such command' });
     await this.expect('COMMAND?');
@@ -132,7 +132,7 @@ export class ChatClient {
     await this.#closed;
   }
 
-  /** Ends the connection without a word. */
+  /** Ends the connection without a close frame. */
   terminate(): void {
     this.socket.terminate();
   }

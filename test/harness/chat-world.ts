@@ -10,7 +10,7 @@ export interface ChatWorld {
   start(env?: Readonly<Record<string, string>>): Promise<TestNode>;
   /** Starts a node in a process of its own; `npm test` builds it first. */
   startProcess(env?: Readonly<Record<string, string>>, execPath?: string): Promise<NodeProcess>;
-  /** Closes what was started and is still open, and drops the database. */
+  /** Closes all running nodes, and drops the database. */
   close(): Promise<void>;
 }
 

@@ -18,7 +18,7 @@ export function dockerAnswers(): Promise<boolean> {
 export async function startContainer(container: {
   port: number;
   environment: Record<string, string>;
-  /** The image, and what is to run in it. */
+  /** The image and its command. */
   image: string[];
   /** One attempt to reach the server, as in ServerOptions. */
   ready(hostPort: number): Promise<void>;

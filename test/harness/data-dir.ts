@@ -15,7 +15,7 @@ export interface DataDir {
   remove(): Promise<void>;
 }
 
-/** A DATA_DIR of one test, with an empty database in it: a copy, as making one takes seconds. */
+/** A DATA_DIR of one test with an empty database: a copy, as creating one takes seconds. */
 export async function createDataDir(): Promise<DataDir> {
   const path = await mkdtemp(join(tmpdir(), 'nano-messaging-data-'));
   await copyEmbeddedTemplate(path);
@@ -24,11 +24,11 @@ export async function createDataDir(): Promise<DataDir> {
 
 /** Puts an empty database into a folder. */
 export async function copyEmbeddedTemplate(path: string): Promise<void> {
-  // There are a thousand files, and fs.cp takes several times as long.
+  // For its thousand files, fs.cp would take several times as long.
   await promisify(execFile)('cp', ['-R', `${await findEmbeddedTemplate()}/.`, path]);
 }
 
-/** Makes the folder that every DATA_DIR is a copy of, once: it stays in node_modules/.cache. */
+/** Creates the original of every DATA_DIR once, in node_modules/.cache. */
 export async function makeEmbeddedTemplate(): Promise<void> {
   const template = await findEmbeddedTemplate();
   if (existsSync(template)) return;
@@ -38,7 +38,7 @@ export async function makeEmbeddedTemplate(): Promise<void> {
   try {
     await rename(draft, template);
   } catch (error) {
-    // Another test run was faster.
+    // Another test run has created it meanwhile.
     await rm(draft, { recursive: true });
     if (!existsSync(template)) throw error;
   }

@@ -14,7 +14,7 @@ export interface TestDatabase {
  */
 export async function createDatabase(adminUrl: string, options = ''): Promise<TestDatabase> {
   const name = `test_${randomUUID().replaceAll('-', '')}`;
-  // Nobody can be connected to template0, which would make the copying fail.
+  // template0 accepts no connections, and a connection would make the copy fail.
   await query(adminUrl, `CREATE DATABASE ${name} TEMPLATE template0 ${options}`);
   const url = new URL(adminUrl);
   url.pathname = `/${name}`;
@@ -33,7 +33,7 @@ export async function query<Row extends QueryResultRow>(
   values?: readonly unknown[],
 ): Promise<Row[]> {
   const client = new Client({ connectionString: url });
-  // Some tests end all connections there are.
+  // Some tests end all connections of the server.
   client.on('error', () => undefined);
   try {
     await client.connect();

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import type { Socket } from 'node:net';
 
-/** Runs one shell command when this process is gone, however it ended. */
+/** Runs one shell command after this process has ended, even by SIGKILL. */
 interface ExitGuard {
   /** Replaces the command, one line; `$1` in it is the folder the guard was started with. */
   arm(command: string): void;
@@ -9,7 +9,7 @@ interface ExitGuard {
   disarm(): void;
 }
 
-/** Starts a guard as a process of its own, because no handler in this one would see a SIGKILL. */
+/** Starts a guard in its own process, because no handler in this process sees a SIGKILL. */
 export function startExitGuard(folder = ''): ExitGuard {
   // Its standard input ends when this process does.
   const script = 'command=:; while read -r line; do command=$line; done; eval "$command"';

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { createServer, type AddressInfo, type Socket } from 'node:net';
 
-/** What a Postgres says (the Postgres documentation, 55.7 "Message Formats"). */
+/** Messages of a Postgres server (the Postgres documentation, 55.7 "Message Formats"). */
 export const SAYS = {
   authenticationOk: message('R', Buffer.alloc(4)),
   readyForQuery: message('Z', Buffer.from('I')),
@@ -11,13 +11,13 @@ export const SAYS = {
   ),
 } as const;
 
-/** A server that says what a test wants, for what a real Postgres says only now and then. */
+/** A server that sends the bytes of a test, for answers that a real Postgres gives only now and then. */
 export interface FakePostgres {
   readonly url: string;
   close(): Promise<void>;
 }
 
-/** @param greet answers what each connection begins with */
+/** @param greet answers the first bytes of each connection */
 export async function startFakePostgres(greet: (socket: Socket) => void): Promise<FakePostgres> {
   const sockets = new Set<Socket>();
   const server = createServer((socket) => {

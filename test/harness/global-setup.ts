@@ -12,9 +12,9 @@ declare module 'vitest' {
 }
 
 /**
- * Starts Postgres and Redis for the whole test run, whichever project comes first: the others have the same ones.
+ * Starts Postgres and Redis once for the whole test run: all projects that need them share them.
  *
- * @returns what ends them
+ * @returns ends them
  */
 export default async function setup({
   vitest,

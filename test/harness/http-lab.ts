@@ -15,7 +15,7 @@ export const ana = person({ levelOnEntity: 999 });
 export const ben = person();
 export const stranger = person({ levelOnEntity: 999 });
 
-/** Routes that read a body, each with one that suits. */
+/** Routes that read a body, each with a valid one. */
 export const WITH_BODY = [
   ['POST', () => '/rooms', { name: 'a', level_admin: 1, type: 'group' }],
   [
@@ -55,7 +55,7 @@ export class HttpLab {
 
   static async open(): Promise<HttpLab> {
     const world = await createChatWorld();
-    // A query that is never given back, or a connection of an aborted request, is missed soon.
+    // In a small pool, a connection that an aborted request keeps is missed soon.
     const node = await world.start({ DB_POOL_SIZE: '4' });
     return new HttpLab(world, node, await Bystanders.enter(node, ana, ben));
   }
@@ -65,7 +65,7 @@ export class HttpLab {
     return this.bystanders.room;
   }
 
-  /** One request on a connection of its own, by ana unless a token is given, with the path as it is given. */
+  /** One request on a connection of its own, by ana unless a token is given. The path is sent unchanged. */
   async call(
     method: string,
     path: string,
@@ -135,7 +135,7 @@ export class HttpLab {
     return heard();
   }
 
-  /** All routes that need a token, with a path that is right. */
+  /** All routes that need a token, each with a valid path. */
   routes(): [method: string, path: string][] {
     return [
       ['POST', '/rooms'],
@@ -172,7 +172,7 @@ export function head(
   return `${method} ${path} HTTP/1.1\r\n${lines.join('')}\r\n`;
 }
 
-/** The whole form of an error: a row of the table, in the envelope, readable from a page. */
+/** The whole answer to an error: a row of the table, in the envelope, with CORS headers. */
 export function expectError(answer: HttpAnswer, reason: ErrorCode): void {
   const { status } = ERRORS[reason];
   expect(answer).toMatchObject({ status, meta: { code: status, reason } });
@@ -187,12 +187,12 @@ export function expectInvalid(answer: HttpAnswer, field: string): void {
   expect(answer.meta['errors']).toContainEqual(expect.objectContaining({ field }));
 }
 
-/** The statuses of the answers in what a connection said. */
+/** The statuses of the answers in the bytes of a connection. */
 export function statusesOf(heard: string): number[] {
   return [...heard.matchAll(/HTTP\/1\.1 (\d{3}) /g)].map(([, status]) => Number(status));
 }
 
-/** The envelope that a connection ended with. */
+/** The envelope at the end of the bytes of a connection. */
 export function envelopeIn(heard: string): unknown {
   const body = heard.slice(heard.indexOf('\r\n\r\n') + 4);
   try {

@@ -3,7 +3,7 @@ import { connect, type Socket } from 'node:net';
 
 const PATIENCE_MS = 15_000;
 
-/** An answer as it stands on the wire. */
+/** An answer, as it was received. */
 export interface WireAnswer {
   readonly status: number;
   /** The head, names of headers in lower case. */
@@ -11,10 +11,10 @@ export interface WireAnswer {
   readonly body: string;
 }
 
-/** An HTTP client made of bytes, which may break every rule. Its own side stays open until it is ended. */
+/** An HTTP client that sends any bytes, valid or not. Its own side stays open until the test ends it. */
 export class HttpWire {
   readonly socket: Socket;
-  /** What came and is not read yet. */
+  /** Received bytes that were not read yet. */
   protected bytes = Buffer.alloc(0);
   protected isEnded = false;
   #wake = (): void => undefined;
@@ -35,7 +35,7 @@ export class HttpWire {
     socket.on('error', () => undefined);
   }
 
-  /** A connection without a word. */
+  /** A connection on which nothing was sent. */
   static async dial<Wire extends HttpWire>(
     this: new (socket: Socket) => Wire,
     { url }: { readonly url: string },
@@ -51,7 +51,7 @@ export class HttpWire {
     this.socket.write(Buffer.concat(parts.map((part) => Buffer.from(part))));
   }
 
-  /** The next answer; `to` is the method that it answers, which says whether it has a body. */
+  /** The next answer; `to` is the method of its request, since an answer to HEAD has no body. */
   async answer(to = 'GET'): Promise<WireAnswer> {
     await this.until(() => this.bytes.includes('\r\n\r\n'), 'the head of an answer');
     const head = this.take(this.bytes.indexOf('\r\n\r\n') + 4).toString('latin1');
@@ -66,7 +66,7 @@ export class HttpWire {
     return { status, headers, body };
   }
 
-  /** All that comes until the server ends its side. */
+  /** All bytes until the server ends its side. */
   async rest(): Promise<string> {
     await this.until(() => this.isEnded, 'the end');
     return this.take(this.bytes.length).toString();
@@ -100,7 +100,7 @@ export class HttpWire {
     return taken;
   }
 
-  /** Resolves once that is so, which is asked whenever something came. */
+  /** Resolves once the condition holds, which is checked after each read. */
   protected async until(condition: () => boolean, what: string): Promise<void> {
     let late = false;
     const timer = setTimeout(() => {

@@ -3,11 +3,11 @@ import { existsSync, readFileSync } from 'node:fs';
 /** Resident memory of a process, in bytes. */
 export interface Memory {
   readonly now: number;
-  /** The most that it has ever been. */
+  /** Its maximum so far. */
   readonly peak: number;
 }
 
-/** As the kernel has it; where there is no /proc, nothing is measured, and nothing ever grows. */
+/** As the kernel counts it. Without /proc, it is 0 and never grows. */
 export function memoryOf(pid: number): Memory {
   if (!existsSync('/proc/self/status')) return { now: 0, peak: 0 };
   const status = readFileSync(`/proc/${pid}/status`, 'utf8');

@@ -33,7 +33,7 @@ export async function startNodeProcess(
   };
 }
 
-/** Where a started program listens, once it does. */
+/** The address at which a started program listens, once it does. */
 export async function listening(program: Program): Promise<{ url: string; chatUrl: string }> {
   const [, port] = await program.seen(LISTENING);
   return { url: `http://127.0.0.1:${port}`, chatUrl: `ws://127.0.0.1:${port}/chat` };

@@ -1,31 +1,31 @@
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 
-/** A TCP port that leads to a server, and can fail as that server would. */
+/** A TCP port in front of a server, which can fail as that server may. */
 export interface Outlet {
-  /** The server's URL, but by way of this port. */
+  /** The server's URL with this port. */
   readonly url: string;
-  /** Connections that are open. */
+  /** The number of open connections. */
   readonly connections: number;
-  /** As when the server ends: connections break, and new ones are refused. */
+  /** As if the server had ended: connections break, and new ones are refused. */
   cut(): Promise<void>;
-  /** Leads on again, after `cut`; to another server where one is given. */
+  /** Forwards again after `cut`, to another server if one is given. */
   restore(url?: string): Promise<void>;
-  /** As when the server hangs: connections are taken and kept, and nothing goes through. */
+  /** As if the server hung: connections are accepted and kept, and no byte is forwarded. */
   stall(): void;
-  /** As when answers are lost: what is sent over the connections that are open arrives, and nothing comes back. */
+  /** As if answers were lost: open connections forward bytes to the server, and none back. */
   mute(): void;
   /**
-   * As when a link is half open: what is sent over the connections that are open is lost both ways, for ever, and none
-   * of them is closed. New ones work.
+   * As if links were half open: all bytes of the open connections are lost, in both directions and for ever, and none
+   * of them is closed. New connections work.
    */
   swallow(): void;
-  /** Leads on again, after `stall` or `mute`. */
+  /** Forwards again after `stall` or `mute`. */
   resume(): void;
   close(): Promise<void>;
 }
 
-/** The ways in which the server behind an outlet may fail, and come back. */
+/** The ways in which the server behind an outlet may fail and recover. */
 export const OUTLET_FAULTS = [
   {
     fault: 'hangs',
@@ -39,7 +39,7 @@ export const OUTLET_FAULTS = [
   },
 ] as const;
 
-/** Opens a port on 127.0.0.1 that leads to the server of `url`, which names its port. */
+/** Opens a port on 127.0.0.1 in front of the server of `url`, which must have a port. */
 export async function openOutlet(url: string): Promise<Outlet> {
   let target = new URL(url);
   let stalled = false;
@@ -62,7 +62,7 @@ export async function openOutlet(url: string): Promise<Outlet> {
       upstream.on('error', () => undefined);
       upstream.on('close', () => client.destroy());
     }
-    // Where it is led in one direction already, it is not led there twice.
+    // `unpipe` first: one direction may still be piped, after `mute`.
     client.unpipe().pipe(upstream);
     upstream.unpipe().pipe(client);
   }
@@ -110,7 +110,7 @@ export async function openOutlet(url: string): Promise<Outlet> {
         swallowed.add(client);
         client.unpipe().resume();
         upstream?.unpipe().resume();
-        // Its end is not told, either.
+        // The end of one side is lost, too.
         upstream?.removeAllListeners('close');
       }
     },

@@ -113,7 +113,7 @@ function urlOf(password: string, port: number): string {
   return `postgres://postgres:${password}@127.0.0.1:${port}/postgres`;
 }
 
-/** Bytewise order and Unicode letters, whatever the locale of the machine is. */
+/** Sorts by bytes and knows Unicode letters, in any locale of the machine. */
 function localeOptions(platform: NodeJS.Platform): string[] {
   const letters = platform === 'darwin' ? 'en_US.UTF-8' : 'C.UTF-8';
   return ['--encoding=UTF8', '--locale=C', `--lc-ctype=${letters}`];

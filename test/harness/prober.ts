@@ -5,12 +5,12 @@ import type { TestNode } from './node.js';
 import type { Person } from './tokens.js';
 
 /**
- * Sends one command after the other, each as soon as the one before is answered, and remembers those that were not
- * answered in time. A socket that is closed is an answer, too: it comes back with another one.
+ * Sends one command after the other, each as soon as the one before is answered, and records those that were not
+ * answered in time. A closed socket counts as an answer: the prober opens another one.
  */
 export class Prober {
   readonly unanswered: string[] = [];
-  /** How often each answer came. */
+  /** The number of answers, by word. */
   readonly answers = new Map<string, number>();
   readonly #node: Pick<TestNode, 'chatUrl'>;
   readonly #who: Person;

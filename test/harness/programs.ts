@@ -42,17 +42,17 @@ export function homebrewFolders(formula: RegExp): string[] {
   ];
 }
 
-/** The first of `folders` where all `programs` run under the account for servers. */
+/** The first of `folders` in which all `programs` run under the account for servers. */
 export function findFolder(folders: string[], programs: string[]): string | undefined {
   const account = serverAccount();
-  // Running them passes over what exists but cannot start: shims, or folders only root can enter.
+  // They are run, because a file may exist that cannot start: a shim, or one in a folder that only root may enter.
   const runs = (file: string) =>
     existsSync(file) &&
     spawnSync(file, ['--version'], { ...account, cwd: '/', timeout: 10_000 }).status === 0;
   return folders.find((folder) => programs.every((program) => runs(join(folder, program))));
 }
 
-/** Installs a package with apt-get, where that is possible: on Debian or Ubuntu, as root. */
+/** Installs a package with apt-get if possible: on Debian or Ubuntu, as root. */
 export async function installDebianPackage(name: string): Promise<void> {
   const hasAptGet = pathFolders().some((folder) => existsSync(join(folder, 'apt-get')));
   if (!existsSync('/etc/debian_version') || process.getuid?.() !== 0 || !hasAptGet) return;

@@ -7,31 +7,31 @@ import { handshake, lengthHeader } from './ws-wire.js';
 const TEXT_FRAME = 0x81;
 const PING_FRAME = 0x89;
 const PONG_FRAME = 0x8a;
-/** Where the letter `m` of the type `message` stands, and no other type has one. */
+/** The place of the letter `m` in a frame of the type `message`; other types have no `m` there. */
 const MESSAGE_SIGN = '{"type":"'.length;
 const M = 0x6d;
 const NUMBER_SIGN = Buffer.from('"seq":');
 const ZERO = 0x30;
 
-// All sockets read into one buffer: each is done with it before the next one reads.
+// All sockets read into one buffer: each has handled its bytes before the next one reads.
 const READ_BUFFER = Buffer.allocUnsafe(1 << 18);
 
 /**
- * A WebSocket client over a bare socket, for more frames or more sockets than ChatClient can bear. Of a
- * message it reads the number alone, and holds it against the one before.
+ * A WebSocket client over a plain socket, for more frames or more sockets than ChatClient can handle. It reads only the
+ * number of a message, and compares it with the number before.
  */
 export class RawClient {
-  /** Number of the last message that came; undefined until one has. */
+  /** Number of the last message that was received, if any. */
   last: number | undefined;
-  /** Messages that came. */
+  /** Number of messages that were received. */
   received = 0;
-  /** What came and is no message, since the room was selected. */
+  /** Frames other than messages that were received since the room was selected. */
   readonly answers: ServerFrame[] = [];
-  /** Resolves when the connection is gone. */
+  /** Resolves when the connection is closed. */
   readonly closed: Promise<void>;
   readonly #socket: Socket;
   #upgraded = false;
-  /** A frame that has not come in whole. */
+  /** A frame that was not received completely yet. */
   #rest: Buffer | undefined;
   #failure: Error | undefined;
   #told: (() => void)[] = [];
@@ -59,7 +59,7 @@ export class RawClient {
     });
   }
 
-  /** Opens a socket, authenticates and selects the room; its first message has to be `after` + 1 then. */
+  /** Opens a socket, authenticates and selects the room. The number of its first message must be `after` + 1. */
   static async enter(
     node: Pick<TestNode, 'url'>,
     who: Person,
@@ -84,12 +84,12 @@ export class RawClient {
     this.send({ type: 'message', content, ...more });
   }
 
-  /** Says that it lives, without being asked. */
+  /** Sends a pong without a ping. */
   pong(): void {
     this.#write(PONG_FRAME, Buffer.alloc(0));
   }
 
-  /** Reads nothing more: what the server sends waits in the kernel, then in the server. */
+  /** Stops reading: the server's bytes wait in the kernel, then in the server. */
   pause(): void {
     this.#socket.pause();
   }
@@ -98,12 +98,12 @@ export class RawClient {
     this.#socket.resume();
   }
 
-  /** Resolves once the message with this number has come, and every one before it. */
+  /** Resolves once the message with this number was received, and every one before it. */
   reached(seq: number): Promise<void> {
     return this.until(() => (this.last ?? 0) >= seq);
   }
 
-  /** Resolves once `isSo`, which is asked whenever something came; rejects when no more will. */
+  /** Resolves once `isSo` holds, which is checked after each read; rejects if the connection ends before. */
   async until(isSo: () => boolean): Promise<void> {
     while (!isSo()) {
       if (this.#failure !== undefined) throw this.#failure;
@@ -111,11 +111,11 @@ export class RawClient {
         this.#told.push(resolve);
       });
     }
-    // A gap may be in what came together with that.
+    // The same read may have had a gap.
     if (this.#failure !== undefined) throw this.#failure;
   }
 
-  /** Ends the connection without a word. */
+  /** Ends the connection without a close frame. */
   async terminate(): Promise<void> {
     this.#socket.destroy();
     await this.closed;
@@ -141,12 +141,12 @@ export class RawClient {
       this.#upgraded = head !== -1;
     }
     const read = this.#upgraded ? this.#frames(bytes) : 0;
-    // The buffer is the next socket's.
+    // The next socket reads into the same buffer.
     if (read < bytes.length) this.#rest = Buffer.from(bytes.subarray(read));
     this.#tell();
   }
 
-  /** Reads whole frames; returns where they end. */
+  /** Handles complete frames; returns the index at which they end. */
   #frames(bytes: Buffer): number {
     let at = 0;
     while (bytes.length - at >= 2) {

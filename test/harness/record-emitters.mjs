@@ -1,5 +1,5 @@
-// Preloaded into a node (`node --import`): records every emitter that its process makes. Over the IPC channel it tells
-// which live ones have no listener for `error`, and has all of a class emit one.
+// Preloaded into a node (`node --import`): records every emitter that its process creates. Over the IPC channel it
+// lists the live ones without a listener for `error`, and has all emitters of a class emit one.
 import { EventEmitter } from 'node:events';
 
 const emitters = new Set();
@@ -14,7 +14,7 @@ function* live() {
   for (const reference of emitters) {
     const emitter = reference.deref();
     if (emitter === undefined) emitters.delete(reference);
-    // A stream that was destroyed emits nothing more.
+    // A destroyed stream emits nothing more.
     else if (emitter.destroyed !== true) yield [nameOf(emitter), emitter];
   }
 }
@@ -36,5 +36,5 @@ process.on('message', ({ id, fail }) => {
   }
   process.send({ id, answer });
 });
-// Listening keeps no process alive.
+// The listener must not keep the process alive.
 process.channel.unref();

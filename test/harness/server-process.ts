@@ -25,19 +25,19 @@ export interface ServerOptions {
   /** One attempt to reach the server, bounded in time; rejects while it is not ready. */
   ready(): Promise<void>;
   stopSignal: NodeJS.Signals;
-  /** Sent when this process is gone: the quickest orderly end. */
+  /** The signal for the server when this process is gone: its quickest orderly end. */
   orphanSignal: NodeJS.Signals;
 }
 
 const READY_TIMEOUT_MS = 30_000;
 const STOP_TIMEOUT_MS = 10_000;
-// Again, in case that a process was still writing there.
+// With retries, since a process may still be writing there.
 const REMOVE_FOLDER = 'rm -rf "$1"; sleep 1; rm -rf "$1"';
 
 /** Creates the temporary folder of one server. */
 export function createServerFolder(name: string): ServerFolder {
   const account = serverAccount();
-  // As root, TMPDIR may lie where the server's account has no access.
+  // If the tests run as root, the server's account may have no access to TMPDIR.
   const parent = account ? '/tmp' : tmpdir();
   const path = mkdtempSync(join(parent, `nano-messaging-${name}-`));
   const guard = startExitGuard(path);

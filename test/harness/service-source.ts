@@ -1,7 +1,7 @@
 import { dockerAnswers } from './container.js';
 import { installDebianPackage } from './programs.js';
 
-/** The ways to come by a service, in the order in which they are tried. */
+/** The ways to get a service, in the order in which they are tried. */
 interface ServiceSource<Service> {
   /** The address of a server that runs already. */
   givenUrl: string | undefined;
@@ -15,7 +15,7 @@ interface ServiceSource<Service> {
   missing: string;
 }
 
-/** Starts a service, or takes the one whose address is given: the `stop` of that ends nothing. */
+/** Starts a service, or uses the one whose address is given: `stop` does not end that one. */
 export async function startService<Service>(
   source: ServiceSource<Service>,
 ): Promise<Service | { url: string; stop(): Promise<void> }> {

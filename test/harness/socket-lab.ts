@@ -15,7 +15,7 @@ export const eve = person();
 /** The states of a session. */
 export const STATES = ['greeting', 'lobby', 'room'] as const;
 
-/** A node whose sockets get bad input: eve sends it in a room with ana, while ana and ben are served in theirs. */
+/** A node whose sockets get bad input: eve sends it in a room with ana, while ana and ben are served in another. */
 export class SocketLab {
   readonly world: ChatWorld;
   readonly node: TestNode;
@@ -75,7 +75,7 @@ export function alone(values: readonly unknown[]): [unknown][] {
   return values.map((value) => [value]);
 }
 
-/** What a frame says that has to be a message. */
+/** The content of a frame, which must be a message. */
 export function messageOf(echo: ServerFrame | undefined): MessageData {
   assert.equal(echo?.type, 'message');
   return echo.data as MessageData;

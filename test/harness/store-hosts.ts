@@ -13,15 +13,15 @@ export const LIMITS = loadConfig({}).limits;
 /** A migrated database that a contract test of the store runs over. */
 export interface StoreHost {
   readonly database: Database;
-  /** Of the database; of the embedded one it leads nowhere. */
+  /** The URL of the database; the embedded one cannot be reached by it. */
   readonly url: string;
-  /** The same database as a second node has it: through a pool of its own, where there can be one. */
+  /** The same database for a second node: through its own pool, unless the database is embedded. */
   another(): Promise<Database>;
-  /** Closes what was opened and is still open, and removes the database. */
+  /** Closes all open pools, and removes the database. */
   close(): Promise<void>;
 }
 
-/** For `describe.each`: both databases that the store supports, with what opens one. */
+/** For `describe.each`: the name of each database that the store supports, and a function that opens one. */
 export const storeHosts: readonly (readonly [name: string, open: () => Promise<StoreHost>])[] = [
   ['Postgres', openPostgres],
   ['the embedded PGlite', openEmbedded],

@@ -1,12 +1,12 @@
 import type { RawClient } from './raw-client.js';
 
-/** Talks in the room that a client has selected, one message at a time: the next when the last has come back. */
+/** Sends messages to the room that a client has selected, each when the one before has come back. */
 export class Talker {
-  /** Messages that came back; all that were sent have. */
+  /** Messages that have come back. */
   echoes = 0;
   readonly #client: RawClient;
 
-  /** Nobody else may talk there. */
+  /** The client must be the only sender of its room. */
   constructor(client: RawClient) {
     this.#client = client;
   }
@@ -20,14 +20,14 @@ export class Talker {
     }
   }
 
-  /** Talks until `work` has ended, and rejects where it does; returns how many came back meanwhile. */
+  /** Sends messages until `work` has ended; returns how many came back meanwhile. Rejects if `work` does. */
   async during(work: Promise<unknown>): Promise<number> {
     const before = this.echoes;
     const progress = { ended: false };
     const end = work.finally(() => {
       progress.ended = true;
     });
-    // Where talking fails, that is the error that tells.
+    // If sending fails, its error is thrown, not that of `work`.
     end.catch(() => undefined);
     while (!progress.ended) await this.say(1);
     await end;

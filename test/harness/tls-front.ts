@@ -23,12 +23,12 @@ SQLb4Y1EB6Q2EIbZN3dVl4ECIAOOIf0Uvfg7hAnzqkGBfz8RZOzgyIRzT8xhceFU
 8pum
 -----END CERTIFICATE-----`;
 
-/** Length and code of the message that asks for TLS ("SSLRequest" in the Postgres documentation, 55.7). */
+/** Length and code of the message that requests TLS ("SSLRequest" in the Postgres documentation, 55.7). */
 const SSL_REQUEST = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47]);
 
-/** A port that takes TLS only, as a Postgres does it, and leads to one without. */
+/** A port that accepts only TLS, in the way of Postgres, in front of a Postgres without TLS. */
 export interface TlsFront {
-  /** Of the database, by way of the port; its certificate is not looked at. */
+  /** The URL of the database through this port; its certificate is not checked. */
   readonly url: string;
   close(): Promise<void>;
 }

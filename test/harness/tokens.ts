@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import jwt from 'jsonwebtoken';
 import { SECRET } from './node.js';
 
-/** A person of the tests, with a token that is valid for an hour. */
+/** A user of the tests, with a token that is valid for an hour. */
 export interface Person {
   readonly userUUID: string;
   readonly entityUUID: string;

@@ -9,13 +9,13 @@ import type { RoomDraft } from '../../src/store/models/room.js';
 import type { ChangedRule } from '../../src/store/rules.js';
 import type { Store } from '../../src/store/store.js';
 
-/** A room as a node writes it: by default everybody may, and it knows of no rule. */
+/** A room for the log to write to: by default everybody may write, and no rule is known. */
 export class TestWriter implements LiveRoom {
   readonly roomId: number;
   rulesHead = 0;
   permits: (author: Caller) => boolean = () => true;
   refresh: () => Promise<void> = () => Promise.reject(new Error('no newer rules were expected'));
-  /** What it was given, in that order. */
+  /** The stored entries that it was given, in order. */
   readonly taken: Entry[] = [];
 
   constructor(
@@ -35,7 +35,7 @@ export class TestWriter implements LiveRoom {
   }
 }
 
-/** Somebody of a new entity. */
+/** A user of a new entity. */
 export function newCaller(given: Partial<Caller> = {}): Caller {
   return { userUUID: randomUUID(), entityUUID: randomUUID(), levelOnEntity: 0, ...given };
 }
@@ -73,7 +73,7 @@ export function roomDraft(): Omit<RoomDraft, 'uuid'> {
   };
 }
 
-/** Sets a rule of a room, whoever may. */
+/** Sets a rule of a room without a permission check. */
 export function setRule(
   { rules }: Pick<Store, 'rules'>,
   roomId: number,
@@ -83,14 +83,14 @@ export function setRule(
   return rules.change(roomId, by, rule.entity_UUID, () => rule);
 }
 
-/** Adds a rule for somebody new. */
+/** Adds a rule for a new user. */
 export function addRule(store: Pick<Store, 'rules'>, roomId: number): Promise<ChangedRule> {
   const by = newCaller();
   const rule = { entity_UUID: by.userUUID, level: 0, permissions: 'rw', accepted: false };
   return setRule(store, roomId, rule, by);
 }
 
-/** Removes a rule of a room, whoever may. */
+/** Removes a rule of a room without a permission check. */
 export function removeRule(
   { rules }: Pick<Store, 'rules'>,
   roomId: number,
@@ -100,7 +100,7 @@ export function removeRule(
   return rules.change(roomId, by, uuid, () => undefined);
 }
 
-/** Deletes a room, whoever may. */
+/** Deletes a room without a permission check. */
 export function removeRoom({ rooms }: Pick<Store, 'rooms'>, roomId: number): Promise<void> {
   return rooms.remove(roomId, newCaller(), () => undefined);
 }

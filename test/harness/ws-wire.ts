@@ -21,7 +21,7 @@ const HANDSHAKE: Readonly<Record<string, string>> = {
   'Sec-WebSocket-Key': 'dGhlIHNhbXBsZSBub25jZQ==',
 };
 
-/** The request of an upgrade; a header that is empty is left out. */
+/** The request of an upgrade; empty headers are left out. */
 export function handshake({
   method = 'GET',
   path = '/chat',
@@ -48,7 +48,7 @@ export function frame(
   return Buffer.concat([header, key, data]);
 }
 
-/** What stands before the key and the payload of a frame. */
+/** The header of a frame without its key. */
 export function lengthHeader(first: number, length: number, masked: boolean): Buffer {
   const bit = masked ? 0x80 : 0;
   if (length < 126) return Buffer.from([first, bit | length]);
@@ -63,7 +63,7 @@ interface WireFrame {
   readonly payload: Buffer;
 }
 
-/** A WebSocket client made of bytes, which may break every rule. */
+/** A WebSocket client that sends any bytes, valid or not. */
 export class WsWire extends HttpWire {
   /** An open WebSocket; the greeting is not read. */
   static async open(node: { readonly url: string }): Promise<WsWire> {
@@ -94,7 +94,7 @@ export class WsWire extends HttpWire {
     return words;
   }
 
-  /** The code of the close frame that comes next, with nothing behind it. */
+  /** The code of the close frame that must be next and last. */
   async closeCode(): Promise<number> {
     for (let next = await this.next(); next !== undefined; next = await this.next()) {
       if (next.opcode !== CLOSE) continue;
