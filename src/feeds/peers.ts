@@ -82,7 +82,7 @@ export function createPeers({
   logger: Logger;
 }): Peers {
   const node = randomBytes(6).toString('base64url');
-  let session = 0;
+  let incarnation = 0;
   let name = '';
   let channels = new PeerChannels(installation);
   const registry = new PeerRegistry();
@@ -141,8 +141,8 @@ export function createPeers({
    * it request its rooms.
    */
   function changeName(): void {
-    session += 1;
-    name = `${node}.${session}`;
+    incarnation += 1;
+    name = `${node}.${incarnation}`;
     missed = 0;
     announcer.stop();
     if (!isUp) return;

@@ -132,7 +132,7 @@ export function createHistory({
   }
 
   /** The first or the last messages of a window, oldest first, with as much text as a query may return. */
-  function take(
+  function readMessages(
     roomId: number,
     window: Stretch,
     { limit, order }: Part,
@@ -156,7 +156,7 @@ export function createHistory({
   }
 
   /** The seqs of the first messages of a stretch, ascending, or of its last ones, descending. */
-  async function find(
+  async function findSeqs(
     roomId: number,
     stretch: Stretch,
     { limit, order }: Part,
@@ -216,14 +216,14 @@ export function createHistory({
       // One more than asked for, to know whether there are more.
       const part: Part = { limit: limit + 1, order: after === undefined ? 'DESC' : 'ASC' };
       const window = windowOf(asked, part.order);
-      const rows = await take(roomId, window, part, reader);
+      const rows = await readMessages(roomId, window, part, reader);
       if (rows.length > limit || (window.after === asked.after && window.last === asked.last)) {
         return nearPage(rows, part, period);
       }
       // The first window did not fill the page: its messages are far apart, or a period is elsewhere.
       const dated = period && (await stretchOf(roomId, period, reader));
-      const far = period ? common(asked, dated) : asked;
-      return farPage(await find(roomId, far, part, reader), part, period);
+      const far = period ? intersection(asked, dated) : asked;
+      return farPage(await findSeqs(roomId, far, part, reader), part, period);
     },
 
     stretchOf,
@@ -232,7 +232,7 @@ export function createHistory({
       let { after } = stretch;
       while (after < stretch.last) {
         const window = windowOf({ ...stretch, after }, 'ASC');
-        const rows = await take(
+        const rows = await readMessages(
           roomId,
           window,
           { limit: PERIOD_PAGE_MESSAGES, order: 'ASC' },
@@ -272,7 +272,7 @@ function windowOf({ after, last, period }: Stretch, order: Part['order']): Stret
 }
 
 /** The intersection of two stretches; empty if the other one is undefined. */
-function common(stretch: Stretch, other: Stretch | undefined): Stretch {
+function intersection(stretch: Stretch, other: Stretch | undefined): Stretch {
   const { after, last } = other ?? { after: 0, last: 0 };
   return {
     ...stretch,
@@ -300,12 +300,12 @@ function nearPage(
 
 /** A page of which only the seqs are known, with one more than asked for. */
 function farPage(
-  numbers: readonly number[],
+  seqs: readonly number[],
   { limit, order }: Part,
   period: Period | undefined,
 ): HistoryPage {
-  const more = numbers.length === limit;
-  const asked = more ? numbers.slice(0, -1) : numbers;
+  const more = seqs.length === limit;
+  const asked = more ? seqs.slice(0, -1) : seqs;
   const [first, last] = order === 'ASC' ? [asked[0], asked.at(-1)] : [asked.at(-1), asked[0]];
   const isEmpty = first === undefined || last === undefined;
   const rest = isEmpty ? undefined : { after: first - 1, last, period };

@@ -220,7 +220,7 @@ describe('heads are compared', () => {
 
   it('so that a head beyond a feed is another log if the feed’s last entry differs', async () => {
     await pass(FAST_MS);
-    // Restored to 0, and written to by others up to 5, between two comparisons; nobody tells of it.
+    // Restored to 0, and written to by others up to 5, between two comparisons; nobody announces it.
     head = 5;
     createdAt = '2026-01-15T09:40:00.000Z';
     await pass(SLOW_MS);

@@ -9,14 +9,14 @@ const ROOM = 7;
 const HEARTBEAT_MS = 400;
 const FORGOTTEN_MS = 60_000;
 
-/** A node, with what it heard of the others. */
+/** A node, with what it received from its peers. */
 interface Node {
   readonly link: BusLink;
   readonly peers: Peers;
   readonly entries: number[];
-  /** Numbers of rooms that others told of. */
-  readonly numbers: number[];
-  /** Rooms that were said to be deleted. */
+  /** Heads that peers announced. */
+  readonly heads: number[];
+  /** Rooms that a peer has deleted. */
   readonly deletions: number[];
   /** What it logged, by level and message. */
   readonly logged: string[];
@@ -38,10 +38,10 @@ afterEach(async () => {
   vi.useRealTimers();
 });
 
-/** A node that has each of its rooms up to `number`. */
-function startNode({ number = 1, installation = INSTALLATION } = {}): Node {
+/** A node that has each of its rooms up to `position`. */
+function startNode({ position = 1, installation = INSTALLATION } = {}): Node {
   const link = bus.link();
-  const [entries, numbers, deletions, logged]: [number[], number[], number[], string[]] = [
+  const [entries, heads, deletions, logged]: [number[], number[], number[], string[]] = [
     [],
     [],
     [],
@@ -58,13 +58,13 @@ function startNode({ number = 1, installation = INSTALLATION } = {}): Node {
     logger,
     handlers: {
       entries: (_, news) => entries.push(...news.map(({ seq }) => seq)),
-      head: (_, other) => numbers.push(other),
-      positionOf: () => number,
+      head: (_, other) => heads.push(other),
+      positionOf: () => position,
       deleted: (roomId) => deletions.push(roomId),
       epochChanged: () => (moves += 1),
     },
   });
-  const node = { link, peers, entries, numbers, deletions, logged, moves: () => moves };
+  const node = { link, peers, entries, heads, deletions, logged, moves: () => moves };
   nodes.push(node);
   return node;
 }
@@ -81,7 +81,7 @@ async function pass(ms: number): Promise<void> {
   }
 }
 
-/** Until nobody is in doubt about anybody. */
+/** Until every node receives the entries of all its peers. */
 async function settle(): Promise<void> {
   await pass(12 * HEARTBEAT_MS);
   for (const { link, peers } of nodes) expect([link.loses, peers.receivesAll]).toEqual([{}, true]);
@@ -149,23 +149,23 @@ describe('a room', () => {
   });
 
   it('has its head sent to a peer that opens it, so that the peer misses no earlier entry', async () => {
-    const [east, west] = [startNode({ number: 3 }), startNode({ number: 2 })];
+    const [east, west] = [startNode({ position: 3 }), startNode({ position: 2 })];
     await east.peers.join(ROOM);
     await west.peers.join(ROOM);
     await arrive();
-    expect(new Set(west.numbers)).toEqual(new Set([3]));
+    expect(new Set(west.heads)).toEqual(new Set([3]));
   });
 
   it('has its head sent to a peer that was not known to have it open, and is behind', async () => {
-    const east = startNode({ number: 3 });
+    const east = startNode({ position: 3 });
     await east.peers.join(ROOM);
     await settle();
-    // It has more entries when it hears the answer.
-    const west = startNode({ number: 5 });
+    // It has more entries by the time that the answer arrives.
+    const west = startNode({ position: 5 });
     await west.peers.join(ROOM);
     await arrive();
-    expect(new Set(west.numbers)).toEqual(new Set([3]));
-    expect(east.numbers).toContain(5);
+    expect(new Set(west.heads)).toEqual(new Set([3]));
+    expect(east.heads).toContain(5);
   });
 
   it('is deleted on all nodes, and its rule changes are published to all', async () => {
@@ -206,8 +206,8 @@ describe('installations that share a Redis', () => {
       peers.publishToAll(ROOM, { deleted: true });
     }
     await arrive();
-    for (const { entries, numbers, deletions } of [here, there]) {
-      expect([entries, numbers, deletions]).toEqual([[], [], []]);
+    for (const { entries, heads, deletions } of [here, there]) {
+      expect([entries, heads, deletions]).toEqual([[], [], []]);
     }
   });
 
@@ -314,16 +314,16 @@ describe('a node', () => {
   });
 
   it('knows a forgotten peer again when it is heard', async () => {
-    const [east, west] = [startNode({ number: 3 }), startNode({ number: 1 })];
+    const [east, west] = [startNode({ position: 3 }), startNode({ position: 1 })];
     await Promise.all([east.peers.join(ROOM), west.peers.join(ROOM)]);
     await settle();
-    west.numbers.length = 0;
+    west.heads.length = 0;
     west.link.loses = { sent: true };
     await pass(FORGOTTEN_MS + 2_000);
     west.link.loses = {};
     await settle();
-    // It was not told of the entries stored meanwhile.
-    expect(west.numbers).toContain(3);
+    // The entries stored meanwhile were not published to it.
+    expect(west.heads).toContain(3);
     east.peers.publish(ROOM, [message(4)]);
     west.peers.publish(ROOM, [message(5)]);
     await arrive();
@@ -397,7 +397,7 @@ describe('a node', () => {
       `x {"rooms":[[${ROOM},9]]}`,
     ];
     for (const body of bodies) node.link.deliver(`${INSTALLATION}:room:${ROOM}`, body);
-    expect([node.entries, node.numbers, node.deletions]).toEqual([[], [], []]);
+    expect([node.entries, node.heads, node.deletions]).toEqual([[], [], []]);
     expect(node.peers.receivesAll).toBe(true);
     expect(node.logged).toEqual(['warn: unknown message from the broker']);
   });
