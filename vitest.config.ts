@@ -5,7 +5,7 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
 /** Files that need neither Postgres nor Redis nor a process of their own: the whole project takes seconds. */
 const UNIT = [
   'test/*.test.ts',
-  'test/{access,config,proof,protocol}/**/*.test.ts',
+  'test/{access,bench,config,proof,protocol}/**/*.test.ts',
   'test/chat/{inbox,reading}.test.ts',
   'test/docs/{architecture,environment,links,promises}.test.ts',
   'test/feeds/{backlog,catch-up,flush-queue,head-poll,peers,room-announcer,subscribers,ws-frame}.test.ts',

@@ -3,8 +3,7 @@ import { format } from './report.mjs';
 
 /** @typedef {import('./servers.mjs').Kind} Kind */
 
-// An earlier build is compared by numbers, not shown.
-const KINDS = /** @type {Kind[]} */ (Object.keys(NAMES)).filter((kind) => kind !== 'before');
+const KINDS = /** @type {Kind[]} */ (Object.keys(NAMES));
 /** @type {Partial<Record<Kind, string>>} */
 const COLORS = {
   nano: '#1a7f5a',

@@ -11,13 +11,14 @@ const SHOWN_OWNERS = 15;
 /** @typedef {{ nodes: ProfileNode[], samples: number[], timeDeltas: number[] }} Profile */
 
 /**
- * Prints the functions in which the profiled processes spent their time, of each `.cpuprofile` in a folder;
+ * Prints the functions in which the profiled processes spent their time, of each `.cpuprofile` below a folder;
  * those of Node itself with who of us, or of which package, has called them.
  *
  * @param {string} folder
  */
 export function printProfiles(folder) {
-  for (const file of readdirSync(folder).filter((name) => name.endsWith('.cpuprofile'))) {
+  const files = readdirSync(folder, { recursive: true, encoding: 'utf8' });
+  for (const file of files.filter((name) => name.endsWith('.cpuprofile'))) {
     /** @type {Profile} */
     const profile = JSON.parse(readFileSync(join(folder, file), 'utf8'));
     const { samples, timeDeltas } = profile;

@@ -13,16 +13,14 @@ const KINDS = /** @type {Kind[]} */ (Object.keys(NAMES));
  * @param {Results} results
  */
 export function printTable(measures, results) {
-  const hasBefore = Object.values(results).some((found) => found.before !== undefined);
-  const kinds = KINDS.filter((kind) => kind !== 'before' || hasBefore);
-  const rows = [['', ...kinds.map((kind) => NAMES[kind]), 'must reach', '']];
+  const rows = [['', ...KINDS.map((kind) => NAMES[kind]), 'must reach', '']];
   for (const { name, title, metrics } of measures) {
     const found = results[name];
     if (found === undefined) continue;
     rows.push([title]);
     for (const { key, label, targets = [] } of metrics) {
       const ours = found.nano?.[key] ?? NaN;
-      const values = kinds.map((kind) => {
+      const values = KINDS.map((kind) => {
         const value = found[kind]?.[key] ?? NaN;
         if (Number.isNaN(value)) return '-';
         return kind === 'nano' || Number.isNaN(ours)
@@ -41,7 +39,7 @@ export function printTable(measures, results) {
   for (const row of rows) {
     const cells = row.map((cell, i) => {
       const width = widths[i] ?? 0;
-      return i === 0 || i > kinds.length ? cell.padEnd(width) : cell.padStart(width);
+      return i === 0 || i > KINDS.length ? cell.padEnd(width) : cell.padStart(width);
     });
     console.log(cells.join('  ').trimEnd());
   }

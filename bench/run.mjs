@@ -1,9 +1,9 @@
 #!/usr/bin/env node
 // Measures this server beside its peers; README.md of this folder says how.
 import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { drawChart } from './chart.mjs';
@@ -13,6 +13,7 @@ import { connecting } from './measures/connecting.mjs';
 import { durable } from './measures/durable.mjs';
 import { history } from './measures/history.mjs';
 import { resume } from './measures/resume.mjs';
+import { printPair, runPair } from './pair.mjs';
 import { canPin, pinSelf } from './processes.mjs';
 import { printProfiles } from './profile.mjs';
 import { printTable } from './report.mjs';
@@ -34,11 +35,22 @@ import { startPostgres, startRedis } from './services.mjs';
  *   databaseUrl: (name: string) => Promise<string>,
  * }} Context
  *
+ * @typedef {{ cpuMicros: number, p50: number, p99: number }} Turn CPU of a message, delivery or client; latency in ms
+ *
+ * @typedef {{
+ *   rounds: number, // So many turns of each build, if `--rounds` says nothing else.
+ *   load: (server: import('./servers.mjs').RunningServer) => Promise<{
+ *     turn: (seconds: number) => Promise<Turn>, // May be called again and again.
+ *     close: () => void,
+ *   }>,
+ * }} Pair how two builds get a measure's load in turn
+ *
  * @typedef {{
  *   name: string, title: string, work: string, kinds: Kind[], metrics: Metric[],
  *   onlyWhenAsked?: boolean,
  *   rounds?: number, // So often, all servers in turn; the median of each number counts (1).
  *   run: (kind: Kind, context: Context) => Promise<Record<string, number>>,
+ *   pair?: Pair,
  * }} Measure
  *
  * @typedef {Record<string, Partial<Record<Kind, Record<string, number>>>>} Results by measure and server
@@ -63,8 +75,9 @@ const USAGE = `npm run bench -- [options]
   --redraw          only print and draw the results that are there
   --no-pin          leave the processes to the scheduler
   --no-build        take dist/ as it is
-  --server FILE     another build of this server (dist/src/main.js)
-  --before FILE     an earlier build, measured beside it in the same run; its results are printed and not kept
+  --server BUILD    another build of this server: its folder, or its main file (dist/src/main.js)
+  --pair BUILD      compare the server with that build instead, turn by turn: ${MEASURES.flatMap(({ name, pair }) => (pair ? name : [])).join(', ')}
+  --rounds N        turns of each build in such a comparison
   --profile DIR     write CPU profiles of this server there, and print where its time went`;
 
 const { values: options } = parseArgs({
@@ -79,8 +92,9 @@ const { values: options } = parseArgs({
     redraw: { type: 'boolean', default: false },
     'no-pin': { type: 'boolean', default: false },
     'no-build': { type: 'boolean', default: false },
-    server: { type: 'string', default: `${ROOT}dist/src/main.js` },
-    before: { type: 'string' },
+    server: { type: 'string', default: ROOT },
+    pair: { type: 'string' },
+    rounds: { type: 'string' },
     profile: { type: 'string' },
     help: { type: 'boolean', default: false },
   },
@@ -99,13 +113,13 @@ if (options.help) {
 async function main() {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => process.exit(1));
   const only = options.only?.split(',');
-  const unknown = only?.filter((name) => !MEASURES.some((measure) => measure.name === name));
-  if (unknown?.length) throw new Error(`No such measure: ${unknown.join(', ')}\n\n${USAGE}`);
-  const wanted = MEASURES.filter(({ name, onlyWhenAsked }) =>
+  const measures = options.pair === undefined ? MEASURES : MEASURES.filter(({ pair }) => pair);
+  const unknown = only?.filter((name) => !measures.some((measure) => measure.name === name));
+  if (unknown?.length) throw new Error(`Can't measure: ${unknown.join(', ')}\n\n${USAGE}`);
+  const wanted = measures.filter(({ name, onlyWhenAsked }) =>
     only === undefined ? options.full || !onlyWhenAsked : only.includes(name),
   );
   prepare();
-  const kinds = await wantedKinds();
   const pin = canPin && !options['no-pin'];
   if (!pin) console.log('The processes are not pinned to cores.');
 
@@ -116,8 +130,7 @@ async function main() {
     postgres,
     redisUrl: redis.url,
     pin,
-    server: resolve(options.server),
-    before: options.before === undefined ? undefined : resolve(options.before),
+    server: mainOf(options.server),
     profile: options.profile,
   });
   /** @type {Context} */
@@ -128,7 +141,25 @@ async function main() {
     start: servers.start,
     databaseUrl: servers.databaseUrl,
   };
+  if (options.pair === undefined) await measureAll(wanted, servers, pin, context);
+  else await comparePair(wanted, context);
+  await redis.stop();
+  await postgres.stop();
+  if (options.profile !== undefined) printProfiles(options.profile);
+  // Sockets of a failed measure may be open still.
+  process.exit();
+}
 
+/**
+ * Measures the servers one after the other, and keeps the results.
+ *
+ * @param {Measure[]} wanted
+ * @param {ReturnType<typeof createServers>} servers
+ * @param {boolean} pin
+ * @param {Context} context
+ */
+async function measureAll(wanted, servers, pin, context) {
+  const kinds = await wantedKinds();
   const machine = {
     cpu: cpus()[0]?.model ?? '',
     cores: cpus().length,
@@ -138,16 +169,14 @@ async function main() {
     date: new Date().toISOString(),
   };
   /** @type {Results} With `--only`, those of the other measures stay. */
-  const results = only === undefined ? {} : earlierResults();
+  const results = options.only === undefined ? {} : earlierResults();
   for (const measure of wanted) {
     console.log(`\n${measure.title}: ${measure.work}`);
     delete results[measure.name];
     /** @type {Partial<Record<Kind, Record<string, number>[]>>} */
     const runs = {};
     for (let round = options.quick ? 1 : (measure.rounds ?? 1); round > 0; round--) {
-      for (const kind of kinds.filter((kind) =>
-        measure.kinds.includes(kind === 'before' ? 'nano' : kind),
-      )) {
+      for (const kind of kinds.filter((kind) => measure.kinds.includes(kind))) {
         console.log(`  ${kind}`);
         try {
           (runs[kind] ??= []).push(await measure.run(kind, context));
@@ -160,18 +189,34 @@ async function main() {
       }
     }
     // After each measure, so that what is there stays when the run is broken off.
-    const kept = withoutBefore(results);
-    writeFileSync(options.json, `${JSON.stringify({ machine, results: kept }, null, 2)}\n`);
-    writeFileSync(options.chart, drawChart(kept, machine));
+    writeFileSync(options.json, `${JSON.stringify({ machine, results }, null, 2)}\n`);
+    writeFileSync(options.chart, drawChart(results, machine));
   }
-  await redis.stop();
-  await postgres.stop();
-
   console.log('');
   printTable(wanted, results);
-  if (options.profile !== undefined) printProfiles(options.profile);
-  // Sockets of a failed measure may be open still.
-  process.exit();
+}
+
+/**
+ * Compares the server with the build of `--pair`, and prints the ratios; nothing is kept.
+ *
+ * @param {Measure[]} wanted
+ * @param {Context} context
+ */
+async function comparePair(wanted, { seconds, quick, start }) {
+  const builds = { this: mainOf(options.server), other: mainOf(options.pair ?? '') };
+  console.log(`this: ${builds.this}\nother: ${builds.other}`);
+  for (const { name, title, pair } of wanted) {
+    if (pair === undefined) continue;
+    const rounds = Number(options.rounds ?? (quick ? 2 : pair.rounds));
+    console.log(`\n${title}, ${rounds} rounds in each order`);
+    printPair(await runPair(name, pair, { builds, rounds, seconds: seconds(4, 1), start }));
+  }
+}
+
+/** The main file of a build. @param {string} path of it, or of the build's folder */
+function mainOf(path) {
+  const isFolder = statSync(path).isDirectory();
+  return resolve(isFolder ? join(path, 'dist/src/main.js') : path);
 }
 
 /**
@@ -187,16 +232,6 @@ function medians(runs) {
       const values = runs.map((run) => run[key] ?? NaN).toSorted((a, b) => a - b);
       return [key, values[(values.length - 1) >> 1] ?? NaN];
     }),
-  );
-}
-
-/**
- * @param {Results} results
- * @returns {Results}
- */
-function withoutBefore(results) {
-  return Object.fromEntries(
-    Object.entries(results).map(([measure, found]) => [measure, { ...found, before: undefined }]),
   );
 }
 
@@ -220,8 +255,7 @@ async function wantedKinds() {
   const peers = (options.peers ?? 'ws,uws,stored,socketio')
     .split(',')
     .filter((name) => name !== 'none');
-  const builds = options.before === undefined ? ['nano'] : ['nano', 'before'];
-  const kinds = /** @type {Kind[]} */ ([...builds, ...peers]);
+  const kinds = /** @type {Kind[]} */ (['nano', ...peers]);
   if (!kinds.includes('uws')) return kinds;
   const problem = await problemOfUws();
   if (problem === undefined) return kinds;

@@ -2,26 +2,17 @@ import { fileURLToPath } from 'node:url';
 import { SECRET } from './load/tokens.mjs';
 import { accepts, findFreePort, startProcess } from './processes.mjs';
 
-/** @typedef {'nano' | 'before' | 'ws' | 'uws' | 'stored' | 'socketio'} Kind */
+/** @typedef {'nano' | 'ws' | 'uws' | 'stored' | 'socketio'} Kind */
 /** @typedef {{ kind: Kind, port: number, pid: number, hasEnded: () => boolean, stop: () => Promise<void> }} RunningServer */
 
 /** @type {Record<Kind, string>} */
 export const NAMES = {
   nano: 'nano-messaging',
-  before: 'build before',
   ws: 'bare ws',
   uws: 'uWebSockets.js',
   stored: 'ws + INSERT',
   socketio: 'Socket.IO',
 };
-
-/**
- * Whether it is a build of this server.
- *
- * @param {Kind} kind
- * @returns {kind is 'nano' | 'before'}
- */
-export const isOurs = (kind) => kind === 'nano' || kind === 'before';
 
 /** @param {string} path */
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
@@ -31,10 +22,10 @@ const here = (path) => fileURLToPath(new URL(path, import.meta.url));
  *
  * @param {{
  *   postgres: Awaited<ReturnType<typeof import('./services.mjs').startPostgres>>, redisUrl: string,
- *   pin: boolean, server: string, before: string | undefined, profile: string | undefined,
+ *   pin: boolean, server: string, profile: string | undefined,
  * }} options
  */
-export function createServers({ postgres, redisUrl, pin, server: main, before, profile }) {
+export function createServers({ postgres, redisUrl, pin, server, profile }) {
   /** @type {Map<string, Promise<string>>} */
   const databases = new Map();
   /** @type {Set<RunningServer>} */
@@ -51,16 +42,17 @@ export function createServers({ postgres, redisUrl, pin, server: main, before, p
 
   /**
    * @param {Kind} kind
-   * @param {{ database?: string }} [options] a database of its own, else one a kind
+   * @param {{ database?: string, build?: string }} [options] a database of its own, else one a kind; the main
+   *   file of another build of this server
    * @returns {Promise<RunningServer>}
    */
-  async function start(kind, { database = kind } = {}) {
+  async function start(kind, { database = kind, build = server } = {}) {
     const port = await findFreePort();
-    const builds = { nano: main, before };
-    const script = isOurs(kind) ? builds[kind] : here(`peers/${kind}.mjs`);
-    if (script === undefined) throw new Error('there is no build before');
+    const script = kind === 'nano' ? build : here(`peers/${kind}.mjs`);
     const profiling =
-      profile !== undefined && kind === 'nano' ? ['--cpu-prof', `--cpu-prof-dir=${profile}`] : [];
+      profile !== undefined && kind === 'nano'
+        ? ['--cpu-prof', `--cpu-prof-dir=${profile}/${database}`]
+        : [];
     const running = await startProcess({
       command: [process.execPath, '--expose-gc', '--import', here('gc.mjs'), ...profiling, script],
       core: pin ? 0 : undefined,
@@ -76,9 +68,9 @@ export function createServers({ postgres, redisUrl, pin, server: main, before, p
       },
       ready: () => accepts(port),
     });
-    const server = { kind, port, ...running };
-    started.add(server);
-    return server;
+    const one = { kind, port, ...running };
+    started.add(one);
+    return one;
   }
 
   /** Ends those that a failed measure left behind. */

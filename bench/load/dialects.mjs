@@ -65,4 +65,4 @@ const socketio = {
   message: (content) => `42["message","${content}"]`,
 };
 
-export const dialects = { nano, before: nano, ws: bare, uws: bare, stored: bare, socketio };
+export const dialects = { nano, ws: bare, uws: bare, stored: bare, socketio };

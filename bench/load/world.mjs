@@ -1,6 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { busyMilliseconds, cpuMilliseconds, untilQuiet } from '../processes.mjs';
-import { isOurs } from '../servers.mjs';
 import { Client } from './client.mjs';
 import { dialects } from './dialects.mjs';
 import { Tally } from './tally.mjs';
@@ -22,7 +21,7 @@ const SERVER_CORE = 0;
  * @returns {Promise<number[]>} their ids
  */
 export async function createRooms(server, count) {
-  if (!isOurs(server.kind)) return Array.from({ length: count }, (_, i) => i + 1);
+  if (server.kind !== 'nano') return Array.from({ length: count }, (_, i) => i + 1);
   const token = newToken();
   const ids = [];
   for (let i = 0; i < count; i++) {
@@ -52,12 +51,16 @@ export function newClient(server, { token = newToken(), ...options }) {
  * Connects clients, some at a time.
  *
  * @param {Client[]} clients
- * @param {number} [atATime]
+ * @param {{ atATime?: number, tally?: Tally }} [options] `tally` gets the time that each took
  */
-export async function connectAll(clients, atATime = CONNECTING) {
+export async function connectAll(clients, { atATime = CONNECTING, tally } = {}) {
   const waiting = clients.values();
   const lanes = Array.from({ length: atATime }, async () => {
-    for (const client of waiting) await client.connect();
+    for (const client of waiting) {
+      const start = performance.now();
+      await client.connect();
+      tally?.add(performance.now() - start);
+    }
   });
   await Promise.all(lanes);
 }

@@ -144,25 +144,33 @@ export const cost = {
   ],
   async run(kind, context) {
     const server = await context.start(kind);
-    const { clients, senders, tally } = await fillRoom(server);
-    const result = await sendSteadily({
-      server,
-      senders,
-      tallies: [tally],
-      rate: COST_RATE,
-      seconds: context.seconds(10, 4),
-      warmUp: WARM_UP_SECONDS,
-    });
-    closeAll(clients);
+    const load = await loadAtCostRate(server);
+    const result = await load.turn(context.seconds(10, 4), WARM_UP_SECONDS);
+    load.close();
     await server.stop();
-    const { delivered, cpuMs, p50, p99, cpuShare, loadShare } = result;
+    const { delivered, cpuMicros, p50, p99, cpuShare, loadShare } = result;
     context.note(
       `${delivered} deliveries, p50 ${p50.toFixed(1)}, p99 ${p99.toFixed(1)} ms, ` +
         `core ${share(cpuShare)}, others on it ${share(result.othersShare)}`,
     );
-    return { cpuMicros: (cpuMs * 1000) / delivered, p50, p99, cpuShare, loadShare };
+    return { cpuMicros, p50, p99, cpuShare, loadShare };
   },
+  pair: { rounds: 14, load: loadAtCostRate },
 };
+
+/** @param {import('../servers.mjs').RunningServer} server */
+async function loadAtCostRate(server) {
+  const { clients, senders, tally } = await fillRoom(server);
+  const at = { server, senders, tallies: [tally], rate: COST_RATE };
+  return {
+    /** @param {number} seconds @param {number} [warmUp] */
+    async turn(seconds, warmUp = 1) {
+      const result = await sendSteadily({ ...at, seconds, warmUp });
+      return { ...result, cpuMicros: (result.cpuMs * 1000) / result.delivered };
+    },
+    close: () => closeAll(clients),
+  };
+}
 
 /** @param {number} value */
 function share(value) {

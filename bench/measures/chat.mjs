@@ -28,11 +28,10 @@ export const chat = {
     const server = await context.start(kind);
     const result = await converse([server], context);
     await server.stop();
-    const { p50, p99, cpuMs, delivered, cpuShare, loadShare, keptUp } = result;
-    // Of those that were delivered: a server that is behind has not paid for the others.
-    const cpuMicros = (cpuMs * 1000 * MEMBERS) / delivered;
+    const { p50, p99, cpuMicros, cpuShare, loadShare, keptUp } = result;
     return { p50, p99, cpuMicros, keptUp, cpuShare, loadShare };
   },
+  pair: { rounds: 14, load: (server) => fillRooms([server]) },
 };
 
 /** @type {import('../run.mjs').Measure} */
@@ -70,9 +69,8 @@ export const twoNodes = {
  * The members of each room are spread over the nodes; those on the first one send.
  *
  * @param {import('../servers.mjs').RunningServer[]} servers
- * @param {import('../run.mjs').Context} context
  */
-async function converse(servers, context) {
+async function fillRooms(servers) {
   const [server] = servers;
   if (server === undefined) throw new Error('no server');
   const tallies = servers.map(() => new Tally());
@@ -92,18 +90,31 @@ async function converse(servers, context) {
       return here[i]?.client ?? [];
     }),
   ).flat();
-  const seconds = context.seconds(10, 4);
-  const result = await sendSteadily({
-    server,
-    senders,
-    tallies,
-    rate: RATE,
-    seconds,
-    warmUp: WARM_UP_SECONDS,
-  });
-  closeAll(clients.map(({ client }) => client));
-  const across = tallies[1]?.latency ?? { p50: NaN, p99: NaN, max: NaN };
-  const keptUp = result.delivered / (result.sent * MEMBERS);
+  return {
+    /** @param {number} seconds @param {number} [warmUp] */
+    async turn(seconds, warmUp = 1) {
+      const result = await sendSteadily({ server, senders, tallies, rate: RATE, seconds, warmUp });
+      return {
+        ...result,
+        // Of those that were delivered: a server that is behind has not paid for the others.
+        cpuMicros: (result.cpuMs * 1000 * MEMBERS) / result.delivered,
+        keptUp: result.delivered / (result.sent * MEMBERS),
+        across: tallies[1]?.latency ?? { p50: NaN, p99: NaN, max: NaN },
+      };
+    },
+    close: () => closeAll(clients.map(({ client }) => client)),
+  };
+}
+
+/**
+ * @param {import('../servers.mjs').RunningServer[]} servers
+ * @param {import('../run.mjs').Context} context
+ */
+async function converse(servers, context) {
+  const load = await fillRooms(servers);
+  const result = await load.turn(context.seconds(10, 4), WARM_UP_SECONDS);
+  load.close();
+  const { across, keptUp } = result;
   context.note(
     `${servers.length} node(s): p50 ${result.p50.toFixed(2)}, p99 ${result.p99.toFixed(2)} ms` +
       (servers.length > 1 ? `, between nodes p50 ${across.p50.toFixed(2)}` : '') +
@@ -111,5 +122,5 @@ async function converse(servers, context) {
       `${Math.round(result.othersShare * 100)} %` +
       (keptUp < 0.98 ? `; only ${Math.round(keptUp * 100)} % delivered in time` : ''),
   );
-  return { ...result, keptUp, across };
+  return result;
 }

@@ -6,9 +6,11 @@ import { cpuMilliseconds, residentKib, untilQuiet } from '../processes.mjs';
 
 const ROOMS = 100;
 const WARM_UP = 500;
+/** About a second, so that the machine is the same for two builds in turn. */
+const PAIRED_WAVE = 2_000;
 /** Files that a process has open besides its sockets, generously. */
 const SPARE_FILES = 500;
-const QUIET_TIMEOUT_MS = 10_000;
+const QUIET_TIMEOUT_MS = 3_000;
 
 /** @type {import('../run.mjs').Measure} */
 export const connecting = {
@@ -32,36 +34,18 @@ export const connecting = {
   ],
   async run(kind, context) {
     const server = await context.start(kind);
-    const rooms = await createRooms(server, ROOMS);
+    const load = await openRooms(server);
     const wanted = context.quick ? 2_000 : 10_000;
     // Node has raised its limit to the hard one already.
     const limit = Number(process.report?.getReport()?.userLimits?.open_files?.hard) || Infinity;
     const count = Math.min(wanted, limit - SPARE_FILES);
     if (count < wanted) context.note(`only ${count} clients: ulimit -n is ${limit}`);
 
-    const tally = new Tally();
-    /** @param {number} length */
-    const newClients = (length) =>
-      Array.from({ length }, (_, i) =>
-        newClient(server, {
-          roomId: rooms[i % ROOMS] ?? 0,
-          tally,
-          sampled: false,
-          token: newToken(),
-        }),
-      );
     // So that compiled code and the first buffers are not counted as the clients'.
-    const first = newClients(WARM_UP);
-    await connectAll(first);
-    closeAll(first);
+    closeAll((await load.connectWave(WARM_UP)).clients);
     const before = await settledKib(server);
 
-    await untilQuiet(QUIET_TIMEOUT_MS);
-    const clients = newClients(count);
-    const from = { time: performance.now(), cpu: cpuMilliseconds(server.pid) };
-    await connectAll(clients);
-    const ms = performance.now() - from.time;
-    const cpuMs = cpuMilliseconds(server.pid) - from.cpu;
+    const { clients, ms, cpuMicros } = await load.connectWave(count);
     const atOnce = residentKib(server.pid);
     const after = await settledKib(server);
     closeAll(clients);
@@ -77,10 +61,51 @@ export const connecting = {
       kibEach,
       kibEachBeforeCollection: (atOnce - before) / count,
       count,
-      cpuMicros: (cpuMs * 1000) / count,
+      cpuMicros,
     };
   },
+  pair: {
+    rounds: 56,
+    async load(server) {
+      const load = await openRooms(server);
+      return {
+        async turn() {
+          const { clients, ...times } = await load.connectWave(PAIRED_WAVE);
+          closeAll(clients);
+          return times;
+        },
+        close: () => undefined,
+      };
+    },
+  },
 };
+
+/** @param {import('../servers.mjs').RunningServer} server */
+async function openRooms(server) {
+  const rooms = await createRooms(server, ROOMS);
+  const tally = new Tally();
+  return {
+    /** Connects clients, which the caller closes. @param {number} count */
+    async connectWave(count) {
+      const clients = Array.from({ length: count }, (_, i) =>
+        newClient(server, {
+          roomId: rooms[i % ROOMS] ?? 0,
+          tally,
+          sampled: false,
+          token: newToken(),
+        }),
+      );
+      await untilQuiet(QUIET_TIMEOUT_MS);
+      tally.open();
+      const from = { time: performance.now(), cpu: cpuMilliseconds(server.pid) };
+      await connectAll(clients, { tally });
+      const ms = performance.now() - from.time;
+      const cpuMs = cpuMilliseconds(server.pid) - from.cpu;
+      const { p50, p99 } = tally.latency;
+      return { clients, ms, cpuMicros: (cpuMs * 1000) / count, p50, p99 };
+    },
+  };
+}
 
 /** @param {import('../servers.mjs').RunningServer} server */
 async function settledKib(server) {

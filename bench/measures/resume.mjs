@@ -67,7 +67,7 @@ export const resume = {
           };
         }),
     );
-    await connectAll(clients, CLIENTS);
+    await connectAll(clients, { atATime: CLIENTS });
     await Promise.all(caughtUp);
     const seconds = (performance.now() - start) / 1000;
     await delay(500);
