@@ -4,7 +4,7 @@ import type { Identity } from './token.js';
 /** A rule of a room: the permissions of a user, or of an entity's members, in it. */
 export interface Rule {
   /** UUID of a user or of an entity, in lower case. */
-  readonly entity_UUID: string;
+  readonly entityUUID: string;
   /** The rank that a rule with `a` gives. An entity's rule counts only for members whose levelOnEntity is not below it. */
   readonly level: number;
   /** Some letters of `rwba`, each once: read, write, banned, administer. */
@@ -16,10 +16,10 @@ export interface Rule {
 /** A room as far as permissions depend on it. */
 export interface RoomAccess {
   readonly type: 'group' | 'user2user';
-  readonly entity_owner: string;
-  readonly level_admin: number;
-  readonly max_entity_rules: number;
-  /** By entity_UUID: all rules of the room, or at least those of the caller, the caller's entity and the target. */
+  readonly entityOwner: string;
+  readonly levelAdmin: number;
+  readonly maxEntityRules: number;
+  /** By entityUUID: all rules of the room, or at least those of the caller, the caller's entity and the target. */
   readonly rules: Pick<ReadonlyMap<string, Rule>, 'get'>;
 }
 
@@ -75,8 +75,8 @@ export function isAdmin(caller: Caller, room: RoomAccess): boolean {
 function ownsRoom(caller: Caller, room: RoomAccess): boolean {
   return (
     room.type === 'group' &&
-    caller.entityUUID === room.entity_owner &&
-    caller.levelOnEntity >= room.level_admin
+    caller.entityUUID === room.entityOwner &&
+    caller.levelOnEntity >= room.levelAdmin
   );
 }
 
@@ -117,11 +117,11 @@ export function requireAdmin(caller: Caller, room: RoomAccess): void {
 export function requireMayPutRule(
   caller: Caller,
   room: CountedAccess,
-  wanted: Pick<Rule, 'entity_UUID' | 'level' | 'permissions'>,
+  wanted: Pick<Rule, 'entityUUID' | 'level' | 'permissions'>,
 ): void {
   requireAdmin(caller, room);
   const rank = rankOf(caller, room);
-  const before = room.rules.get(wanted.entity_UUID);
+  const before = room.rules.get(wanted.entityUUID);
   if (rankOfRule(wanted) > rank || rankOfRule(before) > rank) {
     throw new ChatError('OUTRANKED', { detail: `the caller's rank in the room is ${rank}` });
   }
@@ -129,9 +129,9 @@ export function requireMayPutRule(
   if (room.type === 'user2user' && room.ruleCount >= MAX_USERS_OF_A_PAIR) {
     throw new ChatError('ROOM_FULL', { detail: 'a user2user room has two members' });
   }
-  if (room.ruleCount >= room.max_entity_rules) {
+  if (room.ruleCount >= room.maxEntityRules) {
     throw new ChatError('TOO_MANY_RULES', {
-      detail: `the room has ${room.max_entity_rules} rules already`,
+      detail: `the room has ${room.maxEntityRules} rules already`,
     });
   }
 }
@@ -159,7 +159,7 @@ export function invitedRule(caller: Caller, room: RoomAccess, byEntity: boolean)
   if (rule === undefined) throw new ChatError('NOT_FOUND', { detail: 'there is no such rule' });
   const counts =
     !isBanned(caller, room) &&
-    (rule.entity_UUID === caller.userUUID || countingRules(caller, room).entity === rule);
+    (rule.entityUUID === caller.userUUID || countingRules(caller, room).entity === rule);
   if (!counts) {
     throw new ChatError('FORBIDDEN', { detail: 'the rule does not count for the caller' });
   }

@@ -73,9 +73,9 @@ export function createMemberActions({
 
   return {
     put(caller, roomId, wanted) {
-      return change(caller, roomId, wanted.entity_UUID, (room) => {
+      return change(caller, roomId, wanted.entityUUID, (room) => {
         requireMayPutRule(caller, room, wanted);
-        return { ...wanted, accepted: room.rules.get(wanted.entity_UUID)?.accepted ?? false };
+        return { ...wanted, accepted: room.rules.get(wanted.entityUUID)?.accepted ?? false };
       });
     },
 
@@ -89,7 +89,7 @@ export function createMemberActions({
     answerInvitation,
 
     accept(caller, roomId, rule) {
-      const byEntity = rule.entity_UUID !== caller.userUUID;
+      const byEntity = rule.entityUUID !== caller.userUUID;
       return answerInvitation(caller, roomId, { accepted: true, byEntity });
     },
   };

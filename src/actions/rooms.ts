@@ -2,7 +2,7 @@ import { requireAdmin, type Caller, type Rule } from '../access/permissions.js';
 import { ChatError } from '../errors.js';
 import type { Hub } from '../feeds/hub.js';
 import { MAX_INTEGER } from '../protocol/values.js';
-import type { Room, RoomAsJson, Rooms, RuleWithRoom } from '../store/rooms.js';
+import type { Room, ListedRoom, Rooms, RuleWithRoom } from '../store/rooms.js';
 
 /**
  * The `levelOnEntity` that creating a room takes, as in the proof of concept, and the level from which the members of
@@ -11,7 +11,7 @@ import type { Room, RoomAsJson, Rooms, RuleWithRoom } from '../store/rooms.js';
 const CREATOR_LEVEL = 100;
 
 /** A room as its creator wants it. */
-export type NewRoom = Pick<Room, 'name' | 'type' | 'level_admin' | 'max_entity_rules'>;
+export type NewRoom = Pick<Room, 'name' | 'type' | 'levelAdmin' | 'maxEntityRules'>;
 
 /** Which rooms `list` returns. */
 export interface RoomFilter {
@@ -39,7 +39,7 @@ export interface RoomActions {
   listAll(
     caller: Caller,
     gone: AbortSignal,
-  ): AsyncGenerator<readonly RoomAsJson[], void, undefined>;
+  ): AsyncGenerator<readonly ListedRoom[], void, undefined>;
   /**
    * Deletes a room with its rules and log. Resolves when the log is deleted, long after sessions have lost the room.
    * @throws {ChatError} NOT_FOUND, FORBIDDEN, UNAVAILABLE
@@ -59,7 +59,7 @@ export function createRoomActions({
       if (caller.levelOnEntity < CREATOR_LEVEL) {
         throw new ChatError('FORBIDDEN', { detail: `this needs a level of ${CREATOR_LEVEL}` });
       }
-      const room = { ...wanted, entity_owner: caller.entityUUID };
+      const room = { ...wanted, entityOwner: caller.entityUUID };
       return rooms.create(room, firstRules(caller, wanted.type), caller.userUUID);
     },
 
@@ -85,7 +85,7 @@ export function createRoomActions({
 /** The rules of a new room: its creator's, and in a group room that of their entity. */
 function firstRules({ userUUID, entityUUID, levelOnEntity }: Caller, type: Room['type']): Rule[] {
   const creator: Rule = {
-    entity_UUID: userUUID,
+    entityUUID: userUUID,
     // A token may have a larger one than the column takes.
     level: Math.min(Math.floor(levelOnEntity), MAX_INTEGER),
     permissions: 'rwa',
@@ -93,7 +93,7 @@ function firstRules({ userUUID, entityUUID, levelOnEntity }: Caller, type: Room[
   };
   if (type !== 'group' || entityUUID === userUUID) return [creator];
   const entity: Rule = {
-    entity_UUID: entityUUID,
+    entityUUID: entityUUID,
     level: CREATOR_LEVEL,
     permissions: 'rw',
     accepted: true,

@@ -9,6 +9,7 @@ import { token } from './commands/token.js';
 /** The state machine of a session: docs/PROTOCOL.md has the same table. */
 export const HANDLERS: { readonly [Type in CommandType]: Handlers<Type> } = {
   token,
+  // oxlint-disable-next-line id-match -- the name of a command on the wire
   select_room: selectRoom,
   message,
   quit,

@@ -9,8 +9,8 @@ const APPLY: Readonly<Record<EntryKind, Apply>> = {
   message: () => undefined,
   rule(entry, rules) {
     const rule = ruleOf(entry);
-    if (rule.permissions === '') rules.delete(rule.entity_UUID);
-    else rules.set(rule.entity_UUID, rule);
+    if (rule.permissions === '') rules.delete(rule.entityUUID);
+    else rules.set(rule.entityUUID, rule);
     return rule;
   },
 };

@@ -76,9 +76,9 @@ export class Feed implements LiveRoom {
     // Nothing is permitted until the room's state is known.
     this.#access = {
       type: 'group',
-      entity_owner: '',
-      level_admin: 0,
-      max_entity_rules: 0,
+      entityOwner: '',
+      levelAdmin: 0,
+      maxEntityRules: 0,
       rules: new Map(),
     };
   }
@@ -282,7 +282,7 @@ export class Feed implements LiveRoom {
   #recheckFor(rule: Rule): void {
     for (const subscriber of this.#subscribers.all()) {
       const { userUUID, entityUUID } = subscriber.identity;
-      const isConcerned = rule.entity_UUID === userUUID || rule.entity_UUID === entityUUID;
+      const isConcerned = rule.entityUUID === userUUID || rule.entityUUID === entityUUID;
       if (isConcerned) this.recheck(subscriber);
     }
   }

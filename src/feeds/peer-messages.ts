@@ -23,7 +23,7 @@ const entrySchema = z
   .refine((entry) => HAS_VALID_CONTENT[entry.kind](entry));
 
 const ruleSchema = z.object({
-  entity_UUID: z.string(),
+  entityUUID: z.string(),
   level: z.number(),
   permissions: z.string(),
   accepted: z.boolean(),

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { UUID_PROBLEM, uuidSchema } from '../access/uuid.js';
 import { MAX_INTEGER } from '../protocol/values.js';
+import type { RuleRow } from '../store/models/rule.js';
 import { route, type Route } from './route.js';
 import { flag, roomPath, roomId, numberFrom } from './validate.js';
 
@@ -24,7 +25,7 @@ const newRule = z
   })
   .transform(({ userUUID, entity_UUID, entityUUID, ...rule }, context) => {
     const [uuid, ...others] = new Set([userUUID, entity_UUID, entityUUID].filter(Boolean));
-    if (uuid !== undefined && others.length === 0) return { ...rule, entity_UUID: uuid };
+    if (uuid !== undefined && others.length === 0) return { ...rule, entityUUID: uuid };
     context.addIssue({
       code: 'custom',
       path: ['userUUID'],
@@ -35,10 +36,12 @@ const newRule = z
 
 const memberPath = z.object({ id: roomId, uuid: uuidSchema });
 
-const answer = z.strictObject({
-  accepted: flag,
-  use_parent_entity: flag.nullish().transform((given) => given ?? false),
-});
+const answer = z
+  .strictObject({ accepted: flag, use_parent_entity: flag.nullish() })
+  .transform(({ accepted, use_parent_entity: byEntity }) => ({
+    accepted,
+    byEntity: byEntity ?? false,
+  }));
 
 const put = route({
   method: 'PUT',
@@ -48,7 +51,7 @@ const put = route({
   body: newRule,
   async handle({ caller, params, body }, { actions }) {
     const { rule, created } = await actions.members.put(caller, params.id, body);
-    return { content: rule, status: created ? 201 : 200 };
+    return { content: encodeRule(rule), status: created ? 201 : 200 };
   },
 });
 
@@ -59,7 +62,7 @@ const remove = route({
   params: memberPath,
   async handle({ caller, params }, { actions }) {
     const { rule } = await actions.members.remove(caller, params.id, params.uuid);
-    return { content: rule };
+    return { content: encodeRule(rule) };
   },
 });
 
@@ -70,13 +73,23 @@ const answerInvitation = route({
   params: roomPath,
   body: answer,
   async handle({ caller, params, body }, { actions }) {
-    const { accepted, use_parent_entity: byEntity } = body;
-    const { rule } = await actions.members.answerInvitation(caller, params.id, {
-      accepted,
-      byEntity,
-    });
-    return { content: rule };
+    const { rule } = await actions.members.answerInvitation(caller, params.id, body);
+    return { content: encodeRule(rule) };
   },
 });
 
 export const memberRoutes: readonly Route[] = [put, remove, answerInvitation];
+
+/** A rule in an answer. */
+function encodeRule(rule: RuleRow): object {
+  const { roomId, entityUUID, level, permissions, accepted, createdAt, updatedAt } = rule;
+  return {
+    room_id: roomId,
+    entity_UUID: entityUUID,
+    level,
+    permissions,
+    accepted,
+    createdAt,
+    updatedAt,
+  };
+}

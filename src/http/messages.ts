@@ -1,6 +1,8 @@
 import { z } from 'zod';
 import type { MessagePage, MessagePages } from '../actions/messages.js';
+import type { HistoryMessage } from '../store/history.js';
 import type { Reply } from './envelope.js';
+import { encodeEach } from './pages.js';
 import { periodOf, periodQuery } from './period.js';
 import { route, type Route } from './route.js';
 import { roomPath, numberFrom } from './validate.js';
@@ -32,19 +34,25 @@ const read = route({
     const period = periodOf(query, timeZone, { byNumber });
     if (!byNumber && period !== undefined) {
       const pages = await history.during(period);
-      return pages === undefined ? { content: [] } : { pages };
+      return pages === undefined ? { content: [] } : { pages: encodeEach(pages, encodeMessage) };
     }
 
     const size = limit ?? DEFAULT_PAGE;
     const page = await history.page({ before, after, limit: size, period });
     const next = page.more ? nextQuery(query, page, size) : undefined;
     return page.rest === undefined
-      ? { content: page.messages, next }
-      : { pages: wholePage(page.messages, page.rest), next };
+      ? { content: page.messages.map(encodeMessage), next }
+      : { pages: encodeEach(wholePage(page.messages, page.rest), encodeMessage), next };
   },
 });
 
 export const messageRoutes: readonly Route[] = [read];
+
+/** A message in an answer; its id is its seq. */
+function encodeMessage(message: HistoryMessage): object {
+  const { roomId, seq, emitter, content, createdAt, updatedAt } = message;
+  return { id: seq, room_id: roomId, seq, emitter, content, createdAt, updatedAt };
+}
 
 /** A page whose first messages were read already. */
 async function* wholePage(messages: MessagePage['messages'], rest: MessagePages): MessagePages {

@@ -5,6 +5,14 @@ import { ChatError } from '../errors.js';
 /** Content in pages; one may be empty. */
 export type Pages = AsyncGenerator<readonly object[], void, undefined>;
 
+/** Pages of encoded items. */
+export async function* encodeEach<Item>(
+  pages: AsyncGenerator<readonly Item[], void, undefined>,
+  encode: (item: Item) => object,
+): Pages {
+  for await (const page of pages) yield page.map(encode);
+}
+
 const HUNG_UP = new ChatError('UNAVAILABLE', { detail: 'the client hung up' });
 
 /** Aborted when the client has gone: nothing needs to be read for it any more. */

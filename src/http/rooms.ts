@@ -1,5 +1,7 @@
 import { z } from 'zod';
 import { MAX_INTEGER, textProblem } from '../protocol/values.js';
+import type { ListedRoom, Room, RuleWithRoom } from '../store/rooms.js';
+import { encodeEach } from './pages.js';
 import { route, type Route } from './route.js';
 import { flag, roomPath, numberFrom } from './validate.js';
 
@@ -17,14 +19,18 @@ const name = z.string('must be a string').superRefine((value, context) => {
   if (problem !== undefined) context.addIssue(problem);
 });
 
-const newRoom = z.strictObject({
-  name,
-  level_admin: numberFrom(0, MAX_LEVEL_ADMIN),
-  type: z.enum(['group', 'user2user'], 'must be group or user2user'),
-  max_entity_rules: numberFrom(1, MAX_RULES)
-    .nullish()
-    .transform((given) => given ?? DEFAULT_MAX_RULES),
-});
+const newRoom = z
+  .strictObject({
+    name,
+    level_admin: numberFrom(0, MAX_LEVEL_ADMIN),
+    type: z.enum(['group', 'user2user'], 'must be group or user2user'),
+    max_entity_rules: numberFrom(1, MAX_RULES).nullish(),
+  })
+  .transform(({ level_admin: levelAdmin, max_entity_rules: maxRules, ...room }) => ({
+    ...room,
+    levelAdmin,
+    maxEntityRules: maxRules ?? DEFAULT_MAX_RULES,
+  }));
 
 const filter = z.object({
   limit: numberFrom(1, MAX_LIST).default(MAX_LIST),
@@ -38,7 +44,7 @@ const create = route({
   access: 'token',
   body: newRoom,
   async handle({ caller, body }, { actions }) {
-    return { content: { room: await actions.rooms.create(caller, body) } };
+    return { content: { room: encodeRoom(await actions.rooms.create(caller, body)) } };
   },
 });
 
@@ -48,7 +54,8 @@ const list = route({
   access: 'token',
   query: filter,
   async handle({ caller, query, gone }, { actions }) {
-    return { content: await actions.rooms.list(caller, query, gone) };
+    const rules = await actions.rooms.list(caller, query, gone);
+    return { content: rules.map(encodeRuleWithRoom) };
   },
 });
 
@@ -56,7 +63,9 @@ const listAll = route({
   method: 'GET',
   path: '/rooms/all',
   access: 'token',
-  handle: ({ caller, gone }, { actions }) => ({ pages: actions.rooms.listAll(caller, gone) }),
+  handle: ({ caller, gone }, { actions }) => ({
+    pages: encodeEach(actions.rooms.listAll(caller, gone), encodeRoom),
+  }),
 });
 
 const remove = route({
@@ -71,3 +80,41 @@ const remove = route({
 });
 
 export const roomRoutes: readonly Route[] = [create, list, listAll, remove];
+
+/** A room in an answer. */
+function encodeRoom(room: Room | ListedRoom): object {
+  const { id, uuid, name, type, levelAdmin, entityOwner, maxEntityRules } = room;
+  const { createdAt, updatedAt } = room;
+  return {
+    id,
+    uuid,
+    name,
+    type,
+    level_admin: levelAdmin,
+    entity_owner: entityOwner,
+    max_entity_rules: maxEntityRules,
+    createdAt,
+    updatedAt,
+  };
+}
+
+/** A rule in a list of rooms, with the fields of its room. */
+function encodeRuleWithRoom(rule: RuleWithRoom): object {
+  const { id, uuid, name, type, levelAdmin, entityOwner } = rule;
+  const { roomId, entityUUID, level, permissions, accepted, createdAt, updatedAt } = rule;
+  return {
+    id,
+    uuid,
+    name,
+    type,
+    level_admin: levelAdmin,
+    entity_owner: entityOwner,
+    room_id: roomId,
+    entity_UUID: entityUUID,
+    level,
+    permissions,
+    accepted,
+    createdAt,
+    updatedAt,
+  };
+}

@@ -18,13 +18,17 @@ export interface Entry {
 /** An entry before it is stored: without `seq` and date. */
 export type EntryDraft = Pick<Entry, 'roomId' | 'kind' | 'emitter' | 'content' | 'ref'>;
 
+/** The content of a `rule` entry, as JSON. */
+type RuleContent = Omit<Rule, 'entityUUID'> & { readonly entity_UUID: string };
+
 /** The content of a `rule` entry. A removed rule is one with empty permissions. */
-export function ruleContent(rule: Rule): string {
-  const { entity_UUID, level, permissions, accepted } = rule;
-  return JSON.stringify({ entity_UUID, level, permissions, accepted });
+export function ruleContent({ entityUUID, level, permissions, accepted }: Rule): string {
+  const content: RuleContent = { entity_UUID: entityUUID, level, permissions, accepted };
+  return JSON.stringify(content);
 }
 
 /** The rule that a `rule` entry sets; its permissions are empty if the entry removes it. */
 export function ruleOf(entry: Entry): Rule {
-  return JSON.parse(entry.content) as Rule;
+  const { entity_UUID, ...rule } = JSON.parse(entry.content) as RuleContent;
+  return { entityUUID: entity_UUID, ...rule };
 }

@@ -2,10 +2,9 @@ import { QueryTypes, type Sequelize } from 'sequelize';
 import { ENTRY_KIND_NAMES, ENTRY_KINDS } from '../protocol/entry-kinds.js';
 import type { FairLimit } from './fair-limit.js';
 
-/** A message as the history shows it; its id is its seq. */
+/** A message as the history has it. */
 export interface HistoryMessage {
-  readonly id: number;
-  readonly room_id: number;
+  readonly roomId: number;
   readonly seq: number;
   readonly emitter: string;
   readonly content: string;
@@ -76,7 +75,7 @@ export interface History {
   ): AsyncGenerator<readonly HistoryMessage[], void, undefined>;
 }
 
-interface MessageRow extends Omit<HistoryMessage, 'id' | 'content'> {
+interface MessageRow extends Omit<HistoryMessage, 'content'> {
   /** Null for messages beyond the bytes that one query may return. */
   readonly content: string | null;
 }
@@ -94,7 +93,7 @@ interface Dated {
   readonly first: number | null;
   readonly last: number | null;
   /** The date of the last of them. All entries with this date are among them. */
-  readonly ended_at: Date;
+  readonly endedAt: Date;
 }
 
 const LAST_SEQ = Number.MAX_SAFE_INTEGER;
@@ -139,8 +138,8 @@ export function createHistory({
     reader: Reader,
   ): Promise<MessageRow[]> {
     return query<MessageRow>(
-      `SELECT room_id, seq, emitter, CASE WHEN bytes_before < ${PAGE_BYTES} THEN content END AS content,
-         "createdAt", "updatedAt"
+      `SELECT room_id AS "roomId", seq, emitter,
+         CASE WHEN bytes_before < ${PAGE_BYTES} THEN content END AS content, "createdAt", "updatedAt"
        FROM (
          SELECT *, sum(octet_length(content)) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING)
            - octet_length(content) AS bytes_before
@@ -189,7 +188,7 @@ export function createHistory({
     let { from } = period;
     for (let more = true; more;) {
       const [part] = await query<Dated>(
-        `SELECT count(*) AS entries, min(seq) AS first, max(seq) AS last, max("createdAt") AS ended_at
+        `SELECT count(*) AS entries, min(seq) AS first, max(seq) AS last, max("createdAt") AS "endedAt"
          FROM (
            SELECT seq, "createdAt" FROM messages
            WHERE room_id = $1 AND "createdAt" >= $2 AND "createdAt" < $3
@@ -202,7 +201,7 @@ export function createHistory({
       first = Math.min(first, part.first);
       last = Math.max(last, part.last);
       // Dates are whole milliseconds.
-      from = new Date(part.ended_at.getTime() + 1);
+      from = new Date(part.endedAt.getTime() + 1);
       more = part.entries >= ENTRIES_A_QUERY;
     }
     if (last === 0) return undefined;
@@ -312,12 +311,7 @@ function farPage(
   return { messages: [], rest, first, last, more };
 }
 
-/** The rows up to the first one without its text. */
+/** The rows with their text: those before the first one that lacks it. */
 function held(rows: readonly MessageRow[]): HistoryMessage[] {
-  const messages: HistoryMessage[] = [];
-  for (const { room_id, seq, emitter, content, createdAt, updatedAt } of rows) {
-    if (content === null) break;
-    messages.push({ id: seq, room_id, seq, emitter, content, createdAt, updatedAt });
-  }
-  return messages;
+  return rows.filter((row): row is HistoryMessage => row.content !== null);
 }

@@ -35,9 +35,11 @@ export async function loadRoom(
 ): Promise<LoadedRoom | undefined> {
   const uuids = callers.flatMap(({ userUUID, entityUUID }) => [userUUID, entityUUID]);
   const [row] = await sequelize.query<RoomQueryRow>(
-    `SELECT head, type, entity_owner, level_admin, max_entity_rules, rule_count AS "ruleCount",
+    `SELECT head, type, entity_owner AS "entityOwner", level_admin AS "levelAdmin",
+       max_entity_rules AS "maxEntityRules", rule_count AS "ruleCount",
        (SELECT coalesce(json_agg(rule), '[]') FROM (
-          SELECT room_id, "entity_UUID", level, permissions, accepted, "createdAt", "updatedAt"
+          SELECT room_id AS "roomId", "entity_UUID" AS "entityUUID", level, permissions, accepted,
+            "createdAt", "updatedAt"
           FROM room_permissions WHERE room_id = rooms.id AND "entity_UUID" = ANY ($2::uuid[])) AS rule
        ) AS rules
      FROM rooms WHERE id = $1`,
@@ -49,7 +51,7 @@ export async function loadRoom(
   );
   if (row === undefined) return undefined;
   const rules = row.rules.map((rule): [string, RuleRow] => [
-    rule.entity_UUID,
+    rule.entityUUID,
     { ...rule, createdAt: new Date(rule.createdAt), updatedAt: new Date(rule.updatedAt) },
   ]);
   return { ...row, rules: new Map(rules) };

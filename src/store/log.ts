@@ -47,8 +47,8 @@ interface EntryRow extends Omit<Entry, 'createdAt'> {
 interface StateRow extends Omit<RoomAccess, 'rules'> {
   id: number;
   head: number;
-  rules_head: number;
-  head_created_at: Date | null;
+  rulesHead: number;
+  headCreatedAt: Date | null;
   rules: Rule[];
 }
 
@@ -129,22 +129,23 @@ export function createLog({
     async state(roomId) {
       // One statement, so that the head and the rules are of one snapshot.
       const [row] = await rooms.query<StateRow>(
-        `SELECT id, head, rules_head, type, entity_owner, level_admin, max_entity_rules,
-           (SELECT "createdAt" FROM messages WHERE room_id = $1 AND seq = rooms.head) AS head_created_at,
+        `SELECT id, head, rules_head AS "rulesHead", type, entity_owner AS "entityOwner",
+           level_admin AS "levelAdmin", max_entity_rules AS "maxEntityRules",
+           (SELECT "createdAt" FROM messages WHERE room_id = $1 AND seq = rooms.head) AS "headCreatedAt",
            (SELECT coalesce(json_agg(p), '[]') FROM (
-              SELECT "entity_UUID", level, permissions, accepted FROM room_permissions
-              WHERE room_id = rooms.id) AS p) AS rules
+              SELECT "entity_UUID" AS "entityUUID", level, permissions, accepted
+              FROM room_permissions WHERE room_id = rooms.id) AS p) AS rules
          FROM rooms WHERE id = $1`,
         { bind: [roomId], type: QueryTypes.SELECT },
       );
       if (row === undefined) return undefined;
-      const { id, head, rules_head, head_created_at, rules, ...room } = row;
+      const { id, head, rulesHead, headCreatedAt, rules, ...room } = row;
       return {
         id,
         head,
-        rulesHead: rules_head,
-        headCreatedAt: head_created_at?.toISOString() ?? '',
-        access: { ...room, rules: new Map(rules.map((rule) => [rule.entity_UUID, rule])) },
+        rulesHead,
+        headCreatedAt: headCreatedAt?.toISOString() ?? '',
+        access: { ...room, rules: new Map(rules.map((rule) => [rule.entityUUID, rule])) },
       };
     },
 

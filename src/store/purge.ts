@@ -10,7 +10,7 @@ const CHECK_INTERVAL_MS = 10_000;
 const LOCK_KEY = 7_777_002;
 
 interface DeletedRoom {
-  readonly room_id: number;
+  readonly roomId: number;
   readonly head: number;
 }
 
@@ -36,7 +36,7 @@ export async function purgeLog(sequelize: Sequelize, roomId: number): Promise<vo
   while (!isDone) {
     isDone = await sequelize.transaction(async (transaction) => {
       const [room] = await sequelize.query<DeletedRoom>(
-        'SELECT room_id, head FROM deleted_rooms WHERE room_id = $1 FOR UPDATE',
+        'SELECT room_id AS "roomId", head FROM deleted_rooms WHERE room_id = $1 FOR UPDATE',
         { bind: [roomId], type: QueryTypes.SELECT, transaction },
       );
       return room === undefined || purgeChunk(sequelize, room, transaction);
@@ -91,12 +91,12 @@ export function startPurging({
       if (lock?.is_ours !== true) return false;
       // Locked rows are those of deletions under way.
       const [room] = await sequelize.query<DeletedRoom>(
-        'SELECT room_id, head FROM deleted_rooms ORDER BY room_id LIMIT 1 FOR UPDATE SKIP LOCKED',
+        'SELECT room_id AS "roomId", head FROM deleted_rooms ORDER BY room_id LIMIT 1 FOR UPDATE SKIP LOCKED',
         { type: QueryTypes.SELECT, transaction },
       );
       if (room === undefined) return false;
       if (await purgeChunk(sequelize, room, transaction)) {
-        logger.info({ room: room.room_id }, 'purged the log of a deleted room');
+        logger.info({ room: room.roomId }, 'purged the log of a deleted room');
       }
       return true;
     });
@@ -115,19 +115,19 @@ export function startPurging({
  */
 async function purgeChunk(
   sequelize: Sequelize,
-  { room_id, head }: DeletedRoom,
+  { roomId, head }: DeletedRoom,
   transaction: Transaction,
 ): Promise<boolean> {
   const rest = head - CHUNK_ENTRIES;
   await sequelize.query('DELETE FROM messages WHERE room_id = $1 AND seq > $2 AND seq <= $3', {
-    bind: [room_id, rest, head],
+    bind: [roomId, rest, head],
     transaction,
   });
   await sequelize.query(
     rest > 0
       ? 'UPDATE deleted_rooms SET head = $2 WHERE room_id = $1'
       : 'DELETE FROM deleted_rooms WHERE room_id = $1 AND $2::bigint <= 0',
-    { bind: [room_id, rest], transaction },
+    { bind: [roomId, rest], transaction },
   );
   return rest <= 0;
 }

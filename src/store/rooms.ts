@@ -13,20 +13,18 @@ import type { RuleModel, RuleRow } from './models/rule.js';
 import { deleteRoom, purgeLog } from './purge.js';
 import { plain } from './prepared.js';
 
-type RoomDated<Instant> = Omit<
-  RoomRow,
-  'head' | 'rules_head' | 'rule_count' | 'createdAt' | 'updatedAt'
-> & { readonly createdAt: Instant; readonly updatedAt: Instant };
+/** A room without the state of its log. */
+export type Room = Omit<RoomRow, 'head' | 'rulesHead' | 'ruleCount'>;
 
-/** A room as clients see it. */
-export type Room = RoomDated<Date>;
-
-/** A room with dates as in JSON, written by Postgres: writing them here takes longer than all other work on a room. */
-export type RoomAsJson = RoomDated<string>;
+/** A room whose dates Postgres has written as JSON has them: here that takes longer than all other work on a room. */
+export type ListedRoom = Omit<Room, 'createdAt' | 'updatedAt'> & {
+  readonly createdAt: string;
+  readonly updatedAt: string;
+};
 
 /** One of the caller's rules, with the fields of its room. */
 export type RuleWithRoom = RuleRow &
-  Pick<Room, 'id' | 'uuid' | 'name' | 'type' | 'level_admin' | 'entity_owner'>;
+  Pick<Room, 'id' | 'uuid' | 'name' | 'type' | 'levelAdmin' | 'entityOwner'>;
 
 export interface Rooms {
   /** Creates a room with its first rules, which are the first entries of its log. */
@@ -55,7 +53,7 @@ export interface Rooms {
   visibleTo(
     caller: Caller,
     gone?: AbortSignal,
-  ): AsyncGenerator<readonly RoomAsJson[], void, undefined>;
+  ): AsyncGenerator<readonly ListedRoom[], void, undefined>;
   /**
    * Deletes a room with its rules and log. If deleting the log fails, the room is gone all the same, and the log is
    * deleted later (`startPurging`).
@@ -72,13 +70,13 @@ export interface Rooms {
   ): Promise<void>;
 }
 
-type VisibleRow = RoomAsJson & { readonly is_visible: boolean };
+type VisibleRow = ListedRoom & { readonly isVisible: boolean };
 
 /** The answer of one query of `rulesOf`. */
 interface Listed {
   /** Number of rooms that it passed, and the id of the last of them; null if there was none. */
   readonly passed: number;
-  readonly ended_by: number | null;
+  readonly endedBy: number | null;
   /** Number of them that match, and those of them that were asked for. */
   readonly count: number;
   readonly rules: readonly (Omit<RuleWithRoom, 'createdAt' | 'updatedAt'> & {
@@ -108,8 +106,9 @@ const LISTED = `WITH candidate AS (
      ORDER BY room_id DESC LIMIT ${LISTED_PAGE})
     ORDER BY room_id DESC LIMIT ${LISTED_PAGE}
   ), listed AS (
-    SELECT r.id, r.uuid, r.name, r.type, r.level_admin, r.entity_owner,
-      p.room_id, p."entity_UUID", p.level, p.permissions, p.accepted, p."createdAt", p."updatedAt"
+    SELECT r.id, r.uuid, r.name, r.type, r.level_admin AS "levelAdmin", r.entity_owner AS "entityOwner",
+      p.room_id AS "roomId", p."entity_UUID" AS "entityUUID", p.level, p.permissions, p.accepted,
+      p."createdAt", p."updatedAt"
     FROM candidate
     -- By LIMIT, so that each is looked up by its key, whatever the planner thinks of how many there are.
     CROSS JOIN LATERAL (
@@ -121,23 +120,24 @@ const LISTED = `WITH candidate AS (
     WHERE ($5::boolean IS NULL OR p.accepted = $5) AND (p."entity_UUID" = $1
       OR (r.type = 'group' AND p.level <= $3::float8 AND p.permissions NOT LIKE '%b%'))
   )
-  SELECT (SELECT count(*) FROM candidate) AS passed, (SELECT min(room_id) FROM candidate) AS ended_by,
+  SELECT (SELECT count(*) FROM candidate) AS passed, (SELECT min(room_id) FROM candidate) AS "endedBy",
     (SELECT count(*) FROM listed) AS count,
     (SELECT coalesce(json_agg(page), '[]')
-     FROM (SELECT * FROM listed ORDER BY room_id DESC LIMIT $6 OFFSET $7) AS page) AS rules`;
+     FROM (SELECT * FROM listed ORDER BY id DESC LIMIT $6 OFFSET $7) AS page) AS rules`;
 
 /**
  * Candidates with ids above $4, and whether the caller may see them. This is `may` with 'r' of access/permissions.ts in
  * SQL; a test holds the two equal. Each of the three sources of candidates is read by its index, a page at most.
  */
-const VISIBLE = `SELECT r.id, r.uuid, r.name, r.type, r.level_admin, r.entity_owner, r.max_entity_rules,
+const VISIBLE = `SELECT r.id, r.uuid, r.name, r.type, r.level_admin AS "levelAdmin", r.entity_owner AS "entityOwner",
+    r.max_entity_rules AS "maxEntityRules",
     to_char(r."createdAt" AT TIME ZONE 'UTC', '${ISO_8601}') AS "createdAt",
     to_char(r."updatedAt" AT TIME ZONE 'UTC', '${ISO_8601}') AS "updatedAt",
     coalesce(own.permissions NOT LIKE '%b%', true)
     AND (coalesce(own.permissions LIKE '%r%', false)
       OR (r.type = 'group' AND coalesce(entity.level <= $3::float8
         AND entity.permissions LIKE '%r%' AND entity.permissions NOT LIKE '%b%', false))
-      OR (r.type = 'group' AND r.entity_owner = $2)) AS is_visible
+      OR (r.type = 'group' AND r.entity_owner = $2)) AS "isVisible"
   FROM (
     (SELECT room_id AS id FROM room_permissions WHERE "entity_UUID" = $1 AND room_id > $4
      ORDER BY room_id LIMIT ${VISIBLE_PAGE})
@@ -174,21 +174,21 @@ export function createRooms({
   return {
     create(draft, rules, emitter) {
       return sequelize.transaction(async (transaction) => {
+        const uuid = randomUUID();
         const created = await models.room.create(
-          { ...draft, uuid: randomUUID(), rule_count: rules.length },
+          { ...draft, uuid, ruleCount: rules.length },
           { transaction },
         );
-        const room = toRoom(created.get());
-        const room_id = room.id;
+        const { id: roomId, createdAt, updatedAt } = created.get();
         await models.rule.bulkCreate(
-          rules.map((rule) => ({ ...rule, room_id })),
+          rules.map((rule) => ({ ...rule, roomId })),
           { transaction },
         );
         await appendEntries(
           plain(sequelize, transaction),
           rules.map((rule) => ({
             draft: {
-              roomId: room_id,
+              roomId,
               kind: 'rule',
               emitter,
               content: ruleContent(rule),
@@ -197,7 +197,7 @@ export function createRooms({
             rulesHead: null,
           })),
         );
-        return room;
+        return { ...draft, id: roomId, uuid, createdAt, updatedAt };
       });
     },
 
@@ -216,13 +216,13 @@ export function createRooms({
           () => sequelize.query<Listed>(LISTED, { bind, type: QueryTypes.SELECT }),
           gone,
         );
-        if (found === undefined || found.ended_by === null) break;
+        if (found === undefined || found.endedBy === null) break;
         for (const { createdAt, updatedAt, ...rule } of found.rules) {
           const dates = { createdAt: new Date(createdAt), updatedAt: new Date(updatedAt) };
           rules.push({ ...rule, ...dates });
         }
         left = Math.max(0, left - found.count);
-        before = found.ended_by;
+        before = found.endedBy;
         more = found.passed === LISTED_PAGE;
       }
       return rules;
@@ -237,7 +237,7 @@ export function createRooms({
           () => sequelize.query<VisibleRow>(VISIBLE, { bind, type: QueryTypes.SELECT }),
           gone,
         );
-        yield rows.filter(({ is_visible }) => is_visible).map(toRoom);
+        yield rows.filter(({ isVisible }) => isVisible);
         after = rows.at(-1)?.id ?? after;
         more = rows.length === VISIBLE_PAGE;
       }
@@ -266,20 +266,4 @@ export function createRooms({
 
 function noSuchRoom(): ChatError {
   return new ChatError('NOT_FOUND', { detail: 'there is no such room' });
-}
-
-function toRoom<Instant>(row: RoomDated<Instant>): RoomDated<Instant> {
-  const { id, uuid, name, type, level_admin, entity_owner, max_entity_rules } = row;
-  const { createdAt, updatedAt } = row;
-  return {
-    id,
-    uuid,
-    name,
-    type,
-    level_admin,
-    entity_owner,
-    max_entity_rules,
-    createdAt,
-    updatedAt,
-  };
 }

@@ -119,7 +119,7 @@ export function createRules({ sequelize }: { sequelize: Sequelize }): Rules {
       'error' in one || one.entry === undefined ? [] : [{ rule: one.rule, entry: one.entry }],
     );
     if (changes.length > 0) {
-      const uuids = new Set(changes.map(({ rule }) => rule.entity_UUID));
+      const uuids = new Set(changes.map(({ rule }) => rule.entityUUID));
       await write(roomId, uuids, room, transaction);
     }
     const outcomes = await appendEntries(
@@ -161,7 +161,7 @@ export function createRules({ sequelize }: { sequelize: Sequelize }): Rules {
       {
         bind: [
           roomId,
-          rows.map(({ entity_UUID }) => entity_UUID),
+          rows.map(({ entityUUID }) => entityUUID),
           rows.map(({ level }) => level),
           rows.map(({ permissions }) => permissions),
           rows.map(({ accepted }) => accepted),
@@ -232,14 +232,14 @@ function decideOn(
 }
 
 function rowOf(
-  room_id: number,
-  { entity_UUID, level, permissions, accepted }: Rule,
+  roomId: number,
+  { entityUUID, level, permissions, accepted }: Rule,
   before: RuleRow | undefined,
   moment: Date,
 ): RuleRow {
   return {
-    room_id,
-    entity_UUID,
+    roomId,
+    entityUUID,
     level,
     permissions,
     accepted,

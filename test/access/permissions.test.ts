@@ -108,7 +108,7 @@ describe('a room admin', () => {
     ['from level_admin on', 50, true],
     ['not below it', 49, false],
   ])('is a member of the entity that owns the room: %s', (_, levelOnEntity, expected) => {
-    const owned = room([], { entity_owner: ENTITY, level_admin: 50 });
+    const owned = room([], { entityOwner: ENTITY, levelAdmin: 50 });
 
     expect(isAdmin(caller({ levelOnEntity }), owned)).toBe(expected);
     // That alone grants neither reading nor writing.
@@ -116,13 +116,13 @@ describe('a room admin', () => {
   });
 
   it('is not a member of the entity that owns a user2user room', () => {
-    const owned = room([], { entity_owner: ENTITY, level_admin: 0, type: 'user2user' });
+    const owned = room([], { entityOwner: ENTITY, levelAdmin: 0, type: 'user2user' });
 
     expect(isAdmin(caller({ levelOnEntity: 999 }), owned)).toBe(false);
   });
 
   it('is never a banned user', () => {
-    const owned = room([rule(USER, 'ba')], { entity_owner: ENTITY, level_admin: 0 });
+    const owned = room([rule(USER, 'ba')], { entityOwner: ENTITY, levelAdmin: 0 });
 
     expect(isAdmin(caller({ levelOnEntity: 999 }), owned)).toBe(false);
   });
@@ -146,7 +146,7 @@ describe('the rank of an admin', () => {
   });
 
   it('is levelOnEntity for an admin through the owning entity', () => {
-    const owned = room([rule(USER, 'r', { level: 99 })], { entity_owner: ENTITY, level_admin: 50 });
+    const owned = room([rule(USER, 'r', { level: 99 })], { entityOwner: ENTITY, levelAdmin: 50 });
 
     expect(rankOf(caller({ levelOnEntity: 60 }), owned)).toBe(60);
     expect(rankOf(caller({ levelOnEntity: 49 }), owned)).toBe(0);
@@ -156,7 +156,7 @@ describe('the rank of an admin', () => {
 describe('adding or changing a rule', () => {
   const admin = rule(USER, 'rwa', { level: 100 });
   const put = (access: Room, level: number, uuid = OTHER, permissions = 'rwa') =>
-    codeOf(() => requireMayPutRule(caller(), access, { entity_UUID: uuid, level, permissions }));
+    codeOf(() => requireMayPutRule(caller(), access, { entityUUID: uuid, level, permissions }));
 
   it('needs an admin', () => {
     expect(put(room([admin]), 0)).toBeUndefined();
@@ -200,15 +200,15 @@ describe('adding or changing a rule', () => {
   });
 
   it('never adds more rules than the room allows, and does not count a change', () => {
-    const full = room([admin, rule(OTHER, 'r')], { max_entity_rules: 2 });
+    const full = room([admin, rule(OTHER, 'r')], { maxEntityRules: 2 });
 
     expect(put(full, 0, 'third')).toBe('TOO_MANY_RULES');
     expect(put(full, 0, OTHER)).toBeUndefined();
-    expect(put(room([admin], { max_entity_rules: 2 }), 0, 'second')).toBeUndefined();
+    expect(put(room([admin], { maxEntityRules: 2 }), 0, 'second')).toBeUndefined();
   });
 
   it('may change a rule of a room that has more than it allows', () => {
-    const over = room([admin, rule(OTHER, 'r'), rule('third', 'r')], { max_entity_rules: 2 });
+    const over = room([admin, rule(OTHER, 'r'), rule('third', 'r')], { maxEntityRules: 2 });
 
     expect(put(over, 0, OTHER)).toBeUndefined();
   });
@@ -222,7 +222,7 @@ describe('adding or changing a rule', () => {
   });
 
   it('answers FORBIDDEN before it answers that a room is full', () => {
-    const full = room([rule(USER, 'rw')], { max_entity_rules: 1 });
+    const full = room([rule(USER, 'rw')], { maxEntityRules: 1 });
 
     expect(put(full, 0)).toBe('FORBIDDEN');
   });
@@ -286,7 +286,7 @@ describe('the changes that an admin may make, in any number and order,', () => {
     fc.assert(
       fc.property(
         fc.array(anyRule, { maxLength: 4 }),
-        fc.record({ level_admin: level, entity_owner: fc.constantFrom(ENTITY, 'owner') }),
+        fc.record({ levelAdmin: level, entityOwner: fc.constantFrom(ENTITY, 'owner') }),
         level,
         fc.array(change, { minLength: 1, maxLength: 12 }),
         (rules, given, levelOnEntity, changes) => {
@@ -315,13 +315,13 @@ describe('the changes that an admin may make, in any number and order,', () => {
       fc.property(fc.array(anyRule, { maxLength: 4 }), anyRule, (rules, wanted) => {
         const access = room(rules);
         // Admins who ban themselves remove nothing afterwards.
-        fc.pre(isAdmin(caller(), access) && wanted.entity_UUID !== USER);
-        const before = access.rules.get(wanted.entity_UUID);
+        fc.pre(isAdmin(caller(), access) && wanted.entityUUID !== USER);
+        const before = access.rules.get(wanted.entityUUID);
         fc.pre([before, wanted].every((one) => !one?.permissions.includes('a')));
 
         const put = applied(caller(), access, wanted) ?? access;
-        expect(put.rules.get(wanted.entity_UUID)).toBe(wanted);
-        expect(applied(caller(), put, wanted.entity_UUID)?.rules.size).toBe(put.rules.size - 1);
+        expect(put.rules.get(wanted.entityUUID)).toBe(wanted);
+        expect(applied(caller(), put, wanted.entityUUID)?.rules.size).toBe(put.rules.size - 1);
       }),
     );
   });
@@ -335,7 +335,7 @@ describe('the changes that an admin may make, in any number and order,', () => {
         rules.delete(one);
       } else {
         requireMayPutRule(who, access, one);
-        rules.set(one.entity_UUID, one);
+        rules.set(one.entityUUID, one);
       }
     });
     return refused === undefined ? { ...access, rules, ruleCount: rules.size } : undefined;
@@ -383,7 +383,7 @@ describe('the rule by which a caller enters', () => {
   it('is their own if it grants r, else their entity’s', () => {
     const byEntity = rule(ENTITY, 'rw');
 
-    expect(enteringRule(caller(), room([rule(USER, 'r'), byEntity]))?.entity_UUID).toBe(USER);
+    expect(enteringRule(caller(), room([rule(USER, 'r'), byEntity]))?.entityUUID).toBe(USER);
     expect(enteringRule(caller(), room([rule(USER, 'w'), byEntity]))).toBe(byEntity);
   });
 
@@ -415,17 +415,17 @@ type Room = CountedAccess & { readonly rules: ReadonlyMap<string, Rule> };
 function room(rules: readonly Rule[] = [], given: Partial<Omit<RoomAccess, 'rules'>> = {}): Room {
   return {
     type: 'group',
-    entity_owner: 'owner',
-    level_admin: 999,
-    max_entity_rules: 10,
+    entityOwner: 'owner',
+    levelAdmin: 999,
+    maxEntityRules: 10,
     ...given,
     ruleCount: rules.length,
-    rules: new Map(rules.map((rule) => [rule.entity_UUID, rule])),
+    rules: new Map(rules.map((rule) => [rule.entityUUID, rule])),
   };
 }
 
 function rule(uuid: string, permissions: string, given: Partial<Rule> = {}): Rule {
-  return { entity_UUID: uuid, level: 0, permissions, accepted: false, ...given };
+  return { entityUUID: uuid, level: 0, permissions, accepted: false, ...given };
 }
 
 /** The letters that the caller has, in the order of `rwa`. */

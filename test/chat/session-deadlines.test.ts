@@ -102,7 +102,7 @@ function feedOf(roomId: number): Feed {
     publish: () => undefined,
     onOldSeqs: () => undefined,
   });
-  const rule = { entity_UUID: identity.userUUID, level: 0, permissions: 'r', accepted: true };
+  const rule = { entityUUID: identity.userUUID, level: 0, permissions: 'r', accepted: true };
   feed.activate({
     id: roomId,
     head: 0,
@@ -110,9 +110,9 @@ function feedOf(roomId: number): Feed {
     headCreatedAt: '',
     access: {
       type: 'group',
-      entity_owner: identity.entityUUID,
-      level_admin: 0,
-      max_entity_rules: 10,
+      entityOwner: identity.entityUUID,
+      levelAdmin: 0,
+      maxEntityRules: 10,
       rules: new Map([[identity.userUUID, rule]]),
     },
   });

@@ -94,12 +94,12 @@ async function createRoom(): Promise<number> {
   const draft = {
     name: 'a',
     type: 'group',
-    entity_owner: owner.entityUUID,
-    level_admin: 1,
-    max_entity_rules: 10,
+    entityOwner: owner.entityUUID,
+    levelAdmin: 1,
+    maxEntityRules: 10,
   } as const;
   const rules = [owner, member].map(({ userUUID }) => ({
-    entity_UUID: userUUID,
+    entityUUID: userUUID,
     level: 0,
     permissions: 'rw',
     accepted: true,

@@ -66,9 +66,9 @@ beforeEach(() => {
     headCreatedAt: createdAt,
     access: {
       type: 'group',
-      entity_owner: '',
-      level_admin: 0,
-      max_entity_rules: 0,
+      entityOwner: '',
+      levelAdmin: 0,
+      maxEntityRules: 0,
       rules: new Map(),
     },
   });

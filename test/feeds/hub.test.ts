@@ -27,7 +27,7 @@ afterEach(async () => {
 
 /** A room with so many messages. */
 function stateAt(head: number): RoomState {
-  const rule = { entity_UUID: ana.userUUID, level: 0, permissions: 'rw', accepted: true };
+  const rule = { entityUUID: ana.userUUID, level: 0, permissions: 'rw', accepted: true };
   return {
     id: ROOM,
     head,
@@ -35,9 +35,9 @@ function stateAt(head: number): RoomState {
     headCreatedAt: '',
     access: {
       type: 'group',
-      entity_owner: ana.entityUUID,
-      level_admin: 0,
-      max_entity_rules: 10,
+      entityOwner: ana.entityUUID,
+      levelAdmin: 0,
+      maxEntityRules: 10,
       rules: new Map([[ana.userUUID, rule]]),
     },
   };

@@ -67,9 +67,9 @@ export function roomDraft(): Omit<RoomDraft, 'uuid'> {
   return {
     name: 'a room',
     type: 'group',
-    entity_owner: randomUUID(),
-    level_admin: 999,
-    max_entity_rules: 10,
+    entityOwner: randomUUID(),
+    levelAdmin: 999,
+    maxEntityRules: 10,
   };
 }
 
@@ -80,13 +80,13 @@ export function setRule(
   rule: Rule,
   by = newCaller(),
 ): Promise<ChangedRule> {
-  return rules.change(roomId, by, rule.entity_UUID, () => rule);
+  return rules.change(roomId, by, rule.entityUUID, () => rule);
 }
 
 /** Adds a rule for a new user. */
 export function addRule(store: Pick<Store, 'rules'>, roomId: number): Promise<ChangedRule> {
   const by = newCaller();
-  const rule = { entity_UUID: by.userUUID, level: 0, permissions: 'rw', accepted: false };
+  const rule = { entityUUID: by.userUUID, level: 0, permissions: 'rw', accepted: false };
   return setRule(store, roomId, rule, by);
 }
 

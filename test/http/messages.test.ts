@@ -1,6 +1,5 @@
 import { QueryTypes, Sequelize } from 'sequelize';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { HistoryMessage } from '../../src/store/history.js';
 import { createRoom, request, type Answer } from '../harness/api.js';
 import { ChatClient } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
@@ -49,7 +48,7 @@ function get(query: string): Promise<Answer> {
 }
 
 function contents(answer: Answer): string[] {
-  return (answer.content as HistoryMessage[]).map((message) => message.content);
+  return (answer.content as { content: string }[]).map((message) => message.content);
 }
 
 describe('GET /rooms/:id/messages', () => {
@@ -67,7 +66,7 @@ describe('GET /rooms/:id/messages', () => {
         updatedAt: expect.any(String),
       },
     ]);
-    const [message] = answer.content as HistoryMessage[];
+    const [message] = answer.content as { id: number; seq: number }[];
     expect(message?.id).toBe(message?.seq);
   });
 

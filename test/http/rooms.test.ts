@@ -142,6 +142,16 @@ describe('GET /rooms/all', () => {
     await putRule(node, ana, room, { userUUID: colleague.userUUID, permissions: 'b' });
     expect(await ids(colleague)).toEqual([]);
   });
+
+  it('gives each room as it was created', async () => {
+    const ana = person({ levelOnEntity: 100 });
+    const body = { name: 'the room', level_admin: 7, type: 'group', max_entity_rules: 3 };
+    const created = await request(node, 'POST', '/rooms', { as: ana, body });
+
+    const listed = await request(node, 'GET', '/rooms/all', { as: ana });
+
+    expect(listed.content).toEqual([(created.content as { room: object }).room]);
+  });
 });
 
 describe('DELETE /rooms/:id', () => {

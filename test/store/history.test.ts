@@ -69,8 +69,7 @@ describe.each(storeHosts)('the history over %s', (_, openHost) => {
 
       expect(messages).toEqual([
         {
-          id: 7,
-          room_id: room,
+          roomId: room,
           seq: 7,
           emitter: author.userUUID,
           content: '6',

@@ -70,14 +70,14 @@ describe.each(storeHosts)('reading the log over %s', (_, openHost) => {
 
   it('gives the state of a room: its head, and the rules up to its last rule entry', async () => {
     const draft = roomDraft();
-    const own = { entity_UUID: newCaller().userUUID, level: 7, permissions: 'rwa', accepted: true };
+    const own = { entityUUID: newCaller().userUUID, level: 7, permissions: 'rwa', accepted: true };
     const other = {
-      entity_UUID: newCaller().userUUID,
+      entityUUID: newCaller().userUUID,
       level: 0,
       permissions: 'r',
       accepted: false,
     };
-    const { id } = await store.rooms.create(draft, [own], own.entity_UUID);
+    const { id } = await store.rooms.create(draft, [own], own.entityUUID);
     const fresh = storeOver(host.database).log;
     await say(fresh, new TestWriter(id, { rulesHead: 1 }), 'hi');
     await setRule(store, id, other);
@@ -90,12 +90,12 @@ describe.each(storeHosts)('reading the log over %s', (_, openHost) => {
       headCreatedAt: (await readAll(store.log, id)).at(-1)?.createdAt,
       access: {
         type: 'group',
-        entity_owner: draft.entity_owner,
-        level_admin: 999,
-        max_entity_rules: 10,
+        entityOwner: draft.entityOwner,
+        levelAdmin: 999,
+        maxEntityRules: 10,
         rules: new Map([
-          [own.entity_UUID, own],
-          [other.entity_UUID, other],
+          [own.entityUUID, own],
+          [other.entityUUID, other],
         ]),
       },
     });

@@ -121,13 +121,13 @@ describe('the plans of Postgres', () => {
 
   const member = { userUUID: randomUUID(), entityUUID: randomUUID(), levelOnEntity: 0 };
   const caller = { userUUID: randomUUID(), entityUUID: randomUUID(), levelOnEntity: 0 };
-  const rule = { entity_UUID: randomUUID(), level: 0, permissions: 'rw', accepted: true };
+  const rule = { entityUUID: randomUUID(), level: 0, permissions: 'rw', accepted: true };
 
   /** Adds a rule, then changes it, then removes it. */
   async function changeRule(room: number): Promise<void> {
     await setRule(store, room, rule);
     await setRule(store, room, { ...rule, level: 1 });
-    await removeRule(store, room, rule.entity_UUID);
+    await removeRule(store, room, rule.entityUUID);
   }
 
   async function refusedRemoval(room: number): Promise<void> {

@@ -9,7 +9,7 @@ import {
   type RoomAccess,
   type Rule,
 } from '../../src/access/permissions.js';
-import type { Room, RoomAsJson } from '../../src/store/rooms.js';
+import type { Room, ListedRoom } from '../../src/store/rooms.js';
 import type { Store } from '../../src/store/store.js';
 import { storeHosts, storeOver, type StoreHost } from '../harness/store-hosts.js';
 import { newCaller } from '../harness/writers.js';
@@ -61,18 +61,18 @@ describe.each(storeHosts)('rooms that a caller sees over %s', (_, openHost) => {
           for (const { type, owner, rules: given } of drafts) {
             const rules = given.map(({ uuid, ...rule }): Rule => ({
               ...rule,
-              entity_UUID: uuids[uuid] ?? '',
+              entityUUID: uuids[uuid] ?? '',
             }));
             const draft = {
               name: 'a room',
               type,
-              entity_owner: uuids[owner] ?? '',
-              level_admin: 0,
-              max_entity_rules: 10,
+              entityOwner: uuids[owner] ?? '',
+              levelAdmin: 0,
+              maxEntityRules: 10,
             };
             rooms.push({
               room: await store.rooms.create(draft, rules, randomUUID()),
-              access: { ...draft, rules: new Map(rules.map((rule) => [rule.entity_UUID, rule])) },
+              access: { ...draft, rules: new Map(rules.map((rule) => [rule.entityUUID, rule])) },
             });
           }
           for (const { user, entity, levelOnEntity } of callers) {
@@ -81,7 +81,7 @@ describe.each(storeHosts)('rooms that a caller sees over %s', (_, openHost) => {
               entityUUID: uuids[entity] ?? '',
               levelOnEntity,
             };
-            expect(await visibleTo(caller)).toEqual(
+            expect(await visibleTo(caller)).toMatchObject(
               rooms.filter(({ access }) => sees(caller, access)).map(({ room }) => asJson(room)),
             );
             for (const accepted of [undefined, true, false]) {
@@ -102,20 +102,20 @@ describe.each(storeHosts)('rooms that a caller sees over %s', (_, openHost) => {
 
   it.each([0.5, 1e10, -1e300])('are found at the level %d too', async (levelOnEntity) => {
     const caller = newCaller({ levelOnEntity });
-    const rule = { entity_UUID: caller.userUUID, level: 0, permissions: 'r', accepted: false };
+    const rule = { entityUUID: caller.userUUID, level: 0, permissions: 'r', accepted: false };
     const room = await store.rooms.create(
       {
         name: 'a room',
         type: 'group',
-        entity_owner: randomUUID(),
-        level_admin: 0,
-        max_entity_rules: 10,
+        entityOwner: randomUUID(),
+        levelAdmin: 0,
+        maxEntityRules: 10,
       },
       [rule],
       caller.userUUID,
     );
 
-    expect(await visibleTo(caller)).toEqual([asJson(room)]);
+    expect(await visibleTo(caller)).toMatchObject([asJson(room)]);
   });
 
   /** What GET /rooms lists: each room with the rule that it is listed by. */
@@ -126,22 +126,22 @@ describe.each(storeHosts)('rooms that a caller sees over %s', (_, openHost) => {
     const rules = await store.rooms.rulesOf(caller, { accepted, limit: 1_000, offset: 0 });
     return rules.map((rule) => ({
       id: rule.id,
-      entity_UUID: rule.entity_UUID,
+      entityUUID: rule.entityUUID,
       level: rule.level,
       permissions: rule.permissions,
       accepted: rule.accepted,
     }));
   }
 
-  async function visibleTo(caller: Caller): Promise<RoomAsJson[]> {
-    const rooms: RoomAsJson[] = [];
+  async function visibleTo(caller: Caller): Promise<ListedRoom[]> {
+    const rooms: ListedRoom[] = [];
     for await (const page of store.rooms.visibleTo(caller)) rooms.push(...page);
     return rooms;
   }
 });
 
-function asJson(room: Room): unknown {
-  return JSON.parse(JSON.stringify(room));
+function asJson(room: Room): object {
+  return JSON.parse(JSON.stringify(room)) as object;
 }
 
 function ruleOf(caller: Caller, room: RoomAccess): Rule | undefined {
@@ -150,6 +150,6 @@ function ruleOf(caller: Caller, room: RoomAccess): Rule | undefined {
 }
 
 function sees(caller: Caller, room: RoomAccess): boolean {
-  const ofTheirGroup = room.type === 'group' && room.entity_owner === caller.entityUUID;
+  const ofTheirGroup = room.type === 'group' && room.entityOwner === caller.entityUUID;
   return may(caller, room, 'r') || (ofTheirGroup && !isBanned(caller, room));
 }

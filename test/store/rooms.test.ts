@@ -19,7 +19,7 @@ describe.each(storeHosts)('rooms over %s', (_, openHost) => {
   afterAll(() => host.close());
 
   it('are created with their first rules, as the first entries of their logs', async () => {
-    const draft = { ...roomDraft(), name: 'La sala “ñ” 🎈', max_entity_rules: 3 };
+    const draft = { ...roomDraft(), name: 'La sala “ñ” 🎈', maxEntityRules: 3 };
     const creator = newCaller();
     const rules = [
       ruleFor(creator.userUUID, { permissions: 'rwa', level: 999, accepted: true }),
@@ -43,7 +43,7 @@ describe.each(storeHosts)('rooms over %s', (_, openHost) => {
     expect(entries.map(ruleOf)).toEqual(rules);
     const state = await store.log.state(room.id);
     expect(state).toMatchObject({ head: 2, rulesHead: 2 });
-    expect(state?.access.rules).toEqual(new Map(rules.map((rule) => [rule.entity_UUID, rule])));
+    expect(state?.access.rules).toEqual(new Map(rules.map((rule) => [rule.entityUUID, rule])));
   });
 
   it('are created whole or not at all', async () => {
@@ -151,7 +151,7 @@ describe.each(storeHosts)('rooms over %s', (_, openHost) => {
     it('are given once each, by the own rule or else the entity’s, the newest first', async () => {
       const rules = await store.rooms.rulesOf(caller, { limit: 100, offset: 0 });
 
-      expect(rules.map(({ name, entity_UUID }) => [name, entity_UUID])).toEqual([
+      expect(rules.map(({ name, entityUUID }) => [name, entityUUID])).toEqual([
         ['6', caller.userUUID],
         ['5', caller.entityUUID],
         ['4', caller.userUUID],
@@ -166,10 +166,10 @@ describe.each(storeHosts)('rooms over %s', (_, openHost) => {
         uuid: expect.any(String) as string,
         name: '4',
         type: 'group',
-        level_admin: 999,
-        entity_owner: room?.access.entity_owner,
-        room_id: ids[4],
-        entity_UUID: caller.userUUID,
+        levelAdmin: 999,
+        entityOwner: room?.access.entityOwner,
+        roomId: ids[4],
+        entityUUID: caller.userUUID,
         level: 4,
         permissions: 'rw',
         accepted: true,
@@ -231,5 +231,5 @@ describe.each(storeHosts)('rooms over %s', (_, openHost) => {
 });
 
 function ruleFor(uuid: string, given: Partial<Rule> = {}): Rule {
-  return { entity_UUID: uuid, level: 0, permissions: 'rw', accepted: false, ...given };
+  return { entityUUID: uuid, level: 0, permissions: 'rw', accepted: false, ...given };
 }

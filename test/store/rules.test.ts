@@ -46,11 +46,11 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
 
     const added = await setRule(store, room, rule, admin);
 
-    expect(added).toMatchObject({ created: true, rule: { ...rule, room_id: room } });
+    expect(added).toMatchObject({ created: true, rule: { ...rule, roomId: room } });
     expect(added.rule.createdAt).toBeInstanceOf(Date);
     const entry = entryOf(added);
     expect(entry).toMatchObject({
-      room_id: room,
+      roomId: room,
       seq: 2,
       kind: 'rule',
       emitter: admin.userUUID,
@@ -60,7 +60,7 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
     expect((await readAll(store.log, room))[1]).toEqual(entry);
     const state = await store.log.state(room);
     expect(state).toMatchObject({ head: 2, rulesHead: 2 });
-    expect(state?.access.rules).toEqual(new Map([[rule.entity_UUID, rule]]));
+    expect(state?.access.rules).toEqual(new Map([[rule.entityUUID, rule]]));
   });
 
   it('are changed: the same rule, told from an added one', async () => {
@@ -75,7 +75,7 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
     expect(ruleOf(entryOf(changed))).toEqual(changedRule);
     expect(await store.log.state(room)).toMatchObject({ head: 2, rulesHead: 2 });
     expect(await rulesOf(room)).toEqual([changedRule]);
-    expect(await storedRow(room, rule.entity_UUID)).toEqual(changed.rule);
+    expect(await storedRow(room, rule.entityUUID)).toEqual(changed.rule);
   });
 
   it('are removed: the entry is a rule without permissions', async () => {
@@ -84,7 +84,7 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
     await setRule(store, room, rule);
     await setRule(store, room, other);
 
-    const removed = await removeRule(store, room, rule.entity_UUID);
+    const removed = await removeRule(store, room, rule.entityUUID);
 
     expect(removed).toMatchObject({ created: false, rule });
     expect(ruleOf(entryOf(removed))).toEqual({ ...rule, permissions: '' });
@@ -100,7 +100,7 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
 
     expect(again).toEqual({ rule: added.rule, created: false, entry: undefined });
     expect(await store.log.state(room)).toMatchObject({ head: 1, rulesHead: 1 });
-    expect(await storedRow(room, rule.entity_UUID)).toEqual(added.rule);
+    expect(await storedRow(room, rule.entityUUID)).toEqual(added.rule);
   });
 
   it.each(['level', 'permissions', 'accepted'])(
@@ -134,7 +134,7 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
     await setRule(store, room, rule);
     const refusal = new ChatError('OUTRANKED');
 
-    const change = store.rules.change(room, admin, rule.entity_UUID, () => {
+    const change = store.rules.change(room, admin, rule.entityUUID, () => {
       throw refusal;
     });
 
@@ -167,7 +167,7 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
   });
 
   it('give decide the rules that permissions depend on, and no others', async () => {
-    const draft = { ...roomDraft(), max_entity_rules: 100 };
+    const draft = { ...roomDraft(), maxEntityRules: 100 };
     const [own, byEntity, target, ...others] = Array.from({ length: 50 }, newRule);
     if (own === undefined || byEntity === undefined || target === undefined) throw new Error();
     const { id } = await store.rooms.create(
@@ -175,30 +175,30 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
       [own, byEntity, target, ...others],
       admin.userUUID,
     );
-    const caller = newCaller({ userUUID: own.entity_UUID, entityUUID: byEntity.entity_UUID });
+    const caller = newCaller({ userUUID: own.entityUUID, entityUUID: byEntity.entityUUID });
     const seen: CountedAccess[] = [];
 
-    await removeRule(store, id, target.entity_UUID);
-    await store.rules.change(id, caller, target.entity_UUID, (access) => {
+    await removeRule(store, id, target.entityUUID);
+    await store.rules.change(id, caller, target.entityUUID, (access) => {
       seen.push({ ...access });
       return target;
     });
 
-    const { type, entity_owner, level_admin, max_entity_rules } = draft;
+    const { type, entityOwner, levelAdmin, maxEntityRules } = draft;
     expect(seen).toHaveLength(2);
     for (const access of seen) {
-      expect(access).toMatchObject({ type, entity_owner, level_admin, max_entity_rules });
+      expect(access).toMatchObject({ type, entityOwner, levelAdmin, maxEntityRules });
       expect(access.ruleCount).toBe(49);
-      expect(access.rules.get(own.entity_UUID)).toMatchObject(own);
-      expect(access.rules.get(byEntity.entity_UUID)).toMatchObject(byEntity);
-      for (const { entity_UUID } of others) expect(access.rules.get(entity_UUID)).toBeUndefined();
+      expect(access.rules.get(own.entityUUID)).toMatchObject(own);
+      expect(access.rules.get(byEntity.entityUUID)).toMatchObject(byEntity);
+      for (const { entityUUID } of others) expect(access.rules.get(entityUUID)).toBeUndefined();
     }
   });
 
   it('are changed one after the other: never more than the room takes', async () => {
     const owner = newCaller({ levelOnEntity: 999 });
     const { id } = await store.rooms.create(
-      { ...roomDraft(), entity_owner: owner.entityUUID, max_entity_rules: 7 },
+      { ...roomDraft(), entityOwner: owner.entityUUID, maxEntityRules: 7 },
       [],
       owner.userUUID,
     );
@@ -207,7 +207,7 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
       Array.from({ length: 20 }, (_, index) => {
         const { rules } = index % 2 === 0 ? store : elsewhere;
         const rule = newRule();
-        return rules.change(id, owner, rule.entity_UUID, (access) => {
+        return rules.change(id, owner, rule.entityUUID, (access) => {
           requireMayPutRule(owner, access, rule);
           return rule;
         });
@@ -235,7 +235,7 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
     expect(await countsOf(id)).toEqual({ kept: 9, counted: 9 });
 
     await Promise.allSettled([
-      ...others.slice(3).map((rule) => removeRule(store, id, rule.entity_UUID)),
+      ...others.slice(3).map((rule) => removeRule(store, id, rule.entityUUID)),
       removeRule(elsewhere, id, randomUUID()),
       setRule(store, id, { ...newRule(), level: 2 ** 31 }),
     ]);
@@ -246,7 +246,7 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
     const rule = newRule();
     const changes = Array.from({ length: 30 }, (_, n) =>
       n % 3 === 2
-        ? removeRule(store, room, rule.entity_UUID)
+        ? removeRule(store, room, rule.entityUUID)
         : setRule(store, room, { ...rule, level: n }),
     );
 
@@ -257,9 +257,9 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
     expect(changed.map(entryOf).toSorted((a, b) => a.seq - b.seq)).toEqual(entries);
     const state = new Map<string, Rule>();
     for (const entry of entries) {
-      const { entity_UUID, ...set } = ruleOf(entry);
-      if (set.permissions === '') state.delete(entity_UUID);
-      else state.set(entity_UUID, { entity_UUID, ...set });
+      const { entityUUID, ...set } = ruleOf(entry);
+      if (set.permissions === '') state.delete(entityUUID);
+      else state.set(entityUUID, { entityUUID, ...set });
     }
     expect(await rulesOf(room)).toEqual([...state.values()]);
   });
@@ -272,8 +272,8 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
 
     expect(transaction.mock.calls.length).toBeLessThan(20);
     transaction.mockRestore();
-    expect(new Set((await rulesOf(room)).map(({ entity_UUID }) => entity_UUID))).toEqual(
-      new Set(rules.map(({ entity_UUID }) => entity_UUID)),
+    expect(new Set((await rulesOf(room)).map(({ entityUUID }) => entityUUID))).toEqual(
+      new Set(rules.map(({ entityUUID }) => entityUUID)),
     );
   });
 
@@ -328,7 +328,8 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
 
   async function storedRow(roomId: number, uuid: string): Promise<RuleRow | undefined> {
     const [row] = await host.database.sequelize.query<RuleRow>(
-      `SELECT room_id, "entity_UUID", level, permissions, accepted, "createdAt", "updatedAt"
+      `SELECT room_id AS "roomId", "entity_UUID" AS "entityUUID", level, permissions, accepted,
+         "createdAt", "updatedAt"
        FROM room_permissions WHERE room_id = $1 AND "entity_UUID" = $2`,
       { bind: [roomId, uuid], type: QueryTypes.SELECT },
     );
@@ -366,7 +367,7 @@ describe('changes of a room that stays locked', () => {
 });
 
 function newRule(): Rule {
-  return { entity_UUID: randomUUID(), level: 1, permissions: 'rw', accepted: false };
+  return { entityUUID: randomUUID(), level: 1, permissions: 'rw', accepted: false };
 }
 
 function pick<T extends object>(from: T, key: string): Partial<T> {

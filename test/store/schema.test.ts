@@ -248,11 +248,11 @@ describe('a database', () => {
     );
     expect(said.map(({ seq }) => seq)).toEqual([2, 3, 2]);
     expect(await readAll(store.log, room)).toMatchObject([
-      { room_id: room, seq: 1, kind: 'rule' },
-      { room_id: room, seq: 2, kind: 'message', content: 'a' },
-      { room_id: room, seq: 3, kind: 'message', content: 'b' },
+      { roomId: room, seq: 1, kind: 'rule' },
+      { roomId: room, seq: 2, kind: 'message', content: 'a' },
+      { roomId: room, seq: 3, kind: 'message', content: 'b' },
     ]);
-    expect((await store.log.state(room))?.access.rules.get(rule.entity_UUID)?.level).toBe(0);
+    expect((await store.log.state(room))?.access.rules.get(rule.entityUUID)?.level).toBe(0);
     await database.close();
   });
 

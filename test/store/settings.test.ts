@@ -61,7 +61,7 @@ describe('a database whose role has as its default', () => {
       ...[one, other].flatMap((store) =>
         ['r', 'rw', 'ra'].map((permissions) =>
           setRule(store, room, {
-            entity_UUID: randomUUID(),
+            entityUUID: randomUUID(),
             level: 0,
             permissions,
             accepted: true,

@@ -8,25 +8,25 @@ export interface RoomRow {
   uuid: string;
   name: string;
   type: RoomType;
-  entity_owner: string;
-  level_admin: number;
-  max_entity_rules: number;
+  entityOwner: string;
+  levelAdmin: number;
+  maxEntityRules: number;
   /** Seq of the room's last entry, 0 before the first. */
   head: number;
   /** Seq of the last rule entry that changed rights. */
-  rules_head: number;
+  rulesHead: number;
   /** Number of its rules, written under its lock: it may have thousands, which nobody wants to count. */
-  rule_count: number;
+  ruleCount: number;
   createdAt: Date;
   updatedAt: Date;
 }
 
 export type RoomDraft = Pick<
   RoomRow,
-  'uuid' | 'name' | 'type' | 'entity_owner' | 'level_admin' | 'max_entity_rules'
+  'uuid' | 'name' | 'type' | 'entityOwner' | 'levelAdmin' | 'maxEntityRules'
 >;
 
-type NewRoom = RoomDraft & Pick<RoomRow, 'rule_count'>;
+type NewRoom = RoomDraft & Pick<RoomRow, 'ruleCount'>;
 
 export type RoomModel = ModelStatic<Model<RoomRow, NewRoom>>;
 
@@ -38,12 +38,12 @@ export function defineRoom(sequelize: Sequelize): RoomModel {
       uuid: { type: DataTypes.UUID, allowNull: false },
       name: { type: DataTypes.STRING(100), allowNull: false },
       type: { type: DataTypes.STRING(16), allowNull: false },
-      entity_owner: { type: DataTypes.UUID, allowNull: false },
-      level_admin: { type: DataTypes.INTEGER, allowNull: false },
-      max_entity_rules: { type: DataTypes.INTEGER, allowNull: false },
+      entityOwner: { type: DataTypes.UUID, allowNull: false, field: 'entity_owner' },
+      levelAdmin: { type: DataTypes.INTEGER, allowNull: false, field: 'level_admin' },
+      maxEntityRules: { type: DataTypes.INTEGER, allowNull: false, field: 'max_entity_rules' },
       head: { type: DataTypes.BIGINT, allowNull: false, defaultValue: 0 },
-      rules_head: { type: DataTypes.BIGINT, allowNull: false, defaultValue: 0 },
-      rule_count: { type: DataTypes.INTEGER, allowNull: false },
+      rulesHead: { type: DataTypes.BIGINT, allowNull: false, defaultValue: 0, field: 'rules_head' },
+      ruleCount: { type: DataTypes.INTEGER, allowNull: false, field: 'rule_count' },
       createdAt: DataTypes.DATE,
       updatedAt: DataTypes.DATE,
     },
