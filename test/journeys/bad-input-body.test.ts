@@ -388,7 +388,7 @@ describe('any body', () => {
   ])(
     'of 10 MB %s is 413, and the connection stays open, or the answer says that it closes',
     async (_what, upload) => {
-      // A client that writes all before it reads, and has its next request behind it.
+      // The client writes everything before it reads, with its next request behind the body.
       const heard = await lab.exchange(upload() + head('GET', '/healthz', { Connection: 'close' }));
       const goesOn = !/^connection: close\r$/im.test(heard.slice(0, heard.indexOf('\r\n\r\n')));
       expect(statusesOf(heard)).toEqual(goesOn ? [413, 200] : [413]);
@@ -400,7 +400,7 @@ describe('any body', () => {
       for (const type of ['application/json', 'text/plain']) {
         const path = `/rooms/${lab.room}/members/${stranger.userUUID}`;
         const answer = await lab.call('DELETE', path, { body, headers: { 'content-type': type } });
-        // As without a body: there is no such rule.
+        // The answer is that without a body: there is no such rule.
         expectError(answer, 'NOT_FOUND');
       }
     }

@@ -7,7 +7,7 @@ import type { NodeProcess } from '../harness/node-process.js';
 import { ana, ben, eve, json, messageOf, SocketLab, token } from '../harness/socket-lab.js';
 import { CLOSE, FIN, frame, PING, PONG, WsWire } from '../harness/ws-wire.js';
 
-/** Enough for a slow machine. */
+/** Long enough for a slow machine. */
 const FLOOD_TIMEOUT_MS = 120_000;
 const MOST_GROWTH_BYTES = 200 * 1024 * 1024;
 
@@ -21,13 +21,13 @@ afterAll(() => lab.close());
 
 describe('a flood', () => {
   let target: NodeProcess;
-  /** Where ana and ben talk meanwhile. */
+  /** The room in which ana and ben talk meanwhile. */
   let corner: number;
 
   beforeAll(async () => {
     corner = await createRoom(lab.node, ana);
     await putRule(lab.node, ana, corner, { userUUID: ben.userUUID, permissions: 'rw' });
-    // Nothing but answers is to come.
+    // Only answers must come.
     target = await lab.world.startProcess({ PING_INTERVAL_MS: '3600000' });
   });
   afterAll(async () => {
@@ -35,7 +35,7 @@ describe('a flood', () => {
     if (code !== 0) throw new Error(`the server ended with ${code}: ${target.program.stderr()}`);
   });
 
-  /** Watches the memory until it is asked by how much it grew at most. */
+  /** Watches the memory; the returned function ends that, and returns its largest growth. */
   function watchMemory(): () => number {
     const memory = (): number => memoryOf(target.pid).now;
     const before = memory();
@@ -49,7 +49,7 @@ describe('a flood', () => {
     };
   }
 
-  /** Two people who talk until `done`, and find each other's every word. */
+  /** Two users who talk until `done`, and must get every message of each other. */
   async function talkUntil(done: () => boolean, rounds = 0): Promise<void> {
     const [here, there] = await Promise.all([
       ChatClient.enter(target, ana, corner),
@@ -63,9 +63,9 @@ describe('a flood', () => {
   }
 
   /**
-   * Writes frames as fast as the server takes them, and reads no answer, until nothing has moved for some
-   * rounds of others' talk. What the server has not taken by then it is offered further on.
-   * @returns how many frames it has taken
+   * Writes frames as fast as the server reads them, and reads no answer, until the server has read nothing for some
+   * rounds of others' messages. The rest of the frames is still offered to it afterwards.
+   * @returns the number of frames that it has read
    */
   async function pour(wire: WsWire, one: Buffer, count: number, rounds = 100): Promise<number> {
     const size = 10_000;
@@ -94,7 +94,7 @@ describe('a flood', () => {
     'of 300,000 tiny frames does not grow the heap, is answered in full, and stops no other session',
     { timeout: FLOOD_TIMEOUT_MS },
     async () => {
-      // 10 MB of answers are more than the buffers between the two take.
+      // 10 MB of answers are more than the buffers in between hold.
       const count = 300_000;
       const wire = await WsWire.open(target);
       wire.write(token());
@@ -105,7 +105,7 @@ describe('a flood', () => {
       wire.socket.removeAllListeners('data');
       await pour(wire, frame('{}'), count);
 
-      // Each answer is the same: their bytes are one pattern.
+      // All answers are equal: their bytes repeat one pattern.
       const answer = frame('{"type":"query","data":"COMMAND?"}', { masked: false });
       const pattern = Buffer.concat(Array<Buffer>(4_096).fill(answer));
       let received = 0;
@@ -160,7 +160,7 @@ describe('a flood', () => {
       wire.write(token());
       expect(await wire.words(2)).toEqual(['START?', 'READY']);
       const growth = watchMemory();
-      // 32 MB are more than the buffers between the two take.
+      // 32 MB are more than the buffers in between hold.
       const count = 4_000_000;
       expect(await pour(wire, frame('{}'), count, 300)).toBeLessThan(count);
       expect(growth()).toBeLessThan(MOST_GROWTH_BYTES);

@@ -57,7 +57,7 @@ describe('a frame that is not a JSON object', () => {
       client.raw(data, { binary: Buffer.isBuffer(data) });
       client.send({ type: 'token', content: eve.token });
       await client.expect('BADJSON');
-      // And no answer to what was sent behind it.
+      // And no answer to the frames behind it.
       expect(await client.closed()).toEqual({ code: 4400, reason: 'BAD_JSON' });
       expect(client.unread('status')).toEqual([]);
     }

@@ -18,7 +18,7 @@ function base64url(value: unknown): string {
   );
 }
 
-/** A token made by hand: any header, any payload, and an HMAC of the secret unless one is given. */
+/** A forged token: any header, any payload, and a signature, by default the HMAC with the secret. */
 function forge(header: unknown, payload: unknown, signature?: string): string {
   const signed = `${base64url(header)}.${base64url(payload)}`;
   const hmac = createHmac('sha256', SECRET).update(signed).digest('base64url');

@@ -105,7 +105,7 @@ describe('a path', () => {
     expectError(await lab.call('PUT', members, { token, body: rule }), 'FORBIDDEN');
     expectError(await lab.call('DELETE', `${members}/${ben.userUUID}`, { token }), 'FORBIDDEN');
     expectError(await lab.call('DELETE', `/rooms/${lab.room}`, { token }), 'FORBIDDEN');
-    // There is no rule to answer for.
+    // The caller has no rule to accept.
     const invitation = { token, body: { accepted: true } };
     expectError(await lab.call('PUT', `/rooms/${lab.room}/invitation`, invitation), 'NOT_FOUND');
     expect((await lab.call('GET', '/rooms/all', { token })).content).toEqual([]);
@@ -203,7 +203,7 @@ describe('a path', () => {
       for (const slash of ['', '/']) {
         const answer = await lab.call(method, path + slash, { body });
         expect([method, path + slash, answer.status]).toEqual([method, path + slash, status]);
-        // The route's own answer, not that of a path of nothing.
+        // The answer of the route, not that of an unknown path.
         expect(answer.meta['detail']).not.toEqual(expect.stringContaining('is not served'));
       }
     }

@@ -101,7 +101,7 @@ describe('the port', () => {
         return socket;
       }),
     );
-    // One half ends, the other one is cut.
+    // One half of the clients ends, the other half is cut.
     for (const [i, socket] of sockets.entries()) {
       if (i % 4 < 2) socket.end();
       else socket.resetAndDestroy();
@@ -117,7 +117,7 @@ describe('the port', () => {
     const count = 4_000;
     await fillRoom(lab.world.databaseUrl, long, count, 'x'.repeat(4_000));
 
-    // 16 MB are more than the buffers between the two take: each answer is under way when it is dropped.
+    // 16 MB are more than the buffers in between hold: each answer is being written when its client goes away.
     const readers = await Promise.all(Array.from({ length: 12 }, () => lab.dial()));
     await Promise.all(
       readers.map(async (socket) => {
@@ -131,7 +131,7 @@ describe('the port', () => {
       if (i % 2) socket.destroy();
       else socket.resetAndDestroy();
     }
-    // Three times as many readers as the pool has connections: none was kept.
+    // Three times as many readers as the pool has connections: none of them was kept.
     for (let i = 0; i < 3; i += 1) {
       const { content } = await lab.call('GET', `/rooms/${long}/messages?limit=1000`);
       expect(content).toHaveLength(1_000);

@@ -57,7 +57,7 @@ describe('a token', () => {
   ])('is asked for twice; at the third refusal the socket closes: %s', async (_what, types) => {
     const client = await lab.clientIn('greeting');
     for (const type of types) client.send({ type, content: 'x', room_id: lab.room });
-    // Too late.
+    // Too late: the session is closed.
     client.send({ type: 'token', content: eve.token });
     await client.expect(...types.map((type) => (type === 'token' ? 'BADAUTH' : 'TOKEN?')));
     expect(await client.closed()).toEqual({ code: 4401, reason: 'TOKEN' });

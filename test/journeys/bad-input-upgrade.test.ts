@@ -108,7 +108,7 @@ describe('an upgrade', () => {
       }),
     );
     try {
-      // It ends when its last connection has.
+      // The node closes when its last connection has ended.
       await expect(withinPatience(other.close())).resolves.toBeUndefined();
     } finally {
       for (const wire of wires) wire.destroy();
@@ -121,7 +121,7 @@ describe('an upgrade', () => {
     wires[0]?.write(json({ type: 'quit' }));
     wires[1]?.write(frame('{}', { masked: false }));
     for (const wire of wires) {
-      // Each is told; none answers.
+      // Each gets a close frame; none answers it.
       for (let next = await wire.next(); next?.opcode !== CLOSE; next = await wire.next()) {
         expect(next?.opcode).toBe(TEXT);
       }

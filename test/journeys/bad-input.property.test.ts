@@ -11,7 +11,7 @@ import type { TestNode } from '../harness/node.js';
 import { person, secondsFromNow, sign } from '../harness/tokens.js';
 
 const PATIENCE_MS = 10_000;
-/** fast-check prints the seed of a failure, and the path to its smallest form. */
+/** fast-check prints the seed of a failure, and the path to its smallest case. */
 const SEED = Number(process.env['PROPERTY_SEED'] ?? 20_260_115);
 const RUNS = Number(process.env['PROPERTY_RUNS'] ?? 200);
 
@@ -23,9 +23,9 @@ const friend = person();
 let world: ChatWorld;
 let node: TestNode;
 let address: { host: string; port: number };
-/** The room of ana and ben, which nothing here may touch. */
+/** The room of ana and ben, which no input here may change. */
 let quiet: number;
-/** The room that mallory owns, and deletes at will. */
+/** The room that mallory owns, and may delete. */
 let target: number;
 
 beforeAll(async () => {
@@ -50,7 +50,7 @@ async function createTarget(): Promise<number> {
   return room;
 }
 
-/** The server is ready, and two normal clients talk and read what they said. */
+/** The server must be ready, and two normal clients must get each other's messages. */
 async function expectServed(): Promise<void> {
   expect((await request(node, 'GET', '/readyz')).status).toBe(200);
   const clients = [
@@ -105,7 +105,7 @@ const anyValue = fc.oneof(
   { weight: 2, arbitrary: fc.jsonValue({ maxDepth: 3, stringUnit: 'binary' }) },
 );
 
-/** An object of which each field is mostly right, sometimes wrong, and sometimes missing. */
+/** An object whose fields are mostly valid, sometimes invalid, and sometimes missing. */
 function mutated(valid: Readonly<Record<string, fc.Arbitrary<unknown>>>): fc.Arbitrary<object> {
   const fields = Object.entries(valid).map(([key, arbitrary]) => {
     const either = fc.oneof(
@@ -133,7 +133,7 @@ interface RestCall {
   readonly body: string | Buffer | undefined;
 }
 
-/** Text as a client may put it into a URL: encoded, or as it is if it has no space. */
+/** Text for a URL: encoded, or unchanged if it has no space. */
 const urlText = fc.oneof(
   // Node itself refuses heads of 16 KiB.
   anyText.map((text) => encodeURIComponent(text.slice(0, 500).toWellFormed())),
@@ -306,7 +306,7 @@ describe('any request', () => {
       fc.asyncProperty(restCalls, async (call) => {
         const [status, text] = await answerTo(call);
         expect(status).toBeLessThan(500);
-        // Neither has a body.
+        // Answers without a body.
         if (call.method === 'HEAD' || (call.method === 'OPTIONS' && status < 300)) return;
         const { meta, content } = JSON.parse(text) as { meta: Meta; content: unknown };
         expect(meta.code).toBe(status);
@@ -326,7 +326,7 @@ interface Meta {
   readonly reason?: ErrorCode;
 }
 
-/** A request as text, of which something was cut, doubled or replaced. */
+/** A request as text, of which a part was cut, doubled or replaced. */
 const rawRequests = fc
   .tuple(
     fc.constantFrom(
@@ -353,7 +353,7 @@ const rawRequests = fc
     }, Buffer.from(text)),
   );
 
-/** Writes bytes, ends, and reads until the server has ended, too. */
+/** Writes bytes, ends its side, and reads until the server has ended its side, too. */
 async function exchange(bytes: Buffer): Promise<string> {
   const socket = await dial();
   const chunks: Buffer[] = [];
@@ -394,11 +394,11 @@ describe('any bytes on the port', () => {
   });
 });
 
-/** Something that a client sends over its socket. */
+/** A frame or bytes that a client sends over its socket. */
 type Sent =
   | { readonly kind: 'text' | 'binary' | 'fragments'; readonly data: Buffer }
   | { readonly kind: 'ping' | 'pong'; readonly data: Buffer }
-  /** Straight to the connection, past all framing. */
+  /** Bytes that are written without a frame. */
   | { readonly kind: 'raw'; readonly data: Buffer };
 
 const roomIds = fc.oneof(
@@ -470,12 +470,12 @@ const sessions = fc.record({
   frames: fc.array(frames, { minLength: 1, maxLength: 12 }),
 });
 
-/** PROTOCOL.md's codes, of those that a client can cause. */
+/** The close codes of PROTOCOL.md that a client can cause. */
 const CLOSE_CODES = [1000, 1002, 1007, 1009, 4400, 4401];
-/** No close frame came: the bytes on the connection made no sense to the client either. */
+/** No close frame came: after invalid bytes, the client does not understand the connection, either. */
 const NO_CLOSE_FRAME = 1006;
 
-/** Opens a socket, sends all frames, says goodbye; returns the answers. */
+/** Opens a socket, sends all frames, closes; returns the answers. */
 async function converse(
   session: typeof sessions extends fc.Arbitrary<infer T> ? T : never,
 ): Promise<{ code: number; received: ServerFrame[] }> {
@@ -504,7 +504,7 @@ function send(client: ChatClient, connection: Socket, { kind, data }: Sent): voi
   if (kind === 'ping' || kind === 'pong') client.socket[kind](data);
   else if (kind === 'raw') connection.write(data);
   else if (kind === 'fragments') {
-    // A byte each, unless those were too many.
+    // A byte each, unless that would be too many writes.
     const size = Math.ceil(bytes.length / 100);
     for (let at = 0; at < bytes.length; at += size) {
       client.raw(bytes.subarray(at, at + size), { binary: false, fin: false });

@@ -9,7 +9,7 @@ import { findFreePort } from '../harness/server-process.js';
 import { postgresUrl } from '../harness/services.js';
 
 const MAIN = fileURLToPath(new URL('../../dist/src/main.js', import.meta.url));
-/** A file that nothing can be written to, as on a full disk. */
+/** A file to which nothing can be written, as on a full disk. */
 const FULL = '/dev/full';
 
 describe('a node that cannot write its log', () => {
@@ -41,7 +41,7 @@ describe('a node that cannot write its log', () => {
     return { child, url: `http://127.0.0.1:${PORT}` };
   }
 
-  /** It answers, again and again, each time with a line in the log that goes nowhere. */
+  /** The node keeps answering, though the log line of each answer is lost. */
   async function expectAlive(url: string): Promise<void> {
     await vi.waitFor(() => fetch(`${url}/healthz`), 20_000);
     for (let count = 0; count < 20; count += 1) {

@@ -7,13 +7,13 @@ import type { TestNode } from '../harness/node.js';
 import { person, secondsFromNow } from '../harness/tokens.js';
 
 const HOUR_MS = 3_600_000;
-/** What `verify` adds to a token's `exp`, in seconds. */
+/** The leeway that `verify` adds to a token's `exp`, in seconds. */
 const LEEWAY_S = 5;
 
 describe('a clock that is set back by an hour while a node runs', () => {
   let world: ChatWorld;
   let node: TestNode;
-  /** Shares the database alone. */
+  /** A node that shares only the database. */
   let other: TestNode;
   const ana = person({ levelOnEntity: 999 });
 

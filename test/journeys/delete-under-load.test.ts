@@ -12,7 +12,7 @@ import { person } from '../harness/tokens.js';
 
 const ENTRIES = 100_000;
 const OTHERS = 4;
-/** More than the connections that append. */
+/** More users than connections that append. */
 const MESSAGES = 20;
 const TIMEOUT_MS = 60_000;
 
@@ -81,7 +81,7 @@ describe('deleting a room with a large log', () => {
         expect(rows).toHaveLength(1);
       }, TIMEOUT_MS / 4);
       await Promise.all(others.map(({ talker }) => talker.say(MESSAGES)));
-      // What was deleted is committed: no statement has to do all of it.
+      // The deleted entries are committed: the deletion has many statements.
       const left = await entriesOf(doomed);
       expect(left).toBeLessThan((ENTRIES * 2) / 3);
       expect(left).toBeGreaterThan(ENTRIES / 3);
@@ -104,7 +104,7 @@ describe('deleting a room with a large log', () => {
         await listener.expect('NOTAUTHORIZED');
         await listener.close();
       }
-      // On a slow machine the statement that was kept waiting is given up, and done again later.
+      // On a slow machine the waiting statement is given up, and repeated later.
       await vi.waitFor(async () => {
         expect(await entriesOf(doomed)).toBe(0);
       }, TIMEOUT_MS / 2);
@@ -120,7 +120,7 @@ describe('deleting a room with a large log', () => {
       const behind = await RawClient.enter(east, ana, doomed, first - 1);
       await behind.reached(first + 1_000);
       const deletion = request(east, 'DELETE', `/rooms/${doomed}`, { as: ana });
-      // It throws if a number does not follow the one before.
+      // RawClient throws if a number does not follow the one before.
       await behind.until(() => behind.answers.length > 0);
       expect(behind.answers).toMatchObject([{ data: 'NOTAUTHORIZED', reason: 'ROOM_DELETED' }]);
       expect((await deletion).status).toBe(200);

@@ -13,7 +13,7 @@ import { person } from '../harness/tokens.js';
 const MAIN = fileURLToPath(new URL('../../dist/src/main.js', import.meta.url));
 const RECORDER = new URL('../harness/record-emitters.mjs', import.meta.url).href;
 
-/** How many emitters of a class live, how many without a listener for `error`, and how many were made to fail. */
+/** Numbers of live emitters of a class: all, those without a listener for `error`, and those that were made to fail. */
 type Census = Readonly<Record<string, { all: number; bare: number; failed: number }>>;
 
 let database: TestDatabase;
@@ -56,8 +56,8 @@ async function census(fail?: readonly string[]): Promise<Census> {
 }
 
 /**
- * Each class whose instances a node holds for longer than a turn, and that emits `error`: an event that nobody
- * listens to would end the process. Add the emitters of each new library here.
+ * Each class that emits `error`, and whose instances live for longer than a turn: without a listener, the event would
+ * end the process. Add the emitters of each new library here.
  */
 const EMITTERS = [
   // ioredis
@@ -65,7 +65,7 @@ const EMITTERS = [
   // pg
   'Client',
   'Connection',
-  // node:net and node:http: the streams of all of them, the server, and what it takes
+  // node:net and node:http: all streams, the server, and its requests and answers
   'Socket',
   'Server',
   // ws

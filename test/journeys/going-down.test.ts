@@ -13,9 +13,9 @@ import { postgresUrl, redisUrl } from '../harness/services.js';
 import { person } from '../harness/tokens.js';
 
 const TIMEOUT_MS = 60_000;
-/** A process that ends later does so with 1. */
+/** A process that ends later exits with 1. */
 const SHUTDOWN_TIMEOUT_MS = 4_000;
-/** What one socket may have on its way, and so many sockets are 20,000 messages. */
+/** The messages that one socket may have in flight; with this number of sockets, 20,000. */
 const IN_FLIGHT = 128;
 const SOCKETS = 160;
 
@@ -100,7 +100,7 @@ describe('after SIGTERM a node exits with 0 in time', { timeout: TIMEOUT_MS }, (
     }
 
     expect(await node.end('SIGTERM')).toBe(0);
-    // It throws if a number did not follow the one before.
+    // RawClient throws if a number did not follow the one before.
     await Promise.all(clients.map((client) => client.closed));
     const [stored] = await query<{ head: number; count: number; last: number }>(
       database.url,

@@ -9,14 +9,14 @@ import { postgresUrl, redisUrl } from '../harness/services.js';
 import { person } from '../harness/tokens.js';
 
 const STORE_TIMEOUT_MS = 2_500;
-/** Within which a command is answered, or its socket closed: the time of the store, and some for a busy machine. */
+/** Time for an answer to a command, or the close of its socket: that of the store, and more for a busy machine. */
 const ANSWER_MS = STORE_TIMEOUT_MS + 4_000;
-/** Within which every room talks after the last fault. */
+/** Time after the last fault until a message arrives in every room. */
 const RECOVERY_MS = 10_000;
 const SHUTDOWN_TIMEOUT_MS = 8_000;
 const WARM_ROOMS = 4;
 const COLD_ROOMS = 30;
-/** For how many milliseconds links are swallowed, and then work. */
+/** For how many milliseconds links are half-open, and then work. */
 const ROUNDS = [
   { swallowed: 1_500, open: 3_000 },
   { swallowed: 5_000, open: 3_000 },
@@ -25,13 +25,13 @@ const ROUNDS = [
 ];
 const TIMEOUT_MS = 90_000;
 
-/** Nothing goes through the links that are open, nor through those that are opened meanwhile; none is closed. */
+/** Makes open links half-open, and those that are opened meanwhile: no byte passes, and none is closed. */
 function loseLinks(outlet: Outlet): void {
   outlet.swallow();
   outlet.stall();
 }
 
-/** New links work; those that were lost stay so. */
+/** New links work; half-open ones stay half-open. */
 function leadNewLinks(outlet: Outlet): void {
   outlet.swallow();
   outlet.resume();
@@ -82,7 +82,7 @@ describe('links to Postgres that swallow every byte, again and again,', () => {
         Array.from({ length: 6 }, () => new Prober(node, ana, ANSWER_MS)),
       );
       const probing = probers.map(async (prober, index) => {
-        // Some talk in a room that is open all the time, and some open one after the other.
+        // Some sessions talk in a room that stays open, and others open one room after the other.
         const rooms = index % 2 === 0 ? [warm[index % WARM_ROOMS] ?? 0] : cold;
         for (let turn = index; !progress.over; turn += 1) {
           const word = await prober.select(rooms[turn % rooms.length] ?? 0);
@@ -121,7 +121,7 @@ describe('links to Postgres that swallow every byte, again and again,', () => {
       await Promise.all(probing);
       expect([...hanging]).toEqual([]);
       expect(probers.flatMap(({ unanswered }) => unanswered)).toEqual([]);
-      // There were faults: it would show nothing otherwise.
+      // Without such answers there was no fault, and the test would show nothing.
       const refused = probers.filter(({ answers }) => answers.has('UNAVAILABLE'));
       expect(refused.length).toBe(probers.length);
       for (const outlet of outlets) loseLinks(outlet);

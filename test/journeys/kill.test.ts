@@ -9,7 +9,7 @@ import { person, type Person } from '../harness/tokens.js';
 
 const TIMEOUT_MS = 60_000;
 const CLIENTS = 4;
-/** Messages that a client has on their way: the node is never without some when it dies. */
+/** Messages that a client has in flight, so that some are in flight when the node dies. */
 const WINDOW = 8;
 
 let world: ChatWorld;
@@ -20,18 +20,18 @@ beforeAll(async () => {
 afterAll(() => world.close());
 
 /**
- * A client as docs/PROTOCOL.md wants it: it comes back with the number of the last message that it has, and sends
- * again what was not answered.
+ * A client as docs/PROTOCOL.md recommends it: it reconnects with the number of its last message, and sends unanswered
+ * messages again.
  */
 class Survivor {
   readonly who: Person;
-  /** Number and ref of each message that came, in the order in which they came. */
+  /** Number and ref of each received message, in the order of arrival. */
   readonly seen: [seq: number, ref: unknown][] = [];
-  /** Numbers that the answers gave to its refs. */
+  /** By ref, the number in the answer. */
   readonly sent = new Map<string, number>();
-  /** Codes of the closes that it has seen. */
+  /** The close codes of its connections. */
   readonly closes: number[] = [];
-  /** Whatever else came. */
+  /** All other frames. */
   readonly surprises: ServerFrame[] = [];
   readonly #room: number;
   readonly #unanswered = new Set<string>();
@@ -50,7 +50,7 @@ class Survivor {
     return this.#last;
   }
 
-  /** Talks on the node until the connection is gone. */
+  /** Talks over the node until the connection ends. */
   async visit(node: Pick<NodeProcess, 'chatUrl'>): Promise<void> {
     const client = await ChatClient.enter(node, this.who);
     this.#client = client;
@@ -132,7 +132,7 @@ it.each([
     const [east, west] = await Promise.all([world.startProcess(), world.startProcess()]);
     const ana = person({ levelOnEntity: 100 });
     const room = await createRoom(east, ana);
-    // Of her entity: they enter by its rule, and there is no entry but their messages.
+    // Of her entity: its rule admits them without an entry, so messages are the only entries.
     const crowd = Array.from(
       { length: 2 * CLIENTS },
       () => new Survivor(person({ entityUUID: ana.entityUUID, levelOnEntity: 100 }), room, 0),
@@ -161,7 +161,7 @@ it.each([
     for (const one of crowd) {
       expect(one.seen).toEqual(log);
       expect(one.surprises).toEqual([]);
-      // 1005 is their own leave.
+      // 1005: they closed the socket themselves.
       expect(one.closes).toEqual(movers.includes(one) ? [code, 1005] : [1005]);
     }
   },

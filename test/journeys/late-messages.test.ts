@@ -8,15 +8,15 @@ import { startRedis } from '../harness/redis.js';
 import { redisUrl } from '../harness/services.js';
 import { person } from '../harness/tokens.js';
 
-/** Nothing comes by the slow poll. */
+/** So slow a poll delivers no message in time. */
 const SLOW_POLL = { POLL_INTERVAL_MS: '600000' };
 
-/** What other nodes find of a message whose publishing fails, though no slow comparison of heads is due. */
+/** Other nodes find a message that was not published, without the slow comparison of heads. */
 describe.concurrent('a message arrives in time', { timeout: 60_000 }, () => {
   const ana = person({ levelOnEntity: 999 });
   const ben = person();
 
-  /** Of each test its own: the nodes of one would put those of another in doubt. */
+  /** Each test has its own: the nodes of one test would put those of another in doubt. */
   async function openWorld({ onTestFinished }: TestContext): Promise<ChatWorld> {
     const world = await createChatWorld();
     onTestFinished(() => world.close());
@@ -35,7 +35,7 @@ describe.concurrent('a message arrives in time', { timeout: 60_000 }, () => {
     return room;
   }
 
-  /** Both have heard each other by way of Redis, and no node is in doubt any more. */
+  /** Both have heard each other through Redis, and no node is in doubt any more. */
   async function calm(
     here: ChatClient,
     there: ChatClient,
@@ -47,7 +47,7 @@ describe.concurrent('a message arrives in time', { timeout: 60_000 }, () => {
         expect(content).toMatchObject({ broker: 'up' });
       }, 10_000);
     }
-    // Doubts about others end after 2 s without a change.
+    // A node in doubt about peers is so until 2 s after the last change.
     await new Promise((resolve) => {
       setTimeout(resolve, 3_000);
     });

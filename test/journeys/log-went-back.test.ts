@@ -13,7 +13,7 @@ import { queryOnce, startPostgresService } from '../proof/services.js';
 const ana = person({ levelOnEntity: 999 });
 const ben = person();
 
-/** Somebody on each node in a room with this many messages; returns the room and both. */
+/** A user on each node, in a room with this number of messages; returns the room and both. */
 async function roomWithHistory(
   [east, west]: readonly [TestNode, TestNode],
   messages: number,
@@ -27,7 +27,7 @@ async function roomWithHistory(
   return { room, here, there, last: numberOf(seen.at(-1)) };
 }
 
-/** They are told that the log went back, come in anew, and hear each other. */
+/** Both are told that the log went back, enter again, and get each other's messages. */
 async function expectReset(room: number, here: ChatClient, there: ChatClient): Promise<void> {
   for (const client of [here, there]) {
     const [lost] = await client.expect('NOTAUTHORIZED');
@@ -51,7 +51,7 @@ describe('after a restore to an earlier state under live clients', () => {
   // Each test has nodes of its own: a node that notices the change of another test late would end these sessions.
   beforeEach(async () => {
     world = await createChatWorld();
-    // East looks for itself as soon as west has noticed.
+    // East compares heads as soon as west has noticed the change.
     [east, west] = await Promise.all([
       world.start({ POLL_INTERVAL_MS: '600000' }),
       world.start({ POLL_INTERVAL_MS: '500' }),
@@ -59,7 +59,7 @@ describe('after a restore to an earlier state under live clients', () => {
   });
   afterEach(() => world.close());
 
-  /** As a dump that is restored in place: no connection breaks. */
+  /** As after the restore of a dump in place: no connection breaks. */
   async function setBack(room: number, head: number, rulesHead?: number): Promise<void> {
     await query(world.databaseUrl, 'DELETE FROM messages WHERE room_id = $1 AND seq > $2', [
       room,
@@ -80,7 +80,7 @@ describe('after a restore to an earlier state under live clients', () => {
     const { room, here, there, last } = await roomWithHistory([east, west], 20);
     await setBack(room, last - 15);
     await expectReset(room, here, there);
-    // A number beyond the log as it is now is not taken for one of this log.
+    // A number beyond the present log does not count as one of this log.
     here.send({ type: 'select_room', room_id: room, after: last });
     await here.expect('INVALID');
     await Promise.all([here.close(), there.close()]);
@@ -102,7 +102,7 @@ describe('after a restore to an earlier state under live clients', () => {
   });
 
   it('every session leaves a room that has grown unheard beyond its old head', async () => {
-    // Nobody tells them anything.
+    // The nodes get no message about it.
     const deaf = { POLL_INTERVAL_MS: '500', REDIS_URL: 'redis://127.0.0.1:1' };
     const nodes = [await world.start(deaf), await world.start(deaf)] as const;
     const { room, here, there, last } = await roomWithHistory(nodes, 20);

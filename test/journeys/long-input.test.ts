@@ -29,7 +29,7 @@ beforeAll(async () => {
 });
 afterAll(() => world.close());
 
-/** JSON texts of values, about as long as asked for: what makes a careless check slow. */
+/** JSON texts of values of about this length that would make a careless check slow. */
 const VALUES: Readonly<Record<string, (bytes: number) => string>> = {
   'a letter of permissions': (bytes) => quoted('r', bytes),
   'letters of permissions': (bytes) => quoted('rwba', bytes),
@@ -63,7 +63,7 @@ function manyKeys(bytes: number): string {
   return Array.from({ length: bytes / 12 }, (_, i) => `"k${i}":0`).join(',');
 }
 
-/** Milliseconds of CPU that some work takes, and its result. */
+/** The result of some work, and its milliseconds of CPU. */
 async function costOf<T>(run: () => Promise<T>): Promise<{ ms: number; result: T }> {
   const before = process.cpuUsage();
   const result = await run();
@@ -97,7 +97,7 @@ async function call(
   return { status: response.statusCode ?? 0, bytes };
 }
 
-/** An object with a field beside others, as long as it may be. */
+/** An object of the largest size, with a long field beside others. */
 function filled(others: object, field: string, value: (bytes: number) => string, bytes: number) {
   const start = JSON.stringify({ ...others, [field]: undefined }).slice(0, -1);
   const comma = start === '{' ? '' : ',';
@@ -114,7 +114,7 @@ async function slowOf(
   for (const value of values) {
     const { ms: first, result } = await costOf(() => send(value));
     let ms = first;
-    // Something else of the process may have fallen into it, a garbage collection say: the least counts.
+    // Other work of the process, a garbage collection say, may be in it: the smallest time counts.
     for (let again = 0; ms > MOST_CPU_MS && again < 2; again += 1) {
       ms = Math.min(ms, (await costOf(() => send(value))).ms);
     }
@@ -306,7 +306,7 @@ describe('the patterns of the server', () => {
   });
 });
 
-/** The regular expressions that stand in a source, without comments. */
+/** The regular expressions of a source text without comments. */
 function patternsOf(source: string): string[] {
   const code = source.replaceAll(/^\s*(?:\/\*\*?|\*|\/\/).*$/gm, '');
   const literals = code.matchAll(
@@ -316,7 +316,7 @@ function patternsOf(source: string): string[] {
 }
 
 function isDangerous(pattern: string): boolean {
-  // Characters that stand for themselves, or for one of a class, repeat nothing.
+  // Literal characters and classes repeat nothing.
   const bare = pattern.replaceAll(/\[(?:\\.|[^\]\\])*\]/g, 'c').replaceAll(/\\[^1-9k]/g, 'c');
   const nested = /\((?:[^()]|\([^()]*\))*(?:[+*]|,\})(?:[^()]|\([^()]*\))*\)(?:[+*]|\{\d*,\})/;
   return /\\[1-9k]/.test(bare) || nested.test(bare);

@@ -11,9 +11,9 @@ describe('a node whose Postgres', () => {
   const ana = person({ levelOnEntity: 999 });
   let database: TestDatabase;
   let outlet: Outlet;
-  /** Reaches Postgres through the outlet. */
+  /** A node that is connected to Postgres through the outlet. */
   let weak: TestNode;
-  /** Reaches it directly. */
+  /** A node that is connected directly. */
   let strong: TestNode;
   let room: number;
 
@@ -59,7 +59,7 @@ describe('a node whose Postgres', () => {
       expect((await request(weak, 'GET', '/healthz')).status).toBe(200);
 
       await mend(outlet);
-      // Again with the same refs until each is stored, as a client does.
+      // Sent again with the same refs until each is stored, as a client does.
       const missing = new Set(words);
       const numbers: number[] = [];
       while (missing.size > 0) {
@@ -93,7 +93,7 @@ describe('a node whose Postgres', () => {
     outlet.mute();
     sender.say('kept', { ref: 'kept' });
     await sender.expect('UNAVAILABLE');
-    // Nobody has sent it again, and the sender's node does not know that it is stored.
+    // It was not sent again, and the sender's node does not know that it is stored.
     const [heard] = await listener.take(1);
     expect(heard?.data).toMatchObject({ content: 'kept', ref: 'kept' });
 

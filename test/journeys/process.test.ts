@@ -28,7 +28,7 @@ afterEach(async () => {
   await rm(dataDir, { recursive: true });
 });
 
-/** Over the servers of the test run. */
+/** The environment of a node on the servers of the test run. */
 function serverEnv(): Record<string, string> {
   return {
     PORT: '0',
@@ -102,7 +102,7 @@ describe('the process', () => {
     await idle.expect('START?');
     const words = Array.from({ length: 300 }, (_, i) => `word ${i}`);
     for (const word of words) client.say(word);
-    // The first echo shows that the rest is on its way.
+    // After the first echo, the others are in flight.
     const [first] = await client.messages(1);
     program.child.kill('SIGTERM');
     expect(await idle.closed()).toMatchObject({ code: 1012 });
@@ -115,7 +115,7 @@ describe('the process', () => {
       as: ana,
     });
     const stored = (history.content as { content: string }[]).map(({ content }) => content);
-    // All that was echoed is stored, in order; all that is stored was echoed.
+    // Every echoed message is stored, in order; every stored message was echoed.
     expect(stored).toEqual(echoed);
     expect(words.slice(0, stored.length)).toEqual(stored);
     again.child.kill('SIGTERM');
@@ -126,7 +126,7 @@ describe('the process', () => {
     const programs = [1, 2].map(() => runProgram(MAIN, { env: serverEnv() }));
     for (const program of programs) {
       const node = await listening(program);
-      // Redis may be later than the port.
+      // Redis may be connected after the node listens.
       await vi.waitFor(async () => {
         expect((await request(node, 'GET', '/readyz')).status).toBe(200);
       }, 5_000);

@@ -9,7 +9,7 @@ import type { Result } from '../proof/report.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const TIMEOUT_MS = 240_000;
-/** Of 400 one of those with the fewest waves and the shortest: each fault comes once in less than a minute. */
+/** Among the seeds up to 400, one with the fewest and shortest waves: each fault comes once within a minute. */
 const SEED = '308';
 
 interface Proved {
@@ -17,7 +17,7 @@ interface Proved {
   readonly result: Result;
 }
 
-/** Runs the proof to its end, as `npm run proof` does. */
+/** Runs the proof to its end, as by `npm run proof`. */
 async function prove(...args: string[]): Promise<Proved> {
   const folder = mkdtempSync(join(tmpdir(), 'nano-messaging-proof-test-'));
   onTestFinished(() => {
@@ -27,7 +27,7 @@ async function prove(...args: string[]): Promise<Proved> {
   const jiti = join(ROOT, 'node_modules/jiti/lib/jiti-cli.mjs');
   const run = [join(ROOT, 'test/proof/main.ts'), '--json', json, ...args];
   const { code, output } = await new Promise<{ code: number; output: string }>((resolve) => {
-    // SIGTERM rather than SIGKILL: it ends what it has started.
+    // SIGTERM rather than SIGKILL: the proof ends its own processes.
     const options = { cwd: ROOT, timeout: TIMEOUT_MS - 10_000 };
     const child = execFile(process.execPath, [jiti, ...run], options, (_, stdout, stderr) => {
       resolve({ code: child.exitCode ?? -1, output: stdout + stderr });

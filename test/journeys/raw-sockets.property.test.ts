@@ -12,10 +12,10 @@ import { person } from '../harness/tokens.js';
 
 const SEED = Number(process.env['PROPERTY_SEED'] ?? 20_260_115);
 const RUNS = Number(process.env['PROPERTY_RUNS'] ?? 150);
-/** For each Node: a slow machine has fewer runs. */
+/** The time for each Node; a slow machine has fewer runs. */
 const TIME_LIMIT_MS = 15_000;
 
-/** The Node of the tests, and those that the environment names, as PATH names folders. */
+/** The Node of the tests, and those of the environment, in the form of PATH. */
 const NODES = [process.execPath, ...(process.env['TEST_NODES']?.split(delimiter) ?? [])];
 
 const { token } = person({ levelOnEntity: 999 });
@@ -86,7 +86,7 @@ const FRAMES = [
 
 const bytes = fc.oneof(
   { weight: 8, arbitrary: requests.map((text) => Buffer.from(text, 'latin1')) },
-  // More of them than are parsed at once.
+  // More requests than are parsed at once.
   {
     weight: 1,
     arbitrary: fc
@@ -104,7 +104,7 @@ const bytes = fc.oneof(
   },
 );
 
-/** What a client does behind some bytes; pauses in milliseconds. */
+/** The next step of a client after some bytes; pauses in milliseconds. */
 type Next = 'more' | 'pause' | 'half close' | 'stop reading';
 
 const steps = fc.record({
@@ -129,7 +129,7 @@ const clients = fc.record({
 
 type Client = typeof clients extends fc.Arbitrary<infer T> ? T : never;
 
-/** Does all that; returns the socket if it is left open. */
+/** Takes all steps; returns the socket if it is left open. */
 async function play(node: NodeProcess, client: Client): Promise<Socket | undefined> {
   const { hostname, port } = new URL(node.url);
   const socket = connect({
@@ -175,7 +175,7 @@ describe.each(NODES.map((path) => [execFileSync(path, ['--version']).toString().
         fc.asyncProperty(fc.array(clients, { minLength: 1, maxLength: 4 }), async (together) => {
           const sockets = await Promise.all(together.map((client) => play(node, client)));
           left.push(...sockets.filter((socket) => socket !== undefined));
-          // Twice: what breaks may break a turn later.
+          // Twice, since the process may end a turn later.
           for (const path of ['/healthz', '/readyz']) {
             const isServed = await request(node, 'GET', path).then(
               ({ status }) => status === 200,
@@ -187,7 +187,7 @@ describe.each(NODES.map((path) => [execFileSync(path, ['--version']).toString().
             });
           }
         }),
-        // A node that is dead fails any smaller case as well.
+        // A dead node would fail any smaller case as well.
         {
           seed: SEED,
           numRuns: RUNS,

@@ -8,7 +8,7 @@ import { person } from '../harness/tokens.js';
 
 const PATIENCE = { timeout: 20_000, interval: 100 };
 
-/** As after a failover, when connections still lead to the former primary. */
+/** As after a failover, while connections still lead to the former primary. */
 describe('a node whose database cannot be written to', () => {
   const ana = person({ levelOnEntity: 999 });
   let database: TestDatabase;
@@ -49,7 +49,7 @@ describe('a node whose database cannot be written to', () => {
       expect((await request(node, 'GET', '/readyz')).meta.detail).toBe('not ready: database');
     }, PATIENCE);
 
-    // The connections that there are stay read-only.
+    // Open connections stay read-only.
     await query(postgresUrl(), `ALTER DATABASE ${name()} RESET default_transaction_read_only`);
     await vi.waitFor(async () => {
       client.say('afterwards', { ref: 'afterwards' });
@@ -65,7 +65,7 @@ describe('a node whose database cannot be written to', () => {
     await client.close();
   });
 
-  /** Connections that are made from now on; the others are ended. */
+  /** Makes new connections read-only, and ends the open ones. */
   async function makeReadOnly(): Promise<void> {
     await query(database.url, `ALTER DATABASE ${name()} SET default_transaction_read_only = on`);
     await query(

@@ -10,16 +10,16 @@ import { person } from '../harness/tokens.js';
 
 const ENTRIES = 400_000;
 /**
- * The entries are some 110 MB as frames, and the server holds a page and an outbox of 1 MiB of them: 10 to 65 MB more
- * were seen, V8's garbage included.
+ * The entries are some 110 MB as frames, of which the server holds a page and an outbox of 1 MiB. Measured: 10 to 65 MB
+ * more, V8's garbage included.
  */
 const MAX_GROWTH_BYTES = 80 * 1024 * 1024;
-/** Somebody else's message has come back at least once while so many were read; once in 500 was seen. */
+/** Another user's message comes back at least once while this number of messages is read. Measured: once in 500. */
 const ENTRIES_AN_ECHO = 10_000;
 const TIMEOUT_MS = 120_000;
 
 let world: ChatWorld;
-/** In a process of its own, so that its memory is its own too. */
+/** A process of its own, so that its memory can be measured. */
 let node: NodeProcess;
 
 beforeAll(async () => {
@@ -45,7 +45,7 @@ describe('a session hundreds of thousands of entries behind', () => {
       const echoes = await talker.during(behind.reached(first + part));
       expect(echoes).toBeGreaterThan(part / ENTRIES_AN_ECHO);
       behind.pause();
-      // The most of the backlog is still to come: without a bound it would all wait in the server now.
+      // Most of the backlog is not read yet: without a bound, all of it would wait in the server now.
       await untilReadingStops(world.databaseUrl, talker);
       behind.resume();
       const rest = last - (behind.last ?? 0);

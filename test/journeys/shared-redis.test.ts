@@ -16,7 +16,7 @@ describe('two installations on one Redis', () => {
 
   beforeAll(async () => {
     const REDIS_PREFIX = randomUUID();
-    // Of its own broker alone would anything come in time.
+    // Only a message through the broker would arrive in time.
     const POLL_INTERVAL_MS = '60000';
     for (let count = 0; count < 2; count += 1) worlds.push(await createChatWorld());
     const nodes = worlds.map((world) => world.start({ REDIS_PREFIX, POLL_INTERVAL_MS }));

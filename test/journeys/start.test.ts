@@ -14,15 +14,15 @@ import { postgresUrl } from '../harness/services.js';
 
 const MAIN = fileURLToPath(new URL('../../dist/src/main.js', import.meta.url));
 const TIMEOUT_MS = 60_000;
-/** It takes some milliseconds; the rest is for a machine that is busy. */
+/** The exit takes some milliseconds; the rest is for a busy machine. */
 const END_MS = 5_000;
 
-/** As in a container: process 1 of its own namespace, for which the kernel ignores signals that it does not handle. */
+/** As in a container: process 1 of a namespace, for which the kernel ignores signals without a handler. */
 const AS_PROCESS_1 = ['--fork', '--pid', '--kill-child'];
 const canUnshare = spawnSync('unshare', [...AS_PROCESS_1, 'true']).status === 0;
 
 interface Starting {
-  /** What it wrote. */
+  /** Its output. */
   readonly output: () => string;
   /** Milliseconds of CPU that it has used. */
   workedFor(): number;
@@ -139,14 +139,14 @@ describe('SIGTERM during a start exits with 0 at once', { timeout: TIMEOUT_MS },
     await until(async () => (await backends(`wait_event_type = 'Lock'`)) > 0);
 
     await expectEnd();
-    // Not when the statement ends: Postgres looks whether anybody waits for it.
+    // Before the statement ends: Postgres checks whether its client still lives.
     await until(async () => (await backends(`application_name = 'nano-messaging'`)) === 0);
   });
 
   it('while the embedded database is created', async () => {
     node = start({ DATA_DIR: dataDir });
     await until(async () => (await readdir(dataDir)).includes('postgres'));
-    // Making it takes some seconds of work.
+    // Creating it takes seconds of work.
     const before = node.workedFor();
     await until(() => (node?.workedFor() ?? 0) > before + 1_000);
 

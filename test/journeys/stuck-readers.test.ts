@@ -11,9 +11,9 @@ const CONTENT = 'x'.repeat(8_000);
 /** 8 MB: the kernel's buffers and the outbox of a socket hold less. */
 const FILLING = 1_000;
 const OUTBOX_BYTES = 65_536;
-/** What a session that is paged up gets beyond the cap. */
+/** Bytes beyond the cap that a session gets while it catches up. */
 const CHUNK_BYTES = 65_536 + CONTENT.length;
-/** What V8 may take before it collects; 20 to 120 MB were seen. */
+/** Memory that V8 may take before it collects garbage. Measured: 20 to 120 MB. */
 const GARBAGE_BYTES = 150 * 1024 * 1024;
 const TIMEOUT_MS = 90_000;
 
@@ -48,7 +48,7 @@ describe('stuck readers in a busy room', () => {
     async () => {
       const node = await world.startProcess({
         OUTBOX_BYTES: `${OUTBOX_BYTES}`,
-        // The stuck ones live on.
+        // The stuck readers stay connected.
         PING_INTERVAL_MS: '3600000',
       });
       const room = await createRoom(node, ana);
@@ -64,7 +64,7 @@ describe('stuck readers in a busy room', () => {
 
       for (const client of quick) await client.reached(sender.last ?? 0);
       for (const client of quick) expect(client.received).toBe(talker.echoes);
-      // All is full by now: it makes no difference how much more is said.
+      // All buffers are full by now: more messages make no difference.
       expect(later.now - full.now).toBeLessThan(GARBAGE_BYTES);
       expect(later.peak - empty.now).toBeLessThan(stuck.length * OUTBOX_BYTES + GARBAGE_BYTES);
 
@@ -94,7 +94,7 @@ describe('stuck readers in a busy room', () => {
       await talker.say(1);
       const before = memoryOf(node.pid);
       const stuck: RawClient[] = [];
-      // One after the other: no two have the same page in hand.
+      // One after the other, so that no two hold the same page.
       while (stuck.length < 150) {
         const client = await RawClient.enter(node, ana, room, first - 1);
         client.pause();
@@ -135,7 +135,7 @@ describe('stuck readers in a busy room', () => {
       const cutOff = (): number => node.program.stdout().match(/session ended/g)?.length ?? 0;
       while (cutOff() < stuck.length) await talker.say(100, CONTENT);
       clearInterval(pongs);
-      // They learn of it now that they read.
+      // They notice it now that they read.
       for (const client of stuck) client.resume();
       await Promise.all(stuck.map((client) => client.closed));
       for (const client of stuck) expect(client.received).toBeLessThan(talker.echoes);
@@ -162,7 +162,7 @@ describe('stuck readers in a busy room', () => {
       const sender = await RawClient.enter(node, ana, room);
       const talker = new Talker(sender);
       const stuck: RawClient[] = [];
-      // Each at a place of its own.
+      // Each reader at a position of its own.
       while (stuck.length < 40) {
         const client = await RawClient.enter(node, ana, room, first + stuck.length);
         client.pause();
@@ -170,7 +170,7 @@ describe('stuck readers in a busy room', () => {
       }
       await untilReadingStops(world.databaseUrl, talker);
       const overloaded = (): number => node.program.stdout().match(/OVERLOAD/g)?.length ?? 0;
-      // Seven have room in it.
+      // Seven fit in.
       while (overloaded() < stuck.length - 8) await talker.say(10);
       expect(overloaded()).toBeLessThan(stuck.length - 4);
 

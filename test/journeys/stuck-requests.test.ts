@@ -10,12 +10,12 @@ import { query } from '../harness/database.js';
 import { memoryOf } from '../harness/memory.js';
 import { person, type Person } from '../harness/tokens.js';
 
-/** As JSON six bytes a character: one message is 48 KB, the room 14 MB. */
+/** Six bytes a character as JSON: one message has 48 KB, the room 14 MB. */
 const CONTENT = '\u0001'.repeat(8_000);
 const MESSAGES = 300;
 /** 6 MB as JSON. */
 const ROOMS = 20_000;
-/** What V8 may take before it collects: the kernel takes some megabytes for each socket, which were strings before. */
+/** Memory that V8 may take before it collects garbage: each socket's buffers in the kernel were strings before. */
 const GARBAGE_BYTES = 300 * 1024 * 1024;
 const TIMEOUT_MS = 90_000;
 
@@ -70,7 +70,7 @@ describe('a client that requests a long answer', () => {
       }
 
       expect(memoryOf(node.pid).now - before.now).toBeLessThan(count * 600_000 + GARBAGE_BYTES);
-      // A client that reads on gets all of it.
+      // A client that continues to read gets the whole answer.
       const [first, ...others] = stuck;
       const whole = await bodyOf(first);
       expect(whole.content).toHaveLength(path() === '/rooms/all' ? ROOMS + 1 : MESSAGES);
@@ -93,7 +93,7 @@ describe('a client that requests a long answer', () => {
     const gone = await Promise.all(
       Array.from({ length: 40 }, () => ask(node, ana, `/rooms/${room}/messages`)),
     );
-    // All have come by then.
+    // All requests have arrived by then.
     while (queriesOf('messages') < 4) await request(node, 'GET', '/healthz');
     for (let i = 0; i < 20; i += 1) await request(node, 'GET', '/healthz');
 
@@ -104,14 +104,14 @@ describe('a client that requests a long answer', () => {
     await holder.query('ROLLBACK');
 
     expect((await answer).content).toMatchObject([{ content: CONTENT }]);
-    // Those that Postgres was at, and this one.
+    // The queries that were running, and this one.
     expect(queriesOf('messages')).toBeLessThanOrEqual(4 + 1);
     asked.mockRestore();
     await holder.end();
   });
 });
 
-/** When something long was last read, as Postgres has it. */
+/** When a long message was last read, by the clock of Postgres. */
 async function lastReading(): Promise<string> {
   const [row] = await query<{ at: string | null }>(
     world.databaseUrl,
@@ -121,7 +121,7 @@ async function lastReading(): Promise<string> {
   return row?.at ?? '';
 }
 
-/** The bytes from a socket, to the end of its JSON, chunked or not. */
+/** The bytes of a socket to the end of its JSON, chunked or not. */
 async function bodyOf(socket: Socket | undefined): Promise<{ content: unknown[] }> {
   if (socket === undefined) throw new Error('no socket');
   let bytes = Buffer.alloc(0);

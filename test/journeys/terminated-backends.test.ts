@@ -9,7 +9,7 @@ import { person } from '../harness/tokens.js';
 
 const TALKERS = 8;
 const READERS = 30;
-/** Rounds in which all connections of the node are ended. */
+/** Rounds; in each, all connections of the node are terminated. */
 const ROUNDS = 30;
 const ANSWERS = new Set([200, 201, 503]);
 /** pino's level of it. */

@@ -84,7 +84,7 @@ describe('on two nodes with one Postgres and one Redis,', () => {
 
     await putRule(west, ana, room, { entity_UUID, permissions: 'w' });
     here.say('without them');
-    // The other subscribers of both nodes get it, so it would have reached the members, too.
+    // The other subscribers of both nodes get this message, so it would have reached the members, too.
     for (const client of [here, there]) expect(await client.messages(1)).toEqual(['without them']);
     for (const member of members) {
       const [lost] = await member.expect('NOTAUTHORIZED');
@@ -217,7 +217,7 @@ describe('on two nodes with one Postgres and one Redis,', () => {
       `stranger.1 {"here":[[${room},"9"]]}`,
     ];
     for (const body of bodies) {
-      // It must have reached both nodes, or nothing is shown.
+      // The message must have reached both nodes, or the test shows nothing.
       expect(await stranger.publish(channel, body)).toBeGreaterThan(0);
     }
     stranger.disconnect();
@@ -230,7 +230,7 @@ describe('on two nodes with one Postgres and one Redis,', () => {
   it.each(OUTLET_FAULTS)('messages arrive while Redis $fault for one', async ({ fail, mend }) => {
     const outlet = await openOutlet(redisUrl());
     onTestFinished(() => outlet.close());
-    // Only the poll of a node that knows its broker to be down comes soon enough to be seen here.
+    // Only a node that knows that its broker is down polls soon enough for this test.
     const weak = await world.start({
       REDIS_URL: outlet.url,
       POLL_INTERVAL_MS: '60000',
