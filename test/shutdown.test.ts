@@ -5,7 +5,7 @@ import { shutDown, type ShutdownPart } from '../src/shutdown.js';
 const QUIET = createLogger({ level: 'silent', production: true });
 const TIMEOUT_MS = 1_000;
 
-/** Parts whose names are noted as they begin and are abandoned. */
+/** Parts whose begins and abandonments are recorded. */
 function noted(
   events: string[],
   name: string,

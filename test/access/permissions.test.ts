@@ -189,7 +189,7 @@ describe('adding or changing a rule', () => {
     const above = rule(OTHER, permissions, { level: 999 });
 
     expect(put(room([admin, above]), 999, OTHER, 'b')).toBeUndefined();
-    // To an admin's, too, but at no level above the own rank.
+    // Also to a rule with `a`, but at no level above the admin's own rank.
     expect(put(room([admin, above]), 100, OTHER, 'rwa')).toBeUndefined();
     expect(put(room([admin, above]), 999, OTHER, 'rwa')).toBe('OUTRANKED');
   });

@@ -328,7 +328,7 @@ describe('the Authorization header', () => {
   });
 });
 
-/** Must be UNAUTHORIZED, and say nothing of the token or the secret. */
+/** The error must be UNAUTHORIZED, without any part of the token or the secret. */
 function expectRefused(token: string, detail = /^[ -~]{5,100}$/ as RegExp | string): void {
   let error: unknown;
   try {
@@ -346,7 +346,7 @@ function sign(claims: object): string {
   return jwt.sign(claims, SECRET);
 }
 
-/** A token with any header and payload, signed by HMAC-SHA256 whatever the header says. */
+/** A token with any header and payload, always signed by HMAC-SHA256. */
 function handmade(header: object, payload: object | string, secret = SECRET): string {
   const signed = `${encode(header)}.${encode(payload)}`;
   return `${signed}.${createHmac('sha256', secret).update(signed).digest('base64url')}`;

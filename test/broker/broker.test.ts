@@ -7,7 +7,7 @@ import { BrokerEar } from '../harness/broker-ear.js';
 import { redisUrl } from '../harness/services.js';
 import { QUIET } from '../harness/store-hosts.js';
 
-/** Makes a broker of one chat; `chat` tells chats apart that share what there is to share. */
+/** Creates a broker of one chat; `chat` names it among those that share a Redis. */
 type Create = (chat: string, ear: BrokerEar) => Broker;
 
 const kinds: readonly (readonly [name: string, create: Create])[] = [

@@ -5,7 +5,7 @@ import { redisUrl } from '../harness/services.js';
 
 const DIST = new URL('../../dist/src/', import.meta.url).href;
 
-/** A port where nothing listens. */
+/** A port on which nothing listens. */
 const NOWHERE = 'redis://127.0.0.1:1';
 
 /** A process that opens, uses and closes a broker, and must then end by itself. */

@@ -17,7 +17,7 @@ interface Node {
   readonly warnings: { readonly err: Error; readonly text: string }[];
 }
 
-/** What a node does that can connect to its Redis, and use it only in part or not at all. */
+/** A node that can connect to its Redis, but may use it only in part or not at all. */
 describe('a node with a useless Redis', () => {
   const nodes: Node[] = [];
   const users: string[] = [];
@@ -59,7 +59,7 @@ describe('a node with a useless Redis', () => {
     return node;
   }
 
-  /** The URL of a user of the test's Redis who may do what `rules` say. */
+  /** The URL of the test's Redis for a user with the ACL `rules`. */
   async function urlOfUser(...rules: string[]): Promise<string> {
     const [user, password] = [`user-${randomUUID()}`, 'a%b'];
     users.push(user);
@@ -70,7 +70,7 @@ describe('a node with a useless Redis', () => {
     return url.href;
   }
 
-  /** The URL of a server that is no Redis, and answers with `text`. */
+  /** The URL of a server other than Redis, which answers with `text`. */
   async function urlOfStranger(text: string): Promise<string> {
     const server = createServer((socket) => {
       socket.on('error', () => undefined);
@@ -107,7 +107,7 @@ describe('a node with a useless Redis', () => {
     ];
     const started = new Map<string, Node>();
 
-    // All at the same time: each is watched for a while.
+    // All cases run at the same time, since each is watched for a while.
     beforeAll(async () => {
       for (const [name, urlOf] of cases) started.set(name, startNode(await urlOf()));
       await vi.waitFor(() => {
@@ -115,7 +115,7 @@ describe('a node with a useless Redis', () => {
           if (warnings.length === 0) throw new Error('a node has not warned');
         }
       }, PATIENCE);
-      // Attempts and heartbeats fail meanwhile, again and again.
+      // Attempts and heartbeats keep failing meanwhile.
       await new Promise((resolve) => {
         setTimeout(resolve, 3_000);
       });

@@ -8,7 +8,7 @@ import { startRedis } from '../harness/redis.js';
 import { redisUrl } from '../harness/services.js';
 import { QUIET } from '../harness/store-hosts.js';
 
-/** What the broker promises while Redis fails: it reaches Redis through an outlet, the others do not. */
+/** The broker while Redis fails: it is connected through an outlet, the other nodes are not. */
 describe('the broker over Redis', () => {
   let outlet: Outlet;
   let prefix: string;
@@ -113,7 +113,7 @@ describe('the broker over Redis', () => {
       await broker.subscribe('a');
 
       await first.stop();
-      // If the Redis of the test run was given, stop() leaves it alone.
+      // stop() does not end a Redis that was given for the test run.
       await outlet.cut();
       await down();
       await outlet.restore(second.url);
@@ -149,7 +149,7 @@ describe('the broker over Redis', () => {
 
     outlet.stall();
     broker.publish('a', 'into the void');
-    // Each resolves or rejects while it still hangs.
+    // Each resolves or rejects while Redis still hangs.
     await Promise.all([broker.subscribe('c'), broker.unsubscribe('b')]);
     await down();
     outlet.resume();
@@ -180,7 +180,7 @@ describe('the broker over Redis', () => {
     await vi.waitFor(() => {
       expect(broker.problem).toMatchObject({ message: 'Command timed out' });
     }, 10_000);
-    // The end of a connection takes a turn or two.
+    // The end of a connection takes a turn of the event loop or two.
     for (let turn = 0; turn < 5; turn += 1) await new Promise(setImmediate);
 
     expect(broker.isUp).toBe(false);

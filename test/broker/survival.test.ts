@@ -5,7 +5,7 @@ import { redisUrl } from '../harness/services.js';
 
 const DIST = new URL('../../dist/src/', import.meta.url).href;
 
-/** Runs a program with a broker at `url`, and returns what it printed; rejects if the process does not live on. */
+/** Runs a program with a broker at `url`, and returns its output; rejects if the process ends by itself. */
 async function run(url: string, program: string, flags: readonly string[] = []): Promise<string> {
   const { stdout } = await promisify(execFile)(
     process.execPath,
@@ -27,7 +27,7 @@ async function run(url: string, program: string, flags: readonly string[] = []):
       const until = async (condition) => {
         while (!condition()) await new Promise((resolve) => setTimeout(resolve, 10));
       };
-      /** Resolves when a message has come back, whatever went wrong before. */
+      /** Resolves when a message has come back, even after errors. */
       const works = async () => {
         await until(() => broker.isUp);
         await broker.subscribe('end');
@@ -92,7 +92,7 @@ describe('the process survives', () => {
       for (const name of [names[0], names[9_999], names.at(-1)]) broker.publish(name, 'hi');
       await until(() => heard.size === 3);
       await works();`;
-    // With less stack than usual: so many arguments of a function are too many.
+    // With a smaller stack than usual, this number of arguments is too large for a call.
     expect(await run(redisUrl(), program, ['--stack-size=200'])).toBe('works\n');
   });
 });

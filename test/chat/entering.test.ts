@@ -19,7 +19,7 @@ describe('entering a room', { timeout: 60_000 }, () => {
   });
   afterAll(() => world.close());
 
-  /** The heads of a room: of its log, and of the rules that messages are checked under. */
+  /** The head of a room's log, and the number of its last rule entry. */
   async function headsOf(room: number): Promise<{ head: number; rules_head: number } | undefined> {
     const [heads] = await query<{ head: number; rules_head: number }>(
       world.databaseUrl,

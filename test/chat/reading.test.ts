@@ -6,7 +6,7 @@ import { WebSocketServer, type WebSocket } from 'ws';
 import { readInTurns } from '../../src/chat/reading.js';
 import { CONTINUATION, FIN, frame, handshake, PING, PONG, TEXT } from '../harness/ws-wire.js';
 
-/** Of the smallest frames: 2 KiB of bytes read before, and as many of those read in the same turn. */
+/** The smallest frames of 2 KiB from an earlier read, and of 2 KiB from a read of the same turn. */
 const MOST_A_TURN = 700;
 
 let http: Server;
@@ -37,7 +37,7 @@ afterEach(() => {
   http.close();
 });
 
-/** Calls `onTurn` once a turn of the event loop, until it is told to stop. */
+/** Calls `onTurn` once a turn of the event loop, until the returned function is called. */
 function watchTurns(onTurn: () => void): () => void {
   let immediate = setImmediate(function again() {
     onTurn();

@@ -28,7 +28,7 @@ const identity = {
   claims: {},
 };
 
-/** A socket that says what it is told to. */
+/** A socket whose messages come from the test. */
 class Client extends EventEmitter {
   readonly readyState = 1;
   readonly stream = new PassThrough();
@@ -36,13 +36,13 @@ class Client extends EventEmitter {
   #text = '';
 
   pause(): void {
-    // Nothing more is said than the test says.
+    // The test alone makes messages.
   }
   resume(): void {
-    // As above.
+    // The same.
   }
   close(): void {
-    // The session is what is looked at.
+    // The tests check the session itself.
   }
 
   say(...commands: object[]): void {
@@ -50,7 +50,7 @@ class Client extends EventEmitter {
       this.emit('message', Buffer.from(JSON.stringify(command)), false);
   }
 
-  /** Resolves with the words that came, once there are so many. */
+  /** Resolves with the received words, once there are `count` of them. */
   async words(count: number): Promise<string[]> {
     for (;;) {
       this.#text += String((this.stream.read() as Buffer | null) ?? '');
@@ -92,7 +92,7 @@ async function readyOver({
   return client;
 }
 
-/** A room in which everybody may read, and nobody write as far as this node knows. */
+/** A room in which everybody may read, and, by the rules that this node knows, nobody may write. */
 function feedOf(roomId: number): Feed {
   const feed = new Feed({
     roomId,
@@ -132,7 +132,7 @@ it('a room that never opens is UNAVAILABLE, and so are the rooms selected after 
 
   const words = (await client.words(2 + rooms.length)).slice(1);
   expect(words).toEqual([...rooms.map(() => 'UNAVAILABLE'), 'SELECTROOM?']);
-  // The second one came a moment after the first, and has as long.
+  // The second caller came a moment after the first, and has the same time.
   expect(open.mock.calls.length).toBeLessThanOrEqual(2);
 });
 

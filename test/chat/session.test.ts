@@ -99,7 +99,7 @@ describe('a session that is READY', () => {
     const tokens = Array.from({ length: 100 }, (_, n) => (n % 2 === 0 ? ben.token : 'x.y.z'));
     const verify = vi.spyOn(jwt, 'verify');
     const seen = verify.mock.calls;
-    /** Tokens that were verified in one turn of the event loop: the test's own, in which the node runs. */
+    /** The number of tokens that were verified in one turn of the event loop, which the node shares with the test. */
     const perTurn: number[] = [];
     let before = 0;
     let turn = setImmediate(function count() {
@@ -116,7 +116,7 @@ describe('a session that is READY', () => {
     verify.mockRestore();
     expect(answers.filter(({ data }) => data === 'READY')).toHaveLength(tokens.length / 2);
     expect(perTurn.reduce((sum, count) => sum + count, 0)).toBe(tokens.length);
-    // The one that was read, and the one that had waited for its turn.
+    // A token from this turn's read, and one that had waited for its turn.
     expect(Math.max(...perTurn)).toBeLessThanOrEqual(2);
     await client.close();
   });

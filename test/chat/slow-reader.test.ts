@@ -27,7 +27,7 @@ it('a client that floods and never reads is cut off', async () => {
   const deaf = await ChatClient.enter(strict, person());
   deaf.socket.pause();
   while (deaf.socket.readyState === deaf.socket.OPEN) {
-    // Its own end is seen only by writing: it does not read.
+    // The client does not read, so it notices the end only by writing.
     for (let i = 0; i < 1_000 && deaf.socket.bufferedAmount < 1 << 22; i += 1) deaf.raw('{}');
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
@@ -57,7 +57,7 @@ it(
   'a slow reader stays connected, though one write to it takes longer than a pong may',
   async () => {
     const patient = await world.start({
-      // All that waits goes to the kernel as one write.
+      // All waiting bytes go to the kernel as one write.
       OUTBOX_BYTES: `${16 * 1024 * 1024}`,
       PING_INTERVAL_MS: '500',
       PONG_TIMEOUT_MS: '4000',

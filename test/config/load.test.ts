@@ -437,7 +437,7 @@ describe('the database', () => {
 describe('a message about the configuration', () => {
   it('never holds a value, whichever variable has a secret', () => {
     const secret = fc.stringMatching(/^[A-Za-z0-9]{12,40}$/).filter((text) => /\d/.test(text));
-    /** A value with a secret in it, where an operator might have put one. */
+    /** A value that contains a secret by an operator's mistake. */
     const value = fc.tuple(secret, fc.nat(12)).map(([text, place]) => ({
       secret: text,
       value:

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { parseDatabaseUrl, parseRedisUrl } from '../../src/config/service-urls.js';
 
 beforeEach(() => {
-  // pg warns that `require` will mean less one day.
+  // pg warns that `require` will check less in a later version.
   vi.spyOn(process, 'emitWarning').mockImplementation(() => undefined);
 });
 afterEach(() => {
@@ -90,7 +90,7 @@ describe('the URL of a database', () => {
     ['postgres://ana@db/chat?ssl=yes', 'option ssl must be true, false or no-verify'],
     ['postgres://ana@db/chat?client_encoding=latin1', 'option client_encoding must be UTF8'],
     ['postgres://ana@db/chat?connect_timeout=0', 'option connect_timeout must be seconds, from 1'],
-    // Those of libpq, of other libraries, and of `pg` itself that the server sets otherwise.
+    // Options of libpq, of other libraries, and of `pg` itself that the server sets by other means.
     ...[
       'target_session_attrs',
       'load_balance_hosts',

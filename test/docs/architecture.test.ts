@@ -41,7 +41,7 @@ it('the tree lists each file of src/ once', () => {
   expect(pathsOf(tree).toSorted()).toEqual(sources.toSorted());
 });
 
-/** What each file imports of ours, types included. */
+/** By file, its imports of other files of src/, types included. */
 const imports = new Map(
   sources
     .filter((path) => path.endsWith('.ts'))
@@ -73,7 +73,7 @@ it('each file imports only from the layers above its own', () => {
 
 it('no imports form a circle, type imports included', () => {
   const done = new Set<string>();
-  /** The files from one back to itself; undefined if there is no way. */
+  /** A circle of imports through a file; undefined if there is none. */
   function circleFrom(path: string, way: readonly string[]): readonly string[] | undefined {
     if (way.includes(path)) return [...way.slice(way.indexOf(path)), path];
     if (done.has(path)) return undefined;

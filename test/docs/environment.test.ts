@@ -24,7 +24,7 @@ const defaults = environmentSchema.parse({}) as Readonly<
   Record<string, string | number | boolean | undefined>
 >;
 
-/** A text as lines of comment. */
+/** A text as comment lines. */
 function comment(text = ''): string[] {
   const lines: string[] = [];
   let line = '#';

@@ -39,7 +39,7 @@ async function run(command: string): Promise<string> {
   return stdout;
 }
 
-/** Makes values equal that differ from one run to the next, if they have the right form. */
+/** Replaces values that differ from run to run, if they have the right form. */
 function steady(answer: string): unknown {
   return JSON.parse(answer, (key, value: unknown) => {
     const text = String(value);
@@ -62,7 +62,7 @@ it('the commands of HTTP-API.md get the documented answers, in the order of the 
     const given = await run(command);
     answers.push(steady(given));
     const { content } = JSON.parse(given) as { content: { room?: { id: number } } };
-    // The history that is asked for later.
+    // The history that a later command requests.
     if (content.room !== undefined) {
       const client = await ChatClient.enter(node, caller, content.room.id);
       client.say('Fueled up and ready to go');

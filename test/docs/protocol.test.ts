@@ -66,7 +66,7 @@ describe('the dialogues of PROTOCOL.md', () => {
   });
   afterAll(() => world.close());
 
-  /** Plays the client's lines; returns the dialogue with what the server said in its lines. */
+  /** Plays the client's lines; returns the dialogue with the server's real answers in its lines. */
   async function play(dialogue: string): Promise<string[]> {
     const socket = await ChatClient.open(node.chatUrl);
     const played: string[] = [];
@@ -84,7 +84,7 @@ describe('the dialogues of PROTOCOL.md', () => {
   }
 
   const linesOf = (dialogue: string): string[] => dialogue.trim().split('\n');
-  /** A line whose date, which is another one in each run, is only known to be a date. */
+  /** A line with its date replaced, since it differs in each run. */
   const undated = (line: string): string =>
     line.replace(/"createdAt":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"/, '"createdAt":"a date"');
 

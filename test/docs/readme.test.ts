@@ -21,7 +21,7 @@ const PATIENCE_MS = 10_000;
 let world: ChatWorld;
 let node: NodeProcess;
 let readme: string;
-/** Where the examples lie as a developer has them, for the port of this test's node. */
+/** A folder for copies of the examples, with the dependencies of this repository. */
 let folder: string;
 
 beforeAll(async () => {

@@ -37,7 +37,7 @@ function table(markdown: string, ...columns: string[]): Record<string, string>[]
   );
 }
 
-/** What stands in backticks. */
+/** The texts in backticks. */
 const codes = (text = ''): string[] =>
   [...text.matchAll(/`([^`]+)`/g)].map(([, code = '']) => code);
 const code = (text = ''): string => codes(text)[0] ?? '';
@@ -176,7 +176,7 @@ describe('the table of states', () => {
     expect(documented.toSorted()).toEqual(served.toSorted());
   });
 
-  /** A frame of each kind that a column stands for; if the column is a command, also malformed ones. */
+  /** The frames of a column; if the column is a command, malformed ones, too. */
   const FRAMES: Record<string, () => unknown[]> = {
     '`token`': () => [
       { type: 'token', content: admin.token },
@@ -201,7 +201,7 @@ describe('the table of states', () => {
     'not a JSON object': () => [[], null],
   };
 
-  /** Everything that one frame, sent in a state, is answered with: words, `message`, a close code. */
+  /** All answers to one frame in a state: words, `message`, a close code. */
   async function answers(state: string, who: typeof admin, frame: unknown): Promise<string[]> {
     const client =
       state === 'greeting'
@@ -214,7 +214,7 @@ describe('the table of states', () => {
     });
     client.raw(JSON.stringify(frame));
     const isQuit = (frame as { type?: unknown } | null)?.type === 'quit';
-    // Answered after everything that the frame causes.
+    // Its answer comes after all answers to the frame.
     if (!isQuit) client.send({ type: 'quit' });
     const closed = await client.closed();
     return [

@@ -40,7 +40,7 @@ afterAll(async () => {
   await testDatabase.drop();
 });
 
-/** A subscriber whose frames are read off a real stream. */
+/** A subscriber whose frames are read from a real stream. */
 class Reader implements Subscriber {
   readonly identity: typeof owner;
   readonly writer: SocketWriter;
@@ -62,7 +62,7 @@ class Reader implements Subscriber {
     this.losses.push(reason);
   }
 
-  /** Numbers of the messages that came, in their order. */
+  /** Numbers of the received messages, in order of arrival. */
   seen(): number[] {
     const bytes = (this.#stream.read() as Buffer | null) ?? Buffer.alloc(0);
     const seqs: number[] = [];
@@ -116,7 +116,7 @@ async function activeFeed(roomId: number, debug?: DebugLog): Promise<Feed> {
   return feed;
 }
 
-/** Appends messages by way of another node: this feed hears nothing of them. */
+/** Appends messages through another node, without telling this feed. */
 async function appendElsewhere(roomId: number, count: number): Promise<Entry[]> {
   const elsewhere = await activeFeed(roomId);
   const from = elsewhere.position;
@@ -134,7 +134,7 @@ async function appendElsewhere(roomId: number, count: number): Promise<Entry[]> 
   return store.log.read(roomId, { after: from, upTo: Number.MAX_SAFE_INTEGER, limit: count });
 }
 
-/** As a dump that is restored in place. */
+/** As after the restore of a dump in place. */
 async function setBack(roomId: number, head: number): Promise<void> {
   const { sequelize } = database;
   await sequelize.query(`DELETE FROM messages WHERE room_id = ${roomId} AND seq > ${head}`);
@@ -250,7 +250,7 @@ describe('a feed', () => {
     const first = entries[0]?.seq ?? 0;
     const revocation = await revoke(room);
     await appendElsewhere(room, 10);
-    // The feed has heard neither of the revocation nor of the entries after it.
+    // The feed knows neither the revocation nor the entries after it.
     const goes = new Reader(member);
     feed.join(goes, first - 1);
     const seen: number[] = [];
@@ -362,13 +362,13 @@ describe('a feed', () => {
   });
 });
 
-/** Waits until the entries taken in have gone out, and the answers after them. */
+/** Waits until the frames of taken entries are written, and the answers after them. */
 async function turnEnded(): Promise<void> {
   await new Promise(setImmediate);
   await new Promise(setImmediate);
 }
 
-/** As `vi.waitUntil`, but between any two turns: a reader takes its frames no slower than that. */
+/** Like `vi.waitUntil`, but checks after each turn of the event loop, so that a reader takes frames at full speed. */
 async function until(condition: () => boolean): Promise<void> {
   const deadline = performance.now() + PATIENCE_MS;
   while (!condition()) {

@@ -25,7 +25,7 @@ describe('the flush queue', () => {
             flushQueue.addWriter(writer);
           });
         events.push('handled');
-        // The next thing that is done once the end of the event is through.
+        // The next callback after the end of the event.
         setImmediate(resolve);
       });
     });

@@ -11,9 +11,9 @@ const ROOM = 7;
 const SLOW_MS = 10_000;
 const FAST_MS = 250;
 
-/** The log of one room: its head, and how it answers. */
+/** The log of one room: its head, and the behaviour of its reads. */
 let head: number | undefined;
-/** When its entries were created. */
+/** The date of its entries. */
 let createdAt: string;
 let answer: () => Promise<void>;
 let comparisons: number;
@@ -97,7 +97,7 @@ async function pass(ms: number): Promise<void> {
   }
 }
 
-/** Comparisons within a time, by its length. */
+/** The number of comparisons within a time. */
 async function comparisonsIn(ms: number): Promise<number> {
   const before = comparisons;
   await pass(ms);
@@ -135,7 +135,7 @@ describe('heads are compared', () => {
     expect(await comparisonsIn(10_000)).toBe(10_000 / FAST_MS);
     await pass(50_000);
     expect(await comparisonsIn(6 * SLOW_MS)).toBe(6);
-    // The same one is not lost twice; another one is.
+    // The same entry does not count twice; another one does.
     head = 4;
     await pass(SLOW_MS + 2_000);
     expect(await comparisonsIn(10_000)).toBe(10_000 / FAST_MS);
@@ -194,7 +194,7 @@ describe('heads are compared', () => {
         setTimeout(resolve, 400);
       });
     await pass(2_000);
-    // 400 ms each, and at least 800 ms from one to the next.
+    // Each takes 400 ms, and the pause before the next is at least 800 ms.
     expect(await comparisonsIn(12_000)).toBeLessThanOrEqual(15);
     expect(await comparisonsIn(12_000)).toBeGreaterThanOrEqual(8);
   });
@@ -220,7 +220,7 @@ describe('heads are compared', () => {
 
   it('so that a head beyond a feed is another log if the feed’s last entry differs', async () => {
     await pass(FAST_MS);
-    // Restored to 0, and written to by others up to 5, between two comparisons; nobody announces it.
+    // Restored to 0, and written to by others up to 5, between two comparisons and without a peer message.
     head = 5;
     createdAt = '2026-01-15T09:40:00.000Z';
     await pass(SLOW_MS);

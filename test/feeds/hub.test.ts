@@ -25,7 +25,7 @@ afterEach(async () => {
   await Promise.all(opened.splice(0).map((hub) => hub.close()));
 });
 
-/** A room with so many messages. */
+/** A room with this number of messages. */
 function stateAt(head: number): RoomState {
   const rule = { entityUUID: ana.userUUID, level: 0, permissions: 'rw', accepted: true };
   return {
@@ -43,7 +43,7 @@ function stateAt(head: number): RoomState {
   };
 }
 
-/** Entries of a room that has messages alone. */
+/** Entries of a room that has only messages. */
 const read: Log['read'] = (roomId, { after, upTo, limit }) =>
   Promise.resolve(
     Array.from({ length: Math.min(HEAD - after, upTo - after, limit) }, (_, i): Entry => {
@@ -53,7 +53,7 @@ const read: Log['read'] = (roomId, { after, upTo, limit }) =>
   );
 const HEAD = 7;
 
-/** The first call never comes back; the others are as they should be. */
+/** The first call never settles; the others work. */
 function hangingOnce<A extends unknown[], T>(
   work: (...args: A) => Promise<T>,
 ): (...args: A) => Promise<T> {
@@ -64,7 +64,7 @@ function hangingOnce<A extends unknown[], T>(
   };
 }
 
-/** Subscribes to anything, but to a room not the first time. */
+/** Subscribes to any channel, except that the first call for a room never settles. */
 function hangingOnRoom(): Broker['subscribe'] {
   const subscribe = hangingOnce(() => Promise.resolve());
   return (channel) => (channel.includes('room') ? subscribe() : Promise.resolve());
@@ -127,7 +127,7 @@ class Reader implements Subscriber {
     throw new Error('the room was lost');
   }
 
-  /** Resolves once the message with this number has come. */
+  /** Resolves once the message with this number has arrived. */
   async reached(seq: number): Promise<void> {
     let text = '';
     while (!text.includes(`"seq":${seq},`)) {

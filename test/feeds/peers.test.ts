@@ -18,7 +18,7 @@ interface Node {
   readonly heads: number[];
   /** Rooms that a peer has deleted. */
   readonly deletions: number[];
-  /** What it logged, by level and message. */
+  /** Its log lines, as level and message. */
   readonly logged: string[];
   readonly moves: () => number;
 }
@@ -38,7 +38,7 @@ afterEach(async () => {
   vi.useRealTimers();
 });
 
-/** A node that has each of its rooms up to `position`. */
+/** A node whose position in each of its rooms is `position`. */
 function startNode({ position = 1, installation = INSTALLATION } = {}): Node {
   const link = bus.link();
   const [entries, heads, deletions, logged]: [number[], number[], number[], string[]] = [
@@ -81,7 +81,7 @@ async function pass(ms: number): Promise<void> {
   }
 }
 
-/** Until every node receives the entries of all its peers. */
+/** Waits until every node receives the entries of all its peers. */
 async function settle(): Promise<void> {
   await pass(12 * HEARTBEAT_MS);
   for (const { link, peers } of nodes) expect([link.loses, peers.receivesAll]).toEqual([{}, true]);
@@ -99,7 +99,7 @@ function message(seq: number, roomId = ROOM): Entry {
   };
 }
 
-/** The messages published while `act` has its effect, without heartbeats. */
+/** The messages, without heartbeats, that are published because of `act`. */
 async function publishedBy(act: () => void): Promise<string[]> {
   const before = bus.published.length;
   act();
@@ -172,7 +172,7 @@ describe('a room', () => {
     const [east, west] = [startNode(), startNode()];
     await west.peers.join(ROOM);
     await settle();
-    // It does not have the room open itself.
+    // The publishing node does not have the room open.
     east.peers.publishToAll(ROOM, { entries: [message(4)] });
     east.peers.publishToAll(ROOM, { deleted: true });
     await arrive();
@@ -263,7 +263,7 @@ describe('a node', () => {
     node.link.loses = {};
     await pass(1_000);
     expect(node.logged.at(-1)).toBe('info: broker is up again');
-    // A link that comes and goes is no flood either.
+    // A connection that breaks again and again does not flood the log, either.
     for (let round = 0; round < 10; round += 1) {
       node.link.loses = { sent: true };
       await pass(2_000);
@@ -301,7 +301,7 @@ describe('a node', () => {
     const [east, west] = [startNode(), startNode()];
     await east.peers.join(ROOM);
     await settle();
-    // A cut that neither of the two can see at itself: half of a cluster is not heard by the other.
+    // Neither node can notice this cut by its own heartbeats: each still receives them.
     west.link.loses = { sent: true };
     await west.peers.join(ROOM);
     await pass(4 * HEARTBEAT_MS);
@@ -370,7 +370,7 @@ describe('a node', () => {
     const before = bus.published.length;
     west.link.reconnect();
     await settle();
-    // Each asks the other, which answers in three parts, and each heartbeat is one.
+    // Each node asks the other, which answers in three parts, and each heartbeat is one more message.
     expect(bus.published.length - before).toBeLessThan(50);
     for (const room of rooms) east.peers.publish(room, [message(2, room)]);
     await arrive();

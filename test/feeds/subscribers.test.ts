@@ -11,7 +11,7 @@ import type { Log } from '../../src/store/log.js';
 
 const ROOM = 1;
 const OUTBOX_BYTES = 1 << 20;
-/** A turn that ends when the test says so. */
+/** A flush queue that never flushes: the tests flush themselves. */
 const NO_TURN: FlushQueue = { addRoom: () => undefined, addWriter: () => undefined };
 
 /** The frame of a message. */
@@ -32,7 +32,7 @@ function frameOf(roomId: number, seq: number): Buffer {
 class Reader implements Subscriber {
   readonly identity = { userUUID: '', entityUUID: '', levelOnEntity: 0 };
   readonly writer: SocketWriter;
-  /** Number behind which it has joined. */
+  /** Its position when it joined. */
   readonly after: number;
   readonly stream = new PassThrough({ highWaterMark: OUTBOX_BYTES });
   readonly socket: { readyState: 0 | 1 | 2 | 3 } = { readyState: 1 };
@@ -43,7 +43,7 @@ class Reader implements Subscriber {
   }
 
   roomLost(): void {
-    // Nobody loses it here.
+    // No room is lost in these tests.
   }
 
   /** The received words, and numbers of messages. */
@@ -117,7 +117,7 @@ it('each subscriber gets every message from its joining to its leaving, however 
           const joined = new Reader(what === 'join' ? number : Math.max(0, number - n));
           here.push(joined);
           subscribers.join(joined, what === 'join' ? undefined : joined.after);
-          // It is told so before it gets anything.
+          // CONNECTED comes before any message.
           joined.writer.reply('CONNECTED');
         } else if (what === 'flush') {
           subscribers.flush(n);
@@ -126,7 +126,7 @@ it('each subscriber gets every message from its joining to its leaving, however 
         } else if (reader !== undefined && what === 'answer') {
           subscribers.flushTo(reader);
         } else if (reader !== undefined) {
-          // A subscriber that is behind leaves without the rest.
+          // A subscriber that is behind does not get the rest when it leaves.
           await turns(3);
           const going = what === 'leave' ? [reader] : [...here];
           for (const one of going) {
@@ -183,7 +183,7 @@ it('a full socket that its client closes is not waited for', async () => {
   const reader = new Reader(0);
   subscribers.join(reader);
   reader.stream.write(Buffer.alloc(OUTBOX_BYTES));
-  // As `ws` does when the peer says that it sends no more.
+  // As `ws` does when the peer has ended its side.
   reader.socket.readyState = 2;
   reader.stream.end();
   const drained = vi.spyOn(reader.writer, 'drained');

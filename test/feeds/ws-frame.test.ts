@@ -9,7 +9,7 @@ import { PING_FRAME, encodeFrame } from '../../src/feeds/ws-frame.js';
 /** GUID of the handshake (RFC 6455 section 1.3). */
 const GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
 
-/** What a WebSocket client reads of bytes that follow the handshake. */
+/** The texts that a WebSocket client reads from bytes after the handshake. */
 async function readBy(bytes: Buffer, count: number): Promise<{ texts: string[]; pings: number }> {
   const server = createServer((stream) => {
     stream.once('data', (request: Buffer) => {

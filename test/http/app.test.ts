@@ -133,7 +133,7 @@ describe('health', () => {
   });
 
   it('is ready without the broker, and reports that', async () => {
-    // Nobody listens on port 1.
+    // Nothing listens on port 1.
     const lonely = await world.start({ REDIS_URL: 'redis://127.0.0.1:1' });
     const down = await request(lonely, 'GET', '/readyz');
     expect(down).toMatchObject({ status: 200, content: { status: 'ok', broker: 'down' } });

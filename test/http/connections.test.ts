@@ -111,7 +111,7 @@ describe('a request that offers an upgrade to HTTP/2', () => {
     const slow = await dial();
     for (const part of parts) {
       slow.write(part);
-      // A packet each: the first of them has been handled when another connection is answered.
+      // Each part in a packet of its own: the first was handled when another connection is answered.
       await request(node, 'GET', '/healthz');
     }
     expect((await slow.answer()).status).toBe(200);
@@ -172,7 +172,7 @@ describe('a request that offers an upgrade to HTTP/2', () => {
 
   it('keeps exactly its headers, however many there are', async () => {
     const wire = await dial();
-    // Node shows the first thousand, unless it is told to show all; the length is the last.
+    // By default Node keeps only the first thousand; Content-Length is the last.
     const many = Array.from({ length: 2_000 }, () => 'a:b\r\n').join('');
     const withLength = head('POST', '/rooms', { headers: JSON_BODY });
     wire.write(withLength.replace('Content-Type', `${many}Content-Type`), ROOM);
@@ -215,7 +215,7 @@ describe('an upgrade to /chat', () => {
     );
     expect((await wire.answer()).status).toBe(200);
     expect((await wire.answer()).status).toBe(200);
-    // At once: it is a pending one that would be cut, too.
+    // At once, since a pending request would be cut, too.
     expect((await wire.answer()).status).toBe(101);
     expect(await wire.words(1)).toEqual(['START?']);
   });
@@ -379,7 +379,7 @@ describe('deadlines', () => {
     short.server.close();
   });
 
-  /** Writes a byte now and then, for as long as it takes. */
+  /** Writes a byte at intervals, until the connection ends. */
   function drip(wire: WsWire, bytes: string): void {
     let at = 0;
     dripping.push(
@@ -413,7 +413,7 @@ describe('deadlines', () => {
     const kept = await dial({ url });
     kept.write(head('GET', '/', { h2c: false }));
     expect((await kept.answer()).status).toBe(200);
-    // Idle for longer than a head may take.
+    // The connection is idle for longer than a head may take.
     await sleep(deadlines.head * 2);
     for (const wire of [await dial({ url }), kept]) {
       wire.write(first);
@@ -453,7 +453,7 @@ describe('deadlines', () => {
   });
 });
 
-/** Connections by themselves, without upgrades. */
+/** Connections without the rest of a node, and without upgrades. */
 async function open(
   serve: RequestListener,
   deadlines?: Deadlines,
@@ -496,7 +496,7 @@ describe('a connection with thousands of requests at once', () => {
     for (let i = 0; i < requests.length; i += 1) await wire.answer();
     clearImmediate(watching);
     expect(served).toEqual(requests.map((_, i) => `/${i}`));
-    // The first one at once, and four in a turn.
+    // The first request at once, then four a turn.
     expect(most).toBeLessThanOrEqual(5);
     connections.cut();
     server.close();
@@ -552,7 +552,7 @@ describe('connections of a node that shuts down', () => {
     const closed = once(server, 'close');
     server.close();
     connections.finish();
-    // Longer than it takes to cut the connection.
+    // Long enough for a cut of the connection.
     for (let turn = 0; turn < 100; turn += 1) await new Promise(setImmediate);
     wire.socket.resume();
     expect((await wire.rest()).split('\r\n\r\n')[1]).toHaveLength(length);

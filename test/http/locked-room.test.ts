@@ -67,7 +67,7 @@ describe('while another transaction holds the lock of a room', () => {
     ]);
     const removal = request(node, 'DELETE', `/rooms/${room}`, { as: ana });
 
-    // More than there are connections want the lock, or will.
+    // More requests than connections want the lock.
     await somebodyWaits(world);
     const elsewhere = await createRoom(node, ana);
     expect(
@@ -91,7 +91,7 @@ describe('while another transaction holds the lock of a room', () => {
   });
 });
 
-/** As while an operator changes the table. */
+/** As if an operator were changing the table. */
 describe('while the messages of all rooms are locked', () => {
   it('lists of rooms do not wait for readers of messages', async () => {
     const world = await createChatWorld();

@@ -75,7 +75,7 @@ describe('the period of a day', () => {
             const { from, until } = daysOf(date, date, zone);
 
             expect(daysOf(isoDate(day + DAY_MS), isoDate(day + DAY_MS), zone).from).toEqual(until);
-            // Nothing of the day, or of a later one, was before it.
+            // No instant of the day, or of a later one, is before its begin.
             for (let ms = from.getTime() - 1; ms > from.getTime() - DAY_MS; ms -= HOUR_MS / 4) {
               expect(dateAt(ms) < date).toBe(true);
             }
@@ -163,7 +163,7 @@ function dateIn(timeZone: string): (ms: number) => string {
   return (ms) => format.format(ms);
 }
 
-/** The days of a year, as midnights of UTC, at about which the zone's clocks were changed. */
+/** The days of a year, as midnights of UTC, on or next to which the zone's clocks were changed. */
 function changesOf(timeZone: string, year: number): number[] {
   const format = new Intl.DateTimeFormat('en', { timeZone, timeZoneName: 'longOffset' });
   const offsetAt = (ms: number): string | undefined =>

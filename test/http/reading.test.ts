@@ -46,7 +46,7 @@ async function dial(): Promise<HttpWire> {
   return wire;
 }
 
-/** Notes the most of what `count` counts that came in one turn of the event loop. */
+/** Records the largest increase of `count` within one turn of the event loop. */
 function watchTurns(count: () => number): () => number {
   let most = 0;
   let before = count();
@@ -69,7 +69,8 @@ function* cut(bytes: Buffer): Generator<Buffer> {
 }
 
 describe('the bytes of many connections', () => {
-  // A piece has 114 or 341 of the shortest. A turn has four pieces, and the rest of each read.
+  // A piece has 114 of the shortest requests or 341 of the shortest chunks. A turn has four pieces, and
+  // the rest of each read.
   it.each([
     ['requests', '', 'GET / HTTP/1.1\r\n\r\n', 4_000, 2_000],
     ['chunks of a byte', POST, '1\r\nx\r\n', 20_000, 6_000],

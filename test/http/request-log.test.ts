@@ -5,7 +5,7 @@ import { HttpWire } from '../harness/http-wire.js';
 import type { NodeProcess } from '../harness/node-process.js';
 import { person } from '../harness/tokens.js';
 
-/** Nearly what a head may have. */
+/** Almost the largest size of a head. */
 const LONG = 'a'.repeat(15_000);
 const MOST_BYTES_A_LINE = 1_000;
 
@@ -26,7 +26,7 @@ interface Line {
   readonly route?: string;
 }
 
-/** Lines that were logged since the log had so many characters. */
+/** The lines that were logged since the log had this number of characters. */
 function linesSince(start: number): string[] {
   return node.program.stdout().slice(start).trim().split('\n');
 }

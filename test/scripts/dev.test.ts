@@ -8,10 +8,10 @@ import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-/** A build, and the start of an embedded database, on a machine that is busy with other tests. */
+/** Time for a build and the start of an embedded database on a machine that is busy with other tests. */
 const PATIENCE_MS = 120_000;
 
-/** A checkout of its own: what is built here is not what the other tests run. */
+/** A checkout of its own: the other tests must not run its build. */
 let folder: string;
 let dev: ChildProcess;
 let output: string;
@@ -53,7 +53,7 @@ async function change(path: string, from: string, to: string): Promise<void> {
   await writeFile(join(folder, path), source.replace(from, to));
 }
 
-/** A port that is free now, and the same one at each restart. */
+/** A port that is free now, for each restart the same. */
 async function freePort(): Promise<number> {
   const server = createServer().listen(0);
   await once(server, 'listening');
@@ -80,7 +80,7 @@ it(
       const broken = 'await start();\nthrow new Error("oh");';
       await change('src/main.ts', 'const wrong: number = await start();', broken);
       await seen('Error: oh');
-      // The place in the source, not in what was built of it.
+      // The place in the source, not in the build.
       expect(output).toMatch(/\/src\/main\.ts:\d+/);
       await change('src/main.ts', broken, 'await start();');
       await vi.waitFor(() => {
@@ -90,7 +90,7 @@ it(
       process.kill(-(dev.pid ?? 0), 'SIGINT');
     }
     await ended;
-    // One node after the other had the port and the data folder, and each ended when it was asked to.
+    // The nodes had the port and the data folder one after the other, and each ended on request.
     expect(output.match(/shutting down/g)).toHaveLength(3);
     expect(output).not.toMatch(/EADDRINUSE|in use by another process/);
   },

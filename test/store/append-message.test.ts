@@ -149,7 +149,7 @@ describe('a message that waits for the lock of its room', () => {
     expect(outcome).toMatchObject({ outcome: 'stored', seq: 8 });
   });
 
-  /** What becomes of a message that comes while a transaction with this statement is open. */
+  /** The outcome of a message that is sent while a transaction with this statement is open. */
   async function whileLocked(
     room: number,
     statement: string,

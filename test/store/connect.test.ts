@@ -14,7 +14,7 @@ import { emptyRoom, say, TestWriter } from '../harness/writers.js';
 
 const INT8_OID = 20;
 const SILENCE_MS = 1_000;
-/** `pg` would wait for a connection for five seconds. */
+/** Shorter than the five seconds for which the server usually waits for a connection. */
 const BEFORE_ANY_OTHER_TIMEOUT_MS = 4_000;
 
 describe.each(storeHosts)('a connection to %s', (name, openHost) => {
@@ -50,7 +50,7 @@ describe.each(storeHosts)('a connection to %s', (name, openHost) => {
       await expect(host.database.ping()).rejects.toMatchObject({ code: 'UNAVAILABLE' });
     }
 
-    // A rule of an operator, which has nothing to do with the disk.
+    // A check of an operator's own, which is not about the disk.
     await sequelize.query(raise('23514'));
     await expect(host.database.ping()).resolves.toBeUndefined();
     await sequelize.query('DROP TRIGGER refuse ON messages');
@@ -161,7 +161,7 @@ describe.each(['plain', 'TLS'])('a %s connection whose Postgres hangs', (kind) =
   });
 
   it('breaks in the middle of an answer too', async () => {
-    // So that there is a connection.
+    // Opens a connection.
     await database.ping();
     const reading = database.sequelize.query(
       `SELECT repeat('x', 1000) FROM generate_series(1, 300000)`,
@@ -196,7 +196,7 @@ describe.each(['plain', 'TLS'])('a %s connection whose Postgres hangs', (kind) =
   it('is kept if a query starts at the very moment of the timeout', async () => {
     await append();
     const [before] = await append();
-    // Behind the timer of the connection in one list of Node's, as it was set behind it and for as long.
+    // Set after the connection's timer and for the same time, this timer follows it in Node's list.
     const asked = await new Promise<readonly object[]>((resolve, reject) => {
       setTimeout(() => {
         append().then(resolve, reject);
@@ -213,7 +213,7 @@ describe.each(['plain', 'TLS'])('a %s connection whose Postgres hangs', (kind) =
     await expect(append()).resolves.toEqual([before]);
   });
 
-  /** The process of Postgres that answers. */
+  /** The pid of the backend that answers. */
   function append(): Promise<readonly object[]> {
     return database.runAppend({ name: 'which', text: 'SELECT pg_backend_pid() AS pid' }, []);
   }
@@ -221,7 +221,7 @@ describe.each(['plain', 'TLS'])('a %s connection whose Postgres hangs', (kind) =
 
 describe('a connection whose answer came while this process was held up', () => {
   it('is kept', async () => {
-    // Without anything of this process in between, which would be held up itself.
+    // Without an outlet in this process, which would be held up itself.
     const testDatabase = await createDatabase(postgresUrl());
     const database = await connectDatabase(
       loadConfig({ DATABASE_URL: testDatabase.url, STORE_TIMEOUT_MS: `${SILENCE_MS}` }),
@@ -230,7 +230,7 @@ describe('a connection whose answer came while this process was held up', () => 
     const slow = { name: 'slow', text: 'SELECT pg_sleep(0.1)' };
     await database.runAppend(slow, []);
     const answer = database.runAppend(slow, []);
-    // So that it is on its way, and so that timers come next, before anything is read.
+    // The query has been sent then, and the timers of the loop come before its reads.
     await delay(20);
     await new Promise(setImmediate);
     const until = performance.now() + 2 * SILENCE_MS;

@@ -43,7 +43,7 @@ function start(path: string): Program {
   return program;
 }
 
-/** What a start that fails says last. */
+/** The last line of a failed start. */
 async function complaint(path: string): Promise<string> {
   const failing = start(path);
   expect(await failing.exited()).toBe(1);
@@ -73,7 +73,7 @@ describe.runIf(probe)('an embedded database whose disk', { timeout: TIMEOUT_MS }
     let refused = 0;
     const say = (): void => {
       if (client.socket.readyState === client.socket.OPEN) {
-        // Nothing that Postgres could compress.
+        // Postgres must not be able to compress it.
         client.say(randomBytes(3_000).toString('base64'), { ref: crypto.randomUUID() });
       }
     };
@@ -117,7 +117,7 @@ describe.runIf(probe)('an embedded database whose disk', { timeout: TIMEOUT_MS }
     const filler = join(disk.path, 'filler');
     fillDisk(filler);
 
-    // Its log has room left in the segment that is there.
+    // Its write-ahead log has room left in the present segment.
     let word: unknown;
     while (word !== 'UNAVAILABLE') word = (await say(client)).at(-1);
     await readiness(node, 503);
@@ -151,7 +151,7 @@ describe.runIf(probe)('an embedded database whose disk', { timeout: TIMEOUT_MS }
   });
 });
 
-/** Leaves nothing free. */
+/** Fills the disk. */
 function fillDisk(path: string): void {
   const file = openSync(path, 'w');
   expect(() => {
@@ -160,7 +160,7 @@ function fillDisk(path: string): void {
   closeSync(file);
 }
 
-/** Says something that takes a quarter of a page, and gives what comes of it, up to its answer. */
+/** Sends a message of a quarter of a page, and returns the words up to its answer. */
 async function say(client: ChatClient): Promise<unknown[]> {
   client.say('x'.repeat(1_800), { ref: crypto.randomUUID() });
   const frames = [await client.next()];

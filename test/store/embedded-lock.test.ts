@@ -7,7 +7,7 @@ import { createDataDir, type DataDir } from '../harness/data-dir.js';
 
 const CONTENDERS = 5;
 
-/** Says `ready`, and at a line on stdin opens the folder: `won`, or the name of the error. */
+/** Prints `ready`, opens the folder after a line on stdin, and prints `won` or the name of the error. */
 const CONTENDER = `
 import { once } from 'node:events';
 import { startEmbeddedPostgres } from '${new URL('../../dist/src/store/embedded.js', import.meta.url).href}';
@@ -19,7 +19,7 @@ try {
 } catch (error) {
   console.log(error.name);
 }
-// A loser lives on like the winner, so that who comes late finds either of them alive.
+// A loser keeps running like the winner, so that a late process finds either of them alive.
 setInterval(() => undefined, 60_000);
 `;
 
@@ -28,7 +28,7 @@ interface Contender {
   readonly lines: Interface;
 }
 
-/** A lock whose owner was killed is taken over, by one process however many try. */
+/** If the owner of the lock was killed, exactly one of the processes that try takes it over. */
 describe('the lock of a data folder', { timeout: 60_000 }, () => {
   let folder: DataDir;
   const contenders: Contender[] = [];
@@ -50,7 +50,7 @@ describe('the lock of a data folder', { timeout: 60_000 }, () => {
       const losers = Array.from({ length: CONTENDERS - 1 }, () => 'DataDirInUseError');
       expect((await Promise.all(words)).toSorted()).toEqual([...losers, 'won']);
       await killAll();
-      // What the next round finds.
+      // Leaves a dead lock for the next round.
       expect(await readdir(folder.path)).toContainEqual(expect.stringMatching(/^lock/));
     }
   });

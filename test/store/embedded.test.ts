@@ -121,7 +121,7 @@ describe('the embedded Postgres', { timeout: 60_000 }, () => {
     const program = runProgram(file, {
       env: {
         DATA_DIR: dataDir,
-        // Where a killed process leaves its socket.
+        // The place of a killed process's socket.
         TMPDIR: dataDir,
         PORT: '0',
         HOST: '127.0.0.1',

@@ -145,7 +145,7 @@ describe('a connection to a database whose log went back', () => {
       told += 1;
     });
     await replaceEpoch(await host.another(), PATIENT);
-    // The connections that there are know nothing of it.
+    // The open connections know nothing of it.
     await terminateBackends(host.url);
     const statement = { name: 'one', text: 'SELECT 1 AS one' };
     await expect(database.runAppend(statement, [])).rejects.toMatchObject({ code: 'UNAVAILABLE' });
@@ -175,7 +175,7 @@ describe('a copy of a database', () => {
   });
 });
 
-/** The database, but what is asked while `isHeld` is answered late, as it was at first. */
+/** The database, with late answers to queries that begin while `isHeld`: the results are those of the begin. */
 function holding(database: Database, isHeld: () => boolean, { promise }: Deferred): Database {
   const over = (pool: Database['sequelize']): Database['sequelize'] =>
     Object.create(pool, {

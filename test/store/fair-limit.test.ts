@@ -59,13 +59,13 @@ describe('a fair limit', () => {
 
     gone.abort(reason);
 
-    // Before anybody else's turn has come.
+    // Before the turn of another task has come.
     for (const one of dropped) await expect(one).rejects.toBe(reason);
     release();
     await Promise.all(kept);
     await expect(run('a', 'a4', gone.signal)).rejects.toBe(reason);
     expect(ran).toEqual(['a3', 'b1']);
-    // Nothing is lost of the limit, and nothing is left.
+    // The limit is as before, and no task is left.
     expect(await limit.run('c', () => Promise.resolve('free'))).toBe('free');
   });
 
@@ -93,7 +93,7 @@ describe('a fair limit', () => {
     }
   });
 
-  /** One whose only place is taken until it is released. */
+  /** A limit of one task, which runs until it is released. */
   function occupied(patienceMs = 60_000): { limit: FairLimit<string>; release: () => void } {
     const limit = new FairLimit<string>(1, patienceMs);
     const busy = deferred();

@@ -130,12 +130,12 @@ describe('a group commit', () => {
     await turn();
     const second = append(groupCommit, other, 'second');
 
-    // It is looked at before the others.
+    // The contended room is the first in line.
     locked.permits = () => false;
     batches[0]?.end({ busy: locked.roomId });
     await turn();
 
-    // Without any time in between.
+    // The next batch follows at once.
     expect(contentsOf(batches)).toEqual([['of the locked room', 'first'], ['second']]);
     batches[1]?.end();
     expect(await first).toMatchObject([
@@ -159,7 +159,7 @@ describe('a group commit', () => {
   });
 });
 
-/** A writer that knows the room's newest rules once `read` has resolved. */
+/** A live room that knows the newest rules once `read` has resolved. */
 function outdated(read: Promise<void>): TestWriter {
   const writer: TestWriter = new TestWriter(ROOM, {
     rulesHead: 0,
@@ -191,11 +191,11 @@ function openOverMemory(): { groupCommit: GroupCommit; stored: string[]; batches
 
 interface HeldBatch {
   readonly contents: readonly string[];
-  /** Stores its messages, but for those of the room `busy`. */
+  /** Stores its messages, except those of the room `busy`. */
   end(options?: { busy: number }): void;
 }
 
-/** Its statements end when the test ends them. */
+/** The test ends its statements. */
 function openByHand(maxInFlight: number): {
   groupCommit: GroupCommit;
   batches: readonly HeldBatch[];

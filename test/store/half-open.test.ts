@@ -10,9 +10,9 @@ import { openPostgres, QUIET, storeOver, type StoreHost } from '../harness/store
 import { emptyRoom, newCaller, roomDraft, say, TestWriter } from '../harness/writers.js';
 
 const SILENCE_MS = 1_000;
-/** To wait for a connection, and for its answer; and the rest for a machine that is busy. */
+/** The time to wait for a connection and for its answer, and more for a busy machine. */
 const SETTLED_MS = 6 * SILENCE_MS;
-/** More than any pool has connections. */
+/** More calls than any pool has connections. */
 const MANY = 30;
 const NO_ROOM = 2_147_483_647;
 
@@ -68,7 +68,7 @@ describe('the store over links to Postgres that are half open', () => {
       await Promise.race([Promise.all(settled), delay(SETTLED_MS)]);
       expect([...late]).toEqual([]);
 
-      // Nobody meets another one of the dead connections.
+      // No call gets another one of the dead connections.
       const refused: string[] = [];
       for (const [kind, ask] of Object.entries(kinds)) {
         await ask(roomIds[0] ?? NO_ROOM).catch((error: unknown) => {

@@ -141,7 +141,7 @@ describe.each(storeHosts)('the history over %s', (_, openHost) => {
   });
 
   describe('of long messages', () => {
-    /** Of 8,000 characters, which are bytes, or four times as many. */
+    /** A message of 8,000 characters, of one byte or of four each. */
     const texts = Array.from({ length: 60 }, (_, n) =>
       (n % 5 === 0 ? '\u{1f600}' : '\u0001').repeat(8_000 - 20 * n),
     );
@@ -194,7 +194,7 @@ describe.each(storeHosts)('the history over %s', (_, openHost) => {
 
     function expectBounded(messages: readonly HistoryMessage[]): void {
       const bytes = messages.map(({ content }) => Buffer.byteLength(content));
-      // The last one may be longer than what was left.
+      // The last message may be longer than the rest of the limit.
       const withoutLast = bytes.slice(0, -1).reduce((sum, one) => sum + one, 0);
       expect(withoutLast).toBeLessThan(32_768);
     }
@@ -360,7 +360,7 @@ function secondOf(seq: number): Date {
   return new Date(Date.UTC(2026, 0, 1) + seq * 1000);
 }
 
-/** Numbers, both ends included. */
+/** The numbers from one to another, both included. */
 function numbers(first: number, last: number): number[] {
   return Array.from({ length: last - first + 1 }, (_, n) => first + n);
 }

@@ -121,14 +121,14 @@ describe.each(storeHosts)('the bounds of the log over %s', (_, openHost) => {
 
     const outcomes = await Promise.allSettled([
       say(log, writer, 'in flight'),
-      // In a turn of its own, so that it waits for the first.
+      // In another turn, so that it waits for the first.
       new Promise(setImmediate).then(() => say(log, writer, 'behind it')),
     ]);
     expect(outcomes).toMatchObject([UNAVAILABLE, UNAVAILABLE]);
 
     held.resolve();
     await log.close();
-    // What was in flight may be stored, and what was not sent by then is not.
+    // The message in flight may be stored; the one that was not sent in time is not.
     expect(await contentsOf(writer)).toEqual(['in flight']);
   });
 

@@ -99,7 +99,7 @@ describe.each(storeHosts)('refs over %s', (_, openHost) => {
       { reason: { code: 'REF_USED', seq } },
       { value: { seq: seq + 3, known: false } },
     ]);
-    // However often they are sent, nobody's message waits for another batch.
+    // Known messages send no other message to a later batch.
     expect(statements).toBe(1);
     expect(
       (await readAll(store.log, writer.roomId)).slice(seq).map(({ content }) => content),
@@ -202,7 +202,7 @@ describe.each(storeHosts)('refs over %s', (_, openHost) => {
             expect(entries[seq - 1]).toMatchObject({ seq, ref, emitter: author.userUUID });
             expect(entries[seq - 1]?.content === content).toBe(isRefused !== true);
           }
-          // Each entry is the message of exactly one append, and those of a node are in its order.
+          // Each entry is the message of exactly one append, and the entries of a node are in its order.
           const fresh = ofRoom.filter(({ known }) => !known);
           expect(fresh.map(({ seq }) => seq).toSorted((a, b) => a - b)).toEqual(
             entries.map(({ seq }) => seq),
@@ -239,7 +239,7 @@ interface Sent {
   readonly isRefused?: true;
 }
 
-/** A message whose ref was used for another content, by the number of that one. */
+/** The outcome REF_USED, with the number of the first message. */
 function refUsed(error: unknown): { seq: number; known: true; isRefused: true } {
   const { code, seq } = error as ChatError;
   if (code !== 'REF_USED' || seq === undefined) throw error;

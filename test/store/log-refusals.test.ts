@@ -7,7 +7,7 @@ import { emptyRoom, newCaller, readAll, say, TestWriter } from '../harness/write
 const ROOMS = 5;
 const MESSAGES = 40;
 
-/** What a database refuses for its content, as one with another encoding refuses an emoji. */
+/** Messages whose content the database refuses, as a database with another encoding refuses an emoji. */
 const REFUSALS = {
   'of a value': `SELECT 1 / 0`,
   'of a character': `RAISE EXCEPTION 'made up' USING ERRCODE = 'untranslatable_character'`,
@@ -35,7 +35,7 @@ describe('a message that the database refuses', () => {
       );
       const author = newCaller();
 
-      // The first two depart alone, the rest as one batch.
+      // The first two are sent alone, the rest as one batch.
       const sent = Array.from({ length: MESSAGES }, (_, n) => ({
         writer: writers[n % ROOMS] ?? new TestWriter(0),
         content: n % 7 === 3 ? `poison ${n}` : `message ${n}`,
@@ -71,7 +71,7 @@ describe('a message that the database refuses', () => {
     expect(await say(store.log, writer, 'fine')).toEqual({ seq: 1, known: false });
   });
 
-  /** Messages that begin with the word meet a statement of PL/pgSQL. */
+  /** For messages that begin with the word, the database runs a statement of PL/pgSQL. */
   async function refuse(word: string, statement: string): Promise<void> {
     const { sequelize } = host.database;
     await sequelize.query(`CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$

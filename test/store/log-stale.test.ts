@@ -4,7 +4,7 @@ import { deferred } from '../harness/deferred.js';
 import { storeHosts, storeOver, type StoreHost } from '../harness/store-hosts.js';
 import { addRule, emptyRoom, newCaller, readAll, say, TestWriter } from '../harness/writers.js';
 
-/** A node that has not heard of a room's newest rule yet sends messages to it. */
+/** A node sends messages to a room whose newest rule it does not know yet. */
 describe.each(storeHosts)('messages under old rules over %s', (_, openHost) => {
   let host: StoreHost;
   let store: Store;
@@ -28,7 +28,7 @@ describe.each(storeHosts)('messages under old rules over %s', (_, openHost) => {
         writer.rulesHead = 1;
       },
       permits() {
-        // The batch is being made up: this one waits behind it.
+        // The batch is complete: this message waits for the next one.
         if (sent.length < 3) {
           queueMicrotask(() => sent.push(say(store.log, writer, 'behind it', { author })));
         }

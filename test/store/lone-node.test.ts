@@ -30,10 +30,10 @@ describe('a node that looks for nodes without Redis', () => {
     return { warnings: () => warn.mock.calls.length };
   }
 
-  /** All nodes look; resolves when they have. */
+  /** All nodes check; resolves when they have. */
   async function look(): Promise<void> {
     vi.advanceTimersByTime(LOOK_INTERVAL_MS);
-    // The pool hands out connections in the order in which they are asked for; this is asked last.
+    // The pool lends connections in the order of requests, and this request is the last.
     await host.database.sequelize.query('SELECT pg_sleep(0.1)');
   }
 

@@ -16,7 +16,7 @@ const LOCK = 'pg_advisory_xact_lock(7777001)';
 describe('the lock of the migrations', { timeout: TIMEOUT_MS }, () => {
   let fresh: TestDatabase;
   let name: string;
-  /** Somebody who migrates. */
+  /** Another process that migrates. */
   let holder: Client;
   const opened: Database[] = [];
 
@@ -76,7 +76,7 @@ describe('the lock of the migrations', { timeout: TIMEOUT_MS }, () => {
   });
 
   it('is released by a migration that fails, and everything that it created is undone', async () => {
-    // A type with the name of a table, which CREATE TABLE trips over.
+    // A type with the name of a table, at which CREATE TABLE fails.
     await query(fresh.url, 'CREATE TYPE log_epoch AS ENUM ()');
 
     await expect(migrate(await open(), QUIET)).rejects.toThrow(
@@ -156,7 +156,7 @@ describe('the lock of the migrations', { timeout: TIMEOUT_MS }, () => {
     });
   });
 
-  /** Advisory locks that somebody has. */
+  /** The number of held advisory locks. */
   async function locks(): Promise<number> {
     const [row] = await query<{ count: number }>(
       fresh.url,

@@ -18,7 +18,7 @@ import { emptyRoom, say, TestWriter } from '../harness/writers.js';
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const SEQUELIZE_CLI = `${ROOT}/node_modules/.bin/sequelize`;
 
-/** A database that nothing has run on, by the environment that leads there. */
+/** A new database, and the environment of a node on it. */
 interface Fresh {
   readonly env: Record<string, string>;
   drop(): Promise<void>;

@@ -6,7 +6,7 @@ import { Outage } from '../../src/store/outage.js';
 
 const FAILURES = 3_000;
 const LASTS_MS = 4_000;
-/** For which nothing may have failed. */
+/** The time without a failure after which an outage is over. */
 const OVER_MS = 5_000;
 
 describe('an outage of the database', () => {

@@ -24,7 +24,7 @@ describe('a connection that is ended by an operator', () => {
     expect(uncaught).toEqual([]);
   });
 });
-/** What would have ended the process meanwhile. */
+/** The errors that would have ended the process. */
 function catchUncaught(): unknown[] {
   const caught: unknown[] = [];
   const others = process.listeners('uncaughtException');

@@ -6,7 +6,7 @@ import { openPostgres, QUIET, type StoreHost } from '../harness/store-hosts.js';
 
 const UUID = '11111111-2222-3333-4444-555555555555';
 
-/** Of an error that Postgres or the way to it has caused. */
+/** The meaning of an error of Postgres, or of the network to it. */
 describe('a database is', () => {
   let host: StoreHost;
 

@@ -10,14 +10,14 @@ import { openPostgres, storeOver, type StoreHost } from '../harness/store-hosts.
 import { emptyRoom, removeRoom, removeRule, setRule } from '../harness/writers.js';
 
 const ROOMS = 10;
-/** Without messages, each with rules of four users. */
+/** Rooms without messages, each with rules of four users. */
 const OTHER_ROOMS = 5_000;
 const MESSAGES = 4_000;
-/** Of a room of its own, which is longer than one query may pass; and of its first tenth there is a period. */
+/** Messages of one room, more than one query may pass. The period of the tests is its first tenth. */
 const LONG = 30_000;
-/** What one query may pass of messages, and of rooms or rules: 1,000 candidates, and what is looked up for each. */
+/** Rows that one query may pass: of messages, and of rooms or rules (1,000 candidates, and the rows of each). */
 const MOST = { messages: 10_001, rooms: 1_500, room_permissions: 4_000 };
-/** Of a room that has many; the others have four and those that a test adds. */
+/** Rules of one room with many; the others have four and those that a test adds. */
 const RULES = 5_000;
 
 interface Scans {
@@ -50,7 +50,7 @@ describe('the plan of a message that is stored alone', () => {
       expect(plan).toMatch(/Index.* on rooms/);
       expect(plan).toMatch(/Index.* on messages/);
       expect(plan).not.toContain('Seq Scan');
-      // Of the parameters, not of these values.
+      // A plan for any parameters, not for these values.
       expect(plan).toContain('$1');
     } finally {
       await host.close();
@@ -103,7 +103,7 @@ describe('the plans of Postgres', () => {
        FROM rooms, generate_series(1, CASE WHEN id = $1 THEN $2::int ELSE 4 END)`,
       { bind: [crowded, RULES] },
     );
-    // An entity with a rule in each of them, and as many rooms of two that belong to it.
+    // An entity with a rule in each of them, and as many user2user rooms that belong to it.
     await sequelize.query(
       `INSERT INTO room_permissions (room_id, "entity_UUID", level, permissions, accepted, "createdAt", "updatedAt")
        SELECT id, $1, 0, 'rw', true, now(), now() FROM rooms`,
@@ -206,7 +206,7 @@ describe('the plans of Postgres', () => {
   const begin = { from: new Date('2026-01-01'), until: new Date('2026-01-03') };
   const never = { from: new Date('2025-01-01'), until: new Date('2025-01-03') };
 
-  /** Reading that has to pass more than one query may. */
+  /** Reads that must pass more rows than one query may. */
   const far: [string, (gone?: AbortSignal) => Promise<unknown>][] = [
     ['history.read, always', (gone) => read(long, always, gone)],
     ['history.page, far from its period', (gone) => farPage({ limit: 50, period: begin }, gone)],
@@ -263,14 +263,14 @@ describe('the plans of Postgres', () => {
       kind: 'message',
       emitter,
       content: 'hi',
-      // Half of them are known.
+      // Half of the refs are known.
       ref: `ref ${MESSAGES - size / 2 + n}`,
     }));
     const rollback = new Error('rolled back');
 
     const appending = sequelize.transaction(async (transaction) => {
       const before = await scansOfMessages(transaction);
-      // PL/pgSQL may turn to a generic plan after some executions.
+      // PL/pgSQL may change to a generic plan after some executions.
       for (let execution = 0; execution < 8; execution += 1) {
         await appendEntries(
           plain(sequelize, transaction),
@@ -280,7 +280,7 @@ describe('the plans of Postgres', () => {
       const after = await scansOfMessages(transaction);
       expect(after.idx_scan - before.idx_scan).toBeGreaterThanOrEqual(8);
       expect(after.seq_scan - before.seq_scan).toBe(0);
-      // Not a room at a time: what is found by its ref, or found to be taken.
+      // All rooms at once: messages that are found by their refs, or whose refs are used.
       expect(after.idx_tup_fetch - before.idx_tup_fetch).toBeLessThanOrEqual(8 * 2 * size);
       throw rollback;
     });
@@ -302,7 +302,7 @@ describe('the plans of Postgres', () => {
     return store.history.page(long, { upTo: LONG, ...range }, reader);
   }
 
-  /** What the transaction's connection has counted: it reports in between transactions only. */
+  /** The counters of the transaction's connection: it reports them to others only between transactions. */
   async function scansOfMessages(transaction: Transaction): Promise<Scans> {
     const [scans] = await host.database.sequelize.query<Scans>(
       `SELECT seq_scan, idx_scan, idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'messages'`,
@@ -311,7 +311,7 @@ describe('the plans of Postgres', () => {
     return scans ?? { seq_scan: 0, idx_scan: 0, idx_tup_fetch: 0 };
   }
 
-  /** Runs what queries the database, and its statements once more, rolled back: by table, the rows that each has read. */
+  /** Runs it, and its statements once more, rolled back; returns by table the rows that each has read. */
   async function rowsRead(run: () => Promise<unknown>): Promise<Record<string, number>[]> {
     const { sequelize } = host.database;
     const statements = await statementsOf(run);
@@ -333,7 +333,7 @@ describe('the plans of Postgres', () => {
     return read;
   }
 
-  /** Runs what queries the database, and explains each of its queries with the same parameters. */
+  /** Runs it, and explains each of its queries with the same parameters. */
   async function plansOf(run: () => Promise<unknown>): Promise<string[]> {
     const { sequelize } = host.database;
     const statements = await statementsOf(run);
@@ -352,9 +352,9 @@ describe('the plans of Postgres', () => {
 type Bind = QueryOptions['bind'];
 type Call = [sql: string | { query: string; bind: Bind }, options: QueryOptions];
 
-/** What is run of SQL, but for what begins and ends transactions. */
+/** The statements that are run, without those that begin and end transactions. */
 async function statementsOf(run: () => Promise<unknown>): Promise<{ sql: string; bind: Bind }[]> {
-  // Whichever pool it runs on.
+  // On every pool.
   const query = vi.spyOn(Sequelize.prototype, 'query');
   await run();
   const calls = query.mock.calls as unknown as Call[];

@@ -7,7 +7,7 @@ import { openPostgres, QUIET, storeOver, type StoreHost } from '../harness/store
 import { emptyRoom, newCaller, readAll, say, TestWriter } from '../harness/writers.js';
 
 const STORE_TIMEOUT_MS = 2_000;
-/** More than there are connections. */
+/** More changes than connections. */
 const CHANGES = 20;
 
 describe('while all changes hang', () => {
@@ -33,7 +33,7 @@ describe('while all changes hang', () => {
     const { sequelize } = database;
     const end = deferred();
     const changes = Array.from({ length: CHANGES }, () => sequelize.transaction(() => end.promise));
-    // Those that have no connection are told in time.
+    // Changes without a connection are refused in time.
     await expect(Promise.any(changes.map((change) => rejection(change)))).resolves.toMatchObject({
       code: 'UNAVAILABLE',
     });
@@ -54,7 +54,7 @@ describe('while all changes hang', () => {
   });
 });
 
-/** What a promise rejects with; it rejects if that resolves. */
+/** The error of a promise that must reject. */
 async function rejection(promise: Promise<unknown>): Promise<unknown> {
   return promise.then(
     () => {

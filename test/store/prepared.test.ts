@@ -67,7 +67,7 @@ describe('prepared statements', () => {
     const broken = await which();
     await host.database.sequelize.query('SELECT pg_terminate_backend($1)', { bind: [broken] });
     await vi.waitUntil(async () => !(await backends()).includes(broken), PATIENCE);
-    // Its last words are there by now, and are read in the next turn.
+    // Its last message has arrived by now, and is read in the next turn.
     for (let turn = 0; turn < 2; turn += 1) await new Promise(setImmediate);
 
     expect(await which()).not.toBe(broken);

@@ -12,9 +12,9 @@ import {
 import { removeRoom, emptyRoom } from '../harness/writers.js';
 
 const TIMEOUT_MS = 60_000;
-/** More than two chunks. */
+/** Entries of more than two chunks. */
 const ENTRIES = 21_000;
-/** How often a node looks for what is left. */
+/** How often a node checks for interrupted deletions. */
 const LOOK_INTERVAL_MS = 10_000;
 
 let host: StoreHost;
@@ -29,7 +29,7 @@ function startNode(database = host.database): void {
   stops.push(startPurging({ sequelize: database.sequelize, logger: QUIET }));
 }
 
-/** A room with a log that is so long; its id. */
+/** Creates a room with a log of this length; returns its id. */
 async function longRoom(entries = ENTRIES): Promise<number> {
   const room = await emptyRoom(storeOver(host.database));
   await host.database.sequelize.query(
@@ -41,7 +41,7 @@ async function longRoom(entries = ENTRIES): Promise<number> {
   return room;
 }
 
-/** As a node leaves it that was killed behind its first chunk. */
+/** Deletes a room as a node does that is killed after its first chunk. */
 async function leaveHalf(room: number): Promise<void> {
   const { sequelize } = host.database;
   await sequelize.query(
@@ -105,7 +105,7 @@ describe.each(storeHosts)(
 );
 
 describe('the log of a deleted room', { timeout: TIMEOUT_MS }, () => {
-  /** Somebody else at the database. */
+  /** Another connection to the database. */
   let holder: Client;
 
   beforeEach(async () => {

@@ -12,7 +12,7 @@ import { postgresUrl } from '../harness/services.js';
 
 const PATIENCE_MS = 20_000;
 
-/** What Postgres says to who comes while it recovers from a crash: ErrorResponse, with severity, code and message. */
+/** The answer of a Postgres that recovers from a crash: ErrorResponse, with severity, code and message. */
 const STARTING_UP = errorResponse('57P03', 'the database system is starting up');
 const TOO_MANY = errorResponse('53300', 'sorry, too many clients already');
 
@@ -46,7 +46,7 @@ describe('a database', () => {
     });
   }
 
-  /** Resolves when the log has said that the database is waited for. */
+  /** Resolves at the log line that the node waits for the database. */
   function waiting(): Promise<void> {
     return vi.waitFor(() => {
       expect(logger.warn).toHaveBeenCalled();

@@ -14,7 +14,7 @@ import type { Store } from '../../src/store/store.js';
 import { storeHosts, storeOver, type StoreHost } from '../harness/store-hosts.js';
 import { newCaller } from '../harness/writers.js';
 
-/** Who the rules, the rooms and the callers of one run are about: UUIDs by number. */
+/** The number of UUIDs in the rules, rooms and callers of one run. */
 const UUIDS = 4;
 
 const ruleArbitrary = fc.record({
@@ -33,7 +33,7 @@ const roomArbitrary = fc.record({
 const callerArbitrary = fc.record({
   user: fc.nat(UUIDS - 1),
   entity: fc.nat(UUIDS - 1),
-  // A token's levelOnEntity is any number, whatever a column of rules can hold.
+  // A token's levelOnEntity is any number, even one that a column of rules cannot hold.
   levelOnEntity: fc.oneof(
     fc.constantFrom(-1, 0, 0.5, 1, 99, 99.5, 100, 2_147_483_648, 1e21, -1e300, Number.MAX_VALUE),
     fc.double({ noNaN: true, noDefaultInfinity: true }),
@@ -118,7 +118,7 @@ describe.each(storeHosts)('rooms that a caller sees over %s', (_, openHost) => {
     expect(await visibleTo(caller)).toMatchObject([asJson(room)]);
   });
 
-  /** What GET /rooms lists: each room with the rule that it is listed by. */
+  /** The list of GET /rooms: each room with its rule. */
   async function listed(
     caller: Caller,
     accepted: boolean | undefined,

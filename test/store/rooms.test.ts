@@ -122,7 +122,7 @@ describe.each(storeHosts)('rooms over %s', (_, openHost) => {
     const ids: number[] = [];
 
     beforeAll(async () => {
-      // In turn: by user, by entity, by both, not at all; then by an entity's rule that does not count.
+      // Rooms by a user's rule, an entity's, both, and none; then by an entity's rule that does not count.
       for (let n = 0; n < 11; n += 1) {
         const own = ruleFor(caller.userUUID, { accepted: n >= 4, level: n });
         const byEntity = ruleFor(caller.entityUUID, { accepted: true, permissions: 'r' });
@@ -187,7 +187,7 @@ describe.each(storeHosts)('rooms over %s', (_, openHost) => {
     });
 
     it.each([
-      // The rules of room 2 are the own one, which is not accepted, and the entity's, which is.
+      // Room 2 has the caller's own rule, not accepted, and the entity's, accepted.
       ['accepted ones', { accepted: true }, ['6', '5', '4', '1']],
       ['those not accepted', { accepted: false }, ['2', '0']],
       ['both', { accepted: undefined }, ['6', '5', '4', '2', '1', '0']],

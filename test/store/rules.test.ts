@@ -25,7 +25,7 @@ const NO_ROOM = 2_147_483_647;
 describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
   let host: StoreHost;
   let store: Store;
-  /** Of a second node. */
+  /** The store of a second node. */
   let elsewhere: Store;
   let room: number;
   const admin = newCaller();
@@ -113,7 +113,7 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
       const changed = await setRule(store, room, { ...rule, ...pick(other, key) });
 
       expect(ruleOf(entryOf(changed))).toEqual({ ...rule, ...pick(other, key) });
-      // Who was checked under the rule before may write, if it is only consented to.
+      // Consent alone changes no right: a sender who was checked under the rule before may write.
       const rulesHead = key === 'accepted' ? 1 : 2;
       expect(await store.log.state(room)).toMatchObject({ head: 2, rulesHead });
     },
@@ -316,7 +316,7 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
     return [...(state?.access.rules.values() ?? [])];
   }
 
-  /** How many rules a room has, as its row has it and as they are. */
+  /** The number of a room's rules: by the counter in its row, and counted. */
   async function countsOf(roomId: number): Promise<{ kept: number; counted: number } | undefined> {
     const [counts] = await host.database.sequelize.query<{ kept: number; counted: number }>(
       `SELECT rule_count AS kept, (SELECT count(*) FROM room_permissions WHERE room_id = $1) AS counted

@@ -29,7 +29,7 @@ describe('a database', () => {
     return addressOf(url);
   }
 
-  /** Tables of ours that it has. */
+  /** The tables of the database. */
   async function tables(): Promise<string[]> {
     const rows = await query<{ name: string }>(
       fresh.url,
@@ -429,7 +429,7 @@ describe('a table that the migrations have made', () => {
   });
 });
 
-/** As the configuration has it; nothing is opened. */
+/** The address of a database, as in a configuration. */
 function addressOf(url: string): Parameters<typeof migrate>[0] {
   const { database } = loadConfig({ DATABASE_URL: url });
   if (database === undefined) throw new Error('no address');

@@ -10,7 +10,7 @@ import { postgresUrl } from '../harness/services.js';
 import { openPostgres, storeOver, type StoreHost } from '../harness/store-hosts.js';
 import { emptyRoom, newCaller, readAll, say, setRule, TestWriter } from '../harness/writers.js';
 
-/** What a database or a role may have as its default: each breaks what relies on another one. */
+/** Defaults that a database or a role may have. Each would break code that relies on the usual one. */
 const DEFAULTS = {
   default_transaction_isolation: ['repeatable read', 'serializable'],
   DateStyle: ['German', 'SQL, DMY', 'Postgres, MDY'],
@@ -130,7 +130,7 @@ describe('a database whose role has as its default', () => {
     expect(renewed.stdout()).toMatch(/^epoch: /);
   });
 
-  /** Of the role in the database, which comes before what either has. */
+  /** Sets a default of the role in the database, which has precedence over those of either. */
   async function setDefault(name: string, value: string): Promise<void> {
     const list = name === 'search_path' || name === 'DateStyle' ? value : `'${value}'`;
     const database = new URL(host.url).pathname.slice(1);
@@ -141,7 +141,7 @@ describe('a database whose role has as its default', () => {
   }
 });
 
-/** Who learns of the rules that come meanwhile. */
+/** A live room that reads new rules when it is refreshed. */
 function writerOver(log: Log, room: number): TestWriter {
   const writer: TestWriter = new TestWriter(room, {
     async refresh() {
