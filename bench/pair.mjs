@@ -10,7 +10,7 @@ const LABELS = { cpuMicros: 'CPU, µs', p50: 'p50, ms', p99: 'p99, ms' };
 
 /**
  * Compares two builds by one measure. Both servers run, and get the same load in turn; then once more with the
- * builds exchanged, because the server that is started first costs about 2 % more CPU, whichever build it is.
+ * builds exchanged, because the server that is started first costs about 2 % more CPU, with either build.
  *
  * @param {string} name of the measure
  * @param {import('./run.mjs').Pair} pair

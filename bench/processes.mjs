@@ -102,15 +102,15 @@ export function accepts(port) {
   });
 }
 
-/** CPU time that a process has used, its threads' included; NaN where there is no /proc. @param {number} pid */
+/** CPU time of a process and its threads; NaN without /proc. @param {number} pid */
 export function cpuMilliseconds(pid) {
   const stat = readProc(pid, 'stat');
-  // Behind the name in parentheses, which may hold anything: utime and stime are fields 14 and 15.
+  // Behind the name in parentheses, which may contain any text: utime and stime are fields 14 and 15.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   return (Number(fields[11]) + Number(fields[12])) * TICK_MS;
 }
 
-/** Resident memory of a process in KiB; NaN where there is no /proc. @param {number} pid */
+/** Resident memory of a process in KiB; NaN without /proc. @param {number} pid */
 export function residentKib(pid) {
   return Number(/VmRSS:\s+(\d+)/.exec(readProc(pid, 'status'))?.[1] ?? NaN);
 }
@@ -131,10 +131,10 @@ export function busyMilliseconds(core) {
 }
 
 /**
- * Waits until others leave the machine alone, for a time.
+ * Waits until other processes leave the machine idle, until a timeout.
  *
  * @param {number} timeoutMs
- * @returns {Promise<number>} the share of a core that others took at the end; NaN where that can't be seen
+ * @returns {Promise<number>} the share of a core that others used at the end; NaN if it can't be measured
  */
 export async function untilQuiet(timeoutMs) {
   const deadline = performance.now() + timeoutMs;

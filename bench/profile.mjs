@@ -2,7 +2,7 @@ import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 
 const SHOWN = 25;
-/** The share of the time at the start of the process that is not what was measured. */
+/** The share of the time that is dropped: the start of the process is not measured. */
 const SKIPPED = 0.4;
 const SHOWN_OWNERS = 15;
 
@@ -11,8 +11,8 @@ const SHOWN_OWNERS = 15;
 /** @typedef {{ nodes: ProfileNode[], samples: number[], timeDeltas: number[] }} Profile */
 
 /**
- * Prints the functions in which the profiled processes spent their time, of each `.cpuprofile` below a folder;
- * those of Node itself with who of us, or of which package, has called them.
+ * Prints the functions in which the profiled processes spent their time, for each `.cpuprofile` below a folder. A
+ * function of Node itself is printed with our function, or the package, that called it.
  *
  * @param {string} folder
  */

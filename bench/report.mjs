@@ -7,7 +7,7 @@ import { NAMES } from './servers.mjs';
 const KINDS = /** @type {Kind[]} */ (Object.keys(NAMES));
 
 /**
- * Prints each metric, a server a column; beside a peer's number, how many times it this server's is.
+ * Prints each metric, a server a column. Beside a peer's number stands how many times as large this server's is.
  *
  * @param {Measure[]} measures
  * @param {Results} results
@@ -58,7 +58,7 @@ function textOf(target) {
  * @param {number} ours
  * @param {NonNullable<Results[string]>} found
  * @param {string} key
- * @returns {boolean | undefined} undefined where one of the numbers is missing
+ * @returns {boolean | undefined} undefined if one of the numbers is missing
  */
 function isReached(target, ours, found, key) {
   const other = 'of' in target ? (found[target.of]?.[key] ?? NaN) : 0;
@@ -68,7 +68,7 @@ function isReached(target, ours, found, key) {
   return target.times > 1 ? ours >= other * target.times : ours <= other * target.times;
 }
 
-/** Three digits that mean something. @param {number} value */
+/** A number with three significant digits. @param {number} value */
 export function format(value) {
   if (!Number.isFinite(value)) return '-';
   const digits = Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2;

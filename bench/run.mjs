@@ -38,7 +38,7 @@ import { startPostgres, startRedis } from './services.mjs';
  * @typedef {{ cpuMicros: number, p50: number, p99: number }} Turn CPU of a message, delivery or client; latency in ms
  *
  * @typedef {{
- *   rounds: number, // So many turns of each build, if `--rounds` says nothing else.
+ *   rounds: number, // Turns of each build, unless `--rounds` is given.
  *   load: (server: import('./servers.mjs').RunningServer) => Promise<{
  *     turn: (seconds: number) => Promise<Turn>, // May be called again and again.
  *     close: () => void,
@@ -48,7 +48,7 @@ import { startPostgres, startRedis } from './services.mjs';
  * @typedef {{
  *   name: string, title: string, work: string, kinds: Kind[], metrics: Metric[],
  *   onlyWhenAsked?: boolean,
- *   rounds?: number, // So often, all servers in turn; the median of each number counts (1).
+ *   rounds?: number, // Runs of all servers in turn, 1 by default; the median of each number counts.
  *   run: (kind: Kind, context: Context) => Promise<Record<string, number>>,
  *   pair?: Pair,
  * }} Measure
@@ -188,7 +188,7 @@ async function measureAll(wanted, servers, pin, context) {
         }
       }
     }
-    // After each measure, so that what is there stays when the run is broken off.
+    // After each measure, so that its results stay if the run is interrupted.
     writeFileSync(options.json, `${JSON.stringify({ machine, results }, null, 2)}\n`);
     writeFileSync(options.chart, drawChart(results, machine));
   }
@@ -220,7 +220,7 @@ function mainOf(path) {
 }
 
 /**
- * Of each number the middle one; of an even count the lower one of the two.
+ * The median of each number; of an even count, the lower one of the middle two.
  *
  * @param {Record<string, number>[]} runs
  * @returns {Record<string, number>}

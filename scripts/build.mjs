@@ -1,6 +1,6 @@
 /**
- * Builds dist/ before `npm start` and after `npm ci`. Where TypeScript was not installed (NODE_ENV=production, or
- * --omit=dev), what is built already is used, or it is said what to run. Plain JavaScript, as nothing is built yet.
+ * Builds dist/ before `npm start` and after `npm ci`. If TypeScript is not installed (NODE_ENV=production, or
+ * --omit=dev), it keeps an existing build, or prints the command to run. Plain JavaScript, as nothing is built yet.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -13,6 +13,6 @@ if (existsSync('node_modules/typescript')) {
     'dist/ is not built, and TypeScript is not installed (NODE_ENV=production, or --omit=dev). Run\n' +
       '  npm ci --include=dev && npm prune --omit=dev\n',
   );
-  // An installation is none the worse: what is missing is missed at the start.
+  // Installing may succeed without a build; starting may not.
   process.exitCode = process.env.npm_lifecycle_event === 'prestart' ? 1 : 0;
 }

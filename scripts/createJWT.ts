@@ -1,7 +1,6 @@
 #!/usr/bin/env node
 /**
- * Prints a token for this server, signed with its secret: the token alone on stdout, and what it stands
- * for on stderr.
+ * Prints a token for this server, signed with its secret: the token alone on stdout, its claims on stderr.
  */
 import { randomUUID } from 'node:crypto';
 import { parseArgs } from 'node:util';

@@ -1,21 +1,21 @@
-/** What the commands of an operator over the database have in common. */
+/** The common part of an operator's commands over the database. */
 import { constants } from 'node:os';
 import { loadConfig, loadEnvFile } from '../src/config/load.js';
 import { createLogger } from '../src/logger.js';
 import { connectDatabase, type Database } from '../src/store/connect.js';
 import type { ReachOptions } from '../src/store/reach.js';
 
-/** How long a database is waited for that does not answer: somebody waits for the command. */
+/** How long to wait for a database that does not answer: an operator waits for the command. */
 const PATIENCE_MS = 10_000;
 
 /**
- * Runs a command over the database of the environment, and prints the line that it comes to, or, with exit code 1, the
- * one that says why not.
+ * Runs a command over the database of the environment, and prints the line that it returns. If it fails, prints the
+ * reason, and sets the exit code to 1.
  */
 export async function runDatabaseCommand(
   command: (database: Database, options: ReachOptions) => Promise<string>,
 ): Promise<void> {
-  // The kernel ignores these for a process 1 that does not handle them. What has begun is undone by Postgres.
+  // Without a handler, the kernel ignores these signals for process 1. Postgres rolls back an open transaction.
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.on(signal, () => process.exit(128 + constants.signals[signal]));
   }

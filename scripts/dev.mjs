@@ -1,7 +1,7 @@
 /**
- * The development loop of `npm run dev`: compiles what changes in src/, and restarts the node once that has no errors.
- * Plain JavaScript, as nothing is built yet. Not `tsc --watch`: that of TypeScript 7.0 misses changes on some Linux
- * file systems.
+ * The development loop of `npm run dev`: compiles changes in src/, and restarts the node if there is no error. Plain
+ * JavaScript, as nothing is built yet. Not `tsc --watch`: that of TypeScript 7.0 misses changes on some Linux file
+ * systems.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** Runs what is pending of migrations/, for where MIGRATE_ON_START is false. */
+/** Runs the pending files of migrations/, for nodes whose MIGRATE_ON_START is false. */
 import { migrate } from '../src/store/migrate.js';
 import { runDatabaseCommand } from './database-command.js';
 

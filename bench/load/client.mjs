@@ -1,6 +1,6 @@
 import { connect } from 'node:net';
 
-// All sockets read into one buffer: the callback is done with it before the next read.
+// All sockets read into one buffer: the callback has handled the bytes before the next read.
 const READ_BUFFER = Buffer.allocUnsafe(1 << 18);
 const STAMP_SIGN = 0x40;
 const STAMP_DIGITS = 15;
@@ -16,13 +16,13 @@ const PONG = 0x8a;
  * counts messages, and looks into those of a sampled client only.
  */
 export class Client {
-  /** Messages that came so far. */
+  /** Number of messages that were received so far. */
   received = 0;
   /** @type {((client: Client) => void) | undefined} Called for each message. */
   onMessage;
   /** @type {import('node:net').Socket | undefined} */
   #socket;
-  /** @type {Buffer | undefined} A frame that has not come in whole. */
+  /** @type {Buffer | undefined} A frame that was not received completely yet. */
   #rest;
   #upgraded = false;
   #closed = false;
@@ -151,7 +151,7 @@ export class Client {
       }
       const next = start + length;
       if (next > end) break;
-      // The letter `m` of the type or event `message`, where no other frame has one.
+      // The letter `m` of the type or event `message`: no other frame has an `m` at this place.
       if (bytes[at] === TEXT_FRAME && length > 20 && bytes[start + messageSign] === 0x6d) {
         this.received++;
         if (this.#tally.isOpen) {

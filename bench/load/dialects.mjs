@@ -8,7 +8,7 @@
  *   onText: (client: import('./client.mjs').Client, text: string) => void,
  *   message: (content: string) => string,
  * }} Dialect
- * `messageSign`: where in a message's frame the letter `m` of `message` stands.
+ * `messageSign`: the place of the letter `m` of `message` in a message's frame.
  */
 
 /** @param {import('./client.mjs').Client} client */

@@ -14,7 +14,7 @@ const SERVER_CORE = 0;
 /** @typedef {import('../servers.mjs').RunningServer} RunningServer */
 
 /**
- * Creates rooms; the bare broadcasts and Socket.IO know a room once somebody enters it.
+ * Creates rooms; in the bare broadcasts and Socket.IO, entering a room creates it.
  *
  * @param {RunningServer} server
  * @param {number} count
@@ -66,7 +66,7 @@ export async function connectAll(clients, { atATime = CONNECTING, tally } = {}) 
 }
 
 /**
- * Sends at a steady rate while `seconds` pass, whose messages and CPU time are counted after a warm-up.
+ * Sends at a steady rate: first a warm-up, then `seconds` in which messages and CPU time are counted.
  *
  * @param {{
  *   server: RunningServer, senders: Client[], tallies: Tally[], rate: number, seconds: number,
@@ -99,10 +99,10 @@ export async function sendSteadily({ server, senders, tallies, rate, seconds, wa
     sent,
     delivered: tallies.reduce((sum, tally) => sum + tally.delivered, 0),
     cpuMs: cpu,
-    /** The share of a core that the server, and the load generator, took. */
+    /** The share of a core that the server used, and that of the load generator. */
     cpuShare: cpu / ms,
     loadShare: (ownCpu() - from.own) / ms,
-    /** What others, Postgres among them, took of the server's core; it says so only where it is pinned. */
+    /** The share of the server's core that other processes, such as Postgres, used; known only if it is pinned. */
     othersShare: (busyMilliseconds(SERVER_CORE) - from.busy - cpu) / ms,
     ...(tallies[0] ?? new Tally()).latency,
   };
@@ -119,7 +119,7 @@ async function pace(rate, seconds, sendOne) {
   for (;;) {
     const elapsed = performance.now() - start;
     const due = Math.floor((Math.min(elapsed, seconds * 1000) * rate) / 1000);
-    // What is behind by much is not made up for: the rate was too high for the generator.
+    // A long delay is not made up for: the rate was too high for the generator.
     for (let i = 0; done < due && i < 100; i++, done++) sendOne();
     if (elapsed >= seconds * 1000) return;
     await delay(TICK_MS);
@@ -127,7 +127,7 @@ async function pace(rate, seconds, sendOne) {
 }
 
 /**
- * Waits until nothing comes any more.
+ * Waits until no more messages arrive.
  *
  * @param {Client[]} clients
  */

@@ -10,25 +10,25 @@ import {
 
 const MEMBERS = 1_000;
 const SENDERS = 10;
-/** One client in so many has its latencies taken. */
+/** Latencies are measured at one client in this number. */
 const SAMPLED = 20;
 const KEPT_UP = 0.98;
 const MAX_P99_MS = 50;
 /**
- * Messages a second that the ramp tries. Who batches may do better at a higher rate than at a lower one: only
- * what is not delivered in time, twice in a row, ends it.
+ * Messages a second that the ramp tries. A server that batches may do better at a higher rate than at a lower one: the
+ * ramp ends only at the second rate in a row that was not delivered in time.
  */
 const RAMP = [
   20, 40, 60, 90, 130, 190, 280, 400, 600, 800, 1_000, 1_200, 1_500, 2_000, 2_500, 3_000,
 ];
 const QUICK_RAMP = [40, 80, 150, 300, 600, 1_000, 1_300];
-/** When the rate of the ramp is not kept up for the whole time, how far and in which steps it goes down. */
+/** If a server does not keep up with the ramp's rate for the whole time: how far it goes down, in which steps. */
 const MIN_HELD = 0.6;
 const STEP_DOWN = 0.8;
 const COST_RATE = 50;
-/** A thousand messages, until what runs this seldom is compiled, by each server. */
+/** A thousand messages, until V8 has compiled the code that runs this seldom, in each server. */
 const WARM_UP_SECONDS = 20;
-/** The share of its core from which on it is not the server that could not follow. */
+/** If others used this share of the server's core, they are the reason why it did not keep up. */
 const DISTURBED = 0.3;
 
 /** @typedef {import('../run.mjs').Context} Context */
@@ -73,7 +73,7 @@ export const ceiling = {
       const { senders, tally, clients } = room;
       const result = await sendSteadily({ server, senders, tallies: [tally], rate, seconds });
       const perSecond = result.delivered / result.seconds;
-      // Not what had piled up before.
+      // Without messages that waited from before.
       const inTime = Math.min(result.delivered, result.sent * MEMBERS);
       most = Math.max(most, inTime / result.seconds);
       const isDelivered =
@@ -88,7 +88,7 @@ export const ceiling = {
           `load generator ${share(result.loadShare)}${kept ? '' : isDelivered ? ' - too late' : ' - too much'}`,
       );
       if (!kept) {
-        // A fresh start: what has piled up may take long to go.
+        // A new server: the waiting messages of this one may take long.
         closeAll(clients);
         await server.stop();
         server = await context.start(kind);
@@ -103,7 +103,7 @@ export const ceiling = {
     let overloads = 0;
     for (const rate of context.quick ? QUICK_RAMP : RAMP) {
       let result = await attempt(rate, trySeconds);
-      // Noise is not a ceiling: once more before it counts.
+      // It may have been noise: only a second failure counts.
       if (!result.kept) result = await attempt(rate, trySeconds);
       if (result.kept) best = rate;
       const isDisturbed = result.othersShare > DISTURBED;

@@ -4,7 +4,7 @@ import { closeAll, connectAll, createRooms, newClient, sendSteadily } from '../l
 const ROOMS = 100;
 const MEMBERS = 10;
 const RATE = 1_000;
-/** Until what runs this often is compiled, by each server: a short run would measure the compiler of V8. */
+/** Until V8 has compiled the code that runs this often, in each server: a short run would measure its compiler. */
 const WARM_UP_SECONDS = 12;
 
 /** @type {import('../run.mjs').Measure} */
@@ -96,7 +96,7 @@ async function fillRooms(servers) {
       const result = await sendSteadily({ server, senders, tallies, rate: RATE, seconds, warmUp });
       return {
         ...result,
-        // Of those that were delivered: a server that is behind has not paid for the others.
+        // By delivered messages: a server that is behind has not spent time on the others.
         cpuMicros: (result.cpuMs * 1000 * MEMBERS) / result.delivered,
         keptUp: result.delivered / (result.sent * MEMBERS),
         across: tallies[1]?.latency ?? { p50: NaN, p99: NaN, max: NaN },

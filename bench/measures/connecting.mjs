@@ -8,7 +8,7 @@ const ROOMS = 100;
 const WARM_UP = 500;
 /** About a second, so that the machine is the same for two builds in turn. */
 const PAIRED_WAVE = 2_000;
-/** Files that a process has open besides its sockets, generously. */
+/** Open files of a process besides its sockets, a generous estimate. */
 const SPARE_FILES = 500;
 const QUIET_TIMEOUT_MS = 3_000;
 
@@ -36,12 +36,12 @@ export const connecting = {
     const server = await context.start(kind);
     const load = await openRooms(server);
     const wanted = context.quick ? 2_000 : 10_000;
-    // Node has raised its limit to the hard one already.
+    // Node has raised its soft limit to the hard one.
     const limit = Number(process.report?.getReport()?.userLimits?.open_files?.hard) || Infinity;
     const count = Math.min(wanted, limit - SPARE_FILES);
     if (count < wanted) context.note(`only ${count} clients: ulimit -n is ${limit}`);
 
-    // So that compiled code and the first buffers are not counted as the clients'.
+    // Otherwise compiled code and the first buffers would count as memory of the clients.
     closeAll((await load.connectWave(WARM_UP)).clients);
     const before = await settledKib(server);
 

@@ -72,7 +72,7 @@ async function readPages(kind, size, database, context) {
 }
 
 /**
- * Gives each room so many messages, of 100 bytes.
+ * Gives each room `each` messages of 100 bytes.
  *
  * @param {string} url
  * @param {number} each

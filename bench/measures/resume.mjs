@@ -61,7 +61,7 @@ export const resume = {
     const caughtUp = clients.map(
       (client) =>
         new Promise((resolve) => {
-          // In order and without gaps from the room's first message on, as the sender: it is where the room is.
+          // A sender receives all messages in order and without gaps, so its count is the number of the last one.
           client.onMessage = () => {
             if (client.received >= sender.received) resolve(undefined);
           };

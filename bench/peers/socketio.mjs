@@ -1,4 +1,4 @@
-// What people would pick: Socket.IO 4 with the Redis adapter, the token verified in a middleware, and one
+// The usual choice: Socket.IO 4 with the Redis adapter, the token verified in a middleware, and one
 // INSERT a message through a pool before it is emitted to the room.
 import { createAdapter } from '@socket.io/redis-adapter';
 import { Redis } from 'ioredis';

@@ -1,5 +1,5 @@
-// The least that a Node server does which stores a message before anybody sees it: one INSERT through a pool, one
-// frame for all members, one write each. No token, rules, order, broker or slow readers; an INSERT that fails ends it.
+// The least work of a Node server that stores each message before it delivers it: one INSERT through a pool, one frame
+// for all members, one write each. No token, rules, order, broker or slow readers; an INSERT that fails ends it.
 import { Pool } from 'pg';
 import { WebSocketServer } from 'ws';
 

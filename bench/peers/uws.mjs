@@ -8,7 +8,7 @@ const app = uws.App({});
 app.ws('/*', {
   compression: uws.DISABLED,
   maxPayloadLength: 65_536,
-  maxBackpressure: 64 * 1024 * 1024, // Nobody is dropped, as with the others.
+  maxBackpressure: 64 * 1024 * 1024, // No client is dropped, as with the others.
   idleTimeout: 120,
   message(socket, data) {
     const command = JSON.parse(Buffer.from(data).toString());
