@@ -1,9 +1,9 @@
-/** Takes what was published on a channel that this node subscribed to, its own messages included. */
+/** Called with each message of a channel that this node subscribed to, its own messages included. */
 export type OnMessage = (channel: string, message: string) => void;
 
 /**
- * Tells the nodes what is new. It is only the wake-up: a message may be lost, come late or come twice,
- * and the log makes up for it.
+ * Carries messages between the nodes. It only wakes them up: a message may be lost, come late or come twice, since each
+ * node reads missing entries from the log.
  */
 export interface Broker {
   /**

@@ -92,7 +92,7 @@ export function createRedisBroker(options: {
     for (const connection of [publisher, subscriber]) {
       if (connection.status !== 'ready') continue;
       connection.ping().catch((error: unknown) => {
-        // One who may not ask has an answer, too.
+        // A refused PING is an answer, too.
         if (isRefusal(error)) return;
         problem = error;
         // A connection that hangs is down: `isUp` says so, and a new one tries again. Not by `disconnect`, which waits
@@ -251,7 +251,7 @@ export function createRedisBroker(options: {
 }
 
 /**
- * Where Redis is, and who asks. Nothing else of a URL: ioredis would take its path for a database, which pub/sub
+ * The address of Redis, and the user. Nothing else of a URL: ioredis would take its path for a database, which pub/sub
  * does not know, and each name of its query for an option.
  */
 function addressOf(

@@ -44,7 +44,7 @@ type State =
       readonly tokenEndsOn: number;
     };
 
-/** One socket: who is there, until when, and the answers. Its commands are in commands/. */
+/** One socket: its user, its deadlines, and the answers. Its commands are in commands/. */
 export class Session implements CommandSession, Subscriber {
   /** Counts the sessions of this node; log lines have it. */
   readonly id: number;

@@ -17,15 +17,18 @@ import { createRoomAnnouncer } from './room-announcer.js';
  * 2 s: after MISSED_MAX intervals and a head poll.
  */
 const HEARTBEAT_INTERVAL_MS = 400;
-/** A peer is silent after so many heartbeats of this node without one of its own: one may be late, and one lost. */
+/** A peer is silent after this number of own heartbeats without one of the peer: one may be late, and one lost. */
 const MISSED_MAX = 3;
-/** A peer that is silent for a minute is forgotten. */
+/** A peer that is silent for a minute is forgotten. A trade-off: until then this node publishes all messages. */
 const FORGET_AFTER = 60_000 / HEARTBEAT_INTERVAL_MS;
-/** After a change a node waits so many heartbeats, 2 s, before it relies on its knowledge of the peers. */
+/**
+ * After a change a node waits this number of heartbeats, 2 s, before it relies on its knowledge of the peers: longer
+ * than a peer takes to notice that messages to it are lost (MISSED_MAX).
+ */
 const SETTLING = 5;
 /**
- * A peer that does not announce its rooms is asked again after so many heartbeats, 6 s: its announcements and the delay
- * before them fit in.
+ * A peer that does not announce its rooms is asked again after this number of heartbeats, 6 s: its announcements and
+ * the delay before them fit in.
  */
 const REQUEST_AGAIN_AFTER = 15;
 /** How often a broker that stays down is logged. */

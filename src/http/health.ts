@@ -10,8 +10,8 @@ const healthz = route({
 });
 
 /**
- * `GET /readyz`: the node can serve; 503 with what is missing. A missing broker is not: all nodes lose it at once, and
- * a load balancer would be left with none.
+ * `GET /readyz`: 200 if the node can serve, or else 503 with the missing parts. A missing broker is no reason for 503:
+ * all nodes lose it at once, and a load balancer would be left with none.
  */
 const readyz = route({
   method: 'GET',

@@ -9,8 +9,8 @@ const ROOM_ID = /^[1-9]\d{0,9}$/;
 
 /**
  * A whole number, or one in decimal digits (`7`, `"7"`), but not `1e3`, `+7` or `7.0` as text.
- * @param options.problem what is said of a number out of range
- * @param options.typeProblem what is said of anything else; the same if it is left out
+ * @param options.problem the message for a number out of range
+ * @param options.typeProblem the message for any other value; by default the same
  */
 export function wholeNumber({
   min,

@@ -22,8 +22,8 @@ export type UnsettledLimits = Pick<Limits, 'storeTimeoutMs' | 'logQueueEntries' 
 
 /**
  * The messages that were taken and are not settled yet. It bounds their number (LOG_QUEUE_ENTRIES), the bytes of their
- * content (LOG_QUEUE_BYTES), and the time in which a sender is answered: a message that is STORE_TIMEOUT_MS old is given
- * up, wherever it is. It counts for the other bounds until it is settled.
+ * content (LOG_QUEUE_BYTES), and the time in which a sender is answered: a message that is STORE_TIMEOUT_MS old is
+ * given up, in flight or not. It counts for the other bounds until it is settled.
  */
 export class UnsettledMessages {
   readonly #limits: UnsettledLimits;
@@ -46,7 +46,7 @@ export class UnsettledMessages {
     }, limits.storeTimeoutMs / SWEEPS).unref();
   }
 
-  /** Whether a message of so many bytes may be added. */
+  /** Whether a message of this number of bytes may be added. */
   hasSpaceFor(bytes: number): boolean {
     const { logQueueEntries, logQueueBytes } = this.#limits;
     return this.#entries < logQueueEntries && this.#bytes + bytes <= logQueueBytes;
@@ -79,7 +79,9 @@ export class UnsettledMessages {
       if (this.#sweeps - message.sweptBefore <= SWEEPS) break;
       this.#unanswered.delete(message);
       message.isGivenUp = true;
-      message.reject(new ChatError('UNAVAILABLE', { detail: 'it could not be stored in time' }));
+      message.reject(
+        new ChatError('UNAVAILABLE', { detail: 'the message could not be stored in time' }),
+      );
       this.#givenUp += 1;
     }
     const now = performance.now();
