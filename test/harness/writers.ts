@@ -35,6 +35,16 @@ export class TestWriter implements LiveRoom {
   }
 }
 
+/** A live room that reads new rules when it is refreshed. */
+export function writerOver(log: Log, roomId: number): TestWriter {
+  const writer: TestWriter = new TestWriter(roomId, {
+    async refresh() {
+      writer.rulesHead = (await log.state(roomId))?.rulesHead ?? 0;
+    },
+  });
+  return writer;
+}
+
 /** A user of a new entity. */
 export function newCaller(given: Partial<Caller> = {}): Caller {
   return { userUUID: randomUUID(), entityUUID: randomUUID(), levelOnEntity: 0, ...given };

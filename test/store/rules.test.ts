@@ -18,6 +18,7 @@ import {
   say,
   setRule,
   TestWriter,
+  writerOver,
 } from '../harness/writers.js';
 
 const NO_ROOM = 2_147_483_647;
@@ -291,7 +292,7 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
   });
 
   it('get their numbers among those of messages that are sent at the same time', async () => {
-    const writer = new TestWriter(room);
+    const writer = writerOver(store.log, room);
     const rule = newRule();
 
     await Promise.all(

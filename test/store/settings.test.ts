@@ -1,14 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { QueryTypes } from 'sequelize';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { Log } from '../../src/store/log.js';
 import { plain } from '../../src/store/prepared.js';
 import { query } from '../harness/database.js';
 import { startNodeProcess } from '../harness/node-process.js';
 import { runProgram } from '../harness/process.js';
 import { postgresUrl } from '../harness/services.js';
 import { openPostgres, storeOver, type StoreHost } from '../harness/store-hosts.js';
-import { emptyRoom, newCaller, readAll, say, setRule, TestWriter } from '../harness/writers.js';
+import { emptyRoom, newCaller, readAll, say, setRule, writerOver } from '../harness/writers.js';
 
 /** Defaults that a database or a role may have. Each would break code that relies on the usual one. */
 const DEFAULTS = {
@@ -140,13 +139,3 @@ describe('a database whose role has as its default', () => {
     );
   }
 });
-
-/** A live room that reads new rules when it is refreshed. */
-function writerOver(log: Log, room: number): TestWriter {
-  const writer: TestWriter = new TestWriter(room, {
-    async refresh() {
-      writer.rulesHead = (await log.state(room))?.rulesHead ?? 0;
-    },
-  });
-  return writer;
-}
