@@ -81,7 +81,7 @@ async function start(): Promise<void> {
     running = { server, timeoutMs: config.limits.shutdownTimeoutMs };
     void server.failed.then((error) => {
       if (signalled) return;
-      log.fatal(`cannot go on: ${error.message}`);
+      log.fatal(`exiting: ${error.message}`);
       process.exit(1);
     });
     logAddress(server, await server.listen(), log);

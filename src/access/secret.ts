@@ -25,7 +25,7 @@ export async function readOrCreateSecret(dataDir: string): Promise<string> {
     await rm(draft);
   }
   const secret = await readSecret(path);
-  if (secret === undefined) throw new Error(`${path} vanished while it was being made`);
+  if (secret === undefined) throw new Error(`${path} was removed while it was being created`);
   return secret;
 }
 

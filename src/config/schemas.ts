@@ -67,4 +67,4 @@ export const timeZone = z
 
 export const folder = z
   .string()
-  .refine((path) => !/^~|\$[a-z_{]/i.test(path), 'must be a path: ~ and $ are for shells alone');
+  .refine((path) => !/^~|\$[a-z_{]/i.test(path), 'must be a path: only shells expand ~ and $');

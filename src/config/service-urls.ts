@@ -85,7 +85,7 @@ export function parseDatabaseUrl(text: string): Parsed<DatabaseAddress> {
   const option = (name: string): string | undefined => (given[name] as string) || undefined;
   const username = parsed.user || 'postgres';
   const port = Number(parsed.port || DEFAULT_POSTGRES_PORT);
-  if (port < 1 || port > MAX_PORT) return { problem: 'has a port that is none' };
+  if (port < 1 || port > MAX_PORT) return { problem: 'has an invalid port' };
   const seconds = option('connect_timeout');
   return {
     value: {
@@ -119,7 +119,7 @@ export function parseRedisUrl(text: string): Parsed<string> {
   if (!isDecodable(url.username) || !isDecodable(url.password) || url.hostname.includes('%')) {
     return { problem: 'cannot be read' };
   }
-  if (url.port === '0') return { problem: 'has a port that is none' };
+  if (url.port === '0') return { problem: 'has an invalid port' };
   if (!/^\/?\d{0,9}$/.test(url.pathname)) {
     return { problem: 'must have the number of a database for its path, or none' };
   }
@@ -137,7 +137,7 @@ function isDecodable(text: string): boolean {
 
 /** The problem of a URL's hosts or options, if it has one. */
 function problemOf(text: string, options: Options): string | undefined {
-  if (text.includes('#')) return 'has a # in it: %23 stands for one';
+  if (text.includes('#')) return 'contains a #: write it as %23';
   const [beforeQuery = '', query = ''] = splitOnce(text, '?');
   const [, behindScheme = ''] = splitOnce(beforeQuery, '//');
   const [authority = ''] = behindScheme.split('/', 1);

@@ -9,7 +9,7 @@ import { Subscribers, type EndReason, type Subscriber, type LossReason } from '.
 import { frameOf } from './catch-up.js';
 import type { FlushQueue } from './flush-queue.js';
 
-/** Entries per read while a gap is repaired: two pages of catch-up. A trade-off; usual gaps have a few entries. */
+/** Entries per read while a gap is repaired: two pages of catch-up. A trade-off, not a measurement. */
 const GAP_PAGE_ENTRIES = 500;
 /** Entries that may wait behind a gap: two reads' worth. Any beyond them are read from Postgres with the gap. */
 const MAX_EARLY = 1_000;

@@ -19,7 +19,7 @@ import { createRoomAnnouncer } from './room-announcer.js';
 const HEARTBEAT_INTERVAL_MS = 400;
 /** A peer is silent after this number of own heartbeats without one of the peer: one may be late, and one lost. */
 const MISSED_MAX = 3;
-/** A peer that is silent for a minute is forgotten. A trade-off: until then this node publishes all messages. */
+/** A peer that is silent for a minute is forgotten. A trade-off: until then heads are compared often. */
 const FORGET_AFTER = 60_000 / HEARTBEAT_INTERVAL_MS;
 /**
  * After a change a node waits this number of heartbeats, 2 s, before it relies on its knowledge of the peers: longer

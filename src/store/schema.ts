@@ -172,7 +172,7 @@ function requireColumns(ours: Table, name: string, columns: readonly Column[]): 
   });
   for (const { name, isNullable, hasDefault } of others.values()) {
     if (!isNullable && !hasDefault) {
-      complaints.push(`${name}, which they have not made, is NOT NULL without a default`);
+      complaints.push(`${name}, which is not one of theirs, is NOT NULL without a default`);
     }
   }
   if (complaints.length === 0) return;

@@ -13,7 +13,7 @@ describe('a closed broker keeps no process alive', () => {
   it.each([
     ['in the process', `createLocalBroker(() => undefined)`],
     ['over Redis', redisBroker(redisUrl())],
-    ['over a Redis that is not there', redisBroker(NOWHERE)],
+    ['over a missing Redis', redisBroker(NOWHERE)],
   ])('%s', async (_, create) => {
     const program = `
       import { createLocalBroker } from '${DIST}broker/local.js';

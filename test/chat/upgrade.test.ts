@@ -19,7 +19,7 @@ describe('a socket that is closed', () => {
     ['by the server, on no JSON', frame('no')],
     ['by the server, on the third refusal', Buffer.concat(Array(3).fill(frame('{}')))],
     ['by the server, without a token in time', Buffer.alloc(0)],
-    ['by ws, on a frame that is none', Buffer.from([0xff, 0xff])],
+    ['by ws, on an invalid frame', Buffer.from([0xff, 0xff])],
     ['by ws, on a frame that is too large', Buffer.from([0x81, 0xff, 0, 0, 0, 0, 9, 0, 0, 0])],
     ['by the client', frame('', { first: FIN | CLOSE })],
   ])('%s is cut off 2 s later if the client leaves its side open', async (_what, bytes) => {

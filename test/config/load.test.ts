@@ -151,7 +151,7 @@ describe('the folder of the data', () => {
     'is refused if only a shell understands it: %s',
     (path) => {
       expect(problemsOf({ DATA_DIR: path })).toEqual([
-        'DATA_DIR must be a path: ~ and $ are for shells alone',
+        'DATA_DIR must be a path: only shells expand ~ and $',
       ]);
     },
   );
@@ -271,7 +271,7 @@ describe('production', () => {
     ['no secret', { JWT_MASTER_SECRET: undefined }, 'JWT_MASTER_SECRET'],
     ['an empty secret', { JWT_MASTER_SECRET: '' }, 'JWT_MASTER_SECRET'],
     ['a short secret', { JWT_MASTER_SECRET: 'x'.repeat(31) }, 'at least 32 characters'],
-    ['the secret that all know', { JWT_MASTER_SECRET: 'NOTASECRETANYMORE' }, 'everybody knows'],
+    ['the well-known secret', { JWT_MASTER_SECRET: 'NOTASECRETANYMORE' }, 'everybody knows'],
     ['no database', { DATABASE_URL: undefined }, 'DATABASE_URL'],
     ['an empty database', { DATABASE_URL: '' }, 'DATABASE_URL'],
   ])('does not start with %s', (_, given, problem) => {
@@ -355,11 +355,11 @@ describe('the database', () => {
     ['another protocol', 'mysql://ana@db/chat'],
     ['no protocol', 'db.example/chat'],
     ['no URL', '://'],
-    ['a port that is none', 'postgres://ana@db:99999/chat'],
-    ['a port in the query that is none', 'postgres://ana@db/chat?port=abc'],
+    ['an invalid port', 'postgres://ana@db:99999/chat'],
+    ['an invalid port in the query', 'postgres://ana@db/chat?port=abc'],
     ['half a character in the password', 'postgres://ana:hush%C3@db/chat'],
     ['half a character in the name', 'postgres://ana:hush@db/chat%C3'],
-    ['a certificate that is not there', `${DATABASE_URL}?sslrootcert=/no/such/hush.pem`],
+    ['a missing certificate', `${DATABASE_URL}?sslrootcert=/no/such/hush.pem`],
   ])('is refused with %s', (_, url) => {
     const [problem, ...others] = problemsOf({ DATABASE_URL: url });
 
@@ -435,7 +435,7 @@ describe('the database', () => {
 });
 
 describe('a message about the configuration', () => {
-  it('never holds a value, whichever variable has a secret', () => {
+  it('never contains a value, in whichever variable a secret is', () => {
     const secret = fc.stringMatching(/^[A-Za-z0-9]{12,40}$/).filter((text) => /\d/.test(text));
     /** A value that contains a secret by an operator's mistake. */
     const value = fc.tuple(secret, fc.nat(12)).map(([text, place]) => ({

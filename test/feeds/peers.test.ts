@@ -237,9 +237,9 @@ describe('a node', () => {
   });
 
   it.each([
-    ['what it publishes', { sent: true }],
-    ['what is published', { heard: true }],
-  ])('is down within 2 s if %s is lost, though it is connected', async (_, loses) => {
+    ['its messages', { sent: true }],
+    ['the messages for it', { heard: true }],
+  ])('is down within 2 s if %s are lost, though it is connected', async (_, loses) => {
     const node = startNode();
     await settle();
     node.link.loses = loses;

@@ -253,10 +253,10 @@ describe('a message', () => {
     ['8,000 characters', 'x'.repeat(8_000)],
     ['8,000 emoji', '🚀'.repeat(8_000)],
     ['8,000 control characters', '\u0001'.repeat(8_000)],
-    ['what ends lines elsewhere', 'a\r\nb\u2028c\u2029d\u0085'],
+    ['line separators', 'a\r\nb\u2028c\u2029d\u0085'],
     ['quotes and backslashes', `'"\\\`$1 $$ ? :name %s {} \\u0000 \\\\`],
     ['SQL', `'); DROP TABLE messages; --`],
-    ['what marks directions', '\u202eevil\u202c\u200b\ufeff'],
+    ['marks of directions', '\u202eevil\u202c\u200b\ufeff'],
     ['noncharacters', '\ufffe\uffff\u{10ffff}'],
     ['a message as text', '{"type":"message","data":null}'],
   ])('of %s is unchanged, live and in the history', async (_what, content) => {

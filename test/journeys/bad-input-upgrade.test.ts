@@ -43,11 +43,11 @@ describe('an upgrade', () => {
 
   it.each([
     ['no key', { headers: { 'Sec-WebSocket-Key': '' } }],
-    ['a key that is none', { headers: { 'Sec-WebSocket-Key': 'x' } }],
+    ['an invalid key', { headers: { 'Sec-WebSocket-Key': 'x' } }],
     ['no version', { headers: { 'Sec-WebSocket-Version': '' } }],
     ['version 0', { headers: { 'Sec-WebSocket-Version': '0' } }],
     ['version garbage', { headers: { 'Sec-WebSocket-Version': '13abc' } }],
-    ['a subprotocol that is no word', { headers: { 'Sec-WebSocket-Protocol': '@,,' } }],
+    ['an invalid subprotocol', { headers: { 'Sec-WebSocket-Protocol': '@,,' } }],
     ['another method', { method: 'POST', headers: { 'Content-Length': '0' } }],
   ])('with %s is refused with 4xx, and the connection ends', async (_what, wrong) => {
     const wire = await WsWire.dial(lab.node);

@@ -167,8 +167,8 @@ describe('the process', () => {
       {},
       'the database has no tables yet: run "npm run migrate"',
     ],
-    ['a password that is wrong', { password: 'hush-hush' }, 'password authentication failed'],
-    ['a database that is not there', { pathname: '/nothing' }, 'database "nothing" does not exist'],
+    ['a wrong password', { password: 'hush-hush' }, 'password authentication failed'],
+    ['a missing database', { pathname: '/nothing' }, 'database "nothing" does not exist'],
   ])('exits with 1 and one line if it is given %s', async (_, difference, complaint) => {
     const program = runProgram(MAIN, {
       env: {

@@ -53,7 +53,7 @@ async function ask(node: { readonly url: string }, as: Person, path: string): Pr
 describe('a client that requests a long answer', () => {
   it.each([
     ['a page of long messages', 60, () => `/rooms/${room}/messages?limit=1000`],
-    ['a day of them', 60, () => `/rooms/${room}/messages`],
+    ['a day of long messages', 60, () => `/rooms/${room}/messages`],
     ['thousands of rooms', 10, () => '/rooms/all'],
   ])(
     'and reads nothing costs a few hundred kilobytes: %s',

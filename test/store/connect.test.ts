@@ -91,7 +91,7 @@ describe.each(storeHosts)('a connection to %s', (name, openHost) => {
   });
 });
 
-describe('a connection to a Postgres that is not there', () => {
+describe('a connection to a missing Postgres', () => {
   it('rejects a ping, and is closed all the same', async () => {
     const database = await connectDatabase(
       loadConfig({ DATABASE_URL: 'postgres://ana:hush@127.0.0.1:1/chat' }),

@@ -88,7 +88,7 @@ describe.runIf(probe)('an embedded database whose disk', { timeout: TIMEOUT_MS }
 
     expect(await full.exited()).toBe(1);
     expect(full.stdout()).toMatch(
-      /FATAL: cannot go on: the embedded database: .*No space left on device/,
+      /FATAL: exiting: the embedded database: .*No space left on device/,
     );
     await client.closed();
     expect(stored).toBeGreaterThan(100);

@@ -63,7 +63,7 @@ describe('a message that the database refuses', () => {
     },
   );
 
-  it('is UNAVAILABLE if what is refused is not the message', async () => {
+  it('is UNAVAILABLE if the refusal is not about the message', async () => {
     await refuse('poison', `RAISE EXCEPTION 'made up' USING ERRCODE = 'insufficient_privilege'`);
     const writer = new TestWriter(await emptyRoom(store));
 

@@ -61,7 +61,7 @@ describe.each(fresh)('migrations of %s', { timeout: 60_000 }, (_, makeFresh) => 
     });
   });
 
-  it('can run again if their record is lost, and keep what is stored', async () => {
+  it('can run again if their record is lost, and keep stored messages', async () => {
     await open(async (database) => {
       await migrate(database, QUIET);
       const store = storeOver(database);

@@ -38,7 +38,7 @@ describe('a database is', () => {
     expect(await errorOf(host.database, statement)).toMatchObject({ code: 'UNAVAILABLE' });
   });
 
-  it.each(failures)('unavailable for what is appended if %s', async (_, statement) => {
+  it.each(failures)('unavailable for an append if %s', async (_, statement) => {
     const run = host.database.runAppend({ name: '', text: statement }, []);
     await expect(run).rejects.toMatchObject({ code: 'UNAVAILABLE' });
   });

@@ -117,7 +117,7 @@ describe('a database', () => {
       'password authentication failed for user "postgres"',
     ],
     ['no password', { password: '' }, 'password must be a string'],
-    ['a role that is not there', { username: 'nobody' }, 'authentication failed for user "nobody"'],
+    ['a missing role', { username: 'nobody' }, 'authentication failed for user "nobody"'],
     ['the name of no database', { pathname: '/nothing' }, 'database "nothing" does not exist'],
     ['TLS, and has none', { search: '?sslmode=require' }, 'The server does not support SSL'],
   ])('that is given %s is given up at once', async (_, difference, complaint) => {

@@ -366,7 +366,7 @@ describe('a table that the migrations have made', () => {
     ['ALTER TABLE messages ALTER ref SET NOT NULL', 'ref is NOT NULL'],
     ['ALTER TABLE rooms ALTER head DROP DEFAULT', 'head has no default'],
     ['ALTER TABLE rooms ALTER id DROP DEFAULT', 'id has no default'],
-    ['ALTER TABLE messages ADD tenant text NOT NULL', 'tenant, which they have not made, is NOT'],
+    ['ALTER TABLE messages ADD tenant text NOT NULL', 'tenant, which is not one of theirs, is NOT'],
     ['ALTER TABLE messages ALTER seq TYPE numeric', 'seq is numeric, not bigint'],
     ['ALTER TABLE messages ALTER emitter TYPE text', 'emitter is text, not uuid'],
     ['ALTER TABLE messages ALTER content TYPE varchar(100)', 'content is character varying(100)'],
