@@ -5,8 +5,9 @@ import { ruleOf, type Entry } from '../store/entry.js';
 /** @returns the rule that is new or changed, if any; one with empty permissions was removed */
 type Apply = (entry: Entry, rules: Map<string, Rule>) => Rule | undefined;
 
-const APPLY: Readonly<Record<EntryKind, Apply>> = {
-  message: () => undefined,
+/** By kind, what an entry changes; undefined: nothing. */
+const APPLY: Readonly<Record<EntryKind, Apply | undefined>> = {
+  message: undefined,
   rule(entry, rules) {
     const rule = ruleOf(entry);
     if (rule.permissions === '') rules.delete(rule.entityUUID);
@@ -15,5 +16,8 @@ const APPLY: Readonly<Record<EntryKind, Apply>> = {
   },
 };
 
-/** Brings the rules of a room, by UUID, up to an entry. */
-export const applyEntry: Apply = (entry, rules) => APPLY[entry.kind](entry, rules);
+/**
+ * Brings the rules of a room, by UUID, up to an entry. During an upgrade a newer node may have stored an entry of a kind
+ * that this node does not know: it changes nothing here.
+ */
+export const applyEntry: Apply = (entry, rules) => APPLY[entry.kind]?.(entry, rules);

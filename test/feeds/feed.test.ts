@@ -78,7 +78,12 @@ class Reader implements Subscriber {
   }
 }
 
-function createFeed(roomId: number, onOldSeqs = (): void => undefined, debug?: DebugLog): Feed {
+function createFeed(
+  roomId: number,
+  onOldSeqs = (): void => undefined,
+  debug?: DebugLog,
+  onReadFailure: (error: unknown) => void = () => undefined,
+): Feed {
   return new Feed({
     roomId,
     log: store.log,
@@ -86,7 +91,7 @@ function createFeed(roomId: number, onOldSeqs = (): void => undefined, debug?: D
     flushQueue: createFlushQueue(),
     publish: () => undefined,
     onOldSeqs,
-    onReadFailure: () => undefined,
+    onReadFailure,
   });
 }
 
@@ -108,10 +113,14 @@ async function createRoom(): Promise<number> {
 }
 
 /** A feed that is active at the room's head. */
-async function activeFeed(roomId: number, debug?: DebugLog): Promise<Feed> {
+async function activeFeed(
+  roomId: number,
+  debug?: DebugLog,
+  onReadFailure?: (error: unknown) => void,
+): Promise<Feed> {
   const state = await store.log.state(roomId);
   if (state === undefined) throw new Error('no such room');
-  const feed = createFeed(roomId, undefined, debug);
+  const feed = createFeed(roomId, undefined, debug, onReadFailure);
   feed.activate(state);
   return feed;
 }
@@ -192,6 +201,25 @@ describe('a feed', () => {
     feed.take((await appendElsewhere(room, 3)).slice(-1));
     await feed.refresh();
     expect(lines).toEqual([['gap repaired', { room, after: start + 1, upTo: start + 4 }]]);
+  });
+
+  it('skips an entry of an unknown kind, which a newer node has stored', async () => {
+    const room = await createRoom();
+    const failures: unknown[] = [];
+    const feed = await activeFeed(room, undefined, (error) => failures.push(error));
+    const start = feed.position;
+    const [live, behind] = [new Reader(owner), new Reader(owner)];
+    feed.join(live);
+    await appendElsewhere(room, 3);
+    await database.sequelize.query(
+      `UPDATE messages SET kind = 'reaction' WHERE room_id = ${room} AND seq = ${start + 2}`,
+    );
+    feed.headFound(start + 3);
+    await feed.refresh();
+    feed.join(behind, start);
+    await until(() => behind.seen().at(-1) === start + 3);
+    expect(live.seen()).toEqual([start + 1, start + 3]);
+    expect(failures).toEqual([]);
   });
 
   it('delivers entries that arrive between subscription and activation', async () => {
