@@ -51,10 +51,19 @@ export interface StatusDetails {
   readonly reason?: string | undefined;
 }
 
-/** Text of an answer; details that are undefined are left out. */
+const STATUS_KEYS: Readonly<Record<keyof StatusDetails, string>> = {
+  roomId: 'room_id',
+  ref: 'ref',
+  seq: 'seq',
+  reason: 'reason',
+};
+
+/** Text of an answer: its details in the order in which they are given, without those that are undefined. */
 export function encodeStatus(data: StatusWord, details: StatusDetails): string {
-  const { roomId, ref, seq, reason } = details;
-  return JSON.stringify({ type: 'status', data, ref, room_id: roomId, seq, reason });
+  const status: Record<string, unknown> = { type: 'status', data };
+  let key: keyof StatusDetails;
+  for (key in details) status[STATUS_KEYS[key]] = details[key];
+  return JSON.stringify(status);
 }
 
 /** By kind, the event of an entry; undefined: version 1 does not show the kind. */

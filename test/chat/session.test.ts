@@ -303,14 +303,16 @@ describe('a session that is READY', () => {
 
     laptop.say('from the laptop', { ref: '1' });
 
-    expect(await laptop.next()).toEqual({
+    // As text: version 1 keeps the order of its keys.
+    const refused = {
       type: 'status',
       data: 'INVALID',
       room_id: room,
       ref: '1',
-      reason: 'REF_USED',
       seq: numberOf(first),
-    });
+      reason: 'REF_USED',
+    };
+    expect(JSON.stringify(await laptop.next())).toBe(JSON.stringify(refused));
     laptop.say('from the laptop', { ref: '1-laptop' });
     expect(await phone.messages(1)).toEqual(['from the laptop']);
     await Promise.all([phone.close(), laptop.close()]);
