@@ -30,6 +30,17 @@ async function stop(child) {
   clearTimeout(timer);
 }
 
+function start() {
+  const child = run(NODE);
+  child.once('exit', (code, signal) => {
+    if (child.killed) return;
+    process.stderr.write(
+      `dev: the node ended with ${code ?? signal}; the next change starts it again\n`,
+    );
+  });
+  return child;
+}
+
 let changed = true;
 const ending = new AbortController();
 let wake = () => {};
@@ -52,9 +63,12 @@ while (!ending.signal.aborted) {
     await delay(SETTLE_MS);
     changed = false;
     const [status] = await once(run(COMPILER), 'exit');
-    if (status === 0 && !ending.signal.aborted) {
+    if (ending.signal.aborted) break;
+    if (status === 0) {
       await stop(node);
-      node = run(NODE);
+      node = start();
+    } else {
+      process.stderr.write('dev: not restarted, because the code has errors\n');
     }
   } else {
     await new Promise((resolve) => {

@@ -77,9 +77,11 @@ it(
 
       await change('src/main.ts', 'await start();', 'const wrong: number = await start();');
       await seen('error TS2322');
+      await seen('dev: not restarted');
       const broken = 'await start();\nthrow new Error("oh");';
       await change('src/main.ts', 'const wrong: number = await start();', broken);
       await seen('Error: oh');
+      await seen('dev: the node ended with 1');
       // The place in the source, not in the build.
       expect(output).toMatch(/\/src\/main\.ts:\d+/);
       await change('src/main.ts', broken, 'await start();');
