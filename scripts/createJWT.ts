@@ -33,6 +33,7 @@ const argumentsSchema = z.object({
   hours: number.default(24),
 });
 
+/** @returns the token, or the usage if that is asked for */
 async function createJWT(args: string[]): Promise<string> {
   const { values, positionals } = parseArgs({
     args,
@@ -41,8 +42,10 @@ async function createJWT(args: string[]): Promise<string> {
       entity: { type: 'string' },
       level: { type: 'string' },
       hours: { type: 'string' },
+      help: { type: 'boolean', short: 'h' },
     },
   });
+  if (values.help === true) return USAGE.trimEnd();
   if (positionals.length > 1) throw new Error('one userUUID at the most');
   const given = argumentsSchema.safeParse({ ...values, user: positionals[0] });
   if (!given.success) {

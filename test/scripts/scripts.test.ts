@@ -67,6 +67,12 @@ describe('createJWT', () => {
     expect((identity.expiresAt ?? 0) - Date.now()).toBeLessThan(3_700_000);
   });
 
+  it('explains its use with --help', async () => {
+    const { code, stdout } = await createJWT(['--help']);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^usage: npm run createJWT/);
+  });
+
   it.each([
     [['nobody']],
     [['--level', 'high']],
