@@ -146,7 +146,8 @@ export function createHub({
   function forget(feed: Feed): void {
     if (feeds.get(feed.roomId) !== feed) return;
     feeds.delete(feed.roomId);
-    debug?.({ room: feed.roomId }, 'feed closed');
+    // One whose opening failed was not logged as opened either.
+    if (!opening.has(feed.roomId)) debug?.({ room: feed.roomId }, 'feed closed');
     peers.leave(feed.roomId).catch((error: unknown) => {
       logger.warn({ err: error, room: feed.roomId }, 'unsubscribe failed');
     });

@@ -32,6 +32,8 @@ it('LOG_LEVEL=debug tells the way of a message from one user to another, without
   sender.say('a secret between us', { ref: 'a ref of ana' });
   await sender.messages(1);
   await sender.expect('SENT');
+  sender.send({ type: 'select_room', room_id: room + 1 });
+  await sender.expect('NOTAUTHORIZED');
   expect(await reader.messages(1)).toEqual(['a secret between us']);
   expect(await node.end('SIGTERM')).toBe(0);
 
@@ -48,6 +50,8 @@ it('LOG_LEVEL=debug tells the way of a message from one user to another, without
     'CONNECTED',
     'message',
     'SENT',
+    'select_room',
+    'NOTAUTHORIZED',
     'session ended',
   ]);
   expect(story({ session: 2 })).toEqual([
@@ -60,6 +64,7 @@ it('LOG_LEVEL=debug tells the way of a message from one user to another, without
   ]);
   expect(story({ request: 1 })).toEqual(['request received', 'request']);
   expect(lines).toContainEqual(expect.objectContaining({ msg: 'feed opened', room }));
+  expect(story({ msg: 'feed closed', room: room + 1 })).toEqual([]);
   expect(lines).toContainEqual(
     expect.objectContaining({ msg: 'batch stored', rooms: [room], entries: 1, stored: 1 }),
   );
