@@ -65,7 +65,9 @@ function logAddress(server: Server, { address, port, family }: AddressInfo, logg
   const host = `${LOCALHOST.has(address) ? 'localhost' : byAddress}:${port}`;
   logger.info({ address, port }, `listening on http://${host} (WebSocket: ws://${host}/chat)`);
   if (server.embedded) {
-    logger.info('embedded: Postgres in DATA_DIR, no Redis; one process. See .env.example for more');
+    logger.info(
+      'Postgres is embedded in DATA_DIR and there is no Redis: one process only (see .env.example)',
+    );
   }
   logger.info('make a token: npm run -s createJWT');
 }
