@@ -1,7 +1,7 @@
 import { WebSocket } from 'ws';
 
 const [room, token] = process.argv.slice(2);
-/** Number of the last message that the bot has seen; the next connection goes on behind it. */
+/** Number of the last message that the bot has seen; the next connection continues after it. */
 let after;
 /** Commands by their ref, until the server says SENT. One that is sent twice is stored once. */
 const unsent = new Map();
