@@ -42,13 +42,13 @@ export interface MessageActions {
   /**
    * Stores a message in the log of an open room, by the rules that the feed knows: if it does not permit the caller,
    * refresh it first. The feed has taken the message by then. Messages are stored in the order of the calls.
-   * @throws {ChatError} FORBIDDEN, NOT_FOUND, REF_USED, UNAVAILABLE: as `Log.append`
+   * @throws {ChatError} as `Log.append`
    */
   send(caller: Caller, feed: Feed, message: NewMessage): Promise<Appended>;
   /**
    * Opens a room's history.
    * @param gone aborted if the client has gone: then nothing more is read
-   * @throws {ChatError} NOT_FOUND; FORBIDDEN without the permission `r`
+   * @throws {ChatError} NOT_FOUND; FORBIDDEN without the permission `r`; UNAVAILABLE
    */
   openHistory(caller: Caller, roomId: number, gone: AbortSignal): Promise<OpenHistory>;
 }

@@ -24,17 +24,19 @@ export interface RoomFilter {
 export interface RoomActions {
   /**
    * Creates a room that belongs to the caller's entity, with the caller as its admin.
-   * @throws {ChatError} FORBIDDEN
+   * @throws {ChatError} FORBIDDEN, UNAVAILABLE
    */
   create(caller: Caller, wanted: NewRoom): Promise<Room>;
   /**
    * The rooms in which the caller has a rule, each with that rule, the newest room first.
    * @param gone aborted if the client has gone: then nothing more is read
+   * @throws {ChatError} UNAVAILABLE
    */
   list(caller: Caller, filter: RoomFilter, gone: AbortSignal): Promise<RuleWithRoom[]>;
   /**
    * The rooms that the caller may read, and the group rooms of their entity, by id; a page may be empty.
    * @param gone aborted if the client has gone: then nothing more is read
+   * @throws {ChatError} UNAVAILABLE, by any page
    */
   listAll(
     caller: Caller,

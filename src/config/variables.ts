@@ -50,7 +50,7 @@ const TOKENS = z.object({
     .string()
     .optional()
     .describe(
-      'Secret that your application signs its tokens with (HS256, HS384 or HS512), 32 characters or more: openssl rand -base64 48; none: a random one is made in DATA_DIR',
+      'Secret that your application signs its tokens with: 32 characters or more (openssl rand -base64 48), for HS256, HS384 or HS512; none: a random one is made in DATA_DIR',
     ),
   AUDIENCE: z.string().optional().describe('aud that a token must have; none: it is not checked'),
   ISSUER: z.string().optional().describe('iss that a token must have; none: it is not checked'),
