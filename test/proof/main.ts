@@ -15,7 +15,6 @@ import { judge, TALKS_WITHIN_MS } from './verdict.js';
 
 /** The largest `integer` of Postgres: the id of a rule request is a level, and the owner outranks all of them. */
 const OWNER_LEVEL = 2_147_483_647;
-const MESSAGES_PER_SECOND = 300;
 /** The rights of one in this number of members of a room are changed. */
 const SHUFFLED_ONE_IN = 5;
 const WHOLE_TIMEOUT_MS = 30_000;
@@ -93,7 +92,7 @@ class Proof {
 
   /** Creates the rooms and their members, connects the clients, and starts to send and to change rights. */
   async #populate(random: ReturnType<typeof createRandom>): Promise<void> {
-    const { clients: clientCount, rooms: roomCount } = this.#options;
+    const { clients: clientCount, rooms: roomCount, rate } = this.#options;
     const { nodes } = this.#cluster;
     const owner = this.#owner;
     const roomIds: number[] = [];
@@ -120,7 +119,7 @@ class Proof {
           ledger: this.#ledger,
           random: random.fork(),
           nodes,
-          messagesPerSecond: MESSAGES_PER_SECOND / clientCount,
+          messagesPerSecond: rate / clientCount,
         }),
     );
     this.#shuffler = new Shuffler({

@@ -9,6 +9,8 @@ export interface Options {
   readonly faults: readonly FaultName[];
   readonly clients: number;
   readonly rooms: number;
+  /** Messages per second, of all clients together. */
+  readonly rate: number;
   /** If false, the nodes do not repair gaps, and the proof must fail. */
   readonly gapRepair: boolean;
   /** The given options without the seed and the file. */
@@ -24,6 +26,7 @@ const USAGE = `npm run proof -- [options]
                     ${FAULT_NAMES.join(', ')}
   --clients N       (100)
   --rooms N         (a tenth of the clients)
+  --rate N          messages per second, of all clients together (300)
   --no-gap-repair   switches the nodes' gap repair off: the proof must fail
   --json FILE       writes the result there
 `;
@@ -47,6 +50,7 @@ function parse(args: string[]): Options {
       faults: { type: 'string', default: FAULT_NAMES.join(',') },
       clients: { type: 'string', default: '100' },
       rooms: { type: 'string' },
+      rate: { type: 'string', default: '300' },
       'no-gap-repair': { type: 'boolean', default: false },
       json: { type: 'string' },
       help: { type: 'boolean', default: false },
@@ -58,7 +62,10 @@ function parse(args: string[]): Options {
   }
   const clients = wholeNumber('clients', values.clients);
   const rooms = wholeNumber('rooms', values.rooms ?? String(Math.ceil(clients / 10)));
-  const options = [`--seconds ${values.seconds} --clients ${clients} --rooms ${rooms}`];
+  const rate = wholeNumber('rate', values.rate);
+  const options = [
+    `--seconds ${values.seconds} --clients ${clients} --rooms ${rooms} --rate ${rate}`,
+  ];
   if (values.faults !== FAULT_NAMES.join(',')) options.push(`--faults ${values.faults}`);
   return {
     seconds: wholeNumber('seconds', values.seconds),
@@ -66,6 +73,7 @@ function parse(args: string[]): Options {
     faults: values.faults === 'none' ? [] : values.faults.split(',').map(faultNamed),
     clients,
     rooms,
+    rate,
     gapRepair: !values['no-gap-repair'],
     again: options.join(' '),
     json: values.json,
