@@ -12,10 +12,9 @@ import { createLogger, type DebugLog } from '../../src/logger.js';
 import type { MessageData } from '../../src/protocol/events.js';
 import { connectDatabase, type Database } from '../../src/store/connect.js';
 import type { Entry } from '../../src/store/entry.js';
-import { migrate } from '../../src/store/migrate.js';
 import { createStore, type Store } from '../../src/store/store.js';
-import { createDatabase, type TestDatabase } from '../harness/database.js';
-import { postgresUrl } from '../harness/services.js';
+import { type TestDatabase } from '../harness/database.js';
+import { createMigratedDatabase } from '../harness/services.js';
 import { entryOf, removeRule } from '../harness/writers.js';
 
 const PATIENCE_MS = 10_000;
@@ -28,10 +27,9 @@ let database: Database;
 let store: Store;
 
 beforeAll(async () => {
-  testDatabase = await createDatabase(postgresUrl());
+  testDatabase = await createMigratedDatabase();
   const config = loadConfig({ DATABASE_URL: testDatabase.url });
   database = await connectDatabase(config, logger);
-  await migrate(database, logger);
   store = createStore({ database, limits: config.limits, logger });
 });
 afterAll(async () => {

@@ -1,7 +1,6 @@
-import { createDatabase } from './database.js';
 import { startNodeProcess, type NodeProcess } from './node-process.js';
 import { startNode, type TestNode } from './node.js';
-import { postgresUrl, redisUrl } from './services.js';
+import { createMigratedDatabase, redisUrl } from './services.js';
 
 /** A database and a Redis prefix of its own, and the nodes that share them. */
 export interface ChatWorld {
@@ -15,7 +14,7 @@ export interface ChatWorld {
 }
 
 export async function createChatWorld(): Promise<ChatWorld> {
-  const database = await createDatabase(postgresUrl());
+  const database = await createMigratedDatabase();
   const nodes: TestNode[] = [];
   const processes: NodeProcess[] = [];
   const services = {

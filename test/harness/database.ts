@@ -12,10 +12,19 @@ export interface TestDatabase {
  * Creates an empty database with a random name on the server of `adminUrl`.
  * @param options further ones of CREATE DATABASE
  */
-export async function createDatabase(adminUrl: string, options = ''): Promise<TestDatabase> {
+export function createDatabase(adminUrl: string, options = ''): Promise<TestDatabase> {
+  // Unlike template1, template0 accepts no connections.
+  return copyDatabase(adminUrl, 'template0', options);
+}
+
+/** Copies a database of the server of `adminUrl`. A connection to `template` makes it fail. */
+export async function copyDatabase(
+  adminUrl: string,
+  template: string,
+  options = '',
+): Promise<TestDatabase> {
   const name = `test_${randomUUID().replaceAll('-', '')}`;
-  // template0 accepts no connections, and a connection would make the copy fail.
-  await query(adminUrl, `CREATE DATABASE ${name} TEMPLATE template0 ${options}`);
+  await query(adminUrl, `CREATE DATABASE ${name} TEMPLATE ${template} ${options}`);
   const url = new URL(adminUrl);
   url.pathname = `/${name}`;
   return {

@@ -1,5 +1,7 @@
 import type { TestProject } from 'vitest/node';
-import { makeEmbeddedTemplate } from './data-dir.js';
+import { makeEmbeddedTemplates } from './data-dir.js';
+import { createDatabase } from './database.js';
+import { migrateFresh } from './migrate-fresh.js';
 import { startPostgres } from './postgres.js';
 import { startRedis } from './redis.js';
 
@@ -8,6 +10,8 @@ declare module 'vitest' {
     /** Undefined in the project `unit`. */
     postgresUrl: string | undefined;
     redisUrl: string | undefined;
+    /** Name of the database of which `createMigratedDatabase` makes copies. */
+    migratedDatabase: string | undefined;
   }
 }
 
@@ -25,12 +29,16 @@ export default async function setup({
   const postgres = await startPostgres();
   try {
     const redis = await startRedis();
-    await makeEmbeddedTemplate();
+    await makeEmbeddedTemplates();
+    const migrated = await createDatabase(postgres.url);
+    await migrateFresh({ DATABASE_URL: migrated.url });
     for (const project of projects) {
       project.provide('postgresUrl', postgres.url);
       project.provide('redisUrl', redis.url);
+      project.provide('migratedDatabase', new URL(migrated.url).pathname.slice(1));
     }
     return async () => {
+      await migrated.drop();
       await redis.stop();
       await postgres.stop();
     };

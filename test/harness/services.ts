@@ -1,4 +1,5 @@
 import { inject } from 'vitest';
+import { copyDatabase, type TestDatabase } from './database.js';
 
 /** The Postgres of the test run, as a user who may create databases. */
 export function postgresUrl(): string {
@@ -10,10 +11,15 @@ export function redisUrl(): string {
   return provided('redisUrl');
 }
 
-function provided(name: 'postgresUrl' | 'redisUrl'): string {
-  const url = inject(name);
-  if (url === undefined) {
+/** Creates a database of that Postgres as the migrations leave it: they take as long as many a test. */
+export function createMigratedDatabase(): Promise<TestDatabase> {
+  return copyDatabase(postgresUrl(), provided('migratedDatabase'));
+}
+
+function provided(name: 'postgresUrl' | 'redisUrl' | 'migratedDatabase'): string {
+  const value = inject(name);
+  if (value === undefined) {
     throw new Error(`no ${name}: a test that needs services is none of UNIT in vitest.config.ts`);
   }
-  return url;
+  return value;
 }

@@ -1,11 +1,9 @@
 import { loadConfig } from '../../src/config/load.js';
 import { createLogger } from '../../src/logger.js';
 import { connectDatabase, type Database } from '../../src/store/connect.js';
-import { migrate } from '../../src/store/migrate.js';
 import { createStore, type Store } from '../../src/store/store.js';
-import { createDataDir } from './data-dir.js';
-import { createDatabase } from './database.js';
-import { postgresUrl } from './services.js';
+import { createMigratedDataDir } from './data-dir.js';
+import { createMigratedDatabase } from './services.js';
 
 export const QUIET = createLogger({ level: 'silent', production: true });
 export const LIMITS = loadConfig({}).limits;
@@ -28,7 +26,7 @@ export const storeHosts: readonly (readonly [name: string, open: () => Promise<S
 ];
 
 export async function openPostgres(): Promise<StoreHost> {
-  const fresh = await createDatabase(postgresUrl());
+  const fresh = await createMigratedDatabase();
   const config = loadConfig({ DATABASE_URL: fresh.url, DB_POOL_SIZE: '8' });
   const opened: Database[] = [];
   async function open(): Promise<Database> {
@@ -37,7 +35,6 @@ export async function openPostgres(): Promise<StoreHost> {
     return database;
   }
   const database = await open();
-  await migrate(database, QUIET);
   return {
     database,
     url: fresh.url,
@@ -50,9 +47,8 @@ export async function openPostgres(): Promise<StoreHost> {
 }
 
 export async function openEmbedded(): Promise<StoreHost> {
-  const folder = await createDataDir();
+  const folder = await createMigratedDataDir();
   const database = await connectDatabase(loadConfig({ DATA_DIR: folder.path }), QUIET);
-  await migrate(database, QUIET);
   return {
     database,
     url: 'postgres://nowhere.invalid',

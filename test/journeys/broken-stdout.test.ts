@@ -3,10 +3,10 @@ import { closeSync, existsSync, openSync } from 'node:fs';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { createDatabase, type TestDatabase } from '../harness/database.js';
+import { type TestDatabase } from '../harness/database.js';
 import { SECRET } from '../harness/node.js';
 import { findFreePort } from '../harness/server-process.js';
-import { postgresUrl } from '../harness/services.js';
+import { createMigratedDatabase } from '../harness/services.js';
 
 const MAIN = fileURLToPath(new URL('../../dist/src/main.js', import.meta.url));
 /** A file to which nothing can be written, as on a full disk. */
@@ -16,7 +16,7 @@ describe('a node that cannot write its log', () => {
   let database: TestDatabase;
 
   beforeAll(async () => {
-    database = await createDatabase(postgresUrl());
+    database = await createMigratedDatabase();
   });
   afterAll(() => database.drop());
 

@@ -4,12 +4,12 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createRoom, request } from '../harness/api.js';
 import { fillRoom } from '../harness/backlog.js';
 import { ChatClient } from '../harness/chat-client.js';
-import { createDatabase, query, type TestDatabase } from '../harness/database.js';
+import { query, type TestDatabase } from '../harness/database.js';
 import { HttpWire } from '../harness/http-wire.js';
 import { startNodeProcess, type NodeProcess } from '../harness/node-process.js';
 import { openOutlet, type Outlet } from '../harness/outlet.js';
 import { RawClient } from '../harness/raw-client.js';
-import { postgresUrl, redisUrl } from '../harness/services.js';
+import { createMigratedDatabase, redisUrl } from '../harness/services.js';
 import { person } from '../harness/tokens.js';
 
 const TIMEOUT_MS = 60_000;
@@ -29,7 +29,7 @@ describe('after SIGTERM a node exits with 0 in time', { timeout: TIMEOUT_MS }, (
   let room: number;
 
   beforeEach(async () => {
-    database = await createDatabase(postgresUrl());
+    database = await createMigratedDatabase();
     postgres = await openOutlet(database.url);
     redis = await openOutlet(redisUrl());
     node = await startNodeProcess({

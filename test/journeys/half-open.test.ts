@@ -1,11 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { createRoom } from '../harness/api.js';
-import { createDatabase, type TestDatabase } from '../harness/database.js';
+import { type TestDatabase } from '../harness/database.js';
 import { startNodeProcess, type NodeProcess } from '../harness/node-process.js';
 import { openOutlet, type Outlet } from '../harness/outlet.js';
 import { Prober } from '../harness/prober.js';
-import { postgresUrl, redisUrl } from '../harness/services.js';
+import { createMigratedDatabase, redisUrl } from '../harness/services.js';
 import { person } from '../harness/tokens.js';
 
 const STORE_TIMEOUT_MS = 2_500;
@@ -46,7 +46,7 @@ describe('links to Postgres that swallow every byte, again and again,', () => {
   let cold: number[];
 
   beforeAll(async () => {
-    database = await createDatabase(postgresUrl());
+    database = await createMigratedDatabase();
     outlets = await Promise.all([openOutlet(database.url), openOutlet(database.url)]);
     nodes = await Promise.all(
       outlets.map(({ url }) =>

@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createRoom, request } from '../harness/api.js';
 import { ChatClient, numberOf } from '../harness/chat-client.js';
-import { createDatabase, type TestDatabase } from '../harness/database.js';
+import { type TestDatabase } from '../harness/database.js';
 import { startNode, type TestNode } from '../harness/node.js';
 import { openOutlet, OUTLET_FAULTS, type Outlet } from '../harness/outlet.js';
-import { postgresUrl, redisUrl } from '../harness/services.js';
+import { createMigratedDatabase, redisUrl } from '../harness/services.js';
 import { person } from '../harness/tokens.js';
 
 describe('a node whose Postgres', () => {
@@ -18,7 +18,7 @@ describe('a node whose Postgres', () => {
   let room: number;
 
   beforeAll(async () => {
-    database = await createDatabase(postgresUrl());
+    database = await createMigratedDatabase();
     outlet = await openOutlet(database.url);
     const env = {
       REDIS_URL: redisUrl(),

@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createRoom, putRule, request } from '../harness/api.js';
 import { ChatClient } from '../harness/chat-client.js';
-import { createDatabase, query, type TestDatabase } from '../harness/database.js';
+import { query, type TestDatabase } from '../harness/database.js';
 import { startNode, type TestNode } from '../harness/node.js';
-import { postgresUrl } from '../harness/services.js';
+import { createMigratedDatabase, postgresUrl } from '../harness/services.js';
 import { person } from '../harness/tokens.js';
 
 const PATIENCE = { timeout: 20_000, interval: 100 };
@@ -15,7 +15,7 @@ describe('a node whose database cannot be written to', () => {
   let node: TestNode;
 
   beforeAll(async () => {
-    database = await createDatabase(postgresUrl());
+    database = await createMigratedDatabase();
     node = await startNode({ DATABASE_URL: database.url });
   });
   afterAll(async () => {

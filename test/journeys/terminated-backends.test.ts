@@ -2,9 +2,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Client } from 'pg';
 import { createRoom, putRule, request } from '../harness/api.js';
 import { ChatClient } from '../harness/chat-client.js';
-import { createDatabase, type TestDatabase } from '../harness/database.js';
+import { type TestDatabase } from '../harness/database.js';
 import { startNodeProcess, type NodeProcess } from '../harness/node-process.js';
-import { postgresUrl, redisUrl } from '../harness/services.js';
+import { createMigratedDatabase, postgresUrl, redisUrl } from '../harness/services.js';
 import { person } from '../harness/tokens.js';
 
 const TALKERS = 8;
@@ -23,7 +23,7 @@ describe('a node whose Postgres connections are terminated again and again', () 
   let operator: Client;
 
   beforeAll(async () => {
-    database = await createDatabase(postgresUrl());
+    database = await createMigratedDatabase();
     operator = new Client({ connectionString: postgresUrl() });
     await operator.connect();
     node = await startNodeProcess({

@@ -8,7 +8,7 @@ import { Client } from 'pg';
 import { startPGlite } from '../../src/store/pglite-thread.js';
 import { createRoom, request } from '../harness/api.js';
 import { ChatClient } from '../harness/chat-client.js';
-import { copyEmbeddedTemplate, createDataDir, type DataDir } from '../harness/data-dir.js';
+import { copyEmptyTemplate, createDataDir, type DataDir } from '../harness/data-dir.js';
 import { listening } from '../harness/node-process.js';
 import { SECRET } from '../harness/node.js';
 import { runProgram, type Program } from '../harness/process.js';
@@ -57,7 +57,7 @@ describe.runIf(probe)('an embedded database whose disk', { timeout: TIMEOUT_MS }
     const mounted = mountSmallDisk(TOO_SMALL);
     if (mounted === undefined) throw new Error('it could be mounted before');
     disk = mounted;
-    await copyEmbeddedTemplate(disk.path);
+    await copyEmptyTemplate(disk.path);
   });
   afterEach(() => {
     disk.remove();
