@@ -7,8 +7,8 @@ export type OnMessage = (channel: string, message: string) => void;
  */
 export interface Broker {
   /**
-   * Whether it is connected, and all subscriptions are in force. That messages arrive is another matter: a node
-   * knows it when it hears its own.
+   * Whether it is connected, and all subscriptions are in force. Messages may be lost all the same: a node knows that
+   * they arrive when it receives its own.
    */
   readonly isUp: boolean;
   /** What failed last, for the operator; undefined if nothing has failed yet. */

@@ -15,7 +15,7 @@ const COMMAND_TIMEOUT_MS = 1_000;
  * forgiven: it is sent again after 1 s (RFC 6298).
  */
 const CONNECT_TIMEOUT_MS = 3_000;
-/** What may wait to be sent: some 10,000 messages of 400 bytes. More is dropped; peers read it from Postgres. */
+/** Bytes that may wait to be sent: some 10,000 messages of 400 bytes. Others are dropped; peers read Postgres. */
 const MAX_UNSENT_BYTES = 4 * 1024 * 1024;
 /** How often each connection is asked whether it still answers. */
 const PING_INTERVAL_MS = 1_000;
@@ -42,7 +42,7 @@ export function createRedisBroker(options: {
   const settings = {
     ...addressOf(options.url),
     retryStrategy: (attempt: number) => Math.min(attempt * RETRY_STEP_MS, RETRY_MAX_MS),
-    // What can't be sent now is dropped or made up for, never queued and never sent again.
+    // A command that can't be sent now is dropped or made up for, never queued and never sent again.
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,
     maxRetriesPerRequest: null,
@@ -78,7 +78,7 @@ export function createRedisBroker(options: {
     try {
       onMessage(channel.slice(prefix.length), message);
     } catch (error) {
-      // What a listener throws would end the process.
+      // An error that a listener throws would end the process.
       logger.error({ err: error, channel }, 'broker message handler failed');
     }
   });
@@ -129,7 +129,7 @@ export function createRedisBroker(options: {
       (error: unknown) => {
         if (subscriber.stream !== stream || subscriber.status !== 'ready') return;
         lose(error);
-        // Who is refused gains nothing by a new connection.
+        // A new connection would be refused as well.
         clearTimeout(restoring);
         restoring = setTimeout(restoreSubscriptions, RETRY_MAX_MS);
       },
@@ -220,7 +220,7 @@ export function createRedisBroker(options: {
         lose();
         return;
       }
-      // What is published together, that of a batch, leaves as one write.
+      // Messages that are published together, as those of a batch, leave in one write.
       if (stream.writableCorked === 0) {
         stream.cork();
         process.nextTick(() => {

@@ -138,7 +138,7 @@ export const SOCKET_LIMITS = z
     ),
     // Longer than a busy Postgres needs (lock_timeout is 2 s), and not longer than a person waits for an answer.
     STORE_TIMEOUT_MS: count(5_000).describe('Milliseconds for which a command waits for the store'),
-    // What a node stores in 0.4 s at its fastest: bench, `durable`, 48,000 a second.
+    // As many as a node stores in 0.4 s at its fastest: bench, `durable`, 48,000 a second.
     LOG_QUEUE_ENTRIES: count(20_000).describe('Messages of a node that wait to be stored'),
     // A thousand of the longest messages (8,000 characters of 4 bytes).
     LOG_QUEUE_BYTES: count(33_554_432).describe(

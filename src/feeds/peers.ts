@@ -318,7 +318,7 @@ export function createPeers({
     },
 
     publish(roomId, entries) {
-      // Of a room that is closed here it is not known where it is open.
+      // If the room is closed here, this node does not know which peers have it open.
       const isAlone = registry.count(roomId) === 0 && registry.isComplete && isUp && settling === 0;
       if (!isAlone) publish(channels.ofRoom(roomId), { entries: [...entries] });
     },

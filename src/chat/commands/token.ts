@@ -24,8 +24,8 @@ function refresh(session: CommandSession, content: string): void {
 }
 
 /**
- * To verify a token takes as long as to decode many messages: behind a promise the inbox gives other sockets a turn.
- * The first token needs none, as the third bad one is the last.
+ * Verifying a token takes as long as decoding many messages. So the handler returns a promise: the inbox then gives
+ * other sockets a turn. The first token needs none, as the third bad one closes the socket.
  */
 const later: Handler<'token'> = {
   handle(session, { content }) {
