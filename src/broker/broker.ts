@@ -13,7 +13,7 @@ export interface Broker {
   readonly isUp: boolean;
   /** What failed last, for the operator; undefined if nothing has failed yet. */
   readonly problem: unknown;
-  /** Never waits and never throws: a message that can't be sent is dropped, and `onLoss` told. */
+  /** Never waits and never throws: a message that can't be sent is dropped, and `onLoss` is called. */
   publish(channel: string, message: string): void;
   /**
    * Resolves when messages of the channel arrive from now on; or, while the broker is down, at once: the

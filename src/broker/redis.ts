@@ -8,28 +8,27 @@ import type { Broker, OnMessage } from './broker.js';
  */
 const RETRY_STEP_MS = 50;
 const RETRY_MAX_MS = 1_000;
-/** A command unanswered for so long means that Redis hangs. */
+/** Redis hangs if it has not answered a command after this time. */
 const COMMAND_TIMEOUT_MS = 1_000;
 /**
- * A host that answers nothing at all is tried again after so long, not after the minutes of TCP. One lost SYN is
- * forgiven: it is sent again after 1 s (RFC 6298).
+ * A connection to a host that answers nothing is given up after this time, not after the minutes of TCP. The time is
+ * enough for one lost SYN, which is sent again after 1 s (RFC 6298).
  */
 const CONNECT_TIMEOUT_MS = 3_000;
 /** Bytes that may wait to be sent: some 10,000 messages of 400 bytes. Others are dropped; peers read Postgres. */
 const MAX_UNSENT_BYTES = 4 * 1024 * 1024;
-/** How often each connection is asked whether it still answers. */
+/** The interval at which each connection is checked by a PING. */
 const PING_INTERVAL_MS = 1_000;
 /**
- * Channels of one SUBSCRIBE, and how many of those are on their way: few enough that each is answered within
+ * Channels of one SUBSCRIBE, and commands in flight: few enough that Redis answers each command within
  * COMMAND_TIMEOUT_MS.
  */
 const CHANNELS_AT_ONCE = 1_000;
 const COMMANDS_AT_ONCE = 4;
 
 /**
- * The broker over Redis pub/sub, on two connections however many sockets the node has: what a node hears does not
- * wait behind what it publishes.
- * @param options.prefix keeps chats that share one Redis apart: pub/sub knows no database numbers
+ * The broker over Redis pub/sub, on two connections, so that received messages do not wait behind published ones.
+ * @param options.prefix keeps chats that share one Redis apart: pub/sub ignores the number of the database
  */
 export function createRedisBroker(options: {
   url: string;
@@ -48,7 +47,7 @@ export function createRedisBroker(options: {
     maxRetriesPerRequest: null,
     commandTimeout: COMMAND_TIMEOUT_MS,
     connectTimeout: CONNECT_TIMEOUT_MS,
-    // INFO may be forbidden, and says nothing of pub/sub.
+    // INFO may be forbidden, and does not show whether pub/sub works.
     enableReadyCheck: false,
     // The set below is the truth about subscriptions, and is restored before onReconnect is called.
     autoResubscribe: false,
@@ -56,7 +55,7 @@ export function createRedisBroker(options: {
   const publisher = new Redis(settings);
   const subscriber = new Redis(settings);
   const channels = new Set<string>();
-  /** Channels that were asked for, or not wanted any more, in this turn of the event loop. */
+  /** Channels to subscribe to (true) or to unsubscribe from (false), collected in this turn of the event loop. */
   let changes = new Map<string, boolean>();
   let sendingChanges: Promise<void> | undefined;
   const onReconnect = new Set<() => void>();
@@ -70,10 +69,10 @@ export function createRedisBroker(options: {
       problem = error;
     });
     connection.on('close', () => {
-      lose();
+      reportLoss();
     });
   }
-  publisher.on('ready', tellIfUp);
+  publisher.on('ready', reportIfUp);
   subscriber.on('message', (channel: string, message: string) => {
     try {
       onMessage(channel.slice(prefix.length), message);
@@ -92,17 +91,17 @@ export function createRedisBroker(options: {
     for (const connection of [publisher, subscriber]) {
       if (connection.status !== 'ready') continue;
       connection.ping().catch((error: unknown) => {
-        // A refused PING is an answer, too.
+        // Redis refuses a PING, and so answers.
         if (isRefusal(error)) return;
         problem = error;
-        // A connection that hangs is down: `isUp` says so, and a new one tries again. Not by `disconnect`, which waits
-        // two seconds for the other side to close it as well.
+        // A connection that hangs counts as down, and ioredis opens a new one. Not by `disconnect`, which waits two
+        // seconds for the other side to close the connection as well.
         if (connection.status === 'ready') connection.stream.destroy();
       });
     }
   }, PING_INTERVAL_MS);
 
-  function lose(error?: unknown): void {
+  function reportLoss(error?: unknown): void {
     if (error !== undefined) problem = error;
     for (const listener of onLoss) listener();
   }
@@ -111,8 +110,8 @@ export function createRedisBroker(options: {
     return restored && publisher.status === 'ready';
   }
 
-  /** Whichever of the two connections came last. */
-  function tellIfUp(): void {
+  /** Called when either connection is ready. */
+  function reportIfUp(): void {
     if (!isUp()) return;
     for (const listener of onReconnect) listener();
   }
@@ -124,11 +123,11 @@ export function createRedisBroker(options: {
       () => {
         if (subscriber.stream !== stream || subscriber.status !== 'ready') return;
         restored = true;
-        tellIfUp();
+        reportIfUp();
       },
       (error: unknown) => {
         if (subscriber.stream !== stream || subscriber.status !== 'ready') return;
-        lose(error);
+        reportLoss(error);
         // A new connection would be refused as well.
         clearTimeout(restoring);
         restoring = setTimeout(restoreSubscriptions, RETRY_MAX_MS);
@@ -136,7 +135,7 @@ export function createRedisBroker(options: {
     );
   }
 
-  /** Resolves when messages of those channels arrive that are still wanted. */
+  /** Subscribes to the channels that are still wanted; resolves when their messages arrive. */
   function subscribeAll(names: Iterable<string>): Promise<void> {
     const stillWanted = (name: string): boolean => channels.has(name);
     return inChunks(names, stillWanted, (chunk) => subscriber.subscribe(...chunk));
@@ -167,7 +166,7 @@ export function createRedisBroker(options: {
     await Promise.all(sent);
   }
 
-  /** Sends what one turn has asked for as one command: ten thousand clients may come back at once. */
+  /** Sends the changes of one turn in few commands: ten thousand clients may come back at once. */
   function change(channel: string, isWanted: boolean): Promise<void> {
     if (isWanted) channels.add(channel);
     else channels.delete(channel);
@@ -188,16 +187,16 @@ export function createRedisBroker(options: {
     sendingChanges = undefined;
     const { status, stream } = subscriber;
     if (status !== 'ready') return;
-    // One that is not unsubscribed is heard in vain, no more.
+    // If this fails, the node receives messages that it ignores.
     const unsubscribed = unsubscribeAll(unwanted).catch((error: unknown) => {
       logger.debug({ err: error }, 'redis unsubscribe failed');
     });
     try {
       await subscribeAll(wanted);
     } catch (error) {
-      // A new connection subscribes to all there are.
+      // If the connection is another one by now, it subscribes to all channels anyway.
       if (subscriber.stream === stream && subscriber.status === 'ready') {
-        lose(error);
+        reportLoss(error);
         restoreSubscriptions();
       }
     }
@@ -213,11 +212,11 @@ export function createRedisBroker(options: {
     },
     publish(channel, message) {
       const { status, stream } = publisher;
-      // The end of the connection was told already.
+      // `onLoss` was called when the connection closed.
       if (status !== 'ready') return;
-      // A Redis that hangs takes nothing more: what waits for it must not grow with every message.
+      // Redis hangs: the bytes that wait for it must not grow with every message.
       if (stream.writableLength > MAX_UNSENT_BYTES) {
-        lose();
+        reportLoss();
         return;
       }
       // Messages that are published together, as those of a batch, leave in one write.
@@ -228,7 +227,7 @@ export function createRedisBroker(options: {
         });
       }
       publisher.publish(prefix + channel, message).catch((error: unknown) => {
-        if (publisher.stream === stream) lose(error);
+        if (publisher.stream === stream) reportLoss(error);
       });
     },
     subscribe: (channel) => change(channel, true),
@@ -251,8 +250,8 @@ export function createRedisBroker(options: {
 }
 
 /**
- * The address of Redis, and the user. Nothing else of a URL: ioredis would take its path for a database, which pub/sub
- * does not know, and each name of its query for an option.
+ * The address and the user in a URL of Redis. The rest is left out: ioredis would select the database in the path, which
+ * pub/sub ignores, and take each name of the query for an option.
  */
 function addressOf(
   url: string,
@@ -269,7 +268,7 @@ function addressOf(
   };
 }
 
-/** Whether Redis answered, by an error. */
+/** Whether an error is an answer of Redis. */
 function isRefusal(error: unknown): boolean {
   return error instanceof Error && error.name === 'ReplyError';
 }
