@@ -242,10 +242,7 @@ export class Session implements CommandSession, Subscriber {
       return;
     }
     const decoded = isBinary ? ({ kind: 'not-json' } as const) : decode(data.toString());
-    debug?.(
-      { session: this.id, command: typeOf(decoded), room: this.subscriptions.selected?.roomId },
-      'command',
-    );
+    debug?.({ session: this.id, ...summaryOf(decoded) }, 'command');
     // A message may follow others in flight; any other frame is answered behind their echoes.
     if (this.inFlight.size > 0 && !isMessage(decoded)) {
       this.#cameAt ??= performance.now();
@@ -290,10 +287,12 @@ export class Session implements CommandSession, Subscriber {
   }
 }
 
-/** What a frame asks for, without its content. */
-function typeOf(decoded: Decoded): string {
-  if (decoded.kind === 'command') return decoded.command.type;
-  return decoded.kind === 'malformed' ? `malformed ${decoded.malformed.type}` : decoded.kind;
+/** What a frame asks for, without its content; lines of a feed and of a batch have the same room. */
+function summaryOf(decoded: Decoded): { command: string; room?: number } {
+  if (decoded.kind === 'malformed') return { command: `malformed ${decoded.malformed.type}` };
+  if (decoded.kind !== 'command') return { command: decoded.kind };
+  const { command } = decoded;
+  return { command: command.type, ...('roomId' in command && { room: command.roomId }) };
 }
 
 function isMessage(decoded: Decoded): boolean {

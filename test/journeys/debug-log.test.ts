@@ -63,7 +63,9 @@ it('LOG_LEVEL=debug tells the way of a message from one user to another, without
     'session ended',
   ]);
   expect(story({ request: 1 })).toEqual(['request received', 'request']);
-  expect(lines).toContainEqual(expect.objectContaining({ msg: 'feed opened', room }));
+  expect(story({ room })).toEqual(
+    expect.arrayContaining(['select_room', 'feed opened', 'CONNECTED', 'SENT']),
+  );
   expect(story({ msg: 'feed closed', room: room + 1 })).toEqual([]);
   expect(lines).toContainEqual(
     expect.objectContaining({ msg: 'batch stored', rooms: [room], entries: 1, stored: 1 }),
