@@ -18,7 +18,7 @@ const ROOM_READERS = 1;
 /**
  * Pages of messages that are read at a time. With the one above, they leave a connection of the default pool to others.
  */
-const HISTORY_READERS = 3;
+export const HISTORY_READERS = 3;
 
 /** All that is stored, in domain verbs: nothing above it knows SQL. */
 export interface Store {
