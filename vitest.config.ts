@@ -43,8 +43,9 @@ const globalSetup = ['test/harness/global-setup.ts'];
 
 export default defineConfig({
   test: {
-    testTimeout: 20_000,
-    hookTimeout: 30_000,
+    // For a machine that is several times as slow as usual: a test waits for what happens, not for this.
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
     // Most files wait for much of their time: for deadlines, and for processes of their own.
     maxWorkers: availableParallelism() + 1,
     sequence: { sequencer: LongestFirst },

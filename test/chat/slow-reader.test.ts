@@ -7,7 +7,7 @@ import type { TestNode } from '../harness/node.js';
 import { RawClient } from '../harness/raw-client.js';
 import { person } from '../harness/tokens.js';
 
-const TIMEOUT_MS = 60_000;
+const TIMEOUT_MS = 180_000;
 
 let world: ChatWorld;
 let node: TestNode;

@@ -16,7 +16,7 @@ import { person } from '../harness/tokens.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const LANGUAGES: Readonly<Record<string, string>> = { '.html': 'html', '.mjs': 'js' };
-const PATIENCE_MS = 10_000;
+const PATIENCE_MS = 30_000;
 
 let world: ChatWorld;
 let node: NodeProcess;

@@ -17,7 +17,7 @@ import { type TestDatabase } from '../harness/database.js';
 import { createMigratedDatabase } from '../harness/services.js';
 import { entryOf, removeRule } from '../harness/writers.js';
 
-const PATIENCE_MS = 10_000;
+const PATIENCE_MS = 20_000;
 const logger = createLogger({ level: 'silent', production: true });
 const owner = { userUUID: randomUUID(), entityUUID: randomUUID(), levelOnEntity: 100 };
 const member = { userUUID: randomUUID(), entityUUID: randomUUID(), levelOnEntity: 0 };

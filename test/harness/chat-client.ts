@@ -4,7 +4,7 @@ import type { MessageData } from '../../src/protocol/events.js';
 import type { TestNode } from './node.js';
 import type { Person } from './tokens.js';
 
-const PATIENCE_MS = 8_000;
+const PATIENCE_MS = 20_000;
 
 /** A frame of the server. */
 export interface ServerFrame {

@@ -9,7 +9,7 @@ import { createChatWorld, type ChatWorld } from './chat-world.js';
 import type { TestNode } from './node.js';
 import { person } from './tokens.js';
 
-const PATIENCE_MS = 10_000;
+const PATIENCE_MS = 20_000;
 
 export const ana = person({ levelOnEntity: 999 });
 export const ben = person();

@@ -10,7 +10,7 @@ import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import type { TestNode } from '../harness/node.js';
 import { person, secondsFromNow, sign } from '../harness/tokens.js';
 
-const PATIENCE_MS = 10_000;
+const PATIENCE_MS = 20_000;
 /** fast-check prints the seed of a failure, and the path to its smallest case. */
 const SEED = Number(process.env['PROPERTY_SEED'] ?? 20_260_115);
 const RUNS = Number(process.env['PROPERTY_RUNS'] ?? 200);

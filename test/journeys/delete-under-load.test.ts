@@ -14,7 +14,7 @@ const ENTRIES = 100_000;
 const OTHERS = 4;
 /** More users than connections that append. */
 const MESSAGES = 20;
-const TIMEOUT_MS = 60_000;
+const TIMEOUT_MS = 180_000;
 
 const ana = person({ levelOnEntity: 999 });
 let world: ChatWorld;

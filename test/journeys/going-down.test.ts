@@ -12,7 +12,7 @@ import { RawClient } from '../harness/raw-client.js';
 import { createMigratedDatabase, redisUrl } from '../harness/services.js';
 import { person } from '../harness/tokens.js';
 
-const TIMEOUT_MS = 60_000;
+const TIMEOUT_MS = 180_000;
 /** A process that ends later exits with 1. */
 const SHUTDOWN_TIMEOUT_MS = 4_000;
 /** The messages that one socket may have in flight; with this number of sockets, 20,000. */

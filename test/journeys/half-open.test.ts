@@ -23,7 +23,7 @@ const ROUNDS = [
   { swallowed: 3_000, open: 500 },
   { swallowed: 4_000, open: 500 },
 ];
-const TIMEOUT_MS = 90_000;
+const TIMEOUT_MS = 240_000;
 
 /** Makes open links half-open, and those that are opened meanwhile: no byte passes, and none is closed. */
 function loseLinks(outlet: Outlet): void {

@@ -7,7 +7,7 @@ import { query } from '../harness/database.js';
 import type { NodeProcess } from '../harness/node-process.js';
 import { person, type Person } from '../harness/tokens.js';
 
-const TIMEOUT_MS = 60_000;
+const TIMEOUT_MS = 180_000;
 const CLIENTS = 4;
 /** Messages that a client has in flight, so that some are in flight when the node dies. */
 const WINDOW = 8;

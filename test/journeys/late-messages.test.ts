@@ -12,7 +12,7 @@ import { person } from '../harness/tokens.js';
 const SLOW_POLL = { POLL_INTERVAL_MS: '600000' };
 
 /** Other nodes find a message that was not published, without the slow comparison of heads. */
-describe.concurrent('a message arrives in time', { timeout: 60_000 }, () => {
+describe.concurrent('a message arrives in time', { timeout: 180_000 }, () => {
   const ana = person({ levelOnEntity: 999 });
   const ben = person();
 

@@ -8,7 +8,7 @@ import { FAULT_NAMES } from '../proof/faults.js';
 import type { Result } from '../proof/report.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const TIMEOUT_MS = 240_000;
+const TIMEOUT_MS = 360_000;
 /** Among the seeds up to 400, one with the fewest and shortest waves: each fault comes once within a minute. */
 const SEED = '308';
 

@@ -16,7 +16,7 @@ const ENTRIES = 400_000;
 const MAX_GROWTH_BYTES = 80 * 1024 * 1024;
 /** Another user's message comes back at least once while this number of messages is read. Measured: once in 500. */
 const ENTRIES_AN_ECHO = 10_000;
-const TIMEOUT_MS = 120_000;
+const TIMEOUT_MS = 240_000;
 
 let world: ChatWorld;
 /** A process of its own, so that its memory can be measured. */

@@ -13,7 +13,7 @@ import { openOutlet, type Outlet } from '../harness/outlet.js';
 import { postgresUrl } from '../harness/services.js';
 
 const MAIN = fileURLToPath(new URL('../../dist/src/main.js', import.meta.url));
-const TIMEOUT_MS = 60_000;
+const TIMEOUT_MS = 180_000;
 /** The exit takes some milliseconds; the rest is for a busy machine. */
 const END_MS = 5_000;
 

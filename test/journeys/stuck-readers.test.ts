@@ -15,7 +15,7 @@ const OUTBOX_BYTES = 65_536;
 const CHUNK_BYTES = 65_536 + CONTENT.length;
 /** Memory that V8 may take before it collects garbage. Measured: 20 to 120 MB. */
 const GARBAGE_BYTES = 150 * 1024 * 1024;
-const TIMEOUT_MS = 90_000;
+const TIMEOUT_MS = 300_000;
 
 const ana = person({ levelOnEntity: 100 });
 let world: ChatWorld;

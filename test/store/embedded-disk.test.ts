@@ -15,7 +15,7 @@ import { runProgram, type Program } from '../harness/process.js';
 import { mountSmallDisk, type SmallDisk } from '../harness/small-disk.js';
 import { person } from '../harness/tokens.js';
 
-const TIMEOUT_MS = 120_000;
+const TIMEOUT_MS = 240_000;
 const PATIENCE = { timeout: 20_000, interval: 100 };
 /** An empty database has 39 MB, and a segment of its log 16: there is room for messages, and for no segment more. */
 const TOO_SMALL = 'size=54m';

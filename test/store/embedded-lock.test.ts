@@ -20,7 +20,7 @@ try {
   console.log(error.name);
 }
 // A loser keeps running like the winner, so that a late process finds either of them alive.
-setInterval(() => undefined, 60_000);
+setInterval(() => undefined, 180_000);
 `;
 
 interface Contender {
@@ -29,7 +29,7 @@ interface Contender {
 }
 
 /** If the owner of the lock was killed, exactly one of the processes that try takes it over. */
-describe('the lock of a data folder', { timeout: 60_000 }, () => {
+describe('the lock of a data folder', { timeout: 180_000 }, () => {
   let folder: DataDir;
   const contenders: Contender[] = [];
 

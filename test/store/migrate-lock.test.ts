@@ -10,7 +10,7 @@ import { startPgBouncer, type PgBouncer } from '../harness/pgbouncer.js';
 import { postgresUrl } from '../harness/services.js';
 import { QUIET } from '../harness/store-hosts.js';
 
-const TIMEOUT_MS = 60_000;
+const TIMEOUT_MS = 180_000;
 const LOCK = 'pg_advisory_xact_lock(7777001)';
 
 describe('the lock of the migrations', { timeout: TIMEOUT_MS }, () => {

@@ -4,7 +4,7 @@ import { openPostgres, type StoreHost } from '../harness/store-hosts.js';
 
 const WHICH = { name: 'which', text: 'SELECT pg_backend_pid() AS pid' };
 const KEEP_MS = 10_000;
-const PATIENCE = { timeout: 10_000 };
+const PATIENCE = { timeout: 30_000 };
 
 function sleepFor(seconds: number): typeof WHICH {
   return { name: `sleep ${seconds}`, text: `SELECT pg_backend_pid() AS pid, pg_sleep(${seconds})` };

@@ -11,7 +11,7 @@ import {
 } from '../harness/store-hosts.js';
 import { removeRoom, emptyRoom } from '../harness/writers.js';
 
-const TIMEOUT_MS = 60_000;
+const TIMEOUT_MS = 180_000;
 /** Entries of more than two chunks. */
 const ENTRIES = 21_000;
 /** How often a node checks for interrupted deletions. */
