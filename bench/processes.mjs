@@ -1,6 +1,6 @@
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { readFileSync, readdirSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { availableParallelism } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -102,12 +102,20 @@ export function accepts(port) {
   });
 }
 
-/** CPU time of a process and its threads; NaN without /proc. @param {number} pid */
+/**
+ * CPU time of the threads of a process, as the scheduler counts it: utime and stime are rounded to 10 ms, too coarse for
+ * a second of load. NaN without /proc.
+ *
+ * @param {number} pid
+ */
 export function cpuMilliseconds(pid) {
-  const stat = readProc(pid, 'stat');
-  // Behind the name in parentheses, which may contain any text: utime and stime are fields 14 and 15.
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return (Number(fields[11]) + Number(fields[12])) * TICK_MS;
+  try {
+    const threads = readdirSync(`/proc/${pid}/task`);
+    const times = threads.map((id) => Number.parseInt(readProc(pid, `task/${id}/schedstat`), 10));
+    return times.reduce((sum, nanoseconds) => sum + nanoseconds, 0) / 1e6;
+  } catch {
+    return NaN;
+  }
 }
 
 /** Resident memory of a process in KiB; NaN without /proc. @param {number} pid */

@@ -23,6 +23,8 @@ import { startPostgres, startRedis } from './services.mjs';
 /**
  * @typedef {import('./servers.mjs').Kind} Kind
  *
+ * @typedef {import('./load/world.mjs').Load} Load
+ *
  * @typedef {{ atLeast: number } | { atMost: number } | { times: number, of: Kind }} Target
  *
  * @typedef {{ key: string, label: string, better: 'higher' | 'lower', targets?: Target[] }} Metric
@@ -35,22 +37,12 @@ import { startPostgres, startRedis } from './services.mjs';
  *   databaseUrl: (name: string) => Promise<string>,
  * }} Context
  *
- * @typedef {{ cpuMicros: number, p50: number, p99: number }} Turn CPU of a message, delivery or client; latency in ms
- *
- * @typedef {{
- *   rounds: number, // Turns of each build, unless `--rounds` is given.
- *   load: (server: import('./servers.mjs').RunningServer) => Promise<{
- *     turn: (seconds: number) => Promise<Turn>, // May be called again and again.
- *     close: () => void,
- *   }>,
- * }} Pair how two builds get a measure's load in turn
- *
  * @typedef {{
  *   name: string, title: string, work: string, kinds: Kind[], metrics: Metric[],
  *   onlyWhenAsked?: boolean,
  *   rounds?: number, // Runs of all servers in turn, 1 by default; the median of each number counts.
  *   run: (kind: Kind, context: Context) => Promise<Record<string, number>>,
- *   pair?: Pair,
+ *   load?: (server: import('./servers.mjs').RunningServer) => Promise<Load>, // For `--pair`.
  * }} Measure
  *
  * @typedef {Record<string, Partial<Record<Kind, Record<string, number>>>>} Results by measure and server
@@ -59,6 +51,7 @@ import { startPostgres, startRedis } from './services.mjs';
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const HERE = fileURLToPath(new URL('.', import.meta.url));
 const LOAD_CORE = 1;
+const PAIRED_ROUNDS = 40;
 
 /** @type {Measure[]} */
 const MEASURES = [ceiling, cost, chat, durable, connecting, twoNodes, history, resume];
@@ -76,8 +69,8 @@ const USAGE = `npm run bench -- [options]
   --no-pin          leave the processes to the scheduler
   --no-build        take dist/ as it is
   --server BUILD    another build of this server: its folder, or its main file (dist/src/main.js)
-  --pair BUILD      compare the server with that build instead, turn by turn: ${MEASURES.flatMap(({ name, pair }) => (pair ? name : [])).join(', ')}
-  --rounds N        turns of each build in such a comparison
+  --pair BUILD      compare the server with that build instead, turn by turn: ${MEASURES.flatMap(({ name, load }) => (load ? name : [])).join(', ')}
+  --rounds N        rounds of such a comparison, in each order of starting the builds
   --profile DIR     write CPU profiles of this server there, and print where its time went`;
 
 const { values: options } = parseArgs({
@@ -113,7 +106,7 @@ if (options.help) {
 async function main() {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => process.exit(1));
   const only = options.only?.split(',');
-  const measures = options.pair === undefined ? MEASURES : MEASURES.filter(({ pair }) => pair);
+  const measures = options.pair === undefined ? MEASURES : MEASURES.filter(({ load }) => load);
   const unknown = only?.filter((name) => !measures.some((measure) => measure.name === name));
   if (unknown?.length) throw new Error(`Can't measure: ${unknown.join(', ')}\n\n${USAGE}`);
   const wanted = measures.filter(({ name, onlyWhenAsked }) =>
@@ -205,11 +198,11 @@ async function measureAll(wanted, servers, pin, context) {
 async function comparePair(wanted, { seconds, quick, start }) {
   const builds = { this: mainOf(options.server), other: mainOf(options.pair ?? '') };
   console.log(`this: ${builds.this}\nother: ${builds.other}`);
-  for (const { name, title, pair } of wanted) {
-    if (pair === undefined) continue;
-    const rounds = Number(options.rounds ?? (quick ? 2 : pair.rounds));
+  const rounds = Number(options.rounds ?? (quick ? 2 : PAIRED_ROUNDS));
+  for (const { name, title, load } of wanted) {
+    if (load === undefined) continue;
     console.log(`\n${title}, ${rounds} rounds in each order`);
-    printPair(await runPair(name, pair, { builds, rounds, seconds: seconds(4, 1), start }));
+    printPair(await runPair(name, load, { builds, rounds, seconds: seconds(1, 1), start }));
   }
 }
 

@@ -11,7 +11,15 @@ const TICK_MS = 1;
 const QUIET_TIMEOUT_MS = 3_000;
 const SERVER_CORE = 0;
 
-/** @typedef {import('../servers.mjs').RunningServer} RunningServer */
+/**
+ * @typedef {import('../servers.mjs').RunningServer} RunningServer
+ *
+ * @typedef {{
+ *   server: RunningServer, tallies: Tally[],
+ *   send: (seconds: number) => Promise<number>, // Resolves to the number of messages, as often as it is called.
+ *   close: () => void,
+ * }} Load connected clients of a server, and what they do
+ */
 
 /**
  * Creates rooms; in the bare broadcasts and Socket.IO, entering a room creates it.
@@ -51,7 +59,7 @@ export function newClient(server, { token = newToken(), ...options }) {
  * Connects clients, some at a time.
  *
  * @param {Client[]} clients
- * @param {{ atATime?: number, tally?: Tally }} [options] `tally` gets the time that each took
+ * @param {{ atATime?: number, tally?: Tally }} [options] `tally` counts them, with the time that each took
  */
 export async function connectAll(clients, { atATime = CONNECTING, tally } = {}) {
   const waiting = clients.values();
@@ -59,30 +67,21 @@ export async function connectAll(clients, { atATime = CONNECTING, tally } = {}) 
     for (const client of waiting) {
       const start = performance.now();
       await client.connect();
-      tally?.add(performance.now() - start);
+      if (tally === undefined) continue;
+      tally.add(performance.now() - start);
+      tally.delivered++;
     }
   });
   await Promise.all(lanes);
 }
 
 /**
- * Sends at a steady rate: first a warm-up, then `seconds` in which messages and CPU time are counted.
+ * Starts to count what the clients of a server get, and the CPU time for it.
  *
- * @param {{
- *   server: RunningServer, senders: Client[], tallies: Tally[], rate: number, seconds: number,
- *   warmUp?: number,
- * }} options `rate` in messages a second, over all senders
+ * @param {Pick<Load, 'server' | 'tallies'>} load
+ * @returns a function that ends the count; its latencies are those of the first tally
  */
-export async function sendSteadily({ server, senders, tallies, rate, seconds, warmUp = 1 }) {
-  let sender = 0;
-  let sent = 0;
-  const sendOne = () => {
-    senders[sender++ % senders.length]?.sendMessage();
-    sent++;
-  };
-  await untilQuiet(QUIET_TIMEOUT_MS);
-  await pace(rate, warmUp, sendOne);
-  sent = 0;
+export function startCount({ server, tallies }) {
   for (const tally of tallies) tally.open();
   const from = {
     time: performance.now(),
@@ -90,22 +89,49 @@ export async function sendSteadily({ server, senders, tallies, rate, seconds, wa
     cpu: cpuMilliseconds(server.pid),
     own: ownCpu(),
   };
-  await pace(rate, seconds, sendOne);
-  for (const tally of tallies) tally.close();
-  const ms = performance.now() - from.time;
-  const cpu = cpuMilliseconds(server.pid) - from.cpu;
-  return {
-    seconds: ms / 1000,
-    sent,
-    delivered: tallies.reduce((sum, tally) => sum + tally.delivered, 0),
-    cpuMs: cpu,
-    /** The share of a core that the server used, and that of the load generator. */
-    cpuShare: cpu / ms,
-    loadShare: (ownCpu() - from.own) / ms,
-    /** The share of the server's core that other processes, such as Postgres, used; known only if it is pinned. */
-    othersShare: (busyMilliseconds(SERVER_CORE) - from.busy - cpu) / ms,
-    ...(tallies[0] ?? new Tally()).latency,
+  return () => {
+    for (const tally of tallies) tally.close();
+    const ms = performance.now() - from.time;
+    const cpu = cpuMilliseconds(server.pid) - from.cpu;
+    const delivered = tallies.reduce((sum, tally) => sum + tally.delivered, 0);
+    return {
+      seconds: ms / 1000,
+      delivered,
+      /** By delivered messages: a server that is behind has not spent time on the others. */
+      cpuMicros: (cpu * 1000) / delivered,
+      /** The share of a core that the server used, and that of the load generator. */
+      cpuShare: cpu / ms,
+      loadShare: (ownCpu() - from.own) / ms,
+      /** The share of the server's core that other processes, such as Postgres, used; known only if it is pinned. */
+      othersShare: (busyMilliseconds(SERVER_CORE) - from.busy - cpu) / ms,
+      ...(tallies[0] ?? new Tally()).latency,
+    };
   };
+}
+
+/**
+ * Puts load on a server: first a warm-up, then `seconds` in which messages and CPU time are counted.
+ *
+ * @param {Pick<Load, 'server' | 'tallies' | 'send'>} load
+ * @param {number} seconds
+ * @param {number} [warmUp]
+ */
+export async function measureLoad(load, seconds, warmUp = 1) {
+  await untilQuiet(QUIET_TIMEOUT_MS);
+  await load.send(warmUp);
+  const stop = startCount(load);
+  const sent = await load.send(seconds);
+  return { sent, ...stop() };
+}
+
+/**
+ * @param {Client[]} senders one after the other
+ * @param {number} rate in messages a second, over all senders
+ * @returns {Load['send']}
+ */
+export function steadily(senders, rate) {
+  let sender = 0;
+  return (seconds) => pace(rate, seconds, () => senders[sender++ % senders.length]?.sendMessage());
 }
 
 /**
@@ -121,7 +147,7 @@ async function pace(rate, seconds, sendOne) {
     const due = Math.floor((Math.min(elapsed, seconds * 1000) * rate) / 1000);
     // A long delay is not made up for: the rate was too high for the generator.
     for (let i = 0; done < due && i < 100; i++, done++) sendOne();
-    if (elapsed >= seconds * 1000) return;
+    if (elapsed >= seconds * 1000) return done;
     await delay(TICK_MS);
   }
 }

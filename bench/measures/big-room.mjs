@@ -4,8 +4,9 @@ import {
   connectAll,
   createRooms,
   drain,
+  measureLoad,
   newClient,
-  sendSteadily,
+  steadily,
 } from '../load/world.mjs';
 
 const MEMBERS = 1_000;
@@ -42,7 +43,14 @@ async function fillRoom(server) {
   );
   await connectAll(clients);
   const senders = clients.filter((_, i) => i % (MEMBERS / SENDERS) === 0);
-  return { clients, senders, tally };
+  return {
+    server,
+    tallies: [tally],
+    clients,
+    senders,
+    send: steadily(senders, COST_RATE),
+    close: () => closeAll(clients),
+  };
 }
 
 /** @type {import('../run.mjs').Measure} */
@@ -70,8 +78,7 @@ export const ceiling = {
 
     /** @param {number} rate @param {number} seconds */
     async function attempt(rate, seconds) {
-      const { senders, tally, clients } = room;
-      const result = await sendSteadily({ server, senders, tallies: [tally], rate, seconds });
+      const result = await measureLoad({ ...room, send: steadily(room.senders, rate) }, seconds);
       const perSecond = result.delivered / result.seconds;
       // Without messages that waited from before.
       const inTime = Math.min(result.delivered, result.sent * MEMBERS);
@@ -79,7 +86,7 @@ export const ceiling = {
       const isDelivered =
         result.sent >= KEPT_UP * rate * seconds &&
         result.delivered >= KEPT_UP * result.sent * MEMBERS &&
-        tally.lost === 0;
+        room.tallies.every(({ lost }) => lost === 0);
       const kept = isDelivered && result.p99 <= MAX_P99_MS;
       context.note(
         `${rate} messages/s: ${Math.round(perSecond)} deliveries/s, p50 ${result.p50.toFixed(1)}, ` +
@@ -89,12 +96,12 @@ export const ceiling = {
       );
       if (!kept) {
         // A new server: the waiting messages of this one may take long.
-        closeAll(clients);
+        room.close();
         await server.stop();
         server = await context.start(kind);
         room = await fillRoom(server);
       } else {
-        await drain(clients, 2_000);
+        await drain(room.clients, 2_000);
       }
       return { kept, isDelivered, rate, perSecond, ...result };
     }
@@ -116,7 +123,7 @@ export const ceiling = {
       if (!held.kept) held = await attempt(rate, holdSeconds);
       if (held.kept) break;
     }
-    closeAll(room.clients);
+    room.close();
     await server.stop();
     if (!held?.kept) return { most };
     const { perSecond, p50, p99, rate, cpuShare, loadShare } = held;
@@ -144,8 +151,8 @@ export const cost = {
   ],
   async run(kind, context) {
     const server = await context.start(kind);
-    const load = await loadAtCostRate(server);
-    const result = await load.turn(context.seconds(10, 4), WARM_UP_SECONDS);
+    const load = await fillRoom(server);
+    const result = await measureLoad(load, context.seconds(10, 4), WARM_UP_SECONDS);
     load.close();
     await server.stop();
     const { delivered, cpuMicros, p50, p99, cpuShare, loadShare } = result;
@@ -155,22 +162,8 @@ export const cost = {
     );
     return { cpuMicros, p50, p99, cpuShare, loadShare };
   },
-  pair: { rounds: 14, load: loadAtCostRate },
+  load: fillRoom,
 };
-
-/** @param {import('../servers.mjs').RunningServer} server */
-async function loadAtCostRate(server) {
-  const { clients, senders, tally } = await fillRoom(server);
-  const at = { server, senders, tallies: [tally], rate: COST_RATE };
-  return {
-    /** @param {number} seconds @param {number} [warmUp] */
-    async turn(seconds, warmUp = 1) {
-      const result = await sendSteadily({ ...at, seconds, warmUp });
-      return { ...result, cpuMicros: (result.cpuMs * 1000) / result.delivered };
-    },
-    close: () => closeAll(clients),
-  };
-}
 
 /** @param {number} value */
 function share(value) {

@@ -1,5 +1,12 @@
 import { Tally } from '../load/tally.mjs';
-import { closeAll, connectAll, createRooms, newClient, sendSteadily } from '../load/world.mjs';
+import {
+  closeAll,
+  connectAll,
+  createRooms,
+  measureLoad,
+  newClient,
+  steadily,
+} from '../load/world.mjs';
 
 const ROOMS = 100;
 const MEMBERS = 10;
@@ -31,7 +38,7 @@ export const chat = {
     const { p50, p99, cpuMicros, cpuShare, loadShare, keptUp } = result;
     return { p50, p99, cpuMicros, keptUp, cpuShare, loadShare };
   },
-  pair: { rounds: 14, load: (server) => fillRooms([server]) },
+  load: (server) => fillRooms([server]),
 };
 
 /** @type {import('../run.mjs').Measure} */
@@ -69,6 +76,7 @@ export const twoNodes = {
  * The members of each room are spread over the nodes; those on the first one send.
  *
  * @param {import('../servers.mjs').RunningServer[]} servers
+ * @returns {Promise<import('../load/world.mjs').Load>}
  */
 async function fillRooms(servers) {
   const [server] = servers;
@@ -91,17 +99,9 @@ async function fillRooms(servers) {
     }),
   ).flat();
   return {
-    /** @param {number} seconds @param {number} [warmUp] */
-    async turn(seconds, warmUp = 1) {
-      const result = await sendSteadily({ server, senders, tallies, rate: RATE, seconds, warmUp });
-      return {
-        ...result,
-        // By delivered messages: a server that is behind has not spent time on the others.
-        cpuMicros: (result.cpuMs * 1000 * MEMBERS) / result.delivered,
-        keptUp: result.delivered / (result.sent * MEMBERS),
-        across: tallies[1]?.latency ?? { p50: NaN, p99: NaN, max: NaN },
-      };
-    },
+    server,
+    tallies,
+    send: steadily(senders, RATE),
     close: () => closeAll(clients.map(({ client }) => client)),
   };
 }
@@ -112,9 +112,10 @@ async function fillRooms(servers) {
  */
 async function converse(servers, context) {
   const load = await fillRooms(servers);
-  const result = await load.turn(context.seconds(10, 4), WARM_UP_SECONDS);
+  const result = await measureLoad(load, context.seconds(10, 4), WARM_UP_SECONDS);
   load.close();
-  const { across, keptUp } = result;
+  const across = load.tallies[1]?.latency ?? { p50: NaN, p99: NaN, max: NaN };
+  const keptUp = result.delivered / (result.sent * MEMBERS);
   context.note(
     `${servers.length} node(s): p50 ${result.p50.toFixed(2)}, p99 ${result.p99.toFixed(2)} ms` +
       (servers.length > 1 ? `, between nodes p50 ${across.p50.toFixed(2)}` : '') +
@@ -122,5 +123,5 @@ async function converse(servers, context) {
       `${Math.round(result.othersShare * 100)} %` +
       (keptUp < 0.98 ? `; only ${Math.round(keptUp * 100)} % delivered in time` : ''),
   );
-  return result;
+  return { ...result, cpuMicros: result.cpuMicros * MEMBERS, keptUp, across };
 }

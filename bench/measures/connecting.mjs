@@ -1,16 +1,16 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Tally } from '../load/tally.mjs';
 import { newToken } from '../load/tokens.mjs';
-import { closeAll, connectAll, createRooms, newClient } from '../load/world.mjs';
-import { cpuMilliseconds, residentKib, untilQuiet } from '../processes.mjs';
+import { closeAll, connectAll, createRooms, newClient, startCount } from '../load/world.mjs';
+import { residentKib, untilQuiet } from '../processes.mjs';
 
 const ROOMS = 100;
 const WARM_UP = 500;
-/** About a second, so that the machine is the same for two builds in turn. */
-const PAIRED_WAVE = 2_000;
+/** Clients of a turn if two builds are compared: about a tenth of a second. */
+const PAIRED_WAVE = 200;
 /** Open files of a process besides its sockets, a generous estimate. */
 const SPARE_FILES = 500;
-const QUIET_TIMEOUT_MS = 3_000;
+const QUIET_TIMEOUT_MS = 10_000;
 
 /** @type {import('../run.mjs').Measure} */
 export const connecting = {
@@ -34,7 +34,7 @@ export const connecting = {
   ],
   async run(kind, context) {
     const server = await context.start(kind);
-    const load = await openRooms(server);
+    const { newClients, tally } = await openRooms(server);
     const wanted = context.quick ? 2_000 : 10_000;
     // Node has raised its soft limit to the hard one.
     const limit = Number(process.report?.getReport()?.userLimits?.open_files?.hard) || Infinity;
@@ -42,15 +42,21 @@ export const connecting = {
     if (count < wanted) context.note(`only ${count} clients: ulimit -n is ${limit}`);
 
     // Otherwise compiled code and the first buffers would count as memory of the clients.
-    closeAll((await load.connectWave(WARM_UP)).clients);
+    const first = newClients(WARM_UP);
+    await connectAll(first);
+    closeAll(first);
     const before = await settledKib(server);
 
-    const { clients, ms, cpuMicros } = await load.connectWave(count);
+    await untilQuiet(QUIET_TIMEOUT_MS);
+    const clients = newClients(count);
+    const stop = startCount({ server, tallies: [tally] });
+    await connectAll(clients, { tally });
+    const { seconds, cpuMicros } = stop();
     const atOnce = residentKib(server.pid);
     const after = await settledKib(server);
     closeAll(clients);
     await server.stop();
-    const perSecond = (count * 1000) / ms;
+    const perSecond = count / seconds;
     const kibEach = (after - before) / count;
     context.note(
       `${Math.round(perSecond)} clients/s, ${kibEach.toFixed(1)} KiB each ` +
@@ -64,19 +70,19 @@ export const connecting = {
       cpuMicros,
     };
   },
-  pair: {
-    rounds: 56,
-    async load(server) {
-      const load = await openRooms(server);
-      return {
-        async turn() {
-          const { clients, ...times } = await load.connectWave(PAIRED_WAVE);
-          closeAll(clients);
-          return times;
-        },
-        close: () => undefined,
-      };
-    },
+  async load(server) {
+    const { newClients, tally } = await openRooms(server);
+    return {
+      server,
+      tallies: [tally],
+      async send() {
+        const clients = newClients(PAIRED_WAVE);
+        await connectAll(clients, { tally });
+        closeAll(clients);
+        return PAIRED_WAVE;
+      },
+      close: () => undefined,
+    };
   },
 };
 
@@ -84,27 +90,17 @@ export const connecting = {
 async function openRooms(server) {
   const rooms = await createRooms(server, ROOMS);
   const tally = new Tally();
-  return {
-    /** Connects clients, which the caller closes. @param {number} count */
-    async connectWave(count) {
-      const clients = Array.from({ length: count }, (_, i) =>
-        newClient(server, {
-          roomId: rooms[i % ROOMS] ?? 0,
-          tally,
-          sampled: false,
-          token: newToken(),
-        }),
-      );
-      await untilQuiet(QUIET_TIMEOUT_MS);
-      tally.open();
-      const from = { time: performance.now(), cpu: cpuMilliseconds(server.pid) };
-      await connectAll(clients, { tally });
-      const ms = performance.now() - from.time;
-      const cpuMs = cpuMilliseconds(server.pid) - from.cpu;
-      const { p50, p99 } = tally.latency;
-      return { clients, ms, cpuMicros: (cpuMs * 1000) / count, p50, p99 };
-    },
-  };
+  /** @param {number} length */
+  const newClients = (length) =>
+    Array.from({ length }, (_, i) =>
+      newClient(server, {
+        roomId: rooms[i % ROOMS] ?? 0,
+        tally,
+        sampled: false,
+        token: newToken(),
+      }),
+    );
+  return { newClients, tally };
 }
 
 /** @param {import('../servers.mjs').RunningServer} server */

@@ -1,11 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Tally } from '../load/tally.mjs';
-import { closeAll, connectAll, createRooms, drain, newClient } from '../load/world.mjs';
-import { cpuMilliseconds, untilQuiet } from '../processes.mjs';
+import { closeAll, connectAll, createRooms, measureLoad, newClient } from '../load/world.mjs';
 
 const ROOMS = 100;
 const IN_FLIGHT = 4;
-const QUIET_TIMEOUT_MS = 3_000;
 /** The load keeps a core busy, so V8 compiles early. */
 const WARM_UP_SECONDS = 2;
 
@@ -27,20 +25,24 @@ export const durable = {
   async run(kind, context) {
     const server = await context.start(kind);
     const load = await fillRooms(server);
-    const result = await load.turn(context.seconds(10, 4), WARM_UP_SECONDS);
+    const result = await measureLoad(load, context.seconds(10, 4), WARM_UP_SECONDS);
     load.close();
     await server.stop();
-    const { perSecond, p50, p99, cpuMicros, cpuShare } = result;
+    const { p50, p99, cpuMicros, cpuShare, loadShare } = result;
+    const perSecond = result.delivered / result.seconds;
     context.note(
       `${Math.round(perSecond)}/s, p50 ${p50.toFixed(1)}, p99 ${p99.toFixed(1)} ms, ` +
         `CPU a message ${cpuMicros.toFixed(1)} µs, core ${Math.round(cpuShare * 100)} %`,
     );
-    return result;
+    return { perSecond, p50, p99, cpuMicros, cpuShare, loadShare };
   },
-  pair: { rounds: 14, load: fillRooms },
+  load: fillRooms,
 };
 
-/** @param {import('../servers.mjs').RunningServer} server */
+/**
+ * @param {import('../servers.mjs').RunningServer} server
+ * @returns {Promise<import('../load/world.mjs').Load>}
+ */
 async function fillRooms(server) {
   const rooms = await createRooms(server, ROOMS);
   const echoes = new Tally();
@@ -52,38 +54,23 @@ async function fillRooms(server) {
     newClient(server, { roomId, tally: others, sampled: false }),
   );
   await connectAll([...senders, ...readers]);
+  const received = () => senders.reduce((sum, sender) => sum + sender.received, 0);
   return {
-    /** @param {number} seconds @param {number} [warmUp] */
-    async turn(seconds, warmUp = 1) {
-      await untilQuiet(QUIET_TIMEOUT_MS);
+    server,
+    tallies: [echoes],
+    /** @param {number} seconds */
+    async send(seconds) {
+      const before = received();
       for (const sender of senders) {
         // The echo proves that it is stored; the next one follows.
         sender.onMessage = () => sender.sendMessage();
         for (let i = 0; i < IN_FLIGHT; i++) sender.sendMessage();
       }
-      await delay(warmUp * 1000);
-      echoes.open();
-      const from = {
-        time: performance.now(),
-        cpu: cpuMilliseconds(server.pid),
-        own: process.cpuUsage(),
-      };
       await delay(seconds * 1000);
-      echoes.close();
-      const ms = performance.now() - from.time;
-      const cpuMs = cpuMilliseconds(server.pid) - from.cpu;
-      const own = process.cpuUsage(from.own);
       for (const sender of senders) sender.onMessage = undefined;
-      await drain(senders);
-      const { p50, p99 } = echoes.latency;
-      return {
-        perSecond: (echoes.delivered * 1000) / ms,
-        p50,
-        p99,
-        cpuMicros: (cpuMs * 1000) / echoes.delivered,
-        cpuShare: cpuMs / ms,
-        loadShare: (own.user + own.system) / 1000 / ms,
-      };
+      const sent = received() - before + ROOMS * IN_FLIGHT;
+      while (received() < before + sent && echoes.lost === 0) await delay(1);
+      return sent;
     },
     close: () => closeAll([...senders, ...readers]),
   };

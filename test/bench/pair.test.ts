@@ -1,36 +1,36 @@
 import { describe, expect, it } from 'vitest';
-import { compare, runPair, type Build } from '../../bench/pair.mjs';
+import { Tally } from '../../bench/load/tally.mjs';
+import { compare, runPair, type Build, type Side } from '../../bench/pair.mjs';
 
 const BUILDS = { this: '/this/main.js', other: '/other/main.js' };
+/** Rounds of `runPair` that don't count. */
+const WARM_UP_ROUNDS = 20;
 
 /**
- * Runs a comparison in which each turn's CPU time is what `costOf` says.
+ * Runs a comparison whose servers do nothing.
  *
- * @returns what `runPair` found, and the builds in the order in which they started, got turns, and stopped
+ * @returns what `runPair` returned, and what it did, in order
  */
-async function runWith(rounds: number, costOf: (build: Build, place: number) => number) {
+async function runWith(options: { rounds: number; seconds: number }) {
   const log: string[] = [];
   const started: Build[] = [];
   const slots = await runPair(
     'chat',
-    {
-      rounds,
-      load(server) {
-        const build = started[server.port] ?? 'this';
-        const place = server.port % 2;
-        return Promise.resolve({
-          turn(seconds) {
-            log.push(`${build} ${seconds} s`);
-            return Promise.resolve({ cpuMicros: costOf(build, place), p50: 1, p99: 2 });
-          },
-          close: () => log.push(`close ${build}`),
-        });
-      },
+    (server) => {
+      const build = started[server.port];
+      return Promise.resolve({
+        server,
+        tallies: [new Tally()],
+        send() {
+          log.push(`send to ${build}`);
+          return Promise.resolve(1);
+        },
+        close: () => log.push(`close ${build}`),
+      });
     },
     {
+      ...options,
       builds: BUILDS,
-      rounds,
-      seconds: 4,
       start(kind, { build: path = '', database = '' } = {}) {
         const build = path === BUILDS.this ? 'this' : 'other';
         log.push(`start ${build} on ${database}`);
@@ -44,23 +44,23 @@ async function runWith(rounds: number, costOf: (build: Build, place: number) => 
 }
 
 describe('runPair', () => {
-  it('gives both builds turns in alternating order, and exchanges their places', async () => {
-    const { slots, log } = await runWith(1, () => 1);
-    const turnsOf = (first: Build, second: Build) =>
-      [first, second, second, first, first, second, second, first, first, second].map(
-        (build) => `${build} 4 s`,
-      );
+  it('puts load on both builds in alternating order, and exchanges their places', async () => {
+    const { slots, log } = await runWith({ rounds: 1, seconds: 0.2 });
+    const turns = (first: Build, second: Build) =>
+      Array.from({ length: WARM_UP_ROUNDS + 1 }, () =>
+        [first, second, second, first].map((build) => `send to ${build}`),
+      ).flat();
     expect(log).toEqual([
       'start this on chat_this_other_this',
       'start other on chat_this_other_other',
-      ...turnsOf('this', 'other'),
+      ...turns('this', 'other'),
       'close this',
       'close other',
       'stop this',
       'stop other',
       'start other on chat_other_this_other',
       'start this on chat_other_this_this',
-      ...turnsOf('other', 'this'),
+      ...turns('other', 'this'),
       'close other',
       'close this',
       'stop other',
@@ -72,43 +72,42 @@ describe('runPair', () => {
     ]);
   });
 
-  it('counts no turn in which the builds warm up', async () => {
-    const { slots } = await runWith(3, () => 1);
-    expect(slots.flat().map(({ turns }) => turns.length)).toEqual([3, 3, 3, 3]);
+  it('counts no round in which the builds warm up', async () => {
+    const { slots } = await runWith({ rounds: 3, seconds: 0.1 });
+    expect(slots.flat().map(({ rounds }) => rounds.length)).toEqual([3, 3, 3, 3]);
   });
 });
 
 describe('compare', () => {
-  it('finds the same cost for two equal builds if the first server costs more', async () => {
-    const { slots } = await runWith(4, (_, place) => (place === 0 ? 102 : 100));
-    const { orders, ratio } = compare(slots, 'cpuMicros');
+  const sideOf = (build: Build, costs: number[]): Side => ({
+    build,
+    rounds: costs.map((cpuMicros) => ({ cpuMicros, p50: 1, p99: 2 })),
+  });
+
+  it('finds the same cost for two equal builds if the first server costs more', () => {
+    const { orders, ratio } = compare(
+      [
+        [sideOf('this', [102, 102]), sideOf('other', [100, 100])],
+        [sideOf('other', [102, 102]), sideOf('this', [100, 100])],
+      ],
+      'cpuMicros',
+    );
     expect(orders.map(({ quartiles }) => quartiles[2])).toEqual([1.02, 100 / 102]);
     expect(ratio).toBeCloseTo(1, 10);
   });
 
-  it('pairs turns that followed each other, so a slow minute changes no ratio', async () => {
-    let turns = 0;
-    const { slots } = await runWith(4, (build) => {
-      const isSlow = Math.floor(turns++ / 2) % 3 === 2;
-      return (isSlow ? 300 : 100) * (build === 'this' ? 1.1 : 1);
-    });
-    const { orders, ratio } = compare(slots, 'cpuMicros');
-    for (const { quartiles } of orders) {
-      for (const quartile of quartiles) expect(quartile).toBeCloseTo(1.1, 10);
-    }
-    expect(ratio).toBeCloseTo(1.1, 10);
+  it('compares the builds round by round, so a slow round changes no ratio', () => {
+    const { orders } = compare(
+      [[sideOf('this', [110, 330, 110]), sideOf('other', [100, 300, 100])]],
+      'cpuMicros',
+    );
+    expect(orders[0]?.quartiles).toEqual([1.1, 1.1, 1.1, 1.1, 1.1]);
   });
 
   it('gives the smallest ratio, the quartiles and the largest', () => {
-    const turnsOf = (values: number[]) => values.map((p50) => ({ cpuMicros: 1, p50, p99: 1 }));
     const { orders } = compare(
-      [
-        [
-          { build: 'other', turns: turnsOf([1, 1, 1, 1]) },
-          { build: 'this', turns: turnsOf([4, 1, 3, 2]) },
-        ],
-      ],
-      'p50',
+      [[sideOf('other', [1, 1, 1, 1]), sideOf('this', [4, 1, 3, 2])]],
+      'cpuMicros',
     );
     expect(orders).toEqual([
       { first: 'other', ours: 2.5, theirs: 1, quartiles: [1, 1.75, 2.5, 3.25, 4] },
