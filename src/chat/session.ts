@@ -242,7 +242,10 @@ export class Session implements CommandSession, Subscriber {
       return;
     }
     const decoded = isBinary ? ({ kind: 'not-json' } as const) : decode(data.toString());
-    debug?.({ session: this.id, ...summaryOf(decoded) }, 'command');
+    debug?.(
+      { session: this.id, room: this.subscriptions.selected?.roomId, ...summaryOf(decoded) },
+      'command',
+    );
     // A message may follow others in flight; any other frame is answered behind their echoes.
     if (this.inFlight.size > 0 && !isMessage(decoded)) {
       this.#cameAt ??= performance.now();
@@ -287,7 +290,7 @@ export class Session implements CommandSession, Subscriber {
   }
 }
 
-/** What a frame asks for, without its content; lines of a feed and of a batch have the same room. */
+/** What a frame asks for, without its content, and the room that it names: lines of a feed have the same. */
 function summaryOf(decoded: Decoded): { command: string; room?: number } {
   if (decoded.kind === 'malformed') return { command: `malformed ${decoded.malformed.type}` };
   if (decoded.kind !== 'command') return { command: decoded.kind };

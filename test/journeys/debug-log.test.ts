@@ -64,7 +64,7 @@ it('LOG_LEVEL=debug tells the way of a message from one user to another, without
   ]);
   expect(story({ request: 1 })).toEqual(['request received', 'request']);
   expect(story({ room })).toEqual(
-    expect.arrayContaining(['select_room', 'feed opened', 'CONNECTED', 'SENT']),
+    expect.arrayContaining(['select_room', 'feed opened', 'CONNECTED', 'message', 'SENT']),
   );
   expect(story({ msg: 'feed closed', room: room + 1 })).toEqual([]);
   expect(lines).toContainEqual(
