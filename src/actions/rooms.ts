@@ -95,7 +95,7 @@ function firstRules({ userUUID, entityUUID, levelOnEntity }: Caller, type: Room[
   };
   if (type !== 'group' || entityUUID === userUUID) return [creator];
   const entity: Rule = {
-    entityUUID: entityUUID,
+    entityUUID,
     level: CREATOR_LEVEL,
     permissions: 'rw',
     accepted: true,
