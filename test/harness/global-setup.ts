@@ -38,9 +38,12 @@ export default async function setup({
       project.provide('migratedDatabase', new URL(migrated.url).pathname.slice(1));
     }
     return async () => {
-      await migrated.drop();
-      await redis.stop();
-      await postgres.stop();
+      try {
+        await migrated.drop();
+      } finally {
+        await redis.stop();
+        await postgres.stop();
+      }
     };
   } catch (error) {
     await postgres.stop();

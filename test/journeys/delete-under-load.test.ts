@@ -87,6 +87,8 @@ describe('deleting a room with a large log', () => {
       expect(left).toBeGreaterThan(ENTRIES / 3);
       await holder.query('COMMIT');
       await holder.end();
+      // They talk on while the rest is deleted.
+      await Promise.all(others.map(({ talker }) => talker.during(deletion)));
       expect((await deletion).status).toBe(200);
       for (const { room, client, talker } of others) {
         expect(await storedIn(room)).toEqual(
