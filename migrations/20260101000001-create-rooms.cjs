@@ -15,6 +15,8 @@ module.exports = {
       // Seq of the room's last entry, and of the last rule entry that changed rights.
       head: { type: Sequelize.BIGINT, allowNull: false, defaultValue: 0 },
       rules_head: { type: Sequelize.BIGINT, allowNull: false, defaultValue: 0 },
+      // The date of that entry, so that an append need not look at it.
+      rules_date: { type: 'timestamp(3) with time zone' },
       // Number of the room's rows in room_permissions.
       rule_count: { type: Sequelize.INTEGER, allowNull: false, defaultValue: 0 },
       createdAt: { type: 'timestamp(3) with time zone', allowNull: false },

@@ -6,6 +6,7 @@
 //   room_ids[r]           a room of the batch
 //   room_rules_heads[r]   seq of the rule entry up to which its emitters were checked; null: they were checked in the
 //                         transaction that calls this function
+//   room_rules_dates[r]   date of that entry; null: the log has none
 //   room_counts[r]        number of its entries that get a seq
 //   room_last_rules[r]    place of the last of them that is a rule and changes rights; 0: none
 //   entry_rooms[i]        the index r of an entry's room
@@ -18,7 +19,8 @@
 //   moment         the date of all entries
 //   heads[r]       the room's head before the batch: an entry's seq is head + place; null if nothing of it was stored
 //   outcomes[r]    why nothing of the room was stored; null if something was (no array if all rooms have a head):
-//                    stale   the room has a newer rule than its emitters were checked under, or its log went back
+//                    stale   the room has a newer rule than its emitters were checked under, or its log went back:
+//                            it ends before that rule, or has an entry of another date in its place
 //                    busy    another transaction holds the room's lock
 //                    gone    there is no such room
 //                    known   all its refs were stored before
@@ -34,7 +36,8 @@
 // tables are empty and must still be right once they have grown: hence index lookups only.
 const up = `
 CREATE OR REPLACE FUNCTION append_batch(
-  room_ids integer[], room_rules_heads bigint[], room_counts integer[], room_last_rules integer[],
+  room_ids integer[], room_rules_heads bigint[], room_rules_dates timestamptz[],
+  room_counts integer[], room_last_rules integer[],
   entry_rooms integer[], entry_places integer[], entry_kinds text[], entry_emitters uuid[],
   entry_contents text[], entry_refs text[], entry_targets bigint[], is_patient boolean,
   OUT moment timestamptz, OUT heads bigint[], OUT outcomes text[],
@@ -115,9 +118,13 @@ BEGIN
     UPDATE rooms SET
       head = rooms.head + r.entries,
       rules_head = CASE WHEN r.last_rule > 0 THEN rooms.head + r.last_rule ELSE rooms.rules_head END
-    FROM unnest(room_ids, room_rules_heads, room_counts, room_last_rules) WITH ORDINALITY
-      AS r (id, rules_head, entries, last_rule, ord)
+    FROM unnest(room_ids, room_rules_heads, room_rules_dates, room_counts, room_last_rules) WITH ORDINALITY
+      AS r (id, rules_head, rules_date, entries, last_rule, ord)
     WHERE rooms.id = r.id AND (r.rules_head BETWEEN rooms.rules_head AND rooms.head) IS NOT FALSE AND r.entries > 0
+      AND (rooms.rules_head = r.rules_head AND rooms.rules_date = r.rules_date OR (
+        -- In the order of the key, which no other index has.
+        SELECT seq <> r.rules_head OR "createdAt" = r.rules_date FROM messages
+        WHERE room_id = r.id AND seq >= r.rules_head ORDER BY seq LIMIT 1) IS NOT FALSE)
       AND (locked IS NULL OR rooms.id = ANY (locked))
     RETURNING r.ord, rooms.head - r.entries
   LOOP
@@ -125,6 +132,11 @@ BEGIN
   END LOOP;
   -- Read under the locks, so that dates follow the order of seqs.
   moment := date_trunc('milliseconds', clock_timestamp());
+  IF 0 < ANY (room_last_rules) THEN
+    UPDATE rooms SET rules_date = moment
+    FROM unnest(room_ids, room_last_rules, heads) AS r (id, last_rule, head)
+    WHERE rooms.id = r.id AND r.last_rule > 0 AND r.head IS NOT NULL;
+  END IF;
 
   INSERT INTO messages
     (room_id, seq, kind, emitter, content, ref, target, "createdAt", "updatedAt")
@@ -141,12 +153,18 @@ BEGIN
         WHEN heads[r.ord] IS NOT NULL THEN NULL
         WHEN found.rules_head IS NULL THEN 'gone'
         WHEN r.id <> ALL (locked) THEN 'busy'
-        WHEN r.entries = 0 AND (r.rules_head BETWEEN found.rules_head AND found.head) IS NOT FALSE THEN 'known'
+        WHEN r.entries = 0 AND (r.rules_head BETWEEN found.rules_head AND found.head) IS NOT FALSE
+          AND (found.rules_date = r.rules_date) IS NOT FALSE THEN 'known'
         ELSE 'stale'
       END ORDER BY r.ord)
     INTO outcomes
-    FROM unnest(room_ids, room_rules_heads, room_counts) WITH ORDINALITY AS r (id, rules_head, entries, ord)
-    LEFT JOIN LATERAL (SELECT head, rules_head FROM rooms WHERE id = r.id LIMIT 1) AS found ON true;
+    FROM unnest(room_ids, room_rules_heads, room_rules_dates, room_counts) WITH ORDINALITY
+      AS r (id, rules_head, rules_date, entries, ord)
+    LEFT JOIN LATERAL (
+      SELECT head, rules_head, (
+        SELECT CASE WHEN seq = r.rules_head THEN "createdAt" END FROM messages
+        WHERE room_id = r.id AND seq >= r.rules_head ORDER BY seq LIMIT 1) AS rules_date
+      FROM rooms WHERE id = r.id LIMIT 1) AS found ON true;
   END IF;
 END
 $$`;

@@ -41,6 +41,7 @@ export class Feed implements LiveRoom {
   #lastCreatedAt = '';
   #unverified: EntryMark | undefined;
   #rulesHead = 0;
+  #rulesDate: string | null = null;
   #access: RoomAccess & { rules: Map<string, Rule> };
   /** The largest head that a peer or a comparison has reported, even before the feed is active. */
   #knownHead = 0;
@@ -97,6 +98,10 @@ export class Feed implements LiveRoom {
     return this.#rulesHead;
   }
 
+  get rulesDate(): string | null {
+    return this.#rulesDate;
+  }
+
   get access(): RoomAccess {
     return this.#access;
   }
@@ -129,6 +134,7 @@ export class Feed implements LiveRoom {
     this.#announcedHead = Math.max(this.#announcedHead, state.head);
     this.#subscribers.beginAt(state.head);
     this.#rulesHead = state.rulesHead;
+    this.#rulesDate = state.rulesDate;
     this.#access = { ...state.access, rules: new Map(state.access.rules) };
     this.#takeEarly();
     if (this.#early.size > 0) this.#repairGap();
@@ -223,7 +229,9 @@ export class Feed implements LiveRoom {
     this.#announcedHead = Math.max(this.#announcedHead, entries.at(-1)?.seq ?? 0);
     for (const entry of entries) {
       const isNext = entry.seq === this.#position + 1 || !this.#repairsGaps;
-      if (this.#active && isNext && entry.seq > this.#position) this.#deliver(entry);
+      // A log that went back may have given rights otherwise: entries wait until this one is known to be the same.
+      const isOpen = this.#active && this.#unverified === undefined;
+      if (isOpen && isNext && entry.seq > this.#position) this.#deliver(entry);
       else if (!this.#active || entry.seq > this.#position) this.#keepEarly(entry);
       else if (entry.createdAt > this.#lastCreatedAt) this.#markUnverified(this.#lastMark());
     }
@@ -262,6 +270,7 @@ export class Feed implements LiveRoom {
     const changed = applyEntry(entry, this.#access.rules);
     if (changed !== undefined) {
       this.#rulesHead = entry.seq;
+      this.#rulesDate = entry.createdAt;
       this.#recheckFor(changed);
     }
     this.#subscribers.deliver(entry.seq, this.#subscribers.size > 0 ? frameOf(entry) : undefined);
@@ -300,7 +309,7 @@ export class Feed implements LiveRoom {
 
   /** Delivers the early entries that are next, and drops those at or below the position. */
   #takeEarly(): void {
-    if (this.#early.size === 0) return;
+    if (this.#early.size === 0 || this.#unverified !== undefined) return;
     for (;;) {
       const next = this.#early.get(this.#position + 1);
       if (next === undefined) break;
@@ -328,6 +337,7 @@ export class Feed implements LiveRoom {
     for (;;) {
       this.#gapSeen = false;
       const last = this.#lastMark();
+      const unverified = this.#unverified;
       // The read begins at the feed's last entry: a log that went back has another one there.
       const after = Math.max(0, last.seq - 1);
       const range = { after, upTo: Number.MAX_SAFE_INTEGER, limit: GAP_PAGE_ENTRIES };
@@ -335,6 +345,7 @@ export class Feed implements LiveRoom {
       const [had] = entries;
       const isOverwritten = had?.seq === last.seq && had.createdAt !== last.createdAt;
       if (isOverwritten) return this.#markUnverified(last);
+      if (had?.seq === last.seq && this.#unverified === unverified) this.markVerified();
       for (const entry of entries) if (entry.seq === this.#position + 1) this.#deliver(entry);
       const sawGap = this.#gapSeen;
       this.#takeEarly();

@@ -12,7 +12,7 @@ import type { RunStatement, Statement } from './prepared.js';
  * - `used`: its emitter had sent this ref with another content before.
  * - `refused`: the database refuses its content.
  * - `stale`: the room has a newer rule than its emitters were checked under, or its log went back and ends before that
- *   rule. Nothing of the room was stored.
+ *   rule or has another entry in its place. Nothing of the room was stored.
  * - `busy`: another transaction holds the room's lock. Nothing of the room was stored.
  * - `gone`: there is no such room.
  */
@@ -28,6 +28,8 @@ export interface CheckedDraft {
   readonly draft: EntryDraft;
   /** Seq of a rule entry, the same for all drafts of a room; null: checked in the transaction that appends. */
   readonly rulesHead: number | null;
+  /** Date of that entry, ISO 8601; null or undefined if the room has none, or not any more. */
+  readonly rulesDate?: string | null;
   /** A rule that changes nobody's rights, so that messages checked before it may still be stored after it. */
   readonly keepsRights?: boolean;
 }
@@ -36,6 +38,7 @@ export interface CheckedDraft {
 interface RoomOfBatch {
   readonly id: number;
   readonly rulesHead: number | null;
+  readonly rulesDate: string | null;
   /** Its drafts, without copies. */
   count: number;
   /** The place of the last of them that is a rule and changes rights, from 1; 0 if there is none. */
@@ -69,8 +72,8 @@ interface AppendedBatch {
 const APPEND_BATCH: Statement = {
   name: 'append_batch',
   text: `SELECT to_json(append_batch(
-    $1::int[], $2::bigint[], $3::int[], $4::int[],
-    $5::int[], $6::int[], $7::text[], $8::uuid[], $9::text[], $10::text[], NULL, $11)) AS batch`,
+    $1::int[], $2::bigint[], $3::timestamptz[], $4::int[], $5::int[],
+    $6::int[], $7::int[], $8::text[], $9::uuid[], $10::text[], $11::text[], NULL, $12)) AS batch`,
 };
 
 // One statement has one snapshot. Of two copies of a ref that are in flight at once, the second waits for the room's
@@ -81,6 +84,10 @@ const APPEND_MESSAGE: Statement = {
       UPDATE rooms SET head = head + 1
       WHERE id = $1 AND rules_head <= $2 AND head >= $2 AND NOT EXISTS (
         SELECT FROM messages WHERE room_id = $1 AND emitter = $3::uuid AND ref = $5::varchar)
+        -- In the order of the key, which no other index has.
+        AND (rules_head = $2 AND rules_date = $7::timestamptz OR (
+          SELECT seq <> $2 OR "createdAt" = $7::timestamptz FROM messages
+          WHERE room_id = $1 AND seq >= $2 ORDER BY seq LIMIT 1) IS NOT FALSE)
       -- Read under the lock, so that dates follow the order of seqs.
       RETURNING id, head, date_trunc('milliseconds', clock_timestamp()) AS moment)
     INSERT INTO messages (room_id, seq, kind, emitter, content, ref, "createdAt", "updatedAt")
@@ -137,7 +144,9 @@ export function appendEntries(
  */
 function insertMessage(run: RunStatement, message: CheckedDraft): Promise<Outcome[]> {
   const { roomId, kind, emitter, content, ref } = message.draft;
-  return run(APPEND_MESSAGE, [roomId, message.rulesHead, emitter, content, ref, kind]).then(
+  const { rulesHead, rulesDate = null } = message;
+  const values = [roomId, rulesHead, emitter, content, ref, kind, rulesDate];
+  return run(APPEND_MESSAGE, values).then(
     ([row]) => {
       if (row === undefined) return callAppendBatch(run, [message], true);
       const [seq, moment] = (row as { stored: [seq: number, moment: string] }).stored;
@@ -160,6 +169,7 @@ async function callAppendBatch(
   const [row] = await run(APPEND_BATCH, [
     rooms.map(({ id }) => id),
     rooms.map(({ rulesHead }) => rulesHead),
+    rooms.map(({ rulesDate }) => rulesDate),
     rooms.map(({ count }) => count),
     rooms.map(({ lastRule }) => lastRule),
     placed.map(({ room }) => room),
@@ -179,25 +189,27 @@ function place(checked: readonly CheckedDraft[]): { rooms: RoomOfBatch[]; placed
   const rooms: RoomOfBatch[] = [];
   const indexes = new Map<number, number>();
   const refs = new Map<string, number>();
-  const placed = checked.map(({ draft, rulesHead, keepsRights }, index): Placed => {
-    let room = indexes.get(draft.roomId);
-    if (room === undefined) {
-      room = rooms.push({ id: draft.roomId, rulesHead, count: 0, lastRule: 0 });
-      indexes.set(draft.roomId, room);
-    }
-    if (draft.ref !== null) {
-      const name = `${draft.roomId} ${draft.emitter} ${draft.ref}`;
-      const copyOf = refs.get(name);
-      if (copyOf !== undefined) return { draft, room, place: 0, copyOf };
-      refs.set(name, index);
-    }
-    const ofRoom = rooms[room - 1];
-    if (ofRoom === undefined) throw new Error('a room of a batch was not numbered');
-    ofRoom.count += 1;
-    if (ENTRY_KINDS[draft.kind].changesRights && keepsRights !== true)
-      ofRoom.lastRule = ofRoom.count;
-    return { draft, room, place: ofRoom.count, copyOf: undefined };
-  });
+  const placed = checked.map(
+    ({ draft, rulesHead, rulesDate = null, keepsRights }, index): Placed => {
+      let room = indexes.get(draft.roomId);
+      if (room === undefined) {
+        room = rooms.push({ id: draft.roomId, rulesHead, rulesDate, count: 0, lastRule: 0 });
+        indexes.set(draft.roomId, room);
+      }
+      if (draft.ref !== null) {
+        const name = `${draft.roomId} ${draft.emitter} ${draft.ref}`;
+        const copyOf = refs.get(name);
+        if (copyOf !== undefined) return { draft, room, place: 0, copyOf };
+        refs.set(name, index);
+      }
+      const ofRoom = rooms[room - 1];
+      if (ofRoom === undefined) throw new Error('a room of a batch was not numbered');
+      ofRoom.count += 1;
+      if (ENTRY_KINDS[draft.kind].changesRights && keepsRights !== true)
+        ofRoom.lastRule = ofRoom.count;
+      return { draft, room, place: ofRoom.count, copyOf: undefined };
+    },
+  );
   return { rooms, placed };
 }
 

@@ -364,11 +364,15 @@ export class GroupCommit {
  * If a room has two LiveRooms for a moment, as a feed is closed and opened again, the older knowledge counts.
  */
 function check(messages: readonly QueuedMessage[]): CheckedDraft[] {
-  const rulesHeads = new Map<number, number>();
-  for (const { roomId, rulesHead } of new Set(messages.map(({ room }) => room))) {
-    rulesHeads.set(roomId, Math.min(rulesHead, rulesHeads.get(roomId) ?? rulesHead));
+  const oldest = new Map<number, LiveRoom>();
+  for (const { room } of messages) {
+    const other = oldest.get(room.roomId) ?? room;
+    oldest.set(room.roomId, room.rulesHead < other.rulesHead ? room : other);
   }
-  return messages.map(({ draft }) => ({ draft, rulesHead: rulesHeads.get(draft.roomId) ?? 0 }));
+  return messages.map(({ draft, room }) => {
+    const { rulesHead, rulesDate } = oldest.get(room.roomId) ?? room;
+    return { draft, rulesHead, rulesDate };
+  });
 }
 
 function unavailable(detail: string): Promise<never> {

@@ -9,6 +9,8 @@ export interface LiveRoom {
   readonly roomId: number;
   /** Seq of the last rule entry that `refusal` knows. */
   readonly rulesHead: number;
+  /** Date of that entry, ISO 8601; null if the log has none. Another log may have another entry with its seq. */
+  readonly rulesDate: string | null;
   /** Why the caller may not write; undefined if they may. Asked last, with nothing awaited before the batch is sent. */
   refusal(caller: Caller): ChatError | undefined;
   /**

@@ -18,6 +18,8 @@ export interface RoomState {
   readonly head: number;
   /** Seq of the last rule entry that changed rights. */
   readonly rulesHead: number;
+  /** Date of that entry, ISO 8601; null if there is none. */
+  readonly rulesDate: string | null;
   /** Date of the last entry; empty if there is none. */
   readonly headCreatedAt: string;
   readonly access: RoomAccess & { readonly rules: ReadonlyMap<string, Rule> };
@@ -48,6 +50,7 @@ interface StateRow extends Omit<RoomAccess, 'rules'> {
   id: number;
   head: number;
   rulesHead: number;
+  rulesDate: Date | null;
   headCreatedAt: Date | null;
   rules: Rule[];
 }
@@ -129,7 +132,7 @@ export function createLog({
     async state(roomId) {
       // One statement, so that the head and the rules are of one snapshot.
       const [row] = await rooms.query<StateRow>(
-        `SELECT id, head, rules_head AS "rulesHead", type, entity_owner AS "entityOwner",
+        `SELECT id, head, rules_head AS "rulesHead", rules_date AS "rulesDate", type, entity_owner AS "entityOwner",
            level_admin AS "levelAdmin", max_entity_rules AS "maxEntityRules",
            (SELECT "createdAt" FROM messages WHERE room_id = $1 AND seq = rooms.head) AS "headCreatedAt",
            (SELECT coalesce(json_agg(p), '[]') FROM (
@@ -139,11 +142,12 @@ export function createLog({
         { bind: [roomId], type: QueryTypes.SELECT },
       );
       if (row === undefined) return undefined;
-      const { id, head, rulesHead, headCreatedAt, rules, ...room } = row;
+      const { id, head, rulesHead, rulesDate, headCreatedAt, rules, ...room } = row;
       return {
         id,
         head,
         rulesHead,
+        rulesDate: rulesDate?.toISOString() ?? null,
         headCreatedAt: headCreatedAt?.toISOString() ?? '',
         access: { ...room, rules: new Map(rules.map((rule) => [rule.entityUUID, rule])) },
       };

@@ -14,7 +14,7 @@ import { deleteRoom, purgeLog } from './purge.js';
 import { plain } from './prepared.js';
 
 /** A room without the state of its log. */
-export type Room = Omit<RoomRow, 'head' | 'rulesHead' | 'ruleCount'>;
+export type Room = Omit<RoomRow, 'head' | 'rulesHead' | 'rulesDate' | 'ruleCount'>;
 
 /** A room whose dates Postgres has written as JSON has them: here that takes longer than all other work on a room. */
 export type ListedRoom = Omit<Room, 'createdAt' | 'updatedAt'> & {

@@ -107,6 +107,7 @@ function feedOf(roomId: number): Feed {
     id: roomId,
     head: 0,
     rulesHead: 0,
+    rulesDate: null,
     headCreatedAt: '',
     access: {
       type: 'group',

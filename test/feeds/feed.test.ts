@@ -358,6 +358,34 @@ describe('a feed', () => {
     }
   });
 
+  it('delivers nothing more once newer entries came with numbers that it has had, unless the log is the same', async () => {
+    const room = await createRoom();
+    const before = await appendElsewhere(room, 20);
+    for (const wentBack of [false, true]) {
+      const feed = await activeFeed(room);
+      const { position } = feed;
+      const reader = new Reader(owner);
+      feed.join(reader);
+      if (wentBack) await setBack(room, position - 2);
+      else await appendElsewhere(room, 1);
+      // The clock of the database may have been set back, too: then an earlier entry has a later date.
+      const newer = wentBack
+        ? await appendElsewhere(room, 2)
+        : before.slice(0, 1).map((entry) => ({ ...entry, createdAt: '2100-01-01T00:00:00.000Z' }));
+      feed.take(newer);
+      expect(feed.unverified).toMatchObject({ seq: position });
+      const next = await appendElsewhere(room, 1);
+      feed.take(next.map((entry) => ({ ...entry, seq: position + 1 })));
+      expect(feed.position).toBe(position);
+
+      await feed.refresh();
+      await turnEnded();
+
+      expect(reader.seen()).toEqual(wentBack ? [] : [position + 1, position + 2]);
+      expect(feed.unverified === undefined).toBe(!wentBack);
+    }
+  });
+
   it('continues if its last entry was deleted from the log, and reads to the end over several pages', async () => {
     const room = await createRoom();
     const feed = await activeFeed(room);

@@ -63,6 +63,7 @@ beforeEach(() => {
     id: ROOM,
     head: 1,
     rulesHead: 1,
+    rulesDate: null,
     headCreatedAt: createdAt,
     access: {
       type: 'group',

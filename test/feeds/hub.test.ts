@@ -32,6 +32,7 @@ function stateAt(head: number): RoomState {
     id: ROOM,
     head,
     rulesHead: 0,
+    rulesDate: null,
     headCreatedAt: '',
     access: {
       type: 'group',

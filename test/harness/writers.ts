@@ -13,6 +13,7 @@ import type { Store } from '../../src/store/store.js';
 export class TestWriter implements LiveRoom {
   readonly roomId: number;
   rulesHead = 0;
+  rulesDate: string | null = null;
   permits: (author: Caller) => boolean = () => true;
   refresh: () => Promise<void> = () => Promise.reject(new Error('no newer rules were expected'));
   /** The stored entries that it was given, in order. */
@@ -39,7 +40,9 @@ export class TestWriter implements LiveRoom {
 export function writerOver(log: Log, roomId: number): TestWriter {
   const writer: TestWriter = new TestWriter(roomId, {
     async refresh() {
-      writer.rulesHead = (await log.state(roomId))?.rulesHead ?? 0;
+      const state = await log.state(roomId);
+      writer.rulesHead = state?.rulesHead ?? 0;
+      writer.rulesDate = state?.rulesDate ?? null;
     },
   });
   return writer;

@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createRoom, putRule } from '../harness/api.js';
+import { fillRoom } from '../harness/backlog.js';
 import { ChatClient, numberOf } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import { query } from '../harness/database.js';
@@ -12,6 +13,8 @@ import { queryOnce, startPostgresService } from '../proof/services.js';
 
 const ana = person({ levelOnEntity: 999 });
 const ben = person();
+/** A node that compares no heads while a test runs: it does so at first after the shorter of both. */
+const LATE = { POLL_INTERVAL_MS: '600000', POLL_INTERVAL_BROKER_DOWN_MS: '600000' };
 
 /** A user on each node, in a room with this number of messages; returns the room and both. */
 async function roomWithHistory(
@@ -87,8 +90,8 @@ describe('after a restore to an earlier state under live clients', () => {
   });
 
   it('every session leaves its room at the next message, without waiting for a comparison', async () => {
-    const late = await world.start({ POLL_INTERVAL_MS: '60000' });
-    const { room, here, there, last } = await roomWithHistory([late, east], 20);
+    const [late, later] = [await world.start(LATE), await world.start(LATE)];
+    const { room, here, there, last } = await roomWithHistory([late, later], 20);
     await setBack(room, last - 15);
     here.say('a number that was given before', { ref: 'again' });
     const [sent] = await here.expect('SENT');
@@ -124,7 +127,7 @@ describe('after a restore to an earlier state under live clients', () => {
   });
 
   it('a user whose right to write was lost by the restore stores nothing', async () => {
-    const late = await world.start({ POLL_INTERVAL_MS: '60000' });
+    const late = await world.start(LATE);
     const room = await createRoom(late, ana);
     await putRule(late, ana, room, { userUUID: ben.userUUID, permissions: 'r' });
     const there = await ChatClient.enter(late, ben, room);
@@ -143,6 +146,32 @@ describe('after a restore to an earlier state under live clients', () => {
     expect(new Set(answers)).toEqual(new Set(['NOTAUTHORIZED', 'UNAVAILABLE']));
     await there.close();
     expect(await headsOf(room)).toEqual([before]);
+  });
+
+  it('a user whose right to write was lost stores nothing, though the log has as many entries again', async () => {
+    const late = await world.start(LATE);
+    const room = await createRoom(late, ana);
+    const rule = { userUUID: ben.userUUID, permissions: 'r' };
+    await putRule(late, ana, room, rule);
+    const there = await ChatClient.enter(late, ben, room);
+    const [before] = await headsOf(room);
+    await putRule(late, ana, room, { ...rule, permissions: 'rw' });
+    there.say('with the right to');
+    const [message] = await there.take(1);
+    await setBack(room, Number(before?.head), Number(before?.rules_head));
+    // Without the node's knowledge, others bring the log to where it was: with the rule of before.
+    await query(
+      world.databaseUrl,
+      `UPDATE room_permissions SET permissions = 'r' WHERE room_id = $1 AND "entity_UUID" = $2`,
+      [room, ben.userUUID],
+    );
+    const { last } = await fillRoom(world.databaseUrl, room, 10);
+    expect(last).toBeGreaterThan(numberOf(message));
+    there.say('without it', { ref: 'after' });
+    const answers = [await there.next(), await there.next()].map(({ data }) => data);
+    expect(new Set(answers)).toEqual(new Set(['NOTAUTHORIZED', 'UNAVAILABLE']));
+    await there.close();
+    expect(await headsOf(room)).toEqual([{ ...before, head: `${last}` }]);
   });
 
   it('every session leaves its room when the operator runs new-epoch', async () => {

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { QueryTypes } from 'sequelize';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { appendEntries, type Outcome } from '../../src/store/append.js';
+import { appendEntries, type CheckedDraft, type Outcome } from '../../src/store/append.js';
 import type { EntryDraft } from '../../src/store/entry.js';
 import type { Store } from '../../src/store/store.js';
 import { openPostgres, storeHosts, storeOver, type StoreHost } from '../harness/store-hosts.js';
@@ -47,15 +47,35 @@ describe.each(storeHosts)('a message that is stored alone over %s', (_, openHost
     expect(stored).toEqual({ outcome: 'stored', seq: 1, createdAt: entry?.createdAt });
   });
 
-  it('is stale if the log ends before the checked rule, alone and in a batch', async () => {
+  /** Without the rule, and with an entry of another date in its place. */
+  it.each([0, 1])('is stale if the log of %i entries lacks the checked rule', async (head) => {
     const room = await emptyRoom(store);
+    const first = await (head === 1 ? append(host, room, { ref: 'a' }) : undefined);
+    const rule = { rulesHead: 1, rulesDate: '2026-01-01T00:00:00.000Z' };
     const wentBack = { outcome: 'stale' };
-    expect(await append(host, room, {}, 1)).toEqual(wentBack);
-    expect(await append(host, room, { ref: 'a' }, 1)).toEqual(wentBack);
+    expect(await append(host, room, {}, rule)).toEqual(wentBack);
+    expect(await append(host, room, { ref: 'a' }, rule)).toEqual(wentBack);
     const draft = { roomId: room, kind: 'message', emitter, content: 'hi', ref: null } as const;
-    const batch = [draft, draft].map((one) => ({ draft: one, rulesHead: 1 }));
+    const batch = [draft, draft].map((one) => ({ draft: one, ...rule }));
     expect(await appendEntries(host.database.runAppend, batch)).toEqual([wentBack, wentBack]);
-    expect(await store.log.heads([room])).toEqual(new Map([[room, 0]]));
+    expect(await store.log.heads([room])).toEqual(new Map([[room, head]]));
+    if (first?.outcome !== 'stored') return;
+    // The same entry: neither alone nor in a batch are they stale.
+    const kept = { rulesHead: 1, rulesDate: first.createdAt };
+    expect(await append(host, room, {}, kept)).toMatchObject({ seq: 2 });
+    expect(await append(host, room, { ref: 'a' }, kept)).toEqual({ outcome: 'known', seq: 1 });
+    const again = [draft, draft].map((one) => ({ draft: one, ...kept }));
+    expect(await appendEntries(host.database.runAppend, again)).toMatchObject([
+      { seq: 3 },
+      { seq: 4 },
+    ]);
+    // An operator may delete old entries.
+    await host.database.sequelize.query(`DELETE FROM messages WHERE room_id = ${room} AND seq = 1`);
+    expect(await append(host, room, {}, kept)).toMatchObject({ seq: 5 });
+    expect(await appendEntries(host.database.runAppend, again)).toMatchObject([
+      { seq: 6 },
+      { seq: 7 },
+    ]);
   });
 
   it('is stale under a newer rule, even if its ref is known, and takes no seq', async () => {
@@ -65,8 +85,14 @@ describe.each(storeHosts)('a message that is stored alone over %s', (_, openHost
 
     expect(await append(host, room)).toEqual({ outcome: 'stale' });
     expect(await append(host, room, { ref: 'a' })).toEqual({ outcome: 'stale' });
-    expect(await append(host, room, { ref: 'a' }, 2)).toEqual({ outcome: 'known', seq: 1 });
-    expect(await append(host, room, {}, 2)).toMatchObject({ outcome: 'stored', seq: 3 });
+    expect(await append(host, room, { ref: 'a' }, { rulesHead: 2 })).toEqual({
+      outcome: 'known',
+      seq: 1,
+    });
+    expect(await append(host, room, {}, { rulesHead: 2 })).toMatchObject({
+      outcome: 'stored',
+      seq: 3,
+    });
   });
 
   it('is gone with its room', async () => {
@@ -173,16 +199,16 @@ describe('a message that waits for the lock of its room', () => {
   }
 });
 
-/** Appends one message, whose emitter was checked under the rules up to `rulesHead`. */
+/** Appends one message, whose emitter was checked under the rules up to that entry. */
 async function append(
   host: StoreHost,
   room: number,
   given: Partial<EntryDraft> = {},
-  rulesHead = 0,
+  checkedUnder: Pick<CheckedDraft, 'rulesHead' | 'rulesDate'> = { rulesHead: 0 },
 ): Promise<Outcome | undefined> {
   const draft = { roomId: room, kind: 'message', emitter, content: 'hi', ref: null } as const;
   const [outcome] = await appendEntries(host.database.runAppend, [
-    { draft: { ...draft, ...given }, rulesHead },
+    { draft: { ...draft, ...given }, ...checkedUnder },
   ]);
   return outcome;
 }

@@ -83,11 +83,13 @@ describe.each(storeHosts)('reading the log over %s', (_, openHost) => {
     await setRule(store, id, other);
     await say(fresh, new TestWriter(id, { rulesHead: 3 }), 'hi again');
 
+    const entries = await readAll(store.log, id);
     expect(await store.log.state(id)).toEqual({
       id,
       head: 4,
       rulesHead: 3,
-      headCreatedAt: (await readAll(store.log, id)).at(-1)?.createdAt,
+      rulesDate: entries[2]?.createdAt,
+      headCreatedAt: entries[3]?.createdAt,
       access: {
         type: 'group',
         entityOwner: draft.entityOwner,
@@ -99,6 +101,10 @@ describe.each(storeHosts)('reading the log over %s', (_, openHost) => {
         ]),
       },
     });
-    expect(await store.log.state(room)).toMatchObject({ head: 12, rulesHead: 0 });
+    expect(await store.log.state(room)).toMatchObject({
+      head: 12,
+      rulesHead: 0,
+      rulesDate: null,
+    });
   });
 });

@@ -15,6 +15,8 @@ export interface RoomRow {
   head: number;
   /** Seq of the last rule entry that changed rights. */
   rulesHead: number;
+  /** Date of that entry; null if there is none. */
+  rulesDate: Date | null;
   /** Number of its rules, written under its lock: it may have thousands, which nobody wants to count. */
   ruleCount: number;
   createdAt: Date;
@@ -43,6 +45,7 @@ export function defineRoom(sequelize: Sequelize): RoomModel {
       maxEntityRules: { type: DataTypes.INTEGER, allowNull: false, field: 'max_entity_rules' },
       head: { type: DataTypes.BIGINT, allowNull: false, defaultValue: 0 },
       rulesHead: { type: DataTypes.BIGINT, allowNull: false, defaultValue: 0, field: 'rules_head' },
+      rulesDate: { type: DataTypes.DATE, field: 'rules_date' },
       ruleCount: { type: DataTypes.INTEGER, allowNull: false, field: 'rule_count' },
       createdAt: DataTypes.DATE,
       updatedAt: DataTypes.DATE,
