@@ -12,7 +12,7 @@ module.exports = {
       entity_owner: { type: Sequelize.UUID, allowNull: false },
       level_admin: { type: Sequelize.INTEGER, allowNull: false },
       max_entity_rules: { type: Sequelize.INTEGER, allowNull: false },
-      // Seq of the room's last entry, and of the last rule entry that changed rights.
+      // Seq of the room's last entry, and of the last one that changed rights.
       head: { type: Sequelize.BIGINT, allowNull: false, defaultValue: 0 },
       rules_head: { type: Sequelize.BIGINT, allowNull: false, defaultValue: 0 },
       // The date of that entry, so that an append need not look at it.

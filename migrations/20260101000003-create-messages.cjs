@@ -1,6 +1,7 @@
 'use strict';
 
-// The log of all rooms. No foreign key to rooms: entries are inserted under the lock of their room's row, so a check
+// The log of all rooms. The text of a message stands in its own row alone: an edit changes it there, and a deletion
+// leaves it nowhere. No foreign key to rooms: entries are inserted under the lock of their room's row, so a check
 // for each row would find nothing and slow down every message. Every key begins with room_id, so the table can be
 // partitioned or sharded by room.
 module.exports = {
@@ -12,10 +13,24 @@ module.exports = {
       emitter: { type: Sequelize.UUID, allowNull: false },
       content: { type: Sequelize.TEXT, allowNull: false },
       ref: { type: Sequelize.STRING(64) },
+      // Seq of the message that an edit, a deletion or a reaction is about.
       target: { type: Sequelize.BIGINT },
+      // Of a message: seqs of the last entry that changed it, of the edit whose text it has, and of its deletion.
+      rev: { type: Sequelize.BIGINT },
+      text_seq: { type: Sequelize.BIGINT },
+      deleted_by: { type: Sequelize.BIGINT },
+      // A JSON object, as text: it is sent as it was stored.
+      data: { type: Sequelize.TEXT },
+      reply_to: { type: Sequelize.BIGINT },
+      mentions: { type: Sequelize.ARRAY(Sequelize.UUID) },
       createdAt: { type: 'timestamp(3) with time zone', allowNull: false },
       updatedAt: { type: 'timestamp(3) with time zone', allowNull: false },
     });
+    // With the columns by which unread messages are counted, so that counting them reads the index alone.
+    await queryInterface.sequelize.query(
+      `ALTER TABLE messages DROP CONSTRAINT messages_pkey,
+       ADD CONSTRAINT messages_pkey PRIMARY KEY (room_id, seq) INCLUDE (kind, emitter)`,
+    );
     await queryInterface.sequelize.query(
       `CREATE UNIQUE INDEX IF NOT EXISTS messages_ref ON messages (room_id, emitter, ref)
        WHERE ref IS NOT NULL`,
@@ -23,6 +38,12 @@ module.exports = {
     await queryInterface.sequelize.query(
       'CREATE INDEX IF NOT EXISTS messages_created_at ON messages (room_id, "createdAt", seq)',
     );
+    for (const column of ['target', 'reply_to']) {
+      await queryInterface.sequelize.query(
+        `CREATE INDEX IF NOT EXISTS messages_${column} ON messages (room_id, ${column})
+         WHERE ${column} IS NOT NULL`,
+      );
+    }
   },
 
   async down(queryInterface) {

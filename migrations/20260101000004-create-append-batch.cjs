@@ -4,11 +4,11 @@
 // rooms, i counts entries, both from 1.
 //
 //   room_ids[r]           a room of the batch
-//   room_rules_heads[r]   seq of the rule entry up to which its emitters were checked; null: they were checked in the
-//                         transaction that calls this function
+//   room_rules_heads[r]   seq of the change of rights up to which its emitters were checked; null: they were checked in
+//                         the transaction that calls this function
 //   room_rules_dates[r]   date of that entry; null: the log has none
 //   room_counts[r]        number of its entries that get a seq
-//   room_last_rules[r]    place of the last of them that is a rule and changes rights; 0: none
+//   room_last_rules[r]    place of the last of them that changes rights; 0: none
 //   entry_rooms[i]        the index r of an entry's room
 //   entry_places[i]       its place among the room's entries that get a seq, from 1; 0: a second copy of a ref that is
 //                         in the batch already, which is not stored
@@ -19,8 +19,8 @@
 //   moment         the date of all entries
 //   heads[r]       the room's head before the batch: an entry's seq is head + place; null if nothing of it was stored
 //   outcomes[r]    why nothing of the room was stored; null if something was (no array if all rooms have a head):
-//                    stale   the room has a newer rule than its emitters were checked under, or its log went back:
-//                            it ends before that rule, or has an entry of another date in its place
+//                    stale   rights were changed after its emitters were checked, or its log went back: it ends before
+//                            the change that they were checked under, or has an entry of another date in its place
 //                    busy    another transaction holds the room's lock
 //                    gone    there is no such room
 //                    known   all its refs were stored before

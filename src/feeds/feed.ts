@@ -4,7 +4,7 @@ import type { DebugLog } from '../logger.js';
 import type { Entry } from '../store/entry.js';
 import type { LiveRoom } from '../store/live-room.js';
 import type { Log, RoomState } from '../store/log.js';
-import { applyEntry } from './apply-entry.js';
+import { applyEntry, type LiveAccess } from './apply-entry.js';
 import { Subscribers, type EndReason, type Subscriber, type LossReason } from './subscribers.js';
 import { frameOf } from './catch-up.js';
 import type { FlushQueue } from './flush-queue.js';
@@ -42,7 +42,7 @@ export class Feed implements LiveRoom {
   #unverified: EntryMark | undefined;
   #rulesHead = 0;
   #rulesDate: string | null = null;
-  #access: RoomAccess & { rules: Map<string, Rule> };
+  #access: LiveAccess;
   /** The largest head that a peer or a comparison has reported, even before the feed is active. */
   #knownHead = 0;
   #announcedHead = 0;
@@ -267,11 +267,12 @@ export class Feed implements LiveRoom {
   #deliver(entry: Entry): void {
     this.#position = entry.seq;
     this.#lastCreatedAt = entry.createdAt;
-    const changed = applyEntry(entry, this.#access.rules);
+    const changed = applyEntry(entry, this.#access);
     if (changed !== undefined) {
+      this.#access = changed.access;
       this.#rulesHead = entry.seq;
       this.#rulesDate = entry.createdAt;
-      this.#recheckFor(changed);
+      if (changed.rule !== undefined) this.#recheckFor(changed.rule);
     }
     this.#subscribers.deliver(entry.seq, this.#subscribers.size > 0 ? frameOf(entry) : undefined);
   }

@@ -1,11 +1,16 @@
 import { z } from 'zod';
 import { ENTRY_KIND_NAMES, type EntryKind } from '../protocol/entry-kinds.js';
-import { ruleOf, type Entry } from '../store/entry.js';
+import { reactionOf, roomSettingsOf, ruleOf, type Entry } from '../store/entry.js';
 
 /** An entry whose content a feed can't apply would break the feed. */
 const HAS_VALID_CONTENT: Readonly<Record<EntryKind, (entry: Entry) => boolean>> = {
   message: () => true,
-  rule: isRule,
+  edit: hasTarget,
+  delete: hasTarget,
+  reaction: (entry) =>
+    hasTarget(entry) && (entry.isWithheld === true || has(reactionSchema, reactionOf, entry)),
+  member: (entry) => has(ruleSchema, ruleOf, entry),
+  room: (entry) => has(roomSettingsSchema, roomSettingsOf, entry),
 };
 
 const roomSchema = z.number().int().positive();
@@ -19,6 +24,11 @@ const entrySchema = z
     content: z.string(),
     ref: z.string().nullable(),
     createdAt: z.string(),
+    target: z.number().int().positive().optional(),
+    data: z.string().optional(),
+    replyTo: z.number().int().positive().optional(),
+    mentions: z.array(z.string()).readonly().optional(),
+    isWithheld: z.literal(true).optional(),
   })
   .refine((entry) => HAS_VALID_CONTENT[entry.kind](entry));
 
@@ -28,6 +38,10 @@ const ruleSchema = z.object({
   permissions: z.string(),
   accepted: z.boolean(),
 });
+
+const roomSettingsSchema = z.object({ levelAdmin: z.number(), maxEntityRules: z.number() });
+
+const reactionSchema = z.object({ emoji: z.string(), on: z.boolean(), count: z.number() });
 
 const peerMessageSchema = z.object({
   /** Entries of the channel's room. */
@@ -73,9 +87,14 @@ export function parsePeerMessage(message: string): PeerMessage | undefined {
   }
 }
 
-function isRule(entry: Entry): boolean {
+function hasTarget(entry: Entry): boolean {
+  return entry.target !== undefined;
+}
+
+/** Whether the content of an entry is JSON of the right form. */
+function has(schema: z.ZodType, read: (entry: Entry) => unknown, entry: Entry): boolean {
   try {
-    return ruleSchema.safeParse(ruleOf(entry)).success;
+    return schema.safeParse(read(entry)).success;
   } catch {
     return false;
   }

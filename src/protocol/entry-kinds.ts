@@ -13,7 +13,11 @@ interface EntryKindRow {
  */
 export const ENTRY_KINDS = {
   message: { isInHistory: true, changesRights: false },
-  rule: { isInHistory: false, changesRights: true },
+  edit: { isInHistory: false, changesRights: false },
+  delete: { isInHistory: false, changesRights: false },
+  reaction: { isInHistory: false, changesRights: false },
+  member: { isInHistory: false, changesRights: true },
+  room: { isInHistory: false, changesRights: true },
 } as const satisfies Record<string, EntryKindRow>;
 
 export type EntryKind = keyof typeof ENTRY_KINDS;

@@ -66,21 +66,28 @@ export function encodeStatus(data: StatusWord, details: StatusDetails): string {
   return JSON.stringify(status);
 }
 
-/** By kind, the event of an entry; undefined: version 1 does not show the kind. */
-const EVENTS: Readonly<Record<EntryKind, ((entry: EventEntry) => string) | undefined>> = {
-  message({ roomId, seq, emitter, content, createdAt, ref }) {
-    const data: MessageData = {
-      room_id: roomId,
-      seq,
-      emitter,
-      content,
-      createdAt,
-      ...(ref !== null && { ref }),
-    };
-    return `{"type":"message","data":${JSON.stringify(data)}}`;
-  },
-  rule: undefined,
-};
+/** By kind, the event of an entry, if it has one; undefined: version 1 does not show the kind. */
+const EVENTS: Readonly<Record<EntryKind, ((entry: EventEntry) => string | undefined) | undefined>> =
+  {
+    message({ roomId, seq, emitter, content, createdAt, ref }) {
+      // Deleted, or with data alone.
+      if (content === '') return undefined;
+      const data: MessageData = {
+        room_id: roomId,
+        seq,
+        emitter,
+        content,
+        createdAt,
+        ...(ref !== null && { ref }),
+      };
+      return `{"type":"message","data":${JSON.stringify(data)}}`;
+    },
+    edit: undefined,
+    delete: undefined,
+    reaction: undefined,
+    member: undefined,
+    room: undefined,
+  };
 
 /** Text of an entry's event, which is built once a room; undefined if version 1 does not show the entry. */
 export function encodeEvent(entry: EventEntry & { readonly kind: EntryKind }): string | undefined {

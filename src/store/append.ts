@@ -11,8 +11,8 @@ import type { RunStatement, Statement } from './prepared.js';
  * - `known`: its emitter had sent this ref with the same content before.
  * - `used`: its emitter had sent this ref with another content before.
  * - `refused`: the database refuses its content.
- * - `stale`: the room has a newer rule than its emitters were checked under, or its log went back and ends before that
- *   rule or has another entry in its place. Nothing of the room was stored.
+ * - `stale`: rights in the room were changed after its emitters were checked, or its log went back and ends before the
+ *   change that they were checked under, or has another entry in its place. Nothing of the room was stored.
  * - `busy`: another transaction holds the room's lock. Nothing of the room was stored.
  * - `gone`: there is no such room.
  */
@@ -26,11 +26,11 @@ export type Outcome =
 /** A draft whose emitter may append it, by the room's rules up to `rulesHead`. */
 export interface CheckedDraft {
   readonly draft: EntryDraft;
-  /** Seq of a rule entry, the same for all drafts of a room; null: checked in the transaction that appends. */
+  /** Seq of the last change of rights, the same for all drafts of a room; null: checked in the transaction that appends. */
   readonly rulesHead: number | null;
   /** Date of that entry, ISO 8601; null or undefined if the room has none, or not any more. */
   readonly rulesDate?: string | null;
-  /** A rule that changes nobody's rights, so that messages checked before it may still be stored after it. */
+  /** It changes nobody's rights, though others of its kind do, so that messages checked before it may still be stored after it. */
   readonly keepsRights?: boolean;
 }
 
@@ -41,7 +41,7 @@ interface RoomOfBatch {
   readonly rulesDate: string | null;
   /** Its drafts, without copies. */
   count: number;
-  /** The place of the last of them that is a rule and changes rights, from 1; 0 if there is none. */
+  /** The place of the last of them that changes rights, from 1; 0 if there is none. */
   lastRule: number;
 }
 

@@ -8,26 +8,75 @@ export interface Entry {
   readonly seq: number;
   readonly kind: EntryKind;
   readonly emitter: string;
-  /** The text of a message, or a rule as JSON (`ruleOf`). */
+  /**
+   * The text of a message or of an edit, which may be empty beside `data`; a reaction, a rule or a room as JSON
+   * (`reactionOf`, `ruleOf`, `roomSettingsOf`); else empty.
+   */
   readonly content: string;
   readonly ref: string | null;
   /** ISO 8601, UTC, milliseconds. */
   readonly createdAt: string;
+  /** Of an edit, a deletion or a reaction: seq of the message that it is about. */
+  readonly target?: number | undefined;
+  /** Of a message or an edit: a JSON object, as `JSON.stringify` writes it. */
+  readonly data?: string | undefined;
+  /** Of a message: seq of the message that it answers. */
+  readonly replyTo?: number | undefined;
+  /** Of a message: UUIDs of users and of entities. */
+  readonly mentions?: readonly string[] | undefined;
+  /** Of a message that was edited: seq of the edit whose `content` and `data` it has. */
+  readonly textSeq?: number | undefined;
+  /**
+   * What a message, an edit or a reaction said is not here: the message was deleted, or the edit was followed by
+   * another.
+   */
+  readonly isWithheld?: true | undefined;
 }
 
 /** An entry before it is stored: without `seq` and date. */
-export type EntryDraft = Pick<Entry, 'roomId' | 'kind' | 'emitter' | 'content' | 'ref'>;
+export type EntryDraft = Omit<Entry, 'seq' | 'createdAt' | 'textSeq' | 'isWithheld'>;
 
-/** The content of a `rule` entry, as JSON. */
+/** A reaction, as the content of its entry has it. */
+export interface Reaction {
+  readonly emoji: string;
+  readonly on: boolean;
+  /** The number of users who have it on, as of this entry. */
+  readonly count: number;
+}
+
+/** The reaction of a `reaction` entry that is not withheld. */
+export function reactionOf(entry: Entry): Reaction {
+  return JSON.parse(entry.content) as Reaction;
+}
+
+/** What a `room` entry may change of a room. */
+interface RoomSettings {
+  readonly levelAdmin: number;
+  readonly maxEntityRules: number;
+}
+
+/** The content of a `room` entry, as JSON. */
+interface RoomContent {
+  readonly level_admin: number;
+  readonly max_entity_rules: number;
+}
+
+/** The settings of a room from a `room` entry on, as far as permissions depend on them. */
+export function roomSettingsOf(entry: Entry): RoomSettings {
+  const { level_admin, max_entity_rules } = JSON.parse(entry.content) as RoomContent;
+  return { levelAdmin: level_admin, maxEntityRules: max_entity_rules };
+}
+
+/** The content of a `member` entry, as JSON. */
 type RuleContent = Omit<Rule, 'entityUUID'> & { readonly entity_UUID: string };
 
-/** The content of a `rule` entry. A removed rule is one with empty permissions. */
+/** The content of a `member` entry. A removed rule is one with empty permissions. */
 export function ruleContent({ entityUUID, level, permissions, accepted }: Rule): string {
   const content: RuleContent = { entity_UUID: entityUUID, level, permissions, accepted };
   return JSON.stringify(content);
 }
 
-/** The rule that a `rule` entry sets; its permissions are empty if the entry removes it. */
+/** The rule that a `member` entry sets; its permissions are empty if the entry removes it. */
 export function ruleOf(entry: Entry): Rule {
   const { entity_UUID, ...rule } = JSON.parse(entry.content) as RuleContent;
   return { entityUUID: entity_UUID, ...rule };

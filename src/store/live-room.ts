@@ -7,7 +7,7 @@ import type { Entry } from './entry.js';
  */
 export interface LiveRoom {
   readonly roomId: number;
-  /** Seq of the last rule entry that `refusal` knows. */
+  /** Seq of the last change of rights that `refusal` knows. */
   readonly rulesHead: number;
   /** Date of that entry, ISO 8601; null if the log has none. Another log may have another entry with its seq. */
   readonly rulesDate: string | null;

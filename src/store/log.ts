@@ -16,7 +16,7 @@ export interface RoomState {
   readonly id: number;
   /** Seq of its last entry. */
   readonly head: number;
-  /** Seq of the last rule entry that changed rights. */
+  /** Seq of the last entry that changed rights. */
   readonly rulesHead: number;
   /** Date of that entry, ISO 8601; null if there is none. */
   readonly rulesDate: string | null;

@@ -47,6 +47,7 @@ interface ColumnNote {
 
 /** Given to migrations in place of Sequelize: its types as `format_type` of Postgres writes them. */
 const TYPES = {
+  ARRAY: (type: string) => `${type}[]`,
   BIGINT: 'bigint',
   BOOLEAN: 'boolean',
   INTEGER: 'integer',

@@ -119,10 +119,13 @@ async function purgeChunk(
   transaction: Transaction,
 ): Promise<boolean> {
   const rest = head - CHUNK_ENTRIES;
-  await sequelize.query('DELETE FROM messages WHERE room_id = $1 AND seq > $2 AND seq <= $3', {
-    bind: [roomId, rest, head],
-    transaction,
-  });
+  const bind = [roomId, rest, head];
+  for (const statement of [
+    'DELETE FROM messages WHERE room_id = $1 AND seq > $2 AND seq <= $3',
+    'DELETE FROM reactions WHERE room_id = $1 AND target > $2 AND target <= $3',
+  ]) {
+    await sequelize.query(statement, { bind, transaction });
+  }
   await sequelize.query(
     rest > 0
       ? 'UPDATE deleted_rooms SET head = $2 WHERE room_id = $1'

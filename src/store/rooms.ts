@@ -189,7 +189,7 @@ export function createRooms({
           rules.map((rule) => ({
             draft: {
               roomId,
-              kind: 'rule',
+              kind: 'member',
               emitter,
               content: ruleContent(rule),
               ref: null,

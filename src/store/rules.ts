@@ -218,7 +218,7 @@ function decideOn(
   room.ruleCount += Number(wanted !== undefined) - Number(before !== undefined);
   const draft: EntryDraft = {
     roomId,
-    kind: 'rule',
+    kind: 'member',
     emitter: caller.userUUID,
     content: ruleContent(wanted === undefined ? { ...rule, permissions: '' } : rule),
     ref: null,

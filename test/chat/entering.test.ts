@@ -19,7 +19,7 @@ describe('entering a room', { timeout: 180_000 }, () => {
   });
   afterAll(() => world.close());
 
-  /** The head of a room's log, and the number of its last rule entry. */
+  /** The head of a room's log, and the number of its last change of rights. */
   async function headsOf(room: number): Promise<{ head: number; rules_head: number } | undefined> {
     const [heads] = await query<{ head: number; rules_head: number }>(
       world.databaseUrl,

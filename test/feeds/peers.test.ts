@@ -381,7 +381,7 @@ describe('a node', () => {
     const node = startNode();
     await node.peers.join(ROOM);
     await settle();
-    const rule = { ...message(2), kind: 'rule', content: 'no rule' };
+    const rule = { ...message(2), kind: 'member', content: 'no rule' };
     const bodies = [
       '',
       'x',

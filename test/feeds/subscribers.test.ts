@@ -62,7 +62,7 @@ const LOG = {
     Promise.resolve(
       Array.from({ length: Math.min(upTo - after, limit) }, (_, i): Entry => {
         const seq = after + 1 + i;
-        const kind = isMessage(seq) ? 'message' : 'rule';
+        const kind = isMessage(seq) ? 'message' : 'member';
         return { roomId, seq, kind, emitter: '', content: '', ref: null, createdAt: '' };
       }),
     ),

@@ -4,7 +4,7 @@ export interface LogRow {
   readonly seq: number;
   readonly kind: string;
   readonly emitter: string;
-  /** The content of a rule entry is the rule as JSON. */
+  /** The content of a member entry is the rule as JSON. */
   readonly content: string;
   readonly ref: string | null;
   /** By the clock of the ledger. */

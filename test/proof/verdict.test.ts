@@ -16,7 +16,7 @@ const NODE = 'node 1';
 
 function rule(seq: number, entity_UUID: string, permissions: string, level = 0): LogRow {
   const content = JSON.stringify({ entity_UUID, permissions, level, accepted: true });
-  return { room_id: ROOM, seq, kind: 'rule', emitter: 'owner', content, ref: null, at: seq };
+  return { room_id: ROOM, seq, kind: 'member', emitter: 'owner', content, ref: null, at: seq };
 }
 
 function message(seq: number, emitter: string, ref: string, content = contentOf(ref)): LogRow {

@@ -142,7 +142,7 @@ function indexRoom(rows: readonly LogRow[]): RoomLog {
   }
   const rules = new Map<string, RuleEntry[]>();
   for (const { kind, seq, content } of rows) {
-    if (kind !== 'rule') continue;
+    if (kind !== 'member') continue;
     const rule = JSON.parse(content) as Omit<RuleEntry, 'seq'> & { entity_UUID: string };
     const entries = rules.get(rule.entity_UUID) ?? [];
     entries.push({ seq, permissions: rule.permissions, level: rule.level });

@@ -6,7 +6,7 @@ import { QUIET } from '../harness/store-hosts.js';
 import { newCaller, TestWriter } from '../harness/writers.js';
 
 const ROOM = 1;
-/** Number of the room's last rule entry. */
+/** Number of the last change of rights in the room. */
 const RULES_HEAD = 5;
 
 /** A batch in flight counts as stalled after this time at the latest. */

@@ -210,7 +210,7 @@ describe.each(storeHosts)('the history over %s', (_, openHost) => {
       // The first hundred and the last hundred are messages, and one in the middle; the others are rules.
       await sequelize.query(
         `INSERT INTO messages (room_id, seq, kind, emitter, content, "createdAt", "updatedAt")
-         SELECT $1::int, seq, CASE WHEN seq <= 100 OR seq = 20000 OR seq > 39900 THEN 'message' ELSE 'rule' END,
+         SELECT $1::int, seq, CASE WHEN seq <= 100 OR seq = 20000 OR seq > 39900 THEN 'message' ELSE 'member' END,
            $2, seq::text, to_timestamp(1767225600 + seq), now()
          FROM generate_series(1, $3::int) AS seq`,
         { bind: [sparse, author.userUUID, upTo] },

@@ -68,7 +68,7 @@ describe.each(storeHosts)('reading the log over %s', (_, openHost) => {
     expect(await store.log.heads([])).toEqual(new Map());
   });
 
-  it('gives the state of a room: its head, and the rules up to its last rule entry', async () => {
+  it('gives the state of a room: its head, and the rules up to its last change of rights', async () => {
     const draft = roomDraft();
     const own = { entityUUID: newCaller().userUUID, level: 7, permissions: 'rwa', accepted: true };
     const other = {

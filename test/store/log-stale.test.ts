@@ -44,7 +44,7 @@ describe.each(storeHosts)('messages under old rules over %s', (_, openHost) => {
 
     expect(headAtRefresh).toBe(1);
     const [rule, ...messages] = await readAll(store.log, room);
-    expect(rule?.kind).toBe('rule');
+    expect(rule?.kind).toBe('member');
     expect(messages.slice(0, 2).map(({ content }) => content)).toEqual(['first', 'second']);
     expect(messages.at(-1)?.content).toBe('while the rules are read');
     expect(messages.slice(2, -1).every(({ content }) => content === 'behind it')).toBe(true);

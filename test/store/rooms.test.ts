@@ -37,8 +37,8 @@ describe.each(storeHosts)('rooms over %s', (_, openHost) => {
     });
     const entries = await readAll(store.log, room.id);
     expect(entries.map(({ seq, kind, emitter }) => ({ seq, kind, emitter }))).toEqual([
-      { seq: 1, kind: 'rule', emitter: creator.userUUID },
-      { seq: 2, kind: 'rule', emitter: creator.userUUID },
+      { seq: 1, kind: 'member', emitter: creator.userUUID },
+      { seq: 2, kind: 'member', emitter: creator.userUUID },
     ]);
     expect(entries.map(ruleOf)).toEqual(rules);
     const state = await store.log.state(room.id);

@@ -53,7 +53,7 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
     expect(entry).toMatchObject({
       roomId: room,
       seq: 2,
-      kind: 'rule',
+      kind: 'member',
       emitter: admin.userUUID,
       ref: null,
     });
@@ -304,7 +304,7 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
 
     const entries = await readAll(store.log, room);
     expect(entries.map(({ seq }) => seq)).toEqual(entries.map((_, index) => index + 1));
-    const rules = entries.filter(({ kind }) => kind === 'rule');
+    const rules = entries.filter(({ kind }) => kind === 'member');
     expect(rules).toHaveLength(15);
     expect(entries).toHaveLength(30);
     const last = rules.at(-1);

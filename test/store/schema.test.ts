@@ -248,7 +248,7 @@ describe('a database', () => {
     );
     expect(said.map(({ seq }) => seq)).toEqual([2, 3, 2]);
     expect(await readAll(store.log, room)).toMatchObject([
-      { roomId: room, seq: 1, kind: 'rule' },
+      { roomId: room, seq: 1, kind: 'member' },
       { roomId: room, seq: 2, kind: 'message', content: 'a' },
       { roomId: room, seq: 3, kind: 'message', content: 'b' },
     ]);

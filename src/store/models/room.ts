@@ -13,7 +13,7 @@ export interface RoomRow {
   maxEntityRules: number;
   /** Seq of the room's last entry, 0 before the first. */
   head: number;
-  /** Seq of the last rule entry that changed rights. */
+  /** Seq of the last entry that changed rights. */
   rulesHead: number;
   /** Date of that entry; null if there is none. */
   rulesDate: Date | null;
