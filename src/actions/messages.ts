@@ -24,9 +24,11 @@ export interface MessagePage extends Omit<HistoryPage, 'rest'> {
 
 /**
  * A room's history for one caller, up to the room's head when it was opened: what the caller may read is known at this
- * number, and a revocation may be the next entry.
+ * number, and a revocation may be the next entry. If a message was edited later, the caller's right is checked again
+ * before its text is shown.
  */
 export interface OpenHistory {
+  /** @throws {ChatError} as `openHistory`, if the right was lost meanwhile; so do the pages */
   page(range: PageRange): Promise<MessagePage>;
   /** All messages of a period; undefined if there are none. */
   during(period: Period): Promise<MessagePages | undefined>;
@@ -76,21 +78,38 @@ export function createMessageActions({
     },
 
     async openHistory(caller, roomId, gone) {
-      const room = await rooms.accessFor(caller, roomId, gone);
-      if (room === undefined) {
-        throw new ChatError('NOT_FOUND', { detail: 'there is no such room' });
+      /** The room's head at which the caller may read. */
+      async function readableHead(): Promise<number> {
+        const room = await rooms.accessFor(caller, roomId, gone);
+        if (room === undefined) {
+          throw new ChatError('NOT_FOUND', { detail: 'there is no such room' });
+        }
+        requirePermission(caller, room, 'r');
+        return room.head;
       }
-      requirePermission(caller, room, 'r');
-      const upTo = room.head;
+      const upTo = await readableHead();
+      let checkedAt = upTo;
+      async function checkTexts(messages: readonly HistoryMessage[]): Promise<void> {
+        const isChecked = messages.every(({ textSeq }) => (textSeq ?? 0) <= checkedAt);
+        if (!isChecked) checkedAt = await readableHead();
+      }
       const reader = { userUUID: caller.userUUID, gone };
-      const read = (stretch: Stretch | undefined): MessagePages | undefined =>
-        stretch && history.read(roomId, stretch, reader);
+      async function* read(stretch: Stretch): MessagePages {
+        for await (const messages of history.read(roomId, stretch, reader)) {
+          await checkTexts(messages);
+          yield messages;
+        }
+      }
       return {
         async page(range) {
           const { rest, ...page } = await history.page(roomId, { ...range, upTo }, reader);
-          return { ...page, rest: read(rest) };
+          await checkTexts(page.messages);
+          return { ...page, rest: rest && read(rest) };
         },
-        during: async (period) => read(await history.stretchOf(roomId, period, reader, upTo)),
+        async during(period) {
+          const stretch = await history.stretchOf(roomId, period, reader, upTo);
+          return stretch && read(stretch);
+        },
       };
     },
   };

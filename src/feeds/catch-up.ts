@@ -41,14 +41,16 @@ interface Chunk {
 export class CatchUpPages {
   readonly #roomId: number;
   readonly #log: Log;
+  readonly #reach: Reach;
   /** By the position before the page. */
   readonly #shared = new Map<number, Promise<FramePage>>();
   /** Mean length of a frame of the last page, in bytes. */
   #frameBytes = USUAL_FRAME_BYTES;
 
-  constructor(roomId: number, log: Log) {
+  constructor(roomId: number, log: Log, reach: Reach) {
     this.#roomId = roomId;
     this.#log = log;
+    this.#reach = reach;
   }
 
   /**
@@ -73,14 +75,32 @@ export class CatchUpPages {
   }
 
   async #readFresh(range: { after: number; upTo: number; limit: number }): Promise<FramePage> {
-    const entries = await this.#log.read(this.#roomId, range);
+    const read = await this.#log.read(this.#roomId, range);
+    const early = read.findIndex(({ textSeq = 0 }) => textSeq > range.upTo);
+    if (early === 0) return this.#readLater(range, read[0]?.textSeq ?? 0);
+    const entries = early < 0 ? read : read.slice(0, early);
     const chunks = chunksOf(entries);
     const bytes = chunks.reduce((sum, { frames }) => sum + frames.length, 0);
     if (bytes > 0) this.#frameBytes = bytes / entries.length;
     const { after, upTo, limit } = range;
     return { chunks, last: entries.at(-1)?.seq ?? Math.min(upTo, after + limit) };
   }
+
+  /**
+   * Reads a page whose first message has the text of a later edit, which is beyond the page's end: the right to read may
+   * end in between.
+   */
+  async #readLater(range: { after: number; limit: number }, textSeq: number): Promise<FramePage> {
+    await this.#reach(textSeq);
+    return this.#readFresh({ ...range, upTo: textSeq });
+  }
 }
+
+/**
+ * Resolves when the feed has taken an entry that is in the log.
+ * @throws {ChatError} UNAVAILABLE if it can't be read
+ */
+export type Reach = (seq: number) => Promise<void>;
 
 /** The frame of an entry's event; undefined if version 1 does not show the entry. */
 export function frameOf(entry: Entry): Buffer | undefined {

@@ -73,7 +73,7 @@ export class Feed implements LiveRoom {
     this.#onOldSeqs = options.onOldSeqs;
     this.#onReadFailure = options.onReadFailure;
     this.#repairsGaps = options.repairsGaps ?? true;
-    this.#subscribers = new Subscribers(options);
+    this.#subscribers = new Subscribers({ ...options, reach: (seq) => this.#reach(seq) });
     // Nothing is permitted until the room's state is known.
     this.#access = {
       type: 'group',
@@ -274,7 +274,15 @@ export class Feed implements LiveRoom {
       this.#rulesDate = entry.createdAt;
       if (changed.rule !== undefined) this.#recheckFor(changed.rule);
     }
-    this.#subscribers.deliver(entry.seq, this.#subscribers.size > 0 ? frameOf(entry) : undefined);
+    if (entry.textSeq !== undefined) this.#subscribers.deliverByPages(entry.seq);
+    else
+      this.#subscribers.deliver(entry.seq, this.#subscribers.size > 0 ? frameOf(entry) : undefined);
+  }
+
+  /** As `Reach`. */
+  async #reach(seq: number): Promise<void> {
+    if (this.#position < seq) await this.refresh();
+    if (this.#position < seq) throw new ChatError('UNAVAILABLE', { detail: 'the log went back' });
   }
 
   /** The entry at the position. */

@@ -1,7 +1,7 @@
 import type { Caller } from '../access/permissions.js';
 import type { Log } from '../store/log.js';
 import type { SocketWriter } from './socket-writer.js';
-import { CatchUpPages, writePage, type FramePage } from './catch-up.js';
+import { CatchUpPages, writePage, type FramePage, type Reach } from './catch-up.js';
 import type { FlushableRoom, FlushQueue } from './flush-queue.js';
 
 /** Why a room ended for all its subscribers: it was deleted, or its log went back. */
@@ -62,13 +62,14 @@ export class Subscribers implements FlushableRoom {
   constructor(options: {
     roomId: number;
     log: Log;
+    reach: Reach;
     flushQueue: FlushQueue;
     /** A page could not be read; `resumeCatchUp` tries again. */
     onReadFailure: (error: unknown) => void;
   }) {
     this.#flushQueue = options.flushQueue;
     this.#onReadFailure = options.onReadFailure;
-    this.#pages = new CatchUpPages(options.roomId, options.log);
+    this.#pages = new CatchUpPages(options.roomId, options.log, options.reach);
   }
 
   get size(): number {
@@ -100,6 +101,21 @@ export class Subscribers implements FlushableRoom {
     } else if (this.#recent.length === 0) {
       this.#recentFrom = seq;
     }
+  }
+
+  /**
+   * Takes the room's next entry, a message that has the text of a later edit. It may be sent once the feed has taken the
+   * edit, too, so all subscribers get it by pages.
+   */
+  deliverByPages(seq: number): void {
+    for (const cursor of this.#cursors.values()) {
+      this.flushTo(cursor.subscriber);
+      cursor.isBehind = true;
+      this.#catchUp(cursor);
+    }
+    this.#forgetUpTo(this.#head);
+    this.#head = seq;
+    this.#recentFrom = seq;
   }
 
   /** Adds a subscriber, live, or behind the entry `after`. */

@@ -10,6 +10,8 @@ export interface HistoryMessage {
   readonly content: string;
   readonly createdAt: Date;
   readonly updatedAt: Date;
+  /** Seq of the edit whose text it has; null if it was not edited. */
+  readonly textSeq: number | null;
 }
 
 /** From `from`, inclusive, to `until`, exclusive. */
@@ -46,7 +48,7 @@ export interface HistoryPage {
 
 export interface History {
   /**
-   * A page of `limit` messages: the first ones after `after` if that is given, else the last ones before `before`, else
+   * A page of `limit` messages that are not deleted, with their texts as they are now: the first ones after `after` if that is given, else the last ones before `before`, else
    * the last ones. None is beyond `upTo`.
    */
   page(
@@ -139,12 +141,13 @@ export function createHistory({
   ): Promise<MessageRow[]> {
     return query<MessageRow>(
       `SELECT room_id AS "roomId", seq, emitter,
-         CASE WHEN bytes_before < ${PAGE_BYTES} THEN content END AS content, "createdAt", "updatedAt"
+         CASE WHEN bytes_before < ${PAGE_BYTES} THEN content END AS content, "createdAt", "updatedAt",
+         text_seq AS "textSeq"
        FROM (
          SELECT *, sum(octet_length(content)) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING)
            - octet_length(content) AS bytes_before
          FROM (
-           SELECT room_id, seq, emitter, content, "createdAt", "updatedAt" FROM messages
+           SELECT room_id, seq, emitter, content, "createdAt", "updatedAt", text_seq FROM messages
            WHERE ${MESSAGES} ORDER BY seq ${order} LIMIT $4
          ) AS taken
        ) AS measured
@@ -255,7 +258,7 @@ const KINDS = ENTRY_KIND_NAMES.filter((kind) => ENTRY_KINDS[kind].isInHistory).m
  * by which the number of entries passed has no bound.
  */
 const MESSAGES = `room_id = $1 AND seq > $2 AND seq <= $3 AND kind IN (${KINDS.join(', ')})
-  AND ("createdAt" >= $5::timestamptz AND "createdAt" < $6::timestamptz) IS NOT FALSE`;
+  AND deleted_by IS NULL AND ("createdAt" >= $5::timestamptz AND "createdAt" < $6::timestamptz) IS NOT FALSE`;
 
 function bindOf(roomId: number, { after, last, period }: Stretch, limit: number): unknown[] {
   return [roomId, after, last, limit, period?.from ?? null, period?.until ?? null];

@@ -32,7 +32,10 @@ export interface Log {
    * @throws {ChatError} FORBIDDEN by `room.refusal`; NOT_FOUND; REF_USED; INVALID if the database refuses its content
    */
   append(room: LiveRoom, caller: Caller, draft: EntryDraft): Promise<Appended>;
-  /** Entries after `after` up to `upTo`, in order, at most `limit`. */
+  /**
+   * Entries after `after` up to `upTo`, in order, at most `limit`. A text that was set later is that of a message that
+   * has `textSeq`, which may be beyond `upTo`.
+   */
   read(roomId: number, range: { after: number; upTo: number; limit: number }): Promise<Entry[]>;
   /** A room's head and rules at one moment; undefined if there is no such room. */
   state(roomId: number): Promise<RoomState | undefined>;
@@ -42,9 +45,35 @@ export interface Log {
   close(): Promise<void>;
 }
 
-interface EntryRow extends Omit<Entry, 'createdAt'> {
+type EntryRow = Pick<Entry, 'roomId' | 'seq' | 'kind' | 'emitter' | 'content' | 'ref'> & {
   createdAt: Date;
-}
+  /** The fields that most entries lack; null if this one lacks all of them. */
+  others: Omit<Entry, keyof EntryRow> | null;
+};
+
+/**
+ * Entries with seqs from $2, exclusive, to $3, inclusive. The text of an edit is that of its message, until another edit
+ * replaces it, or the message is deleted.
+ */
+const READ = `
+  SELECT e.room_id AS "roomId", e.seq, e.kind, e.emitter, coalesce(edited.content, e.content) AS content, e.ref,
+    e."createdAt",
+    CASE WHEN num_nonnulls(e.target, e.data, e.reply_to, e.mentions, e.text_seq, e.deleted_by) > 0 THEN
+      json_strip_nulls(json_build_object(
+        'target', e.target, 'data', coalesce(edited.data, e.data), 'replyTo', e.reply_to, 'mentions', e.mentions,
+        'textSeq', e.text_seq,
+        'isWithheld', nullif(CASE e.kind
+          WHEN 'message' THEN e.deleted_by IS NOT NULL
+          WHEN 'edit' THEN edited.content IS NULL
+          WHEN 'reaction' THEN e.content = ''
+        END, false)))
+    END AS others
+  FROM messages AS e
+  LEFT JOIN LATERAL (
+    SELECT content, data FROM messages
+    WHERE e.kind = 'edit' AND room_id = e.room_id AND seq = e.target AND text_seq = e.seq LIMIT 1
+  ) AS edited ON true
+  WHERE e.room_id = $1 AND e.seq > $2 AND e.seq <= $3 ORDER BY e.seq LIMIT $4`;
 
 interface StateRow extends Omit<RoomAccess, 'rules'> {
   id: number;
@@ -119,14 +148,17 @@ export function createLog({
 
     async read(roomId, { after, upTo, limit }) {
       const rows = await readers.run(roomId, () =>
-        pages.query<EntryRow>(
-          `SELECT room_id AS "roomId", seq, kind, emitter, content, ref, "createdAt" FROM messages
-           WHERE room_id = $1 AND seq > $2 AND seq <= $3 ORDER BY seq LIMIT $4`,
+        pages.query<EntryRow>(READ, {
           // Seqs have no gaps, so this range holds one page, and any plan of it is cheap.
-          { bind: [roomId, after, Math.min(upTo, after + limit), limit], type: QueryTypes.SELECT },
-        ),
+          bind: [roomId, after, Math.min(upTo, after + limit), limit],
+          type: QueryTypes.SELECT,
+        }),
       );
-      return rows.map((row) => ({ ...row, createdAt: row.createdAt.toISOString() }));
+      return rows.map(({ others, ...row }) => ({
+        ...row,
+        createdAt: row.createdAt.toISOString(),
+        ...others,
+      }));
     },
 
     async state(roomId) {

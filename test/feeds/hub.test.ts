@@ -49,7 +49,7 @@ const read: Log['read'] = (roomId, { after, upTo, limit }) =>
   Promise.resolve(
     Array.from({ length: Math.min(HEAD - after, upTo - after, limit) }, (_, i): Entry => {
       const seq = after + 1 + i;
-      return { roomId, seq, kind: 'message', emitter: '', content: '', ref: null, createdAt: '' };
+      return { roomId, seq, kind: 'message', emitter: '', content: 'hi', ref: null, createdAt: '' };
     }),
   );
 const HEAD = 7;

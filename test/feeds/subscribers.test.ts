@@ -21,7 +21,7 @@ function frameOf(roomId: number, seq: number): Buffer {
     seq,
     kind: 'message',
     emitter: '',
-    content: '',
+    content: 'hi',
     ref: null,
     createdAt: '',
   });
@@ -63,7 +63,7 @@ const LOG = {
       Array.from({ length: Math.min(upTo - after, limit) }, (_, i): Entry => {
         const seq = after + 1 + i;
         const kind = isMessage(seq) ? 'message' : 'member';
-        return { roomId, seq, kind, emitter: '', content: '', ref: null, createdAt: '' };
+        return { roomId, seq, kind, emitter: '', content: 'hi', ref: null, createdAt: '' };
       }),
     ),
 } as unknown as Log;
@@ -72,13 +72,23 @@ function isMessage(seq: number): boolean {
   return seq % 5 !== 0;
 }
 
-type Step = 'show' | 'join' | 'come back' | 'leave' | 'all leave' | 'flush' | 'answer' | 'wait';
+type Step =
+  | 'show'
+  | 'show edited'
+  | 'join'
+  | 'come back'
+  | 'leave'
+  | 'all leave'
+  | 'flush'
+  | 'answer'
+  | 'wait';
 
 const steps = fc.array(
   fc.record({
     what: fc.constantFrom<Step>(
       'show',
       'show',
+      'show edited',
       'join',
       'come back',
       'leave',
@@ -98,6 +108,7 @@ it('each subscriber gets every message from its joining to its leaving, however 
       const subscribers = new Subscribers({
         roomId: ROOM,
         log: LOG,
+        reach: () => Promise.resolve(),
         flushQueue: NO_TURN,
         onReadFailure: () => undefined,
       });
@@ -113,6 +124,10 @@ it('each subscriber gets every message from its joining to its leaving, however 
         if (what === 'show') {
           number += 1;
           subscribers.deliver(number, isMessage(number) ? frameOf(ROOM, number) : undefined);
+        } else if (what === 'show edited') {
+          number += 1;
+          if (isMessage(number)) subscribers.deliverByPages(number);
+          else subscribers.deliver(number, undefined);
         } else if (what === 'join' || what === 'come back') {
           const joined = new Reader(what === 'join' ? number : Math.max(0, number - n));
           here.push(joined);
@@ -149,6 +164,7 @@ it('a socket that has begun to close causes no more reads', async () => {
   const subscribers = new Subscribers({
     roomId: ROOM,
     log: LOG,
+    reach: () => Promise.resolve(),
     flushQueue: NO_TURN,
     onReadFailure: () => undefined,
   });
@@ -177,6 +193,7 @@ it('a full socket that its client closes is not waited for', async () => {
   const subscribers = new Subscribers({
     roomId: ROOM,
     log: LOG,
+    reach: () => Promise.resolve(),
     flushQueue: NO_TURN,
     onReadFailure: () => undefined,
   });
