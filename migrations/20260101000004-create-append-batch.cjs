@@ -13,6 +13,8 @@
 //   entry_places[i]       its place among the room's entries that get a seq, from 1; 0: a second copy of a ref that is
 //                         in the batch already, which is not stored
 //   entry_kinds[i], ...   its columns; entry_refs and entry_targets are null if no entry has one
+//   entry_extras[i]       its columns that most entries lack, as JSON: data, reply_to, and mentions as Postgres writes
+//                         arrays; null if it lacks all of them, and no array if no entry has one
 //   is_patient            whether to wait for rooms that another transaction has locked
 //
 // Returns
@@ -23,11 +25,14 @@
 //                            the change that they were checked under, or has an entry of another date in its place
 //                    busy    another transaction holds the room's lock
 //                    gone    there is no such room
-//                    known   all its refs were stored before
+//                    known   nothing of it was to be stored
 // and, null unless some of the refs were stored before,
 //   known_seqs[i]  seq of the entry that was stored with this emitter and ref; null if there is none
-//   known_same[i]  whether its content is the same
-//   places[i]      the entry's place when known entries are left out; 0 for those
+//   known_same[i]  whether it is of the same kind, and says the same, unless it was edited or deleted since
+// and, null unless some reply_to is no message of its room,
+//   orphans[i]     whether this entry's is not
+// and, null unless some entries were left out for these reasons,
+//   places[i]      the entry's place when those are left out; 0 for them
 //
 // In PL/pgSQL rather than one statement, because each statement of a function has its own snapshot (READ COMMITTED):
 // the later ones see what other transactions committed while the first waited for the rooms' locks.
@@ -39,9 +44,9 @@ CREATE OR REPLACE FUNCTION append_batch(
   room_ids integer[], room_rules_heads bigint[], room_rules_dates timestamptz[],
   room_counts integer[], room_last_rules integer[],
   entry_rooms integer[], entry_places integer[], entry_kinds text[], entry_emitters uuid[],
-  entry_contents text[], entry_refs text[], entry_targets bigint[], is_patient boolean,
+  entry_contents text[], entry_refs text[], entry_targets bigint[], entry_extras text[], is_patient boolean,
   OUT moment timestamptz, OUT heads bigint[], OUT outcomes text[],
-  OUT known_seqs bigint[], OUT known_same boolean[], OUT places integer[]
+  OUT known_seqs bigint[], OUT known_same boolean[], OUT orphans boolean[], OUT places integer[]
 )
 LANGUAGE plpgsql
 -- 2 s as LOCK_TIMEOUT_MS of src/store/connect.ts: a transaction that hangs with one room's lock must not keep the other
@@ -55,6 +60,7 @@ AS $$
 #variable_conflict use_column
 DECLARE
   has_known boolean := false;
+  has_orphans boolean := false;
   -- The rooms that could be locked; null if all were.
   locked integer[];
   room integer;
@@ -77,13 +83,17 @@ BEGIN
   END IF;
 
   IF entry_refs IS NOT NULL THEN
-    SELECT array_agg(known.seq ORDER BY e.ord), array_agg(known.content = e.content ORDER BY e.ord),
-      count(known.seq) > 0
+    SELECT array_agg(known.seq ORDER BY e.ord), array_agg(known.is_same ORDER BY e.ord), count(known.seq) > 0
     INTO known_seqs, known_same, has_known
-    FROM unnest(entry_rooms, entry_emitters, entry_refs, entry_contents) WITH ORDINALITY
-      AS e (room, emitter, ref, content, ord)
+    FROM unnest(entry_rooms, entry_kinds, entry_emitters, entry_refs, entry_contents, entry_extras) WITH ORDINALITY
+      AS e (room, kind, emitter, ref, content, extras, ord)
     LEFT JOIN LATERAL (
-      SELECT seq, content FROM messages
+      SELECT seq, kind = e.kind AND (text_seq IS NOT NULL OR deleted_by IS NOT NULL OR (
+          content = e.content
+          AND data IS NOT DISTINCT FROM e.extras::json ->> 'data'
+          AND reply_to IS NOT DISTINCT FROM (e.extras::json ->> 'reply_to')::bigint
+          AND mentions IS NOT DISTINCT FROM (e.extras::json ->> 'mentions')::uuid[])) AS is_same
+      FROM messages
       WHERE room_id = room_ids[e.room] AND emitter = e.emitter AND ref = e.ref LIMIT 1
     ) AS known ON true;
     IF NOT has_known THEN
@@ -91,15 +101,33 @@ BEGIN
       known_same := NULL;
     END IF;
   END IF;
-  IF has_known THEN
+  IF entry_extras IS NOT NULL THEN
+    SELECT array_agg(e.is_orphan ORDER BY e.ord), bool_or(e.is_orphan) INTO orphans, has_orphans
+    FROM (
+      SELECT reply.ord, reply.to_seq IS NOT NULL AND found.seq IS NULL AS is_orphan
+      FROM (
+        SELECT room, (extras::json ->> 'reply_to')::bigint AS to_seq, ord
+        FROM unnest(entry_rooms, entry_extras) WITH ORDINALITY AS e (room, extras, ord)
+      ) AS reply
+      LEFT JOIN LATERAL (
+        SELECT seq FROM messages
+        WHERE room_id = room_ids[reply.room] AND seq = reply.to_seq AND kind = 'message' LIMIT 1
+      ) AS found ON true
+    ) AS e;
+    IF NOT has_orphans THEN
+      orphans := NULL;
+    END IF;
+  END IF;
+  IF has_known OR has_orphans THEN
     SELECT array_agg(e.place ORDER BY e.ord) INTO places
     FROM (
       SELECT ord,
         CASE WHEN is_new THEN count(*) FILTER (WHERE is_new) OVER (PARTITION BY room ORDER BY ord) ELSE 0 END
           AS place
       FROM (
-        SELECT room, ord, place > 0 AND known_seq IS NULL AS is_new
-        FROM unnest(entry_rooms, entry_places, known_seqs) WITH ORDINALITY AS e (room, place, known_seq, ord)
+        SELECT room, ord, place > 0 AND known_seq IS NULL AND is_orphan IS NOT TRUE AS is_new
+        FROM unnest(entry_rooms, entry_places, known_seqs, orphans) WITH ORDINALITY
+          AS e (room, place, known_seq, is_orphan, ord)
       ) AS judged
     ) AS e;
     SELECT array_agg(counted.entries ORDER BY counted.ord), array_agg(counted.last_rule ORDER BY counted.ord)
@@ -139,12 +167,13 @@ BEGIN
   END IF;
 
   INSERT INTO messages
-    (room_id, seq, kind, emitter, content, ref, target, "createdAt", "updatedAt")
+    (room_id, seq, kind, emitter, content, ref, target, data, reply_to, mentions, "createdAt", "updatedAt")
   SELECT room_ids[e.room], heads[e.room] + e.place, e.kind, e.emitter, e.content, e.ref, e.target,
+    e.extras::json ->> 'data', (e.extras::json ->> 'reply_to')::bigint, (e.extras::json ->> 'mentions')::uuid[],
     moment, moment
   FROM unnest(
-    entry_rooms, entry_places, entry_kinds, entry_emitters, entry_contents, entry_refs, entry_targets
-  ) AS e (room, place, kind, emitter, content, ref, target)
+    entry_rooms, entry_places, entry_kinds, entry_emitters, entry_contents, entry_refs, entry_targets, entry_extras
+  ) AS e (room, place, kind, emitter, content, ref, target, extras)
   WHERE heads[e.room] IS NOT NULL AND e.place > 0;
 
   IF array_position(heads, NULL) IS NOT NULL THEN

@@ -23,6 +23,7 @@ export const ERRORS = {
   ROOM_FULL: { status: 403, word: 'NOTAUTHORIZED' },
   OUTRANKED: { status: 403, word: 'NOTAUTHORIZED' },
   NOT_FOUND: { status: 404, word: 'NOTAUTHORIZED' },
+  NO_SUCH_MESSAGE: { status: 404, word: 'NOTAUTHORIZED' },
   METHOD_NOT_ALLOWED: { status: 405, word: 'INVALID' },
   REQUEST_TIMEOUT: { status: 408, word: 'INVALID' },
   REF_USED: { status: 409, word: 'INVALID' },

@@ -36,7 +36,14 @@ export interface OpenHistory {
 
 /** A message as a client sends it. */
 export interface NewMessage {
+  /** Empty only beside `data`. */
   readonly content: string;
+  /** A JSON object, as `JSON.stringify` writes it. */
+  readonly data?: string | undefined;
+  /** Seq of the message that it answers. */
+  readonly replyTo?: number | undefined;
+  /** UUIDs of users and of entities, in lower case; not an empty list. */
+  readonly mentions?: readonly string[] | undefined;
   readonly ref?: string | undefined;
 }
 
@@ -65,7 +72,7 @@ export function createMessageActions({
   log: Pick<Log, 'append'>;
 }): MessageActions {
   return {
-    send(caller, feed, { content, ref }) {
+    send(caller, feed, { content, data, replyTo, mentions, ref }) {
       const { roomId } = feed;
       const emitter = caller.userUUID;
       return log.append(feed, caller, {
@@ -74,6 +81,9 @@ export function createMessageActions({
         emitter,
         content,
         ref: ref ?? null,
+        data,
+        replyTo,
+        mentions,
       });
     },
 

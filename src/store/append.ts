@@ -8,8 +8,9 @@ import type { RunStatement, Statement } from './prepared.js';
 /**
  * What became of a draft:
  * - `stored`: it has the room's next seq.
- * - `known`: its emitter had sent this ref with the same content before.
- * - `used`: its emitter had sent this ref with another content before.
+ * - `known`: its emitter had sent the same with this ref before; what was edited or deleted since counts as the same.
+ * - `used`: its emitter had sent something else with this ref before.
+ * - `orphan`: it answers a seq that is no message of its room.
  * - `refused`: the database refuses its content.
  * - `stale`: rights in the room were changed after its emitters were checked, or its log went back and ends before the
  *   change that they were checked under, or has another entry in its place. Nothing of the room was stored.
@@ -21,7 +22,7 @@ export type Outcome =
   /** `seq` is that of the stored entry with this ref. */
   | { readonly outcome: 'known' | 'used'; readonly seq: number }
   | { readonly outcome: 'refused'; readonly error: ChatError }
-  | { readonly outcome: 'stale' | 'busy' | 'gone' };
+  | { readonly outcome: 'orphan' | 'stale' | 'busy' | 'gone' };
 
 /** A draft whose emitter may append it, by the room's rules up to `rulesHead`. */
 export interface CheckedDraft {
@@ -64,16 +65,16 @@ interface AppendedBatch {
   readonly outcomes: readonly ('stale' | 'gone' | 'busy' | 'known' | null)[] | null;
   readonly known_seqs: readonly (number | null)[] | null;
   readonly known_same: readonly (boolean | null)[] | null;
+  readonly orphans: readonly boolean[] | null;
   readonly places: readonly number[] | null;
 }
 
-// As JSON, an answer is one column to describe and one value to parse. The NULL stands for the targets: no kind of
-// entry has one yet.
+// As JSON, an answer is one column to describe and one value to parse.
 const APPEND_BATCH: Statement = {
   name: 'append_batch',
   text: `SELECT to_json(append_batch(
     $1::int[], $2::bigint[], $3::timestamptz[], $4::int[], $5::int[],
-    $6::int[], $7::int[], $8::text[], $9::uuid[], $10::text[], $11::text[], NULL, $12)) AS batch`,
+    $6::int[], $7::int[], $8::text[], $9::uuid[], $10::text[], $11::text[], $12::bigint[], $13::text[], $14)) AS batch`,
 };
 
 // One statement has one snapshot. Of two copies of a ref that are in flight at once, the second waits for the room's
@@ -133,13 +134,13 @@ export function appendEntries(
   const [first] = checked;
   if (first === undefined) return Promise.resolve([]);
   const isAlone = checked.length === 1 && !ENTRY_KINDS[first.draft.kind].changesRights;
-  return isAlone && first.rulesHead !== null
+  return isAlone && first.rulesHead !== null && !hasExtras(first.draft)
     ? insertMessage(run, first)
     : callAppendBatch(run, checked, waitsForLocks);
 }
 
 /**
- * Appends a message that is alone, the usual batch of a server that is not busy, by a plain statement: it takes less
+ * Appends a message that is alone and just a text, the usual batch of a server that is not busy, by a plain statement: it takes less
  * time than append_batch. If that stores nothing, append_batch is called and finds out why.
  */
 function insertMessage(run: RunStatement, message: CheckedDraft): Promise<Outcome[]> {
@@ -166,6 +167,8 @@ async function callAppendBatch(
 ): Promise<Outcome[]> {
   const { rooms, placed } = place(checked);
   const hasRefs = placed.some(({ draft }) => draft.ref !== null);
+  const hasTargets = placed.some(({ draft }) => draft.target !== undefined);
+  const someHaveExtras = placed.some(({ draft }) => hasExtras(draft));
   const [row] = await run(APPEND_BATCH, [
     rooms.map(({ id }) => id),
     rooms.map(({ rulesHead }) => rulesHead),
@@ -178,10 +181,24 @@ async function callAppendBatch(
     placed.map(({ draft }) => draft.emitter),
     placed.map(({ draft }) => draft.content),
     hasRefs ? placed.map(({ draft }) => draft.ref) : null,
+    hasTargets ? placed.map(({ draft }) => draft.target ?? null) : null,
+    someHaveExtras ? placed.map(({ draft }) => extrasOf(draft)) : null,
     waitsForLocks,
   ]);
   if (row === undefined) throw new Error('append_batch returned no row');
   return outcomesOf((row as { batch: AppendedBatch }).batch, placed);
+}
+
+function hasExtras({ data, replyTo, mentions }: EntryDraft): boolean {
+  return data !== undefined || replyTo !== undefined || mentions !== undefined;
+}
+
+/** The columns that most entries lack, as append_batch takes them. */
+function extrasOf(draft: EntryDraft): string | null {
+  if (!hasExtras(draft)) return null;
+  const { data, replyTo, mentions } = draft;
+  const array = mentions && `{${mentions.join(',')}}`;
+  return JSON.stringify({ data, reply_to: replyTo, mentions: array });
 }
 
 /** Numbers the rooms of a batch and the drafts of each, and finds copies of refs. */
@@ -225,9 +242,11 @@ function outcomesOf(batch: AppendedBatch, placed: readonly Placed[]): Outcome[] 
       given.push({ outcome: ofRoom });
     } else if (knownSeq !== null) {
       given.push(repeated(knownSeq, batch.known_same?.[index] === true));
+    } else if (batch.orphans?.[index] === true || first?.outcome === 'orphan') {
+      given.push({ outcome: 'orphan' });
     } else if (first !== undefined && 'seq' in first) {
       // A copy of a draft that was stored just now.
-      given.push(repeated(first.seq, placed[copyOf ?? 0]?.draft.content === draft.content));
+      given.push(repeated(first.seq, isSame(placed[copyOf ?? 0]?.draft, draft)));
     } else {
       const seq = (head ?? 0) + (batch.places?.[index] ?? sent.place);
       given.push({ outcome: 'stored', seq, createdAt });
@@ -237,8 +256,15 @@ function outcomesOf(batch: AppendedBatch, placed: readonly Placed[]): Outcome[] 
 }
 
 /** The outcome of a draft whose ref is stored already. */
-function repeated(seq: number, isSameContent: boolean): Outcome {
-  return { outcome: isSameContent ? 'known' : 'used', seq };
+function repeated(seq: number, isSame: boolean): Outcome {
+  return { outcome: isSame ? 'known' : 'used', seq };
+}
+
+/** Whether two drafts with the same ref say the same. */
+function isSame(one: EntryDraft | undefined, other: EntryDraft): boolean {
+  return (
+    one?.kind === other.kind && one.content === other.content && extrasOf(one) === extrasOf(other)
+  );
 }
 
 /**

@@ -13,7 +13,7 @@ import {
 } from './unsettled-messages.js';
 
 /**
- * Entries of one statement, and characters of their content together. Postgres stores 1,000 short messages in about 20
+ * Entries of one statement, and characters of their content and data together. Postgres stores 1,000 short messages in about 20
  * ms (measured on two cores); a larger batch would only keep its rooms locked for longer. A million
  * characters, 125 of the longest messages by default, is a trade-off.
  */
@@ -24,6 +24,7 @@ const MAX_MOVING = 2;
 /** A batch in flight for longer is stalled. As long as append_batch waits for one room's lock on behalf of several. */
 const STALLED_AFTER_MS = 100;
 
+const NO_ANSWERED = 'reply_to is no message of the room';
 const GONE: Outcome = { outcome: 'gone' };
 
 interface QueuedMessage extends UnsettledMessage {
@@ -36,7 +37,7 @@ interface QueuedMessage extends UnsettledMessage {
 /** Where a message stands in its room's log. */
 export interface Appended {
   readonly seq: number;
-  /** It had been stored before, with the same ref and content. */
+  /** It had been stored before, with the same ref. */
   readonly known: boolean;
 }
 
@@ -117,7 +118,7 @@ export class GroupCommit {
 
   /** As `Log.append`. */
   append(room: LiveRoom, caller: Caller, draft: EntryDraft): Promise<Appended> {
-    const bytes = Buffer.byteLength(draft.content);
+    const bytes = Buffer.byteLength(draft.content) + Buffer.byteLength(draft.data ?? '');
     if (this.#isClosed) return unavailable('the server is going down');
     if (!this.#unsettled.hasSpaceFor(bytes)) {
       return unavailable('too many messages wait to be stored');
@@ -231,7 +232,7 @@ export class GroupCommit {
       if (refusal === undefined) {
         // Set by a message that goes, not by a refused one: the others would be left for nothing.
         isContended = ofContended;
-        characters += message.draft.content.length;
+        characters += message.draft.content.length + (message.draft.data?.length ?? 0);
         messages.push(message);
       } else {
         this.#reject(message, refusal);
@@ -303,6 +304,8 @@ export class GroupCommit {
         });
     } else if (outcome.outcome === 'used') {
       this.#reject(message, new ChatError('REF_USED', { seq: outcome.seq }));
+    } else if (outcome.outcome === 'orphan') {
+      this.#reject(message, new ChatError('NO_SUCH_MESSAGE', { detail: NO_ANSWERED }));
     } else if (outcome.outcome === 'refused') {
       this.#reject(message, outcome.error);
     } else if (outcome.outcome === 'busy') {

@@ -29,7 +29,8 @@ export interface Log {
   /**
    * Stores a message with its room's next seq; before this resolves, `room.stored` has had it.
    * @throws {ChatError} UNAVAILABLE within STORE_TIMEOUT_MS: it is not known whether it is stored
-   * @throws {ChatError} FORBIDDEN by `room.refusal`; NOT_FOUND; REF_USED; INVALID if the database refuses its content
+   * @throws {ChatError} FORBIDDEN by `room.refusal`; NOT_FOUND; REF_USED; NO_SUCH_MESSAGE if it answers none of
+   * the room; INVALID if the database refuses its content
    */
   append(room: LiveRoom, caller: Caller, draft: EntryDraft): Promise<Appended>;
   /**

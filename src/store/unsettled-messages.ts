@@ -9,7 +9,7 @@ const WARNING_INTERVAL_MS = 60_000;
 
 /** A message until it is settled: stored, refused, or not known to be either. */
 export interface UnsettledMessage {
-  /** UTF-8 bytes of its content. */
+  /** UTF-8 bytes of its content and data. */
   readonly bytes: number;
   /** Number of the last sweep before it was added. */
   sweptBefore: number;
