@@ -16,6 +16,10 @@ module.exports = {
       // Seq of the reaction.
       seq: { type: Sequelize.BIGINT, allowNull: false },
     });
+    // For the reactions that a message shows: it may have had any number of others, which were taken off.
+    await queryInterface.sequelize.query(
+      'CREATE INDEX IF NOT EXISTS reactions_on ON reactions (room_id, target) WHERE is_on',
+    );
   },
 
   async down(queryInterface) {

@@ -26,6 +26,8 @@ export const ERRORS = {
   NO_SUCH_MESSAGE: { status: 404, word: 'NOTAUTHORIZED' },
   METHOD_NOT_ALLOWED: { status: 405, word: 'INVALID' },
   REQUEST_TIMEOUT: { status: 408, word: 'INVALID' },
+  DELETED: { status: 409, word: 'INVALID' },
+  TOO_MANY_REACTIONS: { status: 409, word: 'INVALID' },
   REF_USED: { status: 409, word: 'INVALID' },
   TOO_LARGE: { status: 413, word: 'INVALID', close: 'TOO_BIG' },
   UNSUPPORTED_MEDIA_TYPE: { status: 415, word: 'INVALID' },

@@ -103,6 +103,15 @@ export function requirePermission(caller: Caller, room: RoomAccess, letter: 'r' 
   }
 }
 
+/**
+ * Checks that the caller may delete a message of `emitter`: their own as a reader, others' as an admin.
+ * @throws {ChatError} FORBIDDEN
+ */
+export function requireMayDelete(caller: Caller, room: RoomAccess, emitter: string): void {
+  if (isAdmin(caller, room)) return;
+  requirePermission(caller, room, emitter === caller.userUUID ? 'r' : 'a');
+}
+
 /** @throws {ChatError} FORBIDDEN if the caller is no admin of the room */
 export function requireAdmin(caller: Caller, room: RoomAccess): void {
   if (!isAdmin(caller, room)) {

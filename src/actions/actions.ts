@@ -24,6 +24,6 @@ export function createActions({ store, hub }: ActionContext): Actions {
   return {
     rooms: createRoomActions({ rooms: store.rooms, hub }),
     members: createMemberActions({ rules: store.rules, hub }),
-    messages: createMessageActions(store),
+    messages: createMessageActions({ ...store, hub }),
   };
 }

@@ -55,7 +55,7 @@ export function createMemberActions({
     decide: Decide,
   ): Promise<ChangedRule> {
     const changed = await rules.change(roomId, caller, target, decide);
-    if (changed.entry !== undefined) hub.publish(roomId, [changed.entry]);
+    if (changed.entry !== undefined) void hub.publish(roomId, [changed.entry]);
     return changed;
   }
 

@@ -1,9 +1,12 @@
 import { requirePermission, type Caller } from '../access/permissions.js';
 import { ChatError } from '../errors.js';
 import type { Feed } from '../feeds/feed.js';
+import type { Hub } from '../feeds/hub.js';
+import type { ChangedMessage, Changes } from '../store/changes.js';
 import type { Appended } from '../store/group-commit.js';
 import type { History, HistoryMessage, HistoryPage, Period, Stretch } from '../store/history.js';
 import type { Log } from '../store/log.js';
+import type { Deletion, Edit, NewReaction } from '../store/message-change.js';
 import type { Rooms } from '../store/rooms.js';
 
 /** Messages in pages, oldest first; none of the pages is empty. */
@@ -47,6 +50,12 @@ export interface NewMessage {
   readonly ref?: string | undefined;
 }
 
+/** A change of a message that is stored. */
+export interface MadeChange {
+  /** Seq of its entry; if it was stored before, or changes nothing, of the entry that made it so. */
+  readonly seq: number;
+}
+
 export interface MessageActions {
   /**
    * Stores a message in the log of an open room, by the rules that the feed knows: if it does not permit the caller,
@@ -54,6 +63,21 @@ export interface MessageActions {
    * @throws {ChatError} as `Log.append`
    */
   send(caller: Caller, feed: Feed, message: NewMessage): Promise<Appended>;
+  /**
+   * Replaces the text of the caller's own message. The room's feed has delivered the change by then.
+   * @throws {ChatError} as `Changes.edit`
+   */
+  edit(caller: Caller, roomId: number, edit: Edit): Promise<MadeChange>;
+  /**
+   * Deletes a message: the caller's own, or as an admin anybody's.
+   * @throws {ChatError} as `Changes.remove`
+   */
+  remove(caller: Caller, roomId: number, deletion: Deletion): Promise<MadeChange>;
+  /**
+   * Puts an emoji on a message, or takes it off.
+   * @throws {ChatError} as `Changes.react`
+   */
+  react(caller: Caller, roomId: number, reaction: NewReaction): Promise<MadeChange>;
   /**
    * Opens a room's history.
    * @param gone aborted if the client has gone: then nothing more is read
@@ -66,11 +90,21 @@ export function createMessageActions({
   rooms,
   history,
   log,
+  changes,
+  hub,
 }: {
   rooms: Pick<Rooms, 'accessFor'>;
   history: History;
   log: Pick<Log, 'append'>;
+  changes: Changes;
+  hub: Pick<Hub, 'publish'>;
 }): MessageActions {
+  async function publish(roomId: number, changing: Promise<ChangedMessage>): Promise<MadeChange> {
+    const { seq, entry } = await changing;
+    if (entry !== undefined) await hub.publish(roomId, [entry]);
+    return { seq };
+  }
+
   return {
     send(caller, feed, { content, data, replyTo, mentions, ref }) {
       const { roomId } = feed;
@@ -86,6 +120,10 @@ export function createMessageActions({
         mentions,
       });
     },
+
+    edit: (caller, roomId, input) => publish(roomId, changes.edit(caller, roomId, input)),
+    remove: (caller, roomId, input) => publish(roomId, changes.remove(caller, roomId, input)),
+    react: (caller, roomId, input) => publish(roomId, changes.react(caller, roomId, input)),
 
     async openHistory(caller, roomId, gone) {
       /** The room's head at which the caller may read. */

@@ -206,21 +206,25 @@ export class Feed implements LiveRoom {
   }
 
   stored(entries: readonly Entry[]): Promise<void> | void {
-    this.takeOwn(entries);
+    const taken = this.takeOwn(entries);
     this.#publish(entries);
-    // Behind a gap they wait for the entries before. If those can't be read, the head poll tries again.
-    const last = entries.at(-1);
-    if (last !== undefined && last.seq > this.#position) {
-      return this.refresh().catch(this.#onReadFailure);
-    }
+    return taken;
   }
 
-  /** Takes entries that this node has appended. */
-  takeOwn(entries: readonly Entry[]): void {
+  /**
+   * Takes entries that this node has appended.
+   * @returns resolves when they are delivered, if they wait behind a gap
+   */
+  takeOwn(entries: readonly Entry[]): Promise<void> | void {
     const [first] = entries;
     const isOld = first !== undefined && this.#active && first.seq <= this.#position;
     this.take(entries);
     if (isOld) void this.#onOldSeqs();
+    const last = entries.at(-1);
+    if (this.#active && last !== undefined && last.seq > this.#position) {
+      // If the entries before can't be read, the head poll tries again.
+      return this.refresh().catch(this.#onReadFailure);
+    }
   }
 
   /** Takes entries from any source, in any order and any number of times. */

@@ -26,8 +26,11 @@ export interface Hub {
    * @throws {ChatError} UNAVAILABLE if the store does not answer in time; the next call opens the room anew
    */
   open(roomId: number): Promise<Feed | undefined>;
-  /** Delivers entries that this node has appended outside of a feed, here and on the peers. */
-  publish(roomId: number, entries: readonly Entry[]): void;
+  /**
+   * Delivers entries that this node has appended outside of a feed, here and on the peers.
+   * @returns resolves when they are delivered here, if they wait behind a gap
+   */
+  publish(roomId: number, entries: readonly Entry[]): Promise<void> | void;
   /** Ends the feed of a deleted room, here and on the peers. */
   publishDeletion(roomId: number): void;
   close(): Promise<void>;
@@ -189,8 +192,9 @@ export function createHub({
     },
 
     publish(roomId, entries) {
-      feeds.get(roomId)?.takeOwn(entries);
+      const taken = feeds.get(roomId)?.takeOwn(entries);
       peers.publishToAll(roomId, { entries });
+      return taken;
     },
 
     publishDeletion(roomId) {

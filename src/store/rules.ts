@@ -4,9 +4,9 @@ import { ChatError } from '../errors.js';
 import { loadRoom, lockRoom, type LoadedRoom } from './lock-room.js';
 import { appendEntries, type CheckedDraft } from './append.js';
 import { ruleContent, type Entry, type EntryDraft } from './entry.js';
-import { isUnavailable } from './pg-errors.js';
 import type { RuleRow } from './models/rule.js';
 import { plain } from './prepared.js';
+import { RoomBatches, type Refused } from './room-batches.js';
 
 /**
  * Decides a change: returns the rule as it is to be, or undefined to remove it, or throws a refusal. Called twice:
@@ -32,18 +32,10 @@ export interface Rules {
   change(roomId: number, caller: Caller, target: string, decide: Decide): Promise<ChangedRule>;
 }
 
-/** Changes of one transaction: as many as entries of one statement (group-commit.ts). */
-const MAX_BATCH = 1_000;
-
 interface Asked {
   readonly caller: Caller;
   readonly target: string;
   readonly decide: Decide;
-}
-
-interface Waiting extends Asked {
-  resolve(changed: ChangedRule): void;
-  reject(error: unknown): void;
 }
 
 /** A change that was decided, and its entry before it is appended. */
@@ -54,48 +46,8 @@ interface Decided {
   readonly entry: CheckedDraft | undefined;
 }
 
-interface Refused {
-  readonly error: unknown;
-}
-
 export function createRules({ sequelize }: { sequelize: Sequelize }): Rules {
-  /**
-   * Changes by room that wait for the room's transaction on this node to end. They make up the next one, so that
-   * hundreds of users who enter a room at once need one connection, and the room's lock a few times.
-   */
-  const waiting = new Map<number, Waiting[]>();
-
-  async function work(roomId: number): Promise<void> {
-    for (;;) {
-      const batch = waiting.get(roomId)?.splice(0, MAX_BATCH) ?? [];
-      if (batch.length === 0) break;
-      await commit(roomId, batch);
-    }
-    waiting.delete(roomId);
-  }
-
-  async function commit(roomId: number, batch: readonly Waiting[]): Promise<void> {
-    try {
-      const answers = await sequelize.transaction((transaction) =>
-        changeAll(roomId, batch, transaction),
-      );
-      for (const [index, answer] of answers.entries()) {
-        if ('error' in answer) batch[index]?.reject(answer.error);
-        else batch[index]?.resolve(answer);
-      }
-    } catch (error) {
-      if (isUnavailable(error)) {
-        // The changes that wait would have to wait as long again.
-        const others = waiting.get(roomId)?.splice(0) ?? [];
-        for (const change of [...batch, ...others]) change.reject(error);
-      } else if (batch.length === 1) {
-        batch[0]?.reject(error);
-      } else {
-        // One of them can't be stored: the others can, each by itself.
-        for (const change of batch) await commit(roomId, [change]);
-      }
-    }
-  }
+  const batches = new RoomBatches<Asked, ChangedRule>(sequelize, changeAll);
 
   /** Decides each change by the rules that the changes before it leave. */
   async function changeAll(
@@ -182,16 +134,7 @@ export function createRules({ sequelize }: { sequelize: Sequelize }): Rules {
       const asked = { caller, target, decide };
       const { rule, created, entry } = decideOn(room, roomId, asked, new Date());
       if (entry === undefined) return { rule, created, entry };
-      return new Promise((resolve, reject) => {
-        const change = { ...asked, resolve, reject };
-        const others = waiting.get(roomId);
-        if (others !== undefined) {
-          others.push(change);
-        } else {
-          waiting.set(roomId, [change]);
-          void work(roomId);
-        }
-      });
+      return batches.make(roomId, asked);
     },
   };
 }

@@ -1,6 +1,7 @@
 import type { Limits } from '../config/load.js';
 import type { Logger } from '../logger.js';
 import type { Database } from './connect.js';
+import { createChanges, type Changes } from './changes.js';
 import { FairLimit } from './fair-limit.js';
 import { createHistory, type History } from './history.js';
 import { createLog, type Log } from './log.js';
@@ -24,6 +25,7 @@ export const HISTORY_READERS = 3;
 export interface Store {
   readonly rooms: Rooms;
   readonly rules: Rules;
+  readonly changes: Changes;
   readonly history: History;
   readonly log: Log;
 }
@@ -43,6 +45,7 @@ export function createStore({
   return {
     rooms: createRooms({ sequelize, models, readers: readers(ROOM_READERS), logger }),
     rules: createRules({ sequelize }),
+    changes: createChanges({ sequelize }),
     history: createHistory({ sequelize, readers: readers(HISTORY_READERS) }),
     log: createLog({
       rooms,

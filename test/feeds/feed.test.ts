@@ -62,17 +62,22 @@ class Reader implements Subscriber {
 
   /** Numbers of the received messages, in order of arrival. */
   seen(): number[] {
+    return this.messages().map(({ seq }) => seq);
+  }
+
+  /** The received messages, in order of arrival. */
+  messages(): MessageData[] {
     const bytes = (this.#stream.read() as Buffer | null) ?? Buffer.alloc(0);
-    const seqs: number[] = [];
+    const messages: MessageData[] = [];
     for (let at = 0; at < bytes.length;) {
       const short = bytes.readUInt8(at + 1);
       const start = short < 126 ? at + 2 : at + 4;
       const length = short < 126 ? short : bytes.readUInt16BE(at + 2);
       const text = bytes.toString('utf8', start, start + length);
-      seqs.push((JSON.parse(text) as { data: MessageData }).data.seq);
+      messages.push((JSON.parse(text) as { data: MessageData }).data);
       at = start + length;
     }
-    return seqs;
+    return messages;
   }
 }
 
@@ -139,6 +144,11 @@ async function appendElsewhere(roomId: number, count: number): Promise<Entry[]> 
     ),
   );
   return store.log.read(roomId, { after: from, upTo: Number.MAX_SAFE_INTEGER, limit: count });
+}
+
+/** Edits a message of the owner through another node, without telling this feed. */
+async function editElsewhere(roomId: number, target: number, content: string): Promise<void> {
+  await store.changes.edit(owner, roomId, { target, content });
 }
 
 /** As after the restore of a dump in place. */
@@ -210,7 +220,7 @@ describe('a feed', () => {
     feed.join(live);
     await appendElsewhere(room, 3);
     await database.sequelize.query(
-      `UPDATE messages SET kind = 'reaction' WHERE room_id = ${room} AND seq = ${start + 2}`,
+      `UPDATE messages SET kind = 'poll' WHERE room_id = ${room} AND seq = ${start + 2}`,
     );
     feed.headFound(start + 3);
     await feed.refresh();
@@ -300,6 +310,69 @@ describe('a feed', () => {
     const seen: number[] = [];
     await until(() => seen.push(...reader.seen()) >= 1_300);
     expect(seen).toEqual(range(first, first + 1_299));
+  });
+
+  it('in a gap gives a text that was set after a revocation only to those who stay', async () => {
+    const room = await createRoom();
+    const feed = await activeFeed(room);
+    const [stays, goes] = [new Reader(owner), new Reader(member)];
+    feed.join(stays);
+    feed.join(goes);
+    const [before] = await appendElsewhere(room, 2);
+    const seq = (before?.seq ?? 0) + 1;
+    await revoke(room);
+    await editElsewhere(room, seq, 'for those who stay');
+    await appendElsewhere(room, 1);
+
+    await feed.refresh();
+
+    const seen: MessageData[] = [];
+    await until(() => seen.push(...stays.messages()) === 3);
+    expect(seen.map((message) => message.seq)).toEqual([seq - 1, seq, seq + 3]);
+    expect(seen[1]?.content).toBe('for those who stay');
+    expect(goes.losses).toEqual(['REVOKED']);
+    expect(goes.seen()).toEqual([seq - 1]);
+  });
+
+  it('in a page gives a text that was set after a revocation only to those who stay', async () => {
+    const room = await createRoom();
+    const [first, second] = await appendElsewhere(room, 2);
+    if (first === undefined || second === undefined) throw new Error('nothing was stored');
+    const feed = await activeFeed(room);
+    await revoke(room);
+    await editElsewhere(room, second.seq, 'for those who stay');
+    // The feed knows neither the revocation nor the edit.
+    const [stays, goes] = [new Reader(owner), new Reader(member)];
+    feed.join(stays, first.seq - 1);
+    feed.join(goes, first.seq - 1);
+
+    const seen: MessageData[] = [];
+    await until(() => seen.push(...stays.messages()) === 2);
+    expect(seen.map(({ seq, content }) => [seq, content])).toEqual([
+      [first.seq, first.content],
+      [second.seq, 'for those who stay'],
+    ]);
+    expect(goes.losses).toEqual(['REVOKED']);
+    expect(goes.seen()).toEqual([first.seq]);
+  });
+
+  it('shows nothing of a deleted message, in a gap or in a page', async () => {
+    const room = await createRoom();
+    const feed = await activeFeed(room);
+    const { position } = feed;
+    const [live, behind] = [new Reader(owner), new Reader(owner)];
+    feed.join(live);
+    await appendElsewhere(room, 1);
+    await editElsewhere(room, position + 1, 'a secret');
+    await store.changes.remove(owner, room, { target: position + 1 });
+    await appendElsewhere(room, 1);
+
+    await feed.refresh();
+    feed.join(behind, position);
+
+    await until(() => behind.seen().at(-1) === position + 4);
+    await turnEnded();
+    expect(live.seen()).toEqual([position + 4]);
   });
 
   it('admits nobody once its room is deleted', async () => {

@@ -58,7 +58,14 @@ export function say(
   log: Log,
   writer: LiveRoom,
   content: string,
-  { author = newCaller(), ref = null }: { author?: Caller; ref?: string | null } = {},
+  {
+    author = newCaller(),
+    ref = null,
+    ...extras
+  }: { author?: Caller; ref?: string | null } & Pick<
+    EntryDraft,
+    'data' | 'replyTo' | 'mentions'
+  > = {},
 ): Promise<Appended> {
   const draft: EntryDraft = {
     roomId: writer.roomId,
@@ -66,6 +73,7 @@ export function say(
     emitter: author.userUUID,
     content,
     ref,
+    ...extras,
   };
   return log.append(writer, author, draft);
 }
@@ -84,6 +92,23 @@ export function roomDraft(): Omit<RoomDraft, 'uuid'> {
     levelAdmin: 999,
     maxEntityRules: 10,
   };
+}
+
+/** A room with a rule for each of the callers: its permissions. Returns a live room that knows them. */
+export async function roomOf(
+  store: Store,
+  members: readonly (readonly [caller: Caller, permissions: string])[],
+): Promise<TestWriter> {
+  const rules = members.map(([{ userUUID }, permissions]) => ({
+    entityUUID: userUUID,
+    level: 0,
+    permissions,
+    accepted: true,
+  }));
+  const { id } = await store.rooms.create(roomDraft(), rules, randomUUID());
+  const writer = writerOver(store.log, id);
+  await writer.refresh();
+  return writer;
 }
 
 /** Sets a rule of a room without a permission check. */

@@ -8,7 +8,7 @@ import type {
 } from '../../src/store/history.js';
 import type { Store } from '../../src/store/store.js';
 import { storeHosts, storeOver, type StoreHost } from '../harness/store-hosts.js';
-import { addRule, emptyRoom, newCaller, say, TestWriter } from '../harness/writers.js';
+import { addRule, emptyRoom, newCaller, roomOf, say, TestWriter } from '../harness/writers.js';
 
 type PageRange = Parameters<History['page']>[1];
 
@@ -75,8 +75,33 @@ describe.each(storeHosts)('the history over %s', (_, openHost) => {
           content: '6',
           createdAt: secondOf(7),
           updatedAt: expect.any(Date) as Date,
+          textSeq: null,
         },
       ]);
+    });
+
+    it('gives messages as they are now, without deleted ones', async () => {
+      const writer = await roomOf(store, [[author, 'rw']]);
+      const seqs: number[] = [];
+      for (const text of ['a', 'b', 'c']) {
+        seqs.push((await say(store.log, writer, text, { author })).seq);
+      }
+      const [first = 0, second = 0, third = 0] = seqs;
+      const edit = { target: first, content: 'edited' };
+      const { seq: textSeq } = await store.changes.edit(author, writer.roomId, edit);
+      await store.changes.remove(author, writer.roomId, { target: second });
+
+      const page = await store.history.page(writer.roomId, { upTo: third, limit: 2 }, author);
+
+      expect(page).toMatchObject({ first, last: third, more: false });
+      expect(page.messages.map(({ seq, content, textSeq }) => ({ seq, content, textSeq }))).toEqual(
+        [
+          { seq: first, content: 'edited', textSeq },
+          { seq: third, content: 'c', textSeq: null },
+        ],
+      );
+      const { createdAt, updatedAt } = page.messages[0] ?? {};
+      expect(Number(updatedAt)).toBeGreaterThanOrEqual(Number(createdAt));
     });
 
     it('keeps to a period', async () => {

@@ -47,6 +47,26 @@ describe.each(storeHosts)('reading the log over %s', (_, openHost) => {
     expect(entries.map(({ content }) => content)).toEqual(seqs.map(String));
   });
 
+  it('gives what a message has beside its text', async () => {
+    const author = newCaller();
+    const writer = new TestWriter(await emptyRoom(store));
+    const fresh = storeOver(host.database).log;
+    const data = '{"a":[1.50,"\\u00e9"]}';
+    const mentions = [newCaller().userUUID, newCaller().entityUUID];
+    await say(fresh, writer, 'plain', { author });
+    await say(fresh, writer, '', { author, data });
+    await say(fresh, writer, 'reply', { author, replyTo: 1, mentions });
+
+    const [plain, withData, reply] = await readAll(fresh, writer.roomId);
+
+    expect(Object.keys(plain ?? {}).toSorted()).toEqual(
+      ['roomId', 'seq', 'kind', 'emitter', 'content', 'ref', 'createdAt'].toSorted(),
+    );
+    expect(withData).toMatchObject({ content: '', data });
+    expect(reply).toMatchObject({ content: 'reply', replyTo: 1, mentions });
+    expect(writer.taken).toEqual([plain, withData, reply]);
+  });
+
   it('is empty for a room that does not exist', async () => {
     expect(await store.log.read(NO_ROOM, { after: 0, upTo: 100, limit: 100 })).toEqual([]);
     expect(await store.log.state(NO_ROOM)).toBeUndefined();

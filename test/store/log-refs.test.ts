@@ -6,7 +6,7 @@ import type { ChatError } from '../../src/errors.js';
 import type { Log } from '../../src/store/log.js';
 import type { Store } from '../../src/store/store.js';
 import { storeHosts, storeOver, type StoreHost } from '../harness/store-hosts.js';
-import { emptyRoom, newCaller, readAll, say, TestWriter } from '../harness/writers.js';
+import { emptyRoom, newCaller, readAll, roomOf, say, TestWriter } from '../harness/writers.js';
 
 describe.each(storeHosts)('refs over %s', (_, openHost) => {
   let host: StoreHost;
@@ -48,6 +48,93 @@ describe.each(storeHosts)('refs over %s', (_, openHost) => {
       seq: seq + 1,
       known: false,
     });
+  });
+
+  it('tell other data, replies and mentions from the same ones', async () => {
+    const { seq: replyTo } = await say(store.log, writer, 'hi', { author });
+    const [mention, other] = [newCaller().userUUID, newCaller().userUUID];
+    const extras = { data: '{"a":1}', replyTo, mentions: [mention] };
+    const ref = randomUUID();
+    const { seq } = await say(store.log, writer, 'hi', { author, ref, ...extras });
+
+    expect(await say(logs[1], writer, 'hi', { author, ref, ...extras })).toEqual({
+      seq,
+      known: true,
+    });
+    for (const changed of [
+      { data: '{"a":1}', mentions: [mention] },
+      { ...extras, data: '{"a":2}' },
+      { ...extras, replyTo: seq },
+      { ...extras, mentions: [mention, other] },
+      {},
+    ]) {
+      const [refused, copy] = await Promise.allSettled([
+        say(logs[1], writer, 'hi', { author, ref, ...changed }),
+        say(logs[1], writer, 'hi', { author, ref, ...extras }),
+      ]);
+      expect(refused).toMatchObject({ reason: { code: 'REF_USED', seq } });
+      expect(valueOf(copy)).toEqual({ seq, known: true });
+    }
+  });
+
+  it('tell copies with other data in one batch', async () => {
+    const ref = randomUUID();
+
+    const [first, copy, changed] = await Promise.allSettled([
+      say(store.log, writer, 'hi', { author, ref, data: '{"a":1}' }),
+      say(store.log, writer, 'hi', { author, ref, data: '{"a":1}' }),
+      say(store.log, writer, 'hi', { author, ref, data: '{"a":2}' }),
+    ]);
+
+    const { seq } = valueOf(first);
+    expect(valueOf(copy)).toEqual({ seq, known: true });
+    expect(changed).toMatchObject({ reason: { code: 'REF_USED', seq } });
+  });
+
+  it('are not taken by a reply to what is no message, and the others of its batch are stored', async () => {
+    const ref = randomUUID();
+    const { seq } = await say(store.log, writer, 'hi', { author, ref });
+    const refs = [randomUUID(), randomUUID()] as const;
+
+    const said = await Promise.allSettled([
+      say(store.log, writer, 'before', { author }),
+      say(store.log, writer, 'to nothing', { author, ref: refs[0], replyTo: 1_000_000 }),
+      say(store.log, writer, 'hi', { author, ref }),
+      say(store.log, writer, 'a reply', { author, ref: refs[1], replyTo: seq }),
+      say(store.log, writer, 'to nothing', { author, ref: refs[0], replyTo: 1_000_000 }),
+      say(store.log, writer, 'to nothing', { author, replyTo: 1_000_000 }),
+      say(store.log, writer, 'after', { author }),
+    ]);
+
+    const missing = { reason: { code: 'NO_SUCH_MESSAGE' } };
+    expect(said).toMatchObject([
+      { value: { seq: seq + 1 } },
+      missing,
+      { value: { seq, known: true } },
+      { value: { seq: seq + 2 } },
+      missing,
+      missing,
+      { value: { seq: seq + 3 } },
+    ]);
+    const alone = say(store.log, writer, 'to nothing', { author, replyTo: 1_000_000 });
+    await expect(alone).rejects.toMatchObject({ code: 'NO_SUCH_MESSAGE' });
+    expect(await contentsOf(refs[0])).toEqual([]);
+    expect(await say(store.log, writer, 'last', { author, ref: refs[0] })).toMatchObject({
+      seq: seq + 4,
+    });
+  });
+
+  it('of a message are known after it was edited or deleted', async () => {
+    const room = await roomOf(store, [[author, 'rw']]);
+    const sent = { author, ref: 'a', data: '{"a":1}' };
+    const { seq } = await say(store.log, room, 'hi', sent);
+
+    await store.changes.edit(author, room.roomId, { target: seq, content: 'edited' });
+    expect(await say(logs[1], room, 'hi', sent)).toEqual({ seq, known: true });
+    await store.changes.remove(author, room.roomId, { target: seq });
+    expect(await say(logs[1], room, 'hi', sent)).toEqual({ seq, known: true });
+    const reply = await say(store.log, room, 'to a deleted one', { author, replyTo: seq });
+    expect(reply.seq).toBe(seq + 3);
   });
 
   it('tell copies in one batch from other contents', async () => {

@@ -38,6 +38,11 @@ async function longRoom(entries = ENTRIES): Promise<number> {
      SELECT $1, seq, 'message', gen_random_uuid(), 'hi', now(), now() FROM generate_series(1, $2) AS seq`,
     { bind: [room, entries] },
   );
+  await host.database.sequelize.query(
+    `INSERT INTO reactions (room_id, target, emoji_key, emitter, emoji, is_on, seq)
+     SELECT $1::int, seq, 'a', gen_random_uuid(), 'a', true, seq FROM generate_series(1, $2::int) AS seq`,
+    { bind: [room, entries] },
+  );
   return room;
 }
 
@@ -50,6 +55,9 @@ async function leaveHalf(room: number): Promise<void> {
     { bind: [room] },
   );
   await sequelize.query('DELETE FROM messages WHERE room_id = $1 AND seq > 15000', {
+    bind: [room],
+  });
+  await sequelize.query('DELETE FROM reactions WHERE room_id = $1 AND target > 15000', {
     bind: [room],
   });
 }
@@ -66,6 +74,7 @@ async function expectPurged(room: number): Promise<void> {
   await vi.waitFor(
     async () => {
       expect(await count('messages', room)).toBe(0);
+      expect(await count('reactions', room)).toBe(0);
       expect(await count('deleted_rooms', room)).toBe(0);
     },
     { timeout: TIMEOUT_MS / 2, interval: 100 },
@@ -86,6 +95,7 @@ describe.each(storeHosts)(
       await removeRoom(storeOver(host.database), room);
 
       expect(await count('messages', room)).toBe(0);
+      expect(await count('reactions', room)).toBe(0);
       expect(await count('deleted_rooms', room)).toBe(0);
       expect(await count('messages', other)).toBe(100);
     });

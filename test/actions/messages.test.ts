@@ -1,0 +1,116 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { createActions, type Actions } from '../../src/actions/actions.js';
+import type { MessagePages } from '../../src/actions/messages.js';
+import type { Hub } from '../../src/feeds/hub.js';
+import type { HistoryMessage } from '../../src/store/history.js';
+import type { Store } from '../../src/store/store.js';
+import { openPostgres, storeOver, type StoreHost } from '../harness/store-hosts.js';
+import { newCaller, removeRule, roomOf, say } from '../harness/writers.js';
+
+const ALWAYS = { from: new Date('2000-01-01'), until: new Date('2100-01-01') };
+const gone = new AbortController().signal;
+
+let host: StoreHost;
+let store: Store;
+let actions: Actions;
+const publish = vi.fn<Hub['publish']>();
+
+beforeAll(async () => {
+  host = await openPostgres();
+  store = storeOver(host.database);
+  actions = createActions({ store, hub: { publish, publishDeletion: () => undefined } });
+});
+afterAll(() => host.close());
+
+const author = newCaller();
+const reader = newCaller();
+let room: number;
+let target: number;
+
+beforeEach(async () => {
+  publish.mockReset();
+  const writer = await roomOf(store, [
+    [author, 'rw'],
+    [reader, 'r'],
+  ]);
+  room = writer.roomId;
+  ({ seq: target } = await say(store.log, writer, 'before', { author }));
+});
+
+describe('a history that was opened before a message was edited', () => {
+  const reads = {
+    'a page': async () => {
+      const history = await actions.messages.openHistory(reader, room, gone);
+      return async () => (await history.page({ limit: 10 })).messages;
+    },
+    'a period': async () => {
+      const history = await actions.messages.openHistory(reader, room, gone);
+      return async () => drain(await history.during(ALWAYS));
+    },
+  };
+
+  it.each(Object.entries(reads))('shows in %s the text as it is now', async (_, open) => {
+    const read = await open();
+    await actions.messages.edit(author, room, { target, content: 'after' });
+
+    expect((await read()).map(({ content }) => content)).toEqual(['after']);
+  });
+
+  it.each(Object.entries(reads))(
+    'shows in %s no text to a reader who was removed before the edit',
+    async (_, open) => {
+      const read = await open();
+      await removeRule(store, room, reader.userUUID);
+      await actions.messages.edit(author, room, { target, content: 'after' });
+
+      await expect(read()).rejects.toMatchObject({ code: 'FORBIDDEN' });
+    },
+  );
+
+  it.each(Object.entries(reads))(
+    'shows in %s what was said before the reader was removed',
+    async (_, open) => {
+      const read = await open();
+      await removeRule(store, room, reader.userUUID);
+
+      expect((await read()).map(({ content }) => content)).toEqual(['before']);
+    },
+  );
+});
+
+describe('changes', () => {
+  it('are published once, and answered when they are delivered', async () => {
+    let deliver = (): void => undefined;
+    publish.mockReturnValueOnce(
+      new Promise<void>((resolve) => {
+        deliver = resolve;
+      }),
+    );
+    let isAnswered = false;
+    const reacting = actions.messages
+      .react(author, room, { target, emoji: '👍', on: true })
+      .finally(() => {
+        isAnswered = true;
+      });
+    await vi.waitFor(() => {
+      expect(publish).toHaveBeenCalledOnce();
+    });
+    expect(isAnswered).toBe(false);
+    deliver();
+
+    expect(await reacting).toEqual({ seq: target + 1 });
+    expect(publish).toHaveBeenCalledWith(room, [
+      expect.objectContaining({ seq: target + 1, kind: 'reaction', target }),
+    ]);
+    const again = await actions.messages.react(author, room, { target, emoji: '👍', on: true });
+    expect(again).toEqual({ seq: target + 1 });
+    expect((await actions.messages.remove(author, room, { target })).seq).toBe(target + 2);
+    expect(publish).toHaveBeenCalledTimes(2);
+  });
+});
+
+async function drain(pages: MessagePages | undefined): Promise<HistoryMessage[]> {
+  const messages: HistoryMessage[] = [];
+  if (pages !== undefined) for await (const page of pages) messages.push(...page);
+  return messages;
+}

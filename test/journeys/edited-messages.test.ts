@@ -1,0 +1,101 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { loadConfig } from '../../src/config/load.js';
+import { connectDatabase, type Database } from '../../src/store/connect.js';
+import type { Store } from '../../src/store/store.js';
+import { createRoom, putRule, request } from '../harness/api.js';
+import { ChatClient, numberOf } from '../harness/chat-client.js';
+import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
+import type { TestNode } from '../harness/node.js';
+import { QUIET, storeOver } from '../harness/store-hosts.js';
+import { person } from '../harness/tokens.js';
+import { removeRule, say, writerOver } from '../harness/writers.js';
+
+let world: ChatWorld;
+let east: TestNode;
+let west: TestNode;
+let database: Database;
+/** The store of a node that was cut off from Redis: it publishes nothing. */
+let store: Store;
+
+beforeAll(async () => {
+  world = await createChatWorld();
+  [east, west] = await Promise.all([world.start(), world.start()]);
+  database = await connectDatabase(loadConfig({ DATABASE_URL: world.databaseUrl }), QUIET);
+  store = storeOver(database);
+});
+afterAll(async () => {
+  await database.close();
+  await world.close();
+});
+
+describe('messages that are edited and deleted, on two nodes,', () => {
+  const ana = person({ levelOnEntity: 999 });
+  const ben = person();
+  const author = { ...ana, levelOnEntity: 999 };
+
+  async function roomForBoth(): Promise<number> {
+    const room = await createRoom(east, ana);
+    await putRule(east, ana, room, { userUUID: ben.userUUID, permissions: 'r' });
+    return room;
+  }
+
+  /** What a session of version 1 gets that resumes, and what the history has. */
+  async function resumed(room: number, after: number, count: number): Promise<string[]> {
+    const client = await ChatClient.enter(west, ben);
+    client.send({ type: 'select_room', room_id: room, after });
+    await client.expect('CONNECTED');
+    const contents = await client.messages(count);
+    await client.barrier();
+    await client.close();
+    return contents;
+  }
+
+  async function history(room: number): Promise<string[]> {
+    const answer = await request(east, 'GET', `/rooms/${room}/messages?limit=50`, { as: ben });
+    return (answer.content as { content: string }[]).map(({ content }) => content);
+  }
+
+  it('are shown by version 1 as they are now, and not live', async () => {
+    const room = await roomForBoth();
+    const here = await ChatClient.enter(east, ana, room);
+    const there = await ChatClient.enter(west, ben, room);
+    here.say('before');
+    const [echo] = await here.take(1);
+    await there.take(1);
+    const target = numberOf(echo);
+
+    await store.changes.edit(author, room, { target, content: 'after' });
+    here.say('next');
+    expect(await here.messages(1)).toEqual(['next']);
+    expect(await there.messages(1)).toEqual(['next']);
+    expect(await resumed(room, target - 1, 2)).toEqual(['after', 'next']);
+    expect(await history(room)).toEqual(['after', 'next']);
+
+    await store.changes.remove(author, room, { target });
+    here.say('last');
+    expect(await here.messages(1)).toEqual(['last']);
+    expect(await there.messages(1)).toEqual(['last']);
+    expect(await resumed(room, target - 1, 2)).toEqual(['next', 'last']);
+    expect(await history(room)).toEqual(['next', 'last']);
+    await Promise.all([here.close(), there.close()]);
+  });
+
+  it('show a text only to those who may read when it was set', async () => {
+    const room = await roomForBoth();
+    const here = await ChatClient.enter(east, ana, room);
+    const there = await ChatClient.enter(west, ben, room);
+    const writer = writerOver(store.log, room);
+    await writer.refresh();
+
+    const { seq: target } = await say(store.log, writer, 'before', { author });
+    await removeRule(store, room, ben.userUUID, author);
+    await store.changes.edit(author, room, { target, content: 'without ben' });
+    here.say('next');
+
+    const [lost] = await there.expect('NOTAUTHORIZED');
+    expect(lost).toMatchObject({ room_id: room, reason: 'REVOKED' });
+    expect(await here.messages(2)).toEqual(['without ben', 'next']);
+    expect(there.unread('message')).toEqual([]);
+    await Promise.all([here.close(), there.close()]);
+  });
+});
