@@ -1,5 +1,5 @@
 import type { CloseReason } from './protocol/close-codes.js';
-import type { StatusWord } from './protocol/events.js';
+import type { StatusWord } from './protocol/v1/events.js';
 
 interface ErrorEntry {
   /** HTTP status of the response. */

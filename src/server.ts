@@ -14,7 +14,7 @@ import { createApp } from './http/app.js';
 import { answerError, createConnections } from './http/connections.js';
 import { createReadiness } from './http/readiness.js';
 import { createLogger, type Logger } from './logger.js';
-import { createDecoder } from './protocol/decode.js';
+import { createDecoder } from './protocol/v1/decode.js';
 import { shutDownNode } from './shutdown.js';
 import { connectDatabase, type Database } from './store/connect.js';
 import { openEpoch, type Epoch } from './store/epoch.js';

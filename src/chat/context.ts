@@ -3,7 +3,7 @@ import type { Actions } from '../actions/actions.js';
 import type { Limits } from '../config/load.js';
 import type { Hub } from '../feeds/hub.js';
 import type { DebugLog, Logger } from '../logger.js';
-import type { Decoded } from '../protocol/commands.js';
+import type { Decoded } from '../protocol/v1/commands.js';
 
 /** What all sessions of a node share. */
 export interface SessionContext {

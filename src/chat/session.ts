@@ -1,21 +1,10 @@
 import type { WebSocket } from 'ws';
 import type { Identity } from '../access/token.js';
-import { withDeadline } from '../deadline.js';
 import { ChatError, toChatError } from '../errors.js';
 import type { SocketWriter } from '../feeds/socket-writer.js';
 import type { LossReason, Subscriber } from '../feeds/subscribers.js';
 import { CLOSE_CODES, type CloseReason } from '../protocol/close-codes.js';
-import type { Decoded } from '../protocol/commands.js';
-import {
-  encodeQuery,
-  encodeStatus,
-  type QueryWord,
-  type StatusDetails,
-  type StatusWord,
-} from '../protocol/events.js';
-import type { CommandSession, StateName } from './commands/command.js';
 import type { SessionContext } from './context.js';
-import { dispatch } from './dispatch.js';
 import { Inbox } from './inbox.js';
 import { Keepalive } from './keepalive.js';
 import { MessagesInFlight } from './messages-in-flight.js';
@@ -32,7 +21,7 @@ interface Frame {
 type State =
   | {
       readonly name: 'greeting';
-      /** Answers that count: TOKEN? and BADAUTH. */
+      /** Answers to a client without a token. */
       refusals: number;
     }
   | {
@@ -44,8 +33,8 @@ type State =
       readonly tokenEndsOn: number;
     };
 
-/** One socket: its user, its deadlines, and the answers. Its commands are in commands/. */
-export class Session implements CommandSession, Subscriber {
+/** One socket: its user, its deadlines, and its end. What its frames mean is for a class of each protocol version. */
+export abstract class Session implements Subscriber {
   /** Counts the sessions of this node; log lines have it. */
   readonly id: number;
   readonly context: SessionContext;
@@ -58,9 +47,6 @@ export class Session implements CommandSession, Subscriber {
   readonly #inbox: Inbox<Frame>;
   readonly #keepalive: Keepalive;
   #state: State = { name: 'greeting', refusals: 0 };
-  /** When the command in hand came, by `performance.now()`; undefined: just now. */
-  #cameAt: number | undefined;
-  #isLate = false;
   /** When the writer last had room again after it was full, by `performance.now()`: that wait is the client's own. */
   #drainedAt = 0;
   #closeReason: CloseReason | undefined;
@@ -105,14 +91,25 @@ export class Session implements CommandSession, Subscriber {
     return this.#closeReason !== undefined;
   }
 
-  get isLate(): boolean {
-    return this.#isLate;
+  /** Whether a token was accepted. */
+  get isReady(): boolean {
+    return this.#state.name === 'ready';
   }
 
-  get #stateName(): StateName {
-    if (this.#state.name === 'greeting') return 'greeting';
-    return this.subscriptions.selected === undefined ? 'lobby' : 'room';
-  }
+  /** Handles a token that came with the upgrade. */
+  abstract authenticate(token: string): void;
+
+  abstract roomLost(roomId: number, reason: LossReason): void;
+
+  /**
+   * Answers a frame; the next one is handled when the promise is settled, if there is one.
+   * @param text undefined if the frame is binary
+   * @param cameAt when it came, by `performance.now()`; undefined: just now
+   */
+  protected abstract answer(
+    text: string | undefined,
+    cameAt: number | undefined,
+  ): Promise<void> | void;
 
   /**
    * Reads no more frames; resolves when those before are stored or answered. A client that does not read its answers is
@@ -168,11 +165,6 @@ export class Session implements CommandSession, Subscriber {
     if (!this.#keepalive.check(now, this.#inbox.isPaused)) this.terminate();
   }
 
-  roomLost(roomId: number, reason: LossReason): void {
-    this.subscriptions.lost(roomId);
-    this.status('NOTAUTHORIZED', { roomId, reason });
-  }
-
   identify(identity: Identity): void {
     const { expiresAt = Infinity } = identity;
     this.#state = {
@@ -184,35 +176,28 @@ export class Session implements CommandSession, Subscriber {
     };
   }
 
-  refuse(word: 'TOKEN?' | 'BADAUTH', reason?: string): void {
-    if (word === 'TOKEN?') this.query(word);
-    else this.status(word, { reason });
+  /** Counts an answer to a client without a token: AUTH_ATTEMPTS of them close the socket. */
+  protected countRefusal(): void {
     if (this.#state.name !== 'greeting') return;
     this.#state.refusals += 1;
     if (this.#state.refusals >= this.context.limits.authAttempts) this.close('TOKEN');
   }
 
-  query(word: QueryWord): void {
-    this.#reply(word, encodeQuery(word), this.subscriptions.selected?.roomId);
+  /** The error for the client; any other error is logged. */
+  protected known(error: unknown): ChatError {
+    if (error instanceof ChatError) return error;
+    this.context.logger.error({ err: error, session: this.id }, 'command failed');
+    return toChatError(error);
   }
 
-  status(word: StatusWord, details: StatusDetails = {}): void {
-    const { roomId = this.subscriptions.selected?.roomId } = details;
-    this.#reply(word, encodeStatus(word, details), roomId);
-  }
-
-  fail(error: unknown, about: Pick<StatusDetails, 'roomId' | 'ref'> = {}): void {
-    const known = this.#known(error);
-    // Version 1 has a sentence for people, unless a client must tell the error from others of its word.
-    const reason = known.code === 'REF_USED' ? known.code : known.detail;
-    this.status(known.word, { ...about, seq: known.seq, reason });
-    if (known.close !== undefined) this.close(known.close);
-  }
-
-  withinDeadline<T>(work: () => Promise<T>): Promise<T> {
-    const now = performance.now();
-    this.#cameAt ??= now;
-    return withDeadline(this.#cameAt + this.context.limits.storeTimeoutMs - now, work);
+  /**
+   * Queues an answer. Flushes the pending frames of the room that it is about first, so that a sender sees its message
+   * before SENT. A subscriber that is being caught up, or reads too slowly, has none.
+   */
+  protected reply(word: string, text: string, roomId: number | undefined): void {
+    if (roomId !== undefined) this.subscriptions.flush(roomId);
+    this.writer.reply(text);
+    this.context.debug?.({ session: this.id, word, room: roomId }, 'answer');
   }
 
   /** Never throws or rejects: an error is answered, and logged if it is a fault of this server. */
@@ -224,10 +209,8 @@ export class Session implements CommandSession, Subscriber {
       });
     }
     if (this.isClosed) return;
-    this.#setTime(frame);
     try {
-      const handled = this.#answer(frame);
-      return handled?.catch((error: unknown) => {
+      return this.#answer(frame)?.catch((error: unknown) => {
         this.#failed(error);
       });
     } catch (error) {
@@ -235,70 +218,18 @@ export class Session implements CommandSession, Subscriber {
     }
   }
 
-  #answer({ data, isBinary }: Frame): Promise<void> | void {
-    const { limits, decode, debug } = this.context;
-    if (this.#state.name === 'greeting' && data.length > limits.frameBytesBeforeReady) {
+  #answer({ data, isBinary, at }: Frame): Promise<void> | void {
+    const isTooBig = data.length > this.context.limits.frameBytesBeforeReady;
+    if (this.#state.name === 'greeting' && isTooBig) {
       this.close('TOO_BIG');
       return;
     }
-    const decoded = isBinary ? ({ kind: 'not-json' } as const) : decode(data.toString());
-    debug?.(
-      { session: this.id, room: this.subscriptions.selected?.roomId, ...summaryOf(decoded) },
-      'command',
-    );
-    // A message may follow others in flight; any other frame is answered behind their echoes.
-    if (this.inFlight.size > 0 && !isMessage(decoded)) {
-      this.#cameAt ??= performance.now();
-      return this.inFlight.settled().then(() => {
-        if (!this.isClosed) return dispatch(this, this.#stateName, decoded);
-      });
-    }
-    return dispatch(this, this.#stateName, decoded);
-  }
-
-  /**
-   * A command has its time from when it came. If each had all of it once it is taken up, those behind slow ones would
-   * be answered after many times as long.
-   */
-  #setTime({ at }: Frame): void {
-    this.#cameAt = at === undefined ? undefined : Math.max(at, this.#drainedAt);
-    const { storeTimeoutMs } = this.context.limits;
-    this.#isLate =
-      this.#cameAt !== undefined && performance.now() - this.#cameAt > storeTimeoutMs / 2;
-  }
-
-  /** The error for the client; any other error is logged. */
-  #known(error: unknown): ChatError {
-    if (error instanceof ChatError) return error;
-    this.context.logger.error({ err: error, session: this.id }, 'command failed');
-    return toChatError(error);
+    const cameAt = at === undefined ? undefined : Math.max(at, this.#drainedAt);
+    return this.answer(isBinary ? undefined : data.toString(), cameAt);
   }
 
   #failed(error: unknown): void {
     this.context.logger.error({ err: error, session: this.id }, 'session failed');
     this.close('INTERNAL');
   }
-
-  /**
-   * Flushes the pending frames of the room first, so that a sender sees its message before SENT. A subscriber that is
-   * being caught up, or reads too slowly, has none.
-   */
-  #reply(word: QueryWord | StatusWord, text: string, roomId: number | undefined): void {
-    if (roomId !== undefined) this.subscriptions.flush(roomId);
-    this.writer.reply(text);
-    this.context.debug?.({ session: this.id, word, room: roomId }, 'answer');
-  }
-}
-
-/** What a frame asks for, without its content, and the room that it names: lines of a feed have the same. */
-function summaryOf(decoded: Decoded): { command: string; room?: number } {
-  if (decoded.kind === 'malformed') return { command: `malformed ${decoded.malformed.type}` };
-  if (decoded.kind !== 'command') return { command: decoded.kind };
-  const { command } = decoded;
-  return { command: command.type, ...('roomId' in command && { room: command.roomId }) };
-}
-
-function isMessage(decoded: Decoded): boolean {
-  if (decoded.kind === 'command') return decoded.command.type === 'message';
-  return decoded.kind === 'malformed' && decoded.malformed.type === 'message';
 }

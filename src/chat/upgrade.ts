@@ -7,15 +7,15 @@ import { ChatError } from '../errors.js';
 import { debugLog } from '../logger.js';
 import { Pace } from '../pace.js';
 import { CLOSE_CODES } from '../protocol/close-codes.js';
-import { encodeQuery } from '../protocol/events.js';
+import { encodeQuery } from '../protocol/v1/events.js';
 import { encodeFrame } from '../feeds/ws-frame.js';
 import { Backlog, closeFullest } from '../feeds/backlog.js';
 import { startHeartbeat } from './heartbeat.js';
 import { SocketWriter } from '../feeds/socket-writer.js';
 import { readInTurns } from './reading.js';
-import { Session } from './session.js';
+import type { Session } from './session.js';
 import type { SessionContext } from './context.js';
-import { authenticate } from './commands/token.js';
+import { SessionV1 } from './v1/session.js';
 import type { FlushQueue } from '../feeds/flush-queue.js';
 
 const PATH = /^\/chat\/?$/;
@@ -99,7 +99,7 @@ export function createChat(
   function open(socket: WebSocket, stream: Duplex, request: IncomingMessage): Session {
     readInTurns(socket);
     opened += 1;
-    const session = new Session(
+    const session = new SessionV1(
       opened,
       socket,
       new SocketWriter(socket, stream, flushQueue, limits.outboxBytes, backlog),
@@ -127,7 +127,7 @@ export function createChat(
       );
     });
     const token = bearerToken(request.headers.authorization);
-    if (token !== undefined) authenticate(session, token);
+    if (token !== undefined) session.authenticate(token);
     return session;
   }
 

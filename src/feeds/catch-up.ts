@@ -1,6 +1,6 @@
 import type { Entry } from '../store/entry.js';
 import type { Log } from '../store/log.js';
-import { encodeEvent } from '../protocol/events.js';
+import { encodeEvent } from '../protocol/v1/events.js';
 import { encodeFrame } from './ws-frame.js';
 import type { SocketWriter } from './socket-writer.js';
 

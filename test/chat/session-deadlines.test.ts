@@ -7,11 +7,11 @@ import { createMessageActions } from '../../src/actions/messages.js';
 import { Feed } from '../../src/feeds/feed.js';
 import { Backlog } from '../../src/feeds/backlog.js';
 import { SocketWriter } from '../../src/feeds/socket-writer.js';
-import { Session } from '../../src/chat/session.js';
+import { SessionV1 } from '../../src/chat/v1/session.js';
 import type { SessionContext } from '../../src/chat/context.js';
 import { createFlushQueue } from '../../src/feeds/flush-queue.js';
 import { ChatError } from '../../src/errors.js';
-import { createDecoder } from '../../src/protocol/decode.js';
+import { createDecoder } from '../../src/protocol/v1/decode.js';
 import type { Log } from '../../src/store/log.js';
 import { deferred } from '../harness/deferred.js';
 import { LIMITS, QUIET } from '../harness/store-hosts.js';
@@ -32,7 +32,7 @@ const identity = {
 class Client extends EventEmitter {
   readonly readyState = 1;
   readonly stream = new PassThrough();
-  session: Session | undefined;
+  session: SessionV1 | undefined;
   #text = '';
 
   pause(): void {
@@ -70,7 +70,7 @@ async function readyOver({
   const client = new Client();
   const flushQueue = createFlushQueue();
   const limits = { ...LIMITS, storeTimeoutMs: STORE_TIMEOUT_MS };
-  const session = new Session(
+  const session = new SessionV1(
     1,
     client as unknown as WebSocket,
     new SocketWriter(client, client.stream, flushQueue, limits.outboxBytes, new Backlog()),

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createDecoder } from '../../src/protocol/decode.js';
-import { QUERY_WORDS, STATUS_WORDS } from '../../src/protocol/events.js';
+import { createDecoder } from '../../src/protocol/v1/decode.js';
+import { QUERY_WORDS, STATUS_WORDS } from '../../src/protocol/v1/events.js';
 import { createRoom } from '../harness/api.js';
 import { ChatClient } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';

@@ -9,7 +9,7 @@ import { Backlog } from '../../src/feeds/backlog.js';
 import { SocketWriter } from '../../src/feeds/socket-writer.js';
 import { createFlushQueue } from '../../src/feeds/flush-queue.js';
 import { createLogger, type DebugLog } from '../../src/logger.js';
-import type { MessageData } from '../../src/protocol/events.js';
+import type { MessageData } from '../../src/protocol/v1/events.js';
 import { connectDatabase, type Database } from '../../src/store/connect.js';
 import type { Entry } from '../../src/store/entry.js';
 import { createStore, type Store } from '../../src/store/store.js';

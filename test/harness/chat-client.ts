@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { WebSocket, type ClientOptions } from 'ws';
-import type { MessageData } from '../../src/protocol/events.js';
+import type { MessageData } from '../../src/protocol/v1/events.js';
 import type { TestNode } from './node.js';
 import type { Person } from './tokens.js';
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import type { MessageData } from '../../src/protocol/events.js';
+import type { MessageData } from '../../src/protocol/v1/events.js';
 import { createRoom, putRule } from './api.js';
 import { Bystanders } from './bystanders.js';
 import { ChatClient, type ServerFrame } from './chat-client.js';

@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import type { MessageData } from '../../src/protocol/events.js';
+import type { MessageData } from '../../src/protocol/v1/events.js';
 import { createRoom, putRule, request } from '../harness/api.js';
 import { ChatClient } from '../harness/chat-client.js';
 import { memoryOf } from '../harness/memory.js';

@@ -1,7 +1,7 @@
 import { enteringRule } from '../../access/permissions.js';
 import { ChatError } from '../../errors.js';
 import type { Feed } from '../../feeds/feed.js';
-import type { Commands, Malformed } from '../../protocol/commands.js';
+import type { Commands, Malformed } from '../../protocol/v1/commands.js';
 import { always, type CommandSession, type Handlers } from './command.js';
 
 /** Leaves the room and joins another. The same room again keeps its position, unless `after` asks for another one. */

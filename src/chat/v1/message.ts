@@ -1,5 +1,5 @@
 import type { Feed } from '../../feeds/feed.js';
-import type { Commands } from '../../protocol/commands.js';
+import type { Commands } from '../../protocol/v1/commands.js';
 import { always, type CommandSession, type Handlers } from './command.js';
 
 function roomOf({ subscriptions: { selected } }: CommandSession): Feed {

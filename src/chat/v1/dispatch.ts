@@ -1,10 +1,10 @@
-import { ChatError } from '../errors.js';
-import type { Commands, CommandType, Decoded, Malformed } from '../protocol/commands.js';
-import type { CommandSession, Handlers, StateName } from './commands/command.js';
-import { message } from './commands/message.js';
-import { quit } from './commands/quit.js';
-import { selectRoom } from './commands/select-room.js';
-import { token } from './commands/token.js';
+import { ChatError } from '../../errors.js';
+import type { Commands, CommandType, Decoded, Malformed } from '../../protocol/v1/commands.js';
+import type { CommandSession, Handlers, StateName } from './command.js';
+import { message } from './message.js';
+import { quit } from './quit.js';
+import { selectRoom } from './select-room.js';
+import { token } from './token.js';
 
 /** The state machine of a session: docs/PROTOCOL.md has the same table. */
 export const HANDLERS: { readonly [Type in CommandType]: Handlers<Type> } = {

@@ -1,7 +1,7 @@
 import type { Identity } from '../../access/token.js';
 import type { CloseReason } from '../../protocol/close-codes.js';
-import type { Commands, CommandType, Malformed } from '../../protocol/commands.js';
-import type { QueryWord, StatusDetails, StatusWord } from '../../protocol/events.js';
+import type { Commands, CommandType, Malformed } from '../../protocol/v1/commands.js';
+import type { QueryWord, StatusDetails, StatusWord } from '../../protocol/v1/events.js';
 import type { SessionContext } from '../context.js';
 import type { MessagesInFlight } from '../messages-in-flight.js';
 import type { Subscriptions } from '../subscriptions.js';

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { Command, Commands, CommandType, Decoded } from './commands.js';
-import { roomIdSchema, textProblem, wholeNumber } from './values.js';
+import { roomIdSchema, textProblem, wholeNumber } from '../values.js';
 
 /** Longest `ref` of a message, in characters: a UUID fits, and a SHA-256 in hexadecimal. Its column is as wide. */
 export const MAX_REF_CHARACTERS = 64;

@@ -1,4 +1,4 @@
-import type { EntryKind } from './entry-kinds.js';
+import type { EntryKind } from '../entry-kinds.js';
 
 /** The `data` of a `message` event. */
 export interface MessageData {

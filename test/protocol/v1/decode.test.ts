@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { createDecoder } from '../../src/protocol/decode.js';
-import { roomIdSchema, textProblem } from '../../src/protocol/values.js';
+import { createDecoder } from '../../../src/protocol/v1/decode.js';
+import { roomIdSchema, textProblem } from '../../../src/protocol/values.js';
 
 const decode = createDecoder({ contentCharacters: 10 });
 

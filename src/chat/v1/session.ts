@@ -1,0 +1,109 @@
+import { withDeadline } from '../../deadline.js';
+import type { LossReason } from '../../feeds/subscribers.js';
+import type { Decoded } from '../../protocol/v1/commands.js';
+import {
+  encodeQuery,
+  encodeStatus,
+  type QueryWord,
+  type StatusDetails,
+  type StatusWord,
+} from '../../protocol/v1/events.js';
+import { Session } from '../session.js';
+import type { CommandSession, StateName } from './command.js';
+import { dispatch } from './dispatch.js';
+import { authenticate } from './token.js';
+
+/** A session of version 1: a state machine, whose commands are handled one after the other. */
+export class SessionV1 extends Session implements CommandSession {
+  /** When the command in hand came, by `performance.now()`; undefined: just now. */
+  #cameAt: number | undefined;
+  #isLate = false;
+
+  get isLate(): boolean {
+    return this.#isLate;
+  }
+
+  get #stateName(): StateName {
+    if (!this.isReady) return 'greeting';
+    return this.subscriptions.selected === undefined ? 'lobby' : 'room';
+  }
+
+  authenticate(token: string): void {
+    authenticate(this, token);
+  }
+
+  roomLost(roomId: number, reason: LossReason): void {
+    this.subscriptions.lost(roomId);
+    this.status('NOTAUTHORIZED', { roomId, reason });
+  }
+
+  refuse(word: 'TOKEN?' | 'BADAUTH', reason?: string): void {
+    if (word === 'TOKEN?') this.query(word);
+    else this.status(word, { reason });
+    this.countRefusal();
+  }
+
+  query(word: QueryWord): void {
+    this.reply(word, encodeQuery(word), this.subscriptions.selected?.roomId);
+  }
+
+  status(word: StatusWord, details: StatusDetails = {}): void {
+    const { roomId = this.subscriptions.selected?.roomId } = details;
+    this.reply(word, encodeStatus(word, details), roomId);
+  }
+
+  fail(error: unknown, about: Pick<StatusDetails, 'roomId' | 'ref'> = {}): void {
+    const known = this.known(error);
+    // Version 1 has a sentence for people, unless a client must tell the error from others of its word.
+    const reason = known.code === 'REF_USED' ? known.code : known.detail;
+    this.status(known.word, { ...about, seq: known.seq, reason });
+    if (known.close !== undefined) this.close(known.close);
+  }
+
+  withinDeadline<T>(work: () => Promise<T>): Promise<T> {
+    const now = performance.now();
+    this.#cameAt ??= now;
+    return withDeadline(this.#cameAt + this.context.limits.storeTimeoutMs - now, work);
+  }
+
+  protected answer(text: string | undefined, cameAt: number | undefined): Promise<void> | void {
+    this.#setTime(cameAt);
+    const { decode, debug } = this.context;
+    const decoded = text === undefined ? ({ kind: 'not-json' } as const) : decode(text);
+    debug?.(
+      { session: this.id, room: this.subscriptions.selected?.roomId, ...summaryOf(decoded) },
+      'command',
+    );
+    // A message may follow others in flight; any other frame is answered behind their echoes.
+    if (this.inFlight.size > 0 && !isMessage(decoded)) {
+      this.#cameAt ??= performance.now();
+      return this.inFlight.settled().then(() => {
+        if (!this.isClosed) return dispatch(this, this.#stateName, decoded);
+      });
+    }
+    return dispatch(this, this.#stateName, decoded);
+  }
+
+  /**
+   * A command has its time from when it came. If each had all of it once it is taken up, those behind slow ones would
+   * be answered after many times as long.
+   */
+  #setTime(cameAt: number | undefined): void {
+    this.#cameAt = cameAt;
+    const { storeTimeoutMs } = this.context.limits;
+    this.#isLate = cameAt !== undefined && performance.now() - cameAt > storeTimeoutMs / 2;
+  }
+}
+
+/** What a frame asks for, without its content, and the room that it names: lines of a feed have the same. */
+function summaryOf(decoded: Decoded): { command: string; room?: number } {
+  if (decoded.kind === 'malformed') return { command: `malformed ${decoded.malformed.type}` };
+  if (decoded.kind !== 'command') return { command: decoded.kind };
+  const { command } = decoded;
+  return { command: command.type, ...('roomId' in command && { room: command.roomId }) };
+}
+
+function isMessage(decoded: Decoded): boolean {
+  if (decoded.kind === 'command') return decoded.command.type === 'message';
+  return decoded.kind === 'malformed' && decoded.malformed.type === 'message';
+}
