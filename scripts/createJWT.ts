@@ -7,7 +7,7 @@ import { parseArgs } from 'node:util';
 import jwt from 'jsonwebtoken';
 import { z } from 'zod';
 import { readOrCreateSecret } from '../src/access/secret.js';
-import { uuidSchema } from '../src/access/uuid.js';
+import { uuidSchema } from '../src/protocol/values.js';
 import { loadConfig, loadEnvFile } from '../src/config/load.js';
 
 const USAGE = `usage: npm run createJWT -- [userUUID] [--entity UUID] [--level NUMBER] [--hours NUMBER]

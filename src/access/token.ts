@@ -2,7 +2,7 @@ import { createSecretKey, type KeyObject } from 'node:crypto';
 import jwt from 'jsonwebtoken';
 import { z } from 'zod';
 import { ChatError } from '../errors.js';
-import { uuidSchema } from './uuid.js';
+import { uuidSchema } from '../protocol/values.js';
 
 /** HMAC with the shared secret. `none` and the asymmetric algorithms are refused. */
 const ALGORITHMS: jwt.Algorithm[] = ['HS256', 'HS384', 'HS512'];

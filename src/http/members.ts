@@ -1,6 +1,5 @@
 import { z } from 'zod';
-import { UUID_PROBLEM, uuidSchema } from '../access/uuid.js';
-import { MAX_INTEGER } from '../protocol/values.js';
+import { MAX_INTEGER, UUID_PROBLEM, uuidSchema } from '../protocol/values.js';
 import type { RuleRow } from '../store/models/rule.js';
 import { route, type Route } from './route.js';
 import { flag, roomPath, roomId, numberFrom } from './validate.js';

@@ -3,6 +3,17 @@ import { z } from 'zod';
 /** The largest `integer` of Postgres, and so the largest id of a room. */
 export const MAX_INTEGER = 2_147_483_647;
 
+/** Longest `ref` of a command, in characters: a UUID fits, and a SHA-256 in hexadecimal. Its column is as wide. */
+const MAX_REF_CHARACTERS = 64;
+
+/** The problem of a value that is not a UUID, without its subject. */
+export const UUID_PROBLEM = 'must be a UUID: hexadecimal digits, 8-4-4-4-12 of them';
+
+/**
+ * A UUID of any version: the application chooses its own. Converted to lower case, as Postgres prints the type `uuid`.
+ */
+export const uuidSchema = z.guid(UUID_PROBLEM).toLowerCase();
+
 /** A number of 16 digits may be beyond `Number.MAX_SAFE_INTEGER`, one of 17 always is. */
 const DIGITS = /^\d{1,16}$/;
 const ROOM_ID = /^[1-9]\d{0,9}$/;
@@ -34,6 +45,27 @@ export function wholeNumber({
 export function roomIdSchema(problem: string) {
   return wholeNumber({ min: 1, max: MAX_INTEGER, problem, digits: ROOM_ID });
 }
+
+/** A number of a room's log, or 0; `name` is that of its field. */
+export function sequenceNumberSchema(name: string) {
+  return wholeNumber({
+    min: 0,
+    max: Number.MAX_SAFE_INTEGER,
+    problem: `${name} must be 0 or more`,
+    typeProblem: `${name} must be a number`,
+  });
+}
+
+/** A text that can be stored; `name` is that of its field. */
+export function textSchema(name: string, maxCharacters: number) {
+  return z.string(`${name} must be a string`).superRefine((value, context) => {
+    const problem = textProblem(value, maxCharacters);
+    if (problem !== undefined) context.addIssue(`${name} ${problem}`);
+  });
+}
+
+/** The sender's own name for a command. */
+export const refSchema = textSchema('ref', MAX_REF_CHARACTERS);
 
 /**
  * What keeps a text from being stored, as a sentence; undefined if nothing does. Postgres has

@@ -1,42 +1,21 @@
 import { z } from 'zod';
 import type { Command, Commands, CommandType, Decoded } from './commands.js';
-import { roomIdSchema, textProblem, wholeNumber } from '../values.js';
-
-/** Longest `ref` of a message, in characters: a UUID fits, and a SHA-256 in hexadecimal. Its column is as wide. */
-export const MAX_REF_CHARACTERS = 64;
-
-const text = (name: string, maxCharacters: number) =>
-  z.string(`${name} must be a string`).superRefine((value, context) => {
-    const problem = textProblem(value, maxCharacters);
-    if (problem !== undefined) context.addIssue(`${name} ${problem}`);
-  });
-
-const ref = text('ref', MAX_REF_CHARACTERS);
-
-const sequenceNumber = (name: string) =>
-  wholeNumber({
-    min: 0,
-    max: Number.MAX_SAFE_INTEGER,
-    problem: `${name} must be 0 or more`,
-    typeProblem: `${name} must be a number`,
-  });
-
-/** Some encoders begin a text with it; JSON has no place for it. */
-const BYTE_ORDER_MARK = '\ufeff';
+import { parseFrame } from '../frame.js';
+import { refSchema, roomIdSchema, sequenceNumberSchema, textSchema } from '../values.js';
 
 /**
  * Makes the decoder of client frames. Unknown keys are ignored: clients of the proof of concept send
  * some. `null` stands for a missing field, as in the encoders that write every field.
  */
 export function createDecoder(limits: { contentCharacters: number }): (frame: string) => Decoded {
-  const content = text('content', limits.contentCharacters);
+  const content = textSchema('content', limits.contentCharacters);
   const schemas: { [T in CommandType]: z.ZodType<Commands[T]> } = {
     token: z.object({ type: z.literal('token'), content: z.string('content must be a string') }),
     select_room: z
       .object({
         type: z.literal('select_room'),
         room_id: roomIdSchema('room_id must be a positive integer'),
-        after: sequenceNumber('after').nullish(),
+        after: sequenceNumberSchema('after').nullish(),
       })
       .transform(({ type, room_id, after }) => ({
         type,
@@ -48,7 +27,7 @@ export function createDecoder(limits: { contentCharacters: number }): (frame: st
         type: z.literal('message'),
         content: z.unknown().optional(),
         msg: z.unknown().optional(),
-        ref: ref.nullish(),
+        ref: refSchema.nullish(),
       })
       // `msg` is the name that some clients of the proof of concept use for `content`.
       .transform(({ type, ref: name, ...said }, context) => {
@@ -62,11 +41,8 @@ export function createDecoder(limits: { contentCharacters: number }): (frame: st
   const known = new Map<unknown, z.ZodType<Command>>(Object.entries(schemas));
 
   return (frame) => {
-    const value =
-      parse(frame) ?? (frame.startsWith(BYTE_ORDER_MARK) ? parse(frame.slice(1)) : undefined);
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-      return { kind: 'not-json' };
-    }
+    const value = parseFrame(frame);
+    if (value === undefined) return { kind: 'not-json' };
     const type = (value as { type?: unknown }).type;
     const schema = known.get(type);
     if (schema === undefined) return { kind: 'unknown' };
@@ -79,17 +55,8 @@ export function createDecoder(limits: { contentCharacters: number }): (frame: st
         type: type as CommandType,
         field: issue?.path[0] === 'room_id' ? 'roomId' : String(issue?.path[0] ?? 'content'),
         problem: issue?.message ?? 'malformed',
-        ref: ref.safeParse((value as { ref?: unknown }).ref).data,
+        ref: refSchema.safeParse((value as { ref?: unknown }).ref).data,
       },
     };
   };
-}
-
-/** The value of a JSON text; undefined if it is none. */
-function parse(json: string): unknown {
-  try {
-    return JSON.parse(json);
-  } catch {
-    return undefined;
-  }
 }
