@@ -16,6 +16,9 @@ interface ErrorEntry {
  */
 export const ERRORS = {
   INVALID: { status: 400, word: 'INVALID' },
+  AHEAD: { status: 400, word: 'INVALID' },
+  TOO_MANY_ROOMS: { status: 400, word: 'INVALID' },
+  UNKNOWN_COMMAND: { status: 400, word: 'INVALID' },
   BAD_JSON: { status: 400, word: 'BADJSON', close: 'BAD_JSON' },
   UNAUTHORIZED: { status: 401, word: 'BADAUTH' },
   FORBIDDEN: { status: 403, word: 'NOTAUTHORIZED' },

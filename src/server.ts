@@ -15,6 +15,7 @@ import { answerError, createConnections } from './http/connections.js';
 import { createReadiness } from './http/readiness.js';
 import { createLogger, type Logger } from './logger.js';
 import { createDecoder } from './protocol/v1/decode.js';
+import { createDecoder as createDecoderV2 } from './protocol/v2/decode.js';
 import { shutDownNode } from './shutdown.js';
 import { connectDatabase, type Database } from './store/connect.js';
 import { openEpoch, type Epoch } from './store/epoch.js';
@@ -86,6 +87,7 @@ export async function createServer(
   const chat = createChat({
     verify,
     decode: createDecoder(limits),
+    decodeV2: createDecoderV2(limits),
     hub,
     actions,
     limits,

@@ -71,6 +71,12 @@ export function isAdmin(caller: Caller, room: RoomAccess): boolean {
   return may(caller, room, 'a') || (ownsRoom(caller, room) && !isBanned(caller, room));
 }
 
+/** The letters of `rwa` that the caller has in a room, `a` also as an owner. */
+export function permissionsOf(caller: Caller, room: RoomAccess): string {
+  const has = { r: may(caller, room, 'r'), w: may(caller, room, 'w'), a: isAdmin(caller, room) };
+  return `${has.r ? 'r' : ''}${has.w ? 'w' : ''}${has.a ? 'a' : ''}`;
+}
+
 /** Whether the room belongs to the caller's entity and the caller's level makes them an admin of it. */
 function ownsRoom(caller: Caller, room: RoomAccess): boolean {
   return (

@@ -4,12 +4,16 @@ import type { Limits } from '../config/load.js';
 import type { Hub } from '../feeds/hub.js';
 import type { DebugLog, Logger } from '../logger.js';
 import type { Decoded } from '../protocol/v1/commands.js';
+import type { Decoded as DecodedV2 } from '../protocol/v2/commands.js';
 
 /** What all sessions of a node share. */
 export interface SessionContext {
   readonly verify: VerifyToken;
+  /** Decodes frames of version 1. */
   readonly decode: (frame: string) => Decoded;
-  readonly hub: Pick<Hub, 'active' | 'open'>;
+  /** Decodes frames of version 2. */
+  readonly decodeV2: (frame: string) => DecodedV2;
+  readonly hub: Pick<Hub, 'active' | 'epoch' | 'open'>;
   readonly actions: Pick<Actions, 'members' | 'messages'>;
   readonly limits: Limits;
   readonly logger: Logger;

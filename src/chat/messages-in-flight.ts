@@ -16,6 +16,10 @@ export class MessagesInFlight {
     return this.#size;
   }
 
+  has(roomId: number): boolean {
+    return this.#rooms.has(roomId);
+  }
+
   add(roomId: number): void {
     this.#size += 1;
     const ofRoom = this.#rooms.get(roomId);

@@ -4,6 +4,7 @@ import { ChatError, toChatError } from '../errors.js';
 import type { SocketWriter } from '../feeds/socket-writer.js';
 import type { LossReason, Subscriber } from '../feeds/subscribers.js';
 import { CLOSE_CODES, type CloseReason } from '../protocol/close-codes.js';
+import type { Version } from '../protocol/versions.js';
 import type { SessionContext } from './context.js';
 import { Inbox } from './inbox.js';
 import { Keepalive } from './keepalive.js';
@@ -37,6 +38,7 @@ type State =
 export abstract class Session implements Subscriber {
   /** Counts the sessions of this node; log lines have it. */
   readonly id: number;
+  abstract readonly version: Version;
   readonly context: SessionContext;
   readonly writer: SocketWriter;
   readonly subscriptions: Subscriptions = new Subscriptions(this);
@@ -120,7 +122,7 @@ export abstract class Session implements Subscriber {
     const handled = this.#inbox.stop();
     if (this.writer.isFull) return;
     await handled;
-    await this.inFlight.settled();
+    await this.settled();
   }
 
   /** Sends the answers that wait and closes; frames that are still in the inbox are dropped. */
@@ -144,6 +146,7 @@ export abstract class Session implements Subscriber {
   async ended(): Promise<void> {
     this.writer.end();
     await this.#inbox.idle();
+    await this.settled();
     await this.subscriptions.leaveAll();
   }
 
@@ -165,6 +168,12 @@ export abstract class Session implements Subscriber {
     if (!this.#keepalive.check(now, this.#inbox.isPaused)) this.terminate();
   }
 
+  /** Milliseconds until the token ends; undefined: it never does. */
+  get tokenEndsInMs(): number | undefined {
+    if (this.#state.name === 'greeting' || this.#state.tokenEndsAt === Infinity) return undefined;
+    return Math.max(0, Math.floor(this.#state.tokenEndsAt - performance.now()));
+  }
+
   identify(identity: Identity): void {
     const { expiresAt = Infinity } = identity;
     this.#state = {
@@ -174,6 +183,11 @@ export abstract class Session implements Subscriber {
       tokenEndsAt: Math.ceil(performance.now() + expiresAt - Date.now()),
       tokenEndsOn: Math.ceil(expiresAt / 1000),
     };
+  }
+
+  /** Resolves when the commands that were taken up are stored or answered. */
+  protected settled(): Promise<void> {
+    return this.inFlight.settled();
   }
 
   /** Counts an answer to a client without a token: AUTH_ATTEMPTS of them close the socket. */

@@ -11,6 +11,30 @@ export class Subscriptions {
     this.#subscriber = subscriber;
   }
 
+  /** Number of joined rooms. */
+  get size(): number {
+    return this.#feeds.size;
+  }
+
+  has(roomId: number): boolean {
+    return this.#feeds.has(roomId);
+  }
+
+  /**
+   * Joins a room that is not joined, live or behind the entry `after`.
+   * @throws {ChatError} as `Feed.join` does
+   */
+  join(feed: Feed, after?: number): void {
+    feed.join(this.#subscriber, after);
+    this.#feeds.set(feed.roomId, feed);
+  }
+
+  /** @returns resolves when nothing of the room is being read for this session: one page at a time, whatever it asks */
+  leave(roomId: number): Promise<void> | undefined {
+    const feed = this.#feeds.get(roomId);
+    return feed && this.#leave(feed);
+  }
+
   /** The room of version 1. */
   get selected(): Feed | undefined {
     return this.#selected;
@@ -22,12 +46,11 @@ export class Subscriptions {
    */
   select(feed: Feed, after?: number): void {
     if (this.#selected === feed) return;
-    feed.join(this.#subscriber, after);
-    this.#feeds.set(feed.roomId, feed);
+    this.join(feed, after);
     this.#selected = feed;
   }
 
-  /** @returns resolves when nothing of the room is being read for this session: one page at a time, whatever it asks */
+  /** As `leave`, of the selected room. */
   leaveSelected(): Promise<void> | undefined {
     return this.#selected && this.#leave(this.#selected);
   }

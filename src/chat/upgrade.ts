@@ -8,6 +8,7 @@ import { debugLog } from '../logger.js';
 import { Pace } from '../pace.js';
 import { CLOSE_CODES } from '../protocol/close-codes.js';
 import { encodeQuery } from '../protocol/v1/events.js';
+import { SUBPROTOCOL_V2 } from '../protocol/versions.js';
 import { encodeFrame } from '../feeds/ws-frame.js';
 import { Backlog, closeFullest } from '../feeds/backlog.js';
 import { startHeartbeat } from './heartbeat.js';
@@ -16,13 +17,14 @@ import { readInTurns } from './reading.js';
 import type { Session } from './session.js';
 import type { SessionContext } from './context.js';
 import { SessionV1 } from './v1/session.js';
+import { SessionV2 } from './v2/session.js';
 import type { FlushQueue } from '../feeds/flush-queue.js';
 
 const PATH = /^\/chat\/?$/;
 /** The scheme and authority of an absolute request target (RFC 9112 section 3.2.2). */
 const AUTHORITY = /^(?:http|ws)s?:\/\/[^/?#]*/i;
 
-/** The first frame of each session. */
+/** The first frame of each session, in all versions. */
 const START = encodeFrame(encodeQuery('START?'));
 
 /** RFC 6455 section 4.4: the answer to a client that asks for another version lists the known ones. */
@@ -84,10 +86,12 @@ export function createChat(
     closeTimeout: CLOSE_TIMEOUT_MS,
     // The socket writer answers pings, many in one write.
     autoPong: false,
-    // A client that asks for subprotocols gets the first one: a browser drops a connection without any. Those of
-    // this project that this version does not speak are not promised.
+    // A client that asks for subprotocols, but not for version 2, gets the first one: a browser drops a connection
+    // without any. Those of this project that this version does not speak are not promised.
     handleProtocols: (protocols) =>
-      [...protocols].find((name) => !name.startsWith('nano-messaging.')) ?? false,
+      protocols.has(SUBPROTOCOL_V2)
+        ? SUBPROTOCOL_V2
+        : ([...protocols].find((name) => !name.startsWith('nano-messaging.')) ?? false),
   };
   const server = new WebSocketServer(settings);
   server.on('error', (error) => {
@@ -99,7 +103,8 @@ export function createChat(
   function open(socket: WebSocket, stream: Duplex, request: IncomingMessage): Session {
     readInTurns(socket);
     opened += 1;
-    const session = new SessionV1(
+    const SessionOfVersion = socket.protocol === SUBPROTOCOL_V2 ? SessionV2 : SessionV1;
+    const session = new SessionOfVersion(
       opened,
       socket,
       new SocketWriter(socket, stream, flushQueue, limits.outboxBytes, backlog),

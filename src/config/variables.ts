@@ -120,6 +120,8 @@ export const SOCKET_LIMITS = z
     FRAME_BYTES: count(131_072).describe('Bytes of a frame'),
     // Half of Node's limit for the headers of a request (`maxHeaderSize`, 16 KiB), which bounds a token over REST.
     FRAME_BYTES_BEFORE_READY: count(8_192).describe('Bytes of a frame before `READY`'),
+    // A person has some dozens of rooms open for reading; a thousand would be replayed for each reconnect.
+    ROOMS_PER_SOCKET: count(128, { max: 1_000 }).describe('Rooms that a socket of version 2 joins'),
     // Over a commit of 10 ms: 12,800 messages a second of one socket.
     INBOX_FRAMES: count(128, { max: 10_000 }).describe(
       'Frames of a socket that wait to be handled, and its messages on their way',

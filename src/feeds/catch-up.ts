@@ -1,6 +1,8 @@
 import type { Entry } from '../store/entry.js';
 import type { Log } from '../store/log.js';
 import { encodeEvent } from '../protocol/v1/events.js';
+import { encodeEntry } from '../protocol/v2/events.js';
+import type { Version } from '../protocol/versions.js';
 import { encodeFrame } from './ws-frame.js';
 import type { SocketWriter } from './socket-writer.js';
 
@@ -36,21 +38,23 @@ interface Chunk {
 }
 
 /**
- * Reads pages of one room's log. Sessions that ask for the same page at the same time, or soon after, share one read.
+ * Reads pages of one room's log for the sessions of a version. Sessions that ask for the same page at the same time, or soon after, share one read.
  */
 export class CatchUpPages {
   readonly #roomId: number;
   readonly #log: Log;
   readonly #reach: Reach;
+  readonly #version: Version;
   /** By the position before the page. */
   readonly #shared = new Map<number, Promise<FramePage>>();
   /** Mean length of a frame of the last page, in bytes. */
   #frameBytes = USUAL_FRAME_BYTES;
 
-  constructor(roomId: number, log: Log, reach: Reach) {
-    this.#roomId = roomId;
-    this.#log = log;
-    this.#reach = reach;
+  constructor(options: { roomId: number; log: Log; reach: Reach; version: Version }) {
+    this.#roomId = options.roomId;
+    this.#log = options.log;
+    this.#reach = options.reach;
+    this.#version = options.version;
   }
 
   /**
@@ -76,10 +80,12 @@ export class CatchUpPages {
 
   async #readFresh(range: { after: number; upTo: number; limit: number }): Promise<FramePage> {
     const read = await this.#log.read(this.#roomId, range);
-    const early = read.findIndex(({ textSeq = 0 }) => textSeq > range.upTo);
+    // Version 2 has the text at the edit alone.
+    const early =
+      this.#version === 1 ? read.findIndex(({ textSeq = 0 }) => textSeq > range.upTo) : -1;
     if (early === 0) return this.#readLater(range, read[0]?.textSeq ?? 0);
     const entries = early < 0 ? read : read.slice(0, early);
-    const chunks = chunksOf(entries);
+    const chunks = chunksOf(entries, this.#version);
     const bytes = chunks.reduce((sum, { frames }) => sum + frames.length, 0);
     if (bytes > 0) this.#frameBytes = bytes / entries.length;
     const { after, upTo, limit } = range;
@@ -102,19 +108,25 @@ export class CatchUpPages {
  */
 export type Reach = (seq: number) => Promise<void>;
 
-/** The frame of an entry's event; undefined if version 1 does not show the entry. */
-export function frameOf(entry: Entry): Buffer | undefined {
-  const event = encodeEvent(entry);
+/** The text of an entry's event, by version; undefined if the version does not show the entry. */
+const ENCODE: Readonly<Record<Version, (entry: Entry) => string | undefined>> = {
+  1: encodeEvent,
+  2: encodeEntry,
+};
+
+/** The frame of an entry's event; undefined if the version does not show the entry. */
+export function frameOf(entry: Entry, version: Version): Buffer | undefined {
+  const event = ENCODE[version](entry);
   return event === undefined ? undefined : encodeFrame(event);
 }
 
 /** Frames are joined once for all sessions that the page is written to. */
-function chunksOf(entries: readonly Entry[]): Chunk[] {
+function chunksOf(entries: readonly Entry[], version: Version): Chunk[] {
   const chunks: Chunk[] = [];
   let frames: Buffer[] = [];
   let bytes = 0;
   for (const [index, entry] of entries.entries()) {
-    const frame = frameOf(entry);
+    const frame = frameOf(entry, version);
     if (frame !== undefined) {
       frames.push(frame);
       bytes += frame.length;

@@ -33,9 +33,11 @@ export class Feed implements LiveRoom {
   readonly #repairsGaps: boolean;
   readonly #onOldSeqs: () => Promise<void> | void;
   readonly #onReadFailure: (error: unknown) => void;
-  readonly #subscribers: Subscribers;
+  /** One for each version, in their order. */
+  readonly #subscribers: readonly [Subscribers, Subscribers];
   readonly #early = new Map<number, Entry>();
   #active = false;
+  #uuid = '';
   #position = 0;
   /** The date of the entry at the position. */
   #lastCreatedAt = '';
@@ -73,7 +75,11 @@ export class Feed implements LiveRoom {
     this.#onOldSeqs = options.onOldSeqs;
     this.#onReadFailure = options.onReadFailure;
     this.#repairsGaps = options.repairsGaps ?? true;
-    this.#subscribers = new Subscribers({ ...options, reach: (seq) => this.#reach(seq) });
+    const reach = (seq: number): Promise<void> => this.#reach(seq);
+    this.#subscribers = [
+      new Subscribers({ ...options, reach, version: 1 }),
+      new Subscribers({ ...options, reach, version: 2 }),
+    ];
     // Nothing is permitted until the room's state is known.
     this.#access = {
       type: 'group',
@@ -82,6 +88,11 @@ export class Feed implements LiveRoom {
       maxEntityRules: 0,
       rules: new Map(),
     };
+  }
+
+  /** The room's uuid; empty until it is active. */
+  get uuid(): string {
+    return this.#uuid;
   }
 
   /** The seq of the last entry that was taken. */
@@ -123,16 +134,18 @@ export class Feed implements LiveRoom {
 
   /** Since when the room has no subscribers, by `performance.now()`; undefined while it has some. */
   get idleSince(): number | undefined {
-    return this.#subscribers.size === 0 ? this.#idleSince : undefined;
+    const isIdle = this.#subscribers.every(({ size }) => size === 0);
+    return isIdle ? this.#idleSince : undefined;
   }
 
   /** Starts at `state`; entries that came since the broker was subscribed to follow. */
   activate(state: RoomState): void {
     this.#active = true;
+    this.#uuid = state.uuid;
     this.#position = state.head;
     this.#lastCreatedAt = state.headCreatedAt;
     this.#announcedHead = Math.max(this.#announcedHead, state.head);
-    this.#subscribers.beginAt(state.head);
+    for (const subscribers of this.#subscribers) subscribers.beginAt(state.head);
     this.#rulesHead = state.rulesHead;
     this.#rulesDate = state.rulesDate;
     this.#access = { ...state.access, rules: new Map(state.access.rules) };
@@ -148,16 +161,16 @@ export class Feed implements LiveRoom {
 
   /**
    * Adds a session, live, or behind the entry `after`.
-   * @throws {ChatError} FORBIDDEN without `r`; INVALID if `after` is beyond the room's last entry
+   * @throws {ChatError} FORBIDDEN without `r`; AHEAD if `after` is beyond the room's last entry
    */
   join(subscriber: Subscriber, after?: number): void {
     if (!may(subscriber.identity, this.#access, 'r')) throw new ChatError('FORBIDDEN');
     if (after !== undefined && after > this.#position) {
-      throw new ChatError('INVALID', {
+      throw new ChatError('AHEAD', {
         detail: `after is beyond the room's head, ${this.#position}`,
       });
     }
-    this.#subscribers.join(subscriber, after);
+    this.#of(subscriber).join(subscriber, after);
   }
 
   /**
@@ -166,19 +179,17 @@ export class Feed implements LiveRoom {
    */
   leave(subscriber: Subscriber): Promise<void> | undefined {
     this.touch();
-    return this.#subscribers.leave(subscriber);
+    return this.#of(subscriber).leave(subscriber);
   }
 
   /** Queues a session's due frames, so that its next answer comes behind them. */
   flushTo(subscriber: Subscriber): void {
-    this.#subscribers.flushTo(subscriber);
+    this.#of(subscriber).flushTo(subscriber);
   }
 
-  /** Checks a session's right to read again, after its token or a rule has changed. */
+  /** Checks a session's rights again, after its token has changed. */
   recheck(subscriber: Subscriber): void {
-    if (this.#subscribers.has(subscriber) && !may(subscriber.identity, this.#access, 'r')) {
-      this.#drop(subscriber, 'REVOKED');
-    }
+    if (!this.#dropIfRevoked(subscriber)) this.#tellAccess(subscriber);
   }
 
   permits(caller: Caller): boolean {
@@ -258,13 +269,13 @@ export class Feed implements LiveRoom {
 
   /** Resumes catching up after a failed read. */
   resumeCatchUp(): void {
-    this.#subscribers.resumeCatchUp();
+    for (const subscribers of this.#subscribers) subscribers.resumeCatchUp();
   }
 
   /** Ends the feed: the room was deleted, or its log went back. */
   end(reason: EndReason): void {
     this.#endedBy = reason;
-    for (const subscriber of this.#subscribers.all()) this.#drop(subscriber, reason);
+    for (const subscriber of this.#all()) this.#drop(subscriber, reason);
     this.#access.rules.clear();
   }
 
@@ -272,15 +283,22 @@ export class Feed implements LiveRoom {
     this.#position = entry.seq;
     this.#lastCreatedAt = entry.createdAt;
     const changed = applyEntry(entry, this.#access);
+    let concerned: readonly Subscriber[] | undefined;
     if (changed !== undefined) {
       this.#access = changed.access;
       this.#rulesHead = entry.seq;
       this.#rulesDate = entry.createdAt;
-      if (changed.rule !== undefined) this.#recheckFor(changed.rule);
+      concerned = this.#concernedBy(changed.rule).filter((one) => !this.#dropIfRevoked(one));
     }
-    if (entry.textSeq !== undefined) this.#subscribers.deliverByPages(entry.seq);
-    else
-      this.#subscribers.deliver(entry.seq, this.#subscribers.size > 0 ? frameOf(entry) : undefined);
+    for (const subscribers of this.#subscribers) {
+      if (entry.textSeq !== undefined && subscribers.version === 1) {
+        subscribers.deliverByPages(entry.seq);
+      } else {
+        const frame = subscribers.size > 0 ? frameOf(entry, subscribers.version) : undefined;
+        subscribers.deliver(entry.seq, frame);
+      }
+    }
+    if (concerned !== undefined) for (const subscriber of concerned) this.#tellAccess(subscriber);
   }
 
   /** As `Reach`. */
@@ -300,13 +318,34 @@ export class Feed implements LiveRoom {
     void this.#onOldSeqs();
   }
 
-  /** Drops the subscribers that may not read any more, now that a rule has changed. */
-  #recheckFor(rule: Rule): void {
-    for (const subscriber of this.#subscribers.all()) {
-      const { userUUID, entityUUID } = subscriber.identity;
-      const isConcerned = rule.entityUUID === userUUID || rule.entityUUID === entityUUID;
-      if (isConcerned) this.recheck(subscriber);
-    }
+  /** The subscribers whose rights a rule may change; without a rule, those whose rights the room's settings may change. */
+  #concernedBy(rule: Rule | undefined): Subscriber[] {
+    const uuid = rule?.entityUUID ?? this.#access.entityOwner;
+    return [...this.#all()].filter(
+      ({ identity: { userUUID, entityUUID } }) => uuid === userUUID || uuid === entityUUID,
+    );
+  }
+
+  /** Drops a subscriber if it may not read any more; returns whether it is none, or no longer one. */
+  #dropIfRevoked(subscriber: Subscriber): boolean {
+    if (!this.#of(subscriber).has(subscriber)) return true;
+    if (may(subscriber.identity, this.#access, 'r')) return false;
+    this.#drop(subscriber, 'REVOKED');
+    return true;
+  }
+
+  #tellAccess(subscriber: Subscriber): void {
+    subscriber.accessChanged?.(this.roomId, this.#access);
+  }
+
+  /** The subscribers of a subscriber's version. */
+  #of({ version }: Subscriber): Subscribers {
+    return this.#subscribers[version === 1 ? 0 : 1];
+  }
+
+  /** All subscribers; one that leaves during the iteration is left out. */
+  *#all(): Iterable<Subscriber> {
+    for (const subscribers of this.#subscribers) yield* subscribers.all();
   }
 
   #drop(subscriber: Subscriber, reason: LossReason): void {

@@ -17,6 +17,8 @@ const LINGER_MS = 5_000;
 
 /** The rooms with sessions on this node, each with its feed. */
 export interface Hub {
+  /** The identity of the log, as this node knows it. */
+  readonly epoch: string;
   /** Whether this node receives its own heartbeats through the broker. */
   readonly brokerIsUp: boolean;
   /** The room's feed, if it is active. */
@@ -173,6 +175,10 @@ export function createHub({
   }
 
   return {
+    get epoch() {
+      return epoch.uuid;
+    },
+
     get brokerIsUp() {
       return peers.isUp;
     },

@@ -1,4 +1,5 @@
-import type { Caller } from '../access/permissions.js';
+import type { Caller, RoomAccess } from '../access/permissions.js';
+import type { Version } from '../protocol/versions.js';
 import type { Log } from '../store/log.js';
 import type { SocketWriter } from './socket-writer.js';
 import { CatchUpPages, writePage, type FramePage, type Reach } from './catch-up.js';
@@ -12,8 +13,12 @@ export type LossReason = 'REVOKED' | EndReason;
 
 /** What a feed needs to know of a subscribed session. */
 export interface Subscriber {
+  /** The version of the wire that it gets its frames in. */
+  readonly version: Version;
   readonly identity: Caller;
   readonly writer: SocketWriter;
+  /** Its rights, or those of its entity, may be others than before; it may still read. */
+  accessChanged?(roomId: number, access: RoomAccess): void;
   /** The subscriber is no longer subscribed; it has received every entry before. */
   roomLost(roomId: number, reason: LossReason): void;
 }
@@ -41,10 +46,11 @@ interface Pass {
 }
 
 /**
- * The sessions of this node in one room, and the position of each. A frame is built once for all of them. Each session
+ * The sessions of one version in one room on this node, and the position of each. A frame is built once for all of them. Each session
  * gets its due frames in one write, in passes that stop in between, so that a large room does not delay other rooms.
  */
 export class Subscribers implements FlushableRoom {
+  readonly version: Version;
   readonly #flushQueue: FlushQueue;
   readonly #onReadFailure: (error: unknown) => void;
   readonly #pages: CatchUpPages;
@@ -61,15 +67,17 @@ export class Subscribers implements FlushableRoom {
 
   constructor(options: {
     roomId: number;
+    version: Version;
     log: Log;
     reach: Reach;
     flushQueue: FlushQueue;
     /** A page could not be read; `resumeCatchUp` tries again. */
     onReadFailure: (error: unknown) => void;
   }) {
+    this.version = options.version;
     this.#flushQueue = options.flushQueue;
     this.#onReadFailure = options.onReadFailure;
-    this.#pages = new CatchUpPages(options.roomId, options.log, options.reach);
+    this.#pages = new CatchUpPages(options);
   }
 
   get size(): number {

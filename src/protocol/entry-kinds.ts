@@ -7,9 +7,9 @@ interface EntryKindRow {
 }
 
 /**
- * The kinds of entries in a room's log. How a kind is encoded (events.ts), applied to a feed (feeds/apply-entry.ts) and
- * checked when a peer publishes it (feeds/peer-messages.ts) are tables over all kinds: a new kind does not compile until
- * each of them has its row.
+ * The kinds of entries in a room's log. How a kind is encoded (v1/events.ts, v2/events.ts), applied to a feed
+ * (feeds/apply-entry.ts) and checked when a peer publishes it (feeds/peer-messages.ts) are tables over all kinds: a new
+ * kind does not compile until each of them has its row.
  */
 export const ENTRY_KINDS = {
   message: { isInHistory: true, changesRights: false },

@@ -14,6 +14,7 @@ import type { RunStatement } from './prepared.js';
 /** A room with its rules at one moment. */
 export interface RoomState {
   readonly id: number;
+  readonly uuid: string;
   /** Seq of its last entry. */
   readonly head: number;
   /** Seq of the last entry that changed rights. */
@@ -78,6 +79,7 @@ const READ = `
 
 interface StateRow extends Omit<RoomAccess, 'rules'> {
   id: number;
+  uuid: string;
   head: number;
   rulesHead: number;
   rulesDate: Date | null;
@@ -165,7 +167,8 @@ export function createLog({
     async state(roomId) {
       // One statement, so that the head and the rules are of one snapshot.
       const [row] = await rooms.query<StateRow>(
-        `SELECT id, head, rules_head AS "rulesHead", rules_date AS "rulesDate", type, entity_owner AS "entityOwner",
+        `SELECT id, uuid, head, rules_head AS "rulesHead", rules_date AS "rulesDate", type,
+           entity_owner AS "entityOwner",
            level_admin AS "levelAdmin", max_entity_rules AS "maxEntityRules",
            (SELECT "createdAt" FROM messages WHERE room_id = $1 AND seq = rooms.head) AS "headCreatedAt",
            (SELECT coalesce(json_agg(p), '[]') FROM (
@@ -175,9 +178,10 @@ export function createLog({
         { bind: [roomId], type: QueryTypes.SELECT },
       );
       if (row === undefined) return undefined;
-      const { id, head, rulesHead, rulesDate, headCreatedAt, rules, ...room } = row;
+      const { id, uuid, head, rulesHead, rulesDate, headCreatedAt, rules, ...room } = row;
       return {
         id,
+        uuid,
         head,
         rulesHead,
         rulesDate: rulesDate?.toISOString() ?? null,

@@ -12,6 +12,7 @@ import type { SessionContext } from '../../src/chat/context.js';
 import { createFlushQueue } from '../../src/feeds/flush-queue.js';
 import { ChatError } from '../../src/errors.js';
 import { createDecoder } from '../../src/protocol/v1/decode.js';
+import { createDecoder as createDecoderV2 } from '../../src/protocol/v2/decode.js';
 import type { Log } from '../../src/store/log.js';
 import { deferred } from '../harness/deferred.js';
 import { LIMITS, QUIET } from '../harness/store-hosts.js';
@@ -77,7 +78,8 @@ async function readyOver({
     {
       verify: () => identity,
       decode: createDecoder(limits),
-      hub: { active: () => undefined, open: () => NEVER, ...hub },
+      decodeV2: createDecoderV2(limits),
+      hub: { epoch: '', active: () => undefined, open: () => NEVER, ...hub },
       actions: {
         members: {} as SessionContext['actions']['members'],
         messages: createMessageActions({ ...unused, log: { append } }),
@@ -105,6 +107,7 @@ function feedOf(roomId: number): Feed {
   const rule = { entityUUID: identity.userUUID, level: 0, permissions: 'r', accepted: true };
   feed.activate({
     id: roomId,
+    uuid: '',
     head: 0,
     rulesHead: 0,
     rulesDate: null,

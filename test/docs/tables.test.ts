@@ -8,6 +8,7 @@ import { ERRORS, type ErrorCode } from '../../src/errors.js';
 import { ROUTES } from '../../src/http/routes.js';
 import { CLOSE_CODES } from '../../src/protocol/close-codes.js';
 import { QUERY_WORDS, STATUS_WORDS } from '../../src/protocol/v1/events.js';
+import { STATUS_WORDS as STATUS_WORDS_V2 } from '../../src/protocol/v2/events.js';
 import { createRoom, putRule } from '../harness/api.js';
 import { ChatClient, type ServerFrame } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
@@ -62,6 +63,24 @@ describe('the tables of PROTOCOL.md', () => {
     const section = protocol.split(/^### /m).find((text) => text.startsWith(`\`${type}\``));
     const documented = table(section ?? '', 'Word', column).map((row) => code(row['Word']));
     expect(documented.toSorted()).toEqual(words.toSorted());
+  });
+
+  it('have every word of an answer of version 2', () => {
+    const [, section = ''] = protocol.split('## Version 2: server → client');
+    const documented = table(section, 'Word', 'Keys beside it').map((row) => code(row['Word']));
+    expect(documented.toSorted()).toEqual(STATUS_WORDS_V2.toSorted());
+  });
+
+  it('have the word of each reason of version 2', () => {
+    const documented = table(protocol, 'Reason', 'Word').map((row) => [
+      code(row['Reason']),
+      code(row['Word']),
+    ]);
+    expect(documented).not.toEqual([]);
+    for (const [reason, word] of documented) {
+      const { status, word: inVersion1 } = ERRORS[reason as ErrorCode];
+      expect(word).toBe(status === 404 ? 'NOTFOUND' : inVersion1);
+    }
   });
 
   it('have the word of each error over a socket', () => {

@@ -23,7 +23,7 @@ beforeEach(() => {
   vi.useFakeTimers();
   read = vi.fn<Log['read']>((_roomId, { after }) => Promise.resolve(entries.slice(after)));
   reach = vi.fn<Reach>(() => Promise.resolve());
-  pages = new CatchUpPages(1, { read } as unknown as Log, reach);
+  pages = new CatchUpPages({ roomId: 1, log: { read } as unknown as Log, reach, version: 1 });
 });
 afterEach(() => {
   vi.useRealTimers();

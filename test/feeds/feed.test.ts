@@ -40,6 +40,7 @@ afterAll(async () => {
 
 /** A subscriber whose frames are read from a real stream. */
 class Reader implements Subscriber {
+  readonly version = 1;
   readonly identity: typeof owner;
   readonly writer: SocketWriter;
   readonly losses: LossReason[] = [];

@@ -61,6 +61,7 @@ beforeEach(() => {
   });
   feed.activate({
     id: ROOM,
+    uuid: '',
     head: 1,
     rulesHead: 1,
     rulesDate: null,

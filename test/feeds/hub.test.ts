@@ -30,6 +30,7 @@ function stateAt(head: number): RoomState {
   const rule = { entityUUID: ana.userUUID, level: 0, permissions: 'rw', accepted: true };
   return {
     id: ROOM,
+    uuid: '',
     head,
     rulesHead: 0,
     rulesDate: null,
@@ -114,6 +115,7 @@ function hubOver(log: Partial<Log>, broker: Partial<Broker> = {}, epoch: Partial
 }
 
 class Reader implements Subscriber {
+  readonly version = 1;
   readonly identity = ana;
   readonly stream = new PassThrough();
   readonly writer = new SocketWriter(

@@ -16,20 +16,24 @@ const NO_TURN: FlushQueue = { addRoom: () => undefined, addWriter: () => undefin
 
 /** The frame of a message. */
 function frameOf(roomId: number, seq: number): Buffer {
-  const frame = frameOfEntry({
-    roomId,
-    seq,
-    kind: 'message',
-    emitter: '',
-    content: 'hi',
-    ref: null,
-    createdAt: '',
-  });
+  const frame = frameOfEntry(
+    {
+      roomId,
+      seq,
+      kind: 'message',
+      emitter: '',
+      content: 'hi',
+      ref: null,
+      createdAt: '',
+    },
+    1,
+  );
   if (frame === undefined) throw new Error('a message has a frame');
   return frame;
 }
 
 class Reader implements Subscriber {
+  readonly version = 1;
   readonly identity = { userUUID: '', entityUUID: '', levelOnEntity: 0 };
   readonly writer: SocketWriter;
   /** Its position when it joined. */
@@ -107,6 +111,7 @@ it('each subscriber gets every message from its joining to its leaving, however 
     fc.asyncProperty(steps, async (steps) => {
       const subscribers = new Subscribers({
         roomId: ROOM,
+        version: 1,
         log: LOG,
         reach: () => Promise.resolve(),
         flushQueue: NO_TURN,
@@ -163,6 +168,7 @@ it('a socket that has begun to close causes no more reads', async () => {
   const read = vi.spyOn(LOG, 'read');
   const subscribers = new Subscribers({
     roomId: ROOM,
+    version: 1,
     log: LOG,
     reach: () => Promise.resolve(),
     flushQueue: NO_TURN,
@@ -192,6 +198,7 @@ it('a socket that has begun to close causes no more reads', async () => {
 it('a full socket that its client closes is not waited for', async () => {
   const subscribers = new Subscribers({
     roomId: ROOM,
+    version: 1,
     log: LOG,
     reach: () => Promise.resolve(),
     flushQueue: NO_TURN,

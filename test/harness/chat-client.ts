@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { WebSocket, type ClientOptions } from 'ws';
 import type { MessageData } from '../../src/protocol/v1/events.js';
 import type { TestNode } from './node.js';
+import { SUBPROTOCOL_V2 } from '../../src/protocol/versions.js';
 import type { Person } from './tokens.js';
 
 const PATIENCE_MS = 20_000;
@@ -43,6 +44,29 @@ export class ChatClient {
   static async open(url: string, options: ClientOptions = {}): Promise<ChatClient> {
     const client = new ChatClient(new WebSocket(url, options));
     await once(client.socket, 'open');
+    return client;
+  }
+
+  /** Opens a socket of version 2; the greeting is not read. */
+  static async openV2(url: string, options: ClientOptions = {}): Promise<ChatClient> {
+    const client = new ChatClient(new WebSocket(url, SUBPROTOCOL_V2, options));
+    await once(client.socket, 'open');
+    return client;
+  }
+
+  /** Opens a socket of version 2, authenticates, and joins rooms. */
+  static async enterV2(
+    node: Pick<TestNode, 'chatUrl'>,
+    who: Person,
+    ...rooms: number[]
+  ): Promise<ChatClient> {
+    const client = await ChatClient.openV2(node.chatUrl);
+    client.send({ type: 'token', content: who.token });
+    await client.expect('START?', 'READY');
+    for (const room_id of rooms) {
+      client.send({ type: 'join', rooms: [{ room_id }] });
+      await client.expect('CONNECTED');
+    }
     return client;
   }
 

@@ -97,7 +97,7 @@ describe.each(storeHosts)('reading the log over %s', (_, openHost) => {
       permissions: 'r',
       accepted: false,
     };
-    const { id } = await store.rooms.create(draft, [own], own.entityUUID);
+    const { id, uuid } = await store.rooms.create(draft, [own], own.entityUUID);
     const fresh = storeOver(host.database).log;
     await say(fresh, new TestWriter(id, { rulesHead: 1 }), 'hi');
     await setRule(store, id, other);
@@ -106,6 +106,7 @@ describe.each(storeHosts)('reading the log over %s', (_, openHost) => {
     const entries = await readAll(store.log, id);
     expect(await store.log.state(id)).toEqual({
       id,
+      uuid,
       head: 4,
       rulesHead: 3,
       rulesDate: entries[2]?.createdAt,

@@ -15,6 +15,7 @@ import { authenticate } from './token.js';
 
 /** A session of version 1: a state machine, whose commands are handled one after the other. */
 export class SessionV1 extends Session implements CommandSession {
+  readonly version = 1;
   /** When the command in hand came, by `performance.now()`; undefined: just now. */
   #cameAt: number | undefined;
   #isLate = false;

@@ -1,0 +1,104 @@
+import type { MessagesInFlight } from '../messages-in-flight.js';
+
+/** Commands that may wait in one room: a room that hangs must not collect what a socket sends for seconds. */
+const MAX_WAITING_IN_ROOM = 32;
+
+/** What waits in one room. */
+interface Lane {
+  /** Settles when the last command has had its turn. */
+  tail: Promise<void>;
+  waiting: number;
+}
+
+/** Does a command's work. The next command of the room starts when the promise is settled; at once if there is none. */
+export type Work = () => Promise<void> | void;
+
+/**
+ * The order of one session's commands: each waits for the earlier ones of its own room, and a barrier for all before
+ * it, as all behind it wait for it. Messages in flight are waited for as well, except by other messages, which keep
+ * their order in the log. A command that need not wait starts at once.
+ */
+export class CommandOrder {
+  readonly #inFlight: MessagesInFlight;
+  readonly #maxWaiting: number;
+  #lanes = new Map<number, Lane>();
+  #barrier: Promise<void> | undefined;
+  #waiting = 0;
+
+  /** @param maxWaiting commands that may wait in all rooms together */
+  constructor(inFlight: MessagesInFlight, maxWaiting: number) {
+    this.#inFlight = inFlight;
+    this.#maxWaiting = maxWaiting;
+  }
+
+  /**
+   * Takes a command of a room. `work` must not throw or reject.
+   * @returns false if too many wait: then the command is not taken
+   */
+  take(roomId: number, isMessage: boolean, work: Work): boolean {
+    const lane = this.#lanes.get(roomId);
+    const isFree = isMessage || !this.#inFlight.has(roomId);
+    if (lane === undefined && this.#barrier === undefined && isFree) {
+      const going = work();
+      if (going !== undefined) this.#extend(roomId, { tail: going, waiting: 0 }, going);
+      return true;
+    }
+    const waiting = lane?.waiting ?? 0;
+    if (waiting >= MAX_WAITING_IN_ROOM || this.#waiting >= this.#maxWaiting) return false;
+    const extended = lane ?? { tail: this.#barrier ?? Promise.resolve(), waiting };
+    extended.waiting += 1;
+    this.#waiting += 1;
+    const turn = extended.tail.then(async () => {
+      if (!isMessage) await this.#inFlight.settledIn(roomId);
+      extended.waiting -= 1;
+      this.#waiting -= 1;
+      await work();
+    });
+    this.#extend(roomId, extended, turn);
+    return true;
+  }
+
+  /**
+   * Takes a command that waits for all before it, and that all behind it wait for. `work` must not throw.
+   * @returns false as `take` does
+   */
+  takeAlone(work: () => void): boolean {
+    if (this.#isIdle) {
+      work();
+      return true;
+    }
+    if (this.#waiting >= this.#maxWaiting) return false;
+    this.#waiting += 1;
+    const turn = this.idle().then(() => {
+      this.#waiting -= 1;
+      work();
+    });
+    // What comes from now on waits for the barrier, which waits for these.
+    this.#lanes = new Map();
+    const barrier = turn.then(() => {
+      if (this.#barrier === barrier) this.#barrier = undefined;
+    });
+    this.#barrier = barrier;
+    return true;
+  }
+
+  /** Resolves when all that was taken so far is done, the messages in flight included. */
+  async idle(): Promise<void> {
+    await Promise.all([this.#barrier, ...Array.from(this.#lanes.values(), ({ tail }) => tail)]);
+    await this.#inFlight.settled();
+  }
+
+  get #isIdle(): boolean {
+    return this.#barrier === undefined && this.#lanes.size === 0 && this.#inFlight.size === 0;
+  }
+
+  /** Makes `turn` the end of a room's lane. */
+  #extend(roomId: number, lane: Lane, turn: Promise<void>): void {
+    const lanes = this.#lanes;
+    lanes.set(roomId, lane);
+    lane.tail = turn;
+    void turn.then(() => {
+      if (lane.tail === turn) lanes.delete(roomId);
+    });
+  }
+}

@@ -1,0 +1,118 @@
+import { ChatError } from '../../errors.js';
+import type { Command, Decoded } from '../../protocol/v2/commands.js';
+import type { CommandSession, Origin } from './command.js';
+import type { Work } from './command-order.js';
+import { join } from './join.js';
+import { send } from './message.js';
+import { authenticate, refresh } from './token.js';
+
+/** Answers one frame. */
+export function dispatch(session: CommandSession, decoded: Decoded, cameAt: number): void {
+  switch (decoded.kind) {
+    case 'command':
+      if (session.isReady) handle(session, decoded.command, cameAt);
+      else greet(session, decoded.command);
+      return;
+    case 'malformed': {
+      const code = decoded.type === 'token' ? 'UNAUTHORIZED' : 'INVALID';
+      refuse(session, new ChatError(code, { detail: decoded.detail }), decoded.origin);
+      return;
+    }
+    case 'unknown':
+      refuse(session, new ChatError('UNKNOWN_COMMAND'), decoded.origin);
+      return;
+    case 'not-json':
+      session.fail(new ChatError('BAD_JSON'), {});
+      session.close('BAD_JSON');
+  }
+}
+
+/** Handles a command before a token is accepted. */
+function greet(session: CommandSession, command: Command): void {
+  const { type, ref } = command;
+  if (type === 'token') authenticate(session, command);
+  else if (type === 'ping') session.status('PONG', { ref });
+  else if (type === 'quit') session.close('NORMAL');
+  else refuse(session, tokenMissing(), { ref });
+}
+
+function handle(session: CommandSession, command: Command, cameAt: number): void {
+  const { ref } = command;
+  switch (command.type) {
+    case 'token':
+      return takeAlone(session, { ref }, () => {
+        refresh(session, command);
+      });
+    case 'join':
+      for (const room of command.rooms) {
+        take(session, room.roomId, { ref, roomId: room.givenId }, () =>
+          join(session, room, command, cameAt),
+        );
+      }
+      return;
+    case 'leave': {
+      const { roomId } = command;
+      return take(session, roomId, { ref, roomId }, () => {
+        const reading = session.leave(roomId);
+        session.status('OK', { ref, roomId });
+        return reading;
+      });
+    }
+    case 'message': {
+      const { roomId } = command;
+      return take(session, roomId, { ref, roomId }, () => send(session, command, cameAt), true);
+    }
+    case 'ping':
+      session.status('PONG', { ref });
+      return;
+    case 'quit':
+      takeAlone(session, { ref }, () => {
+        session.close('NORMAL');
+      });
+  }
+}
+
+/** Does a command's work when it is its turn in its room. Errors are answered. */
+function take(
+  session: CommandSession,
+  roomId: number,
+  origin: Origin,
+  work: Work,
+  isMessage = false,
+): void {
+  const isTaken = session.order.take(roomId, isMessage, () => attempt(session, origin, work));
+  if (!isTaken) session.fail(tooManyWait(), origin);
+}
+
+/** Does a command's work when all before it is done. Errors are answered. */
+function takeAlone(session: CommandSession, origin: Origin, work: () => void): void {
+  const isTaken = session.order.takeAlone(() => {
+    void attempt(session, origin, work);
+  });
+  if (!isTaken) session.fail(tooManyWait(), origin);
+}
+
+function attempt(session: CommandSession, origin: Origin, work: Work): Promise<void> | void {
+  if (session.isClosed) return;
+  try {
+    return work()?.catch((error: unknown) => {
+      session.fail(error, origin);
+    });
+  } catch (error) {
+    session.fail(error, origin);
+  }
+}
+
+/** Refuses what was not understood; before a token is accepted, what matters is that it came too early. */
+function refuse(session: CommandSession, error: ChatError, origin: Origin): void {
+  if (session.isReady) session.fail(error, origin);
+  else session.refuse(error.code === 'UNAUTHORIZED' ? error : tokenMissing(), origin);
+}
+
+function tokenMissing(): ChatError {
+  return new ChatError('UNAUTHORIZED', { detail: 'a token must come first' });
+}
+
+function tooManyWait(): ChatError {
+  return new ChatError('UNAVAILABLE', { detail: 'too many commands wait' });
+}

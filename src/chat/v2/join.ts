@@ -1,0 +1,67 @@
+import { ChatError } from '../../errors.js';
+import type { Feed } from '../../feeds/feed.js';
+import type { Commands, WantedRoom } from '../../protocol/v2/commands.js';
+import { enter, enterWithoutWaiting } from '../enter.js';
+import type { CommandSession } from './command.js';
+
+type Options = Pick<Commands['join'], 'max' | 'ref'>;
+
+/**
+ * Joins a room. If it is joined already, its place is replaced; if it is refused, it is left.
+ * @throws {ChatError} TOO_MANY_ROOMS, NOT_FOUND, FORBIDDEN, AHEAD, UNAVAILABLE
+ */
+export function join(
+  session: CommandSession,
+  room: WantedRoom,
+  options: Options,
+  cameAt: number,
+): Promise<void> | void {
+  const { context, identity } = session;
+  const reading = session.leave(room.roomId);
+  requireSpace(session);
+  const feed =
+    reading === undefined
+      ? enterWithoutWaiting(context, identity, room.roomId, room.after)
+      : undefined;
+  if (feed === undefined) return joinLater(session, room, options, cameAt, reading);
+  connect(session, feed, room, options);
+}
+
+async function joinLater(
+  session: CommandSession,
+  room: WantedRoom,
+  options: Options,
+  cameAt: number,
+  reading: Promise<void> | undefined,
+): Promise<void> {
+  const feed = await session.withinDeadline(cameAt, async () => {
+    await reading;
+    return enter(session.context, session.identity, room.roomId, room.after);
+  });
+  // The socket may have closed, and a revocation may have come, while the room was opened.
+  if (session.isClosed) return;
+  requireSpace(session);
+  connect(session, feed, room, options);
+}
+
+function requireSpace({ subscriptions, context: { limits } }: CommandSession): void {
+  if (subscriptions.size < limits.roomsPerSocket) return;
+  throw new ChatError('TOO_MANY_ROOMS', {
+    detail: `a socket joins at most ${limits.roomsPerSocket} rooms`,
+  });
+}
+
+/** Joins the room behind the client's last entry, or at its head if the client knows none or too old a one. */
+function connect(
+  session: CommandSession,
+  feed: Feed,
+  { after, epoch }: WantedRoom,
+  { max = Infinity, ref }: Options,
+): void {
+  if (epoch !== undefined && epoch !== session.context.hub.epoch) {
+    throw new ChatError('AHEAD', { detail: 'the epoch of the log is another one' });
+  }
+  const head = feed.position;
+  const isReplayed = after !== undefined && head - after <= max;
+  session.connect(feed, isReplayed ? after : head, ref);
+}

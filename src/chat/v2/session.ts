@@ -1,0 +1,115 @@
+import { permissionsOf, type RoomAccess } from '../../access/permissions.js';
+import type { Identity } from '../../access/token.js';
+import { withDeadline } from '../../deadline.js';
+import type { Feed } from '../../feeds/feed.js';
+import type { LossReason } from '../../feeds/subscribers.js';
+import type { Decoded } from '../../protocol/v2/commands.js';
+import {
+  encodeAccess,
+  encodeStatus,
+  type StatusDetails,
+  type StatusWord,
+} from '../../protocol/v2/events.js';
+import { Session } from '../session.js';
+import type { CommandSession, Origin } from './command.js';
+import { CommandOrder } from './command-order.js';
+import { dispatch } from './dispatch.js';
+import { authenticate } from './token.js';
+
+/** A session of version 2: many rooms, each with commands of its own. */
+export class SessionV2 extends Session implements CommandSession {
+  readonly version = 2;
+  readonly order = new CommandOrder(this.inFlight, this.context.limits.inboxFrames);
+  /** By joined room, the session's permissions as it was last told. */
+  readonly #permissions = new Map<number, string>();
+
+  authenticate(content: string): void {
+    authenticate(this, { content });
+  }
+
+  accept(identity: Identity, ref: string | undefined): void {
+    this.identify(identity);
+    const { contentCharacters, frameBytes, roomsPerSocket } = this.context.limits;
+    this.status('READY', {
+      ref,
+      userUUID: identity.userUUID,
+      entityUUID: identity.entityUUID,
+      expiresInMs: this.tokenEndsInMs,
+      limits: { content: contentCharacters, frame: frameBytes, rooms: roomsPerSocket },
+    });
+  }
+
+  connect(feed: Feed, from: number, ref: string | undefined): void {
+    this.subscriptions.join(feed, from);
+    const { roomId, uuid, position: head } = feed;
+    const permissions = permissionsOf(this.identity, feed.access);
+    this.#permissions.set(roomId, permissions);
+    const { epoch } = this.context.hub;
+    this.status('CONNECTED', { ref, roomId, uuid, head, epoch, from, permissions });
+  }
+
+  leave(roomId: number): Promise<void> | undefined {
+    this.#permissions.delete(roomId);
+    return this.subscriptions.leave(roomId);
+  }
+
+  roomLost(roomId: number, reason: LossReason): void {
+    this.#permissions.delete(roomId);
+    this.subscriptions.lost(roomId);
+    // All rooms are lost at once, and all numbers: the client comes back as if the server had started anew.
+    if (reason === 'LOG_RESET') this.close('RESTART');
+    else this.reply('access', encodeAccess(roomId, '', reason), undefined);
+  }
+
+  accessChanged(roomId: number, access: RoomAccess): void {
+    const permissions = permissionsOf(this.identity, access);
+    if (this.#permissions.get(roomId) === permissions) return;
+    this.#permissions.set(roomId, permissions);
+    this.reply('access', encodeAccess(roomId, permissions), roomId);
+  }
+
+  status(word: StatusWord, details: StatusDetails): void {
+    const { roomId } = details;
+    const text = encodeStatus(word, details);
+    this.reply(word, text, typeof roomId === 'number' ? roomId : undefined);
+  }
+
+  fail(error: unknown, { ref, roomId }: Origin): void {
+    const { status, word, code, detail, seq } = this.known(error);
+    const details = { ref, roomId, seq, reason: code, detail };
+    // Version 1 does not tell what is not there from what may not be seen.
+    this.status(status === 404 ? 'NOTFOUND' : word, details);
+  }
+
+  refuse(error: unknown, origin: Origin): void {
+    this.fail(error, origin);
+    this.countRefusal();
+  }
+
+  withinDeadline<T>(cameAt: number, work: () => Promise<T>): Promise<T> {
+    return withDeadline(cameAt + this.context.limits.storeTimeoutMs - performance.now(), work);
+  }
+
+  /** A command never keeps the frames behind it from being read; those that must wait are bounded by their order. */
+  protected answer(text: string | undefined, cameAt: number | undefined): Promise<void> | void {
+    const { decodeV2: decode, debug } = this.context;
+    const decoded = text === undefined ? ({ kind: 'not-json' } as const) : decode(text);
+    debug?.({ session: this.id, ...summaryOf(decoded) }, 'command');
+    dispatch(this, decoded, cameAt ?? performance.now());
+    // Verifying a token takes as long as decoding many messages: other sockets get a turn.
+    const isToken = decoded.kind === 'command' && decoded.command.type === 'token';
+    return isToken ? Promise.resolve() : undefined;
+  }
+
+  protected override settled(): Promise<void> {
+    return this.order.idle();
+  }
+}
+
+/** What a frame asks for, without its content. */
+function summaryOf(decoded: Decoded): { command: string; room?: number | undefined } {
+  if (decoded.kind === 'malformed') return { command: `malformed ${decoded.type}` };
+  if (decoded.kind !== 'command') return { command: decoded.kind };
+  const { command } = decoded;
+  return { command: command.type, ...('roomId' in command && { room: command.roomId }) };
+}

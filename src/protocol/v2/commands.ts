@@ -1,0 +1,57 @@
+/** A room of a `join`. */
+export interface WantedRoom {
+  readonly roomId: number;
+  /** `room_id` as the client wrote it, which an error repeats. */
+  readonly givenId: number | string;
+  /** The client has every entry up to this one. */
+  readonly after?: number | undefined;
+  /** The epoch of the log that `after` belongs to. */
+  readonly epoch?: string | undefined;
+}
+
+/** The commands of a client over a socket of version 2, by type. Each may have a `ref`, which its answer repeats. */
+export interface Commands {
+  token: { readonly type: 'token'; readonly content: string; readonly ref?: string | undefined };
+  join: {
+    readonly type: 'join';
+    readonly rooms: readonly WantedRoom[];
+    /** Entries that a room may be behind; if it is further behind, nothing is replayed. */
+    readonly max?: number | undefined;
+    readonly ref?: string | undefined;
+  };
+  leave: { readonly type: 'leave'; readonly roomId: number; readonly ref?: string | undefined };
+  message: {
+    readonly type: 'message';
+    readonly roomId: number;
+    readonly content: string;
+    readonly ref?: string | undefined;
+  };
+  ping: { readonly type: 'ping'; readonly ref?: string | undefined };
+  quit: { readonly type: 'quit'; readonly ref?: string | undefined };
+}
+
+export type CommandType = keyof Commands;
+
+export type Command = Commands[CommandType];
+
+/** What a client may find of its own in the answer to a frame that was not understood, as far as it is valid. */
+interface Origin {
+  readonly ref: string | undefined;
+  readonly roomId: number | undefined;
+}
+
+/** What one frame turned out to be. */
+export type Decoded =
+  | { readonly kind: 'command'; readonly command: Command }
+  /** A command of a known type with wrong fields. */
+  | {
+      readonly kind: 'malformed';
+      readonly type: CommandType;
+      /** A sentence for the client. */
+      readonly detail: string;
+      readonly origin: Origin;
+    }
+  /** An object with an unknown `type`. */
+  | { readonly kind: 'unknown'; readonly origin: Origin }
+  /** No JSON, or no object. */
+  | { readonly kind: 'not-json' };

@@ -1,0 +1,108 @@
+import { z } from 'zod';
+import { parseFrame } from '../frame.js';
+import {
+  refSchema,
+  roomIdSchema,
+  sequenceNumberSchema,
+  textSchema,
+  UUID_PROBLEM,
+  wholeNumber,
+} from '../values.js';
+import type { Command, Commands, CommandType, Decoded } from './commands.js';
+
+/** The largest `max` of a `join`: what a client with a cache is ready to replay instead of loading a page. */
+const MAX_REPLAYED = 10_000;
+
+const roomId = roomIdSchema('room_id must be a positive integer');
+
+const ref = refSchema.nullish().transform((given) => given ?? undefined);
+
+const after = sequenceNumberSchema('after').nullish();
+
+const epoch = z.guid(`epoch ${UUID_PROBLEM}`).toLowerCase().nullish();
+
+const wantedRoom = z
+  .object(
+    {
+      room_id: z.union([z.number(), z.string()], 'room_id must be a positive integer'),
+      after,
+      epoch,
+    },
+    'rooms must hold objects',
+  )
+  .transform(({ room_id: givenId, after, epoch }, context) => {
+    const { data } = roomId.safeParse(givenId);
+    if (data === undefined) {
+      context.addIssue('room_id must be a positive integer');
+      return z.NEVER;
+    }
+    return { roomId: data, givenId, after: after ?? undefined, epoch: epoch ?? undefined };
+  });
+
+/**
+ * Makes the decoder of the frames of a version 2 client. Unknown keys are ignored, and `null` stands for a missing
+ * field, as in version 1.
+ */
+export function createDecoder(limits: {
+  readonly contentCharacters: number;
+  readonly roomsPerSocket: number;
+}): (frame: string) => Decoded {
+  const schemas: { [T in CommandType]: z.ZodType<Commands[T]> } = {
+    token: z.object({
+      type: z.literal('token'),
+      content: z.string('content must be a string'),
+      ref,
+    }),
+    join: z
+      .object({
+        type: z.literal('join'),
+        rooms: z
+          .array(wantedRoom, 'rooms must be a list')
+          .min(1, 'rooms is empty')
+          .max(limits.roomsPerSocket, `rooms has more than ${limits.roomsPerSocket} items`),
+        max: wholeNumber({
+          min: 1,
+          max: MAX_REPLAYED,
+          problem: `max must be 1 to ${MAX_REPLAYED}`,
+        }).nullish(),
+        ref,
+      })
+      .transform(({ max, ...join }) => ({ ...join, max: max ?? undefined })),
+    leave: z
+      .object({ type: z.literal('leave'), room_id: roomId, ref })
+      .transform(({ type, room_id, ref }) => ({ type, roomId: room_id, ref })),
+    message: z
+      .object({
+        type: z.literal('message'),
+        room_id: roomId,
+        content: textSchema('content', limits.contentCharacters),
+        ref,
+      })
+      .transform(({ type, room_id, content, ref }) => ({ type, roomId: room_id, content, ref })),
+    ping: z.object({ type: z.literal('ping'), ref }),
+    quit: z.object({ type: z.literal('quit'), ref }),
+  };
+  const known = new Map<unknown, z.ZodType<Command>>(Object.entries(schemas));
+
+  return (frame) => {
+    const value = parseFrame(frame) as Readonly<Record<string, unknown>> | undefined;
+    if (value === undefined) return { kind: 'not-json' };
+    const schema = known.get(value['type']);
+    if (schema === undefined) return { kind: 'unknown', origin: originOf(value) };
+    const result = schema.safeParse(value);
+    if (result.success) return { kind: 'command', command: result.data };
+    return {
+      kind: 'malformed',
+      type: value['type'] as CommandType,
+      detail: result.error.issues[0]?.message ?? 'malformed',
+      origin: originOf(value),
+    };
+  };
+}
+
+function originOf(value: Readonly<Record<string, unknown>>) {
+  return {
+    ref: refSchema.safeParse(value['ref']).data,
+    roomId: roomId.safeParse(value['room_id']).data,
+  };
+}

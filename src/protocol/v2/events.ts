@@ -1,0 +1,124 @@
+import type { EntryKind } from '../entry-kinds.js';
+
+/** What a frame needs of an entry; what is undefined, or was withheld, is left out. */
+interface FrameEntry {
+  readonly kind: EntryKind;
+  readonly roomId: number;
+  readonly seq: number;
+  readonly emitter: string;
+  readonly createdAt: string;
+  readonly content: string;
+  readonly ref: string | null;
+  readonly target?: number | undefined;
+  /** JSON, as it goes into the frame. */
+  readonly data?: string | undefined;
+  readonly replyTo?: number | undefined;
+  readonly mentions?: readonly string[] | undefined;
+  readonly textSeq?: number | undefined;
+  readonly isWithheld?: true | undefined;
+}
+
+/** What the server answers. */
+export const STATUS_WORDS = [
+  'READY',
+  'BADAUTH',
+  'CONNECTED',
+  'SENT',
+  'OK',
+  'PONG',
+  'NOTFOUND',
+  'NOTAUTHORIZED',
+  'INVALID',
+  'UNAVAILABLE',
+  'INTERNAL',
+  'BADJSON',
+] as const;
+
+export type StatusWord = (typeof STATUS_WORDS)[number];
+
+/** The keys beside `data` of an answer. */
+export interface StatusDetails {
+  readonly ref?: string | undefined;
+  /** In an error of a `join`, as the client wrote it. */
+  readonly roomId?: number | string | undefined;
+  readonly seq?: number | undefined;
+  /** A constant: the code of an error. */
+  readonly reason?: string | undefined;
+  /** A sentence for people. */
+  readonly detail?: string | undefined;
+  readonly uuid?: string | undefined;
+  readonly head?: number | undefined;
+  readonly epoch?: string | undefined;
+  readonly from?: number | undefined;
+  readonly permissions?: string | undefined;
+  readonly userUUID?: string | undefined;
+  readonly entityUUID?: string | undefined;
+  readonly expiresInMs?: number | undefined;
+  readonly limits?: Readonly<Record<string, number>> | undefined;
+}
+
+const STATUS_KEYS: Readonly<Record<keyof StatusDetails, string>> = {
+  ref: 'ref',
+  roomId: 'room_id',
+  seq: 'seq',
+  reason: 'reason',
+  detail: 'detail',
+  uuid: 'uuid',
+  head: 'head',
+  epoch: 'epoch',
+  from: 'from',
+  permissions: 'permissions',
+  userUUID: 'userUUID',
+  entityUUID: 'entityUUID',
+  expiresInMs: 'expires_in_ms',
+  limits: 'limits',
+};
+
+/** Text of an answer: its details in the order in which they are given, without those that are undefined. */
+export function encodeStatus(data: StatusWord, details: StatusDetails): string {
+  const status: Record<string, unknown> = { type: 'status', data };
+  let key: keyof StatusDetails;
+  for (key in details) status[STATUS_KEYS[key]] = details[key];
+  return JSON.stringify(status);
+}
+
+/** Text of the event about a session's own permissions in a room; `reason` says why it has left the room. */
+export function encodeAccess(roomId: number, permissions: string, reason?: string): string {
+  return JSON.stringify({ type: 'access', data: { room_id: roomId, permissions, reason } });
+}
+
+/** By kind, the JSON of the fields beside those of every entry, each with a comma before it. */
+const FIELDS: Readonly<Record<EntryKind, (entry: FrameEntry) => string>> = {
+  message: ({ content, data, replyTo, mentions, textSeq, isWithheld }) =>
+    // An edited message has its text at the edit.
+    (isWithheld === true || textSeq !== undefined ? '' : textOf(content, data)) +
+    (replyTo === undefined ? '' : `,"reply_to":${replyTo}`) +
+    (mentions === undefined ? '' : `,"mentions":${JSON.stringify(mentions)}`),
+  edit: ({ target, content, data, isWithheld }) =>
+    `,"target":${target}${isWithheld === true ? '' : textOf(content, data)}`,
+  delete: ({ target }) => `,"target":${target}`,
+  reaction: ({ target, content, isWithheld }) =>
+    `,"target":${target}${isWithheld === true ? '' : membersOf(content)}`,
+  member: ({ content }) => membersOf(content),
+  room: ({ content }) => membersOf(content),
+};
+
+/**
+ * Text of an entry's frame, which is built once a room. A kind that this node does not know, as a newer node may store
+ * during an upgrade, has a frame as well: clients count.
+ */
+export function encodeEntry(entry: FrameEntry): string {
+  const { kind, roomId, seq, emitter, createdAt, ref } = entry;
+  const own = FIELDS[kind]?.(entry) ?? '';
+  const sent = ref === null ? '' : `,"ref":${JSON.stringify(ref)}`;
+  return `{"type":"${kind}","data":{"room_id":${roomId},"seq":${seq},"emitter":"${emitter}","createdAt":"${createdAt}"${sent}${own}}}`;
+}
+
+function textOf(content: string, data: string | undefined): string {
+  return `,"content":${JSON.stringify(content)}${data === undefined ? '' : `,"data":${data}`}`;
+}
+
+/** The members of a JSON object, which has some. */
+function membersOf(json: string): string {
+  return `,${json.slice(1, -1)}`;
+}

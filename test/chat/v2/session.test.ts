@@ -1,0 +1,544 @@
+import { once } from 'node:events';
+import { Client } from 'pg';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { WebSocket } from 'ws';
+import { createRoom, putRule, request } from '../../harness/api.js';
+import { ChatClient, type ServerFrame } from '../../harness/chat-client.js';
+import { createChatWorld, type ChatWorld } from '../../harness/chat-world.js';
+import { query } from '../../harness/database.js';
+import type { TestNode } from '../../harness/node.js';
+import { person, secondsFromNow, type Person } from '../../harness/tokens.js';
+
+const ana = person({ levelOnEntity: 999 });
+const ben = person();
+
+let world: ChatWorld;
+let node: TestNode;
+let room: number;
+
+beforeAll(async () => {
+  world = await createChatWorld();
+  node = await world.start({ ROOMS_PER_SOCKET: '3' });
+});
+afterAll(() => world.close());
+
+beforeEach(async () => {
+  room = await roomOf(ana, ben);
+});
+
+/** A room of an admin and of a member who may read and write. */
+async function roomOf(admin: Person, member: Person): Promise<number> {
+  const id = await createRoom(node, admin);
+  await putRule(node, admin, id, { userUUID: member.userUUID, permissions: 'rw' });
+  return id;
+}
+
+async function headOf(id: number): Promise<number> {
+  const [row] = await query<{ head: number }>(
+    world.databaseUrl,
+    'SELECT head::int FROM rooms WHERE id = $1',
+    [id],
+  );
+  return row?.head ?? 0;
+}
+
+function data(frame: ServerFrame | undefined): Record<string, unknown> {
+  return frame?.data as Record<string, unknown>;
+}
+
+/** Type and number of each frame. */
+function outline(frames: readonly ServerFrame[]): string[] {
+  return frames.map((frame) => `${frame.type} ${String(data(frame)['seq'])}`);
+}
+
+/** Shows that nothing else has been sent. */
+async function expectNothing(client: ChatClient): Promise<void> {
+  client.send({ type: 'ping', ref: 'nothing else' });
+  expect(await client.next()).toEqual({ type: 'status', data: 'PONG', ref: 'nothing else' });
+}
+
+describe('the subprotocol', () => {
+  it.each([
+    [['nano-messaging.v2'], 'nano-messaging.v2'],
+    [['chat', 'nano-messaging.v2'], 'nano-messaging.v2'],
+    [['chat', 'nano-messaging.v3'], 'chat'],
+    [[], ''],
+  ])('of %j is answered with "%s"', async (asked, answered) => {
+    const socket = new WebSocket(node.chatUrl, asked);
+    await once(socket, 'open');
+    expect(socket.protocol).toBe(answered);
+    socket.close();
+  });
+});
+
+describe('a token', () => {
+  it('is answered with READY: who, for how long, and the limits', async () => {
+    const client = await ChatClient.openV2(node.chatUrl);
+    client.send({ type: 'token', content: ana.token, ref: 'a1' });
+    const [, ready] = await client.expect('START?', 'READY');
+    expect(ready).toEqual({
+      type: 'status',
+      data: 'READY',
+      ref: 'a1',
+      userUUID: ana.userUUID,
+      entityUUID: ana.entityUUID,
+      expires_in_ms: expect.any(Number) as number,
+      limits: { content: 8_000, frame: 131_072, rooms: 3 },
+    });
+    const { expires_in_ms } = ready as unknown as { expires_in_ms: number };
+    expect(expires_in_ms).toBeGreaterThan(3_500_000);
+    expect(expires_in_ms).toBeLessThanOrEqual(3_605_000);
+    await client.close();
+  });
+
+  it('may come with the upgrade, and may have no end', async () => {
+    const endless = person({}, { exp: undefined });
+    const headers = { Authorization: `Bearer ${endless.token}` };
+    const client = await ChatClient.openV2(node.chatUrl, { headers });
+    const [, ready] = await client.expect('START?', 'READY');
+    expect(ready).not.toHaveProperty('expires_in_ms');
+    await client.close();
+  });
+
+  it('must come first: the third refusal closes the socket', async () => {
+    const client = await ChatClient.openV2(node.chatUrl);
+    client.send({ type: 'ping', ref: 'p' });
+    client.send({ type: 'message', room_id: room, content: 'hi', ref: 'm' });
+    client.send({ type: 'token', content: 'no token', ref: 't' });
+    client.send({ type: 'dance' });
+    const [, pong, ...refused] = await client.expect(
+      'START?',
+      'PONG',
+      'BADAUTH',
+      'BADAUTH',
+      'BADAUTH',
+    );
+    expect(pong).toMatchObject({ ref: 'p' });
+    expect(refused).toMatchObject([
+      { ref: 'm', reason: 'UNAUTHORIZED' },
+      { ref: 't', reason: 'UNAUTHORIZED', detail: 'jwt malformed' },
+      { reason: 'UNAUTHORIZED' },
+    ]);
+    expect(await client.closed()).toEqual({ code: 4401, reason: 'TOKEN' });
+  });
+
+  it('is refreshed by one of the same user alone', async () => {
+    const client = await ChatClient.enterV2(node, ana, room);
+    client.send({ type: 'token', content: ben.token, ref: 'other' });
+    client.send({ type: 'token', content: 'no token', ref: 'bad' });
+    client.send({ type: 'token', ref: 'none' });
+    const again = person(ana, { exp: secondsFromNow(7_200) });
+    client.send({ type: 'token', content: again.token, ref: 'mine' });
+
+    const frames = await client.expect('BADAUTH', 'BADAUTH', 'BADAUTH', 'READY');
+    expect(frames.map(({ ref }) => ref).toSorted()).toEqual(['bad', 'mine', 'none', 'other']);
+    expect(frames[3]).toMatchObject({ ref: 'mine', userUUID: ana.userUUID });
+    client.send({ type: 'message', room_id: room, content: 'still here' });
+    expect(await client.next()).toMatchObject({ type: 'message', data: { room_id: room } });
+    await client.close();
+  });
+});
+
+describe('join', () => {
+  it('answers each room of its list', async () => {
+    const foreign = await createRoom(node, person({ levelOnEntity: 100 }));
+    const client = await ChatClient.enterV2(node, ben);
+    const rooms = [{ room_id: `${room}` }, { room_id: '2000000000' }, { room_id: foreign }];
+    client.send({ type: 'join', rooms, ref: 'j' });
+
+    const frames = await client.take(3);
+    const head = await headOf(room);
+    const [epoch] = await query(world.databaseUrl, 'SELECT uuid FROM log_epoch');
+    const [{ uuid } = {}] = await query(world.databaseUrl, 'SELECT uuid FROM rooms WHERE id = $1', [
+      room,
+    ]);
+    const byWord = frames.toSorted((a, b) => String(a.data).localeCompare(String(b.data)));
+    expect(byWord).toEqual([
+      {
+        type: 'status',
+        data: 'CONNECTED',
+        ref: 'j',
+        room_id: room,
+        uuid,
+        head,
+        epoch: epoch?.['uuid'],
+        from: head,
+        permissions: 'rw',
+      },
+      { type: 'status', data: 'NOTAUTHORIZED', ref: 'j', room_id: foreign, reason: 'FORBIDDEN' },
+      { type: 'status', data: 'NOTFOUND', ref: 'j', room_id: '2000000000', reason: 'NOT_FOUND' },
+    ]);
+    await client.close();
+  });
+
+  it('replays every entry beyond `after`, rules as well, each once and in order', async () => {
+    const writer = await ChatClient.enterV2(node, ana, room);
+    for (const content of ['a', 'b', 'c']) {
+      writer.send({ type: 'message', room_id: room, content });
+    }
+    await writer.take(3);
+    // Entering is consent, which is an entry.
+    const client = await ChatClient.enterV2(node, ben);
+    client.send({ type: 'join', rooms: [{ room_id: room, after: 0 }] });
+
+    const [connected] = await client.expect('CONNECTED');
+    const head = await headOf(room);
+    expect(connected).toMatchObject({ from: 0, head });
+    const frames = await client.take(head);
+    expect(outline(frames)).toEqual([
+      'member 1',
+      'member 2',
+      'member 3',
+      'message 4',
+      'message 5',
+      'message 6',
+      'member 7',
+    ]);
+    expect(data(frames[2])).toEqual({
+      room_id: room,
+      seq: 3,
+      emitter: ana.userUUID,
+      createdAt: expect.any(String) as string,
+      entity_UUID: ben.userUUID,
+      level: 0,
+      permissions: 'rw',
+      accepted: false,
+    });
+    writer.send({ type: 'message', room_id: room, content: 'live' });
+    expect(outline([await client.next()])).toEqual(['message 8']);
+    await expectNothing(client);
+    await Promise.all([writer.close(), client.close()]);
+  });
+
+  it('replays nothing if the room is more than `max` behind', async () => {
+    const client = await ChatClient.enterV2(node, ana);
+    const head = await headOf(room);
+    client.send({ type: 'join', rooms: [{ room_id: room, after: 0 }], max: head - 1 });
+    const [far] = await client.expect('CONNECTED');
+    expect(far).toMatchObject({ from: head, head });
+    await expectNothing(client);
+
+    client.send({ type: 'join', rooms: [{ room_id: room, after: 0 }], max: head });
+    const [near] = await client.expect('CONNECTED');
+    expect(near).toMatchObject({ from: 0, head });
+    expect(await client.take(head)).toHaveLength(head);
+    await client.close();
+  });
+
+  it('refuses a place that the log does not have as AHEAD', async () => {
+    const client = await ChatClient.enterV2(node, ana);
+    const head = await headOf(room);
+    const [{ uuid = '' } = {}] = await query<{ uuid: string }>(
+      world.databaseUrl,
+      'SELECT uuid FROM log_epoch',
+    );
+    const ahead = { data: 'INVALID', reason: 'AHEAD', room_id: room, ref: 'j' };
+
+    client.send({ type: 'join', rooms: [{ room_id: room, after: head + 1 }], ref: 'j' });
+    expect(await client.next()).toMatchObject(ahead);
+    const epoch = ana.userUUID;
+    client.send({ type: 'join', rooms: [{ room_id: room, after: head, epoch }], ref: 'j' });
+    expect(await client.next()).toMatchObject(ahead);
+    client.send({ type: 'join', rooms: [{ room_id: room, after: head, epoch: uuid }] });
+    await client.expect('CONNECTED');
+    await client.close();
+  });
+
+  it('again replaces the place, and leaves the room if it is refused', async () => {
+    const client = await ChatClient.enterV2(node, ana, room);
+    const head = await headOf(room);
+    client.send({ type: 'join', rooms: [{ room_id: room, after: head - 1 }] });
+    await client.expect('CONNECTED');
+    expect(outline([await client.next()])).toEqual([`member ${head}`]);
+
+    client.send({ type: 'join', rooms: [{ room_id: room, after: head + 1 }] });
+    await client.expect('INVALID');
+    client.send({ type: 'message', room_id: room, content: 'unseen', ref: 'm' });
+    await client.expect('SENT');
+    await expectNothing(client);
+    await client.close();
+  });
+
+  it('is refused beyond ROOMS_PER_SOCKET, until a room is left', async () => {
+    const rooms = await Promise.all([1, 2, 3].map(() => createRoom(node, ana)));
+    const client = await ChatClient.enterV2(node, ana, ...rooms);
+    client.send({ type: 'join', rooms: [{ room_id: room }], ref: 'j' });
+    expect(await client.next()).toMatchObject({
+      data: 'INVALID',
+      reason: 'TOO_MANY_ROOMS',
+      room_id: room,
+      ref: 'j',
+    });
+    // One that is joined already.
+    client.send({ type: 'join', rooms: [{ room_id: rooms[0] }] });
+    client.send({ type: 'leave', room_id: rooms[1] });
+    client.send({ type: 'join', rooms: [{ room_id: room }] });
+    const words = (await client.take(3)).map((frame) => frame.data);
+    expect(words.toSorted()).toEqual(['CONNECTED', 'CONNECTED', 'OK']);
+    await client.close();
+  });
+
+  it('joins nothing if its list is malformed', async () => {
+    const client = await ChatClient.enterV2(node, ana);
+    client.send({ type: 'join', rooms: [{ room_id: room }, { room_id: 'x' }], ref: 'j' });
+    expect(await client.next()).toMatchObject({ data: 'INVALID', reason: 'INVALID', ref: 'j' });
+    const writer = await ChatClient.enterV2(node, ben);
+    writer.send({ type: 'message', room_id: room, content: 'hi', ref: 'm' });
+    await writer.expect('SENT');
+    await expectNothing(client);
+    await Promise.all([client.close(), writer.close()]);
+  });
+});
+
+describe('a message', () => {
+  it('is echoed to all before SENT, in each joined room with its number', async () => {
+    const other = await roomOf(ana, ben);
+    const [client, reader] = [
+      await ChatClient.enterV2(node, ana, room, other),
+      await ChatClient.enterV2(node, ben, room, other),
+    ];
+    await client.take(2);
+    client.send({ type: 'message', room_id: room, content: 'one', ref: 'm1' });
+    client.send({ type: 'message', room_id: other, content: 'two', ref: 'm2' });
+    client.send({ type: 'message', room_id: room, content: 'three' });
+
+    const got = await client.take(5);
+    for (const [ref, room_id] of [
+      ['m1', room],
+      ['m2', other],
+    ] as const) {
+      const echo = got.findIndex(
+        ({ type, data: it }) => type === 'message' && (it as { ref?: string }).ref === ref,
+      );
+      const sent = got.findIndex((frame) => frame['ref'] === ref);
+      expect(sent).toBeGreaterThan(echo);
+      expect(got[sent]).toEqual({
+        type: 'status',
+        data: 'SENT',
+        ref,
+        room_id,
+        seq: data(got[echo])['seq'],
+      });
+    }
+    const seen = await reader.take(3);
+    expect(
+      seen
+        .map((frame) => `${String(data(frame)['room_id'])} ${String(data(frame)['content'])}`)
+        .toSorted(),
+    ).toEqual([`${room} one`, `${room} three`, `${other} two`].toSorted());
+    await Promise.all([client.close(), reader.close()]);
+  });
+
+  it('needs no joined room, and its ref holds for ever', async () => {
+    const client = await ChatClient.enterV2(node, ben);
+    client.send({ type: 'message', room_id: room, content: 'hi', ref: 'm' });
+    const [sent] = await client.expect('SENT');
+    client.send({ type: 'message', room_id: room, content: 'hi', ref: 'm' });
+    expect(await client.next()).toEqual(sent);
+    client.send({ type: 'message', room_id: room, content: 'another', ref: 'm' });
+    expect(await client.next()).toEqual({
+      type: 'status',
+      data: 'INVALID',
+      ref: 'm',
+      room_id: room,
+      seq: sent?.['seq'],
+      reason: 'REF_USED',
+      detail: expect.any(String) as string,
+    });
+    await client.close();
+  });
+
+  it('is refused with a reason: no right, no room, no content', async () => {
+    const reader = person();
+    await putRule(node, ana, room, { userUUID: reader.userUUID, permissions: 'r' });
+    const client = await ChatClient.enterV2(node, reader);
+    client.send({ type: 'message', room_id: room, content: 'hi', ref: 'm' });
+    expect(await client.next()).toMatchObject({
+      data: 'NOTAUTHORIZED',
+      reason: 'FORBIDDEN',
+      room_id: room,
+      ref: 'm',
+    });
+    client.send({ type: 'message', room_id: 2_000_000_000, content: 'hi', ref: 'm' });
+    expect(await client.next()).toMatchObject({ data: 'NOTFOUND', reason: 'NOT_FOUND', ref: 'm' });
+    client.send({ type: 'message', room_id: room, content: '', ref: 'm' });
+    expect(await client.next()).toMatchObject({
+      data: 'INVALID',
+      reason: 'INVALID',
+      detail: 'content is empty',
+      room_id: room,
+      ref: 'm',
+    });
+    await client.close();
+  });
+
+  it('reaches a session of version 1, which sees no other entry', async () => {
+    const old = await ChatClient.enter(node, ana, room);
+    const client = await ChatClient.enterV2(node, ben, room);
+    client.send({ type: 'message', room_id: room, content: 'hi', ref: 'm' });
+    await client.take(2);
+    old.say('hello');
+    expect(await client.next()).toMatchObject({ type: 'message', data: { content: 'hello' } });
+    expect(await old.messages(2)).toEqual(['hi', 'hello']);
+    await old.barrier();
+    await Promise.all([old.close(), client.close()]);
+  });
+});
+
+describe('leave', () => {
+  it('is OK, and nothing of the room follows', async () => {
+    const client = await ChatClient.enterV2(node, ana, room);
+    const writer = await ChatClient.enterV2(node, ana);
+    client.send({ type: 'message', room_id: room, content: 'before', ref: 'm' });
+    client.send({ type: 'leave', room_id: room, ref: 'l' });
+    const frames = await client.take(3);
+    expect(frames.at(-1)).toEqual({ type: 'status', data: 'OK', ref: 'l', room_id: room });
+    writer.send({ type: 'message', room_id: room, content: 'after', ref: 'm2' });
+    await writer.expect('SENT');
+    await expectNothing(client);
+    // It is OK again.
+    client.send({ type: 'leave', room_id: room });
+    expect(await client.next()).toEqual({ type: 'status', data: 'OK', room_id: room });
+    await Promise.all([client.close(), writer.close()]);
+  });
+});
+
+describe('the session', () => {
+  it('says what is unknown or malformed, and closes only for what is no JSON object', async () => {
+    const client = await ChatClient.enterV2(node, ana);
+    client.send({ type: 'select_room', room_id: room, ref: 's' });
+    expect(await client.next()).toMatchObject({
+      data: 'INVALID',
+      reason: 'UNKNOWN_COMMAND',
+      ref: 's',
+      room_id: room,
+    });
+    client.send({ type: 'leave', ref: 'l' });
+    expect(await client.next()).toMatchObject({ data: 'INVALID', reason: 'INVALID', ref: 'l' });
+    client.raw('no JSON');
+    expect(await client.next()).toEqual({ type: 'status', data: 'BADJSON', reason: 'BAD_JSON' });
+    expect(await client.closed()).toEqual({ code: 4400, reason: 'BAD_JSON' });
+  });
+
+  it('quits when all before is answered', async () => {
+    const client = await ChatClient.enterV2(node, ana);
+    client.send({ type: 'join', rooms: [{ room_id: room }] });
+    client.send({ type: 'message', room_id: room, content: 'last words', ref: 'm' });
+    client.send({ type: 'quit' });
+    const [connected, , sent] = await client.take(3);
+    expect([connected?.data, sent?.data]).toEqual(['CONNECTED', 'SENT']);
+    expect(await client.closed()).toEqual({ code: 1000, reason: 'NORMAL' });
+  });
+
+  it('goes on after a fault of the server', async () => {
+    const client = await ChatClient.enterV2(node, ana);
+    await query(world.databaseUrl, 'ALTER TABLE room_permissions RENAME TO away');
+    try {
+      client.send({ type: 'join', rooms: [{ room_id: room }], ref: 'j' });
+      expect(await client.next()).toEqual({
+        type: 'status',
+        data: 'INTERNAL',
+        ref: 'j',
+        room_id: room,
+        reason: 'INTERNAL',
+      });
+    } finally {
+      await query(world.databaseUrl, 'ALTER TABLE away RENAME TO room_permissions');
+    }
+    client.send({ type: 'join', rooms: [{ room_id: room }] });
+    await client.expect('CONNECTED');
+    await client.close();
+  });
+
+  it('is told of its own permissions, behind the entry that changes them', async () => {
+    const client = await ChatClient.enterV2(node, ben, room);
+    await putRule(node, ana, room, { userUUID: ben.userUUID, permissions: 'r' });
+    const [member, access] = await client.take(2);
+    expect(member).toMatchObject({ type: 'member', data: { permissions: 'r' } });
+    expect(access).toEqual({ type: 'access', data: { room_id: room, permissions: 'r' } });
+    // A rule of somebody else, and one that changes nothing for them.
+    await putRule(node, ana, room, { userUUID: person().userUUID, permissions: 'rw' });
+    await putRule(node, ana, room, { userUUID: ben.userUUID, permissions: 'r', level: 3 });
+    expect(outline(await client.take(2)).map((line) => line.split(' ')[0])).toEqual([
+      'member',
+      'member',
+    ]);
+    await expectNothing(client);
+
+    await putRule(node, ana, room, { userUUID: ben.userUUID, permissions: 'b' });
+    expect(await client.next()).toEqual({
+      type: 'access',
+      data: { room_id: room, permissions: '', reason: 'REVOKED' },
+    });
+    await expectNothing(client);
+    await client.close();
+  });
+
+  it('is told of the rooms whose rights its new token changes', async () => {
+    const entity = person({ levelOnEntity: 999 });
+    const own = await createRoom(node, entity, { level_admin: 500 });
+    await request(node, 'DELETE', `/rooms/${own}/members/${entity.userUUID}`, { as: entity });
+    const client = await ChatClient.enterV2(node, entity);
+    client.send({ type: 'join', rooms: [{ room_id: own }] });
+    expect(await client.next()).toMatchObject({ data: 'CONNECTED', permissions: 'rwa' });
+
+    for (const [levelOnEntity, permissions] of [
+      [500, undefined],
+      [100, 'rw'],
+      [99, ''],
+    ] as const) {
+      client.send({ type: 'token', content: person({ ...entity, levelOnEntity }).token });
+      await client.expect('READY');
+      if (permissions === undefined) await expectNothing(client);
+      else
+        expect(await client.next()).toMatchObject({
+          type: 'access',
+          data: { room_id: own, permissions },
+        });
+    }
+    await client.close();
+  });
+
+  it('is told that its room was deleted', async () => {
+    const client = await ChatClient.enterV2(node, ben, room);
+    await request(node, 'DELETE', `/rooms/${room}`, { as: ana });
+    expect(await client.next()).toEqual({
+      type: 'access',
+      data: { room_id: room, permissions: '', reason: 'ROOM_DELETED' },
+    });
+    await client.close();
+  });
+
+  it('goes on in other rooms while one hangs', async () => {
+    const client = await ChatClient.enterV2(node, ana, room);
+    const other = await createRoom(node, ana);
+    const holder = new Client({ connectionString: world.databaseUrl });
+    await holder.connect();
+    try {
+      await holder.query('BEGIN');
+      await holder.query('SELECT 1 FROM rooms WHERE id = $1 FOR UPDATE', [room]);
+      client.send({ type: 'message', room_id: room, content: 'stuck', ref: 'stuck' });
+      for (let i = 0; i < 33; i += 1) client.send({ type: 'leave', room_id: room, ref: `${i}` });
+      expect(await client.next()).toMatchObject({
+        data: 'UNAVAILABLE',
+        reason: 'UNAVAILABLE',
+        room_id: room,
+        ref: '32',
+      });
+      client.send({ type: 'join', rooms: [{ room_id: other }] });
+      await client.expect('CONNECTED');
+      client.send({ type: 'message', room_id: other, content: 'hi', ref: 'm' });
+      expect((await client.take(2)).at(-1)).toMatchObject({ data: 'SENT', room_id: other });
+      await expectNothing(client);
+    } finally {
+      await holder.end();
+    }
+    // The stuck message, its echo, and what waited for it.
+    const frames = await client.take(34);
+    expect(frames.slice(0, 2).map(({ type }) => type)).toEqual(['message', 'status']);
+    expect(frames.slice(2).map(({ ref }) => ref)).toEqual(
+      Array.from({ length: 32 }, (_, i) => `${i}`),
+    );
+    await client.close();
+  });
+});

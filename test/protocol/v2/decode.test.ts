@@ -1,0 +1,116 @@
+import { randomUUID } from 'node:crypto';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { createDecoder } from '../../../src/protocol/v2/decode.js';
+
+const decode = createDecoder({ contentCharacters: 10, roomsPerSocket: 3 });
+
+function decodeValue(value: unknown): unknown {
+  return decode(JSON.stringify(value));
+}
+
+describe('the decoder of version 2', () => {
+  it('gives each command its fields in the names of the code', () => {
+    const epoch = randomUUID();
+    const join = {
+      type: 'join',
+      rooms: [{ room_id: '7', after: '12', epoch: epoch.toUpperCase() }, { room_id: 8 }],
+      max: 500,
+      ref: 'j',
+    };
+    expect(decodeValue(join)).toEqual({
+      kind: 'command',
+      command: {
+        type: 'join',
+        rooms: [
+          { roomId: 7, givenId: '7', after: 12, epoch },
+          { roomId: 8, givenId: 8, after: undefined, epoch: undefined },
+        ],
+        max: 500,
+        ref: 'j',
+      },
+    });
+    expect(decodeValue({ type: 'leave', room_id: 7, ref: 'l' })).toEqual({
+      kind: 'command',
+      command: { type: 'leave', roomId: 7, ref: 'l' },
+    });
+    expect(decodeValue({ type: 'message', room_id: 7, content: 'hi', ref: 'm' })).toEqual({
+      kind: 'command',
+      command: { type: 'message', roomId: 7, content: 'hi', ref: 'm' },
+    });
+  });
+
+  it.each(['token', 'join', 'leave', 'message', 'ping', 'quit'])(
+    'takes a ref on %s, and null as none',
+    (type) => {
+      const fields = {
+        content: 'a',
+        room_id: 1,
+        rooms: [{ room_id: 1, after: null, epoch: null }],
+      };
+      const command = { ...fields, type, max: null };
+      expect(decodeValue({ ...command, ref: 'a1' })).toMatchObject({
+        command: { type, ref: 'a1' },
+      });
+      expect(decodeValue({ ...command, ref: null })).toEqual(decodeValue(command));
+      expect(decodeValue({ ...command, ref: '' })).toMatchObject({
+        kind: 'malformed',
+        type,
+        detail: 'ref is empty',
+        origin: { ref: undefined },
+      });
+    },
+  );
+
+  it.each([
+    [{ type: 'join' }, /^rooms must be a list/],
+    [{ type: 'join', rooms: [] }, /^rooms is empty/],
+    [
+      { type: 'join', rooms: [1, 2, 3, 4].map((room_id) => ({ room_id })) },
+      /^rooms has more than 3/,
+    ],
+    [{ type: 'join', rooms: [7] }, /^rooms must hold objects/],
+    [{ type: 'join', rooms: [{}] }, /^room_id must be/],
+    [{ type: 'join', rooms: [{ room_id: 1 }, { room_id: 0 }] }, /^room_id must be/],
+    [{ type: 'join', rooms: [{ room_id: 1, after: -1 }] }, /^after must be/],
+    [{ type: 'join', rooms: [{ room_id: 1, epoch: 'x' }] }, /^epoch must be a UUID/],
+    [{ type: 'join', rooms: [{ room_id: 1 }], max: 0 }, /^max must be 1 to 10000/],
+    [{ type: 'join', rooms: [{ room_id: 1 }], max: 10_001 }, /^max must be 1 to 10000/],
+    [{ type: 'leave' }, /^room_id must be/],
+    [{ type: 'message', content: 'a' }, /^room_id must be/],
+    [{ type: 'message', room_id: 1 }, /^content must be a string/],
+    [{ type: 'message', room_id: 1, content: '' }, /^content is empty/],
+    [{ type: 'message', room_id: 1, content: '01234567890' }, /^content is longer than 10/],
+    [{ type: 'token' }, /^content must be a string/],
+  ])('says what is wrong with %j', (value, problem) => {
+    expect(decodeValue({ ...value, ref: 'a1' })).toMatchObject({
+      kind: 'malformed',
+      type: value.type,
+      detail: expect.stringMatching(problem) as string,
+      origin: { ref: 'a1' },
+    });
+  });
+
+  it('keeps what the sender may know a wrong command by', () => {
+    const origin = { ref: 'a1', roomId: 7 };
+    expect(decodeValue({ type: 'message', room_id: '7', ref: 'a1' })).toMatchObject({ origin });
+    expect(decodeValue({ type: 'dance', room_id: 7, ref: 'a1' })).toEqual({
+      kind: 'unknown',
+      origin,
+    });
+  });
+
+  it('knows no command of version 1 alone, and no type that is inherited', () => {
+    for (const type of ['select_room', 'constructor', '__proto__', 1, null]) {
+      expect(decodeValue({ type })).toMatchObject({ kind: 'unknown' });
+    }
+  });
+
+  it('never throws, whatever the frame is', () => {
+    fc.assert(
+      fc.property(fc.oneof(fc.json(), fc.string({ unit: 'binary' })), (frame) => {
+        expect(decode(frame)).toHaveProperty('kind');
+      }),
+    );
+  });
+});
