@@ -19,8 +19,10 @@ const MIN_SECRET_CHARACTERS = 32;
 const ESCAPED_CHARACTER_BYTES = 12;
 /** The longest character of UTF-8. */
 const MAX_CHARACTER_BYTES = 4;
-/** The keys around a message's content, and a `ref` of 64 escaped characters. */
-const ENVELOPE_BYTES = 1_024;
+/** The same for data, which counts in bytes of UTF-8: a character of two bytes is an escape of six. */
+const ESCAPED_DATA_FACTOR = 3;
+/** The keys of a message, a `ref` of 64 escaped characters, and 20 UUIDs of mentions. */
+const ENVELOPE_BYTES = 2_048;
 
 /** Variables whose white space may be meant. */
 const SECRETS = new Set(['JWT_MASTER_SECRET', 'DB_PASSWORD']);
@@ -96,17 +98,20 @@ function problemsOfSecrets(env: Given): string[] {
 function problemsOfContent(env: Given): string[] {
   const limitOf = (name: keyof typeof LIMITS.shape) => LIMITS.shape[name].safeParse(env[name]).data;
   const characters = limitOf('CONTENT_CHARACTERS');
-  if (characters === undefined) return [];
-  const escaped = characters * ESCAPED_CHARACTER_BYTES + ENVELOPE_BYTES;
+  const dataBytes = limitOf('DATA_BYTES');
+  if (characters === undefined || dataBytes === undefined) return [];
+  const escaped =
+    characters * ESCAPED_CHARACTER_BYTES + dataBytes * ESCAPED_DATA_FACTOR + ENVELOPE_BYTES;
   const least = {
     FRAME_BYTES: escaped,
     BODY_BYTES: escaped,
-    LOG_QUEUE_BYTES: characters * MAX_CHARACTER_BYTES,
+    LOG_QUEUE_BYTES: characters * MAX_CHARACTER_BYTES + dataBytes,
   };
   return Object.entries(least)
     .filter(([name, bytes]) => (limitOf(name as keyof typeof least) ?? bytes) < bytes)
     .map(
-      ([name, bytes]) => `${name} must be at least ${bytes}, for ${characters} CONTENT_CHARACTERS`,
+      ([name, bytes]) =>
+        `${name} must be at least ${bytes}, for ${characters} CONTENT_CHARACTERS and ${dataBytes} DATA_BYTES`,
     );
 }
 

@@ -116,7 +116,9 @@ export const SOCKET_LIMITS = z
     ),
     // Three or four pages of text.
     CONTENT_CHARACTERS: count(8_000).describe('Characters of a message'),
-    // The power of two above the 97,024 bytes that 8,000 characters may take (`problemsOfContent`).
+    // Some dozens of fields about a card, a location or a file, which is stored elsewhere.
+    DATA_BYTES: count(4_096).describe('Bytes of the `data` of a message, as JSON in UTF-8'),
+    // The power of two above the 110,336 bytes that 8,000 characters and their data may take (`problemsOfContent`).
     FRAME_BYTES: count(131_072).describe('Bytes of a frame'),
     // Half of Node's limit for the headers of a request (`maxHeaderSize`, 16 KiB), which bounds a token over REST.
     FRAME_BYTES_BEFORE_READY: count(8_192).describe('Bytes of a frame before `READY`'),
@@ -148,7 +150,7 @@ export const SOCKET_LIMITS = z
     ),
   })
   .describe(
-    'Limits that a client of the socket meets: docs/PROTOCOL.md says what happens beyond each. FRAME_BYTES and BODY_BYTES are at least 12 times CONTENT_CHARACTERS and 1024, as many encoders send an emoji as 12 bytes (\\ud83d\\ude80), LOG_QUEUE_BYTES at least 4 times CONTENT_CHARACTERS, OUTBOX_BYTES and OUTBOX_TOTAL_BYTES at least 65536.',
+    'Limits that a client of the socket meets: docs/PROTOCOL.md says what happens beyond each. FRAME_BYTES and BODY_BYTES are at least 12 times CONTENT_CHARACTERS, 3 times DATA_BYTES and 2048, as many encoders send an emoji as 12 bytes (\\ud83d\\ude80), LOG_QUEUE_BYTES at least 4 times CONTENT_CHARACTERS and DATA_BYTES, OUTBOX_BYTES and OUTBOX_TOTAL_BYTES at least 65536.',
   );
 
 const NODE_LIMITS = z

@@ -222,24 +222,24 @@ describe('the problems of a configuration', () => {
 
 describe('a frame, a body and the queue of the log', () => {
   it('have room for the longest content, however it is escaped', () => {
-    expect(loadConfig({ CONTENT_CHARACTERS: '10837' }).limits.frameBytes).toBe(131_072);
-    expect(problemsOf({ CONTENT_CHARACTERS: '10838' })).toEqual([
-      'FRAME_BYTES must be at least 131080, for 10838 CONTENT_CHARACTERS',
-      'BODY_BYTES must be at least 131080, for 10838 CONTENT_CHARACTERS',
+    expect(loadConfig({ CONTENT_CHARACTERS: '9728' }).limits.frameBytes).toBe(131_072);
+    const limits = '9729 CONTENT_CHARACTERS and 4096 DATA_BYTES';
+    expect(problemsOf({ CONTENT_CHARACTERS: '9729' })).toEqual([
+      `FRAME_BYTES must be at least 131084, for ${limits}`,
+      `BODY_BYTES must be at least 131084, for ${limits}`,
     ]);
     const given = {
       CONTENT_CHARACTERS: '100',
-      FRAME_BYTES: '2224',
-      BODY_BYTES: '2224',
-      LOG_QUEUE_BYTES: '400',
+      DATA_BYTES: '10',
+      FRAME_BYTES: '3278',
+      BODY_BYTES: '3278',
+      LOG_QUEUE_BYTES: '410',
     };
-    expect(loadConfig(given).limits).toMatchObject({ frameBytes: 2_224, bodyBytes: 2_224 });
-    expect(problemsOf({ ...given, LOG_QUEUE_BYTES: '399' })).toEqual([
-      'LOG_QUEUE_BYTES must be at least 400, for 100 CONTENT_CHARACTERS',
-    ]);
-    for (const name of ['FRAME_BYTES', 'BODY_BYTES']) {
-      expect(problemsOf({ ...given, [name]: '2223' })).toEqual([
-        `${name} must be at least 2224, for 100 CONTENT_CHARACTERS`,
+    expect(loadConfig(given).limits).toMatchObject({ frameBytes: 3_278, bodyBytes: 3_278 });
+    const least = { FRAME_BYTES: 3_278, BODY_BYTES: 3_278, LOG_QUEUE_BYTES: 410 };
+    for (const [name, bytes] of Object.entries(least)) {
+      expect(problemsOf({ ...given, [name]: `${bytes - 1}` })).toEqual([
+        `${name} must be at least ${bytes}, for 100 CONTENT_CHARACTERS and 10 DATA_BYTES`,
       ]);
     }
   });

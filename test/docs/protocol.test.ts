@@ -24,7 +24,11 @@ function blocks(heading: string, language: string): [subject: string, text: stri
 }
 
 const decode = createDecoder({ contentCharacters: 8_000 });
-const decodeV2 = createDecoderV2({ contentCharacters: 8_000, roomsPerSocket: 128 });
+const decodeV2 = createDecoderV2({
+  contentCharacters: 8_000,
+  dataBytes: 4_096,
+  roomsPerSocket: 128,
+});
 
 const VERSIONS = [
   {

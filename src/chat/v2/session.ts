@@ -29,13 +29,18 @@ export class SessionV2 extends Session implements CommandSession {
 
   accept(identity: Identity, ref: string | undefined): void {
     this.identify(identity);
-    const { contentCharacters, frameBytes, roomsPerSocket } = this.context.limits;
+    const { contentCharacters, dataBytes, frameBytes, roomsPerSocket } = this.context.limits;
     this.status('READY', {
       ref,
       userUUID: identity.userUUID,
       entityUUID: identity.entityUUID,
       expiresInMs: this.tokenEndsInMs,
-      limits: { content: contentCharacters, frame: frameBytes, rooms: roomsPerSocket },
+      limits: {
+        content: contentCharacters,
+        data: dataBytes,
+        frame: frameBytes,
+        rooms: roomsPerSocket,
+      },
     });
   }
 

@@ -23,7 +23,14 @@ export interface Commands {
   message: {
     readonly type: 'message';
     readonly roomId: number;
+    /** Empty only beside `data`. */
     readonly content: string;
+    /** A JSON object, as `JSON.stringify` writes it. */
+    readonly data?: string | undefined;
+    /** Seq of the message that it answers. */
+    readonly replyTo?: number | undefined;
+    /** UUIDs of users and of entities, in lower case, each once; not an empty list. */
+    readonly mentions?: readonly string[] | undefined;
     readonly ref?: string | undefined;
   };
   ping: { readonly type: 'ping'; readonly ref?: string | undefined };

@@ -1,10 +1,11 @@
 import { z } from 'zod';
+import { dataSchema } from '../data.js';
 import { parseFrame } from '../frame.js';
 import {
   refSchema,
   roomIdSchema,
   sequenceNumberSchema,
-  textSchema,
+  textProblem,
   UUID_PROBLEM,
   wholeNumber,
 } from '../values.js';
@@ -13,6 +14,9 @@ import type { Command, Commands, CommandType, Decoded } from './commands.js';
 /** The largest `max` of a `join`: what a client with a cache is ready to replay instead of loading a page. */
 const MAX_REPLAYED = 10_000;
 
+/** Of one message: a group that is larger is an entity, which is one UUID. */
+const MAX_MENTIONS = 20;
+
 const roomId = roomIdSchema('room_id must be a positive integer');
 
 const ref = refSchema.nullish().transform((given) => given ?? undefined);
@@ -20,6 +24,18 @@ const ref = refSchema.nullish().transform((given) => given ?? undefined);
 const after = sequenceNumberSchema('after').nullish();
 
 const epoch = z.guid(`epoch ${UUID_PROBLEM}`).toLowerCase().nullish();
+
+const seq = (name: string) =>
+  wholeNumber({
+    min: 1,
+    max: Number.MAX_SAFE_INTEGER,
+    problem: `${name} must be the number of a message`,
+  }).nullish();
+
+const mentions = z
+  .array(z.guid(`mentions must hold UUIDs`).toLowerCase(), 'mentions must be a list')
+  .max(MAX_MENTIONS, `mentions has more than ${MAX_MENTIONS} items`)
+  .nullish();
 
 const wantedRoom = z
   .object(
@@ -45,8 +61,10 @@ const wantedRoom = z
  */
 export function createDecoder(limits: {
   readonly contentCharacters: number;
+  readonly dataBytes: number;
   readonly roomsPerSocket: number;
 }): (frame: string) => Decoded {
+  const data = dataSchema(limits.dataBytes);
   const schemas: { [T in CommandType]: z.ZodType<Commands[T]> } = {
     token: z.object({
       type: z.literal('token'),
@@ -75,10 +93,27 @@ export function createDecoder(limits: {
       .object({
         type: z.literal('message'),
         room_id: roomId,
-        content: textSchema('content', limits.contentCharacters),
+        content: z.string('content must be a string').nullish(),
+        data: data.nullish(),
+        reply_to: seq('reply_to'),
+        mentions,
         ref,
       })
-      .transform(({ type, room_id, content, ref }) => ({ type, roomId: room_id, content, ref })),
+      .transform(({ type, room_id, reply_to, mentions, ...said }, context) => {
+        const text = said.content ?? '';
+        const isDataAlone = text === '' && typeof said.data === 'string';
+        const problem = isDataAlone ? undefined : textProblem(text, limits.contentCharacters);
+        if (problem !== undefined) context.addIssue(`content ${problem}`);
+        return {
+          type,
+          roomId: room_id,
+          content: text,
+          data: said.data ?? undefined,
+          replyTo: reply_to ?? undefined,
+          mentions: mentions?.length ? [...new Set(mentions)] : undefined,
+          ref: said.ref,
+        };
+      }),
     ping: z.object({ type: z.literal('ping'), ref }),
     quit: z.object({ type: z.literal('quit'), ref }),
   };

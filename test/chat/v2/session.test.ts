@@ -83,7 +83,7 @@ describe('a token', () => {
       userUUID: ana.userUUID,
       entityUUID: ana.entityUUID,
       expires_in_ms: expect.any(Number) as number,
-      limits: { content: 8_000, frame: 131_072, rooms: 3 },
+      limits: { content: 8_000, data: 4_096, frame: 131_072, rooms: 3 },
     });
     const { expires_in_ms } = ready as unknown as { expires_in_ms: number };
     expect(expires_in_ms).toBeGreaterThan(3_500_000);
@@ -327,6 +327,35 @@ describe('a message', () => {
         .toSorted(),
     ).toEqual([`${room} one`, `${room} three`, `${other} two`].toSorted());
     await Promise.all([client.close(), reader.close()]);
+  });
+
+  it('carries data, a reply and mentions to all, and to none of version 1 if it is data alone', async () => {
+    const client = await ChatClient.enterV2(node, ana, room);
+    const old = await ChatClient.enter(node, ana, room);
+    const first = await headOf(room);
+    const said = { data: { b: 1, a: ['€'] }, reply_to: first + 1, mentions: [ben.userUUID] };
+    client.send({ type: 'message', room_id: room, content: 'one' });
+    await client.take(1);
+    client.send({ type: 'message', room_id: room, ...said, ref: 'm' });
+    const [echo] = await client.take(2);
+    expect(data(echo)).toMatchObject({ ...said, content: '' });
+    // As it was given: JSON keeps the order of keys.
+    expect(JSON.stringify(data(echo)['data'])).toBe(JSON.stringify(said.data));
+
+    client.send({ type: 'message', room_id: room, content: 'x', reply_to: first, ref: 'r' });
+    expect(await client.next()).toMatchObject({
+      data: 'NOTFOUND',
+      reason: 'NO_SUCH_MESSAGE',
+      ref: 'r',
+    });
+    client.send({ type: 'message', room_id: room, content: 'two' });
+    expect(await old.messages(2)).toEqual(['one', 'two']);
+
+    const reader = await ChatClient.enterV2(node, ana);
+    reader.send({ type: 'join', rooms: [{ room_id: room, after: first + 1 }] });
+    const [, replayed] = await reader.take(2);
+    expect(replayed).toEqual(echo);
+    await Promise.all([client.close(), old.close(), reader.close()]);
   });
 
   it('needs no joined room, and its ref holds for ever', async () => {

@@ -3,7 +3,12 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { createDecoder } from '../../../src/protocol/v2/decode.js';
 
-const decode = createDecoder({ contentCharacters: 10, roomsPerSocket: 3 });
+const decode = createDecoder({ contentCharacters: 10, dataBytes: 40, roomsPerSocket: 3 });
+
+/** An object of so many levels. */
+function nested(levels: number): object {
+  return levels === 1 ? {} : { a: nested(levels - 1) };
+}
 
 function decodeValue(value: unknown): unknown {
   return decode(JSON.stringify(value));
@@ -34,10 +39,33 @@ describe('the decoder of version 2', () => {
       kind: 'command',
       command: { type: 'leave', roomId: 7, ref: 'l' },
     });
-    expect(decodeValue({ type: 'message', room_id: 7, content: 'hi', ref: 'm' })).toEqual({
+    const mentions = [epoch.toUpperCase(), epoch];
+    const data = { z: 1, a: [null, 'é'], ['__proto__']: {} };
+    const message = { type: 'message', room_id: 7, content: 'hi', ref: 'm' };
+    expect(decodeValue({ ...message, data, reply_to: '3', mentions })).toEqual({
       kind: 'command',
-      command: { type: 'message', roomId: 7, content: 'hi', ref: 'm' },
+      command: {
+        type: 'message',
+        roomId: 7,
+        content: 'hi',
+        data: JSON.stringify(data),
+        replyTo: 3,
+        mentions: [epoch],
+        ref: 'm',
+      },
     });
+    expect(decodeValue({ ...message, data: null, reply_to: null, mentions: [] })).toEqual(
+      decodeValue(message),
+    );
+  });
+
+  it('takes a message without content beside data alone', () => {
+    const message = { type: 'message', room_id: 7, data: {} };
+    for (const content of [undefined, null, '']) {
+      expect(decodeValue({ ...message, content })).toMatchObject({
+        command: { content: '', data: '{}' },
+      });
+    }
   });
 
   it.each(['token', 'join', 'leave', 'message', 'ping', 'quit'])(
@@ -78,7 +106,25 @@ describe('the decoder of version 2', () => {
     [{ type: 'join', rooms: [{ room_id: 1 }], max: 10_001 }, /^max must be 1 to 10000/],
     [{ type: 'leave' }, /^room_id must be/],
     [{ type: 'message', content: 'a' }, /^room_id must be/],
-    [{ type: 'message', room_id: 1 }, /^content must be a string/],
+    [{ type: 'message', room_id: 1, content: 7, data: {} }, /^content must be a string/],
+    [{ type: 'message', room_id: 1 }, /^content is empty/],
+    [{ type: 'message', room_id: 1, content: 'a', data: [] }, /^data must be an object/],
+    [{ type: 'message', room_id: 1, content: 'a', data: 'x' }, /^data must be an object/],
+    [{ type: 'message', room_id: 1, content: 'a', data: { a: ['\0'] } }, /^data contains U\+0000/],
+    [{ type: 'message', room_id: 1, content: 'a', data: { '\0': 1 } }, /^data contains U\+0000/],
+    [{ type: 'message', room_id: 1, content: 'a', data: { a: 'x'.repeat(33) } }, /^data is longer/],
+    [{ type: 'message', room_id: 1, content: 'a', data: { a: '€'.repeat(11) } }, /^data is longer/],
+    [
+      { type: 'message', room_id: 1, content: 'a', data: nested(9) },
+      /^data has more than 8 levels/,
+    ],
+    [{ type: 'message', room_id: 1, content: 'a', reply_to: 0 }, /^reply_to must be/],
+    [{ type: 'message', room_id: 1, content: 'a', mentions: 'x' }, /^mentions must be a list/],
+    [{ type: 'message', room_id: 1, content: 'a', mentions: ['x'] }, /^mentions must hold UUIDs/],
+    [
+      { type: 'message', room_id: 1, content: 'a', mentions: Array(21).fill(randomUUID()) },
+      /^mentions has more than 20/,
+    ],
     [{ type: 'message', room_id: 1, content: '' }, /^content is empty/],
     [{ type: 'message', room_id: 1, content: '01234567890' }, /^content is longer than 10/],
     [{ type: 'token' }, /^content must be a string/],
@@ -89,6 +135,15 @@ describe('the decoder of version 2', () => {
       detail: expect.stringMatching(problem) as string,
       origin: { ref: 'a1' },
     });
+  });
+
+  it('takes data up to its limits', () => {
+    const message = { type: 'message', room_id: 1, content: 'a' };
+    for (const data of [nested(8), { a: 'x'.repeat(32) }, { a: '€'.repeat(10) }]) {
+      expect(decodeValue({ ...message, data })).toMatchObject({
+        command: { data: JSON.stringify(data) },
+      });
+    }
   });
 
   it('keeps what the sender may know a wrong command by', () => {
