@@ -1,0 +1,173 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createRoom, putRule } from '../harness/api.js';
+import { ChatClient, type ServerFrame } from '../harness/chat-client.js';
+import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
+import { query } from '../harness/database.js';
+import type { TestNode } from '../harness/node.js';
+import { person } from '../harness/tokens.js';
+
+describe('version 2 on two nodes with one Postgres and one Redis,', { timeout: 60_000 }, () => {
+  const ana = person({ levelOnEntity: 999 });
+  const ben = person();
+  let world: ChatWorld;
+  let east: TestNode;
+  let west: TestNode;
+
+  beforeAll(async () => {
+    world = await createChatWorld();
+    [east, west] = await Promise.all([world.start(), world.start()]);
+  });
+  afterAll(() => world.close());
+
+  async function roomForBoth(): Promise<number> {
+    const room = await createRoom(east, ana, { max_entity_rules: 100 });
+    await putRule(east, ana, room, { userUUID: ben.userUUID, permissions: 'rw' });
+    return room;
+  }
+
+  async function headOf(room: number): Promise<number> {
+    const [row] = await query<{ head: number }>(
+      world.databaseUrl,
+      'SELECT head::int FROM rooms WHERE id = $1',
+      [room],
+    );
+    return row?.head ?? 0;
+  }
+
+  function seqOf({ data }: ServerFrame): number {
+    return (data as { seq: number }).seq;
+  }
+
+  /** The numbers from one to another. */
+  function range(from: number, to: number): number[] {
+    return Array.from({ length: to - from + 1 }, (_, index) => from + index);
+  }
+
+  it('both get every number once and in order, whatever the entry is', async () => {
+    const room = await roomForBoth();
+    const here = await ChatClient.enterV2(east, ana, room);
+    const there = await ChatClient.enterV2(west, ben, room);
+    const before = await headOf(room);
+    // Its own acceptance, which ben caused by joining.
+    await here.take(1);
+    for (let i = 0; i < 20; i += 1) {
+      here.send({ type: 'message', room_id: room, content: `east ${i}` });
+      there.send({ type: 'message', room_id: room, content: `west ${i}` });
+    }
+    const guests = Array.from({ length: 10 }, () => person().userUUID);
+    await Promise.all(
+      guests.map((userUUID) => putRule(west, ana, room, { userUUID, permissions: 'r' })),
+    );
+
+    const [seen, alsoSeen] = await Promise.all([here.take(50), there.take(50)]);
+    expect(alsoSeen).toEqual(seen);
+    expect(seen.map(seqOf)).toEqual(range(before + 1, before + 50));
+    await Promise.all([here.close(), there.close()]);
+  });
+
+  it('a client comes back to many rooms on the other node, and has each number once', async () => {
+    const rooms = await Promise.all(Array.from({ length: 10 }, roomForBoth));
+    const first = await ChatClient.enterV2(east, ana, ...rooms);
+    const after = await Promise.all(rooms.map(headOf));
+    await first.close();
+    const writer = await ChatClient.enterV2(east, ben);
+    for (const room_id of rooms) {
+      for (const ref of ['a', 'b', 'c']) {
+        writer.send({ type: 'message', room_id, content: ref, ref });
+      }
+    }
+    await writer.take(30);
+
+    const again = await ChatClient.enterV2(west, ana);
+    again.send({
+      type: 'join',
+      rooms: rooms.map((room_id, index) => ({ room_id, after: after[index] })),
+      max: 500,
+      ref: 'again',
+    });
+    for (const room_id of rooms) {
+      writer.send({ type: 'message', room_id, content: 'd', ref: 'd' });
+    }
+    const frames = await again.take(10 + 40);
+    for (const [index, room] of rooms.entries()) {
+      const ofRoom = frames.filter(
+        (frame) =>
+          frame['room_id'] === room || (frame.data as { room_id?: number }).room_id === room,
+      );
+      const from = after[index] ?? 0;
+      expect(ofRoom[0]).toMatchObject({ data: 'CONNECTED', from, ref: 'again' });
+      expect(ofRoom.slice(1).map(seqOf)).toEqual(range(from + 1, from + 4));
+    }
+    await Promise.all([writer.close(), again.close()]);
+  });
+
+  it('the same ref sent to both at once is stored once', async () => {
+    const room = await roomForBoth();
+    const before = await headOf(room);
+    const here = await ChatClient.enterV2(east, ben);
+    const there = await ChatClient.enterV2(west, ben);
+    const command = { type: 'message', room_id: room, content: 'once', data: { a: 1 } };
+    for (let i = 0; i < 20; i += 1) {
+      here.send({ ...command, ref: `${i}` });
+      there.send({ ...command, ref: `${i}` });
+    }
+    const answers = [await here.take(20), await there.take(20)].map((frames) =>
+      Object.fromEntries(frames.map((frame) => [frame['ref'], frame['seq']])),
+    );
+    expect(answers[0]).toEqual(answers[1]);
+    expect(new Set(Object.values(answers[0] ?? {}))).toEqual(
+      new Set(range(before + 1, before + 20)),
+    );
+    there.send({ ...command, data: { a: 2 }, ref: '0' });
+    expect(await there.next()).toMatchObject({ reason: 'REF_USED', seq: answers[0]?.['0'] });
+    await Promise.all([here.close(), there.close()]);
+  });
+
+  it('nothing with the number of a revocation, or a later one, reaches who was removed', async () => {
+    const room = await roomForBoth();
+    const here = await ChatClient.enterV2(east, ana, room);
+    const there = await ChatClient.enterV2(west, ben, room);
+    await here.take(1);
+    here.send({ type: 'message', room_id: room, content: 'before' });
+    const [seen] = await there.take(1);
+    await putRule(east, ana, room, { userUUID: ben.userUUID, permissions: 'b' });
+    here.send({ type: 'message', room_id: room, content: 'after' });
+    await here.take(3);
+
+    expect(await there.next()).toEqual({
+      type: 'access',
+      data: { room_id: room, permissions: '', reason: 'REVOKED' },
+    });
+    const after = seen === undefined ? 0 : seqOf(seen);
+    there.send({ type: 'join', rooms: [{ room_id: room, after }], ref: 'j' });
+    expect(await there.next()).toMatchObject({ data: 'NOTAUTHORIZED', ref: 'j' });
+    there.send({ type: 'message', room_id: room, content: 'may I?', ref: 'm' });
+    expect(await there.next()).toMatchObject({ data: 'NOTAUTHORIZED', ref: 'm' });
+    there.send({ type: 'ping' });
+    await there.expect('PONG');
+    await Promise.all([here.close(), there.close()]);
+  });
+
+  it('a log that went back closes every session with 1012, and their places are AHEAD', async () => {
+    const fast = await world.start({ POLL_INTERVAL_MS: '500' });
+    const room = await roomForBoth();
+    const client = await ChatClient.enterV2(fast, ana);
+    client.send({ type: 'join', rooms: [{ room_id: room }] });
+    const [connected] = await client.expect('CONNECTED');
+    await query(world.databaseUrl, 'DELETE FROM messages WHERE room_id = $1 AND seq > 1', [room]);
+    await query(world.databaseUrl, 'UPDATE rooms SET head = 1, rules_head = 1 WHERE id = $1', [
+      room,
+    ]);
+    expect(await client.closed()).toEqual({ code: 1012, reason: 'RESTART' });
+
+    const again = await ChatClient.enterV2(fast, ana);
+    const epoch = connected?.['epoch'];
+    again.send({ type: 'join', rooms: [{ room_id: room, after: 1, epoch }] });
+    expect(await again.next()).toMatchObject({ data: 'INVALID', reason: 'AHEAD' });
+    again.send({ type: 'join', rooms: [{ room_id: room }] });
+    const [anew] = await again.expect('CONNECTED');
+    expect(anew).toMatchObject({ head: 1, from: 1 });
+    expect(anew?.['epoch']).not.toBe(epoch);
+    await again.close();
+  });
+});
