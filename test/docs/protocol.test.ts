@@ -45,8 +45,8 @@ const VERSIONS = [
     fromClient: blocks('Version 2: client → server', 'json'),
     fromServer: blocks('Version 2: server → client', 'json'),
     decode: (text: string): unknown => decodeV2(text),
-    commands: ['token', 'join', 'leave', 'message', 'ping', 'quit'],
-    events: ['status', 'message', 'member', 'access'],
+    commands: ['token', 'join', 'leave', 'message', 'edit', 'delete', 'reaction', 'ping', 'quit'],
+    events: ['status', 'message', 'edit', 'delete', 'reaction', 'member', 'access'],
     words: STATUS_WORDS_V2 as readonly string[],
   },
 ];

@@ -2,6 +2,7 @@ import { ChatError } from '../../errors.js';
 import type { Command, Decoded } from '../../protocol/v2/commands.js';
 import type { CommandSession, Origin } from './command.js';
 import type { Work } from './command-order.js';
+import { change } from './change.js';
 import { join } from './join.js';
 import { send } from './message.js';
 import { authenticate, refresh } from './token.js';
@@ -61,6 +62,12 @@ function handle(session: CommandSession, command: Command, cameAt: number): void
     case 'message': {
       const { roomId } = command;
       return take(session, roomId, { ref, roomId }, () => send(session, command, cameAt), true);
+    }
+    case 'edit':
+    case 'delete':
+    case 'reaction': {
+      const { roomId } = command;
+      return take(session, roomId, { ref, roomId }, () => change(session, command, cameAt));
     }
     case 'ping':
       session.status('PONG', { ref });

@@ -33,6 +33,31 @@ export interface Commands {
     readonly mentions?: readonly string[] | undefined;
     readonly ref?: string | undefined;
   };
+  edit: {
+    readonly type: 'edit';
+    readonly roomId: number;
+    /** Seq of the message. */
+    readonly target: number;
+    /** Empty only beside `data`. */
+    readonly content: string;
+    /** As in `message`; undefined drops what the message has. */
+    readonly data?: string | undefined;
+    readonly ref?: string | undefined;
+  };
+  delete: {
+    readonly type: 'delete';
+    readonly roomId: number;
+    readonly target: number;
+    readonly ref?: string | undefined;
+  };
+  reaction: {
+    readonly type: 'reaction';
+    readonly roomId: number;
+    readonly target: number;
+    readonly emoji: string;
+    readonly on: boolean;
+    readonly ref?: string | undefined;
+  };
   ping: { readonly type: 'ping'; readonly ref?: string | undefined };
   quit: { readonly type: 'quit'; readonly ref?: string | undefined };
 }

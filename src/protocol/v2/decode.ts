@@ -6,6 +6,7 @@ import {
   roomIdSchema,
   sequenceNumberSchema,
   textProblem,
+  textSchema,
   UUID_PROBLEM,
   wholeNumber,
 } from '../values.js';
@@ -25,12 +26,22 @@ const after = sequenceNumberSchema('after').nullish();
 
 const epoch = z.guid(`epoch ${UUID_PROBLEM}`).toLowerCase().nullish();
 
-const seq = (name: string) =>
+const messageSeq = (name: string) =>
   wholeNumber({
     min: 1,
     max: Number.MAX_SAFE_INTEGER,
     problem: `${name} must be the number of a message`,
-  }).nullish();
+  });
+
+const target = messageSeq('target');
+
+/** Code points of an emoji: a family with skin tones has ten, and some flags have seven. */
+const MAX_EMOJI_CHARACTERS = 32;
+
+const emoji = textSchema('emoji', MAX_EMOJI_CHARACTERS).refine(
+  (text) => !/\s/.test(text),
+  'emoji contains white space',
+);
 
 const mentions = z
   .array(z.guid(`mentions must hold UUIDs`).toLowerCase(), 'mentions must be a list')
@@ -64,7 +75,21 @@ export function createDecoder(limits: {
   readonly dataBytes: number;
   readonly roomsPerSocket: number;
 }): (frame: string) => Decoded {
-  const data = dataSchema(limits.dataBytes);
+  /** The text of a message or an edit: content, or data, or both. */
+  const text = {
+    content: z.string('content must be a string').nullish(),
+    data: dataSchema(limits.dataBytes).nullish(),
+  };
+  function textOf(
+    given: { content?: string | null | undefined; data?: string | null | undefined },
+    context: { addIssue: (problem: string) => void },
+  ): { content: string; data: string | undefined } {
+    const { content, data } = { content: given.content ?? '', data: given.data ?? undefined };
+    const isDataAlone = content === '' && data !== undefined;
+    const problem = isDataAlone ? undefined : textProblem(content, limits.contentCharacters);
+    if (problem !== undefined) context.addIssue(`content ${problem}`);
+    return { content, data };
+  }
   const schemas: { [T in CommandType]: z.ZodType<Commands[T]> } = {
     token: z.object({
       type: z.literal('token'),
@@ -93,27 +118,41 @@ export function createDecoder(limits: {
       .object({
         type: z.literal('message'),
         room_id: roomId,
-        content: z.string('content must be a string').nullish(),
-        data: data.nullish(),
-        reply_to: seq('reply_to'),
+        ...text,
+        reply_to: messageSeq('reply_to').nullish(),
         mentions,
         ref,
       })
-      .transform(({ type, room_id, reply_to, mentions, ...said }, context) => {
-        const text = said.content ?? '';
-        const isDataAlone = text === '' && typeof said.data === 'string';
-        const problem = isDataAlone ? undefined : textProblem(text, limits.contentCharacters);
-        if (problem !== undefined) context.addIssue(`content ${problem}`);
-        return {
-          type,
-          roomId: room_id,
-          content: text,
-          data: said.data ?? undefined,
-          replyTo: reply_to ?? undefined,
-          mentions: mentions?.length ? [...new Set(mentions)] : undefined,
-          ref: said.ref,
-        };
-      }),
+      .transform(({ type, room_id, reply_to, mentions, ref, ...given }, context) => ({
+        type,
+        roomId: room_id,
+        ...textOf(given, context),
+        replyTo: reply_to ?? undefined,
+        mentions: mentions?.length ? [...new Set(mentions)] : undefined,
+        ref,
+      })),
+    edit: z
+      .object({ type: z.literal('edit'), room_id: roomId, target, ...text, ref })
+      .transform(({ type, room_id, target, ref, ...given }, context) => ({
+        type,
+        roomId: room_id,
+        target,
+        ...textOf(given, context),
+        ref,
+      })),
+    delete: z
+      .object({ type: z.literal('delete'), room_id: roomId, target, ref })
+      .transform(({ room_id, ...deletion }) => ({ ...deletion, roomId: room_id })),
+    reaction: z
+      .object({
+        type: z.literal('reaction'),
+        room_id: roomId,
+        target,
+        emoji,
+        on: z.boolean('on must be true or false'),
+        ref,
+      })
+      .transform(({ room_id, ...reaction }) => ({ ...reaction, roomId: room_id })),
     ping: z.object({ type: z.literal('ping'), ref }),
     quit: z.object({ type: z.literal('quit'), ref }),
   };

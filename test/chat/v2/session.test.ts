@@ -7,7 +7,7 @@ import { ChatClient, type ServerFrame } from '../../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../../harness/chat-world.js';
 import { query } from '../../harness/database.js';
 import type { TestNode } from '../../harness/node.js';
-import { person, secondsFromNow, type Person } from '../../harness/tokens.js';
+import { person, secondsFromNow, sign, type Person } from '../../harness/tokens.js';
 
 const ana = person({ levelOnEntity: 999 });
 const ben = person();
@@ -92,8 +92,8 @@ describe('a token', () => {
   });
 
   it('may come with the upgrade, and may have no end', async () => {
-    const endless = person({}, { exp: undefined });
-    const headers = { Authorization: `Bearer ${endless.token}` };
+    const { userUUID, entityUUID } = ana;
+    const headers = { Authorization: `Bearer ${sign({ userUUID, entityUUID })}` };
     const client = await ChatClient.openV2(node.chatUrl, { headers });
     const [, ready] = await client.expect('START?', 'READY');
     expect(ready).not.toHaveProperty('expires_in_ms');
@@ -131,7 +131,9 @@ describe('a token', () => {
     client.send({ type: 'token', content: again.token, ref: 'mine' });
 
     const frames = await client.expect('BADAUTH', 'BADAUTH', 'BADAUTH', 'READY');
-    expect(frames.map(({ ref }) => ref).toSorted()).toEqual(['bad', 'mine', 'none', 'other']);
+    expect(new Set(frames.map(({ ref }) => ref))).toEqual(
+      new Set(['bad', 'mine', 'none', 'other']),
+    );
     expect(frames[3]).toMatchObject({ ref: 'mine', userUUID: ana.userUUID });
     client.send({ type: 'message', room_id: room, content: 'still here' });
     expect(await client.next()).toMatchObject({ type: 'message', data: { room_id: room } });
@@ -228,10 +230,7 @@ describe('join', () => {
   it('refuses a place that the log does not have as AHEAD', async () => {
     const client = await ChatClient.enterV2(node, ana);
     const head = await headOf(room);
-    const [{ uuid = '' } = {}] = await query<{ uuid: string }>(
-      world.databaseUrl,
-      'SELECT uuid FROM log_epoch',
-    );
+    const [log] = await query(world.databaseUrl, 'SELECT uuid FROM log_epoch');
     const ahead = { data: 'INVALID', reason: 'AHEAD', room_id: room, ref: 'j' };
 
     client.send({ type: 'join', rooms: [{ room_id: room, after: head + 1 }], ref: 'j' });
@@ -239,7 +238,7 @@ describe('join', () => {
     const epoch = ana.userUUID;
     client.send({ type: 'join', rooms: [{ room_id: room, after: head, epoch }], ref: 'j' });
     expect(await client.next()).toMatchObject(ahead);
-    client.send({ type: 'join', rooms: [{ room_id: room, after: head, epoch: uuid }] });
+    client.send({ type: 'join', rooms: [{ room_id: room, after: head, epoch: log?.['uuid'] }] });
     await client.expect('CONNECTED');
     await client.close();
   });
@@ -273,8 +272,8 @@ describe('join', () => {
     client.send({ type: 'join', rooms: [{ room_id: rooms[0] }] });
     client.send({ type: 'leave', room_id: rooms[1] });
     client.send({ type: 'join', rooms: [{ room_id: room }] });
-    const words = (await client.take(3)).map((frame) => frame.data);
-    expect(words.toSorted()).toEqual(['CONNECTED', 'CONNECTED', 'OK']);
+    const words = (await client.take(3)).map((frame) => String(frame.data));
+    expect(words.filter((word) => word !== 'OK')).toEqual(['CONNECTED', 'CONNECTED']);
     await client.close();
   });
 
@@ -372,7 +371,6 @@ describe('a message', () => {
       room_id: room,
       seq: sent?.['seq'],
       reason: 'REF_USED',
-      detail: expect.any(String) as string,
     });
     await client.close();
   });
@@ -411,6 +409,128 @@ describe('a message', () => {
     expect(await old.messages(2)).toEqual(['hi', 'hello']);
     await old.barrier();
     await Promise.all([old.close(), client.close()]);
+  });
+});
+
+describe('a change of a message', () => {
+  /** Sends a message; returns its number. */
+  async function say(client: ChatClient, content: string): Promise<number> {
+    client.send({ type: 'message', room_id: room, content, ref: content });
+    const [, sent] = await client.take(2);
+    return Number(sent?.['seq']);
+  }
+
+  it('is an entry for all, echoed before SENT, and unseen by version 1', async () => {
+    const client = await ChatClient.enterV2(node, ben, room);
+    const old = await ChatClient.enter(node, ana, room);
+    const target = await say(client, 'first');
+    const about = { room_id: room, target };
+    client.send({ type: 'edit', ...about, content: 'second', data: { a: 1 }, ref: 'e' });
+    client.send({ type: 'reaction', ...about, emoji: '👍', on: true, ref: 'r' });
+    client.send({ type: 'delete', ...about, ref: 'd' });
+
+    const frames = await client.take(6);
+    const common = { room_id: room, emitter: ben.userUUID, target };
+    expect(frames).toMatchObject([
+      {
+        type: 'edit',
+        data: { ...common, seq: target + 1, ref: 'e', content: 'second', data: { a: 1 } },
+      },
+      { type: 'status', data: 'SENT', ref: 'e', room_id: room, seq: target + 1 },
+      { type: 'reaction', data: { ...common, seq: target + 2, emoji: '👍', on: true, count: 1 } },
+      { type: 'status', data: 'SENT', ref: 'r', seq: target + 2 },
+      { type: 'delete', data: { ...common, seq: target + 3, ref: 'd' } },
+      { type: 'status', data: 'SENT', ref: 'd', seq: target + 3 },
+    ]);
+    client.send({ type: 'message', room_id: room, content: 'last' });
+    expect(await old.messages(2)).toEqual(['first', 'last']);
+    await Promise.all([client.close(), old.close()]);
+  });
+
+  it('leaves its text out of the earlier entries, and a deletion out of all', async () => {
+    const client = await ChatClient.enterV2(node, ben, room);
+    const target = await say(client, 'first');
+    const about = { room_id: room, target };
+    client.send({ type: 'edit', ...about, content: 'second' });
+    client.send({ type: 'edit', ...about, content: 'third' });
+    await client.take(4);
+    const reader = await ChatClient.enterV2(node, ana);
+    const replay = async (): Promise<(string | undefined)[]> => {
+      reader.send({ type: 'join', rooms: [{ room_id: room, after: target - 1 }] });
+      const [connected] = await reader.expect('CONNECTED');
+      const frames = await reader.take(Number(connected?.['head']) - target + 1);
+      expect(frames.map((frame) => data(frame)['seq'])).toEqual(
+        frames.map((_, index) => target + index),
+      );
+      return frames.map((frame) => data(frame)['content'] as string | undefined);
+    };
+    expect(await replay()).toEqual([undefined, undefined, 'third']);
+
+    client.send({ type: 'delete', ...about });
+    await client.take(2);
+    expect(outline([await reader.next()])).toEqual([`delete ${target + 3}`]);
+    expect(await replay()).toEqual([undefined, undefined, undefined, undefined]);
+    await Promise.all([client.close(), reader.close()]);
+  });
+
+  it('sent again with its ref, or to no effect, has the first number', async () => {
+    const client = await ChatClient.enterV2(node, ben);
+    client.send({ type: 'message', room_id: room, content: 'first', ref: 'm' });
+    const [sent] = await client.expect('SENT');
+    const about = { room_id: room, target: sent?.['seq'] };
+    const first = Number(sent?.['seq']);
+    const commands: [object, number][] = [
+      [{ type: 'edit', ...about, content: 'second', ref: 'e' }, first + 1],
+      [{ type: 'edit', ...about, content: 'second', ref: 'e' }, first + 1],
+      [{ type: 'reaction', ...about, emoji: '👍', on: false }, first],
+      [{ type: 'reaction', ...about, emoji: '👍', on: true }, first + 2],
+      [{ type: 'reaction', ...about, emoji: '👍\u{FE0F}', on: true }, first + 2],
+      [{ type: 'delete', ...about, ref: 'd' }, first + 3],
+      [{ type: 'delete', ...about }, first + 3],
+    ];
+    for (const [command, seq] of commands) {
+      client.send(command);
+      expect(await client.next()).toMatchObject({ data: 'SENT', room_id: room, seq });
+    }
+    client.send({ type: 'delete', ...about, ref: 'e' });
+    expect(await client.next()).toMatchObject({ reason: 'REF_USED', seq: first + 1, ref: 'e' });
+    client.send({ type: 'edit', ...about, content: 'third', ref: 'late' });
+    expect(await client.next()).toMatchObject({ data: 'INVALID', reason: 'DELETED', ref: 'late' });
+    await client.close();
+  });
+
+  it('is refused with a reason', async () => {
+    const client = await ChatClient.enterV2(node, ben);
+    const other = await ChatClient.enterV2(node, ana, room);
+    const target = await say(other, 'of ana');
+    const about = { room_id: room, target, ref: 'x' };
+    const refused: [object, object][] = [
+      [
+        { type: 'edit', ...about, content: 'mine' },
+        { data: 'NOTAUTHORIZED', reason: 'FORBIDDEN' },
+      ],
+      [
+        { type: 'delete', ...about },
+        { data: 'NOTAUTHORIZED', reason: 'FORBIDDEN' },
+      ],
+      [
+        { type: 'delete', ...about, target: 1 },
+        { data: 'NOTFOUND', reason: 'NO_SUCH_MESSAGE' },
+      ],
+      [
+        { type: 'reaction', ...about, room_id: 2_000_000_000, emoji: '👍', on: true },
+        { data: 'NOTFOUND', reason: 'NOT_FOUND' },
+      ],
+      [
+        { type: 'edit', ...about },
+        { data: 'INVALID', reason: 'INVALID' },
+      ],
+    ];
+    for (const [command, answer] of refused) {
+      client.send(command);
+      expect(await client.next()).toMatchObject({ ...answer, ref: 'x' });
+    }
+    await Promise.all([client.close(), other.close()]);
   });
 });
 
@@ -511,20 +631,23 @@ describe('the session', () => {
     client.send({ type: 'join', rooms: [{ room_id: own }] });
     expect(await client.next()).toMatchObject({ data: 'CONNECTED', permissions: 'rwa' });
 
-    for (const [levelOnEntity, permissions] of [
-      [500, undefined],
-      [100, 'rw'],
-      [99, ''],
-    ] as const) {
+    const refresh = async (levelOnEntity: number): Promise<void> => {
       client.send({ type: 'token', content: person({ ...entity, levelOnEntity }).token });
       await client.expect('READY');
-      if (permissions === undefined) await expectNothing(client);
-      else
-        expect(await client.next()).toMatchObject({
-          type: 'access',
-          data: { room_id: own, permissions },
-        });
-    }
+    };
+
+    await refresh(500);
+    await expectNothing(client);
+    await refresh(100);
+    expect(await client.next()).toEqual({
+      type: 'access',
+      data: { room_id: own, permissions: 'rw' },
+    });
+    await refresh(99);
+    expect(await client.next()).toEqual({
+      type: 'access',
+      data: { room_id: own, permissions: '', reason: 'REVOKED' },
+    });
     await client.close();
   });
 

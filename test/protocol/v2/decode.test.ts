@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { createDecoder } from '../../../src/protocol/v2/decode.js';
 
-const decode = createDecoder({ contentCharacters: 10, dataBytes: 40, roomsPerSocket: 3 });
+const decode = createDecoder({ contentCharacters: 10, dataBytes: 44, roomsPerSocket: 3 });
 
 /** An object of so many levels. */
 function nested(levels: number): object {
@@ -59,6 +59,23 @@ describe('the decoder of version 2', () => {
     );
   });
 
+  it('gives a change of a message its target', () => {
+    const at = { room_id: 7, target: '3' };
+    const command = { roomId: 7, target: 3, ref: undefined };
+    expect(decodeValue({ ...at, type: 'edit', content: 'new', data: { a: 1 } })).toEqual({
+      kind: 'command',
+      command: { ...command, type: 'edit', content: 'new', data: '{"a":1}' },
+    });
+    expect(decodeValue({ ...at, type: 'delete' })).toEqual({
+      kind: 'command',
+      command: { ...command, type: 'delete' },
+    });
+    expect(decodeValue({ ...at, type: 'reaction', emoji: '👍🏽', on: false })).toEqual({
+      kind: 'command',
+      command: { ...command, type: 'reaction', emoji: '👍🏽', on: false },
+    });
+  });
+
   it('takes a message without content beside data alone', () => {
     const message = { type: 'message', room_id: 7, data: {} };
     for (const content of [undefined, null, '']) {
@@ -68,12 +85,15 @@ describe('the decoder of version 2', () => {
     }
   });
 
-  it.each(['token', 'join', 'leave', 'message', 'ping', 'quit'])(
+  it.each(['token', 'join', 'leave', 'message', 'edit', 'delete', 'reaction', 'ping', 'quit'])(
     'takes a ref on %s, and null as none',
     (type) => {
       const fields = {
         content: 'a',
         room_id: 1,
+        target: 1,
+        emoji: '👍',
+        on: true,
         rooms: [{ room_id: 1, after: null, epoch: null }],
       };
       const command = { ...fields, type, max: null };
@@ -112,8 +132,8 @@ describe('the decoder of version 2', () => {
     [{ type: 'message', room_id: 1, content: 'a', data: 'x' }, /^data must be an object/],
     [{ type: 'message', room_id: 1, content: 'a', data: { a: ['\0'] } }, /^data contains U\+0000/],
     [{ type: 'message', room_id: 1, content: 'a', data: { '\0': 1 } }, /^data contains U\+0000/],
-    [{ type: 'message', room_id: 1, content: 'a', data: { a: 'x'.repeat(33) } }, /^data is longer/],
-    [{ type: 'message', room_id: 1, content: 'a', data: { a: '€'.repeat(11) } }, /^data is longer/],
+    [{ type: 'message', room_id: 1, content: 'a', data: { a: 'x'.repeat(37) } }, /^data is longer/],
+    [{ type: 'message', room_id: 1, content: 'a', data: { a: '€'.repeat(13) } }, /^data is longer/],
     [
       { type: 'message', room_id: 1, content: 'a', data: nested(9) },
       /^data has more than 8 levels/,
@@ -127,6 +147,16 @@ describe('the decoder of version 2', () => {
     ],
     [{ type: 'message', room_id: 1, content: '' }, /^content is empty/],
     [{ type: 'message', room_id: 1, content: '01234567890' }, /^content is longer than 10/],
+    [{ type: 'edit', room_id: 1, content: 'a' }, /^target must be/],
+    [{ type: 'edit', room_id: 1, target: 2 }, /^content is empty/],
+    [{ type: 'delete', room_id: 1, target: 0 }, /^target must be/],
+    [{ type: 'reaction', room_id: 1, target: 2, on: true }, /^emoji must be/],
+    [{ type: 'reaction', room_id: 1, target: 2, emoji: 'a b', on: true }, /^emoji contains white/],
+    [
+      { type: 'reaction', room_id: 1, target: 2, emoji: '👍'.repeat(33), on: true },
+      /^emoji is long/,
+    ],
+    [{ type: 'reaction', room_id: 1, target: 2, emoji: '👍' }, /^on must be/],
     [{ type: 'token' }, /^content must be a string/],
   ])('says what is wrong with %j', (value, problem) => {
     expect(decodeValue({ ...value, ref: 'a1' })).toMatchObject({
@@ -139,7 +169,7 @@ describe('the decoder of version 2', () => {
 
   it('takes data up to its limits', () => {
     const message = { type: 'message', room_id: 1, content: 'a' };
-    for (const data of [nested(8), { a: 'x'.repeat(32) }, { a: '€'.repeat(10) }]) {
+    for (const data of [nested(8), { a: 'x'.repeat(36) }, { a: '€'.repeat(12) }]) {
       expect(decodeValue({ ...message, data })).toMatchObject({
         command: { data: JSON.stringify(data) },
       });
