@@ -102,7 +102,7 @@ export class Subscribers implements FlushableRoom {
   /** Takes the room's next entry. Without a frame it is not sent. */
   deliver(seq: number, frame: Buffer | undefined): void {
     this.#head = seq;
-    this.#dueFrames.clear();
+    if (this.#dueFrames.size > 0) this.#dueFrames.clear();
     if (frame !== undefined && this.#cursors.size > 0) {
       this.#recent.push({ seq, frame });
       this.#flushQueue.addRoom(this);

@@ -13,7 +13,7 @@ import { createRoom, putRule } from '../harness/api.js';
 import { ChatClient, type ServerFrame } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import type { TestNode } from '../harness/node.js';
-import { person } from '../harness/tokens.js';
+import { person, type Person } from '../harness/tokens.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const read = (path: string): string => readFileSync(`${ROOT}/${path}`, 'utf8');
@@ -253,5 +253,94 @@ describe('the table of states', () => {
       people.flatMap((who) => frames.map((frame) => answers(state, who, frame))),
     );
     expect(new Set(given.flat())).toEqual(new Set(codes(cell)));
+  });
+});
+
+describe('the table of answers of version 2', () => {
+  const rows = table(protocol, 'Command', 'Needs', 'Answers');
+  const admin = person({ levelOnEntity: 999 });
+  const reader = person();
+  const stranger = person();
+  let world: ChatWorld;
+  let node: TestNode;
+  let room: number;
+  let message: unknown;
+
+  beforeAll(async () => {
+    world = await createChatWorld();
+    node = await world.start();
+    room = await createRoom(node, admin);
+    await putRule(node, admin, room, { userUUID: reader.userUUID, permissions: 'r' });
+    const client = await ChatClient.enterV2(node, admin);
+    client.send({ type: 'message', room_id: room, content: 'hi', ref: 'a1' });
+    const [sent] = await client.expect('SENT');
+    message = sent?.['seq'];
+    await client.close();
+  });
+  afterAll(() => world.close());
+
+  /** Frames of each command, without its type. */
+  const FRAMES: Record<string, () => object[]> = {
+    token: () => [{ content: admin.token }, { content: 'no token' }],
+    join: () => [
+      { rooms: [{ room_id: room }] },
+      { rooms: [{ room_id: 2_000_000_000 }] },
+      { rooms: [{ room_id: room, after: 1_000_000 }] },
+      { rooms: [] },
+    ],
+    leave: () => [{ room_id: room }, {}],
+    message: () => [
+      { room_id: room, content: 'hi', ref: 'a2' },
+      { room_id: 2_000_000_000, content: 'hi' },
+      { room_id: room },
+    ],
+    edit: () => [
+      { room_id: room, target: message, content: 'new' },
+      { room_id: room, target: 1_000_000, content: 'new' },
+      { room_id: room, target: message },
+    ],
+    reaction: () => [
+      { room_id: room, target: message, emoji: '👍', on: true },
+      { room_id: room, target: 1_000_000, emoji: '👍', on: true },
+      { room_id: room, target: message, emoji: '', on: true },
+    ],
+    delete: () => [
+      { room_id: room, target: message },
+      { room_id: room, target: 1_000_000 },
+      { room_id: room },
+    ],
+    ping: () => [{}, { ref: '' }],
+    quit: () => [{}, { ref: '' }],
+  };
+
+  /** The words of the answers to one frame; a close code, unless that is the answer to the `quit` behind it. */
+  async function answers(who: Person, type: string, frame: object): Promise<string[]> {
+    const client = await ChatClient.enterV2(node, who);
+    client.send({ type, ...frame });
+    const isQuit = type === 'quit' && Object.keys(frame).length === 0;
+    if (!isQuit) client.send({ type: 'quit' });
+    const { code } = await client.closed();
+    const words = client.unread('status').map(({ data }) => String(data));
+    return isQuit ? [...words, String(code)] : words;
+  }
+
+  it('has each command', () => {
+    expect(rows.map((row) => code(row['Command'])).toSorted()).toEqual(
+      Object.keys(FRAMES).toSorted(),
+    );
+  });
+
+  // Deletions come last: nothing can be done with a deleted message.
+  it.each(
+    Object.keys(FRAMES)
+      .filter((type) => type !== 'delete')
+      .concat('delete'),
+  )('has every answer to %s', async (type) => {
+    const row = rows.find(({ Command }) => code(Command) === type);
+    const given: string[] = [];
+    for (const who of [stranger, reader, admin]) {
+      for (const frame of FRAMES[type]?.() ?? []) given.push(...(await answers(who, type, frame)));
+    }
+    expect(new Set(given)).toEqual(new Set(codes(row?.['Answers'])));
   });
 });
