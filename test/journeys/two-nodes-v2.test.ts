@@ -148,6 +148,79 @@ describe('version 2 on two nodes with one Postgres and one Redis,', { timeout: 6
     await Promise.all([here.close(), there.close()]);
   });
 
+  it('a token with fewer rights comes before the join behind it, and loses the lost rooms alone', async () => {
+    const { userUUID, entityUUID } = person();
+    const entity = { userUUID, entityUUID };
+    const admin = person({ levelOnEntity: 999 });
+    const rooms = await Promise.all(
+      Array.from({ length: 50 }, async (_, index) => {
+        const id = await createRoom(index % 2 === 0 ? east : west, admin);
+        const level = index % 2 === 0 ? 100 : 500;
+        await putRule(east, admin, id, { entity_UUID: entityUUID, permissions: 'rw', level });
+        return { id, isLost: level === 500 };
+      }),
+    );
+    const list = rooms.map(({ id }) => ({ room_id: id }));
+    const client = await ChatClient.enterV2(west, person({ ...entity, levelOnEntity: 500 }));
+    client.send({ type: 'join', rooms: list });
+    // Each CONNECTED behind the acceptance of its rule, which no other session sees.
+    for (const { data } of await client.take(50)) expect(data).toBe('CONNECTED');
+
+    const demoted = person({ ...entity, levelOnEntity: 100 });
+    client.send({ type: 'join', rooms: list, ref: 'before' });
+    client.send({ type: 'token', content: demoted.token, ref: 'token' });
+    client.send({ type: 'join', rooms: list, ref: 'behind' });
+
+    const before = await client.take(50);
+    expect(new Set(before.map(({ ref, data }) => `${String(ref)} ${String(data)}`))).toEqual(
+      new Set(['before CONNECTED']),
+    );
+    const [ready] = await client.expect('READY');
+    expect(ready).toMatchObject({ ref: 'token' });
+    const lost = rooms.filter(({ isLost }) => isLost).map(({ id }) => id);
+    const told = await client.take(lost.length);
+    expect(told.map(({ type, data }) => [type, data])).toEqual(
+      expect.arrayContaining(
+        lost.map((room_id) => ['access', { room_id, permissions: '', reason: 'REVOKED' }]),
+      ),
+    );
+    const behind = await client.take(50);
+    const words = new Map(behind.map((frame) => [frame['room_id'], frame.data]));
+    expect(words).toEqual(
+      new Map(rooms.map(({ id, isLost }) => [id, isLost ? 'NOTAUTHORIZED' : 'CONNECTED'])),
+    );
+    await client.close();
+  });
+
+  it('a reader that stopped gets every number once it reads again', async () => {
+    const slim = await world.start({ OUTBOX_BYTES: '65536' });
+    const room = await roomForBoth();
+    const slow = await ChatClient.enterV2(slim, ana, room);
+    const quick = await ChatClient.enterV2(slim, ben, room);
+    const before = await headOf(room);
+    slow.socket.pause();
+    // More than the kernel's buffers and the outbox hold together.
+    const content = 'x'.repeat(8_000);
+    const count = 2_000;
+    for (let sent = 0; sent < count; sent += 100) {
+      for (let i = 0; i < 100; i += 1) {
+        quick.send({ type: 'message', room_id: room, content });
+      }
+      await quick.take(100);
+    }
+    quick.send({ type: 'edit', room_id: room, target: before + count, content: 'short' });
+    await quick.take(2);
+    slow.socket.resume();
+    // Its acceptance by ben came before it stopped.
+    const seen = await slow.take(count + 2);
+    expect(seen.map(seqOf)).toEqual(range(before, before + count + 1));
+    expect(seen.slice(-2).map(({ data }) => (data as { content?: string }).content)).toEqual([
+      undefined,
+      'short',
+    ]);
+    await Promise.all([slow.close(), quick.close()]);
+  });
+
   it('a log that went back closes every session with 1012, and their places are AHEAD', async () => {
     const fast = await world.start({ POLL_INTERVAL_MS: '500' });
     const room = await roomForBoth();
