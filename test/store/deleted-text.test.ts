@@ -4,12 +4,15 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, it } from 'vitest';
 import { findPostgres } from '../harness/postgres.js';
+import { pathFolders } from '../harness/programs.js';
 import { openPostgres, storeOver } from '../harness/store-hosts.js';
 import { newCaller, roomOf, say } from '../harness/writers.js';
 
-const dumpProgram = join(findPostgres() ?? '', 'pg_dump');
+const dumpProgram = [findPostgres() ?? '', ...pathFolders()]
+  .map((folder) => join(folder, 'pg_dump'))
+  .find(existsSync);
 /** A server elsewhere may be newer than the program. */
-const canDump = existsSync(dumpProgram) && process.env['TEST_DATABASE_URL'] === undefined;
+const canDump = dumpProgram !== undefined && process.env['TEST_DATABASE_URL'] === undefined;
 
 it.runIf(canDump)('a dump holds no text that was replaced or deleted', async () => {
   const host = await openPostgres();
@@ -36,5 +39,5 @@ it.runIf(canDump)('a dump holds no text that was replaced or deleted', async () 
 });
 
 async function dump(url: string): Promise<string> {
-  return (await promisify(execFile)(dumpProgram, [url], { maxBuffer: 1 << 26 })).stdout;
+  return (await promisify(execFile)(dumpProgram ?? '', [url], { maxBuffer: 1 << 26 })).stdout;
 }

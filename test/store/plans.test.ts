@@ -139,6 +139,16 @@ describe('the plans of Postgres', () => {
     await removeRule(store, room, rule.entityUUID);
   }
 
+  /** Makes a change of each kind. */
+  async function changeMessages(room: number): Promise<void> {
+    const author = { ...caller, userUUID: emitter };
+    await setRule(store, room, { ...rule, entityUUID: emitter });
+    await store.changes.edit(author, room, { target: 1_000, content: 'edited', ref: 'edit' });
+    await store.changes.react(author, room, { target: 1_000, emoji: '👍', on: true, ref: 'react' });
+    await store.changes.remove(author, room, { target: 1_000, ref: 'remove' });
+    await removeRule(store, room, emitter);
+  }
+
   async function refusedRemoval(room: number): Promise<void> {
     const refusal = new Error('refused');
     const removal = store.rooms.remove(room, caller, () => {
@@ -191,6 +201,7 @@ describe('the plans of Postgres', () => {
     ['rooms.visibleTo', () => drain(store.rooms.visibleTo(caller))],
     ['rooms.accessFor', (room) => store.rooms.accessFor(caller, room)],
     ['rules.change', (room) => changeRule(room)],
+    ['changes', (room) => changeMessages(room)],
     ['rooms.remove', async () => removeRoom(store, await emptyRoom(store))],
   ])('touch no table as a whole: %s', async (_, run) => {
     const plans = await plansOf(() => run(room));
