@@ -53,29 +53,26 @@ type EntryRow = Pick<Entry, 'roomId' | 'seq' | 'kind' | 'emitter' | 'content' | 
   others: Omit<Entry, keyof EntryRow> | null;
 };
 
-/**
- * Entries with seqs from $2, exclusive, to $3, inclusive. The text of an edit is that of its message, until another edit
- * replaces it, or the message is deleted.
- */
+/** Entries with seqs from $2, exclusive, to $3, inclusive; edits without their texts. */
 const READ = `
-  SELECT e.room_id AS "roomId", e.seq, e.kind, e.emitter, coalesce(edited.content, e.content) AS content, e.ref,
-    e."createdAt",
-    CASE WHEN num_nonnulls(e.target, e.data, e.reply_to, e.mentions, e.text_seq, e.deleted_by) > 0 THEN
+  SELECT room_id AS "roomId", seq, kind, emitter, content, ref, "createdAt",
+    CASE WHEN num_nonnulls(target, data, reply_to, mentions, text_seq, deleted_by) > 0 THEN
       json_strip_nulls(json_build_object(
-        'target', e.target, 'data', coalesce(edited.data, e.data), 'replyTo', e.reply_to, 'mentions', e.mentions,
-        'textSeq', e.text_seq,
-        'isWithheld', nullif(CASE e.kind
-          WHEN 'message' THEN e.deleted_by IS NOT NULL
-          WHEN 'edit' THEN edited.content IS NULL
-          WHEN 'reaction' THEN e.content = ''
+        'target', target, 'data', data, 'replyTo', reply_to, 'mentions', mentions, 'textSeq', text_seq,
+        'isWithheld', nullif(CASE kind
+          WHEN 'message' THEN deleted_by IS NOT NULL WHEN 'edit' THEN true WHEN 'reaction' THEN content = ''
         END, false)))
     END AS others
-  FROM messages AS e
-  LEFT JOIN LATERAL (
-    SELECT content, data FROM messages
-    WHERE e.kind = 'edit' AND room_id = e.room_id AND seq = e.target AND text_seq = e.seq LIMIT 1
-  ) AS edited ON true
-  WHERE e.room_id = $1 AND e.seq > $2 AND e.seq <= $3 ORDER BY e.seq LIMIT $4`;
+  FROM messages WHERE room_id = $1 AND seq > $2 AND seq <= $3 ORDER BY seq LIMIT $4`;
+
+/** The texts that the messages $2 have by the edits $3. */
+const READ_TEXTS = `
+  SELECT text_seq AS seq, content, data FROM messages
+  WHERE room_id = $1 AND seq = ANY ($2::bigint[]) AND text_seq = ANY ($3::bigint[])`;
+
+interface TextRow extends Pick<Entry, 'seq' | 'content'> {
+  readonly data: string | null;
+}
 
 interface StateRow extends Omit<RoomAccess, 'rules'> {
   id: number;
@@ -146,22 +143,44 @@ export function createLog({
     });
   }
 
+  /**
+   * The entries, with the texts of edits that their messages still have. They are read later than the entries: a text
+   * that was replaced or deleted meanwhile is withheld, too.
+   */
+  async function withTexts(
+    roomId: number,
+    entries: readonly Entry[],
+    edits: readonly Entry[],
+  ): Promise<Entry[]> {
+    const bind = [roomId, edits.map(({ target }) => target), edits.map(({ seq }) => seq)];
+    const rows = await readers.run(roomId, () =>
+      pages.query<TextRow>(READ_TEXTS, { bind, type: QueryTypes.SELECT }),
+    );
+    const texts = new Map(rows.map((row) => [row.seq, row]));
+    return entries.map((entry) => {
+      const text = texts.get(entry.seq);
+      if (text === undefined) return entry;
+      const { content, data } = text;
+      return { ...entry, content, data: data ?? undefined, isWithheld: undefined };
+    });
+  }
+
   return {
     append: (room, caller, draft) => groupCommit.append(room, caller, draft),
 
     async read(roomId, { after, upTo, limit }) {
+      // Seqs have no gaps, so this range holds one page, and any plan of it is cheap.
+      const bind = [roomId, after, Math.min(upTo, after + limit), limit];
       const rows = await readers.run(roomId, () =>
-        pages.query<EntryRow>(READ, {
-          // Seqs have no gaps, so this range holds one page, and any plan of it is cheap.
-          bind: [roomId, after, Math.min(upTo, after + limit), limit],
-          type: QueryTypes.SELECT,
-        }),
+        pages.query<EntryRow>(READ, { bind, type: QueryTypes.SELECT }),
       );
-      return rows.map(({ others, ...row }) => ({
+      const entries = rows.map(({ others, ...row }) => ({
         ...row,
         createdAt: row.createdAt.toISOString(),
         ...others,
       }));
+      const edits = entries.filter((entry) => entry.isWithheld && entry.target !== undefined);
+      return edits.length === 0 ? entries : withTexts(roomId, entries, edits);
     },
 
     async state(roomId) {
