@@ -13,6 +13,8 @@ module.exports = {
       level: { type: Sequelize.INTEGER, allowNull: false },
       permissions: { type: Sequelize.STRING(4), allowNull: false },
       accepted: { type: Sequelize.BOOLEAN, allowNull: false, defaultValue: false },
+      // Seq of the entry that added the rule; changes keep it.
+      since: { type: Sequelize.BIGINT, allowNull: false, defaultValue: 0 },
       createdAt: { type: 'timestamp(3) with time zone', allowNull: false },
       updatedAt: { type: 'timestamp(3) with time zone', allowNull: false },
     });

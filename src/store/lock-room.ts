@@ -38,7 +38,7 @@ export async function loadRoom(
     `SELECT head, type, entity_owner AS "entityOwner", level_admin AS "levelAdmin",
        max_entity_rules AS "maxEntityRules", rule_count AS "ruleCount",
        (SELECT coalesce(json_agg(rule), '[]') FROM (
-          SELECT room_id AS "roomId", "entity_UUID" AS "entityUUID", level, permissions, accepted,
+          SELECT room_id AS "roomId", "entity_UUID" AS "entityUUID", level, permissions, accepted, since,
             "createdAt", "updatedAt"
           FROM room_permissions WHERE room_id = rooms.id AND "entity_UUID" = ANY ($2::uuid[])) AS rule
        ) AS rules

@@ -23,7 +23,7 @@ export type ListedRoom = Omit<Room, 'createdAt' | 'updatedAt'> & {
 };
 
 /** One of the caller's rules, with the fields of its room. */
-export type RuleWithRoom = RuleRow &
+export type RuleWithRoom = Omit<RuleRow, 'since'> &
   Pick<Room, 'id' | 'uuid' | 'name' | 'type' | 'levelAdmin' | 'entityOwner'>;
 
 export interface Rooms {
@@ -181,7 +181,8 @@ export function createRooms({
         );
         const { id: roomId, createdAt, updatedAt } = created.get();
         await models.rule.bulkCreate(
-          rules.map((rule) => ({ ...rule, roomId })),
+          // The rules are the first entries of the log, in their order.
+          rules.map((rule, index) => ({ ...rule, roomId, since: index + 1 })),
           { transaction },
         );
         await appendEntries(

@@ -46,6 +46,12 @@ interface Decided {
   readonly entry: CheckedDraft | undefined;
 }
 
+/** The room's next entry, which a change appends. */
+interface NextEntry {
+  readonly seq: number;
+  readonly moment: Date;
+}
+
 export function createRules({ sequelize }: { sequelize: Sequelize }): Rules {
   const batches = new RoomBatches<Asked, ChangedRule>(sequelize, changeAll);
 
@@ -60,9 +66,12 @@ export function createRules({ sequelize }: { sequelize: Sequelize }): Rules {
     const room = await lockRoom(sequelize, roomId, callers, targets, transaction);
     if (room === undefined) throw noSuchRoom();
     const moment = new Date();
+    let head = room.head;
     const decided = batch.map((asked): Decided | Refused => {
       try {
-        return decideOn(room, roomId, asked, moment);
+        const one = decideOn(room, roomId, asked, { seq: head + 1, moment });
+        if (one.entry !== undefined) head += 1;
+        return one;
       } catch (error) {
         return { error };
       }
@@ -100,16 +109,16 @@ export function createRules({ sequelize }: { sequelize: Sequelize }): Rules {
     await sequelize.query(
       `WITH written AS (
          INSERT INTO room_permissions
-           (room_id, "entity_UUID", level, permissions, accepted, "createdAt", "updatedAt")
-         SELECT $1::int, * FROM unnest(
-           $2::uuid[], $3::int[], $4::text[], $5::boolean[], $6::timestamptz[], $7::timestamptz[])
+           (room_id, "entity_UUID", level, permissions, accepted, since, "createdAt", "updatedAt")
+         SELECT $1::int, * FROM unnest($2::uuid[], $3::int[], $4::text[], $5::boolean[], $6::bigint[],
+           $7::timestamptz[], $8::timestamptz[])
          ON CONFLICT (room_id, "entity_UUID") DO UPDATE SET level = excluded.level,
-           permissions = excluded.permissions, accepted = excluded.accepted,
+           permissions = excluded.permissions, accepted = excluded.accepted, since = excluded.since,
            "createdAt" = excluded."createdAt", "updatedAt" = excluded."updatedAt"
        ), removed AS (
-         DELETE FROM room_permissions WHERE room_id = $1 AND "entity_UUID" = ANY ($8::uuid[])
+         DELETE FROM room_permissions WHERE room_id = $1 AND "entity_UUID" = ANY ($9::uuid[])
        )
-       UPDATE rooms SET rule_count = $9 WHERE id = $1 AND rule_count <> $9`,
+       UPDATE rooms SET rule_count = $10 WHERE id = $1 AND rule_count <> $10`,
       {
         bind: [
           roomId,
@@ -117,6 +126,7 @@ export function createRules({ sequelize }: { sequelize: Sequelize }): Rules {
           rows.map(({ level }) => level),
           rows.map(({ permissions }) => permissions),
           rows.map(({ accepted }) => accepted),
+          rows.map(({ since }) => since),
           rows.map(({ createdAt }) => createdAt.toISOString()),
           rows.map(({ updatedAt }) => updatedAt.toISOString()),
           removed,
@@ -132,7 +142,8 @@ export function createRules({ sequelize }: { sequelize: Sequelize }): Rules {
       const room = await loadRoom(sequelize, roomId, [caller], [target]);
       if (room === undefined) throw noSuchRoom();
       const asked = { caller, target, decide };
-      const { rule, created, entry } = decideOn(room, roomId, asked, new Date());
+      const next = { seq: room.head + 1, moment: new Date() };
+      const { rule, created, entry } = decideOn(room, roomId, asked, next);
       if (entry === undefined) return { rule, created, entry };
       return batches.make(roomId, asked);
     },
@@ -147,14 +158,14 @@ function decideOn(
   room: LoadedRoom,
   roomId: number,
   { caller, target, decide }: Asked,
-  moment: Date,
+  next: NextEntry,
 ): Decided {
   const before = room.rules.get(target);
   const wanted = decide(room);
   if (before !== undefined && wanted !== undefined && isSame(before, wanted)) {
     return { rule: before, created: false, entry: undefined };
   }
-  const rule = wanted === undefined ? before : rowOf(roomId, wanted, before, moment);
+  const rule = wanted === undefined ? before : rowOf(roomId, wanted, before, next);
   if (rule === undefined) throw new ChatError('NOT_FOUND', { detail: 'there is no such rule' });
   if (wanted === undefined) room.rules.delete(target);
   else room.rules.set(target, rule);
@@ -178,7 +189,7 @@ function rowOf(
   roomId: number,
   { entityUUID, level, permissions, accepted }: Rule,
   before: RuleRow | undefined,
-  moment: Date,
+  { seq, moment }: NextEntry,
 ): RuleRow {
   return {
     roomId,
@@ -186,6 +197,7 @@ function rowOf(
     level,
     permissions,
     accepted,
+    since: before?.since ?? seq,
     createdAt: before?.createdAt ?? moment,
     updatedAt: moment,
   };

@@ -41,6 +41,11 @@ describe.each(storeHosts)('rooms over %s', (_, openHost) => {
       { seq: 2, kind: 'member', emitter: creator.userUUID },
     ]);
     expect(entries.map(ruleOf)).toEqual(rules);
+    const access = await store.rooms.accessFor(creator, room.id);
+    expect(rules.map(({ entityUUID }) => access?.rules.get(entityUUID))).toMatchObject([
+      { since: 1 },
+      { since: 2 },
+    ]);
     const state = await store.log.state(room.id);
     expect(state).toMatchObject({ head: 2, rulesHead: 2 });
     expect(state?.access.rules).toEqual(new Map(rules.map((rule) => [rule.entityUUID, rule])));

@@ -79,6 +79,27 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
     expect(await storedRow(room, rule.entityUUID)).toEqual(changed.rule);
   });
 
+  it('keep the number of the entry that added them until they are removed', async () => {
+    const rule = newRule();
+    const other = newRule();
+    await say(store.log, new TestWriter(room), 'hi');
+    // Two changes of one transaction, behind one that holds the room's turn.
+    const [, added, another] = await Promise.all([
+      setRule(store, room, newRule()),
+      setRule(store, room, rule),
+      setRule(store, room, other),
+    ]);
+    expect([added.rule.since, another.rule.since]).toEqual([3, 4]);
+
+    await setRule(store, room, { ...rule, permissions: 'r', accepted: true });
+    expect(await storedRow(room, rule.entityUUID)).toMatchObject({ since: 3, accepted: true });
+
+    await removeRule(store, room, rule.entityUUID);
+    const { seq } = entryOf(await setRule(store, room, rule));
+    expect(await storedRow(room, rule.entityUUID)).toMatchObject({ since: seq });
+    expect(await storedRow(room, other.entityUUID)).toMatchObject({ since: 4 });
+  });
+
   it('are removed: the entry is a rule without permissions', async () => {
     const rule = newRule();
     const other = newRule();
@@ -330,7 +351,7 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
   async function storedRow(roomId: number, uuid: string): Promise<RuleRow | undefined> {
     const [row] = await host.database.sequelize.query<RuleRow>(
       `SELECT room_id AS "roomId", "entity_UUID" AS "entityUUID", level, permissions, accepted,
-         "createdAt", "updatedAt"
+         since, "createdAt", "updatedAt"
        FROM room_permissions WHERE room_id = $1 AND "entity_UUID" = $2`,
       { bind: [roomId, uuid], type: QueryTypes.SELECT },
     );

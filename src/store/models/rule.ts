@@ -4,14 +4,18 @@ import type { Rule } from '../../access/permissions.js';
 /** A row of `room_permissions`. */
 export interface RuleRow extends Rule {
   roomId: number;
+  /** Seq of the entry that added the rule; changes keep it. */
+  since: number;
   createdAt: Date;
   updatedAt: Date;
 }
 
-export type RuleModel = ModelStatic<Model<RuleRow, Rule & { roomId: number }>>;
+type NewRule = Omit<RuleRow, 'createdAt' | 'updatedAt'>;
+
+export type RuleModel = ModelStatic<Model<RuleRow, NewRule>>;
 
 export function defineRule(sequelize: Sequelize): RuleModel {
-  return sequelize.define<Model<RuleRow, Rule & { roomId: number }>>(
+  return sequelize.define<Model<RuleRow, NewRule>>(
     'rule',
     {
       roomId: { type: DataTypes.INTEGER, primaryKey: true, field: 'room_id' },
@@ -19,6 +23,7 @@ export function defineRule(sequelize: Sequelize): RuleModel {
       level: { type: DataTypes.INTEGER, allowNull: false },
       permissions: { type: DataTypes.STRING(4), allowNull: false },
       accepted: { type: DataTypes.BOOLEAN, allowNull: false },
+      since: { type: DataTypes.BIGINT, allowNull: false },
       createdAt: DataTypes.DATE,
       updatedAt: DataTypes.DATE,
     },
