@@ -73,7 +73,8 @@ export async function createServer(
     logger,
   });
 
-  const actions = createActions({ store, hub });
+  const actions = createActions({ store, hub, verify, logger });
+  const { signIn } = actions.users;
 
   const stopPurging = startPurging({ sequelize: database.sequelize, logger });
   const stopWatching = database.embedded
@@ -85,7 +86,7 @@ export async function createServer(
   }
 
   const chat = createChat({
-    verify,
+    verify: signIn,
     decode: createDecoder(limits),
     decodeV2: createDecoderV2(limits),
     hub,
@@ -100,7 +101,7 @@ export async function createServer(
   const isClosing = (): boolean => closing !== undefined;
   const app = createApp({
     actions,
-    verify,
+    verify: signIn,
     readiness: createReadiness({
       pingDatabase: () => database.ping(),
       brokerIsUp: () => hub.brokerIsUp,

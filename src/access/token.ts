@@ -2,7 +2,7 @@ import { createSecretKey, type KeyObject } from 'node:crypto';
 import jwt from 'jsonwebtoken';
 import { z } from 'zod';
 import { ChatError } from '../errors.js';
-import { uuidSchema } from '../protocol/values.js';
+import { textProblem, uuidSchema } from '../protocol/values.js';
 
 /** HMAC with the shared secret. `none` and the asymmetric algorithms are refused. */
 const ALGORITHMS: jwt.Algorithm[] = ['HS256', 'HS384', 'HS512'];
@@ -20,12 +20,40 @@ const level = z.union(
   'must be a number, or a string that holds one',
 );
 
+/** The width of the column (migrations/). */
+const MAX_NAME_CHARACTERS = 100;
+/** The longest URL that all browsers and CDNs take. */
+const MAX_PICTURE_CHARACTERS = 2_048;
+/** The last instant of a Date, in seconds. */
+const MAX_SECONDS = 8_640_000_000_000;
+
+const isName = (text: string): boolean => textProblem(text, MAX_NAME_CHARACTERS) === undefined;
+
+const isHttpsUrl = (text: string): boolean =>
+  /^https:\/\//i.test(text) &&
+  URL.canParse(text) &&
+  textProblem(text, MAX_PICTURE_CHARACTERS) === undefined;
+
 const claimsSchema = z.object({
   userUUID: uuidSchema,
   entityUUID: uuidSchema,
   levelOnEntity: level.nullish().transform((given) => given ?? 0),
   exp: z.number('must be a number of seconds').optional(),
+  // Claims that other parties of a token may read in their own way (OpenID Connect has both): one of another form is
+  // ignored, as it always was.
+  name: z.string().refine(isName).optional().catch(undefined),
+  picture: z.string().refine(isHttpsUrl).optional().catch(undefined),
+  iat: z.number().min(0).max(MAX_SECONDS).optional().catch(undefined),
 });
+
+/** What a token tells of its user, for others to see. */
+export interface Profile {
+  readonly name: string | undefined;
+  /** An https URL. */
+  readonly picture: string | undefined;
+  /** When the token was signed; undefined: it does not say. */
+  readonly signedAt: Date | undefined;
+}
 
 /** The user of a token, as the application signed it. */
 export interface Identity {
@@ -34,6 +62,8 @@ export interface Identity {
   readonly levelOnEntity: number;
   /** The end of the token in milliseconds since 1970, leeway included; undefined: it never expires. */
   readonly expiresAt: number | undefined;
+  /** Undefined if the token has neither a name nor a picture. */
+  readonly profile: Profile | undefined;
   /** All claims of the token, as they were signed. */
   readonly claims: Readonly<Record<string, unknown>>;
 }
@@ -66,10 +96,13 @@ export function createVerifier(options: {
       const claim = `${issue?.path.join('.')} ${issue?.message}`;
       throw new ChatError('UNAUTHORIZED', { detail: `the token's claim ${claim}` });
     }
-    const { exp, ...identity } = claims.data;
+    const { exp, name, picture, iat, ...identity } = claims.data;
+    const signedAt = iat === undefined ? undefined : new Date(iat * 1000);
     return {
       ...identity,
       expiresAt: exp === undefined ? undefined : (exp + LEEWAY_S) * 1000,
+      profile:
+        name === undefined && picture === undefined ? undefined : { name, picture, signedAt },
       claims: payload,
     };
   };

@@ -1,8 +1,11 @@
+import type { VerifyToken } from '../access/token.js';
 import type { Hub } from '../feeds/hub.js';
+import type { Logger } from '../logger.js';
 import type { Store } from '../store/store.js';
 import { createMemberActions, type MemberActions } from './members.js';
 import { createMessageActions, type MessageActions } from './messages.js';
 import { createRoomActions, type RoomActions } from './rooms.js';
+import { createUserActions, type UserActions } from './users.js';
 
 /**
  * The use cases of a node, for REST and sockets alike: each checks what its caller may do, stores the change, and
@@ -12,18 +15,22 @@ export interface Actions {
   readonly rooms: RoomActions;
   readonly members: MemberActions;
   readonly messages: MessageActions;
+  readonly users: UserActions;
 }
 
 /** What the use cases work on. */
 export interface ActionContext {
   readonly store: Store;
   readonly hub: Pick<Hub, 'publish' | 'publishDeletion'>;
+  readonly verify: VerifyToken;
+  readonly logger: Logger;
 }
 
-export function createActions({ store, hub }: ActionContext): Actions {
+export function createActions({ store, hub, verify, logger }: ActionContext): Actions {
   return {
     rooms: createRoomActions({ rooms: store.rooms, hub }),
     members: createMemberActions({ rules: store.rules, hub }),
     messages: createMessageActions({ ...store, hub }),
+    users: createUserActions({ users: store.users, verify, logger }),
   };
 }

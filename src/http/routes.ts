@@ -4,6 +4,7 @@ import { memberRoutes } from './members.js';
 import { messageRoutes } from './messages.js';
 import { roomRoutes } from './rooms.js';
 import { route, type Route } from './route.js';
+import { userRoutes } from './users.js';
 
 /** Requests for the WebSocket's path that are no handshakes. */
 const chat = route({
@@ -29,5 +30,6 @@ export const ROUTES: readonly Route[] = [
   ...roomRoutes,
   ...memberRoutes,
   ...messageRoutes,
+  ...userRoutes,
   testToken,
 ];

@@ -9,6 +9,7 @@ import { defineRoom } from './models/room.js';
 import { defineRule } from './models/rule.js';
 import { createRooms, type Rooms } from './rooms.js';
 import { createRules, type Rules } from './rules.js';
+import { createUsers, type Users } from './users.js';
 
 /**
  * Pages of rooms that are read at a time. With more, several pages arrive in one turn of the event loop. Measured with
@@ -28,6 +29,7 @@ export interface Store {
   readonly changes: Changes;
   readonly history: History;
   readonly log: Log;
+  readonly users: Users;
 }
 
 /** The store over an open, migrated database. To close it, close `log` first, then the database. */
@@ -46,6 +48,7 @@ export function createStore({
     rooms: createRooms({ sequelize, models, readers: readers(ROOM_READERS), logger }),
     rules: createRules({ sequelize }),
     changes: createChanges({ sequelize }),
+    users: createUsers({ sequelize }),
     history: createHistory({ sequelize, readers: readers(HISTORY_READERS) }),
     log: createLog({
       rooms,

@@ -329,6 +329,44 @@ describe('the Authorization header', () => {
 });
 
 /** The error must be UNAUTHORIZED, without any part of the token or the secret. */
+describe('the profile of a token', () => {
+  const profileOf = (claims: object) =>
+    verify(handmade({ alg: 'HS256' }, { ...CLAIMS, ...claims })).profile;
+
+  it('has its name, its picture, and when it was signed', () => {
+    const picture = 'https://example.com/a.png?size=64#top';
+
+    expect(profileOf({ name: 'Ana', picture, iat: NOW })).toEqual({
+      name: 'Ana',
+      picture,
+      signedAt: new Date(NOW * 1000),
+    });
+    expect(profileOf({ name: '🎈'.repeat(100) })).toEqual({ name: '🎈'.repeat(100) });
+  });
+
+  it.each([
+    {},
+    { iat: NOW },
+    { name: '' },
+    { name: 7 },
+    { name: null, picture: null },
+    { name: 'x'.repeat(101) },
+    { name: 'a\0b' },
+    { name: '\ud800' },
+    { picture: 'http://example.com/a.png' },
+    { picture: 'javascript:alert(1)' },
+    { picture: 'https://' },
+    { picture: 'https://example.com/\0' },
+    { picture: `https://example.com/${'x'.repeat(2048)}` },
+  ])('is none if no claim has its form, and the token is accepted: %j', (claims) => {
+    expect(profileOf(claims)).toBeUndefined();
+  });
+
+  it.each([-1, 1e300, '7', null])('has no date if iat is %s', (iat) => {
+    expect(profileOf({ name: 'Ana', iat })).toEqual({ name: 'Ana' });
+  });
+});
+
 function expectRefused(token: string, detail = /^[ -~]{5,100}$/ as RegExp | string): void {
   let error: unknown;
   try {

@@ -26,6 +26,7 @@ const identity = {
   entityUUID: randomUUID(),
   levelOnEntity: 0,
   expiresAt: undefined,
+  profile: undefined,
   claims: {},
 };
 

@@ -17,7 +17,7 @@ const examples = [...document.matchAll(/```bash\n([\s\S]*?)```\n\n```json\n([\s\
 /** The user whose claims the page shows. */
 const { content: claims } = JSON.parse(
   examples.find(({ command }) => command.includes('/test/token'))?.answer ?? '',
-) as { content: Omit<Person, 'token'> };
+) as { content: Omit<Person, 'token'> & { name: string } };
 
 let world: ChatWorld;
 let node: TestNode;
@@ -26,7 +26,7 @@ let caller: Person;
 beforeAll(async () => {
   world = await createChatWorld();
   node = await world.start();
-  caller = person(claims, { sub: claims.userUUID });
+  caller = person(claims, { sub: claims.userUUID, name: claims.name });
 });
 afterAll(() => world.close());
 

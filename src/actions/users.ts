@@ -1,0 +1,83 @@
+import type { Identity, Profile, VerifyToken } from '../access/token.js';
+import type { Logger } from '../logger.js';
+import { isUnavailable } from '../store/pg-errors.js';
+import type { User, Users } from '../store/users.js';
+
+/** Users whose profiles a node compares with their next tokens. Beyond them, a token costs a query that changes nothing. */
+const KNOWN_USERS = 10_000;
+/** Profiles of one statement, as many as entries of one (group-commit.ts): thousands may reconnect at once. */
+const MAX_BATCH = 1_000;
+
+export interface UserActions {
+  /**
+   * The user of a token. If the token tells another name or picture than the last one did, it is stored in the
+   * background: nobody waits for it, and if it fails, the user's next token tells it again.
+   * @throws {ChatError} UNAUTHORIZED
+   */
+  signIn(token: string): Identity;
+  /**
+   * The names and pictures of users; those of whom no token has told anything are left out.
+   * @throws {ChatError} UNAVAILABLE
+   */
+  find(uuids: readonly string[]): Promise<User[]>;
+}
+
+export function createUserActions({
+  users,
+  verify,
+  logger,
+}: {
+  users: Users;
+  verify: VerifyToken;
+  logger: Logger;
+}): UserActions {
+  /** What this node has been told last, the user who has waited longest for their next token first. */
+  const known = new Map<string, Profile>();
+  const waiting = new Map<string, Profile>();
+  let isStoring = false;
+
+  function remember(uuid: string, profile: Profile): void {
+    const before = known.get(uuid);
+    if (before !== undefined && isOlder(profile, before)) return;
+    known.delete(uuid);
+    known.set(uuid, profile);
+    if (before?.name === profile.name && before?.picture === profile.picture) return;
+    const [longest] = known.keys();
+    if (known.size > KNOWN_USERS && longest !== undefined) known.delete(longest);
+    waiting.set(uuid, profile);
+    void store();
+  }
+
+  /** One statement at a time. */
+  async function store(): Promise<void> {
+    if (isStoring) return;
+    isStoring = true;
+    while (waiting.size > 0) {
+      const batch = new Map([...waiting].slice(0, MAX_BATCH));
+      for (const uuid of batch.keys()) waiting.delete(uuid);
+      try {
+        await users.remember(batch);
+      } catch (error) {
+        for (const uuid of batch.keys()) known.delete(uuid);
+        // The store has logged an outage.
+        if (!isUnavailable(error)) logger.error({ err: error }, 'storing names of users failed');
+      }
+    }
+    isStoring = false;
+  }
+
+  return {
+    signIn(token) {
+      const identity = verify(token);
+      if (identity.profile !== undefined) remember(identity.userUUID, identity.profile);
+      return identity;
+    },
+
+    find: (uuids) => users.find(uuids),
+  };
+}
+
+/** Whether a profile comes of a token that was signed before the other's. */
+function isOlder({ signedAt }: Profile, { signedAt: other }: Profile): boolean {
+  return signedAt !== undefined && other !== undefined && signedAt < other;
+}

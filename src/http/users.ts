@@ -1,0 +1,29 @@
+import { z } from 'zod';
+import { uuidSchema } from '../protocol/values.js';
+import { route, type Route } from './route.js';
+
+/** docs/HTTP-API.md promises it; as many UUIDs as fit into a path easily. */
+const MAX_USERS = 100;
+
+const PROBLEM = `must be 1 to ${MAX_USERS} UUIDs, divided by commas`;
+
+const asked = z.object({
+  ids: z.string(PROBLEM).transform((text, context) => {
+    const uuids = z.array(uuidSchema).max(MAX_USERS).safeParse(text.split(','));
+    if (uuids.success) return uuids.data;
+    context.addIssue(PROBLEM);
+    return z.NEVER;
+  }),
+});
+
+const find = route({
+  method: 'GET',
+  path: '/users',
+  access: 'token',
+  query: asked,
+  async handle({ query }, { actions }) {
+    return { content: await actions.users.find(query.ids) };
+  },
+});
+
+export const userRoutes: readonly Route[] = [find];

@@ -1,0 +1,50 @@
+import { QueryTypes, type Sequelize } from 'sequelize';
+import type { Profile } from '../access/token.js';
+
+/** A user as others see them; null: not known. */
+export interface User {
+  readonly userUUID: string;
+  readonly name: string | null;
+  readonly picture: string | null;
+}
+
+export interface Users {
+  /** Stores what tokens tell of their users, by UUID, unless a token that was signed later has told something else. */
+  remember(profiles: ReadonlyMap<string, Profile>): Promise<void>;
+  /** Those of the users that some token has told of, by UUID. */
+  find(uuids: readonly string[]): Promise<User[]>;
+}
+
+export function createUsers({ sequelize }: { sequelize: Sequelize }): Users {
+  return {
+    async remember(profiles) {
+      const told = [...profiles];
+      await sequelize.query(
+        // In the order of UUIDs, so that two nodes never wait for each other. A date to come would keep later tokens
+        // from telling anything.
+        `INSERT INTO user_profiles (uuid, name, picture, "updatedAt")
+         SELECT uuid, name, picture, least(signed, now())
+         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[]) AS t (uuid, name, picture, signed)
+         ORDER BY uuid
+         ON CONFLICT (uuid) DO UPDATE SET name = excluded.name, picture = excluded.picture,
+           "updatedAt" = excluded."updatedAt"
+         WHERE user_profiles."updatedAt" <= excluded."updatedAt"
+           AND (user_profiles.name, user_profiles.picture) IS DISTINCT FROM (excluded.name, excluded.picture)`,
+        {
+          bind: [
+            told.map(([uuid]) => uuid),
+            told.map(([, { name }]) => name ?? null),
+            told.map(([, { picture }]) => picture ?? null),
+            told.map(([, { signedAt }]) => signedAt?.toISOString() ?? null),
+          ],
+        },
+      );
+    },
+
+    find: (uuids) =>
+      sequelize.query<User>(
+        `SELECT uuid AS "userUUID", name, picture FROM user_profiles WHERE uuid = ANY ($1::uuid[]) ORDER BY uuid`,
+        { bind: [uuids], type: QueryTypes.SELECT },
+      ),
+  };
+}
