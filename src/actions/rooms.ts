@@ -23,6 +23,11 @@ export interface RoomFilter {
 
 export interface RoomActions {
   /**
+   * The id of a room by its uuid.
+   * @throws {ChatError} NOT_FOUND, UNAVAILABLE
+   */
+  idOf(uuid: string): Promise<number>;
+  /**
    * Creates a room that belongs to the caller's entity, with the caller as its admin.
    * @throws {ChatError} FORBIDDEN, UNAVAILABLE
    */
@@ -57,6 +62,12 @@ export function createRoomActions({
   hub: Pick<Hub, 'publishDeletion'>;
 }): RoomActions {
   return {
+    async idOf(uuid) {
+      const id = await rooms.idOf(uuid);
+      if (id !== undefined) return id;
+      throw new ChatError('NOT_FOUND', { detail: 'there is no such room' });
+    },
+
     async create(caller, wanted) {
       if (caller.levelOnEntity < CREATOR_LEVEL) {
         throw new ChatError('FORBIDDEN', { detail: `this needs a level of ${CREATOR_LEVEL}` });

@@ -1,8 +1,10 @@
 import cors from '@koa/cors';
-import { Router } from '@koa/router';
+import { Router, type RouterParameterMiddleware } from '@koa/router';
 import Koa, { type Context, type Middleware } from 'koa';
 import helmet from 'koa-helmet';
 import type { VerifyToken } from '../access/token.js';
+import { uuidSchema } from '../access/uuid.js';
+import type { RoomActions } from '../actions/rooms.js';
 import type { Limits } from '../config/load.js';
 import { allowsOrigin, type Origins } from '../config/origins.js';
 import { withDeadline } from '../deadline.js';
@@ -57,6 +59,7 @@ export function createApp(options: AppOptions): Koa {
   withToken.use(authenticate(options.verify));
   withToken.use(jsonBody(options.limits.bodyBytes));
   withToken.use(answerWithin(options.limits.storeTimeoutMs));
+  withToken.param('id', roomByUuid(options.actions.rooms));
   for (const route of ROUTES) {
     const router = route.access === 'open' ? open : withToken;
     router.register(route.path, [route.method], serve(route, options));
@@ -107,6 +110,15 @@ const requireHttp: Middleware = (ctx, next) => {
 /** Answers UNAVAILABLE if a request takes longer, however many queries it consists of; a later result is dropped. */
 function answerWithin(ms: number): Middleware<AuthenticatedState> {
   return (_ctx, next) => withDeadline(ms, next);
+}
+
+/** Lets a path name a room by its uuid: routes have its id. */
+function roomByUuid(rooms: Pick<RoomActions, 'idOf'>): RouterParameterMiddleware {
+  return async (value, ctx, next) => {
+    const uuid = uuidSchema.safeParse(value);
+    if (uuid.success) ctx.params['id'] = String(await rooms.idOf(uuid.data));
+    return next();
+  };
 }
 
 /** Closes each connection after its answer while the node shuts down. */

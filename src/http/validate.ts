@@ -44,8 +44,8 @@ export const flag = z
   .union([z.boolean(), z.enum(['true', 'false'])], 'must be true or false')
   .transform((value) => value === true || value === 'true');
 
-/** The `:id` of a path. */
-export const roomId = roomIdSchema('must be a positive integer');
+/** The `:id` of a path; one that is a UUID has been replaced by the room's id (`roomByUuid` in app.ts). */
+export const roomId = roomIdSchema('must be a positive integer or a UUID');
 
 /** Schema of a path that names a room. */
 export const roomPath = z.object({ id: roomId });

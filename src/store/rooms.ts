@@ -29,6 +29,11 @@ export type RuleWithRoom = Omit<RuleRow, 'since'> &
 export interface Rooms {
   /** Creates a room with its first rules, which are the first entries of its log. */
   create(room: Omit<RoomDraft, 'uuid'>, rules: readonly Rule[], emitter: string): Promise<Room>;
+  /**
+   * The id of a room by its uuid; undefined if there is no such room. Never kept for long: an application may delete a
+   * room and make another one with its uuid, and a log that went back gives ids again.
+   */
+  idOf(uuid: string): Promise<number | undefined>;
   /** The room with the rules that decide the caller's permissions, and its head; undefined if there is no such room. */
   accessFor(
     caller: Caller,
@@ -200,6 +205,14 @@ export function createRooms({
         );
         return { ...draft, id: roomId, uuid, createdAt, updatedAt };
       });
+    },
+
+    async idOf(uuid) {
+      const [row] = await sequelize.query<{ id: number }>('SELECT id FROM rooms WHERE uuid = $1', {
+        bind: [uuid],
+        type: QueryTypes.SELECT,
+      });
+      return row?.id;
     },
 
     accessFor: (caller, roomId, gone) =>

@@ -154,6 +154,30 @@ describe('GET /rooms/all', () => {
   });
 });
 
+describe('a room in a path', () => {
+  it('may be named by its uuid, in every route', async () => {
+    const ana = person({ levelOnEntity: 100 });
+    const ben = person();
+    const body = { name: 'the room', level_admin: 1, type: 'group' };
+    const created = await request(node, 'POST', '/rooms', { as: ana, body });
+    const { uuid } = (created.content as { room: { uuid: string } }).room;
+    const rule = { userUUID: ben.userUUID, permissions: 'r', level: 0 };
+
+    for (const [method, path, as, sent] of [
+      ['PUT', `/rooms/${uuid}/members`, ana, rule],
+      ['PUT', `/rooms/${uuid.toUpperCase()}/invitation`, ben, { accepted: true }],
+      ['GET', `/rooms/${uuid}/messages?limit=1`, ben, undefined],
+      ['DELETE', `/rooms/${uuid}/members/${ben.userUUID}`, ben, undefined],
+      ['DELETE', `/rooms/${uuid}`, ana, undefined],
+    ] as const) {
+      const answer = await request(node, method, path, { as, body: sent });
+      expect([path, answer.meta.reason]).toEqual([path, undefined]);
+    }
+    const gone = await request(node, 'DELETE', `/rooms/${uuid}`, { as: ana });
+    expect(gone).toMatchObject({ status: 404, meta: { reason: 'NOT_FOUND' } });
+  });
+});
+
 describe('DELETE /rooms/:id', () => {
   it('lets admins delete a room with all its rules and messages', async () => {
     const ana = person({ levelOnEntity: 100 });
