@@ -13,14 +13,14 @@ export interface Rule {
   readonly accepted: boolean;
 }
 
-/** A room as far as permissions depend on it. */
-export interface RoomAccess {
+/** A room as far as permissions depend on it; its rules may have more than permissions need. */
+export interface RoomAccess<RoomRule extends Rule = Rule> {
   readonly type: 'group' | 'user2user';
   readonly entityOwner: string;
   readonly levelAdmin: number;
   readonly maxEntityRules: number;
   /** By entityUUID: all rules of the room, or at least those of the caller, the caller's entity and the target. */
-  readonly rules: Pick<ReadonlyMap<string, Rule>, 'get'>;
+  readonly rules: Pick<ReadonlyMap<string, RoomRule>, 'get'>;
 }
 
 /** A room with the number of its rules, which bounds how many may be added. */
@@ -36,10 +36,10 @@ export type Caller = Pick<Identity, 'userUUID' | 'entityUUID' | 'levelOnEntity'>
 const MAX_USERS_OF_A_PAIR = 2;
 
 /** The caller's own rule, and their entity's rule if it counts for them. */
-export function countingRules(
+export function countingRules<RoomRule extends Rule>(
   caller: Caller,
-  room: RoomAccess,
-): { own: Rule | undefined; entity: Rule | undefined } {
+  room: RoomAccess<RoomRule>,
+): { own: RoomRule | undefined; entity: RoomRule | undefined } {
   const own = room.rules.get(caller.userUUID);
   const byEntity =
     room.type === 'group' && caller.entityUUID !== caller.userUUID

@@ -4,6 +4,7 @@ import type { Logger } from '../logger.js';
 import type { Store } from '../store/store.js';
 import { createMemberActions, type MemberActions } from './members.js';
 import { createMessageActions, type MessageActions } from './messages.js';
+import { createReadMarkerActions, type ReadMarkerActions } from './read-markers.js';
 import { createRoomActions, type RoomActions } from './rooms.js';
 import { createUserActions, type UserActions } from './users.js';
 
@@ -15,6 +16,7 @@ export interface Actions {
   readonly rooms: RoomActions;
   readonly members: MemberActions;
   readonly messages: MessageActions;
+  readonly readMarkers: ReadMarkerActions;
   readonly users: UserActions;
 }
 
@@ -31,6 +33,7 @@ export function createActions({ store, hub, verify, logger }: ActionContext): Ac
     rooms: createRoomActions({ rooms: store.rooms, hub }),
     members: createMemberActions({ rules: store.rules, hub }),
     messages: createMessageActions({ ...store, hub }),
+    readMarkers: createReadMarkerActions(store),
     users: createUserActions({ users: store.users, verify, logger }),
   };
 }

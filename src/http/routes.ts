@@ -2,6 +2,7 @@ import { ChatError } from '../errors.js';
 import { healthRoutes } from './health.js';
 import { memberRoutes } from './members.js';
 import { messageRoutes } from './messages.js';
+import { readMarkerRoutes } from './read-markers.js';
 import { roomRoutes } from './rooms.js';
 import { route, type Route } from './route.js';
 import { userRoutes } from './users.js';
@@ -30,6 +31,7 @@ export const ROUTES: readonly Route[] = [
   ...roomRoutes,
   ...memberRoutes,
   ...messageRoutes,
+  ...readMarkerRoutes,
   ...userRoutes,
   testToken,
 ];

@@ -10,6 +10,8 @@ const LOCK_NOT_AVAILABLE = '55P03';
 const CANCELLED = '57014';
 /** SQLSTATE unique_violation. */
 const UNIQUE_VIOLATION = '23505';
+/** SQLSTATE foreign_key_violation. */
+const FOREIGN_KEY_VIOLATION = '23503';
 
 /**
  * SQLSTATE classes (appendix A of the Postgres manual) of errors that come of the server's state, not of the statement:
@@ -56,6 +58,11 @@ export function isCancelled(error: unknown): boolean {
 /** Whether a row with the same unique key exists. */
 export function isUniqueViolation(error: unknown): boolean {
   return sqlStateOf(error) === UNIQUE_VIOLATION;
+}
+
+/** Whether the row that a new row refers to does not exist. */
+export function isForeignKeyViolation(error: unknown): boolean {
+  return sqlStateOf(error) === FOREIGN_KEY_VIOLATION;
 }
 
 /** Whether a statement was refused for its values. */

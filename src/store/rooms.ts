@@ -26,6 +26,9 @@ export type ListedRoom = Omit<Room, 'createdAt' | 'updatedAt'> & {
 export type RuleWithRoom = Omit<RuleRow, 'since'> &
   Pick<Room, 'id' | 'uuid' | 'name' | 'type' | 'levelAdmin' | 'entityOwner'>;
 
+/** A room with its head, and with the rules that decide a caller's permissions. */
+export type RoomWithRules = RoomAccess<RuleRow> & { readonly head: number };
+
 export interface Rooms {
   /** Creates a room with its first rules, which are the first entries of its log. */
   create(room: Omit<RoomDraft, 'uuid'>, rules: readonly Rule[], emitter: string): Promise<Room>;
@@ -34,12 +37,8 @@ export interface Rooms {
    * room and make another one with its uuid, and a log that went back gives ids again.
    */
   idOf(uuid: string): Promise<number | undefined>;
-  /** The room with the rules that decide the caller's permissions, and its head; undefined if there is no such room. */
-  accessFor(
-    caller: Caller,
-    roomId: number,
-    gone?: AbortSignal,
-  ): Promise<(RoomAccess & { readonly head: number }) | undefined>;
+  /** The room for one caller; undefined if there is no such room. */
+  accessFor(caller: Caller, roomId: number, gone?: AbortSignal): Promise<RoomWithRules | undefined>;
   /**
    * The rooms in which the caller has a rule, newest first, each once with that rule: the caller's own, else their
    * entity's if it counts for them.

@@ -7,6 +7,7 @@ import { createHistory, type History } from './history.js';
 import { createLog, type Log } from './log.js';
 import { defineRoom } from './models/room.js';
 import { defineRule } from './models/rule.js';
+import { createReadMarkers, type ReadMarkers } from './read-markers.js';
 import { createRooms, type Rooms } from './rooms.js';
 import { createRules, type Rules } from './rules.js';
 import { createUsers, type Users } from './users.js';
@@ -29,6 +30,7 @@ export interface Store {
   readonly changes: Changes;
   readonly history: History;
   readonly log: Log;
+  readonly readMarkers: ReadMarkers;
   readonly users: Users;
 }
 
@@ -48,6 +50,7 @@ export function createStore({
     rooms: createRooms({ sequelize, models, readers: readers(ROOM_READERS), logger }),
     rules: createRules({ sequelize }),
     changes: createChanges({ sequelize }),
+    readMarkers: createReadMarkers({ sequelize }),
     users: createUsers({ sequelize }),
     history: createHistory({ sequelize, readers: readers(HISTORY_READERS) }),
     log: createLog({
