@@ -12,6 +12,11 @@ module.exports = {
       entity_owner: { type: Sequelize.UUID, allowNull: false },
       level_admin: { type: Sequelize.INTEGER, allowNull: false },
       max_entity_rules: { type: Sequelize.INTEGER, allowNull: false },
+      // A JSON object of the application, as text.
+      data: { type: Sequelize.TEXT },
+      // The users of a direct room, the smaller UUID first.
+      first_user: { type: Sequelize.UUID },
+      second_user: { type: Sequelize.UUID },
       // Seq of the room's last entry, and of the last one that changed rights.
       head: { type: Sequelize.BIGINT, allowNull: false, defaultValue: 0 },
       rules_head: { type: Sequelize.BIGINT, allowNull: false, defaultValue: 0 },
@@ -27,6 +32,11 @@ module.exports = {
     // rooms soon.
     await queryInterface.sequelize.query(
       `CREATE INDEX IF NOT EXISTS rooms_entity_owner ON rooms (entity_owner, (id + 0)) WHERE type = 'group'`,
+    );
+    // Two users have one direct room, also if both open it at once.
+    await queryInterface.sequelize.query(
+      `CREATE UNIQUE INDEX IF NOT EXISTS rooms_pair ON rooms (first_user, second_user)
+       WHERE first_user IS NOT NULL`,
     );
   },
 

@@ -1,7 +1,7 @@
 import type { AddressInfo } from 'node:net';
 import { once } from 'node:events';
 import { readOrCreateSecret } from './access/secret.js';
-import { createVerifier } from './access/token.js';
+import { createVerifier, type VerifyToken } from './access/token.js';
 import { createActions } from './actions/actions.js';
 import type { CreateBroker } from './broker/broker.js';
 import { createLocalBroker } from './broker/local.js';
@@ -73,8 +73,14 @@ export async function createServer(
     logger,
   });
 
-  const actions = createActions({ store, hub, verify, logger });
-  const { signIn } = actions.users;
+  const actions = createActions({
+    store,
+    hub,
+    verify,
+    directRoomLevel: config.directRoomLevel,
+    logger,
+  });
+  const signIn: VerifyToken = (token) => actions.users.signIn(token);
 
   const stopPurging = startPurging({ sequelize: database.sequelize, logger });
   const stopWatching = database.embedded

@@ -104,9 +104,12 @@ function rankOfRule(rule: Pick<Rule, 'permissions' | 'level'> | undefined): numb
 
 /** @throws {ChatError} FORBIDDEN if the caller lacks the permission */
 export function requirePermission(caller: Caller, room: RoomAccess, letter: 'r' | 'w' | 'a'): void {
-  if (!may(caller, room, letter)) {
-    throw new ChatError('FORBIDDEN', { detail: `this needs the permission ${letter} in the room` });
-  }
+  if (!may(caller, room, letter)) throw forbidden(letter);
+}
+
+/** The error if the caller lacks a permission. */
+export function forbidden(letter: 'r' | 'w' | 'a'): ChatError {
+  return new ChatError('FORBIDDEN', { detail: `this needs the permission ${letter} in the room` });
 }
 
 /**

@@ -25,15 +25,23 @@ export interface ActionContext {
   readonly store: Store;
   readonly hub: Pick<Hub, 'publish' | 'publishDeletion'>;
   readonly verify: VerifyToken;
+  /** The `levelOnEntity` that opening a direct room takes. */
+  readonly directRoomLevel: number;
   readonly logger: Logger;
 }
 
-export function createActions({ store, hub, verify, logger }: ActionContext): Actions {
+export function createActions({
+  store,
+  hub,
+  verify,
+  directRoomLevel,
+  logger,
+}: ActionContext): Actions {
   return {
-    rooms: createRoomActions({ rooms: store.rooms, hub }),
-    members: createMemberActions({ rules: store.rules, hub }),
+    rooms: createRoomActions({ ...store, hub, directRoomLevel }),
+    members: createMemberActions({ ...store, hub }),
     messages: createMessageActions({ ...store, hub }),
     readMarkers: createReadMarkerActions(store),
-    users: createUserActions({ users: store.users, verify, logger }),
+    users: createUserActions({ ...store, verify, logger }),
   };
 }

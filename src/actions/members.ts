@@ -1,11 +1,15 @@
 import {
+  forbidden,
   invitedRule,
   requireMayPutRule,
   requireMayRemoveRule,
   type Caller,
+  type CountedAccess,
   type Rule,
 } from '../access/permissions.js';
+import { ChatError } from '../errors.js';
 import type { Hub } from '../feeds/hub.js';
+import type { Member, Members } from '../store/members.js';
 import type { ChangedRule, Decide, Rules } from '../store/rules.js';
 
 /** A rule as it is to be; its consent is not the admin's to give. */
@@ -18,7 +22,24 @@ export interface InvitationAnswer {
   readonly byEntity: boolean;
 }
 
+/** A page of members: those behind a UUID, the first ones if none is given. */
+export interface MemberRange {
+  readonly behind?: string | undefined;
+  readonly limit: number;
+}
+
 export interface MemberActions {
+  /**
+   * The rules of a room in the order of their UUIDs, with the names and pictures of their users.
+   * @param gone aborted if the client has gone: then nothing more is read
+   * @throws {ChatError} NOT_FOUND; FORBIDDEN without the permission `r`; UNAVAILABLE
+   */
+  list(
+    caller: Caller,
+    roomId: number,
+    range: MemberRange,
+    gone: AbortSignal,
+  ): Promise<readonly Member[]>;
   /**
    * Adds a rule, not accepted yet, or changes the one of the same UUID.
    * @throws {ChatError} NOT_FOUND, FORBIDDEN, OUTRANKED, TOO_MANY_RULES, ROOM_FULL, UNAVAILABLE
@@ -42,9 +63,11 @@ export interface MemberActions {
 }
 
 export function createMemberActions({
+  members,
   rules,
   hub,
 }: {
+  members: Members;
   rules: Rules;
   hub: Pick<Hub, 'publish'>;
 }): MemberActions {
@@ -72,11 +95,15 @@ export function createMemberActions({
   }
 
   return {
+    async list(caller, roomId, range, gone) {
+      const page = await members.page(caller, roomId, range, gone);
+      if (page === undefined) throw new ChatError('NOT_FOUND', { detail: 'there is no such room' });
+      if (!page.mayRead) throw forbidden('r');
+      return page.members;
+    },
+
     put(caller, roomId, wanted) {
-      return change(caller, roomId, wanted.entityUUID, (room) => {
-        requireMayPutRule(caller, room, wanted);
-        return { ...wanted, accepted: room.rules.get(wanted.entityUUID)?.accepted ?? false };
-      });
+      return change(caller, roomId, wanted.entityUUID, (room) => ruleToPut(caller, room, wanted));
     },
 
     remove(caller, roomId, uuid) {
@@ -93,4 +120,13 @@ export function createMemberActions({
       return answerInvitation(caller, roomId, { accepted: true, byEntity });
     },
   };
+}
+
+/**
+ * A rule as it is to be stored: a new one is not accepted yet.
+ * @throws {ChatError} FORBIDDEN, OUTRANKED, TOO_MANY_RULES, ROOM_FULL
+ */
+export function ruleToPut(caller: Caller, room: CountedAccess, wanted: WantedRule): Rule {
+  requireMayPutRule(caller, room, wanted);
+  return { ...wanted, accepted: room.rules.get(wanted.entityUUID)?.accepted ?? false };
 }

@@ -1,8 +1,13 @@
-import { requireAdmin, type Caller, type Rule } from '../access/permissions.js';
+import { requireAdmin, type Caller, type RoomAccess, type Rule } from '../access/permissions.js';
 import { ChatError } from '../errors.js';
 import type { Hub } from '../feeds/hub.js';
 import { MAX_INTEGER } from '../protocol/values.js';
-import type { Room, ListedRoom, Rooms, RuleWithRoom } from '../store/rooms.js';
+import type { Entry, RoomSettings } from '../store/entry.js';
+import type { Room } from '../store/models/room.js';
+import type { RoomChange } from '../store/room-settings.js';
+import type { ListedRoom, Rooms, RuleWithRoom } from '../store/rooms.js';
+import type { Rules } from '../store/rules.js';
+import { ruleToPut, type WantedRule } from './members.js';
 
 /**
  * The `levelOnEntity` that creating a room takes, as in the proof of concept, and the level from which the members of
@@ -10,8 +15,24 @@ import type { Room, ListedRoom, Rooms, RuleWithRoom } from '../store/rooms.js';
  */
 const CREATOR_LEVEL = 100;
 
+/** Two users, who both may write. */
+const DIRECT_RULES = 2;
+
+/** The rules of a room that does not say how many it may have. */
+export const DEFAULT_MAX_RULES = 10;
+
 /** A room as its creator wants it. */
 export type NewRoom = Pick<Room, 'name' | 'type' | 'levelAdmin' | 'maxEntityRules'>;
+
+/** A room as an application wants it, whether it exists or not. What is left out stays, or has its default. */
+export type WantedRoom = Pick<Room, 'name' | 'type'> &
+  Partial<RoomSettings> & { readonly rules: readonly WantedRule[] };
+
+/** A room that was found, changed or created. */
+export interface PutRoom {
+  readonly room: Room;
+  readonly created: boolean;
+}
 
 /** Which rooms `list` returns. */
 export interface RoomFilter {
@@ -32,6 +53,23 @@ export interface RoomActions {
    * @throws {ChatError} FORBIDDEN, UNAVAILABLE
    */
   create(caller: Caller, wanted: NewRoom): Promise<Room>;
+  /**
+   * Makes or changes the room with this uuid, and puts rules; others stay. The same again changes nothing.
+   * @throws {ChatError} FORBIDDEN, also if the room belongs to another entity; INVALID if it is of another type;
+   * OUTRANKED, TOO_MANY_RULES, ROOM_FULL, UNAVAILABLE
+   */
+  put(caller: Caller, uuid: string, wanted: WantedRoom): Promise<PutRoom>;
+  /**
+   * Makes or finds the one direct room of the caller and another user, in which both may write and nobody is an admin. A
+   * rule that one of them has given up is restored.
+   * @throws {ChatError} FORBIDDEN, INVALID, UNAVAILABLE
+   */
+  openDirect(caller: Caller, userUUID: string): Promise<PutRoom>;
+  /**
+   * Changes a room.
+   * @throws {ChatError} NOT_FOUND, FORBIDDEN, UNAVAILABLE
+   */
+  change(caller: Caller, roomId: number, settings: Partial<RoomSettings>): Promise<Room>;
   /**
    * The rooms in which the caller has a rule, each with that rule, the newest room first.
    * @param gone aborted if the client has gone: then nothing more is read
@@ -56,11 +94,26 @@ export interface RoomActions {
 
 export function createRoomActions({
   rooms,
+  rules,
   hub,
+  directRoomLevel,
 }: {
   rooms: Rooms;
-  hub: Pick<Hub, 'publishDeletion'>;
+  rules: Rules;
+  hub: Pick<Hub, 'publish' | 'publishDeletion'>;
+  /** The `levelOnEntity` that opening a direct room takes. */
+  directRoomLevel: number;
 }): RoomActions {
+  function publish(roomId: number, entries: readonly Entry[]): void {
+    if (entries.length > 0) void hub.publish(roomId, entries);
+  }
+
+  async function change(caller: Caller, roomId: number, wanted: RoomChange): Promise<Room> {
+    const { room, entries } = await rooms.change(roomId, caller, wanted);
+    publish(roomId, entries);
+    return room;
+  }
+
   return {
     async idOf(uuid) {
       const id = await rooms.idOf(uuid);
@@ -69,12 +122,79 @@ export function createRoomActions({
     },
 
     async create(caller, wanted) {
-      if (caller.levelOnEntity < CREATOR_LEVEL) {
-        throw new ChatError('FORBIDDEN', { detail: `this needs a level of ${CREATOR_LEVEL}` });
-      }
+      requireLevel(caller, CREATOR_LEVEL);
       const room = { ...wanted, entityOwner: caller.entityUUID };
       return rooms.create(room, firstRules(caller, wanted.type), caller.userUUID);
     },
+
+    async put(caller, uuid, { type, rules: wantedRules, ...settings }) {
+      requireLevel(caller, CREATOR_LEVEL);
+      const found = await rooms.findOrCreate({ uuid }, caller.userUUID, () => {
+        const draft = {
+          levelAdmin: CREATOR_LEVEL,
+          maxEntityRules: DEFAULT_MAX_RULES,
+          ...settings,
+          type,
+          entityOwner: caller.entityUUID,
+        };
+        return { draft, rules: rulesOfNew(caller, draft, wantedRules) };
+      });
+      if (found.created) return found;
+      const room = await change(caller, found.room.id, {
+        settings,
+        rules: wantedRules.map((wanted) => ({
+          target: wanted.entityUUID,
+          decide: (room) => ruleToPut(caller, room, wanted),
+        })),
+        authorize(room) {
+          requireMayPutRoom(caller, room, type);
+        },
+      });
+      return { room, created: false };
+    },
+
+    async openDirect(caller, userUUID) {
+      requireLevel(caller, directRoomLevel);
+      if (userUUID === caller.userUUID) throw invalid('userUUID', 'must be that of another user');
+      const [first = '', second = ''] = [caller.userUUID, userUUID].toSorted();
+      const wanted = [caller.userUUID, userUUID].map((uuid): Rule => ({
+        entityUUID: uuid,
+        level: 0,
+        permissions: 'rw',
+        // Opening is consent.
+        accepted: uuid === caller.userUUID,
+      }));
+      const found = await rooms.findOrCreate({ pair: [first, second] }, caller.userUUID, () => ({
+        draft: {
+          name: '',
+          type: 'user2user',
+          entityOwner: caller.entityUUID,
+          // No level makes an admin of a user2user room.
+          levelAdmin: 0,
+          maxEntityRules: DIRECT_RULES,
+        },
+        rules: wanted,
+      }));
+      if (found.created) return found;
+      const { id } = found.room;
+      for (const rule of wanted) {
+        const { entry } = await rules.change(id, caller, rule.entityUUID, (room) => {
+          const before = room.rules.get(rule.entityUUID);
+          return before === undefined || rule.accepted ? rule : before;
+        });
+        if (entry !== undefined) publish(id, [entry]);
+      }
+      return found;
+    },
+
+    change: (caller, roomId, settings) =>
+      change(caller, roomId, {
+        settings,
+        rules: [],
+        authorize(room) {
+          requireAdmin(caller, room);
+        },
+      }),
 
     list: (caller, filter, gone) => rooms.rulesOf(caller, filter, gone),
 
@@ -112,4 +232,40 @@ function firstRules({ userUUID, entityUUID, levelOnEntity }: Caller, type: Room[
     accepted: true,
   };
   return [creator, entity];
+}
+
+/**
+ * The rules of a new room that is to have some.
+ * @throws {ChatError} FORBIDDEN, OUTRANKED, TOO_MANY_RULES, ROOM_FULL
+ */
+function rulesOfNew(
+  caller: Caller,
+  room: Omit<RoomAccess, 'rules'>,
+  wanted: readonly WantedRule[],
+): Rule[] {
+  const rules = new Map(firstRules(caller, room.type).map((rule) => [rule.entityUUID, rule]));
+  for (const rule of wanted) {
+    const access = { ...room, rules, ruleCount: rules.size };
+    rules.set(rule.entityUUID, ruleToPut(caller, access, rule));
+  }
+  return [...rules.values()];
+}
+
+/** @throws {ChatError} FORBIDDEN if the room is another entity's, or the caller no admin; INVALID if it is of another type */
+function requireMayPutRoom(caller: Caller, room: RoomAccess, type: Room['type']): void {
+  if (room.entityOwner !== caller.entityUUID) {
+    throw new ChatError('FORBIDDEN', { detail: 'the room belongs to another entity' });
+  }
+  requireAdmin(caller, room);
+  if (room.type !== type) throw invalid('type', `must be ${room.type}, as the room is`);
+}
+
+/** @throws {ChatError} FORBIDDEN */
+function requireLevel({ levelOnEntity }: Caller, level: number): void {
+  if (levelOnEntity >= level) return;
+  throw new ChatError('FORBIDDEN', { detail: `this needs a level of ${level}` });
+}
+
+function invalid(field: string, message: string): ChatError {
+  return new ChatError('INVALID', { detail: `${field} ${message}`, errors: [{ field, message }] });
 }

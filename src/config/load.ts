@@ -147,6 +147,7 @@ function toConfig(env: Environment) {
     jwtSecret: env.JWT_MASTER_SECRET,
     audience: env.AUDIENCE,
     issuer: env.ISSUER,
+    directRoomLevel: env.DIRECT_ROOM_LEVEL,
     /** Undefined: embedded in `dataDir`. */
     database: databaseAddress(env),
     databasePoolSize: env.DB_POOL_SIZE,

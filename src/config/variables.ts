@@ -54,6 +54,10 @@ const TOKENS = z.object({
     ),
   AUDIENCE: z.string().optional().describe('aud that a token must have; none: it is not checked'),
   ISSUER: z.string().optional().describe('iss that a token must have; none: it is not checked'),
+  // The level of a token that names none: every user may write to every other one.
+  DIRECT_ROOM_LEVEL: count(0, { min: 0 }).describe(
+    'levelOnEntity from which a user may open a direct room with another user',
+  ),
 });
 
 const DATABASE = z

@@ -1,6 +1,9 @@
 import { z } from 'zod';
 import { MAX_INTEGER, UUID_PROBLEM, uuidSchema } from '../protocol/values.js';
+import type { Member } from '../store/members.js';
 import type { RuleRow } from '../store/models/rule.js';
+import { cursorOf, encodeCursor } from './cursor.js';
+import { queryOf } from './pages.js';
 import { route, type Route } from './route.js';
 import { flag, roomPath, roomId, numberFrom } from './validate.js';
 
@@ -9,9 +12,14 @@ const member = z
   .union([z.literal(['', null]).transform(() => undefined), uuidSchema], UUID_PROBLEM)
   .optional();
 
+/** docs/HTTP-API.md promises both. */
+const DEFAULT_PAGE = 100;
+const MAX_PAGE = 1_000;
+
 const PERMISSIONS_PROBLEM = 'must be letters of rwba, each once';
 
-const newRule = z
+/** A rule as it is to be. */
+export const newRule = z
   .strictObject({
     userUUID: member,
     entity_UUID: member,
@@ -41,6 +49,31 @@ const answer = z
     accepted,
     byEntity: byEntity ?? false,
   }));
+
+const range = z.object({
+  limit: numberFrom(1, MAX_PAGE).default(DEFAULT_PAGE),
+  cursor: cursorOf(z.tuple([uuidSchema])).optional(),
+});
+
+const list = route({
+  method: 'GET',
+  path: '/rooms/:id/members',
+  access: 'token',
+  params: roomPath,
+  query: range,
+  async handle({ caller, params, query: { limit, cursor }, gone }, { actions }) {
+    // One more than asked for, to know whether there are more.
+    const part = { behind: cursor?.[0], limit: limit + 1 };
+    const found = await actions.members.list(caller, params.id, part, gone);
+    const members = found.slice(0, limit);
+    const last = members.at(-1);
+    const more = found.length > limit && last !== undefined;
+    return {
+      content: members.map(encodeMember),
+      next: more ? queryOf({ limit, cursor: encodeCursor([last.entityUUID]) }) : undefined,
+    };
+  },
+});
 
 const put = route({
   method: 'PUT',
@@ -77,10 +110,10 @@ const answerInvitation = route({
   },
 });
 
-export const memberRoutes: readonly Route[] = [put, remove, answerInvitation];
+export const memberRoutes: readonly Route[] = [list, put, remove, answerInvitation];
 
 /** A rule in an answer. */
-function encodeRule(rule: RuleRow): object {
+function encodeRule(rule: Omit<RuleRow, 'since'>): object {
   const { roomId, entityUUID, level, permissions, accepted, createdAt, updatedAt } = rule;
   return {
     room_id: roomId,
@@ -91,4 +124,11 @@ function encodeRule(rule: RuleRow): object {
     createdAt,
     updatedAt,
   };
+}
+
+/** A rule in a list of members. */
+function encodeMember(member: Member): object {
+  const { createdAt, updatedAt, name, picture } = member;
+  const dates = { createdAt: new Date(createdAt), updatedAt: new Date(updatedAt) };
+  return { ...encodeRule({ ...member, ...dates }), name, picture };
 }

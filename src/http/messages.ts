@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { MessagePage, MessagePages } from '../actions/messages.js';
 import type { HistoryMessage } from '../store/history.js';
 import type { Reply } from './envelope.js';
-import { encodeEach } from './pages.js';
+import { encodeEach, queryOf } from './pages.js';
 import { periodOf, periodQuery } from './period.js';
 import { route, type Route } from './route.js';
 import { roomPath, numberFrom } from './validate.js';
@@ -64,9 +64,5 @@ async function* wholePage(messages: MessagePage['messages'], rest: MessagePages)
 function nextQuery(asked: Range, { first, last }: MessagePage, limit: number): string {
   const onwards =
     asked.after === undefined ? { ...asked, before: first } : { ...asked, after: last };
-  const next = new URLSearchParams();
-  for (const [name, value] of Object.entries({ ...onwards, limit })) {
-    if (value !== undefined) next.set(name, String(value));
-  }
-  return `?${next.toString()}`;
+  return queryOf({ ...onwards, limit });
 }

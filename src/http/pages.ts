@@ -13,6 +13,15 @@ export async function* encodeEach<Item>(
   for await (const page of pages) yield page.map(encode);
 }
 
+/** The query of a next page, with its `?`, without the parameters that are undefined. */
+export function queryOf(parameters: Readonly<Record<string, string | number | undefined>>): string {
+  const query = new URLSearchParams();
+  for (const [name, value] of Object.entries(parameters)) {
+    if (value !== undefined) query.set(name, String(value));
+  }
+  return `?${query.toString()}`;
+}
+
 const HUNG_UP = new ChatError('UNAVAILABLE', { detail: 'the client hung up' });
 
 /** Aborted when the client has gone: nothing needs to be read for it any more. */

@@ -1,16 +1,24 @@
 import { z } from 'zod';
-import { MAX_INTEGER, textProblem } from '../protocol/values.js';
-import type { ListedRoom, Room, RuleWithRoom } from '../store/rooms.js';
+import { DEFAULT_MAX_RULES } from '../actions/rooms.js';
+import { dataSchema } from '../protocol/data.js';
+import { MAX_INTEGER, textProblem, uuidSchema } from '../protocol/values.js';
+import type { RoomSettings } from '../store/entry.js';
+import type { Room } from '../store/models/room.js';
+import type { ListedRoom, RuleWithRoom } from '../store/rooms.js';
+import { newRule } from './members.js';
 import { encodeEach } from './pages.js';
 import { route, type Route } from './route.js';
-import { flag, roomPath, numberFrom } from './validate.js';
+import { byField, flag, roomPath, numberFrom } from './validate.js';
 
 /** The width of the column (store/models/room.ts). */
 const MAX_NAME_CHARACTERS = 100;
-/** docs/HTTP-API.md promises these three. */
+/** docs/HTTP-API.md promises these. */
 const MAX_LEVEL_ADMIN = 1_000;
-const DEFAULT_MAX_RULES = 10;
 const MAX_RULES = 10_000;
+/** As many as a page of members; each is an entry of one transaction. */
+const MAX_PUT_RULES = 1_000;
+/** For a topic, a colour and a link or two; it comes with every list of rooms. */
+const MAX_DATA_BYTES = 4_096;
 /** As many rooms as one query of a list passes (`LISTED_PAGE` in store/rooms.ts). */
 const MAX_LIST = 1_000;
 
@@ -19,18 +27,59 @@ const name = z.string('must be a string').superRefine((value, context) => {
   if (problem !== undefined) context.addIssue(problem);
 });
 
+const type = z.enum(['group', 'user2user'], 'must be group or user2user');
+const levelAdmin = numberFrom(0, MAX_LEVEL_ADMIN);
+const maxRules = numberFrom(1, MAX_RULES);
+
+const data = dataSchema(MAX_DATA_BYTES, '');
+
 const newRoom = z
   .strictObject({
     name,
-    level_admin: numberFrom(0, MAX_LEVEL_ADMIN),
-    type: z.enum(['group', 'user2user'], 'must be group or user2user'),
-    max_entity_rules: numberFrom(1, MAX_RULES).nullish(),
+    level_admin: levelAdmin,
+    type,
+    max_entity_rules: maxRules.nullish(),
+    userUUID: z.null().optional(),
   })
-  .transform(({ level_admin: levelAdmin, max_entity_rules: maxRules, ...room }) => ({
-    ...room,
+  .transform(({ name, type, level_admin: levelAdmin, max_entity_rules: maxRules }) => ({
+    name,
+    type,
     levelAdmin,
     maxEntityRules: maxRules ?? DEFAULT_MAX_RULES,
   }));
+
+const directRoom = z.strictObject({
+  type: z.literal('user2user', 'must be user2user'),
+  userUUID: uuidSchema,
+});
+
+const newSettings = {
+  name: name.nullish(),
+  data: data.nullish(),
+  level_admin: levelAdmin.nullish(),
+  max_entity_rules: maxRules.nullish(),
+};
+
+const settings = z.strictObject(newSettings).transform(settingsOf);
+
+const wantedRoom = z
+  .strictObject({
+    ...newSettings,
+    name,
+    type,
+    rules: z
+      .array(newRule, 'must be a list of rules')
+      .max(MAX_PUT_RULES, `has more than ${MAX_PUT_RULES} rules`)
+      .nullish(),
+  })
+  .transform(({ type, rules, name, ...given }) => ({
+    ...settingsOf(given),
+    name,
+    type,
+    rules: rules ?? [],
+  }));
+
+const uuidPath = z.object({ uuid: uuidSchema });
 
 const filter = z.object({
   limit: numberFrom(1, MAX_LIST).default(MAX_LIST),
@@ -42,9 +91,36 @@ const create = route({
   method: 'POST',
   path: '/rooms',
   access: 'token',
-  body: newRoom,
+  body: byField('userUUID', directRoom, newRoom),
   async handle({ caller, body }, { actions }) {
+    if ('userUUID' in body) {
+      const { room, created } = await actions.rooms.openDirect(caller, body.userUUID);
+      return { content: { room: encodeRoom(room) }, status: created ? 201 : 200 };
+    }
     return { content: { room: encodeRoom(await actions.rooms.create(caller, body)) } };
+  },
+});
+
+const put = route({
+  method: 'PUT',
+  path: '/rooms/:uuid',
+  access: 'token',
+  params: uuidPath,
+  body: wantedRoom,
+  async handle({ caller, params, body }, { actions }) {
+    const { room, created } = await actions.rooms.put(caller, params.uuid, body);
+    return { content: { room: encodeWhole(room) }, status: created ? 201 : 200 };
+  },
+});
+
+const change = route({
+  method: 'PATCH',
+  path: '/rooms/:id',
+  access: 'token',
+  params: roomPath,
+  body: settings,
+  async handle({ caller, params, body }, { actions }) {
+    return { content: { room: encodeWhole(await actions.rooms.change(caller, params.id, body)) } };
   },
 });
 
@@ -79,7 +155,7 @@ const remove = route({
   },
 });
 
-export const roomRoutes: readonly Route[] = [create, list, listAll, remove];
+export const roomRoutes: readonly Route[] = [create, list, listAll, put, change, remove];
 
 /** A room in an answer. */
 function encodeRoom(room: Room | ListedRoom): object {
@@ -95,6 +171,14 @@ function encodeRoom(room: Room | ListedRoom): object {
     max_entity_rules: maxEntityRules,
     createdAt,
     updatedAt,
+  };
+}
+
+/** A room with the `data` of the application. */
+function encodeWhole(room: Room): object {
+  return {
+    ...encodeRoom(room),
+    data: room.data === null ? null : (JSON.parse(room.data) as object),
   };
 }
 
@@ -116,5 +200,16 @@ function encodeRuleWithRoom(rule: RuleWithRoom): object {
     accepted,
     createdAt,
     updatedAt,
+  };
+}
+
+/** The settings that are given, by the names of the code. */
+function settingsOf(given: z.output<z.ZodObject<typeof newSettings>>): Partial<RoomSettings> {
+  const { name, data, level_admin: levelAdmin, max_entity_rules: maxEntityRules } = given;
+  return {
+    ...(name != null && { name }),
+    ...(data != null && { data }),
+    ...(levelAdmin != null && { levelAdmin }),
+    ...(maxEntityRules != null && { maxEntityRules }),
   };
 }

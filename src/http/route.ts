@@ -38,7 +38,7 @@ export interface Route<
   Query = unknown,
   Body = unknown,
 > {
-  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
+  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   /** With parameters as `@koa/router` has them: `/rooms/:id`. */
   readonly path: string;
   readonly access: A;

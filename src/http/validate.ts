@@ -44,6 +44,30 @@ export const flag = z
   .union([z.boolean(), z.enum(['true', 'false'])], 'must be true or false')
   .transform((value) => value === true || value === 'true');
 
+/**
+ * An object in the form of `given` if it has the field, else of `other`: what is wrong with it, one form says. A schema of
+ * both forms would say what each of them lacks.
+ */
+export function byField<Given extends z.ZodType, Other extends z.ZodType>(
+  field: string,
+  given: Given,
+  other: Other,
+) {
+  const forms = [given, other].map((form) => z.toJSONSchema(form, { io: 'input' }));
+  return z
+    .unknown()
+    .transform((value, context): z.output<Given> | z.output<Other> => {
+      const isGiven = (value as Readonly<Record<string, unknown>>)[field] != null;
+      const result = (isGiven ? given : other).safeParse(value);
+      if (result.success) return result.data;
+      for (const issue of result.error.issues) {
+        context.issues.push({ ...issue, input: value } as (typeof context.issues)[number]);
+      }
+      return z.NEVER;
+    })
+    .meta({ anyOf: forms });
+}
+
 /** The `:id` of a path; one that is a UUID has been replaced by the room's id (`roomByUuid` in app.ts). */
 export const roomId = roomIdSchema('must be a positive integer or a UUID');
 

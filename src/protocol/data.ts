@@ -7,30 +7,31 @@ const MAX_LEVELS = 8;
 const MAX_UNIT_BYTES = 3;
 
 /**
- * The `data` of a message: a JSON object that an application chose, which nobody here interprets. Converted to its JSON.
+ * The `data` of a message or a room: a JSON object that an application chose, which nobody here interprets. Converted to
+ * its JSON.
  * @param maxBytes of the JSON in UTF-8
+ * @param subject of the sentence about a problem; empty if the sentence stands beside the name of the field
  */
-export function dataSchema(maxBytes: number) {
+export function dataSchema(maxBytes: number, subject = 'data') {
   return z.unknown().transform((value, context): string => {
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-      context.addIssue('data must be an object');
-      return z.NEVER;
-    }
-    const problem = problemOf(value, 1);
+    const problem = isObject(value) ? problemOf(value, 1) : 'must be an object';
     const json = problem === undefined ? JSON.stringify(value) : '';
-    if (problem !== undefined) context.addIssue(problem);
-    else if (isLonger(json, maxBytes)) {
-      context.addIssue(`data is longer than ${maxBytes} bytes as JSON`);
-    }
+    const isLong = problem === undefined && isLonger(json, maxBytes);
+    const found = isLong ? `is longer than ${maxBytes} bytes as JSON` : problem;
+    if (found !== undefined) context.addIssue(`${subject} ${found}`.trim());
     return json;
   });
+}
+
+function isObject(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 /** What keeps a value at a level from being stored; undefined if nothing does. */
 function problemOf(value: unknown, level: number): string | undefined {
   if (typeof value === 'string') return textProblem(value);
   if (typeof value !== 'object' || value === null) return undefined;
-  if (level > MAX_LEVELS) return `data has more than ${MAX_LEVELS} levels`;
+  if (level > MAX_LEVELS) return `has more than ${MAX_LEVELS} levels`;
   for (const [key, member] of Object.entries(value)) {
     const problem = textProblem(key) ?? problemOf(member, level + 1);
     if (problem !== undefined) return problem;
@@ -40,7 +41,7 @@ function problemOf(value: unknown, level: number): string | undefined {
 
 /** Postgres has no U+0000. */
 function textProblem(text: string): string | undefined {
-  return text.includes('\0') ? 'data contains U+0000' : undefined;
+  return text.includes('\0') ? 'contains U+0000' : undefined;
 }
 
 function isLonger(json: string, maxBytes: number): boolean {

@@ -1,7 +1,7 @@
 import { ENTRY_KINDS } from '../protocol/entry-kinds.js';
 import type { Sequelize } from 'sequelize';
-import type { ChatError } from '../errors.js';
-import type { EntryDraft } from './entry.js';
+import { ChatError } from '../errors.js';
+import type { Entry, EntryDraft } from './entry.js';
 import { isUniqueViolation } from './pg-errors.js';
 import type { RunStatement, Statement } from './prepared.js';
 
@@ -140,8 +140,26 @@ export function appendEntries(
 }
 
 /**
- * Appends a message that is alone and just a text, the usual batch of a server that is not busy, by a plain statement: it takes less
- * time than append_batch. If that stores nothing, append_batch is called and finds out why.
+ * Appends drafts without refs to the log of one room, in the transaction that has locked the room and checked them.
+ * @throws {ChatError} NOT_FOUND if there is no such room
+ */
+export async function appendLocked(
+  run: RunStatement,
+  checked: readonly CheckedDraft[],
+): Promise<Entry[]> {
+  const outcomes = await appendEntries(run, checked);
+  return checked.map(({ draft }, index) => {
+    const outcome = outcomes[index];
+    if (outcome?.outcome !== 'stored') {
+      throw new ChatError('NOT_FOUND', { detail: 'there is no such room' });
+    }
+    return { ...draft, seq: outcome.seq, createdAt: outcome.createdAt };
+  });
+}
+
+/**
+ * Appends a message that is alone and just a text, the usual batch of a server that is not busy, by a plain statement:
+ * it takes less time than append_batch. If that stores nothing, append_batch is called and finds out why.
  */
 function insertMessage(run: RunStatement, message: CheckedDraft): Promise<Outcome[]> {
   const { roomId, kind, emitter, content, ref } = message.draft;

@@ -50,19 +50,35 @@ export function reactionOf(entry: Entry): Reaction {
 }
 
 /** What a `room` entry may change of a room. */
-interface RoomSettings {
+export interface RoomSettings {
+  readonly name: string;
+  /** A JSON object, as text. */
+  readonly data: string | null;
   readonly levelAdmin: number;
   readonly maxEntityRules: number;
 }
 
 /** The content of a `room` entry, as JSON. */
 interface RoomContent {
+  readonly name: string;
+  readonly data: unknown;
   readonly level_admin: number;
   readonly max_entity_rules: number;
 }
 
+/** The content of a `room` entry: all settings, those that stay included. */
+export function roomContent({ name, data, levelAdmin, maxEntityRules }: RoomSettings): string {
+  const content: RoomContent = {
+    name,
+    data: data === null ? null : JSON.parse(data),
+    level_admin: levelAdmin,
+    max_entity_rules: maxEntityRules,
+  };
+  return JSON.stringify(content);
+}
+
 /** The settings of a room from a `room` entry on, as far as permissions depend on them. */
-export function roomSettingsOf(entry: Entry): RoomSettings {
+export function roomSettingsOf(entry: Entry): Pick<RoomSettings, 'levelAdmin' | 'maxEntityRules'> {
   const { level_admin, max_entity_rules } = JSON.parse(entry.content) as RoomContent;
   return { levelAdmin: level_admin, maxEntityRules: max_entity_rules };
 }

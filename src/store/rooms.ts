@@ -4,20 +4,25 @@ import type { Caller, RoomAccess, Rule } from '../access/permissions.js';
 import { ChatError } from '../errors.js';
 import type { Logger } from '../logger.js';
 import { loadRoom, lockRoom } from './lock-room.js';
-import { appendEntries } from './append.js';
+import { appendLocked } from './append.js';
 import { ruleContent } from './entry.js';
 import { MAX_INTEGER } from '../protocol/values.js';
 import type { FairLimit } from './fair-limit.js';
-import type { RoomDraft, RoomModel, RoomRow } from './models/room.js';
+import type { Room, RoomDraft, RoomModel } from './models/room.js';
 import type { RuleModel, RuleRow } from './models/rule.js';
 import { deleteRoom, purgeLog } from './purge.js';
 import { plain } from './prepared.js';
-
-/** A room without the state of its log. */
-export type Room = Omit<RoomRow, 'head' | 'rulesHead' | 'rulesDate' | 'ruleCount'>;
+import { MAY_READ, NOT_BANNED, RULES_OF_CALLER } from './readable.js';
+import {
+  createRoomChange,
+  findRoom,
+  type ChangedRoom,
+  type RoomChange,
+  type UniqueKey,
+} from './room-settings.js';
 
 /** A room whose dates Postgres has written as JSON has them: here that takes longer than all other work on a room. */
-export type ListedRoom = Omit<Room, 'createdAt' | 'updatedAt'> & {
+export type ListedRoom = Omit<Room, 'data' | 'createdAt' | 'updatedAt'> & {
   readonly createdAt: string;
   readonly updatedAt: string;
 };
@@ -26,12 +31,26 @@ export type ListedRoom = Omit<Room, 'createdAt' | 'updatedAt'> & {
 export type RuleWithRoom = Omit<RuleRow, 'since'> &
   Pick<Room, 'id' | 'uuid' | 'name' | 'type' | 'levelAdmin' | 'entityOwner'>;
 
+/** A room to be created. */
+export type NewRoom = Omit<RoomDraft, 'uuid' | 'firstUser' | 'secondUser'>;
+
 /** A room with its head, and with the rules that decide a caller's permissions. */
 export type RoomWithRules = RoomAccess<RuleRow> & { readonly head: number };
 
 export interface Rooms {
   /** Creates a room with its first rules, which are the first entries of its log. */
-  create(room: Omit<RoomDraft, 'uuid'>, rules: readonly Rule[], emitter: string): Promise<Room>;
+  create(draft: NewRoom, rules: readonly Rule[], emitter: string): Promise<Room>;
+  /**
+   * Finds the room of a key, or creates it as `create` does. Of several calls at once, on any nodes, one creates it.
+   * @param make called if no room is found
+   */
+  findOrCreate(
+    key: UniqueKey,
+    emitter: string,
+    make: () => { draft: NewRoom; rules: readonly Rule[] },
+  ): Promise<{ room: Room; created: boolean }>;
+  /** Changes a room and some of its rules, as `createRoomChange` says. */
+  change(roomId: number, caller: Caller, change: RoomChange): Promise<ChangedRoom>;
   /**
    * The id of a room by its uuid; undefined if there is no such room. Never kept for long: an application may delete a
    * room and make another one with its uuid, and a log that went back gives ids again.
@@ -130,18 +149,14 @@ const LISTED = `WITH candidate AS (
      FROM (SELECT * FROM listed ORDER BY id DESC LIMIT $6 OFFSET $7) AS page) AS rules`;
 
 /**
- * Candidates with ids above $4, and whether the caller may see them. This is `may` with 'r' of access/permissions.ts in
- * SQL; a test holds the two equal. Each of the three sources of candidates is read by its index, a page at most.
+ * Candidates with ids above $4, and whether the caller may see them: those that they may read, and the groups of their
+ * entity. Each of the three sources of candidates is read by its index, a page at most.
  */
 const VISIBLE = `SELECT r.id, r.uuid, r.name, r.type, r.level_admin AS "levelAdmin", r.entity_owner AS "entityOwner",
     r.max_entity_rules AS "maxEntityRules",
     to_char(r."createdAt" AT TIME ZONE 'UTC', '${ISO_8601}') AS "createdAt",
     to_char(r."updatedAt" AT TIME ZONE 'UTC', '${ISO_8601}') AS "updatedAt",
-    coalesce(own.permissions NOT LIKE '%b%', true)
-    AND (coalesce(own.permissions LIKE '%r%', false)
-      OR (r.type = 'group' AND coalesce(entity.level <= $3::float8
-        AND entity.permissions LIKE '%r%' AND entity.permissions NOT LIKE '%b%', false))
-      OR (r.type = 'group' AND r.entity_owner = $2)) AS "isVisible"
+    ${MAY_READ} OR (r.type = 'group' AND r.entity_owner = $2 AND ${NOT_BANNED}) AS "isVisible"
   FROM (
     (SELECT room_id AS id FROM room_permissions WHERE "entity_UUID" = $1 AND room_id > $4
      ORDER BY room_id LIMIT ${VISIBLE_PAGE})
@@ -155,12 +170,7 @@ const VISIBLE = `SELECT r.id, r.uuid, r.name, r.type, r.level_admin AS "levelAdm
   ) AS candidate
   -- By LIMIT, so that each is looked up by its key, whatever the planner thinks of how many there are.
   CROSS JOIN LATERAL (SELECT * FROM rooms WHERE id = candidate.id LIMIT 1) AS r
-  LEFT JOIN LATERAL (
-    SELECT permissions FROM room_permissions WHERE room_id = r.id AND "entity_UUID" = $1 LIMIT 1
-  ) AS own ON true
-  LEFT JOIN LATERAL (
-    SELECT permissions, level FROM room_permissions WHERE room_id = r.id AND "entity_UUID" = $2 LIMIT 1
-  ) AS entity ON true
+  ${RULES_OF_CALLER}
   ORDER BY r.id`;
 
 /** @param readers bounds the queries of pages that run at a time; its keys are users */
@@ -175,36 +185,59 @@ export function createRooms({
   readers: FairLimit<string>;
   logger: Logger;
 }): Rooms {
-  return {
-    create(draft, rules, emitter) {
-      return sequelize.transaction(async (transaction) => {
-        const uuid = randomUUID();
-        const created = await models.room.create(
-          { ...draft, uuid, ruleCount: rules.length },
-          { transaction },
-        );
-        const { id: roomId, createdAt, updatedAt } = created.get();
-        await models.rule.bulkCreate(
-          // The rules are the first entries of the log, in their order.
-          rules.map((rule, index) => ({ ...rule, roomId, since: index + 1 })),
-          { transaction },
-        );
-        await appendEntries(
-          plain(sequelize, transaction),
-          rules.map((rule) => ({
-            draft: {
-              roomId,
-              kind: 'member',
-              emitter,
-              content: ruleContent(rule),
-              ref: null,
-            },
-            rulesHead: null,
-          })),
-        );
-        return { ...draft, id: roomId, uuid, createdAt, updatedAt };
+  /** @returns undefined if there is a room with the draft's uuid, or a direct room of its pair */
+  async function insert(
+    draft: RoomDraft,
+    rules: readonly Rule[],
+    emitter: string,
+  ): Promise<Room | undefined> {
+    return sequelize.transaction(async (transaction) => {
+      // If another transaction inserts the same room, this waits for its end.
+      const [inserted] = await models.room.bulkCreate([{ ...draft, ruleCount: rules.length }], {
+        ignoreDuplicates: true,
+        returning: true,
+        transaction,
       });
+      const row = inserted?.get();
+      // Sequelize has no id for a row that was not inserted.
+      if (row?.id == null) return undefined;
+      const { id, createdAt, updatedAt } = row;
+      await models.rule.bulkCreate(
+        // The rules are the first entries of the log, in their order.
+        rules.map((rule, index) => ({ ...rule, roomId: id, since: index + 1 })),
+        { transaction },
+      );
+      await appendLocked(
+        plain(sequelize, transaction),
+        rules.map((rule) => ({
+          draft: { roomId: id, kind: 'member', emitter, content: ruleContent(rule), ref: null },
+          rulesHead: null,
+        })),
+      );
+      const { firstUser: _, secondUser: __, data = null, ...room } = draft;
+      return { ...room, data, id, createdAt, updatedAt };
+    });
+  }
+
+  return {
+    async create(draft, rules, emitter) {
+      const room = await insert({ ...draft, uuid: randomUUID() }, rules, emitter);
+      if (room === undefined) throw new Error('a new uuid was used before');
+      return room;
     },
+
+    async findOrCreate(key, emitter, make) {
+      for (;;) {
+        const found = await findRoom(sequelize, key);
+        if (found !== undefined) return { room: found, created: false };
+        const { draft, rules } = make();
+        const created = await insert({ ...draft, ...columnsOf(key) }, rules, emitter);
+        if (created !== undefined) return { room: created, created: true };
+        // Another transaction has created it.
+      }
+    },
+
+    change: createRoomChange({ sequelize }),
 
     async idOf(uuid) {
       const [row] = await sequelize.query<{ id: number }>('SELECT id FROM rooms WHERE uuid = $1', {
@@ -275,6 +308,12 @@ export function createRooms({
       });
     },
   };
+}
+
+function columnsOf(key: UniqueKey): Pick<RoomDraft, 'uuid' | 'firstUser' | 'secondUser'> {
+  if ('uuid' in key) return key;
+  const [firstUser, secondUser] = key.pair;
+  return { uuid: randomUUID(), firstUser, secondUser };
 }
 
 function noSuchRoom(): ChatError {

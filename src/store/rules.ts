@@ -2,7 +2,7 @@ import type { Sequelize, Transaction } from 'sequelize';
 import type { Caller, CountedAccess, Rule } from '../access/permissions.js';
 import { ChatError } from '../errors.js';
 import { loadRoom, lockRoom, type LoadedRoom } from './lock-room.js';
-import { appendEntries, type CheckedDraft } from './append.js';
+import { appendLocked, type CheckedDraft } from './append.js';
 import { ruleContent, type Entry, type EntryDraft } from './entry.js';
 import type { RuleRow } from './models/rule.js';
 import { plain } from './prepared.js';
@@ -32,7 +32,8 @@ export interface Rules {
   change(roomId: number, caller: Caller, target: string, decide: Decide): Promise<ChangedRule>;
 }
 
-interface Asked {
+/** A change that is asked for. */
+export interface AskedRule {
   readonly caller: Caller;
   readonly target: string;
   readonly decide: Decide;
@@ -53,12 +54,12 @@ interface NextEntry {
 }
 
 export function createRules({ sequelize }: { sequelize: Sequelize }): Rules {
-  const batches = new RoomBatches<Asked, ChangedRule>(sequelize, changeAll);
+  const batches = new RoomBatches<AskedRule, ChangedRule>(sequelize, changeAll);
 
   /** Decides each change by the rules that the changes before it leave. */
   async function changeAll(
     roomId: number,
-    batch: readonly Asked[],
+    batch: readonly AskedRule[],
     transaction: Transaction,
   ): Promise<(ChangedRule | Refused)[]> {
     const callers = batch.map(({ caller }) => caller);
@@ -69,7 +70,7 @@ export function createRules({ sequelize }: { sequelize: Sequelize }): Rules {
     let head = room.head;
     const decided = batch.map((asked): Decided | Refused => {
       try {
-        const one = decideOn(room, roomId, asked, { seq: head + 1, moment });
+        const one = decideRule(room, roomId, asked, { seq: head + 1, moment });
         if (one.entry !== undefined) head += 1;
         return one;
       } catch (error) {
@@ -81,59 +82,14 @@ export function createRules({ sequelize }: { sequelize: Sequelize }): Rules {
     );
     if (changes.length > 0) {
       const uuids = new Set(changes.map(({ rule }) => rule.entityUUID));
-      await write(roomId, uuids, room, transaction);
+      await writeRules(sequelize, roomId, uuids, room, transaction);
     }
-    const outcomes = await appendEntries(
+    const entries = await appendLocked(
       plain(sequelize, transaction),
       changes.map(({ entry }) => entry),
     );
-    const entries = changes.map(({ entry: { draft } }, index): Entry => {
-      const outcome = outcomes[index];
-      if (outcome?.outcome !== 'stored') throw noSuchRoom();
-      return { ...draft, seq: outcome.seq, createdAt: outcome.createdAt };
-    });
     return decided.map((one) =>
       'error' in one ? one : { ...one, entry: one.entry && entries.shift() },
-    );
-  }
-
-  /** Stores the rules of these UUIDs as `room` has them, removes those that it lacks, and stores their number. */
-  async function write(
-    roomId: number,
-    uuids: ReadonlySet<string>,
-    { rules, ruleCount }: LoadedRoom,
-    transaction: Transaction,
-  ): Promise<void> {
-    const rows = [...uuids].flatMap((uuid) => rules.get(uuid) ?? []);
-    const removed = [...uuids].filter((uuid) => !rules.has(uuid));
-    await sequelize.query(
-      `WITH written AS (
-         INSERT INTO room_permissions
-           (room_id, "entity_UUID", level, permissions, accepted, since, "createdAt", "updatedAt")
-         SELECT $1::int, * FROM unnest($2::uuid[], $3::int[], $4::text[], $5::boolean[], $6::bigint[],
-           $7::timestamptz[], $8::timestamptz[])
-         ON CONFLICT (room_id, "entity_UUID") DO UPDATE SET level = excluded.level,
-           permissions = excluded.permissions, accepted = excluded.accepted, since = excluded.since,
-           "createdAt" = excluded."createdAt", "updatedAt" = excluded."updatedAt"
-       ), removed AS (
-         DELETE FROM room_permissions WHERE room_id = $1 AND "entity_UUID" = ANY ($9::uuid[])
-       )
-       UPDATE rooms SET rule_count = $10 WHERE id = $1 AND rule_count <> $10`,
-      {
-        bind: [
-          roomId,
-          rows.map(({ entityUUID }) => entityUUID),
-          rows.map(({ level }) => level),
-          rows.map(({ permissions }) => permissions),
-          rows.map(({ accepted }) => accepted),
-          rows.map(({ since }) => since),
-          rows.map(({ createdAt }) => createdAt.toISOString()),
-          rows.map(({ updatedAt }) => updatedAt.toISOString()),
-          removed,
-          ruleCount,
-        ],
-        transaction,
-      },
     );
   }
 
@@ -143,21 +99,62 @@ export function createRules({ sequelize }: { sequelize: Sequelize }): Rules {
       if (room === undefined) throw noSuchRoom();
       const asked = { caller, target, decide };
       const next = { seq: room.head + 1, moment: new Date() };
-      const { rule, created, entry } = decideOn(room, roomId, asked, next);
+      const { rule, created, entry } = decideRule(room, roomId, asked, next);
       if (entry === undefined) return { rule, created, entry };
       return batches.make(roomId, asked);
     },
   };
 }
 
+/** Stores the rules of these UUIDs as `room` has them, removes those that it lacks, and stores their number. */
+export async function writeRules(
+  sequelize: Sequelize,
+  roomId: number,
+  uuids: ReadonlySet<string>,
+  { rules, ruleCount }: LoadedRoom,
+  transaction: Transaction,
+): Promise<void> {
+  const rows = [...uuids].flatMap((uuid) => rules.get(uuid) ?? []);
+  const removed = [...uuids].filter((uuid) => !rules.has(uuid));
+  await sequelize.query(
+    `WITH written AS (
+       INSERT INTO room_permissions
+         (room_id, "entity_UUID", level, permissions, accepted, since, "createdAt", "updatedAt")
+       SELECT $1::int, * FROM unnest($2::uuid[], $3::int[], $4::text[], $5::boolean[], $6::bigint[],
+         $7::timestamptz[], $8::timestamptz[])
+       ON CONFLICT (room_id, "entity_UUID") DO UPDATE SET level = excluded.level,
+         permissions = excluded.permissions, accepted = excluded.accepted, since = excluded.since,
+         "createdAt" = excluded."createdAt", "updatedAt" = excluded."updatedAt"
+     ), removed AS (
+       DELETE FROM room_permissions WHERE room_id = $1 AND "entity_UUID" = ANY ($9::uuid[])
+     )
+     UPDATE rooms SET rule_count = $10 WHERE id = $1 AND rule_count <> $10`,
+    {
+      bind: [
+        roomId,
+        rows.map(({ entityUUID }) => entityUUID),
+        rows.map(({ level }) => level),
+        rows.map(({ permissions }) => permissions),
+        rows.map(({ accepted }) => accepted),
+        rows.map(({ since }) => since),
+        rows.map(({ createdAt }) => createdAt.toISOString()),
+        rows.map(({ updatedAt }) => updatedAt.toISOString()),
+        removed,
+        ruleCount,
+      ],
+      transaction,
+    },
+  );
+}
+
 /**
  * Decides a change and applies it to `room`.
  * @throws {ChatError} NOT_FOUND if the rule to be removed does not exist; errors of `decide`
  */
-function decideOn(
+export function decideRule(
   room: LoadedRoom,
   roomId: number,
-  { caller, target, decide }: Asked,
+  { caller, target, decide }: AskedRule,
   next: NextEntry,
 ): Decided {
   const before = room.rules.get(target);

@@ -5,6 +5,7 @@ import { createChanges, type Changes } from './changes.js';
 import { FairLimit } from './fair-limit.js';
 import { createHistory, type History } from './history.js';
 import { createLog, type Log } from './log.js';
+import { createMembers, type Members } from './members.js';
 import { defineRoom } from './models/room.js';
 import { defineRule } from './models/rule.js';
 import { createReadMarkers, type ReadMarkers } from './read-markers.js';
@@ -26,6 +27,7 @@ export const HISTORY_READERS = 3;
 /** All that is stored, in domain verbs: nothing above it knows SQL. */
 export interface Store {
   readonly rooms: Rooms;
+  readonly members: Members;
   readonly rules: Rules;
   readonly changes: Changes;
   readonly history: History;
@@ -46,8 +48,10 @@ export function createStore({
 }): Store {
   const models = { room: defineRoom(sequelize), rule: defineRule(sequelize) };
   const readers = (tasks: number): FairLimit<string> => new FairLimit(tasks, limits.storeTimeoutMs);
+  const roomReaders = readers(ROOM_READERS);
   return {
-    rooms: createRooms({ sequelize, models, readers: readers(ROOM_READERS), logger }),
+    rooms: createRooms({ sequelize, models, readers: roomReaders, logger }),
+    members: createMembers({ sequelize, readers: roomReaders }),
     rules: createRules({ sequelize }),
     changes: createChanges({ sequelize }),
     readMarkers: createReadMarkers({ sequelize }),

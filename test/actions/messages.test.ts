@@ -1,10 +1,12 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { createVerifier } from '../../src/access/token.js';
 import { createActions, type Actions } from '../../src/actions/actions.js';
 import type { MessagePages } from '../../src/actions/messages.js';
 import type { Hub } from '../../src/feeds/hub.js';
 import type { HistoryMessage } from '../../src/store/history.js';
 import type { Store } from '../../src/store/store.js';
-import { openPostgres, storeOver, type StoreHost } from '../harness/store-hosts.js';
+import { SECRET } from '../harness/node.js';
+import { openPostgres, QUIET, storeOver, type StoreHost } from '../harness/store-hosts.js';
 import { newCaller, removeRule, roomOf, say } from '../harness/writers.js';
 
 const ALWAYS = { from: new Date('2000-01-01'), until: new Date('2100-01-01') };
@@ -18,7 +20,13 @@ const publish = vi.fn<Hub['publish']>();
 beforeAll(async () => {
   host = await openPostgres();
   store = storeOver(host.database);
-  actions = createActions({ store, hub: { publish, publishDeletion: () => undefined } });
+  actions = createActions({
+    store,
+    hub: { publish, publishDeletion: () => undefined },
+    verify: createVerifier({ secret: SECRET }),
+    directRoomLevel: 0,
+    logger: QUIET,
+  });
 });
 afterAll(() => host.close());
 

@@ -24,6 +24,7 @@ describe('the configuration', () => {
       jwtSecret: undefined,
       audience: undefined,
       issuer: undefined,
+      directRoomLevel: 0,
       database: undefined,
       databasePoolSize: 10,
       dataDir: './data',

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createRoom, putRule, request, type Answer } from '../harness/api.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import type { TestNode } from '../harness/node.js';
@@ -18,6 +18,68 @@ afterAll(() => world.close());
 function remove(as: Person, room: number, uuid: string): Promise<Answer> {
   return request(node, 'DELETE', `/rooms/${room}/members/${uuid}`, { as });
 }
+
+describe('GET /rooms/:id/members', () => {
+  function list(as: Person, room: number, parameters = ''): Promise<Answer> {
+    return request(node, 'GET', `/rooms/${room}/members${parameters}`, { as });
+  }
+
+  it('lists the rules in the order of their UUIDs, with names, in pages', async () => {
+    const room = await createRoom(node, ana);
+    const named = person({}, { name: 'Ben', picture: 'https://example.com/ben.png' });
+    await putRule(node, ana, room, { userUUID: named.userUUID, permissions: 'r', level: 3 });
+    await putRule(node, ana, room, { userUUID: randomUUID(), permissions: 'w' });
+    await vi.waitFor(async () => {
+      expect((await list(named, room)).content).toContainEqual({
+        room_id: room,
+        entity_UUID: named.userUUID,
+        level: 3,
+        permissions: 'r',
+        accepted: false,
+        createdAt: expect.stringMatching(/^\d{4}-\d\d-\d\dT[\d:.]{12}Z$/) as string,
+        updatedAt: expect.any(String) as string,
+        name: 'Ben',
+        picture: 'https://example.com/ben.png',
+      });
+    });
+
+    const all = (await list(named, room)).content as { entity_UUID: string; name: unknown }[];
+    expect(all).toHaveLength(4);
+    const uuids = all.map(({ entity_UUID }) => entity_UUID);
+    expect(uuids).toEqual(uuids.toSorted());
+    expect(all.find(({ entity_UUID }) => entity_UUID === ana.entityUUID)?.name).toBeNull();
+    const paged: unknown[] = [];
+    let next: string | undefined = '?limit=3';
+    for (; next !== undefined;) {
+      const page: Answer = await list(named, room, next);
+      paged.push(page.content);
+      next = page.meta.next;
+    }
+    expect(paged).toEqual([all.slice(0, 3), all.slice(3)]);
+    expect((await list(named, room, '?limit=4')).meta.next).toBeUndefined();
+  });
+
+  it('needs the permission `r`', async () => {
+    const room = await createRoom(node, ana);
+    const writer = person();
+    await putRule(node, ana, room, { userUUID: writer.userUUID, permissions: 'w' });
+    const owner = person({ entityUUID: ana.entityUUID, levelOnEntity: 0 });
+
+    for (const who of [writer, owner, person()]) {
+      expect(await list(who, room)).toMatchObject({ status: 403, meta: { reason: 'FORBIDDEN' } });
+    }
+    expect((await list(ana, 2_147_483_647)).status).toBe(404);
+  });
+
+  it.each(['?limit=0', '?limit=1001', '?cursor=', '?cursor=a', '?cursor=WyJhIl0', '?cursor=WzFd'])(
+    'answers 400 to %s',
+    async (parameters) => {
+      const room = await createRoom(node, ana);
+      const answer = await list(ana, room, parameters);
+      expect(answer).toMatchObject({ status: 400, meta: { reason: 'INVALID' } });
+    },
+  );
+});
 
 describe('PUT /rooms/:id/members', () => {
   it('answers 201 with a new rule and 200 with a changed one', async () => {

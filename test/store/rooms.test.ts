@@ -30,6 +30,7 @@ describe.each(storeHosts)('rooms over %s', (_, openHost) => {
 
     expect(room).toEqual({
       ...draft,
+      data: null,
       id: expect.any(Number) as number,
       uuid: expect.stringMatching(/^[0-9a-f-]{36}$/) as string,
       createdAt: expect.any(Date) as Date,

@@ -11,6 +11,11 @@ export interface RoomRow {
   entityOwner: string;
   levelAdmin: number;
   maxEntityRules: number;
+  /** A JSON object of the application, as text; null if it gave none. */
+  data: string | null;
+  /** The users of a direct room, the smaller UUID first; null in any other room. */
+  firstUser: string | null;
+  secondUser: string | null;
   /** Seq of the room's last entry, 0 before the first. */
   head: number;
   /** Seq of the last entry that changed rights. */
@@ -23,10 +28,17 @@ export interface RoomRow {
   updatedAt: Date;
 }
 
+/** A room without the state of its log. */
+export type Room = Omit<
+  RoomRow,
+  'head' | 'rulesHead' | 'rulesDate' | 'ruleCount' | 'firstUser' | 'secondUser'
+>;
+
 export type RoomDraft = Pick<
   RoomRow,
   'uuid' | 'name' | 'type' | 'entityOwner' | 'levelAdmin' | 'maxEntityRules'
->;
+> &
+  Partial<Pick<RoomRow, 'data' | 'firstUser' | 'secondUser'>>;
 
 type NewRoom = RoomDraft & Pick<RoomRow, 'ruleCount'>;
 
@@ -43,6 +55,9 @@ export function defineRoom(sequelize: Sequelize): RoomModel {
       entityOwner: { type: DataTypes.UUID, allowNull: false, field: 'entity_owner' },
       levelAdmin: { type: DataTypes.INTEGER, allowNull: false, field: 'level_admin' },
       maxEntityRules: { type: DataTypes.INTEGER, allowNull: false, field: 'max_entity_rules' },
+      data: { type: DataTypes.TEXT },
+      firstUser: { type: DataTypes.UUID, field: 'first_user' },
+      secondUser: { type: DataTypes.UUID, field: 'second_user' },
       head: { type: DataTypes.BIGINT, allowNull: false, defaultValue: 0 },
       rulesHead: { type: DataTypes.BIGINT, allowNull: false, defaultValue: 0, field: 'rules_head' },
       rulesDate: { type: DataTypes.DATE, field: 'rules_date' },
