@@ -1,9 +1,16 @@
-import { requireAdmin, type Caller, type RoomAccess, type Rule } from '../access/permissions.js';
+import {
+  forbidden,
+  requireAdmin,
+  type Caller,
+  type RoomAccess,
+  type Rule,
+} from '../access/permissions.js';
 import { ChatError } from '../errors.js';
 import type { Hub } from '../feeds/hub.js';
 import { MAX_INTEGER } from '../protocol/values.js';
 import type { Entry, RoomSettings } from '../store/entry.js';
 import type { Room } from '../store/models/room.js';
+import type { RoomFilter as OwnRoomFilter, RoomList, RoomSummary } from '../store/room-list.js';
 import type { RoomChange } from '../store/room-settings.js';
 import type { ListedRoom, Rooms, RuleWithRoom } from '../store/rooms.js';
 import type { Rules } from '../store/rules.js';
@@ -71,6 +78,18 @@ export interface RoomActions {
    */
   change(caller: Caller, roomId: number, settings: Partial<RoomSettings>): Promise<Room>;
   /**
+   * A page of the rooms that the caller may read or is invited to, the one with the newest message first.
+   * @param gone aborted if the client has gone: then nothing more is read
+   * @throws {ChatError} UNAVAILABLE
+   */
+  listOwn(caller: Caller, filter: OwnRoomFilter, gone: AbortSignal): Promise<RoomSummary[]>;
+  /**
+   * One of these rooms.
+   * @param gone aborted if the client has gone: then nothing more is read
+   * @throws {ChatError} NOT_FOUND, FORBIDDEN, UNAVAILABLE
+   */
+  get(caller: Caller, roomId: number, gone: AbortSignal): Promise<RoomSummary>;
+  /**
    * The rooms in which the caller has a rule, each with that rule, the newest room first.
    * @param gone aborted if the client has gone: then nothing more is read
    * @throws {ChatError} UNAVAILABLE
@@ -94,11 +113,13 @@ export interface RoomActions {
 
 export function createRoomActions({
   rooms,
+  roomList,
   rules,
   hub,
   directRoomLevel,
 }: {
   rooms: Rooms;
+  roomList: RoomList;
   rules: Rules;
   hub: Pick<Hub, 'publish' | 'publishDeletion'>;
   /** The `levelOnEntity` that opening a direct room takes. */
@@ -195,6 +216,15 @@ export function createRoomActions({
           requireAdmin(caller, room);
         },
       }),
+
+    listOwn: (caller, filter, gone) => roomList.page(caller, filter, gone),
+
+    async get(caller, roomId, gone) {
+      const room = await roomList.one(caller, roomId, gone);
+      if (room !== undefined) return room;
+      if ((await rooms.accessFor(caller, roomId, gone)) !== undefined) throw forbidden('r');
+      throw new ChatError('NOT_FOUND', { detail: 'there is no such room' });
+    },
 
     list: (caller, filter, gone) => rooms.rulesOf(caller, filter, gone),
 

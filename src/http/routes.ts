@@ -2,6 +2,7 @@ import { ChatError } from '../errors.js';
 import { healthRoutes } from './health.js';
 import { memberRoutes } from './members.js';
 import { messageRoutes } from './messages.js';
+import { myRoomRoutes } from './my-rooms.js';
 import { readMarkerRoutes } from './read-markers.js';
 import { roomRoutes } from './rooms.js';
 import { route, type Route } from './route.js';
@@ -29,6 +30,7 @@ export const ROUTES: readonly Route[] = [
   ...healthRoutes,
   chat,
   ...roomRoutes,
+  ...myRoomRoutes,
   ...memberRoutes,
   ...messageRoutes,
   ...readMarkerRoutes,

@@ -9,6 +9,7 @@ import { createMembers, type Members } from './members.js';
 import { defineRoom } from './models/room.js';
 import { defineRule } from './models/rule.js';
 import { createReadMarkers, type ReadMarkers } from './read-markers.js';
+import { createRoomList, type RoomList } from './room-list.js';
 import { createRooms, type Rooms } from './rooms.js';
 import { createRules, type Rules } from './rules.js';
 import { createUsers, type Users } from './users.js';
@@ -20,13 +21,14 @@ import { createUsers, type Users } from './users.js';
  */
 const ROOM_READERS = 1;
 /**
- * Pages of messages that are read at a time. With the one above, they leave a connection of the default pool to others.
+ * Pages of messages, and of rooms with their last messages, that are read at a time. With the one above, they leave a connection of the default pool to others.
  */
 export const HISTORY_READERS = 3;
 
 /** All that is stored, in domain verbs: nothing above it knows SQL. */
 export interface Store {
   readonly rooms: Rooms;
+  readonly roomList: RoomList;
   readonly members: Members;
   readonly rules: Rules;
   readonly changes: Changes;
@@ -49,14 +51,16 @@ export function createStore({
   const models = { room: defineRoom(sequelize), rule: defineRule(sequelize) };
   const readers = (tasks: number): FairLimit<string> => new FairLimit(tasks, limits.storeTimeoutMs);
   const roomReaders = readers(ROOM_READERS);
+  const historyReaders = readers(HISTORY_READERS);
   return {
     rooms: createRooms({ sequelize, models, readers: roomReaders, logger }),
+    roomList: createRoomList({ sequelize, readers: historyReaders }),
     members: createMembers({ sequelize, readers: roomReaders }),
     rules: createRules({ sequelize }),
     changes: createChanges({ sequelize }),
     readMarkers: createReadMarkers({ sequelize }),
     users: createUsers({ sequelize }),
-    history: createHistory({ sequelize, readers: readers(HISTORY_READERS) }),
+    history: createHistory({ sequelize, readers: historyReaders }),
     log: createLog({
       rooms,
       pages,

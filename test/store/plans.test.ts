@@ -200,6 +200,10 @@ describe('the plans of Postgres', () => {
     ['rooms.rulesOf', () => store.rooms.rulesOf(caller, { limit: 50, offset: 0 })],
     ['rooms.visibleTo', () => drain(store.rooms.visibleTo(caller))],
     ['rooms.accessFor', (room) => store.rooms.accessFor(caller, room)],
+    ['roomList.page', () => store.roomList.page(member, { limit: 50 })],
+    ['roomList.page, found by a text', () => store.roomList.page(member, { text: 'a', limit: 50 })],
+    ['roomList.one', (room) => store.roomList.one(member, room)],
+    ['members.page', (room) => store.members.page(caller, room, { limit: 50 })],
     ['rules.change', (room) => changeRule(room)],
     ['changes', (room) => changeMessages(room)],
     ['rooms.remove', async () => removeRoom(store, await emptyRoom(store))],
@@ -265,6 +269,22 @@ describe('the plans of Postgres', () => {
     await expect(running).rejects.toBe(reason);
     expect(asked).toHaveBeenCalledTimes(1);
     asked.mockRestore();
+  });
+
+  it('look for messages of others among the newest entries only, whatever the marker', async () => {
+    const { sequelize } = host.database;
+    const author = { userUUID: emitter, entityUUID: randomUUID(), levelOnEntity: 0 };
+    await sequelize.query(
+      `INSERT INTO room_permissions (room_id, "entity_UUID", level, permissions, accepted, "createdAt", "updatedAt")
+       VALUES ($1, $2, 0, 'r', true, now(), now())`,
+      { bind: [long, emitter] },
+    );
+    await sequelize.query('UPDATE rooms SET head = $2 WHERE id = $1', { bind: [long, LONG] });
+
+    // All messages of the room are the caller's own.
+    const [rows] = await rowsRead(() => store.roomList.one(author, long));
+
+    expect(rows?.['messages']).toBeLessThan(MOST.messages + 10);
   });
 
   it('read a day by the index of dates', async () => {

@@ -1,0 +1,103 @@
+import { z } from 'zod';
+import { MAX_INTEGER, textProblem } from '../protocol/values.js';
+import type { LastMessage, RoomPlace, RoomSummary } from '../store/room-list.js';
+import { cursorOf, encodeCursor } from './cursor.js';
+import { queryOf } from './pages.js';
+import { route, type Route } from './route.js';
+import { numberFrom, roomPath } from './validate.js';
+
+/** docs/HTTP-API.md promises these three. A page holds a message of each room. */
+const DEFAULT_PAGE = 50;
+const MAX_PAGE = 100;
+const MAX_TEXT_CHARACTERS = 100;
+/** The end of the year 9999: Date and Postgres agree on years of four digits. */
+const MAX_INSTANT = 253_402_300_799_999;
+
+const text = z.string('must be a string').superRefine((value, context) => {
+  const problem = textProblem(value, MAX_TEXT_CHARACTERS);
+  if (problem !== undefined) context.addIssue(problem);
+});
+
+const place = z
+  .tuple([z.int().min(0).max(MAX_INSTANT), z.int().min(1).max(MAX_INTEGER)])
+  .transform(([instant, id]): RoomPlace => ({ at: new Date(instant), id }));
+
+const wanted = z.object({
+  q: text.optional(),
+  type: z.enum(['group', 'user2user'], 'must be group or user2user').optional(),
+  limit: numberFrom(1, MAX_PAGE).default(DEFAULT_PAGE),
+  cursor: cursorOf(place).optional(),
+});
+
+const list = route({
+  method: 'GET',
+  path: '/me/rooms',
+  access: 'token',
+  query: wanted,
+  async handle({ caller, query, gone }, { actions }) {
+    const { q, type, limit, cursor } = query;
+    // One more than asked for, to know whether there are more.
+    const filter = { text: q, type, behind: cursor, limit: limit + 1 };
+    const found = await actions.rooms.listOwn(caller, filter, gone);
+    const rooms = found.slice(0, limit);
+    const last = rooms.at(-1);
+    const more = found.length > limit && last !== undefined;
+    return {
+      content: rooms.map(encodeSummary),
+      next: more
+        ? queryOf({ q, type, limit, cursor: encodeCursor([last.at.getTime(), last.id]) })
+        : undefined,
+    };
+  },
+});
+
+const one = route({
+  method: 'GET',
+  path: '/rooms/:id',
+  access: 'token',
+  params: roomPath,
+  async handle({ caller, params, gone }, { actions }) {
+    return { content: encodeSummary(await actions.rooms.get(caller, params.id, gone)) };
+  },
+});
+
+export const myRoomRoutes: readonly Route[] = [list, one];
+
+/** A room in an answer, as the caller sees it. */
+function encodeSummary(room: RoomSummary): object {
+  const { id, uuid, name, type, data, head, epoch, permissions, accepted } = room;
+  const { read, unread, mentions, lastMessage } = room;
+  return {
+    id,
+    uuid,
+    name,
+    type,
+    data: data === null ? null : (JSON.parse(data) as object),
+    head,
+    epoch,
+    permissions,
+    accepted,
+    read,
+    unread,
+    mentions,
+    last_message: lastMessage && encodeLast(lastMessage),
+    ...(type === 'user2user' && { with: room.with }),
+  };
+}
+
+function encodeLast(message: LastMessage): object {
+  const { seq, emitter, content, data, replyTo, mentions, rev, textSeq } = message;
+  const updatedAt = new Date(message.updatedAt);
+  return {
+    seq,
+    emitter,
+    content,
+    ...(data !== null && { data: JSON.parse(data) as object }),
+    ...(replyTo !== null && { reply_to: replyTo }),
+    ...(mentions !== null && { mentions }),
+    createdAt: new Date(message.createdAt),
+    updatedAt,
+    ...(textSeq !== null && { edited_at: updatedAt }),
+    ...(rev !== null && { rev }),
+  };
+}

@@ -1,0 +1,220 @@
+import { QueryTypes, type Sequelize } from 'sequelize';
+import type { Caller } from '../access/permissions.js';
+import type { FairLimit } from './fair-limit.js';
+import type { RoomType } from './models/room.js';
+import {
+  ENTITY_COUNTS,
+  MAY_READ,
+  NOT_BANNED,
+  READS_BY_ENTITY,
+  READS_BY_OWN,
+  RULES_OF_CALLER,
+} from './readable.js';
+import type { User } from './users.js';
+
+/** The last message of a room that is not deleted, with its current text. */
+export interface LastMessage {
+  readonly seq: number;
+  readonly emitter: string;
+  readonly content: string;
+  /** A JSON object, as text. */
+  readonly data: string | null;
+  readonly replyTo: number | null;
+  readonly mentions: readonly string[] | null;
+  /** Seq of the last entry that changed it; null if none did. */
+  readonly rev: number | null;
+  /** Seq of the edit whose text it has; null if it was not edited. */
+  readonly textSeq: number | null;
+  /** ISO 8601, as Postgres writes it. */
+  readonly createdAt: string;
+  readonly updatedAt: string;
+}
+
+/** A room as one caller sees it, at one moment. */
+export interface RoomSummary {
+  readonly id: number;
+  readonly uuid: string;
+  readonly name: string;
+  readonly type: RoomType;
+  /** A JSON object, as text. */
+  readonly data: string | null;
+  readonly head: number;
+  /** The uuid of the log. */
+  readonly epoch: string;
+  /** Those of `rwa` that the caller has. */
+  readonly permissions: string;
+  /** Whether the rule by which the caller enters is accepted. */
+  readonly accepted: boolean;
+  /** The caller's read marker. */
+  readonly read: number;
+  /** Messages of others above the marker, UNREAD_COUNTED at most; and those of them that mention the caller. */
+  readonly unread: number;
+  readonly mentions: number;
+  /** Null if there is none, or if the caller may not read. */
+  readonly lastMessage: LastMessage | null;
+  /** The other user of a user2user room; null if there is none. */
+  readonly with: User | null;
+  /** The date of the last message, or else that of the room. */
+  readonly at: Date;
+}
+
+/** The place of a room in a list: rooms with later dates come first. */
+export interface RoomPlace {
+  readonly at: Date;
+  readonly id: number;
+}
+
+export interface RoomFilter {
+  /** A part of the room's name, or of that of its other user, in any case. */
+  readonly text?: string | undefined;
+  readonly type?: RoomType | undefined;
+  /** Only rooms behind this place. */
+  readonly behind?: RoomPlace | undefined;
+  readonly limit: number;
+}
+
+/** The rooms that a caller may read or is invited to. */
+export interface RoomList {
+  /**
+   * A page of them, the room with the newest message first.
+   * @param gone aborted when the client is gone: then nothing more is read
+   */
+  page(caller: Caller, filter: RoomFilter, gone?: AbortSignal): Promise<RoomSummary[]>;
+  /** One of them; undefined if the room is none of them. */
+  one(caller: Caller, roomId: number, gone?: AbortSignal): Promise<RoomSummary | undefined>;
+}
+
+/** "100" means 100 or more: nobody reads a larger number, and a count has to end. */
+const UNREAD_COUNTED = 100;
+/**
+ * Entries of a room that a query passes at most, however few of them are messages of others, as one of the history. An
+ * older message is not counted, and is no last message.
+ */
+const ENTRIES_PASSED = 10_000;
+/** Rooms that a query sorts at most, the newest ones: each costs a look into its log. */
+const ROOMS_SORTED = 10_000;
+
+/** The other user of a user2user room `r`. */
+const OTHER_USER = `CASE WHEN r.type = 'user2user' THEN coalesce(
+    CASE $1::uuid WHEN r.first_user THEN r.second_user WHEN r.second_user THEN r.first_user END,
+    (SELECT "entity_UUID" FROM room_permissions WHERE room_id = r.id AND "entity_UUID" <> $1 LIMIT 1)) END`;
+
+/** Whether a rule that counts has the letter, or the caller is an admin by the room's entity. */
+function has(letter: string): string {
+  return `(coalesce(own.permissions LIKE '%${letter}%', false)
+    OR (${ENTITY_COUNTS} AND entity.permissions LIKE '%${letter}%'))`;
+}
+
+const PERMISSIONS = `concat(CASE WHEN ${has('r')} THEN 'r' END, CASE WHEN ${has('w')} THEN 'w' END,
+    CASE WHEN ${has('a')} OR (r.type = 'group' AND r.entity_owner = $2 AND r.level_admin <= $3::float8)
+      THEN 'a' END)`;
+
+/** The entries of `page` that may be looked at for a message of others, or for the last message. */
+const MESSAGES = `room_id = room.id AND room.reads AND seq > room.head - ${ENTRIES_PASSED}
+      AND kind = 'message' AND deleted_by IS NULL`;
+
+/**
+ * Of the candidates, rooms by id, those that the caller may read or is invited to, as far as they fulfil a condition on
+ * `room`: $4 at most, the newest first. Everything beyond the rooms of the page is looked up by a key or the log's
+ * end. LATERAL with LIMIT has each looked up by its key, whatever the planner thinks of how many there are.
+ */
+function summaries(candidates: string, condition: string): string {
+  return `WITH mine AS MATERIALIZED (
+    SELECT r.id, r.uuid, r.name, r.type, r.data, r.head, r."createdAt", ${MAY_READ} AS reads,
+      ${PERMISSIONS} AS permissions, ${OTHER_USER} AS other,
+      CASE WHEN ${READS_BY_OWN} THEN own.accepted WHEN ${READS_BY_ENTITY} THEN entity.accepted
+        ELSE coalesce(own.accepted, entity.accepted) END AS accepted,
+      least(CASE WHEN ${READS_BY_OWN} THEN own.since END, CASE WHEN ${READS_BY_ENTITY} THEN entity.since END) AS since
+    FROM (${candidates}) AS candidate
+    CROSS JOIN LATERAL (SELECT * FROM rooms WHERE id = candidate.id LIMIT 1) AS r
+    ${RULES_OF_CALLER}
+    WHERE ${NOT_BANNED} AND (${READS_BY_OWN} OR ${READS_BY_ENTITY}
+      OR own.accepted = false OR (${ENTITY_COUNTS} AND entity.accepted = false))
+  ), page AS MATERIALIZED (
+    SELECT room.*, last.seq AS last_seq, coalesce(last."createdAt", room."createdAt") AS at
+    FROM mine AS room
+    LEFT JOIN LATERAL (
+      SELECT seq, "createdAt" FROM messages WHERE ${MESSAGES} ORDER BY seq DESC LIMIT 1
+    ) AS last ON true
+    WHERE ${condition}
+    ORDER BY at DESC, id DESC LIMIT $4
+  )
+  SELECT room.id, room.uuid, room.name, room.type, room.data, room.head, room.permissions, room.accepted, room.at,
+    marker.read, counted.unread, counted.mentions, to_json(last) AS "lastMessage",
+    CASE WHEN room.other IS NOT NULL
+      THEN json_build_object('userUUID', room.other, 'name', u.name, 'picture', u.picture) END AS "with",
+    (SELECT uuid FROM log_epoch) AS epoch
+  FROM page AS room
+  CROSS JOIN LATERAL (
+    SELECT greatest(room.since, 0,
+      (SELECT upto FROM read_markers WHERE room_id = room.id AND user_uuid = $1 LIMIT 1)) AS read
+  ) AS marker
+  CROSS JOIN LATERAL (
+    SELECT count(*) AS unread, count(*) FILTER (WHERE mentions && ARRAY[$1, $2]::uuid[]) AS mentions
+    FROM (
+      SELECT mentions FROM messages WHERE ${MESSAGES} AND seq > marker.read AND emitter <> $1
+      ORDER BY seq DESC LIMIT ${UNREAD_COUNTED}
+    ) AS newest
+  ) AS counted
+  LEFT JOIN LATERAL (
+    SELECT seq, emitter, content, data, reply_to AS "replyTo", mentions, rev, text_seq AS "textSeq",
+      "createdAt", "updatedAt"
+    FROM messages WHERE room_id = room.id AND seq = room.last_seq LIMIT 1
+  ) AS last ON true
+  LEFT JOIN LATERAL (SELECT name, picture FROM user_profiles WHERE uuid = room.other LIMIT 1) AS u ON true
+  ORDER BY room.at DESC, room.id DESC`;
+}
+
+/** The rooms with a rule of the caller or their entity, as far as they fulfil a filter: $5 to $8. */
+const PAGE = summaries(
+  `(SELECT room_id AS id FROM room_permissions WHERE "entity_UUID" = $1 ORDER BY room_id DESC LIMIT ${ROOMS_SORTED})
+    UNION
+    (SELECT room_id FROM room_permissions WHERE "entity_UUID" = $2 ORDER BY room_id DESC LIMIT ${ROOMS_SORTED})
+    ORDER BY id DESC LIMIT ${ROOMS_SORTED}`,
+  `($5::text IS NULL OR room.type = $5)
+    AND ($6::text IS NULL OR strpos(lower(room.name), lower($6)) > 0
+      OR strpos(lower((SELECT name FROM user_profiles WHERE uuid = room.other)), lower($6)) > 0)
+    AND ($7::timestamptz IS NULL
+      OR (coalesce(last."createdAt", room."createdAt"), room.id) < ($7::timestamptz, $8::integer))`,
+);
+
+/** The room $5. */
+const ONE = summaries('SELECT $5::integer AS id', 'true');
+
+/** @param readers bounds the queries that run at a time; its keys are users */
+export function createRoomList({
+  sequelize,
+  readers,
+}: {
+  sequelize: Sequelize;
+  readers: FairLimit<string>;
+}): RoomList {
+  function query(
+    sql: string,
+    { userUUID, entityUUID, levelOnEntity }: Caller,
+    bind: readonly unknown[],
+    gone: AbortSignal | undefined,
+  ): Promise<RoomSummary[]> {
+    const all = [userUUID, entityUUID, levelOnEntity, ...bind];
+    return readers.run(
+      userUUID,
+      () => sequelize.query<RoomSummary>(sql, { bind: all, type: QueryTypes.SELECT }),
+      gone,
+    );
+  }
+
+  return {
+    page: (caller, { text, type, behind, limit }, gone) =>
+      query(
+        PAGE,
+        caller,
+        [limit, type ?? null, text ?? null, behind?.at.toISOString() ?? null, behind?.id ?? null],
+        gone,
+      ),
+
+    async one(caller, roomId, gone) {
+      const [room] = await query(ONE, caller, [1, roomId], gone);
+      return room;
+    },
+  };
+}
