@@ -14,7 +14,7 @@ export interface SessionContext {
   /** Decodes frames of version 2. */
   readonly decodeV2: (frame: string) => DecodedV2;
   readonly hub: Pick<Hub, 'active' | 'epoch' | 'open'>;
-  readonly actions: Pick<Actions, 'members' | 'messages'>;
+  readonly actions: Pick<Actions, 'members' | 'messages' | 'rooms'>;
   readonly limits: Limits;
   readonly logger: Logger;
   /** Undefined if the level is off. */

@@ -16,8 +16,10 @@ export class Subscriptions {
     return this.#feeds.size;
   }
 
-  has(roomId: number): boolean {
-    return this.#feeds.has(roomId);
+  /** The id of a joined room by its uuid. */
+  idOf(uuid: string): number | undefined {
+    for (const [roomId, feed] of this.#feeds) if (feed.uuid === uuid) return roomId;
+    return undefined;
   }
 
   /**

@@ -83,6 +83,7 @@ async function readyOver({
       hub: { epoch: '', active: () => undefined, open: () => NEVER, ...hub },
       actions: {
         members: {} as SessionContext['actions']['members'],
+        rooms: {} as SessionContext['actions']['rooms'],
         messages: createMessageActions({ ...unused, log: { append } }),
       },
       limits,

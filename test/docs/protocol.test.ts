@@ -46,7 +46,7 @@ const VERSIONS = [
     fromServer: blocks('Version 2: server → client', 'json'),
     decode: (text: string): unknown => decodeV2(text),
     commands: ['token', 'join', 'leave', 'message', 'edit', 'delete', 'reaction', 'ping', 'quit'],
-    events: ['status', 'message', 'edit', 'delete', 'reaction', 'member', 'access'],
+    events: ['status', 'message', 'edit', 'delete', 'reaction', 'member', 'room', 'access'],
     words: STATUS_WORDS_V2 as readonly string[],
   },
 ];

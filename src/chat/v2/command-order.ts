@@ -21,7 +21,8 @@ export type Work = () => Promise<void> | void;
 export class CommandOrder {
   readonly #inFlight: MessagesInFlight;
   readonly #maxWaiting: number;
-  #lanes = new Map<number, Lane>();
+  /** By the number of a room, or by its uuid while its number is not known. */
+  #lanes = new Map<number | string, Lane>();
   #barrier: Promise<void> | undefined;
   #waiting = 0;
 
@@ -32,15 +33,15 @@ export class CommandOrder {
   }
 
   /**
-   * Takes a command of a room. `work` must not throw or reject.
+   * Takes a command of a room, by its number or its uuid. `work` must not throw or reject.
    * @returns false if too many wait: then the command is not taken
    */
-  take(roomId: number, isMessage: boolean, work: Work): boolean {
-    const lane = this.#lanes.get(roomId);
-    const isFree = isMessage || !this.#inFlight.has(roomId);
+  take(room: number | string, isMessage: boolean, work: Work): boolean {
+    const lane = this.#lanes.get(room);
+    const isFree = isMessage || typeof room === 'string' || !this.#inFlight.has(room);
     if (lane === undefined && this.#barrier === undefined && isFree) {
       const going = work();
-      if (going !== undefined) this.#extend(roomId, { tail: going, waiting: 0 }, going);
+      if (going !== undefined) this.#extend(room, { tail: going, waiting: 0 }, going);
       return true;
     }
     const waiting = lane?.waiting ?? 0;
@@ -49,12 +50,12 @@ export class CommandOrder {
     extended.waiting += 1;
     this.#waiting += 1;
     const turn = extended.tail.then(async () => {
-      if (!isMessage) await this.#inFlight.settledIn(roomId);
+      if (!isMessage && typeof room === 'number') await this.#inFlight.settledIn(room);
       extended.waiting -= 1;
       this.#waiting -= 1;
       await work();
     });
-    this.#extend(roomId, extended, turn);
+    this.#extend(room, extended, turn);
     return true;
   }
 
@@ -93,12 +94,12 @@ export class CommandOrder {
   }
 
   /** Makes `turn` the end of a room's lane. */
-  #extend(roomId: number, lane: Lane, turn: Promise<void>): void {
+  #extend(room: number | string, lane: Lane, turn: Promise<void>): void {
     const lanes = this.#lanes;
-    lanes.set(roomId, lane);
+    lanes.set(room, lane);
     lane.tail = turn;
     void turn.then(() => {
-      if (lane.tail === turn) lanes.delete(roomId);
+      if (lane.tail === turn) lanes.delete(room);
     });
   }
 }

@@ -46,8 +46,11 @@ function handle(session: CommandSession, command: Command, cameAt: number): void
       });
     case 'join':
       for (const room of command.rooms) {
-        take(session, room.roomId, { ref, roomId: room.givenId }, () =>
-          join(session, room, command, cameAt),
+        // A room that is joined has one name, so that its commands keep their order.
+        const id =
+          typeof room.id === 'string' ? (session.subscriptions.idOf(room.id) ?? room.id) : room.id;
+        take(session, id, { ref, roomId: room.givenId }, () =>
+          join(session, { ...room, id }, command, cameAt),
         );
       }
       return;
@@ -82,12 +85,12 @@ function handle(session: CommandSession, command: Command, cameAt: number): void
 /** Does a command's work when it is its turn in its room. Errors are answered. */
 function take(
   session: CommandSession,
-  roomId: number,
+  room: number | string,
   origin: Origin,
   work: Work,
   isMessage = false,
 ): void {
-  const isTaken = session.order.take(roomId, isMessage, () => attempt(session, origin, work));
+  const isTaken = session.order.take(room, isMessage, () => attempt(session, origin, work));
   if (!isTaken) session.fail(tooManyWait(), origin);
 }
 

@@ -17,27 +17,43 @@ export function join(
   cameAt: number,
 ): Promise<void> | void {
   const { context, identity } = session;
-  const reading = session.leave(room.roomId);
+  const { id, after } = room;
+  if (typeof id === 'string') return joinByUuid(session, id, room, options, cameAt);
+  const reading = session.leave(id);
   requireSpace(session);
   const feed =
-    reading === undefined
-      ? enterWithoutWaiting(context, identity, room.roomId, room.after)
-      : undefined;
-  if (feed === undefined) return joinLater(session, room, options, cameAt, reading);
-  connect(session, feed, room, options);
+    reading === undefined ? enterWithoutWaiting(context, identity, id, after) : undefined;
+  if (feed !== undefined) return connect(session, feed, room, options);
+  return joinLater(
+    session,
+    room,
+    options,
+    session.withinDeadline(cameAt, async () => {
+      await reading;
+      return enter(context, identity, id, after);
+    }),
+  );
+}
+
+async function joinByUuid(
+  session: CommandSession,
+  uuid: string,
+  room: WantedRoom,
+  options: Options,
+  cameAt: number,
+): Promise<void> {
+  const { rooms } = session.context.actions;
+  const id = await session.withinDeadline(cameAt, () => rooms.idOf(uuid));
+  if (!session.isClosed) await join(session, { ...room, id }, options, cameAt);
 }
 
 async function joinLater(
   session: CommandSession,
   room: WantedRoom,
   options: Options,
-  cameAt: number,
-  reading: Promise<void> | undefined,
+  entering: Promise<Feed>,
 ): Promise<void> {
-  const feed = await session.withinDeadline(cameAt, async () => {
-    await reading;
-    return enter(session.context, session.identity, room.roomId, room.after);
-  });
+  const feed = await entering;
   // The socket may have closed, and a revocation may have come, while the room was opened.
   if (session.isClosed) return;
   requireSpace(session);

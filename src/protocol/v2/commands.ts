@@ -1,6 +1,7 @@
 /** A room of a `join`. */
 export interface WantedRoom {
-  readonly roomId: number;
+  /** The room's number, or its uuid in lower case. */
+  readonly id: number | string;
   /** `room_id` as the client wrote it, which an error repeats. */
   readonly givenId: number | string;
   /** The client has every entry up to this one. */

@@ -8,6 +8,7 @@ import {
   textProblem,
   textSchema,
   UUID_PROBLEM,
+  uuidSchema,
   wholeNumber,
 } from '../values.js';
 import type { Command, Commands, CommandType, Decoded } from './commands.js';
@@ -48,22 +49,26 @@ const mentions = z
   .max(MAX_MENTIONS, `mentions has more than ${MAX_MENTIONS} items`)
   .nullish();
 
+const WANTED_ID_PROBLEM = 'room_id must be a positive integer or a UUID';
+
+const wantedId = z.union([roomIdSchema(WANTED_ID_PROBLEM), uuidSchema], WANTED_ID_PROBLEM);
+
 const wantedRoom = z
   .object(
     {
-      room_id: z.union([z.number(), z.string()], 'room_id must be a positive integer'),
+      room_id: z.union([z.number(), z.string()], WANTED_ID_PROBLEM),
       after,
       epoch,
     },
     'rooms must hold objects',
   )
   .transform(({ room_id: givenId, after, epoch }, context) => {
-    const { data } = roomId.safeParse(givenId);
-    if (data === undefined) {
-      context.addIssue('room_id must be a positive integer');
+    const { data: id } = wantedId.safeParse(givenId);
+    if (id === undefined) {
+      context.addIssue(WANTED_ID_PROBLEM);
       return z.NEVER;
     }
-    return { roomId: data, givenId, after: after ?? undefined, epoch: epoch ?? undefined };
+    return { id, givenId, after: after ?? undefined, epoch: epoch ?? undefined };
   });
 
 /**

@@ -212,6 +212,31 @@ describe('join', () => {
     await Promise.all([writer.close(), client.close()]);
   });
 
+  it('takes the uuid of a room for its number', async () => {
+    const client = await ChatClient.enterV2(node, ana);
+    const [row] = await query(world.databaseUrl, 'SELECT uuid FROM rooms WHERE id = $1', [room]);
+    const uuid = String(row?.['uuid']);
+    const byUuid = { type: 'join', rooms: [{ room_id: uuid.toUpperCase() }], ref: 'j' };
+    client.send(byUuid);
+    const [connected] = await client.expect('CONNECTED');
+    expect(connected).toMatchObject({ ref: 'j', room_id: room, uuid });
+    // Again, now that it is joined, between two other commands of the room.
+    client.send({ type: 'message', room_id: room, content: 'hi', ref: 'm' });
+    client.send(byUuid);
+    client.send({ type: 'leave', room_id: room });
+    const frames = await client.take(4);
+    expect(frames.slice(1).map(({ data: word }) => word)).toEqual(['SENT', 'CONNECTED', 'OK']);
+
+    client.send({ type: 'join', rooms: [{ room_id: ana.userUUID }], ref: 'j' });
+    expect(await client.next()).toMatchObject({
+      data: 'NOTFOUND',
+      reason: 'NOT_FOUND',
+      room_id: ana.userUUID,
+      ref: 'j',
+    });
+    await client.close();
+  });
+
   it('replays nothing if the room is more than `max` behind', async () => {
     const client = await ChatClient.enterV2(node, ana);
     const head = await headOf(room);

@@ -19,7 +19,10 @@ describe('the decoder of version 2', () => {
     const epoch = randomUUID();
     const join = {
       type: 'join',
-      rooms: [{ room_id: '7', after: '12', epoch: epoch.toUpperCase() }, { room_id: 8 }],
+      rooms: [
+        { room_id: '7', after: '12', epoch: epoch.toUpperCase() },
+        { room_id: epoch.toUpperCase() },
+      ],
       max: 500,
       ref: 'j',
     };
@@ -28,8 +31,8 @@ describe('the decoder of version 2', () => {
       command: {
         type: 'join',
         rooms: [
-          { roomId: 7, givenId: '7', after: 12, epoch },
-          { roomId: 8, givenId: 8, after: undefined, epoch: undefined },
+          { id: 7, givenId: '7', after: 12, epoch },
+          { id: epoch, givenId: epoch.toUpperCase(), after: undefined, epoch: undefined },
         ],
         max: 500,
         ref: 'j',
