@@ -8,6 +8,7 @@ import type { History, HistoryMessage, HistoryPage, Period, Stretch } from '../s
 import type { Log } from '../store/log.js';
 import type { Deletion, Edit, NewReaction } from '../store/message-change.js';
 import type { Rooms } from '../store/rooms.js';
+import type { Search, SearchPage, Wanted } from '../store/search.js';
 
 /** Messages in pages, oldest first; none of the pages is empty. */
 export type MessagePages = AsyncGenerator<readonly HistoryMessage[], void, undefined>;
@@ -84,21 +85,38 @@ export interface MessageActions {
    * @throws {ChatError} NOT_FOUND; FORBIDDEN without the permission `r`; UNAVAILABLE
    */
   openHistory(caller: Caller, roomId: number, gone: AbortSignal): Promise<OpenHistory>;
+  /**
+   * Finds messages by their words in one room, or in all that the caller may read.
+   * @param gone aborted if the client has gone: then nothing more is read
+   * @throws {ChatError} INVALID if the text has no word; NOT_FOUND, and FORBIDDEN without the permission `r`, of a
+   * room; UNAVAILABLE
+   */
+  search(caller: Caller, wanted: Wanted, gone: AbortSignal): Promise<SearchPage>;
 }
 
 export function createMessageActions({
   rooms,
   history,
+  search,
   log,
   changes,
   hub,
 }: {
   rooms: Pick<Rooms, 'accessFor'>;
   history: History;
+  search: Search;
   log: Pick<Log, 'append'>;
   changes: Changes;
   hub: Pick<Hub, 'publish'>;
 }): MessageActions {
+  /** The room's head at which the caller may read. */
+  async function readableHead(caller: Caller, roomId: number, gone: AbortSignal): Promise<number> {
+    const room = await rooms.accessFor(caller, roomId, gone);
+    if (room === undefined) throw new ChatError('NOT_FOUND', { detail: 'there is no such room' });
+    requirePermission(caller, room, 'r');
+    return room.head;
+  }
+
   async function publish(roomId: number, changing: Promise<ChangedMessage>): Promise<MadeChange> {
     const { seq, entry } = await changing;
     if (entry !== undefined) await hub.publish(roomId, [entry]);
@@ -126,20 +144,11 @@ export function createMessageActions({
     react: (caller, roomId, input) => publish(roomId, changes.react(caller, roomId, input)),
 
     async openHistory(caller, roomId, gone) {
-      /** The room's head at which the caller may read. */
-      async function readableHead(): Promise<number> {
-        const room = await rooms.accessFor(caller, roomId, gone);
-        if (room === undefined) {
-          throw new ChatError('NOT_FOUND', { detail: 'there is no such room' });
-        }
-        requirePermission(caller, room, 'r');
-        return room.head;
-      }
-      const upTo = await readableHead();
+      const upTo = await readableHead(caller, roomId, gone);
       let checkedAt = upTo;
       async function checkTexts(messages: readonly HistoryMessage[]): Promise<void> {
         const isChecked = messages.every(({ textSeq }) => (textSeq ?? 0) <= checkedAt);
-        if (!isChecked) checkedAt = await readableHead();
+        if (!isChecked) checkedAt = await readableHead(caller, roomId, gone);
       }
       const reader = { userUUID: caller.userUUID, gone };
       async function* read(stretch: Stretch): MessagePages {
@@ -159,6 +168,15 @@ export function createMessageActions({
           return stretch && read(stretch);
         },
       };
+    },
+
+    async search(caller, wanted, gone) {
+      // The statement that reads the messages checks the rule once more: this only says why there are none.
+      if (wanted.roomId !== undefined) await readableHead(caller, wanted.roomId, gone);
+      const page = await search.page(caller, wanted, gone);
+      if (page !== undefined) return page;
+      const message = 'has no letter and no digit';
+      throw new ChatError('INVALID', { detail: `q ${message}`, errors: [{ field: 'q', message }] });
     },
   };
 }

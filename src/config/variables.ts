@@ -74,10 +74,10 @@ const DATABASE = z
     DB_NAME: z.string().optional().describe('Database, required beside DB_HOST'),
     DB_USERNAME: z.string().optional().describe('User, required beside DB_HOST'),
     DB_PASSWORD: z.string().optional().describe('Password beside DB_HOST; none: none is sent'),
-    // The size of a pool of `pg` by default. With the others a node has 20 of the 100 connections that Postgres takes
+    // The size of a pool of `pg` by default. With the others a node has 22 of the 100 connections that Postgres takes
     // by default.
     DB_POOL_SIZE: count(10, { max: 1_000 }).describe(
-      'Connections for REST: half of them for reading, half for changes, which wait for locked rooms. Live rooms and probes have 6 more, and storing messages has LOG_BATCHES_IN_FLIGHT',
+      'Connections for REST: half of them for reading, half for changes, which wait for locked rooms. Live rooms and probes have 6 more, searches 2, and storing messages has LOG_BATCHES_IN_FLIGHT',
     ),
     DATA_DIR: folder
       .default('./data')

@@ -49,7 +49,7 @@ const read = route({
 export const messageRoutes: readonly Route[] = [read];
 
 /** A message in an answer; its id is its seq. */
-function encodeMessage(message: HistoryMessage): object {
+export function encodeMessage(message: HistoryMessage): object {
   const { roomId, seq, emitter, content, createdAt, updatedAt } = message;
   return { id: seq, room_id: roomId, seq, emitter, content, createdAt, updatedAt };
 }

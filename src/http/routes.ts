@@ -6,6 +6,7 @@ import { myRoomRoutes } from './my-rooms.js';
 import { readMarkerRoutes } from './read-markers.js';
 import { roomRoutes } from './rooms.js';
 import { route, type Route } from './route.js';
+import { searchRoutes } from './search.js';
 import { userRoutes } from './users.js';
 
 /** Requests for the WebSocket's path that are no handshakes. */
@@ -33,6 +34,7 @@ export const ROUTES: readonly Route[] = [
   ...myRoomRoutes,
   ...memberRoutes,
   ...messageRoutes,
+  ...searchRoutes,
   ...readMarkerRoutes,
   ...userRoutes,
   testToken,

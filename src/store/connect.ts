@@ -34,6 +34,21 @@ const ROOM_CONNECTIONS = 2;
  */
 export const PAGE_CONNECTIONS = 4;
 
+/** Searches that run at a time. With the rooms of one core, as a search is work for a core of Postgres. */
+export const SEARCH_CONNECTIONS = 2;
+
+/**
+ * A search is cancelled after twenty times what it usually takes at most (bench/measures/search.mjs): a prefix of one
+ * letter beside a rare word may be that expensive. Compiling its plan, or sharing it
+ * among processes, would take longer than running it.
+ */
+const SEARCH_SETTINGS: Settings = {
+  statement_timeout: '1000',
+  enable_seqscan: 'off',
+  jit: 'off',
+  max_parallel_workers_per_gather: '0',
+};
+
 /**
  * Statements that append are planned once a connection, because planning takes as long as storing many messages. The
  * plan may be made while the tables are empty and must still be right once they have grown: hence by index only.
@@ -52,6 +67,8 @@ export interface Database {
   readonly rooms: Sequelize;
   /** For pages of the logs of live rooms. */
   readonly pages: Sequelize;
+  /** For searches, SEARCH_CONNECTIONS at a time; a statement is cancelled if it takes too long. */
+  readonly searches: Sequelize;
   /** Runs what the log appends, LOG_BATCHES_IN_FLIGHT statements at a time at most. */
   readonly runAppend: RunStatement;
   readonly embedded: boolean;
@@ -81,11 +98,12 @@ export async function connectDatabase(
   if (address === undefined) throw new Error('no address of a database');
   const outage = new Outage(logger);
   const pools = embedded ? openOne(address, outage) : openPools(address, outage, config);
-  const { sequelize, rooms, pages, runAppend, clients } = pools;
+  const { sequelize, rooms, pages, searches, runAppend, clients } = pools;
   return {
     sequelize,
     rooms,
     pages,
+    searches,
     runAppend,
     embedded: embedded !== null,
     address,
@@ -127,7 +145,10 @@ export async function connectDatabase(
   };
 }
 
-type Pools = Pick<Database, 'sequelize' | 'rooms' | 'pages' | 'runAppend' | 'close'> & {
+type Pools = Pick<
+  Database,
+  'sequelize' | 'rooms' | 'pages' | 'searches' | 'runAppend' | 'close'
+> & {
   readonly all: readonly Sequelize[];
   readonly clients: PgClients;
 };
@@ -145,6 +166,7 @@ function openOne(address: DatabaseAddress, outage: Outage): Pools {
     sequelize,
     rooms: sequelize,
     pages: sequelize,
+    searches: sequelize,
     runAppend: plain(sequelize),
     all: [sequelize],
     clients,
@@ -170,13 +192,15 @@ function openPools(
   const sequelize = new StoreSequelize(poolOf(Math.ceil(half)), outage, changes);
   const rooms = new StoreSequelize(poolOf(ROOM_CONNECTIONS), outage);
   const pages = new StoreSequelize(poolOf(PAGE_CONNECTIONS), outage);
+  const searches = new StoreSequelize(poolOf(SEARCH_CONNECTIONS, SEARCH_SETTINGS), outage);
   const appends = new StoreSequelize(poolOf(logBatchesInFlight, APPEND_SETTINGS), outage);
   const prepared = new PreparedStatements(appends, outage);
-  const all = [sequelize, changes, rooms, pages, appends];
+  const all = [sequelize, changes, rooms, pages, searches, appends];
   return {
     sequelize,
     rooms,
     pages,
+    searches,
     runAppend: prepared.run,
     all,
     clients,

@@ -1,6 +1,6 @@
 import { ChatError } from '../errors.js';
 import type { Logger } from '../logger.js';
-import { isLockTimeout, isUnavailable, mayLackDisk } from './pg-errors.js';
+import { isCancelled, isLockTimeout, isUnavailable, mayLackDisk } from './pg-errors.js';
 
 /**
  * An outage is over if something is answered and nothing has failed for this long: connections that still work may
@@ -44,12 +44,15 @@ export class Outage {
 
   /**
    * A query has failed.
-   * @returns UNAVAILABLE if the database did not answer or a lock was not free in time; any other error as it is
+   * @returns UNAVAILABLE if the database did not answer, a lock was not free in time, or a statement took too long; any other error as it is
    */
   failed(error: unknown): unknown {
     if (error instanceof ChatError) return error;
     if (isLockTimeout(error)) {
       return new ChatError('UNAVAILABLE', { detail: 'the room is locked', cause: error });
+    }
+    if (isCancelled(error)) {
+      return new ChatError('UNAVAILABLE', { detail: 'the query took too long', cause: error });
     }
     if (!isUnavailable(error)) return error;
     const now = performance.now();

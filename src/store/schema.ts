@@ -104,7 +104,7 @@ export async function inspectSchema(
       requireOwn(other, row.name, row.columns);
     }
   }
-  if (pending.length === 0) await requireAppend(client);
+  if (pending.length === 0) await requireFunctions(client);
   const known = new Set(migrations.map(({ name }) => name));
   return {
     pending: pending.map(({ name }) => name),
@@ -112,15 +112,21 @@ export async function inspectSchema(
   };
 }
 
-/** append_batch may be missing if a dump was restored in parts, or not granted if tables were granted one by one. */
-async function requireAppend(client: pg.ClientBase): Promise<void> {
+/** Functions may be missing if a dump was restored in parts, or not granted if tables were granted one by one. */
+async function requireFunctions(client: pg.ClientBase): Promise<void> {
+  await requireFunction('appended', () => tryToAppend(onClient(client)));
+  // Storing a message calls these two for its index.
+  await requireFunction('searched', () => client.query(`SELECT search_pairs(search_fold(''))`));
+}
+
+async function requireFunction(purpose: string, attempt: () => Promise<unknown>): Promise<void> {
   try {
-    await tryToAppend(onClient(client));
+    await attempt();
   } catch (error) {
     const { code = '', message } = error as pg.DatabaseError;
     if (!CANNOT_CALL.has(code)) throw error;
     throw new StartError(
-      `messages can't be appended: ${message}; was the database restored as a whole, and EXECUTE granted?`,
+      `messages can't be ${purpose}: ${message}; was the database restored as a whole, and EXECUTE granted?`,
       { cause: error },
     );
   }

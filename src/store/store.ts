@@ -1,6 +1,6 @@
 import type { Limits } from '../config/load.js';
 import type { Logger } from '../logger.js';
-import type { Database } from './connect.js';
+import { SEARCH_CONNECTIONS, type Database } from './connect.js';
 import { createChanges, type Changes } from './changes.js';
 import { FairLimit } from './fair-limit.js';
 import { createHistory, type History } from './history.js';
@@ -12,6 +12,7 @@ import { createReadMarkers, type ReadMarkers } from './read-markers.js';
 import { createRoomList, type RoomList } from './room-list.js';
 import { createRooms, type Rooms } from './rooms.js';
 import { createRules, type Rules } from './rules.js';
+import { createSearch, type Search } from './search.js';
 import { createUsers, type Users } from './users.js';
 
 /**
@@ -33,6 +34,7 @@ export interface Store {
   readonly rules: Rules;
   readonly changes: Changes;
   readonly history: History;
+  readonly search: Search;
   readonly log: Log;
   readonly readMarkers: ReadMarkers;
   readonly users: Users;
@@ -40,7 +42,7 @@ export interface Store {
 
 /** The store over an open, migrated database. To close it, close `log` first, then the database. */
 export function createStore({
-  database: { sequelize, rooms, pages, runAppend, embedded },
+  database: { sequelize, rooms, pages, searches, runAppend, embedded },
   limits,
   logger,
 }: {
@@ -61,6 +63,7 @@ export function createStore({
     readMarkers: createReadMarkers({ sequelize }),
     users: createUsers({ sequelize }),
     history: createHistory({ sequelize, readers: historyReaders }),
+    search: createSearch({ sequelize: searches, readers: readers(SEARCH_CONNECTIONS) }),
     log: createLog({
       rooms,
       pages,

@@ -1,3 +1,4 @@
+import pg from 'pg';
 import { ConnectionError } from 'sequelize';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { ChatError } from '../../src/errors.js';
@@ -43,6 +44,15 @@ describe('an outage of the database', () => {
     ]);
     outage.failed(broken);
     expect(error).toHaveBeenCalledTimes(2);
+  });
+
+  it('does not begin with a statement that took too long', () => {
+    const cancelled = Object.assign(new pg.DatabaseError('cancelled', 0, 'error'), {
+      code: '57014',
+    });
+
+    expect(outage.failed(cancelled)).toMatchObject({ code: 'UNAVAILABLE', cause: cancelled });
+    expect(error).not.toHaveBeenCalled();
   });
 
   it('does not begin with a bug of ours or an error for a client', () => {

@@ -5,6 +5,7 @@ import { appendEntries } from '../../src/store/append.js';
 import type { EntryDraft } from '../../src/store/entry.js';
 import type { HistoryPage, Period } from '../../src/store/history.js';
 import { plain } from '../../src/store/prepared.js';
+import type { Wanted } from '../../src/store/search.js';
 import type { Store } from '../../src/store/store.js';
 import { openPostgres, storeOver, type StoreHost } from '../harness/store-hosts.js';
 import { emptyRoom, removeRoom, removeRule, setRule } from '../harness/writers.js';
@@ -15,6 +16,8 @@ const OTHER_ROOMS = 5_000;
 const MESSAGES = 4_000;
 /** Messages of one room, more than one query may pass. The period of the tests is its first tenth. */
 const LONG = 30_000;
+/** Messages that one statement of a test inserts. */
+const FILLED_AT_ONCE = 2_000;
 /** Rows that one query may pass: of messages, and of rooms or rules (1,000 candidates, and the rows of each). */
 const MOST = { messages: 10_001, rooms: 1_500, room_permissions: 4_000 };
 /** Rules of one room with many; the others have four and those that a test adds. */
@@ -83,23 +86,10 @@ describe('the plans of Postgres', () => {
     room = rooms[3] ?? 0;
     crowded = await emptyRoom(store);
     const { sequelize } = host.database;
-    await sequelize.query(
-      `INSERT INTO messages (room_id, seq, kind, emitter, content, ref, "createdAt", "updatedAt")
-       SELECT room_id, seq, 'message', $1, 'a message of usual length, more or less', 'ref ' || seq,
-         moment, moment
-       FROM unnest($2::int[]) AS room_id, generate_series(1, $3::int) AS seq,
-         LATERAL (SELECT timestamptz '2026-01-01' + seq * interval '1 minute' AS moment) AS dated`,
-      { bind: [emitter, rooms, MESSAGES] },
-    );
+    for (const roomId of rooms) await fill(roomId, MESSAGES, 'ref ');
     await sequelize.query('UPDATE rooms SET head = $1', { bind: [MESSAGES] });
     long = await emptyRoom(store);
-    await sequelize.query(
-      `INSERT INTO messages (room_id, seq, kind, emitter, content, "createdAt", "updatedAt")
-       SELECT $1::int, seq, 'message', $2, 'a message of usual length, more or less', moment, moment
-       FROM generate_series(1, $3::int) AS seq,
-         LATERAL (SELECT timestamptz '2026-01-01' + seq * interval '1 minute' AS moment) AS dated`,
-      { bind: [long, emitter, LONG] },
-    );
+    await fill(long, LONG, null);
     await sequelize.query(
       `INSERT INTO rooms (uuid, name, type, level_admin, entity_owner, max_entity_rules, "createdAt", "updatedAt")
        SELECT gen_random_uuid(), 'a room', 'group', 999, gen_random_uuid(), 10, now(), now()
@@ -127,6 +117,20 @@ describe('the plans of Postgres', () => {
     await sequelize.query('VACUUM ANALYZE');
   });
   afterAll(() => host.close());
+
+  /** Messages of a room, a minute apart; in parts, as no statement may take longer than STORE_TIMEOUT_MS. */
+  async function fill(roomId: number, messages: number, refs: string | null): Promise<void> {
+    for (let first = 1; first <= messages; first += FILLED_AT_ONCE) {
+      await host.database.sequelize.query(
+        `INSERT INTO messages (room_id, seq, kind, emitter, content, ref, "createdAt", "updatedAt")
+         SELECT $1::int, seq, 'message', $2, 'a message of usual length, more or less', $3::text || seq,
+           moment, moment
+         FROM generate_series($4::int, $5::int) AS seq,
+           LATERAL (SELECT timestamptz '2026-01-01' + seq * interval '1 minute' AS moment) AS dated`,
+        { bind: [roomId, emitter, refs, first, Math.min(messages, first + FILLED_AT_ONCE - 1)] },
+      );
+    }
+  }
 
   const member = { userUUID: randomUUID(), entityUUID: randomUUID(), levelOnEntity: 0 };
   const caller = { userUUID: randomUUID(), entityUUID: randomUUID(), levelOnEntity: 0 };
@@ -285,6 +289,23 @@ describe('the plans of Postgres', () => {
     const [rows] = await rowsRead(() => store.roomList.one(author, long));
 
     expect(rows?.['messages']).toBeLessThan(MOST.messages + 10);
+  });
+
+  it.each<[string, (text: string) => Wanted]>([
+    ['one room', (text) => ({ text, roomId: room, limit: 20 })],
+    ['all rooms', (text) => ({ text, limit: 20 })],
+  ])('search by an index, in %s', async (_, wanted) => {
+    const plans = await plansOf(() => store.search.page(member, wanted('usual nowhere')));
+
+    expect(plans).toHaveLength(2);
+    expect(plans[1]).toContain('Bitmap Index Scan on messages_words');
+    expect(plans[1]).not.toMatch(/Seq Scan on messages/);
+
+    // Enough of the newest messages have a common word.
+    const ofCommon = await plansOf(() => store.search.page(member, wanted('usual')));
+    expect(ofCommon).toHaveLength(3);
+    expect(ofCommon[2]).toMatch(/Index.* using messages_created_at/);
+    expect(ofCommon[2]).not.toMatch(/Seq Scan on messages/);
   });
 
   it('read a day by the index of dates', async () => {

@@ -1,0 +1,290 @@
+import fc from 'fast-check';
+import { randomUUID } from 'node:crypto';
+import { QueryTypes } from 'sequelize';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { may, type Caller, type Rule } from '../../src/access/permissions.js';
+import type { HistoryMessage } from '../../src/store/history.js';
+import type { Wanted } from '../../src/store/search.js';
+import type { Store } from '../../src/store/store.js';
+import { openPostgres, storeHosts, storeOver, type StoreHost } from '../harness/store-hosts.js';
+import { newCaller, removeRule, roomDraft, say, writerOver } from '../harness/writers.js';
+
+/** More messages than a search looks at without the index, and more than it reads for a rare word. */
+const MANY = 2_000;
+/** More messages than the index may find. */
+const TOO_MANY = 10_500;
+
+/** A message, a search, and whether the search finds the message. */
+const SEARCHES: [content: string, text: string, isFound: boolean][] = [
+  ['我家在上海东边', '上海', true],
+  ['我家在上海东边', '上海东', true],
+  ['我家在上海东边', '我', true],
+  ['我家在上海东边', '海', true],
+  ['我家在上海东边', '边', true],
+  ['我家在上海东边', '我家在上海东边', true],
+  ['我家在上海东边', '东边 上海', true],
+  ['我家在上海东边', '上东', false],
+  ['我家在上海东边', '海上', false],
+  ['上海,东边', '海东', false],
+  ['上海上東海', '上海東', false],
+  ['iPhone手机壳', '手机', true],
+  ['iPhone手机壳', 'iphone 机壳', true],
+  ['東京タワーへ行く', 'タワー', true],
+  ['ｶﾀｶﾅとＡＢＣ', 'カタカナ abc', true],
+  ['がんばる', 'かんばる', false],
+  ['학교에서 만나요', '학교', true],
+  ['학교에서 만나요', '만나', true],
+  ['Mañana', 'manana', true],
+  ['la reunión', 'reunion', true],
+  ['Mañana, reunión.', 'manana reunion', true],
+  ['Mañana, reunión.', 'REUNIÓN MAÑANA', true],
+  ['la reunion', 'reunión', true],
+  ['la reunión', 'la reuni', true],
+  ['la reunión', 'reuni la', false],
+  ['la reunión', 'reuniones', false],
+  ['Straße in Łódź', 'lodz strasse', true],
+  ['smørrebrød', 'smorrebrod', true],
+  ['Việt Nam', 'viet', true],
+  ['ПРИВЕТ ЁЖ', 'привет еж', true],
+  ['ΟΔΥΣΣΕΥΣ', 'οδυσσευς', true],
+  ['write to me@mail.example.com/inbox', 'example', true],
+  ['write to me@mail.example.com/inbox', 'mail inb', true],
+  ['snake_case-and.dots', 'case dot', true],
+  ["don't", 'don', true],
+  ['at -7.5 degrees', '7 5', true],
+  ['ready? 👍', 'ready 👍', true],
+  ['ready', "'ready' & !:*|(<->)\\", true],
+  ['ready', 'steady', false],
+];
+
+describe.each(storeHosts)('a search over %s', (_, openHost) => {
+  let host: StoreHost;
+  let store: Store;
+
+  beforeAll(async () => {
+    host = await openHost();
+    store = storeOver(host.database);
+  });
+  afterAll(() => host.close());
+
+  it('finds words whatever their case and accents, and parts of CJK texts', async () => {
+    const [caller, roomId] = await callerWithRoom();
+    const contents = [...new Set(SEARCHES.map(([content]) => content))];
+    for (const content of contents) await say(store.log, writerOver(store.log, roomId), content);
+
+    const found: typeof SEARCHES = [];
+    for (const [content, text] of SEARCHES) {
+      const messages = await all(caller, { text });
+      found.push([content, text, messages.some((message) => message.content === content)]);
+    }
+    expect(found).toEqual(SEARCHES);
+  });
+
+  it.each(['', ' ', '?!', '👍', '\u0301', '، 。'])(
+    'finds nothing without a word: "%s"',
+    async (text) => {
+      const [caller] = await callerWithRoom();
+      const page = await store.search.page(caller, { text, limit: 10 });
+      expect(page?.messages ?? []).toEqual([]);
+    },
+  );
+
+  it('returns each message once, the newest first, over all pages', async () => {
+    const caller = newCaller();
+    const rooms: number[] = [];
+    for (let n = 0; n < 3; n += 1) rooms.push(await roomOf(caller));
+    // Dates of which many are equal, and in another order than the numbers.
+    for (const [index, roomId] of rooms.entries()) {
+      await fill(roomId, { from: 2, count: 400, content: 'needle', dates: 3 + index });
+    }
+
+    const whole = await all(caller, { text: 'needle', limit: 100 });
+    expect(whole).toHaveLength(1_200);
+    expect(whole).toEqual(whole.toSorted(newestFirst));
+    for (const limit of [13, 60]) {
+      expect(await all(caller, { text: 'needle', limit })).toEqual(whole);
+    }
+    expect(await all(caller, { text: 'needle', roomId: rooms[1], limit: 13 })).toEqual(
+      whole.filter(({ roomId }) => roomId === rooms[1]),
+    );
+  });
+
+  it('finds messages far from the newest, over all pages', async () => {
+    const caller = newCaller();
+    const rooms = [await roomOf(caller), await roomOf(caller)];
+    for (const roomId of rooms) {
+      await fill(roomId, { from: 2, count: 10, content: 'rare needle', dates: 4 });
+      await fill(roomId, { from: 12, count: MANY, content: 'hay', dates: 1, later: 1_000 });
+    }
+
+    const whole = await all(caller, { text: 'needle', limit: 100 });
+    expect(whole).toHaveLength(20);
+    expect(whole).toEqual(whole.toSorted(newestFirst));
+    expect(await all(caller, { text: 'needle', limit: 3 })).toEqual(whole);
+    expect(await all(caller, { text: 'needle hay' })).toEqual([]);
+  });
+
+  it('ends a page whose texts are long, and goes on with the next one', async () => {
+    const [caller, roomId] = await callerWithRoom();
+    await fill(roomId, { from: 2, count: 9, content: `long ${'x'.repeat(7_990)}` });
+
+    const page = await store.search.page(caller, { text: 'long', limit: 20 });
+    expect(page?.messages).toHaveLength(5);
+    expect(await all(caller, { text: 'long' })).toHaveLength(9);
+  });
+
+  it('finds only what the caller may read, by the rules at that moment', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.constantFrom('group' as const, 'user2user' as const),
+        fc.array(fc.subarray(['r', 'w', 'b', 'a']), { minLength: 2, maxLength: 2 }),
+        fc.constantFrom(0, 100),
+        fc.constantFrom(0, 99.5, 100),
+        fc.boolean(),
+        async (type, letters, level, levelOnEntity, isOwner) => {
+          const caller = newCaller({ levelOnEntity });
+          const owner = isOwner ? caller.entityUUID : randomUUID();
+          const rules = [caller.userUUID, caller.entityUUID].map((entityUUID, index): Rule => ({
+            entityUUID,
+            level,
+            permissions: letters[index]?.join('') ?? '',
+            accepted: true,
+          }));
+          const draft = { ...roomDraft(), type, entityOwner: owner };
+          const { id } = await store.rooms.create(draft, rules, randomUUID());
+          await say(store.log, writerOver(store.log, id), 'needle');
+          const access = { ...draft, rules: new Map(rules.map((rule) => [rule.entityUUID, rule])) };
+          const found = may(caller, access, 'r') ? 1 : 0;
+          expect(await all(caller, { text: 'needle' })).toHaveLength(found);
+          expect(await all(caller, { text: 'needle', roomId: id })).toHaveLength(found);
+
+          // So many that they are found among the newest messages.
+          await fill(id, { from: 4, count: MANY, content: 'needle' });
+          for (const roomId of [undefined, id]) {
+            const page = await store.search.page(caller, { text: 'needle', roomId, limit: 10 });
+            expect(page?.messages).toHaveLength(10 * found);
+          }
+
+          await removeRule(store, id, caller.userUUID);
+          await removeRule(store, id, caller.entityUUID);
+          expect(await all(caller, { text: 'needle' })).toEqual([]);
+          expect(await all(caller, { text: 'needle', roomId: id })).toEqual([]);
+        },
+      ),
+      { numRuns: 15 },
+    );
+  });
+
+  it('reads nothing for a client that has gone', async () => {
+    const [caller] = await callerWithRoom();
+    const gone = new AbortController();
+    const reason = new Error('hung up');
+
+    const searching = store.search.page(caller, { text: 'needle', limit: 10 }, gone.signal);
+    gone.abort(reason);
+
+    await expect(searching).rejects.toBe(reason);
+  });
+
+  it('finds no text that was replaced or deleted', async () => {
+    const [caller, roomId] = await callerWithRoom();
+    await say(store.log, writerOver(store.log, roomId), 'needle');
+    await say(store.log, writerOver(store.log, roomId), 'needle');
+    const { sequelize } = host.database;
+    await sequelize.query(
+      `UPDATE messages SET content = CASE seq WHEN 2 THEN 'thread' ELSE '' END WHERE room_id = $1`,
+      { bind: [roomId], type: QueryTypes.UPDATE },
+    );
+
+    expect(await all(caller, { text: 'needle' })).toEqual([]);
+    expect(await all(caller, { text: 'thread' })).toMatchObject([{ seq: 2 }]);
+  });
+
+  it('answers with short pages if the words stand in too many messages to order them', async () => {
+    const [caller, roomId] = await callerWithRoom();
+    await fill(roomId, { from: 2, count: TOO_MANY, content: 'needle' });
+    await fill(roomId, { from: 2 + TOO_MANY, count: MANY, content: 'hay', later: 1_000_000 });
+
+    let page = await store.search.page(caller, { text: 'needle', limit: 10 });
+    expect(page?.messages).toEqual([]);
+    while (page?.next !== undefined && page.messages.length === 0) {
+      page = await store.search.page(caller, { text: 'needle', limit: 10, behind: page.next });
+    }
+    expect(page?.messages.map(({ seq }) => seq)).toEqual(
+      Array.from({ length: 10 }, (_, n) => 1 + TOO_MANY - n),
+    );
+  }, 60_000);
+
+  async function callerWithRoom(): Promise<[caller: Caller, roomId: number]> {
+    const caller = newCaller();
+    return [caller, await roomOf(caller)];
+  }
+
+  /** A room that the caller may read, whose log has one entry. */
+  async function roomOf({ userUUID }: Caller): Promise<number> {
+    const rule = { entityUUID: userUUID, level: 0, permissions: 'r', accepted: true };
+    return (await store.rooms.create(roomDraft(), [rule], userUUID)).id;
+  }
+
+  /** Messages straight into the table; the seconds of their dates are repeated after `dates` of them. */
+  async function fill(
+    roomId: number,
+    {
+      from,
+      count,
+      content,
+      dates = count,
+      later = 0,
+    }: { from: number; count: number; content: string; dates?: number; later?: number },
+  ): Promise<void> {
+    await host.database.sequelize.query(
+      `INSERT INTO messages (room_id, seq, kind, emitter, content, "createdAt", "updatedAt")
+       SELECT $1, $2::bigint + n, 'message', gen_random_uuid(), $4, moment, moment
+       FROM generate_series(0, $3::integer - 1) AS n,
+         LATERAL (SELECT date '2026-01-01' + ($6::integer + n % $5::integer) * interval '1 second' AS moment) AS dated`,
+      { bind: [roomId, from, count, content, dates, later], type: QueryTypes.INSERT },
+    );
+    await host.database.sequelize.query('UPDATE rooms SET head = $2 WHERE id = $1', {
+      bind: [roomId, from + count - 1],
+      type: QueryTypes.UPDATE,
+    });
+  }
+
+  /** The messages of all pages. */
+  async function all(caller: Caller, wanted: Omit<Wanted, 'limit'> & { limit?: number }) {
+    const messages: HistoryMessage[] = [];
+    let { behind } = wanted;
+    do {
+      const page = await store.search.page(caller, { limit: 100, ...wanted, behind });
+      messages.push(...(page?.messages ?? []));
+      behind = page?.next;
+    } while (behind !== undefined);
+    return messages;
+  }
+});
+
+function newestFirst(one: HistoryMessage, other: HistoryMessage): number {
+  return (
+    other.createdAt.getTime() - one.createdAt.getTime() ||
+    other.roomId - one.roomId ||
+    other.seq - one.seq
+  );
+}
+
+it('a search that takes too long is cancelled, and its connection stays', async () => {
+  const host = await openPostgres();
+  try {
+    const { searches } = host.database;
+    const backend = async () =>
+      searches.query('SELECT pg_backend_pid()', { type: QueryTypes.SELECT });
+    const before = await backend();
+
+    await expect(searches.query('SELECT pg_sleep(60)')).rejects.toMatchObject({
+      code: 'UNAVAILABLE',
+      detail: 'the query took too long',
+    });
+    expect(await backend()).toEqual(before);
+  } finally {
+    await host.close();
+  }
+});
