@@ -13,6 +13,7 @@ import { connecting } from './measures/connecting.mjs';
 import { durable } from './measures/durable.mjs';
 import { history } from './measures/history.mjs';
 import { resume } from './measures/resume.mjs';
+import { search } from './measures/search.mjs';
 import { printPair, runPair } from './pair.mjs';
 import { canPin, pinSelf } from './processes.mjs';
 import { printProfiles } from './profile.mjs';
@@ -54,7 +55,7 @@ const LOAD_CORE = 1;
 const PAIRED_ROUNDS = 40;
 
 /** @type {Measure[]} */
-const MEASURES = [ceiling, cost, chat, durable, connecting, twoNodes, history, resume];
+const MEASURES = [ceiling, cost, chat, durable, connecting, twoNodes, history, resume, search];
 
 const USAGE = `npm run bench -- [options]
 

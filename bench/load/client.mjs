@@ -99,10 +99,10 @@ export class Client {
     this.#socket?.write(frames.length === 1 && first ? first : Buffer.concat(frames));
   }
 
-  /** Sends a message of 100 bytes that carries the time. */
-  sendMessage() {
+  /** Sends a message that carries the time, of 100 bytes unless a text is given. */
+  sendMessage(text = PADDING) {
     const stamp = String(Math.round(performance.now() * 1000)).padStart(STAMP_DIGITS, '0');
-    this.send(this.#dialect.message(`@${stamp}${PADDING}`));
+    this.send(this.#dialect.message(`@${stamp}${text}`));
   }
 
   /** Without a closing handshake, so that the port is free at once. */

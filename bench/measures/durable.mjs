@@ -36,14 +36,15 @@ export const durable = {
     );
     return { perSecond, p50, p99, cpuMicros, cpuShare, loadShare };
   },
-  load: fillRooms,
+  load: (server) => fillRooms(server),
 };
 
 /**
  * @param {import('../servers.mjs').RunningServer} server
+ * @param {() => string} [newText] the texts of messages; without it, of 100 bytes
  * @returns {Promise<import('../load/world.mjs').Load>}
  */
-async function fillRooms(server) {
+export async function fillRooms(server, newText) {
   const rooms = await createRooms(server, ROOMS);
   const echoes = new Tally();
   const others = new Tally();
@@ -63,8 +64,8 @@ async function fillRooms(server) {
       const before = received();
       for (const sender of senders) {
         // The echo proves that it is stored; the next one follows.
-        sender.onMessage = () => sender.sendMessage();
-        for (let i = 0; i < IN_FLIGHT; i++) sender.sendMessage();
+        sender.onMessage = () => sender.sendMessage(newText?.());
+        for (let i = 0; i < IN_FLIGHT; i++) sender.sendMessage(newText?.());
       }
       await delay(seconds * 1000);
       for (const sender of senders) sender.onMessage = undefined;

@@ -1,0 +1,210 @@
+import { Agent, get } from 'node:http';
+import { at } from '../load/tally.mjs';
+import { newToken } from '../load/tokens.mjs';
+import { createRooms, measureLoad } from '../load/world.mjs';
+import { untilQuiet } from '../processes.mjs';
+import { query } from '../services.mjs';
+import { fillRooms } from './durable.mjs';
+
+const ROOMS = 500;
+const MESSAGES = 1_000_000;
+const QUICK_MESSAGES = 100_000;
+const QUIET_TIMEOUT_MS = 10_000;
+/** Words that a text takes from, the k-th one with a share of 1/k, as words are in any language. */
+const WORDS = 50_000;
+const CHARACTERS = 3_000;
+const FIRST_CHARACTER = 0x4e00;
+const WORDS_A_MESSAGE = 12;
+const CHARACTERS_A_MESSAGE = 20;
+/** Digits as letters; with a last letter that no other place has, no word begins another one. */
+const LETTERS = 'aeioulnrst';
+const LAST_LETTER = 'q';
+
+/**
+ * The searches, by the ranks of their words. Of 1,000,000 messages, a rare word is in about 20, a common one in 80,000,
+ * and one between them in 15,000: too few for the newest messages to fill a page. Each character of a phrase is in
+ * about 10,000, and the phrase in some hundred.
+ *
+ * @type {Record<string, () => string>}
+ */
+const SEARCHES = {
+  rare: () => word(between(40_000, WORDS)),
+  middle: () => word(between(50, 70)),
+  common: () => word(between(8, 12)),
+  phrase: () => character(between(20, 60)) + character(between(20, 60)),
+};
+
+/** @type {import('../run.mjs').Measure} */
+export const search = {
+  name: 'search',
+  title: 'Search',
+  work: `a page of 20 out of ${MESSAGES} messages of ${ROOMS} rooms, half of them in one room`,
+  kinds: ['nano'],
+  metrics: [
+    ...['one room', 'all rooms'].flatMap((where) =>
+      Object.keys(SEARCHES).map((name) => ({
+        key: `${name} in ${where}`,
+        label: `${name}, ${where}, p99, ms`,
+        better: /** @type {const} */ ('lower'),
+        targets: [{ atMost: 50 }],
+      })),
+    ),
+    { key: 'sending', label: 'sending with / without index', better: 'higher' },
+    { key: 'bytes', label: 'index, bytes a message', better: 'lower' },
+  ],
+  async run(kind, context) {
+    const server = await context.start(kind, { database: 'search' });
+    const rooms = await createRooms(server, ROOMS);
+    const url = await context.databaseUrl('search');
+    await fill(url, rooms, context.quick ? QUICK_MESSAGES : MESSAGES);
+    const agent = new Agent({ keepAlive: true });
+    const headers = { authorization: `Bearer ${newToken()}` };
+    const count = context.quick ? 50 : 300;
+    await untilQuiet(QUIET_TIMEOUT_MS);
+    /** @type {Record<string, number>} */
+    const results = {};
+    for (const [where, room] of Object.entries({
+      'one room': `&room=${rooms[0]}`,
+      'all rooms': '',
+    })) {
+      for (const [name, text] of Object.entries(SEARCHES)) {
+        const times = [];
+        for (let i = -10; i < count; i++) {
+          const path = `/messages?q=${encodeURIComponent(text())}${room}`;
+          const start = performance.now();
+          await read(server.port, path, headers, agent);
+          if (i >= 0) times.push(performance.now() - start);
+        }
+        times.sort((a, b) => a - b);
+        const [p50, p99] = [at(times, 0.5), at(times, 0.99)];
+        context.note(`${name}, ${where}: p50 ${p50.toFixed(1)}, p99 ${p99.toFixed(1)} ms`);
+        results[`${name} in ${where}`] = p99;
+      }
+    }
+    agent.destroy();
+    await server.stop();
+    return { ...results, ...(await costOfIndex(kind, context)) };
+  },
+};
+
+/**
+ * Sends messages to two servers in turn, of which one has no index.
+ *
+ * @param {import('../servers.mjs').Kind} kind
+ * @param {import('../run.mjs').Context} context
+ */
+async function costOfIndex(kind, context) {
+  const sides = [];
+  for (const database of ['search_with_index', 'search_without_index']) {
+    const server = await context.start(kind, { database });
+    const url = await context.databaseUrl(database);
+    if (sides.length > 0) await query(url, 'DROP INDEX messages_words');
+    sides.push({ server, url, load: await fillRooms(server, newText) });
+  }
+  const [indexed, bare] = sides;
+  if (indexed === undefined || bare === undefined) throw new Error('there are two sides');
+  const ratios = [];
+  for (let round = 0; round < (context.quick ? 2 : 8); round++) {
+    /** @type {Map<typeof indexed, number>} */
+    const rates = new Map();
+    for (const side of round % 2 ? [bare, indexed] : [indexed, bare]) {
+      const { delivered, seconds } = await measureLoad(side.load, context.seconds(4, 2));
+      rates.set(side, delivered / seconds);
+    }
+    ratios.push((rates.get(indexed) ?? NaN) / (rates.get(bare) ?? NaN));
+  }
+  const [size] = (
+    await query(
+      indexed.url,
+      `SELECT pg_relation_size('messages_words') / (SELECT count(*) FROM messages)::float8 AS bytes`,
+    )
+  ).rows;
+  for (const { server, load } of sides) {
+    load.close();
+    await server.stop();
+  }
+  ratios.sort((a, b) => a - b);
+  const sending = at(ratios, 0.5);
+  context.note(
+    `sending with / without the index: ${sending.toFixed(3)} (${ratios.map((ratio) => ratio.toFixed(2)).join(', ')}), ` +
+      `${size.bytes.toFixed(0)} bytes a message`,
+  );
+  return { sending, bytes: size.bytes };
+}
+
+/**
+ * Gives the first room half of the messages, and the others the rest in turn, a message a second. A fifth of them is
+ * Chinese. The numbers of a room have gaps, which a search does not mind.
+ *
+ * @param {string} url
+ * @param {number[]} rooms
+ * @param {number} count
+ */
+async function fill(url, rooms, count) {
+  const [index] = (
+    await query(url, `SELECT pg_get_indexdef('messages_words'::regclass) AS definition`)
+  ).rows;
+  await query(url, 'DROP INDEX messages_words');
+  /** @param {number} most */
+  const rank = (most) => `floor(exp(random() * ln(${most})))::integer`;
+  await query(
+    url,
+    `INSERT INTO messages (room_id, seq, kind, emitter, content, "createdAt", "updatedAt")
+     SELECT (ARRAY[${rooms.join(',')}])[CASE WHEN n % 2 = 0 THEN 1 ELSE 2 + n / 2 % ${rooms.length - 1} END],
+       10 + n, 'message', gen_random_uuid(), text, moment, moment
+     FROM generate_series(1, ${count}) AS n
+     CROSS JOIN LATERAL (SELECT now() - (${count} - n) * interval '1 second' AS moment) AS dated
+     CROSS JOIN LATERAL (
+       SELECT CASE WHEN n % 5 = 0
+         THEN string_agg(chr(${FIRST_CHARACTER} + ${rank(CHARACTERS)}), '')
+         ELSE string_agg(translate(${rank(WORDS)}::text, '0123456789', '${LETTERS}') || '${LAST_LETTER}', ' ')
+       END AS text
+       FROM generate_series(1, CASE WHEN n % 5 = 0 THEN ${CHARACTERS_A_MESSAGE} ELSE ${WORDS_A_MESSAGE} END)
+     ) AS written`,
+  );
+  await query(url, `UPDATE rooms SET head = ${count} + 10`);
+  await query(url, `SET maintenance_work_mem = '512MB'; ${index.definition}`);
+  await query(url, 'VACUUM ANALYZE');
+  await query(url, 'CHECKPOINT');
+}
+
+/** A text of the length of a message of the load. */
+function newText() {
+  let text = '';
+  for (let n = 0; n < WORDS_A_MESSAGE; n++) text += ` ${word(Math.floor(WORDS ** Math.random()))}`;
+  return text;
+}
+
+/** @param {number} rank */
+function word(rank) {
+  return String(rank).replaceAll(/\d/g, (digit) => LETTERS[Number(digit)] ?? '') + LAST_LETTER;
+}
+
+/** @param {number} rank */
+function character(rank) {
+  return String.fromCodePoint(FIRST_CHARACTER + rank);
+}
+
+/** @param {number} from @param {number} to */
+function between(from, to) {
+  return from + Math.floor(Math.random() * (to - from));
+}
+
+/**
+ * @param {number} port
+ * @param {string} path
+ * @param {Record<string, string>} headers
+ * @param {Agent} agent
+ * @returns {Promise<void>}
+ */
+function read(port, path, headers, agent) {
+  return new Promise((resolve, reject) => {
+    get({ port, host: '127.0.0.1', path, headers, agent }, (response) => {
+      response.resume();
+      response.on('end', () => {
+        if (response.statusCode === 200) resolve();
+        else reject(new Error(`GET ${path}: ${response.statusCode}`));
+      });
+    }).on('error', reject);
+  });
+}
