@@ -34,11 +34,11 @@ const ROOM_CONNECTIONS = 2;
  */
 export const PAGE_CONNECTIONS = 4;
 
-/** Searches that run at a time. With the rooms of one core, as a search is work for a core of Postgres. */
+/** Searches that run at a time: each keeps a core of Postgres busy. */
 export const SEARCH_CONNECTIONS = 2;
 
 /**
- * A search is cancelled after twenty times what it usually takes at most (bench/measures/search.mjs): a prefix of one
+ * A statement of a search is cancelled after twenty times the 50 ms that a whole search may take: a prefix of one
  * letter beside a rare word may be that expensive. Compiling its plan, or sharing it
  * among processes, would take longer than running it.
  */
