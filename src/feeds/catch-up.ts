@@ -38,7 +38,8 @@ interface Chunk {
 }
 
 /**
- * Reads pages of one room's log for the sessions of a version. Sessions that ask for the same page at the same time, or soon after, share one read.
+ * Reads pages of one room's log for the sessions of a version. Sessions that ask for the same page at the same time, or
+ * soon after, share one read.
  */
 export class CatchUpPages {
   readonly #roomId: number;
@@ -72,10 +73,15 @@ export class CatchUpPages {
     const page = this.#readFresh({ after, upTo, limit });
     this.#shared.set(after, page);
     const forget = (): void => {
-      this.#shared.delete(after);
+      if (this.#shared.get(after) === page) this.#shared.delete(after);
     };
     page.then(() => (isKept ? setTimeout(forget, KEEP_MS).unref() : forget()), forget);
     return page;
+  }
+
+  /** Shares no page any more that was read, or began to be read, before now: it may show what has been deleted since. */
+  forgetShared(): void {
+    this.#shared.clear();
   }
 
   async #readFresh(range: { after: number; upTo: number; limit: number }): Promise<FramePage> {

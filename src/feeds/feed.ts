@@ -291,6 +291,7 @@ export class Feed implements LiveRoom {
       concerned = this.#concernedBy(changed.rule).filter((one) => !this.#dropIfRevoked(one));
     }
     for (const subscribers of this.#subscribers) {
+      if (entry.target !== undefined) subscribers.forgetPages();
       if (entry.textSeq !== undefined && subscribers.version === 1) {
         subscribers.deliverByPages(entry.seq);
       } else {

@@ -46,8 +46,9 @@ interface Pass {
 }
 
 /**
- * The sessions of one version in one room on this node, and the position of each. A frame is built once for all of them. Each session
- * gets its due frames in one write, in passes that stop in between, so that a large room does not delay other rooms.
+ * The sessions of one version in one room on this node, and the position of each. A frame is built once for all of them.
+ * Each session gets its due frames in one write, in passes that stop in between, so that a large room does not delay
+ * other rooms.
  */
 export class Subscribers implements FlushableRoom {
   readonly version: Version;
@@ -124,6 +125,11 @@ export class Subscribers implements FlushableRoom {
     this.#forgetUpTo(this.#head);
     this.#head = seq;
     this.#recentFrom = seq;
+  }
+
+  /** A message has changed: who joins from now on gets no page that was read before. */
+  forgetPages(): void {
+    this.#pages.forgetShared();
   }
 
   /** Adds a subscriber, live, or behind the entry `after`. */

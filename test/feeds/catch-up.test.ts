@@ -57,6 +57,16 @@ it('a page is not kept at all for a single caller', async () => {
   expect(vi.getTimerCount()).toBe(0);
 });
 
+it('a page is read again once the pages before are forgotten, and then kept as long as others', async () => {
+  const early = pages.read(0, 3, BYTES, true);
+  pages.forgetShared();
+  const page = await pages.read(0, 3, BYTES, true);
+  expect(page).not.toBe(await early);
+  vi.advanceTimersByTime(KEPT_MS - 1);
+  expect(await pages.read(0, 3, BYTES, true)).toBe(page);
+  expect(read).toHaveBeenCalledTimes(2);
+});
+
 it('a page that could not be read is read again for the next caller', async () => {
   read.mockRejectedValueOnce(new Error('the store is away'));
   await expect(pages.read(0, 3, BYTES, true)).rejects.toThrow('the store is away');

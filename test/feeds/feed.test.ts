@@ -376,6 +376,27 @@ describe('a feed', () => {
     expect(live.seen()).toEqual([position + 4]);
   });
 
+  it('shows nothing of a message in pages that were read before it was deleted', async () => {
+    const room = await createRoom();
+    const [message] = await appendElsewhere(room, 1);
+    const before = (message?.seq ?? 0) - 1;
+    const feed = await activeFeed(room);
+    const crowd = [1, 2, 3].map(() => new Reader(owner));
+    for (const reader of crowd) feed.join(reader, before);
+    for (const reader of crowd) await until(() => reader.seen().at(-1) === before + 1);
+    const { entry } = await store.changes.remove(owner, room, { target: before + 1 });
+    if (entry === undefined) throw new Error('nothing was deleted');
+    feed.take([entry]);
+
+    const late = new Reader(owner);
+    feed.join(late, before);
+    feed.take(await appendElsewhere(room, 1));
+
+    const seen: number[] = [];
+    await until(() => seen.push(...late.seen()) > 0);
+    expect(seen).toEqual([before + 3]);
+  });
+
   it('admits nobody once its room is deleted', async () => {
     const room = await createRoom();
     const feed = await activeFeed(room);
