@@ -1,0 +1,369 @@
+import { randomUUID } from 'node:crypto';
+import { roomStateOf, type MemberState, type RoomState } from './room-state.js';
+
+/** Until what was UNAVAILABLE is tried again. */
+const RETRY_MS = 100;
+
+/** A frame of the server. An answer has its details beside `data`; an entry and an event have theirs in it. */
+interface Frame {
+  readonly type: string;
+  readonly data: unknown;
+  readonly ref?: string;
+  readonly room_id?: number;
+  readonly seq?: number;
+  readonly from?: number;
+  readonly epoch?: string;
+  readonly permissions?: string;
+  readonly reason?: string;
+}
+
+/** The data of an entry; each type has some of the optional fields, unless they are withheld. */
+interface Entry {
+  readonly room_id: number;
+  readonly seq: number;
+  readonly emitter: string;
+  readonly ref?: string;
+  readonly target?: number;
+  readonly content?: string;
+  readonly data?: object | null;
+  readonly reply_to?: number;
+  readonly mentions?: readonly string[];
+  readonly emoji?: string;
+  readonly on?: boolean;
+  readonly count?: number;
+  readonly entity_UUID?: string;
+  readonly permissions?: string;
+  readonly level?: number;
+  readonly accepted?: boolean;
+  readonly name?: string;
+}
+
+/** A command that is stored, so that it is sent until it is settled. */
+export interface StoredCommand {
+  readonly type: 'message' | 'edit' | 'delete' | 'reaction';
+  readonly room_id: number;
+  readonly [key: string]: unknown;
+}
+
+/** The data of the event about one's own permissions. */
+interface Access {
+  readonly room_id: number;
+  readonly permissions: string;
+  readonly reason?: string;
+}
+
+interface MessageView {
+  readonly seq: number;
+  readonly emitter: string;
+  readonly replyTo: number | undefined;
+  mentions: readonly string[] | undefined;
+  /** Undefined if it is withheld here: an entry that follows has it, or says that the message was deleted. */
+  content: string | undefined;
+  data: object | undefined;
+  isDeleted: boolean;
+  /** By emoji, those with a count above 0. */
+  readonly reactions: Map<string, { count: number; isMine: boolean }>;
+  /** Number of the last entry whose change it has, or the head of the answer that it came in. */
+  asOf: number;
+}
+
+/** One room as a client shows it: what its entries make of it. */
+export class RoomView {
+  readonly roomId: number;
+  readonly messages = new Map<number, MessageView>();
+  readonly members = new Map<string, MemberState>();
+  /** Undefined until an entry tells of them. */
+  settings: RoomState['settings'];
+  /** Number of the last entry that was taken. */
+  last = 0;
+  /** The log that this number belongs to; undefined before the first CONNECTED. */
+  epoch: string | undefined;
+  /** Whether the user wants to be in it. */
+  isWanted = false;
+  /** Whether it is joined. Entries that come while a `join` is on its way come again. */
+  isJoined = false;
+  /** The `ref` of the `join` that is on its way. */
+  joining: string | undefined;
+  readonly #userUUID: string;
+
+  constructor(roomId: number, userUUID: string) {
+    this.roomId = roomId;
+    this.#userUUID = userUUID;
+  }
+
+  /** The room in a form that can be compared. */
+  get state(): RoomState {
+    const shown = [...this.messages.values()].filter(({ isDeleted }) => !isDeleted);
+    return roomStateOf(
+      shown.map(({ seq, emitter, content, data, replyTo, mentions, reactions }) => ({
+        seq,
+        emitter,
+        content,
+        data,
+        replyTo,
+        mentions,
+        reactions: [...reactions].map(([emoji, reaction]) => ({ emoji, ...reaction })),
+      })),
+      [...this.members.values()],
+      this.settings,
+    );
+  }
+
+  /**
+   * Takes an entry. One that was taken before changes nothing, and one of an unknown type only moves the place.
+   * @returns false if an entry before it is missing
+   */
+  take(type: string, entry: Entry): boolean {
+    if (entry.seq <= this.last) return true;
+    if (entry.seq > this.last + 1) return false;
+    this.last = entry.seq;
+    if (type === 'message') this.#add(entry);
+    else if (type === 'member') this.#setMember(entry);
+    else if (type === 'room') this.settings = { name: entry.name ?? '', data: entry.data ?? null };
+    else this.#change(type, entry);
+    return true;
+  }
+
+  /** Forgets everything that is known of the room. */
+  drop(): void {
+    this.messages.clear();
+    this.members.clear();
+    this.settings = undefined;
+    this.last = 0;
+    this.epoch = undefined;
+  }
+
+  #add({ seq, emitter, content, data, reply_to: replyTo, mentions }: Entry): void {
+    this.messages.set(seq, {
+      seq,
+      emitter,
+      content,
+      data: data ?? undefined,
+      replyTo,
+      mentions,
+      isDeleted: false,
+      reactions: new Map(),
+      asOf: seq,
+    });
+  }
+
+  /** Applies a change of a message, unless the message is not held, or has the change already. */
+  #change(type: string, entry: Entry): void {
+    const message = this.messages.get(entry.target ?? 0);
+    if (message === undefined || entry.seq <= message.asOf) return;
+    message.asOf = entry.seq;
+    if (type === 'edit') {
+      message.content = entry.content;
+      message.data = entry.data ?? undefined;
+    } else if (type === 'delete') {
+      Object.assign(message, { content: undefined, data: undefined, mentions: undefined });
+      message.isDeleted = true;
+      message.reactions.clear();
+    } else if (type === 'reaction') {
+      this.#react(message.reactions, entry);
+    }
+  }
+
+  #react(
+    reactions: MessageView['reactions'],
+    { emitter, emoji, on = false, count = 0 }: Entry,
+  ): void {
+    // Withheld: a later entry says that the message was deleted.
+    if (emoji === undefined) return;
+    const isMine = emitter === this.#userUUID ? on : (reactions.get(emoji)?.isMine ?? false);
+    // The count is set, never added to.
+    if (count === 0) reactions.delete(emoji);
+    else reactions.set(emoji, { count, isMine });
+  }
+
+  #setMember({ entity_UUID = '', permissions = '', level = 0, accepted = false }: Entry): void {
+    if (permissions === '') this.members.delete(entity_UUID);
+    else this.members.set(entity_UUID, { uuid: entity_UUID, permissions, level, accepted });
+  }
+}
+
+/** What became of a stored command: it has a number, or was refused. */
+export type Outcome = { readonly seq: number } | { readonly reason: string };
+
+/** What a client needs of the world, and whom it tells. */
+interface Surroundings {
+  readonly userUUID: string;
+  /** A fresh one for each connection. */
+  readonly token: () => string;
+  /** Sends a command over the socket, which may be broken. */
+  readonly send: (command: object) => void;
+  readonly settled: (ref: string, command: StoredCommand, outcome: Outcome) => void;
+  /** The room can't be joined, or not stay joined, until somebody wants to again. */
+  readonly lost: (roomId: number, reason: string) => void;
+}
+
+/**
+ * A client's whole duty in version 2, without its socket: the frames that come are given to `received`, and the commands
+ * go to `send`. Who has the socket says when it is closed, and opens another one, on any node.
+ *
+ * 1. Each stored command has a `ref` of its own, and is sent until it is settled: once its room is joined, again behind
+ *    each CONNECTED, the oldest first, and again after UNAVAILABLE.
+ * 2. `last` is the place in a room. What is at or below it is dropped; if an entry is missing, the room is joined again.
+ * 3. The entry with one's own `emitter` and `ref` settles a command, or SENT does, whichever comes first.
+ * 4. A change of a message counts only above the number as of which the message is held.
+ * 5. If the log is another one (AHEAD), what is known of the room is dropped.
+ * 6. Each connection begins with a fresh token.
+ */
+export class ModelClient {
+  readonly rooms = new Map<number, RoomView>();
+  readonly #around: Surroundings;
+  /** By ref, in the order of sending. */
+  readonly #unsettled = new Map<string, StoredCommand>();
+  readonly #retries = new Set<NodeJS.Timeout>();
+  #isReady = false;
+
+  constructor(surroundings: Surroundings) {
+    this.#around = surroundings;
+  }
+
+  /** Number of stored commands without an outcome. */
+  get unsettled(): number {
+    return this.#unsettled.size;
+  }
+
+  /** Whether it is in all rooms that it wants to be in. */
+  get isWhole(): boolean {
+    return (
+      this.#isReady && [...this.rooms.values()].every((room) => room.isJoined || !room.isWanted)
+    );
+  }
+
+  /** The view of a room; made if there is none. */
+  room(roomId: number): RoomView {
+    let room = this.rooms.get(roomId);
+    if (room === undefined) {
+      room = new RoomView(roomId, this.#around.userUUID);
+      this.rooms.set(roomId, room);
+    }
+    return room;
+  }
+
+  /** Joins rooms at their places, once it is connected, and then after each reconnect. */
+  join(...roomIds: readonly number[]): void {
+    const rooms = roomIds.map((roomId) => this.room(roomId));
+    for (const room of rooms) room.isWanted = true;
+    if (this.#isReady) this.#join(rooms);
+  }
+
+  leave(roomId: number): void {
+    Object.assign(this.room(roomId), { isWanted: false, isJoined: false, joining: undefined });
+    this.#around.send({ type: 'leave', room_id: roomId });
+  }
+
+  /** Sends a command until it is settled; returns its ref. */
+  do(command: StoredCommand, ref: string = randomUUID()): string {
+    this.#unsettled.set(ref, command);
+    this.#transmit(ref);
+    return ref;
+  }
+
+  received(frame: Frame): void {
+    const { type, data } = frame;
+    if (type === 'query') this.#around.send({ type: 'token', content: this.#around.token() });
+    else if (type === 'status') this.#answered(frame);
+    else if (type === 'access') this.#accessChanged(data as Access);
+    else if ((data as Partial<Entry>).seq !== undefined) this.#happened(type, data as Entry);
+  }
+
+  /** The socket is closed: nothing is joined any more, and nothing was answered that had no answer yet. */
+  disconnected(): void {
+    this.#isReady = false;
+    for (const retry of this.#retries) clearTimeout(retry);
+    this.#retries.clear();
+    for (const room of this.rooms.values()) {
+      room.isJoined = false;
+      room.joining = undefined;
+    }
+  }
+
+  #happened(type: string, entry: Entry): void {
+    const { ref, seq, emitter, room_id } = entry;
+    if (emitter === this.#around.userUUID && ref !== undefined) this.#settle(ref, { seq });
+    const room = this.room(room_id);
+    if (room.isJoined && !room.take(type, entry)) this.#join([room]);
+  }
+
+  #accessChanged({ room_id, permissions, reason = '' }: Access): void {
+    if (permissions !== '') return;
+    Object.assign(this.room(room_id), { isWanted: false, isJoined: false });
+    this.#around.lost(room_id, reason);
+  }
+
+  #answered(frame: Frame): void {
+    const { data: word, ref = '', seq, reason = '' } = frame;
+    const command = this.#unsettled.get(ref);
+    if (word === 'READY') {
+      this.#isReady = true;
+      this.#join([...this.rooms.values()].filter(({ isWanted }) => isWanted));
+    } else if (word === 'UNAVAILABLE' && command !== undefined) {
+      this.#later(() => {
+        this.#transmit(ref);
+      });
+    } else if (command !== undefined) {
+      this.#settle(ref, word === 'SENT' && seq !== undefined ? { seq } : { reason });
+    } else {
+      for (const room of this.rooms.values()) {
+        if (room.joining === ref && room.roomId === frame.room_id) this.#joinAnswered(room, frame);
+      }
+    }
+  }
+
+  #joinAnswered(room: RoomView, { data: word, reason = '', epoch }: Frame): void {
+    room.joining = undefined;
+    if (word === 'CONNECTED') {
+      room.isJoined = true;
+      room.epoch = epoch;
+      for (const [ref, command] of this.#unsettled) {
+        if (command.room_id === room.roomId) this.#transmit(ref);
+      }
+    } else if (reason === 'AHEAD') {
+      room.drop();
+      this.#join([room]);
+    } else if (word === 'UNAVAILABLE') {
+      this.#later(() => {
+        if (room.isWanted) this.#join([room]);
+      });
+    } else {
+      room.isWanted = false;
+      this.#around.lost(room.roomId, reason);
+    }
+  }
+
+  #join(rooms: readonly RoomView[]): void {
+    if (rooms.length === 0) return;
+    const ref = randomUUID();
+    for (const room of rooms) Object.assign(room, { isJoined: false, joining: ref });
+    this.#around.send({
+      type: 'join',
+      rooms: rooms.map(({ roomId, last, epoch }) => ({ room_id: roomId, after: last, epoch })),
+      ref,
+    });
+  }
+
+  #transmit(ref: string): void {
+    const command = this.#unsettled.get(ref);
+    if (command !== undefined && this.room(command.room_id).isJoined) {
+      this.#around.send({ ...command, ref });
+    }
+  }
+
+  #settle(ref: string, outcome: Outcome): void {
+    const command = this.#unsettled.get(ref);
+    if (command === undefined) return;
+    this.#unsettled.delete(ref);
+    this.#around.settled(ref, command, outcome);
+  }
+
+  #later(retry: () => void): void {
+    const timer = setTimeout(() => {
+      this.#retries.delete(timer);
+      retry();
+    }, RETRY_MS);
+    this.#retries.add(timer);
+  }
+}
