@@ -23,7 +23,7 @@ export interface Actions {
 /** What the use cases work on. */
 export interface ActionContext {
   readonly store: Store;
-  readonly hub: Pick<Hub, 'publish' | 'publishDeletion'>;
+  readonly hub: Pick<Hub, 'markerMoved' | 'publish' | 'publishDeletion'>;
   readonly verify: VerifyToken;
   /** The `levelOnEntity` that opening a direct room takes. */
   readonly directRoomLevel: number;
@@ -41,7 +41,7 @@ export function createActions({
     rooms: createRoomActions({ ...store, hub, directRoomLevel }),
     members: createMemberActions({ ...store, hub }),
     messages: createMessageActions({ ...store, hub }),
-    readMarkers: createReadMarkerActions(store),
+    readMarkers: createReadMarkerActions({ ...store, hub }),
     users: createUserActions({ ...store, verify, logger }),
   };
 }

@@ -1,7 +1,8 @@
-import { countingRules, requirePermission, type Caller } from '../access/permissions.js';
+import { forbidden, type Caller } from '../access/permissions.js';
 import { ChatError } from '../errors.js';
+import type { Hub } from '../feeds/hub.js';
+import type { UserSession } from '../feeds/user-sessions.js';
 import type { ReadMarkers } from '../store/read-markers.js';
-import type { Rooms, RoomWithRules } from '../store/rooms.js';
 
 /** How far a user has read. */
 export interface ReadRange {
@@ -13,37 +14,44 @@ export interface ReadRange {
 
 export interface ReadMarkerActions {
   /**
-   * Moves the caller's read marker in a room, never below the entry since which they may read.
+   * The seq at which the caller's read marker in a room is; 0 if they may not read the room.
+   * @throws {ChatError} UNAVAILABLE
+   */
+  find(caller: Caller, roomId: number): Promise<number>;
+  /**
+   * Moves the caller's read marker in a room, never below the entry since which they may read. Their other sessions are
+   * told, on all nodes.
+   * @param origin the session that asked for it
    * @returns the seq at which it is now
    * @throws {ChatError} NOT_FOUND; FORBIDDEN without the permission `r`; UNAVAILABLE
    */
-  move(caller: Caller, roomId: number, range: ReadRange): Promise<number>;
+  move(caller: Caller, roomId: number, range: ReadRange, origin?: UserSession): Promise<number>;
 }
 
 export function createReadMarkerActions({
-  rooms,
   readMarkers,
+  hub,
 }: {
-  rooms: Pick<Rooms, 'accessFor'>;
   readMarkers: ReadMarkers;
+  hub: Pick<Hub, 'markerMoved'>;
 }): ReadMarkerActions {
   return {
-    async move(caller, roomId, { upto, isBack }) {
-      const room = await rooms.accessFor(caller, roomId);
-      if (room === undefined) {
+    async find(caller, roomId) {
+      const marker = await readMarkers.find(caller, roomId);
+      return marker?.upto ?? 0;
+    },
+
+    async move(caller, roomId, { upto: wanted, isBack }, origin) {
+      const marker = await readMarkers.move(caller, roomId, wanted, isBack);
+      if (marker === undefined) {
         throw new ChatError('NOT_FOUND', { detail: 'there is no such room' });
       }
-      requirePermission(caller, room, 'r');
-      const since = readsSince(caller, room);
-      const wanted = Math.max(since, Math.min(upto, room.head));
-      return Math.max(since, await readMarkers.move(roomId, caller.userUUID, wanted, isBack));
+      if (!marker.mayRead) throw forbidden('r');
+      const { upto } = marker;
+      if (marker.isMoved) {
+        hub.markerMoved({ roomId, userUUID: caller.userUUID, upto, isBack }, origin);
+      }
+      return upto;
     },
   };
-}
-
-/** The seq of the entry that added the rule by which the caller may read; the smaller one if there are two. */
-function readsSince(caller: Caller, room: RoomWithRules): number {
-  const { own, entity } = countingRules(caller, room);
-  const letting = [own, entity].filter((rule) => rule?.permissions.includes('r'));
-  return Math.min(...letting.map((rule) => rule?.since ?? 0));
 }

@@ -13,8 +13,8 @@ export interface SessionContext {
   readonly decode: (frame: string) => Decoded;
   /** Decodes frames of version 2. */
   readonly decodeV2: (frame: string) => DecodedV2;
-  readonly hub: Pick<Hub, 'active' | 'epoch' | 'open'>;
-  readonly actions: Pick<Actions, 'members' | 'messages' | 'rooms'>;
+  readonly hub: Pick<Hub, 'active' | 'epoch' | 'open' | 'userSessions'>;
+  readonly actions: Pick<Actions, 'members' | 'messages' | 'readMarkers' | 'rooms'>;
   readonly limits: Limits;
   readonly logger: Logger;
   /** Undefined if the level is off. */

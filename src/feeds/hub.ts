@@ -3,6 +3,7 @@ import type { Limits } from '../config/load.js';
 import { withDeadline } from '../deadline.js';
 import { ChatError } from '../errors.js';
 import { debugLog, type Logger } from '../logger.js';
+import { encodeRead } from '../protocol/v2/events.js';
 import type { Entry } from '../store/entry.js';
 import type { Epoch } from '../store/epoch.js';
 import type { Log } from '../store/log.js';
@@ -11,6 +12,9 @@ import { Feed } from './feed.js';
 import { createHeadPoll } from './head-poll.js';
 import { createPeers } from './peers.js';
 import type { FlushQueue } from './flush-queue.js';
+import type { MovedMarker } from './peer-messages.js';
+import { UserSessions, type UserSession } from './user-sessions.js';
+import { encodeFrame } from './ws-frame.js';
 
 /** How long a room without sessions stays active: clients reconnect within 5 s, and find it open. */
 const LINGER_MS = 5_000;
@@ -21,6 +25,8 @@ export interface Hub {
   readonly epoch: string;
   /** Whether this node receives its own heartbeats through the broker. */
   readonly brokerIsUp: boolean;
+  /** The sessions of version 2 on this node. */
+  readonly userSessions: UserSessions;
   /** The room's feed, if it is active. */
   active(roomId: number): Feed | undefined;
   /**
@@ -35,6 +41,8 @@ export interface Hub {
   publish(roomId: number, entries: readonly Entry[]): Promise<void> | void;
   /** Ends the feed of a deleted room, here and on the peers. */
   publishDeletion(roomId: number): void;
+  /** Tells a user's sessions that a read marker was moved, here but for the one that moved it, and on the peers. */
+  markerMoved(marker: MovedMarker, origin?: UserSession): void;
   close(): Promise<void>;
 }
 
@@ -63,6 +71,7 @@ export function createHub({
   const feeds = new Map<number, Feed>();
   const debug = debugLog(logger);
   const opening = new Map<number, Promise<Feed | undefined>>();
+  const userSessions = new UserSessions();
   const peers = createPeers({
     createBroker,
     installation: epoch.uuid,
@@ -76,6 +85,7 @@ export function createHub({
         if (feed !== undefined) drop(feed, 'ROOM_DELETED');
       },
       epochChanged: () => void poll.compare(),
+      markerMoved: tellMarker,
     },
   });
   const poll = createHeadPoll({
@@ -163,6 +173,11 @@ export function createHub({
     forget(feed);
   }
 
+  function tellMarker({ roomId, userUUID, upto }: MovedMarker, except?: UserSession): void {
+    const frame = (): Buffer => encodeFrame(encodeRead(roomId, userUUID, upto));
+    userSessions.tell(userUUID, frame, except);
+  }
+
   /** The active feeds. Closes those without sessions for LINGER_MS. */
   function activeFeeds(): Feed[] {
     const before = performance.now() - LINGER_MS;
@@ -182,6 +197,8 @@ export function createHub({
     get brokerIsUp() {
       return peers.isUp;
     },
+
+    userSessions,
 
     active,
 
@@ -207,6 +224,11 @@ export function createHub({
       const feed = feeds.get(roomId);
       if (feed !== undefined) drop(feed, 'ROOM_DELETED');
       peers.publishToAll(roomId, { deleted: true });
+    },
+
+    markerMoved(marker, origin) {
+      tellMarker(marker, origin);
+      peers.tellMarker(marker);
     },
 
     async close() {

@@ -57,11 +57,24 @@ const peerMessageSchema = z.object({
   ends: z.literal(true).optional(),
   /** The sender has closed the channel's room. */
   left: z.literal(true).optional(),
+  /** Read markers that users have moved: the room, the user, the seq, and whether it may be a smaller one. */
+  markers: z
+    .array(z.tuple([roomSchema, z.string(), z.number().int().nonnegative(), z.boolean()]))
+    .optional(),
   /** The sender shuts down: it has published all that it stored. */
   closes: z.literal(true).optional(),
   /** The sender has found that the log went back, and moves to the channels of the new epoch. */
   epochChanges: z.literal(true).optional(),
 });
+
+/** A read marker that a user has moved. */
+export interface MovedMarker {
+  readonly roomId: number;
+  readonly userUUID: string;
+  readonly upto: number;
+  /** Whether the user asked for a seq that may be smaller than the one before. */
+  readonly isBack: boolean;
+}
 
 /** A message from one node to others; a heartbeat is empty. */
 export type PeerMessage = z.infer<typeof peerMessageSchema>;

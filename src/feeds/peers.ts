@@ -7,6 +7,7 @@ import {
   encodePeerMessage,
   parsePeerMessage,
   senderOf,
+  type MovedMarker,
   type PeerMessage,
 } from './peer-messages.js';
 import { nodeOf, PeerRegistry, type Peer } from './peer-registry.js';
@@ -31,6 +32,8 @@ const SETTLING = 5;
  * the delay before them fit in.
  */
 const REQUEST_AGAIN_AFTER = 15;
+/** About 60 KB. */
+const MARKERS_A_MESSAGE = 1_000;
 /** How often a broker that stays down is logged. */
 const WARNING_INTERVAL_MS = 60_000;
 
@@ -44,6 +47,8 @@ export interface PeerHandlers {
   readonly positionOf: (roomId: number) => number | undefined;
   /** A peer has found that the log went back. */
   epochChanged(): void;
+  /** A user has moved a read marker on a peer. */
+  markerMoved(marker: MovedMarker): void;
 }
 
 /**
@@ -66,6 +71,8 @@ export interface Peers {
   publish(roomId: number, entries: readonly Entry[]): void;
   /** Publishes a message that must not be late, even if no peer is known to have the room open. */
   publishToAll(roomId: number, message: { entries: readonly Entry[] } | { deleted: true }): void;
+  /** Tells all peers of a read marker, together with the others of this turn of the event loop. */
+  tellMarker(marker: MovedMarker): void;
   /** Moves to the channels of a new installation: the log has another epoch. */
   moveTo(installation: string): void;
   /** Announces the end of this node, and closes the broker. */
@@ -99,6 +106,8 @@ export function createPeers({
    * it.
    */
   const unconfirmed = new Map<number, number>();
+  /** Read markers that are published at the end of this turn of the event loop. */
+  let markers: NonNullable<PeerMessage['markers']> = [];
   let isUp = false;
   /** Own heartbeats that were sent since one was received. */
   let missed = 0;
@@ -207,6 +216,7 @@ export function createPeers({
       return;
     }
     if (roomId !== undefined) receiveForRoom(roomId, sender, message);
+    else if (message.markers !== undefined) receiveMarkers(message.markers);
     else if (message.closes) receiveClose(sender);
     else if (message.epochChanges) handlers.epochChanged();
     else if (message.rooms === undefined) receiveHeartbeat(sender, message);
@@ -240,6 +250,20 @@ export function createPeers({
     const peer = registry.find(sender);
     if (peer !== undefined) registry.remove(peer);
     settling = SETTLING;
+  }
+
+  function receiveMarkers(moved: NonNullable<PeerMessage['markers']>): void {
+    for (const [roomId, userUUID, upto, isBack] of moved) {
+      handlers.markerMoved({ roomId, userUUID, upto, isBack });
+    }
+  }
+
+  function publishMarkers(): void {
+    const all = markers;
+    markers = [];
+    for (let from = 0; from < all.length; from += MARKERS_A_MESSAGE) {
+      publish(channels.nodes, { markers: all.slice(from, from + MARKERS_A_MESSAGE) });
+    }
   }
 
   function receiveForRoom(roomId: number, sender: string, message: PeerMessage): void {
@@ -328,6 +352,11 @@ export function createPeers({
         channels.ofRoom(roomId),
         'entries' in message ? { entries: [...message.entries] } : message,
       );
+    },
+
+    tellMarker({ roomId, userUUID, upto, isBack }) {
+      if (markers.length === 0) setImmediate(publishMarkers);
+      markers.push([roomId, userUUID, upto, isBack]);
     },
 
     moveTo(next) {

@@ -1,48 +1,158 @@
 import { QueryTypes, type Sequelize } from 'sequelize';
-import { ChatError } from '../errors.js';
+import type { Caller } from '../access/permissions.js';
 import { isForeignKeyViolation } from './pg-errors.js';
+import { MAY_READ, ofAsked, READS_SINCE, RULES_OF_CALLER } from './readable.js';
+import { StatementBatches } from './statement-batches.js';
 
-export interface ReadMarkers {
-  /**
-   * Moves the marker of a user in a room to `upto`: forwards only, unless `isBack`.
-   * @returns where it is now: further on if it was, or if another device has moved it meanwhile
-   * @throws {ChatError} NOT_FOUND if there is no such room
-   */
-  move(roomId: number, userUUID: string, upto: number, isBack: boolean): Promise<number>;
-}
+/** Markers of one statement, as many as entries of one (group-commit.ts): a room of thousands may open or be read at once. */
+const MAX_BATCH = 1_000;
+/** Attempts at a statement during which a room is deleted; the next one does not find the room. */
+const MAX_ATTEMPTS = 3;
 
-interface Marker {
+/** How far a caller has read a room. */
+export interface ReadMarker {
+  /** Whether the caller may read the room. */
+  readonly mayRead: boolean;
+  /** Seq of the last entry that counts as read: never below the entry since which the caller may read. */
   readonly upto: number;
 }
 
+/** A marker after a move. */
+export interface MovedMarker extends ReadMarker {
+  /** False if it stayed where it was. */
+  readonly isMoved: boolean;
+}
+
+/** Callers whose markers are asked for in the same moment share a statement. */
+export interface ReadMarkers {
+  /** The marker of a caller in a room; undefined if there is no such room. */
+  find(caller: Caller, roomId: number): Promise<ReadMarker | undefined>;
+  /**
+   * Moves the marker of a caller who may read to `upto`, at most to the head: forwards only, unless `isBack`. In the
+   * answer it is further on if it was, or if another device has moved it meanwhile.
+   * @returns undefined if there is no such room
+   */
+  move(
+    caller: Caller,
+    roomId: number,
+    upto: number,
+    isBack: boolean,
+  ): Promise<MovedMarker | undefined>;
+}
+
+interface Asked {
+  readonly caller: Caller;
+  readonly roomId: number;
+}
+
+interface AskedMove extends Asked {
+  readonly upto: number;
+  readonly isBack: boolean;
+}
+
+interface FoundRow extends ReadMarker {
+  /** The place in the list, from 1 on. */
+  readonly n: number;
+}
+
+interface MovedRow {
+  readonly n: number;
+  readonly mayRead: boolean;
+  /** Null if the marker stays. */
+  readonly upto: number | null;
+}
+
+/** The rooms $1 of the callers $2 to $4 (users, entities, levels), each at the place `n`; without rooms that don't exist. */
+const ASKED = `SELECT asked.n::integer AS n, asked.user_uuid, r.id AS room_id, r.head, ${ofAsked(MAY_READ)} AS "mayRead",
+      greatest(${ofAsked(READS_SINCE)}, 0) AS since
+    FROM unnest($1::integer[], $2::uuid[], $3::uuid[], $4::float8[])
+      WITH ORDINALITY AS asked (room_id, user_uuid, entity_uuid, level, n)
+    CROSS JOIN LATERAL (SELECT * FROM rooms WHERE id = asked.room_id LIMIT 1) AS r
+    ${ofAsked(RULES_OF_CALLER)}`;
+
+const FIND = `WITH found AS MATERIALIZED (${ASKED})
+  SELECT n, "mayRead", greatest(since, (
+    SELECT upto FROM read_markers WHERE room_id = found.room_id AND user_uuid = found.user_uuid LIMIT 1
+  )) AS upto FROM found`;
+
+/** Moves to $5, also backwards if $6. In the order of the keys, so that two statements never wait for each other. */
+const MOVE = `WITH found AS MATERIALIZED (${ASKED}), moved AS (
+    INSERT INTO read_markers (room_id, user_uuid, upto)
+    SELECT room_id, user_uuid, greatest(since, least(head, ($5::bigint[])[n])) FROM found
+    WHERE "mayRead" ORDER BY room_id, user_uuid
+    ON CONFLICT (room_id, user_uuid) DO UPDATE SET upto = excluded.upto
+    WHERE read_markers.upto < excluded.upto OR ($6 AND read_markers.upto <> excluded.upto)
+    RETURNING room_id, user_uuid, upto
+  )
+  SELECT n, "mayRead", moved.upto FROM found LEFT JOIN moved USING (room_id, user_uuid)`;
+
 export function createReadMarkers({ sequelize }: { sequelize: Sequelize }): ReadMarkers {
-  /** @returns undefined if the marker stays */
-  async function store(bind: readonly unknown[]): Promise<Marker | undefined> {
-    const [moved] = await sequelize.query<Marker>(
-      `INSERT INTO read_markers (room_id, user_uuid, upto) VALUES ($1, $2, $3)
-       ON CONFLICT (room_id, user_uuid) DO UPDATE SET upto = excluded.upto
-       WHERE read_markers.upto < excluded.upto OR ($4 AND read_markers.upto <> excluded.upto)
-       RETURNING upto`,
-      { bind: [...bind], type: QueryTypes.SELECT },
+  const finds = new StatementBatches(find, (waiting) => Math.min(waiting.length, MAX_BATCH));
+  const moves = new StatementBatches(move, countFirstMoves);
+
+  async function query<Row extends { readonly n: number }>(
+    sql: string,
+    asked: readonly Asked[],
+    ...more: unknown[]
+  ): Promise<Map<number, Row>> {
+    const bind = [
+      asked.map(({ roomId }) => roomId),
+      asked.map(({ caller }) => caller.userUUID),
+      asked.map(({ caller }) => caller.entityUUID),
+      asked.map(({ caller }) => caller.levelOnEntity),
+      ...more,
+    ];
+    const rows = await sequelize.query<Row>(sql, { bind, type: QueryTypes.SELECT });
+    return new Map(rows.map((row) => [row.n, row]));
+  }
+
+  async function find(asked: readonly Asked[]): Promise<(ReadMarker | undefined)[]> {
+    const rows = await query<FoundRow>(FIND, asked);
+    return asked.map((_, index) => rows.get(index + 1));
+  }
+
+  async function move(asked: readonly AskedMove[]): Promise<(MovedMarker | undefined)[]> {
+    const rows = await storeMoves(asked);
+    const stayed = asked.filter((_, index) => rows.get(index + 1)?.upto === null);
+    // A statement of its own, which sees what the first one has compared with.
+    const others = new Map(
+      stayed.length === 0 ? [] : (await find(stayed)).map((at, index) => [stayed[index], at]),
     );
-    return moved;
+    return asked.map((one, index) => {
+      const row = rows.get(index + 1);
+      if (row === undefined) return undefined;
+      if (row.upto !== null) return { mayRead: true, upto: row.upto, isMoved: true };
+      return { mayRead: row.mayRead, upto: others.get(one)?.upto ?? one.upto, isMoved: false };
+    });
+  }
+
+  async function storeMoves(
+    asked: readonly AskedMove[],
+    attempt = 1,
+  ): Promise<Map<number, MovedRow>> {
+    const uptos = asked.map(({ upto }) => upto);
+    try {
+      return await query<MovedRow>(MOVE, asked, uptos, asked[0]?.isBack ?? false);
+    } catch (error) {
+      if (!isForeignKeyViolation(error) || attempt === MAX_ATTEMPTS) throw error;
+      return storeMoves(asked, attempt + 1);
+    }
   }
 
   return {
-    async move(roomId, userUUID, upto, isBack) {
-      try {
-        const moved = await store([roomId, userUUID, upto, isBack]);
-        if (moved !== undefined) return moved.upto;
-      } catch (error) {
-        if (!isForeignKeyViolation(error)) throw error;
-        throw new ChatError('NOT_FOUND', { detail: 'there is no such room' });
-      }
-      // A statement of its own, which sees what the first one has compared with.
-      const [stored] = await sequelize.query<Marker>(
-        'SELECT upto FROM read_markers WHERE room_id = $1 AND user_uuid = $2',
-        { bind: [roomId, userUUID], type: QueryTypes.SELECT },
-      );
-      return stored?.upto ?? upto;
-    },
+    find: (caller, roomId) => finds.add({ caller, roomId }),
+    move: (caller, roomId, upto, isBack) => moves.add({ caller, roomId, upto, isBack }),
   };
+}
+
+/** A statement moves each marker once, and all forwards or all also backwards. */
+function countFirstMoves(waiting: readonly AskedMove[]): number {
+  const keys = new Set<string>();
+  for (const { caller, roomId, isBack } of waiting) {
+    const key = `${roomId} ${caller.userUUID}`;
+    const fits = isBack === waiting[0]?.isBack && !keys.has(key) && keys.size < MAX_BATCH;
+    if (!fits) break;
+    keys.add(key);
+  }
+  return keys.size;
 }

@@ -28,3 +28,15 @@ export const READS_BY_ENTITY = `(${ENTITY_COUNTS} AND entity.permissions LIKE '%
  * A test holds the two equal.
  */
 export const MAY_READ = `(${NOT_BANNED} AND (${READS_BY_OWN} OR ${READS_BY_ENTITY}))`;
+
+/** Seq of the entry since which the caller may read: that which added the rule, the smaller one of two rules. */
+export const READS_SINCE = `least(CASE WHEN ${READS_BY_OWN} THEN own.since END,
+      CASE WHEN ${READS_BY_ENTITY} THEN entity.since END)`;
+
+/** Any of these for many callers at once: those in the columns user_uuid, entity_uuid and level of rows `asked`. */
+export function ofAsked(sql: string): string {
+  return sql
+    .replaceAll('$1', 'asked.user_uuid')
+    .replaceAll('$2', 'asked.entity_uuid')
+    .replaceAll('$3', 'asked.level');
+}

@@ -8,6 +8,7 @@ import {
   NOT_BANNED,
   READS_BY_ENTITY,
   READS_BY_OWN,
+  READS_SINCE,
   RULES_OF_CALLER,
 } from './readable.js';
 import type { User } from './users.js';
@@ -124,7 +125,7 @@ function summaries(candidates: string, condition: string): string {
       ${PERMISSIONS} AS permissions, ${OTHER_USER} AS other,
       CASE WHEN ${READS_BY_OWN} THEN own.accepted WHEN ${READS_BY_ENTITY} THEN entity.accepted
         ELSE coalesce(own.accepted, entity.accepted) END AS accepted,
-      least(CASE WHEN ${READS_BY_OWN} THEN own.since END, CASE WHEN ${READS_BY_ENTITY} THEN entity.since END) AS since
+      ${READS_SINCE} AS since
     FROM (${candidates}) AS candidate
     CROSS JOIN LATERAL (SELECT * FROM rooms WHERE id = candidate.id LIMIT 1) AS r
     ${RULES_OF_CALLER}

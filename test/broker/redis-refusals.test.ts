@@ -52,6 +52,7 @@ describe('a node with a useless Redis', () => {
         positionOf: () => 1,
         deleted: () => undefined,
         epochChanged: () => undefined,
+        markerMoved: () => undefined,
       },
     });
     const node = { peers, warnings };

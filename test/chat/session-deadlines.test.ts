@@ -6,6 +6,7 @@ import type { WebSocket } from 'ws';
 import { createMessageActions } from '../../src/actions/messages.js';
 import { Feed } from '../../src/feeds/feed.js';
 import { Backlog } from '../../src/feeds/backlog.js';
+import { UserSessions } from '../../src/feeds/user-sessions.js';
 import { SocketWriter } from '../../src/feeds/socket-writer.js';
 import { SessionV1 } from '../../src/chat/v1/session.js';
 import type { SessionContext } from '../../src/chat/context.js';
@@ -80,10 +81,17 @@ async function readyOver({
       verify: () => identity,
       decode: createDecoder(limits),
       decodeV2: createDecoderV2(limits),
-      hub: { epoch: '', active: () => undefined, open: () => NEVER, ...hub },
+      hub: {
+        userSessions: new UserSessions(),
+        epoch: '',
+        active: () => undefined,
+        open: () => NEVER,
+        ...hub,
+      },
       actions: {
         members: {} as SessionContext['actions']['members'],
         rooms: {} as SessionContext['actions']['rooms'],
+        readMarkers: {} as SessionContext['actions']['readMarkers'],
         messages: createMessageActions({ ...unused, log: { append } }),
       },
       limits,

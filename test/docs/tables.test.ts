@@ -308,6 +308,11 @@ describe('the table of answers of version 2', () => {
       { room_id: room, target: 1_000_000 },
       { room_id: room },
     ],
+    read: () => [
+      { room_id: room, upto: 1 },
+      { room_id: 2_000_000_000, upto: 1 },
+      { room_id: room },
+    ],
     ping: () => [{}, { ref: '' }],
     quit: () => [{}, { ref: '' }],
   };

@@ -62,6 +62,7 @@ function startNode({ position = 1, installation = INSTALLATION } = {}): Node {
       positionOf: () => position,
       deleted: (roomId) => deletions.push(roomId),
       epochChanged: () => (moves += 1),
+      markerMoved: () => undefined,
     },
   });
   const node = { link, peers, entries, heads, deletions, logged, moves: () => moves };

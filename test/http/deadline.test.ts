@@ -19,7 +19,11 @@ it('a request that the store never answers is UNAVAILABLE in time, and a late re
   const app = createApp({
     actions: createActions({
       store: { rooms: { rulesOf } } as unknown as Store,
-      hub: { publish: () => undefined, publishDeletion: () => undefined },
+      hub: {
+        publish: () => undefined,
+        publishDeletion: () => undefined,
+        markerMoved: () => undefined,
+      },
       verify,
       directRoomLevel: 0,
       logger: QUIET,

@@ -1,8 +1,8 @@
-import { randomUUID } from 'node:crypto';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Store } from '../../src/store/store.js';
 import { storeHosts, storeOver, type StoreHost } from '../harness/store-hosts.js';
-import { emptyRoom, removeRoom } from '../harness/writers.js';
+import type { MovedMarker } from '../../src/store/read-markers.js';
+import { newCaller, removeRoom, roomOf, say } from '../harness/writers.js';
 
 describe.each(storeHosts)('the read marker of a user over %s', (_, openHost) => {
   let host: StoreHost;
@@ -10,7 +10,8 @@ describe.each(storeHosts)('the read marker of a user over %s', (_, openHost) => 
   /** The store of a second node. */
   let elsewhere: Store;
   let room: number;
-  const ana = randomUUID();
+  const ana = newCaller();
+  const ben = newCaller();
 
   beforeAll(async () => {
     host = await openHost();
@@ -18,12 +19,24 @@ describe.each(storeHosts)('the read marker of a user over %s', (_, openHost) => 
     elsewhere = storeOver(await host.another());
   });
   beforeEach(async () => {
-    room = await emptyRoom(store);
+    room = await roomWith(70);
   });
   afterAll(() => host.close());
 
+  /** A room of ana and ben with this number of entries. */
+  async function roomWith(entries: number): Promise<number> {
+    const writer = await roomOf(store, [
+      [ana, 'r'],
+      [ben, 'r'],
+    ]);
+    await Promise.all(
+      Array.from({ length: entries - 2 }, () => say(store.log, writer, 'hi', { author: ana })),
+    );
+    return writer.roomId;
+  }
+
   it('moves forwards, and backwards only on demand', async () => {
-    const at: number[] = [];
+    const at: (MovedMarker | undefined)[] = [];
     for (const [upto, isBack] of [
       [60, false],
       [50, false],
@@ -32,19 +45,27 @@ describe.each(storeHosts)('the read marker of a user over %s', (_, openHost) => 
       [41, false],
       [70, true],
     ] as const) {
-      at.push(await store.readMarkers.move(room, ana, upto, isBack));
+      at.push(await store.readMarkers.move(ana, room, upto, isBack));
     }
 
-    expect(at).toEqual([60, 60, 60, 40, 41, 70]);
+    expect(at.map((marker) => [marker?.upto, marker?.isMoved])).toEqual([
+      [60, true],
+      [60, false],
+      [60, false],
+      [40, true],
+      [41, true],
+      [70, true],
+    ]);
+    expect(await store.readMarkers.find(ana, room)).toMatchObject({ upto: 70 });
   });
 
   it('is its own in each room, and each user has one', async () => {
-    const other = await emptyRoom(store);
-    await store.readMarkers.move(room, ana, 60, false);
+    const other = await roomWith(3);
+    await store.readMarkers.move(ana, room, 60, false);
 
-    expect(await store.readMarkers.move(other, ana, 1, false)).toBe(1);
-    expect(await store.readMarkers.move(room, randomUUID(), 1, false)).toBe(1);
-    expect(await store.readMarkers.move(room, ana, 1, false)).toBe(60);
+    expect(await store.readMarkers.move(ana, other, 2, false)).toMatchObject({ upto: 2 });
+    expect(await store.readMarkers.move(ben, room, 3, false)).toMatchObject({ upto: 3 });
+    expect(await store.readMarkers.move(ana, room, 1, false)).toMatchObject({ upto: 60 });
   });
 
   it('is the greatest number of many that come at once on two nodes', async () => {
@@ -52,24 +73,49 @@ describe.each(storeHosts)('the read marker of a user over %s', (_, openHost) => 
 
     const at = await Promise.all(
       numbers.map((upto) =>
-        (upto % 2 === 0 ? store : elsewhere).readMarkers.move(room, ana, upto, false),
+        (upto % 2 === 0 ? store : elsewhere).readMarkers.move(ana, room, upto, false),
       ),
     );
 
     for (const [index, upto] of numbers.entries()) {
-      expect(at[index]).toBeGreaterThanOrEqual(upto);
-      expect(at[index]).toBeLessThanOrEqual(40);
+      expect(at[index]?.upto).toBeGreaterThanOrEqual(upto);
+      expect(at[index]?.upto).toBeLessThanOrEqual(40);
     }
-    expect(await store.readMarkers.move(room, ana, 0, false)).toBe(40);
+    expect(await store.readMarkers.move(ana, room, 0, false)).toMatchObject({ upto: 40 });
   });
 
-  it('is NOT_FOUND in a room that is gone, and goes with the room', async () => {
-    await store.readMarkers.move(room, ana, 1, false);
+  it('is found and moved for many users and rooms by few statements', async () => {
+    const query = vi.spyOn(host.database.sequelize, 'query');
+    const rooms = [room, await roomWith(5), 2_000_000_000];
+    query.mockClear();
+    const asked = rooms.flatMap((id) => [ana, ben].map((who) => [who, id] as const));
+
+    const moved = await Promise.all(
+      asked.map(([who, id]) => store.readMarkers.move(who, id, who === ana ? 4 : 9, false)),
+    );
+    const found = await Promise.all(asked.map(([who, id]) => store.readMarkers.find(who, id)));
+
+    expect(moved.map((marker) => marker?.upto)).toEqual([4, 9, 4, 5, undefined, undefined]);
+    expect(found.map((marker) => marker?.upto)).toEqual([4, 9, 4, 5, undefined, undefined]);
+    expect(query).toHaveBeenCalledTimes(2);
+    query.mockRestore();
+  });
+
+  it('stays for who may not read the room', async () => {
+    const eve = newCaller();
+    expect(await store.readMarkers.move(eve, room, 9, true)).toMatchObject({ mayRead: false });
+    const [rows] = await host.database.sequelize.query(
+      'SELECT FROM read_markers WHERE user_uuid = $1',
+      { bind: [eve.userUUID] },
+    );
+    expect(rows).toEqual([]);
+  });
+
+  it('is none in a room that is gone, and goes with the room', async () => {
+    await store.readMarkers.move(ana, room, 1, false);
     await removeRoom(store, room);
 
-    const move = store.readMarkers.move(room, ana, 2, false);
-
-    await expect(move).rejects.toMatchObject({ code: 'NOT_FOUND' });
+    expect(await store.readMarkers.move(ana, room, 2, false)).toBeUndefined();
     const [rows] = await host.database.sequelize.query(
       'SELECT FROM read_markers WHERE room_id = $1',
       { bind: [room] },

@@ -220,6 +220,7 @@ describe.each(storeHosts)('the rooms of a caller over %s', (_, openHost) => {
     const writer = await roomOfCaller(other, type, 'a room');
     const room = writer.roomId;
     const uuids = { self: userUUID, entity: entityUUID, none: '', other: randomUUID() };
+    let marker = 0;
     const messages: number[] = [];
     /** The authors, who alone may edit and delete; in this test everybody may write and delete. */
     const authors = new Map<number, Caller>();
@@ -254,7 +255,11 @@ describe.each(storeHosts)('the rooms of a caller over %s', (_, openHost) => {
       } else if (one.do === 'remove') {
         await removeRule(store, room, uuids[one.who]).catch(() => undefined);
       } else if (one.do === 'read') {
-        await store.readMarkers.move(room, userUUID, one.upto, one.isBack);
+        await store.readMarkers.move(caller, room, one.upto, one.isBack);
+        const entries = await readAll(store.log, room);
+        const { reads, since } = rightsIn(caller, type, entries);
+        const upto = Math.max(since, Math.min(one.upto, entries.length));
+        if (reads) marker = one.isBack ? upto : Math.max(marker, upto);
       } else {
         const target = messages[one.message % Math.max(1, messages.length)];
         if (target === undefined) continue;
@@ -269,48 +274,22 @@ describe.each(storeHosts)('the rooms of a caller over %s', (_, openHost) => {
         await change.catch(() => undefined);
       }
     }
-    return expectedOf(caller, type, room, steps);
+    return expectedOf(caller, type, room, marker);
   }
 
   async function expectedOf(
     caller: Caller,
     type: 'group' | 'user2user',
     room: number,
-    steps: readonly Step[],
+    marker: number,
   ): Promise<Expected> {
     const entries = await readAll(store.log, room);
-    const since = new Map<string, number>();
-    const rules = new Map<string, Rule>();
-    const deleted = new Set<number>();
-    for (const entry of entries) {
-      if (entry.kind === 'delete') deleted.add(entry.target ?? 0);
-      if (entry.kind !== 'member') continue;
-      const rule = ruleOf(entry);
-      if (rule.permissions === '') {
-        rules.delete(rule.entityUUID);
-        since.delete(rule.entityUUID);
-      } else {
-        if (!rules.has(rule.entityUUID)) since.set(rule.entityUUID, entry.seq);
-        rules.set(rule.entityUUID, rule);
-      }
-    }
-    const access = { ...roomDraft(), type, rules };
-    const reads = may(caller, access, 'r');
-    const { own, entity } = countingRules(caller, access);
-    const counting = [own, entity].filter((rule) => rule !== undefined);
-    const isBanned = own?.permissions.includes('b') ?? false;
-    const isVisible = !isBanned && (reads || counting.some(({ accepted }) => !accepted));
-    const letting = counting.filter(({ permissions }) => permissions.includes('r'));
-    let marker = 0;
-    for (const one of steps) {
-      if (one.do === 'read') marker = one.isBack ? one.upto : Math.max(marker, one.upto);
-    }
-    const read = Math.max(
-      marker,
-      ...(letting.length > 0
-        ? [Math.min(...letting.map(({ entityUUID }) => since.get(entityUUID) ?? 0))]
-        : []),
+    const { access, reads, counting, letting, isBanned, since } = rightsIn(caller, type, entries);
+    const deleted = new Set(
+      entries.filter(({ kind }) => kind === 'delete').map(({ target = 0 }) => target),
     );
+    const isVisible = !isBanned && (reads || counting.some(({ accepted }) => !accepted));
+    const read = Math.max(marker, since);
     const standing = entries.filter(({ kind, seq }) => kind === 'message' && !deleted.has(seq));
     const unread = standing
       .filter(({ seq, emitter }) => reads && seq > read && emitter !== caller.userUUID)
@@ -339,6 +318,34 @@ describe.each(storeHosts)('the rooms of a caller over %s', (_, openHost) => {
     };
   }
 });
+
+/** What a caller may do in a room by its log, and since which entry they may read. */
+function rightsIn(caller: Caller, type: 'group' | 'user2user', entries: readonly Entry[]) {
+  const sinces = new Map<string, number>();
+  const rules = new Map<string, Rule>();
+  for (const entry of entries) {
+    if (entry.kind !== 'member') continue;
+    const rule = ruleOf(entry);
+    if (rule.permissions === '') {
+      rules.delete(rule.entityUUID);
+      sinces.delete(rule.entityUUID);
+    } else {
+      if (!rules.has(rule.entityUUID)) sinces.set(rule.entityUUID, entry.seq);
+      rules.set(rule.entityUUID, rule);
+    }
+  }
+  const access = { ...roomDraft(), type, rules };
+  const reads = may(caller, access, 'r');
+  const { own, entity } = countingRules(caller, access);
+  const counting = [own, entity].filter((rule) => rule !== undefined);
+  const isBanned = own?.permissions.includes('b') ?? false;
+  const letting = counting.filter(({ permissions }) => permissions.includes('r'));
+  const since =
+    letting.length === 0
+      ? 0
+      : Math.min(...letting.map(({ entityUUID }) => sinces.get(entityUUID) ?? 0));
+  return { access, reads, counting, letting, isBanned, since };
+}
 
 interface Expected {
   readonly isVisible: boolean;

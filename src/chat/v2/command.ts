@@ -1,5 +1,6 @@
 import type { Identity } from '../../access/token.js';
 import type { Feed } from '../../feeds/feed.js';
+import type { UserSession } from '../../feeds/user-sessions.js';
 import type { CloseReason } from '../../protocol/close-codes.js';
 import type { StatusDetails, StatusWord } from '../../protocol/v2/events.js';
 import type { SessionContext } from '../context.js';
@@ -11,7 +12,7 @@ import type { CommandOrder } from './command-order.js';
 export type Origin = Pick<StatusDetails, 'ref' | 'roomId'>;
 
 /** A session of version 2, as its commands use it. */
-export interface CommandSession {
+export interface CommandSession extends UserSession {
   readonly context: SessionContext;
   /** Of a session that is ready. */
   readonly identity: Identity;
@@ -22,8 +23,8 @@ export interface CommandSession {
   readonly inFlight: MessagesInFlight;
   /** Accepts a token: its rights hold from now on. Answers READY. */
   accept(identity: Identity, ref: string | undefined): void;
-  /** Joins a room behind the entry `from`, and answers CONNECTED. */
-  connect(feed: Feed, from: number, ref: string | undefined): void;
+  /** Joins a room behind the entry `from`, and answers CONNECTED. `read` is the user's marker there. */
+  connect(feed: Feed, from: number, read: number, ref: string | undefined): void;
   /** Leaves a room; resolves when nothing of it is being read for the session. */
   leave(roomId: number): Promise<void> | undefined;
   /** The pending frames of the room that it is about go out before it. */

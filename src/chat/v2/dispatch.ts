@@ -5,6 +5,7 @@ import type { Work } from './command-order.js';
 import { change } from './change.js';
 import { join } from './join.js';
 import { send } from './message.js';
+import { read } from './read.js';
 import { authenticate, refresh } from './token.js';
 
 /** Answers one frame. */
@@ -71,6 +72,10 @@ function handle(session: CommandSession, command: Command, cameAt: number): void
     case 'reaction': {
       const { roomId } = command;
       return take(session, roomId, { ref, roomId }, () => change(session, command, cameAt));
+    }
+    case 'read': {
+      const { roomId } = command;
+      return take(session, roomId, { ref, roomId }, () => read(session, command, cameAt));
     }
     case 'ping':
       session.status('PONG', { ref });

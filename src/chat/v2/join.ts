@@ -6,6 +6,13 @@ import type { CommandSession } from './command.js';
 
 type Options = Pick<Commands['join'], 'max' | 'ref'>;
 
+/** A room that a session enters. */
+interface Entered {
+  readonly feed: Feed;
+  /** Seq at which the user's read marker is. */
+  readonly read: number;
+}
+
 /**
  * Joins a room. If it is joined already, its place is replaced; if it is refused, it is left.
  * @throws {ChatError} TOO_MANY_ROOMS, NOT_FOUND, FORBIDDEN, AHEAD, UNAVAILABLE
@@ -21,16 +28,19 @@ export function join(
   if (typeof id === 'string') return joinByUuid(session, id, room, options, cameAt);
   const reading = session.leave(id);
   requireSpace(session);
-  const feed =
-    reading === undefined ? enterWithoutWaiting(context, identity, id, after) : undefined;
-  if (feed !== undefined) return connect(session, feed, room, options);
   return joinLater(
     session,
     room,
     options,
     session.withinDeadline(cameAt, async () => {
       await reading;
-      return enter(context, identity, id, after);
+      const find = (): Feed | Promise<Feed> =>
+        enterWithoutWaiting(context, identity, id, after) ?? enter(context, identity, id, after);
+      await find();
+      // All sessions that join at the same time share one query.
+      const read = await context.actions.readMarkers.find(identity, id);
+      // The feed may have been closed, or a revocation may have come, meanwhile.
+      return { feed: await find(), read };
     }),
   );
 }
@@ -51,13 +61,13 @@ async function joinLater(
   session: CommandSession,
   room: WantedRoom,
   options: Options,
-  entering: Promise<Feed>,
+  entering: Promise<Entered>,
 ): Promise<void> {
-  const feed = await entering;
-  // The socket may have closed, and a revocation may have come, while the room was opened.
+  const entered = await entering;
+  // The socket may have closed while the room was opened.
   if (session.isClosed) return;
   requireSpace(session);
-  connect(session, feed, room, options);
+  connect(session, entered, room, options);
 }
 
 function requireSpace({ subscriptions, context: { limits } }: CommandSession): void {
@@ -70,7 +80,7 @@ function requireSpace({ subscriptions, context: { limits } }: CommandSession): v
 /** Joins the room behind the client's last entry, or at its head if the client knows none or too old a one. */
 function connect(
   session: CommandSession,
-  feed: Feed,
+  { feed, read }: Entered,
   { after, epoch }: WantedRoom,
   { max = Infinity, ref }: Options,
 ): void {
@@ -79,5 +89,5 @@ function connect(
   }
   const head = feed.position;
   const isReplayed = after !== undefined && head - after <= max;
-  session.connect(feed, isReplayed ? after : head, ref);
+  session.connect(feed, isReplayed ? after : head, read, ref);
 }

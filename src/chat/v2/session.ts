@@ -29,6 +29,7 @@ export class SessionV2 extends Session implements CommandSession {
 
   accept(identity: Identity, ref: string | undefined): void {
     this.identify(identity);
+    this.context.hub.userSessions.add(this);
     const { contentCharacters, dataBytes, frameBytes, roomsPerSocket } = this.context.limits;
     this.status('READY', {
       ref,
@@ -44,13 +45,13 @@ export class SessionV2 extends Session implements CommandSession {
     });
   }
 
-  connect(feed: Feed, from: number, ref: string | undefined): void {
+  connect(feed: Feed, from: number, read: number, ref: string | undefined): void {
     this.subscriptions.join(feed, from);
     const { roomId, uuid, position: head } = feed;
     const permissions = permissionsOf(this.identity, feed.access);
     this.#permissions.set(roomId, permissions);
     const { epoch } = this.context.hub;
-    this.status('CONNECTED', { ref, roomId, uuid, head, epoch, from, permissions });
+    this.status('CONNECTED', { ref, roomId, uuid, head, epoch, from, permissions, read });
   }
 
   leave(roomId: number): Promise<void> | undefined {
@@ -71,6 +72,11 @@ export class SessionV2 extends Session implements CommandSession {
     if (this.#permissions.get(roomId) === permissions) return;
     this.#permissions.set(roomId, permissions);
     this.reply('access', encodeAccess(roomId, permissions), roomId);
+  }
+
+  override async ended(): Promise<void> {
+    await super.ended();
+    if (this.isReady) this.context.hub.userSessions.remove(this);
   }
 
   status(word: StatusWord, details: StatusDetails): void {

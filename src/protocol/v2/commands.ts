@@ -59,6 +59,15 @@ export interface Commands {
     readonly on: boolean;
     readonly ref?: string | undefined;
   };
+  read: {
+    readonly type: 'read';
+    readonly roomId: number;
+    /** Seq of the last entry that was read. */
+    readonly upto: number;
+    /** Whether the marker may go backwards. */
+    readonly isBack: boolean;
+    readonly ref?: string | undefined;
+  };
   ping: { readonly type: 'ping'; readonly ref?: string | undefined };
   quit: { readonly type: 'quit'; readonly ref?: string | undefined };
 }

@@ -158,6 +158,19 @@ export function createDecoder(limits: {
         ref,
       })
       .transform(({ room_id, ...reaction }) => ({ ...reaction, roomId: room_id })),
+    read: z
+      .object({
+        type: z.literal('read'),
+        room_id: roomId,
+        upto: sequenceNumberSchema('upto'),
+        back: z.boolean('back must be true or false').nullish(),
+        ref,
+      })
+      .transform(({ room_id, back, ...read }) => ({
+        ...read,
+        roomId: room_id,
+        isBack: back ?? false,
+      })),
     ping: z.object({ type: z.literal('ping'), ref }),
     quit: z.object({ type: z.literal('quit'), ref }),
   };

@@ -51,6 +51,9 @@ export interface StatusDetails {
   readonly epoch?: string | undefined;
   readonly from?: number | undefined;
   readonly permissions?: string | undefined;
+  /** Seq at which the caller's own read marker is. */
+  readonly read?: number | undefined;
+  readonly upto?: number | undefined;
   readonly userUUID?: string | undefined;
   readonly entityUUID?: string | undefined;
   readonly expiresInMs?: number | undefined;
@@ -68,6 +71,8 @@ const STATUS_KEYS: Readonly<Record<keyof StatusDetails, string>> = {
   epoch: 'epoch',
   from: 'from',
   permissions: 'permissions',
+  read: 'read',
+  upto: 'upto',
   userUUID: 'userUUID',
   entityUUID: 'entityUUID',
   expiresInMs: 'expires_in_ms',
@@ -85,6 +90,11 @@ export function encodeStatus(data: StatusWord, details: StatusDetails): string {
 /** Text of the event about a session's own permissions in a room; `reason` says why it has left the room. */
 export function encodeAccess(roomId: number, permissions: string, reason?: string): string {
   return JSON.stringify({ type: 'access', data: { room_id: roomId, permissions, reason } });
+}
+
+/** Text of the event about a read marker that was moved. */
+export function encodeRead(roomId: number, emitter: string, upto: number): string {
+  return `{"type":"read","data":{"room_id":${roomId},"emitter":"${emitter}","upto":${upto}}}`;
 }
 
 /** By kind, the JSON of the fields beside those of every entry, each with a comma before it. */

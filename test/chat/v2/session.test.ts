@@ -166,6 +166,8 @@ describe('join', () => {
         epoch: epoch?.['uuid'],
         from: head,
         permissions: 'rw',
+        // The entry that added ben's rule.
+        read: 3,
       },
       { type: 'status', data: 'NOTAUTHORIZED', ref: 'j', room_id: foreign, reason: 'FORBIDDEN' },
       { type: 'status', data: 'NOTFOUND', ref: 'j', room_id: '2000000000', reason: 'NOT_FOUND' },
