@@ -50,6 +50,8 @@ export interface FieldError {
 }
 
 export interface ErrorDetails {
+  /** HTTP status, if it is another one than the table has. */
+  readonly status?: number;
   /** A sentence for the client. */
   readonly detail?: string;
   readonly errors?: readonly FieldError[];
@@ -62,6 +64,7 @@ export interface ErrorDetails {
 /** An error that is meant for the client. Any other error is answered as INTERNAL. */
 export class ChatError extends Error {
   readonly code: ErrorCode;
+  readonly status: number;
   readonly detail: string | undefined;
   readonly errors: readonly FieldError[] | undefined;
   readonly seq: number | undefined;
@@ -70,13 +73,10 @@ export class ChatError extends Error {
     super(details.detail ?? code, { cause: details.cause });
     this.name = 'ChatError';
     this.code = code;
+    this.status = details.status ?? ERRORS[code].status;
     this.detail = details.detail;
     this.errors = details.errors;
     this.seq = details.seq;
-  }
-
-  get status(): number {
-    return ERRORS[this.code].status;
   }
 
   get word(): StatusWord {

@@ -5,6 +5,7 @@ import type { Hub } from '../feeds/hub.js';
 import type { ChangedMessage, Changes } from '../store/changes.js';
 import type { Appended } from '../store/group-commit.js';
 import type { History, HistoryMessage, HistoryPage, Period, Stretch } from '../store/history.js';
+import type { LogPlace } from '../store/lock-room.js';
 import type { Log } from '../store/log.js';
 import type { Deletion, Edit, NewReaction } from '../store/message-change.js';
 import type { Rooms } from '../store/rooms.js';
@@ -19,6 +20,8 @@ export interface PageRange {
   readonly before?: number | undefined;
   readonly limit: number;
   readonly period?: Period | undefined;
+  /** Seq of a message: only this one, and those that answer it. */
+  readonly thread?: number | undefined;
 }
 
 export interface MessagePage extends Omit<HistoryPage, 'rest'> {
@@ -28,14 +31,22 @@ export interface MessagePage extends Omit<HistoryPage, 'rest'> {
 
 /**
  * A room's history for one caller, up to the room's head when it was opened: what the caller may read is known at this
- * number, and a revocation may be the next entry. If a message was edited later, the caller's right is checked again
- * before its text is shown.
+ * number, and a revocation may be the next entry. If a message was changed later, the caller's right is checked again
+ * before it is shown.
  */
 export interface OpenHistory {
+  /** The end of the log when the history was opened. */
+  readonly snapshot: LogPlace;
   /** @throws {ChatError} as `openHistory`, if the right was lost meanwhile; so do the pages */
   page(range: PageRange): Promise<MessagePage>;
   /** All messages of a period; undefined if there are none. */
   during(period: Period): Promise<MessagePages | undefined>;
+}
+
+/** A message as it is now. */
+export interface FoundMessage {
+  readonly message: HistoryMessage;
+  readonly snapshot: LogPlace;
 }
 
 /** A message as a client sends it. */
@@ -86,6 +97,12 @@ export interface MessageActions {
    */
   openHistory(caller: Caller, roomId: number, gone: AbortSignal): Promise<OpenHistory>;
   /**
+   * One message.
+   * @param gone aborted if the client has gone: then nothing more is read
+   * @throws {ChatError} NOT_FOUND; FORBIDDEN without the permission `r`; NO_SUCH_MESSAGE, DELETED, UNAVAILABLE
+   */
+  get(caller: Caller, roomId: number, seq: number, gone: AbortSignal): Promise<FoundMessage>;
+  /**
    * Finds messages by their words in one room, or in all that the caller may read.
    * @param gone aborted if the client has gone: then nothing more is read
    * @throws {ChatError} INVALID if the text has no word; NOT_FOUND, and FORBIDDEN without the permission `r`, of a
@@ -109,12 +126,16 @@ export function createMessageActions({
   changes: Changes;
   hub: Pick<Hub, 'publish'>;
 }): MessageActions {
-  /** The room's head at which the caller may read. */
-  async function readableHead(caller: Caller, roomId: number, gone: AbortSignal): Promise<number> {
+  /** The end of a room's log, at which the caller may read. */
+  async function readablePlace(
+    caller: Caller,
+    roomId: number,
+    gone: AbortSignal,
+  ): Promise<LogPlace> {
     const room = await rooms.accessFor(caller, roomId, gone);
     if (room === undefined) throw new ChatError('NOT_FOUND', { detail: 'there is no such room' });
     requirePermission(caller, room, 'r');
-    return room.head;
+    return { head: room.head, epoch: room.epoch };
   }
 
   async function publish(roomId: number, changing: Promise<ChangedMessage>): Promise<MadeChange> {
@@ -144,23 +165,25 @@ export function createMessageActions({
     react: (caller, roomId, input) => publish(roomId, changes.react(caller, roomId, input)),
 
     async openHistory(caller, roomId, gone) {
-      const upTo = await readableHead(caller, roomId, gone);
+      const snapshot = await readablePlace(caller, roomId, gone);
+      const upTo = snapshot.head;
       let checkedAt = upTo;
-      async function checkTexts(messages: readonly HistoryMessage[]): Promise<void> {
-        const isChecked = messages.every(({ textSeq }) => (textSeq ?? 0) <= checkedAt);
-        if (!isChecked) checkedAt = await readableHead(caller, roomId, gone);
+      async function checkChanges(messages: readonly HistoryMessage[]): Promise<void> {
+        const isChecked = messages.every(({ rev }) => (rev ?? 0) <= checkedAt);
+        if (!isChecked) checkedAt = (await readablePlace(caller, roomId, gone)).head;
       }
       const reader = { userUUID: caller.userUUID, gone };
       async function* read(stretch: Stretch): MessagePages {
         for await (const messages of history.read(roomId, stretch, reader)) {
-          await checkTexts(messages);
+          await checkChanges(messages);
           yield messages;
         }
       }
       return {
+        snapshot,
         async page(range) {
           const { rest, ...page } = await history.page(roomId, { ...range, upTo }, reader);
-          await checkTexts(page.messages);
+          await checkChanges(page.messages);
           return { ...page, rest: rest && read(rest) };
         },
         async during(period) {
@@ -170,9 +193,21 @@ export function createMessageActions({
       };
     },
 
+    async get(caller, roomId, seq, gone) {
+      const snapshot = await readablePlace(caller, roomId, gone);
+      const reader = { userUUID: caller.userUUID, gone };
+      const found = seq <= snapshot.head && (await history.one(roomId, seq, snapshot.head, reader));
+      if (!found) throw new ChatError('NO_SUCH_MESSAGE', { detail: 'there is no such message' });
+      if (found === 'deleted') {
+        throw new ChatError('DELETED', { status: 404, detail: 'the message was deleted' });
+      }
+      if ((found.rev ?? 0) > snapshot.head) await readablePlace(caller, roomId, gone);
+      return { message: found, snapshot };
+    },
+
     async search(caller, wanted, gone) {
       // The statement that reads the messages checks the rule once more: this only says why there are none.
-      if (wanted.roomId !== undefined) await readableHead(caller, wanted.roomId, gone);
+      if (wanted.roomId !== undefined) await readablePlace(caller, wanted.roomId, gone);
       const page = await search.page(caller, wanted, gone);
       if (page !== undefined) return page;
       const message = 'has no letter and no digit';

@@ -1,6 +1,7 @@
 import { STATUS_CODES } from 'node:http';
 import type { Context, Middleware } from 'koa';
 import type { ChatError } from '../errors.js';
+import type { LogPlace } from '../store/lock-room.js';
 import { streamPages, type Pages } from './pages.js';
 
 /** What stands beside an answer's content. */
@@ -16,6 +17,8 @@ interface Meta {
 export type Reply = ({ readonly content: unknown } | { readonly pages: Pages }) & {
   /** 200 if it is left out. */
   readonly status?: number;
+  /** The end of the room's log when the content was read. */
+  readonly snapshot?: LogPlace;
   /** The query of the next page, with its `?`: relative to the request, which a proxy may have under another path. */
   readonly next?: string | undefined;
 };
@@ -28,6 +31,7 @@ export function errorEnvelope(error: ChatError): { meta: Meta; content: object }
       reason: error.code,
       ...(error.detail !== undefined && { detail: error.detail }),
       ...(error.errors !== undefined && { errors: error.errors }),
+      ...(error.seq !== undefined && { seq: error.seq }),
     },
     content: {},
   };
@@ -39,8 +43,8 @@ function metaOf(status: number): Meta {
 
 /** Answers with a reply in the envelope. */
 export async function respond(ctx: Context, reply: Reply): Promise<void> {
-  const { status = 200, next } = reply;
-  const meta = { ...metaOf(status), ...(next !== undefined && { next }) };
+  const { status = 200, snapshot, next } = reply;
+  const meta = { ...metaOf(status), ...snapshot, ...(next !== undefined && { next }) };
   if (next !== undefined) ctx.set('Link', `<${next}>; rel="next"`);
   const body =
     'pages' in reply ? await streamPages(meta, reply.pages) : { meta, content: reply.content };

@@ -11,11 +11,17 @@ import { roomPath, numberFrom } from './validate.js';
 const DEFAULT_PAGE = 50;
 const MAX_PAGE = 1_000;
 
+/** The number of a message. */
+const messageNumber = numberFrom(1, Number.MAX_SAFE_INTEGER);
+
+const messagePath = roomPath.extend({ seq: messageNumber });
+
 const range = z.object({
   ...periodQuery,
   before: numberFrom(1, Number.MAX_SAFE_INTEGER).optional(),
   after: numberFrom(0, Number.MAX_SAFE_INTEGER).optional(),
   limit: numberFrom(1, MAX_PAGE).optional(),
+  thread: messageNumber.optional(),
 });
 
 type Range = z.infer<typeof range>;
@@ -29,29 +35,59 @@ const read = route({
   query: range,
   async handle({ caller, params, query, gone }, { actions, timeZone }): Promise<Reply> {
     const history = await actions.messages.openHistory(caller, params.id, gone);
-    const { before, after, limit } = query;
-    const byNumber = before !== undefined || after !== undefined || limit !== undefined;
+    const { snapshot } = history;
+    const { before, after, limit, thread } = query;
+    const byNumber = [before, after, limit, thread].some((given) => given !== undefined);
     const period = periodOf(query, timeZone, { byNumber });
     if (!byNumber && period !== undefined) {
       const pages = await history.during(period);
-      return pages === undefined ? { content: [] } : { pages: encodeEach(pages, encodeMessage) };
+      return pages === undefined
+        ? { content: [], snapshot }
+        : { pages: encodeEach(pages, encodeMessage), snapshot };
     }
 
     const size = limit ?? DEFAULT_PAGE;
-    const page = await history.page({ before, after, limit: size, period });
+    const page = await history.page({ before, after, limit: size, period, thread });
     const next = page.more ? nextQuery(query, page, size) : undefined;
     return page.rest === undefined
-      ? { content: page.messages.map(encodeMessage), next }
-      : { pages: encodeEach(wholePage(page.messages, page.rest), encodeMessage), next };
+      ? { content: page.messages.map(encodeMessage), snapshot, next }
+      : { pages: encodeEach(wholePage(page.messages, page.rest), encodeMessage), snapshot, next };
   },
 });
 
-export const messageRoutes: readonly Route[] = [read];
+const readOne = route({
+  method: 'GET',
+  path: '/rooms/:id/messages/:seq',
+  access: 'token',
+  params: messagePath,
+  async handle({ caller, params, gone }, { actions }) {
+    const { message, snapshot } = await actions.messages.get(caller, params.id, params.seq, gone);
+    return { content: encodeMessage(message), snapshot };
+  },
+});
 
-/** A message in an answer; its id is its seq. */
+export const messageRoutes: readonly Route[] = [read, readOne];
+
+/** A message in an answer; its id is its seq. What it lacks is left out, so that a plain one is as in version 1. */
 export function encodeMessage(message: HistoryMessage): object {
   const { roomId, seq, emitter, content, createdAt, updatedAt } = message;
-  return { id: seq, room_id: roomId, seq, emitter, content, createdAt, updatedAt };
+  const { data, replyTo, mentions, reactions, replies, rev, textSeq } = message;
+  return {
+    id: seq,
+    room_id: roomId,
+    seq,
+    emitter,
+    content,
+    ...(data !== null && { data: JSON.parse(data) as object }),
+    ...(replyTo !== null && { reply_to: replyTo }),
+    ...(mentions !== null && { mentions }),
+    createdAt,
+    updatedAt,
+    ...(textSeq !== null && { edited_at: updatedAt }),
+    ...(rev !== null && { rev }),
+    ...(replies > 0 && { replies }),
+    ...(reactions !== null && { reactions }),
+  };
 }
 
 /** A page whose first messages were read already. */

@@ -1,7 +1,8 @@
 import { z } from 'zod';
 import { MAX_INTEGER, textProblem } from '../protocol/values.js';
-import type { LastMessage, RoomPlace, RoomSummary } from '../store/room-list.js';
+import type { RoomPlace, RoomSummary } from '../store/room-list.js';
 import { cursorOf, encodeCursor } from './cursor.js';
+import { encodeMessage } from './messages.js';
 import { queryOf } from './pages.js';
 import { route, type Route } from './route.js';
 import { numberFrom, roomPath } from './validate.js';
@@ -80,24 +81,7 @@ function encodeSummary(room: RoomSummary): object {
     read,
     unread,
     mentions,
-    last_message: lastMessage && encodeLast(lastMessage),
+    last_message: lastMessage && encodeMessage(lastMessage),
     ...(type === 'user2user' && { with: room.with }),
-  };
-}
-
-function encodeLast(message: LastMessage): object {
-  const { seq, emitter, content, data, replyTo, mentions, rev, textSeq } = message;
-  const updatedAt = new Date(message.updatedAt);
-  return {
-    seq,
-    emitter,
-    content,
-    ...(data !== null && { data: JSON.parse(data) as object }),
-    ...(replyTo !== null && { reply_to: replyTo }),
-    ...(mentions !== null && { mentions }),
-    createdAt: new Date(message.createdAt),
-    updatedAt,
-    ...(textSeq !== null && { edited_at: updatedAt }),
-    ...(rev !== null && { rev }),
   };
 }

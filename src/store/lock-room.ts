@@ -2,12 +2,18 @@ import { QueryTypes, type Sequelize, type Transaction } from 'sequelize';
 import type { Caller, CountedAccess } from '../access/permissions.js';
 import type { RuleRow } from './models/rule.js';
 
+/** The end of a room's log at one moment. */
+export interface LogPlace {
+  /** Seq of the room's last entry. */
+  readonly head: number;
+  /** The uuid of the log. */
+  readonly epoch: string;
+}
+
 /**
  * A room at one moment, for questions about permissions. Its owner may change it, to decide several changes in a row.
  */
-export interface LoadedRoom extends CountedAccess {
-  /** Seq of its last entry. */
-  readonly head: number;
+export interface LoadedRoom extends CountedAccess, LogPlace {
   ruleCount: number;
   /** By UUID, those that were asked for and exist. */
   readonly rules: Map<string, RuleRow>;
@@ -35,7 +41,7 @@ export async function loadRoom(
 ): Promise<LoadedRoom | undefined> {
   const uuids = callers.flatMap(({ userUUID, entityUUID }) => [userUUID, entityUUID]);
   const [row] = await sequelize.query<RoomQueryRow>(
-    `SELECT head, type, entity_owner AS "entityOwner", level_admin AS "levelAdmin",
+    `SELECT head, (SELECT uuid FROM log_epoch) AS epoch, type, entity_owner AS "entityOwner", level_admin AS "levelAdmin",
        max_entity_rules AS "maxEntityRules", rule_count AS "ruleCount",
        (SELECT coalesce(json_agg(rule), '[]') FROM (
           SELECT room_id AS "roomId", "entity_UUID" AS "entityUUID", level, permissions, accepted, since,

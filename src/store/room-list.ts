@@ -1,6 +1,8 @@
 import { QueryTypes, type Sequelize } from 'sequelize';
 import type { Caller } from '../access/permissions.js';
 import type { FairLimit } from './fair-limit.js';
+import type { HistoryMessage } from './history.js';
+import { messageColumns } from './message-columns.js';
 import type { RoomType } from './models/room.js';
 import {
   ENTITY_COUNTS,
@@ -12,24 +14,6 @@ import {
   RULES_OF_CALLER,
 } from './readable.js';
 import type { User } from './users.js';
-
-/** The last message of a room that is not deleted, with its current text. */
-export interface LastMessage {
-  readonly seq: number;
-  readonly emitter: string;
-  readonly content: string;
-  /** A JSON object, as text. */
-  readonly data: string | null;
-  readonly replyTo: number | null;
-  readonly mentions: readonly string[] | null;
-  /** Seq of the last entry that changed it; null if none did. */
-  readonly rev: number | null;
-  /** Seq of the edit whose text it has; null if it was not edited. */
-  readonly textSeq: number | null;
-  /** ISO 8601, as Postgres writes it. */
-  readonly createdAt: string;
-  readonly updatedAt: string;
-}
 
 /** A room as one caller sees it, at one moment. */
 export interface RoomSummary {
@@ -51,8 +35,8 @@ export interface RoomSummary {
   /** Messages of others above the marker, UNREAD_COUNTED at most; and those of them that mention the caller. */
   readonly unread: number;
   readonly mentions: number;
-  /** Null if there is none, or if the caller may not read. */
-  readonly lastMessage: LastMessage | null;
+  /** The last one that is not deleted; null if there is none, or if the caller may not read. */
+  readonly lastMessage: HistoryMessage | null;
   /** The other user of a user2user room; null if there is none. */
   readonly with: User | null;
   /** The date of the last message, or else that of the room. */
@@ -158,9 +142,7 @@ function summaries(candidates: string, condition: string): string {
     ) AS newest
   ) AS counted
   LEFT JOIN LATERAL (
-    SELECT seq, emitter, content, data, reply_to AS "replyTo", mentions, rev, text_seq AS "textSeq",
-      "createdAt", "updatedAt"
-    FROM messages WHERE room_id = room.id AND seq = room.last_seq LIMIT 1
+    SELECT ${messageColumns('$1::uuid')} FROM messages AS m WHERE room_id = room.id AND seq = room.last_seq LIMIT 1
   ) AS last ON true
   LEFT JOIN LATERAL (SELECT name, picture FROM user_profiles WHERE uuid = room.other LIMIT 1) AS u ON true
   ORDER BY room.at DESC, room.id DESC`;
@@ -182,6 +164,16 @@ const PAGE = summaries(
 /** The room $5. */
 const ONE = summaries('SELECT $5::integer AS id', 'true');
 
+/** A room as Postgres has it: in JSON, dates are text. */
+type SummaryRow = Omit<RoomSummary, 'lastMessage'> & {
+  readonly lastMessage:
+    | (Omit<HistoryMessage, 'createdAt' | 'updatedAt'> & {
+        readonly createdAt: string;
+        readonly updatedAt: string;
+      })
+    | null;
+};
+
 /** @param readers bounds the queries that run at a time; its keys are users */
 export function createRoomList({
   sequelize,
@@ -190,18 +182,26 @@ export function createRoomList({
   sequelize: Sequelize;
   readers: FairLimit<string>;
 }): RoomList {
-  function query(
+  async function query(
     sql: string,
     { userUUID, entityUUID, levelOnEntity }: Caller,
     bind: readonly unknown[],
     gone: AbortSignal | undefined,
   ): Promise<RoomSummary[]> {
     const all = [userUUID, entityUUID, levelOnEntity, ...bind];
-    return readers.run(
+    const rows = await readers.run(
       userUUID,
-      () => sequelize.query<RoomSummary>(sql, { bind: all, type: QueryTypes.SELECT }),
+      () => sequelize.query<SummaryRow>(sql, { bind: all, type: QueryTypes.SELECT }),
       gone,
     );
+    return rows.map(({ lastMessage: last, ...room }) => ({
+      ...room,
+      lastMessage: last && {
+        ...last,
+        createdAt: new Date(last.createdAt),
+        updatedAt: new Date(last.updatedAt),
+      },
+    }));
   }
 
   return {

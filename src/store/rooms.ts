@@ -3,7 +3,7 @@ import { QueryTypes, type Sequelize } from 'sequelize';
 import type { Caller, RoomAccess, Rule } from '../access/permissions.js';
 import { ChatError } from '../errors.js';
 import type { Logger } from '../logger.js';
-import { loadRoom, lockRoom } from './lock-room.js';
+import { loadRoom, lockRoom, type LogPlace } from './lock-room.js';
 import { appendLocked } from './append.js';
 import { ruleContent } from './entry.js';
 import { MAX_INTEGER } from '../protocol/values.js';
@@ -34,8 +34,8 @@ export type RuleWithRoom = Omit<RuleRow, 'since'> &
 /** A room to be created. */
 export type NewRoom = Omit<RoomDraft, 'uuid' | 'firstUser' | 'secondUser'>;
 
-/** A room with its head, and with the rules that decide a caller's permissions. */
-export type RoomWithRules = RoomAccess<RuleRow> & { readonly head: number };
+/** A room with the end of its log, and with the rules that decide a caller's permissions. */
+export type RoomWithRules = RoomAccess<RuleRow> & LogPlace;
 
 export interface Rooms {
   /** Creates a room with its first rules, which are the first entries of its log. */

@@ -1,7 +1,8 @@
 import { QueryTypes, type Sequelize } from 'sequelize';
 import type { Caller } from '../access/permissions.js';
 import type { FairLimit } from './fair-limit.js';
-import type { HistoryMessage } from './history.js';
+import { messageOf, type HistoryMessage } from './history.js';
+import { messageColumns } from './message-columns.js';
 import { MAY_READ, RULES_OF_CALLER } from './readable.js';
 
 /** A message's place among messages of several rooms, the newest first. */
@@ -98,13 +99,15 @@ function readable(candidates: string): string {
 
 /** The messages at the places of `place`, a list in order, as far as they fulfil a condition: $6 at most. */
 function messagesAt(place: string, condition: string): string {
-  return `SELECT m.room_id AS "roomId", m.seq, m.emitter, m.content, m."createdAt", m."updatedAt",
-      m.text_seq AS "textSeq"
-    FROM (${place} ORDER BY ${NEWEST_FIRST}) AS place
-    CROSS JOIN LATERAL (
-      SELECT * FROM messages WHERE room_id = place.room_id AND seq = place.seq AND ${condition} LIMIT 1
+  return `SELECT ${messageColumns('$1::uuid')}
+    FROM (
+      SELECT found.* FROM (${place} ORDER BY ${NEWEST_FIRST}) AS place
+      CROSS JOIN LATERAL (
+        SELECT * FROM messages WHERE room_id = place.room_id AND seq = place.seq AND ${condition} LIMIT 1
+      ) AS found
+      ORDER BY place."createdAt" DESC, place.room_id DESC, place.seq DESC LIMIT $6
     ) AS m
-    ORDER BY place."createdAt" DESC, place.room_id DESC, place.seq DESC LIMIT $6`;
+    ORDER BY m."createdAt" DESC, m.room_id DESC, m.seq DESC`;
 }
 
 /** The rows of `seen` that are among the NEWEST ones, or may be, as far as `last` knows. */
@@ -250,19 +253,8 @@ function passedBy([row]: readonly NewestRow[]): Place | undefined {
   return { createdAt: row.passedAt, roomId: row.passedRoomId, seq: row.passedSeq };
 }
 
-/** The messages alone, without the columns beside them. */
 function messagesOf(rows: readonly FoundRow[]): HistoryMessage[] {
-  return rows
-    .filter((row): row is HistoryMessage => row.seq !== null)
-    .map(({ roomId, seq, emitter, content, createdAt, updatedAt, textSeq }) => ({
-      roomId,
-      seq,
-      emitter,
-      content,
-      createdAt,
-      updatedAt,
-      textSeq,
-    }));
+  return rows.flatMap((row) => (row.seq === null ? [] : [messageOf(row)]));
 }
 
 /** The first of the messages that were found, as many as a page may have; the next page begins at `end` or before. */

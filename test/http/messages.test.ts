@@ -198,3 +198,77 @@ describe('GET /rooms/:id/messages', () => {
     expect(contents(answer)).toEqual(words);
   });
 });
+
+describe('GET /rooms/:id/messages/:seq', () => {
+  it('answers with the message as it is now, and with the end of the log', async () => {
+    const { client, seq, own } = await newMessage('hi');
+    client.send({ type: 'reaction', room_id: own, target: seq, emoji: '👍', on: true });
+    await client.expect('SENT');
+    client.send({ type: 'message', room_id: own, content: 'hi', reply_to: seq, ref: 'b' });
+    await client.expect('SENT');
+    client.send({ type: 'edit', room_id: own, target: seq, content: 'ho', data: { a: 1 } });
+    const [edited] = await client.expect('SENT');
+    const rev = Number(edited?.['seq']);
+    await client.close();
+
+    const answer = await one(own, seq);
+
+    expect(answer).toMatchObject({ status: 200, meta: { head: rev } });
+    const { updatedAt } = answer.content as { updatedAt: string };
+    expect(answer.content).toEqual({
+      id: seq,
+      room_id: own,
+      seq,
+      emitter: ana.userUUID,
+      content: 'ho',
+      data: { a: 1 },
+      createdAt: expect.any(String),
+      updatedAt,
+      edited_at: updatedAt,
+      rev,
+      replies: 1,
+      reactions: [{ emoji: '👍', count: 1, mine: true }],
+    });
+    const page = await request(node, 'GET', `/rooms/${own}/messages?thread=${seq}&limit=1`, {
+      as: ana,
+    });
+    expect(page.content).toMatchObject([{ content: 'hi', reply_to: seq }]);
+    const query = `?limit=1&thread=${seq}&before=${rev - 1}`;
+    expect(page.meta).toEqual({ ...answer.meta, next: query });
+    const before = await request(node, 'GET', `/rooms/${own}/messages${query}`, { as: ana });
+    expect(before.content).toEqual([answer.content]);
+    expect(before.meta).toEqual(answer.meta);
+  });
+
+  it('answers 404 to the number of a deleted message, and of none', async () => {
+    const { client, seq, own } = await newMessage('hi');
+    client.send({ type: 'delete', room_id: own, target: seq });
+    await client.expect('SENT');
+    await client.close();
+
+    expect(await one(own, seq)).toMatchObject({ status: 404, meta: { reason: 'DELETED' } });
+    for (const none of [1, seq + 1, Number.MAX_SAFE_INTEGER]) {
+      const answer = await one(own, none);
+      expect(answer).toMatchObject({ status: 404, meta: { reason: 'NO_SUCH_MESSAGE' } });
+    }
+    expect(await one(2_000_000_000, 1)).toMatchObject({ meta: { reason: 'NOT_FOUND' } });
+    const stranger = { as: person() };
+    const refused = await request(node, 'GET', `/rooms/${own}/messages/${seq}`, stranger);
+    expect(refused).toMatchObject({ status: 403, meta: { reason: 'FORBIDDEN' } });
+  });
+
+  function one(roomId: number, seq: number): Promise<Answer> {
+    return request(node, 'GET', `/rooms/${roomId}/messages/${seq}`, { as: ana });
+  }
+
+  /** A client of version 2, and its message in a room of its own. */
+  async function newMessage(
+    content: string,
+  ): Promise<{ client: ChatClient; seq: number; own: number }> {
+    const own = await createRoom(node, ana);
+    const client = await ChatClient.enterV2(node, ana);
+    client.send({ type: 'message', room_id: own, content, ref: 'a' });
+    const [sent] = await client.expect('SENT');
+    return { client, seq: Number(sent?.['seq']), own };
+  }
+});

@@ -65,6 +65,8 @@ describe('GET /me/rooms and GET /rooms/:id', () => {
         unread: 2,
         mentions: 0,
         last_message: {
+          id: 6,
+          room_id: room,
           seq: 6,
           emitter: ana.userUUID,
           content: 'two',

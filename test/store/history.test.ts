@@ -73,9 +73,15 @@ describe.each(storeHosts)('the history over %s', (_, openHost) => {
           seq: 7,
           emitter: author.userUUID,
           content: '6',
+          data: null,
+          replyTo: null,
+          mentions: null,
+          reactions: null,
+          replies: 0,
+          rev: null,
+          textSeq: null,
           createdAt: secondOf(7),
           updatedAt: expect.any(Date) as Date,
-          textSeq: null,
         },
       ]);
     });

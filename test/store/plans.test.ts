@@ -186,6 +186,11 @@ describe('the plans of Postgres', () => {
       'history.page of a period',
       (room) => store.history.page(room, { upTo: MESSAGES, limit: 50, period }, caller),
     ],
+    [
+      'history.page of a thread',
+      (room) => store.history.page(room, { upTo: MESSAGES, thread: 100, limit: 50 }, caller),
+    ],
+    ['history.one', (room) => store.history.one(room, 100, MESSAGES, caller)],
     ['history.read, a day', (room) => read(room, period)],
     ['history.read, always', (room) => read(room, always)],
   ])('read messages by an index: %s', async (_, run) => {
