@@ -4,8 +4,8 @@ import type { CommandSession } from './command.js';
 type Change = Commands['edit' | 'delete' | 'reaction'];
 
 /**
- * Changes a message of a room, joined or not.
- * @throws {ChatError} as `MessageActions.edit`, `remove` and `react` do
+ * Changes a message of a room, joined or not. Resolves when it is known whether the change was made, which may be long
+ * after UNAVAILABLE was answered: a later change of the same message must not be stored before it.
  */
 export async function change(
   session: CommandSession,
@@ -13,8 +13,18 @@ export async function change(
   cameAt: number,
 ): Promise<void> {
   const { roomId, ref } = command;
-  const { seq } = await session.withinDeadline(cameAt, () => make(session, command));
-  session.status('SENT', { ref, roomId, seq });
+  let making: Promise<unknown> | undefined;
+  try {
+    const { seq } = await session.withinDeadline(cameAt, () => {
+      const made = make(session, command);
+      making = made;
+      return made;
+    });
+    session.status('SENT', { ref, roomId, seq });
+  } catch (error) {
+    session.fail(error, { ref, roomId });
+    await making?.catch(() => undefined);
+  }
 }
 
 function make(
