@@ -19,7 +19,11 @@ import { authenticate } from './token.js';
 /** A session of version 2: many rooms, each with commands of its own. */
 export class SessionV2 extends Session implements CommandSession {
   readonly version = 2;
-  readonly order = new CommandOrder(this.inFlight, this.context.limits.inboxFrames);
+  // A join may have all its rooms wait, behind a token.
+  readonly order = new CommandOrder(
+    this.inFlight,
+    this.context.limits.inboxFrames + this.context.limits.roomsPerSocket,
+  );
   /** By joined room, the session's permissions as it was last told. */
   readonly #permissions = new Map<number, string>();
 

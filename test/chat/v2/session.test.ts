@@ -304,6 +304,32 @@ describe('join', () => {
     await client.close();
   });
 
+  it('of all rooms may wait for a token', async () => {
+    const small = await world.start({ ROOMS_PER_SOCKET: '3', INBOX_FRAMES: '2' });
+    const rooms = await Promise.all([1, 2, 3].map(() => createRoom(small, ana)));
+    const client = await ChatClient.enterV2(small, ana, room);
+    const holder = new Client({ connectionString: world.databaseUrl });
+    await holder.connect();
+    try {
+      await holder.query('BEGIN');
+      await holder.query('SELECT 1 FROM rooms WHERE id = $1 FOR UPDATE', [room]);
+      client.send({ type: 'message', room_id: room, content: 'stuck' });
+      client.send({ type: 'leave', room_id: room, ref: 'l' });
+      client.send({ type: 'token', content: ana.token, ref: 't' });
+      client.send({ type: 'join', rooms: rooms.map((room_id) => ({ room_id })), ref: 'j' });
+      await expectNothing(client);
+    } finally {
+      await holder.end();
+    }
+    const [, left, ready, ...joined] = await client.take(6);
+    expect([left, ready]).toMatchObject([
+      { data: 'OK', ref: 'l' },
+      { data: 'READY', ref: 't' },
+    ]);
+    expect(joined.map(({ data: word }) => word)).toEqual(['CONNECTED', 'CONNECTED', 'CONNECTED']);
+    await client.close();
+  });
+
   it('joins nothing if its list is malformed', async () => {
     const client = await ChatClient.enterV2(node, ana);
     client.send({ type: 'join', rooms: [{ room_id: room }, { room_id: 'x' }], ref: 'j' });
