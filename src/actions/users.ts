@@ -3,15 +3,15 @@ import type { Logger } from '../logger.js';
 import { isUnavailable } from '../store/pg-errors.js';
 import type { User, Users } from '../store/users.js';
 
-/** Users whose profiles a node compares with their next tokens. Beyond them, a token costs a query that changes nothing. */
+/** Users whose last token a node knows again, however often it is used. Beyond them, each use costs a part of a query. */
 const KNOWN_USERS = 10_000;
 /** Profiles of one statement, as many as entries of one (group-commit.ts): thousands may reconnect at once. */
 const MAX_BATCH = 1_000;
 
 export interface UserActions {
   /**
-   * The user of a token. If the token tells another name or picture than the last one did, it is stored in the
-   * background: nobody waits for it, and if it fails, the user's next token tells it again.
+   * The user of a token. If it is another token than the last one here, the name and picture that it tells are stored in
+   * the background: nobody waits for it, and if it fails, the user's next token tells it again.
    * @throws {ChatError} UNAUTHORIZED
    */
   signIn(token: string): Identity;
@@ -41,7 +41,8 @@ export function createUserActions({
     if (before !== undefined && isOlder(profile, before)) return;
     known.delete(uuid);
     known.set(uuid, profile);
-    if (before?.name === profile.name && before?.picture === profile.picture) return;
+    // Of a newer token that tells the same, another node may have heard something else in between.
+    if (before !== undefined && isSame(before, profile)) return;
     const [longest] = known.keys();
     if (known.size > KNOWN_USERS && longest !== undefined) known.delete(longest);
     waiting.set(uuid, profile);
@@ -75,6 +76,14 @@ export function createUserActions({
 
     find: (uuids) => users.find(uuids),
   };
+}
+
+function isSame(one: Profile, other: Profile): boolean {
+  return (
+    one.name === other.name &&
+    one.picture === other.picture &&
+    one.signedAt?.getTime() === other.signedAt?.getTime()
+  );
 }
 
 /** Whether a profile comes of a token that was signed before the other's. */

@@ -25,6 +25,10 @@ export function createUsers({ sequelize }: { sequelize: Sequelize }): Users {
         `INSERT INTO user_profiles (uuid, name, picture, "updatedAt")
          SELECT uuid, name, picture, least(signed, now())
          FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[]) AS t (uuid, name, picture, signed)
+         -- Most tokens tell what is stored: a row that conflicts would be locked, which is a write.
+         WHERE NOT EXISTS (
+           SELECT FROM user_profiles AS u
+           WHERE u.uuid = t.uuid AND (u.name, u.picture) IS NOT DISTINCT FROM (t.name, t.picture))
          ORDER BY uuid
          ON CONFLICT (uuid) DO UPDATE SET name = excluded.name, picture = excluded.picture,
            "updatedAt" = excluded."updatedAt"

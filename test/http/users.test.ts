@@ -75,6 +75,24 @@ describe('GET /users', () => {
     expect(await find(old)).toMatchObject([{ name: 'new' }]);
   });
 
+  it('gives a name that a newer token tells again, though another node has heard of another one', async () => {
+    const now = Math.floor(Date.now() / 1000);
+    const ana = person({}, { name: 'Ana', iat: now - 60 });
+    await call(ana);
+    await vi.waitFor(async () => {
+      expect(await find(ana)).toMatchObject([{ name: 'Ana' }]);
+    });
+    await call(person(ana, { name: 'typing error', iat: now - 40 }), elsewhere);
+    await vi.waitFor(async () => {
+      expect(await find(ana)).toMatchObject([{ name: 'typing error' }]);
+    });
+
+    await call(person(ana, { name: 'Ana', iat: now - 20 }));
+    await vi.waitFor(async () => {
+      expect(await find(ana)).toMatchObject([{ name: 'Ana' }]);
+    });
+  });
+
   it.each([
     '',
     '?ids=',
