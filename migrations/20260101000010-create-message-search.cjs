@@ -1,9 +1,9 @@
 'use strict';
 
-// The words of messages (src/store/search.ts), as an index over an expression: no text stands in a column beside
-// `content`. Both functions call nothing of ours: Postgres builds indexes without the schema in its search_path (dumps,
-// REINDEX). `normalize` instead of the extension unaccent: it is in every Postgres, needs no right to create an
-// extension, and removes the accents of all letters, not of those that a file of the server's host lists.
+// The words of messages, for the search (src/store/search.ts). They stand beside the log, because to find the words of a
+// text and to put them into an index takes several times as long as to store the message: that is done later, in rest
+// (src/store/message-words.ts). `normalize` instead of the extension unaccent: it is in every Postgres, needs no right to
+// create an extension, and removes the accents of all letters, not of those that a file of the server's host lists.
 
 // Characters of scripts without spaces between words: kana, bopomofo, Han, Hangul.
 const CJK =
@@ -46,22 +46,44 @@ BEGIN
 END
 $$`;
 
+// The words of a text. Only CJK words need their places in it: a run of them is searched for as a phrase.
+const words = `
+CREATE OR REPLACE FUNCTION search_words(content text) RETURNS tsvector
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE COST 1000 AS $$
+BEGIN
+  IF octet_length(content) = char_length(content) THEN
+    RETURN strip(to_tsvector('pg_catalog.simple', search_fold(content)));
+  END IF;
+  RETURN to_tsvector('pg_catalog.simple', search_pairs(search_fold(content)));
+END
+$$`;
+
 module.exports = {
-  async up(queryInterface) {
-    await queryInterface.sequelize.query(fold);
-    await queryInterface.sequelize.query(pair);
-    // With fastupdate, words wait in a list that each search reads, and that now and then one message has to put in order
-    // for all. A trade-off: in a table of 1,000,000, batches of 50 took 805 ms at most with it and 87 without, but twice
-    // as long on average without.
+  async up(queryInterface, Sequelize) {
+    for (const statement of [fold, pair, words]) await queryInterface.sequelize.query(statement);
+    // Of the messages up to their room's place in `search_positions`. Like the log, both tables have no foreign key to
+    // rooms; they are deleted with the log.
+    await queryInterface.createTable('message_words', {
+      room_id: { type: Sequelize.INTEGER, primaryKey: true },
+      seq: { type: Sequelize.BIGINT, primaryKey: true },
+      // As in `messages`.
+      createdAt: { type: 'timestamp(3) with time zone', allowNull: false },
+      words: { type: 'tsvector', allowNull: false },
+    });
+    // Without fastupdate: it would save the writer work, but each search would read the list of what waits.
     await queryInterface.sequelize.query(
-      `CREATE INDEX IF NOT EXISTS messages_words ON messages
-       USING gin (to_tsvector('pg_catalog.simple', search_pairs(search_fold(content))))
-       WITH (fastupdate = off) WHERE kind = 'message'`,
+      'CREATE INDEX IF NOT EXISTS message_words_words ON message_words USING gin (words) WITH (fastupdate = off)',
     );
+    await queryInterface.createTable('search_positions', {
+      room_id: { type: Sequelize.INTEGER, primaryKey: true },
+      // Seq of the last entry that is in `message_words`, if it is a message that is not deleted.
+      upto: { type: Sequelize.BIGINT, allowNull: false },
+    });
   },
 
   async down(queryInterface) {
-    await queryInterface.sequelize.query('DROP INDEX messages_words');
-    await queryInterface.sequelize.query('DROP FUNCTION search_pairs, search_fold');
+    await queryInterface.dropTable('search_positions');
+    await queryInterface.dropTable('message_words');
+    await queryInterface.sequelize.query('DROP FUNCTION search_words, search_pairs, search_fold');
   },
 };

@@ -21,6 +21,7 @@ import { connectDatabase, type Database } from './store/connect.js';
 import { openEpoch, type Epoch } from './store/epoch.js';
 import { watchForLoneNodes } from './store/lone-node.js';
 import { migrate, requireMigrated } from './store/migrate.js';
+import { startStoringWords } from './store/message-words.js';
 import { startPurging } from './store/purge.js';
 import { createStore } from './store/store.js';
 
@@ -83,12 +84,13 @@ export async function createServer(
   const signIn: VerifyToken = (token) => actions.users.signIn(token);
 
   const stopPurging = startPurging({ sequelize: database.sequelize, logger });
+  const stopStoringWords = startStoringWords({ sequelize: database.sequelize, logger });
   const stopWatching = database.embedded
     ? undefined
     : watchForLoneNodes({ database, isLone: config.redisUrl === undefined, logger });
   async function stopTasks(): Promise<void> {
     stopWatching?.();
-    await stopPurging();
+    await Promise.all([stopPurging(), stopStoringWords()]);
   }
 
   const chat = createChat({

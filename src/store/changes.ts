@@ -17,6 +17,7 @@ import {
   type NewReaction,
   type Said,
 } from './message-change.js';
+import { storedWords } from './message-words.js';
 import { plain } from './prepared.js';
 import { RoomBatches, type Refused } from './room-batches.js';
 
@@ -82,8 +83,9 @@ interface StateRow {
 }
 
 /**
- * The messages $2 of a room, of which $3 are to be edited; the entries with the refs $5 of the emitters $4; and of the
- * messages $6 all emojis that are on, and the last reactions with the emojis $7 of the emitters $8.
+ * The messages $2 of a room, locked, of which $3 are to be edited; the entries with the refs $5 of the emitters $4; and of the
+ * messages $6 all emojis that are on, and the last reactions with the emojis $7 of the emitters $8. The lock is for
+ * WRITE_STATE: once it is had, nobody is about to store the words of an earlier text (message-words.ts).
  */
 const READ_STATE = `
   SELECT
@@ -91,7 +93,7 @@ const READ_STATE = `
        SELECT seq, emitter, text_seq AS "textSeq", deleted_by AS "deletedBy",
          CASE WHEN seq = ANY ($3::bigint[]) THEN content END AS content,
          CASE WHEN seq = ANY ($3::bigint[]) THEN data END AS data
-       FROM messages WHERE room_id = $1 AND seq = ANY ($2::bigint[]) AND kind = 'message'
+       FROM messages WHERE room_id = $1 AND seq = ANY ($2::bigint[]) AND kind = 'message' FOR NO KEY UPDATE
      ) AS message) AS messages,
     (SELECT coalesce(json_agg(entry), '[]') FROM (
        SELECT asked.emitter, asked.ref, e.seq, e.kind, e.target,
@@ -123,8 +125,8 @@ const READ_STATE = `
 
 /**
  * Stores, at the moment $17, the messages $2 with a new text, or deleted; the seqs $9 of the last changes of the messages
- * $8, which keep their text; and the reactions $10 to $15. Of the deleted messages $16 it deletes the reactions, and
- * what their entries say.
+ * $8, which keep their text; and the reactions $10 to $15. Of the deleted messages $16 it deletes the words and the
+ * reactions, and what the entries of these say.
  */
 const WRITE_STATE = `
   WITH texts AS (
@@ -133,6 +135,12 @@ const WRITE_STATE = `
     FROM unnest($2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[])
       AS t (seq, content, data, text_seq, deleted_by, rev)
     WHERE m.room_id = $1 AND m.seq = t.seq
+  ), words AS (
+    UPDATE message_words AS w SET words = ${storedWords('w.room_id', 't.content')}
+    FROM unnest($2::bigint[], $3::text[]) AS t (seq, content)
+    WHERE w.room_id = $1 AND w.seq = t.seq AND t.seq <> ALL ($16::bigint[])
+  ), no_words AS (
+    DELETE FROM message_words WHERE room_id = $1 AND seq = ANY ($16::bigint[])
   ), revs AS (
     UPDATE messages AS m SET rev = t.rev
     FROM unnest($8::bigint[], $9::bigint[]) AS t (seq, rev) WHERE m.room_id = $1 AND m.seq = t.seq

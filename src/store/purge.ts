@@ -121,7 +121,9 @@ async function purgeChunk(
   const rest = head - CHUNK_ENTRIES;
   const bind = [roomId, rest, head];
   for (const statement of [
+    // First: its locks are why the words of no entry are stored after the next statement (message-words.ts).
     'DELETE FROM messages WHERE room_id = $1 AND seq > $2 AND seq <= $3',
+    'DELETE FROM message_words WHERE room_id = $1 AND seq > $2 AND seq <= $3',
     'DELETE FROM reactions WHERE room_id = $1 AND target > $2 AND target <= $3',
   ]) {
     await sequelize.query(statement, { bind, transaction });
@@ -129,7 +131,8 @@ async function purgeChunk(
   await sequelize.query(
     rest > 0
       ? 'UPDATE deleted_rooms SET head = $2 WHERE room_id = $1'
-      : 'DELETE FROM deleted_rooms WHERE room_id = $1 AND $2::bigint <= 0',
+      : `WITH moved AS (DELETE FROM search_positions WHERE room_id = $1)
+         DELETE FROM deleted_rooms WHERE room_id = $1 AND $2::bigint <= 0`,
     { bind: [roomId, rest], transaction },
   );
   return rest <= 0;

@@ -3,6 +3,7 @@ import type { Caller } from '../access/permissions.js';
 import type { FairLimit } from './fair-limit.js';
 import { messageOf, type HistoryMessage } from './history.js';
 import { messageColumns } from './message-columns.js';
+import { roomWord } from './message-words.js';
 import { MAY_READ, RULES_OF_CALLER } from './readable.js';
 
 /** A message's place among messages of several rooms, the newest first. */
@@ -40,30 +41,27 @@ export interface Search {
 }
 
 /**
- * Messages that a search looks at without the index, the newest of the caller's rooms: a common word fills its page with
- * these. To take the words of a message apart costs 20 µs in ASCII, twice that on average
- * if a fifth is Chinese (measured on a machine with six times the load that it has cores).
+ * How many of the newest messages of all the caller's rooms a search looks at without the index, which gives each room
+ * how many of them, step by step: after a step, only rooms that may have more of the newest ones give more. So a step
+ * reads eight times as many as it wants at most, however unequal the rooms are.
  */
-const NEWEST = 600;
+const NEWEST_OF_ALL = [4, 32, 256, 1_000];
+/** Of one room there is nothing to compare. A common word fills its page with these; a thousand cost 3 ms. */
+const NEWEST_OF_ONE = [2_000];
 /**
- * How many of the newest messages each room gives, step by step: after a step, only rooms that may have more of the
- * NEWEST ones give more. Eight times as many a step bounds the rows of a step to eight times NEWEST, however unequal the
- * rooms are.
+ * Entries of the caller's rooms whose words may not be stored yet, so that the index does not find them: their words are
+ * taken from their texts, which takes 15 µs in ASCII, and 100 in Chinese.
  */
-const STEPS = [4, 32, 256, NEWEST];
-/** Messages that the index may find for a rare word, which is looked for first: that takes a few milliseconds. */
-const FEW = 500;
+const NOT_STORED = 300;
 /**
- * Messages that the index may find for any word: each is in another page. Of more, the newest ones are not known without reading all: the page then ends where the newest ones were passed.
+ * Messages that the index may find: each is in another page. Of more, the newest ones are not known without reading all:
+ * the page then ends where the newest ones were passed.
  */
-const MANY = 10_000;
-/** Entries of a room up to which its messages are read from an index and compared with what the words find. */
-const LARGE_ROOM = 100_000;
+const MOST_HITS = 10_000;
+/** Rooms up to which the index is asked for the messages of these alone; of more, it is asked for those of all rooms. */
+const FEW_ROOMS = 32;
 /** Characters of text after which a page ends, as a page of the history. */
 const PAGE_CHARACTERS = 32_768;
-
-/** The expression of the index messages_words. */
-const WORDS = `to_tsvector('pg_catalog.simple', search_pairs(search_fold(content)))`;
 
 /**
  * The tsquery of a text, as text; null if it has no word. Of a run of CJK characters, `search_pairs` leaves its pairs
@@ -89,11 +87,12 @@ const IS_BEHIND = `("createdAt", room_id, seq) < ($7::timestamptz, $8::integer, 
 /** From the newest place to the oldest one. */
 const NEWEST_FIRST = `"createdAt" DESC, room_id DESC, seq DESC`;
 
-/** Of the candidates, rooms by id, those that the caller may read. */
+/** Of the candidates, rooms by id, those that the caller may read, and how far the words of their messages are stored. */
 function readable(candidates: string): string {
-  return `SELECT r.id FROM (${candidates}) AS candidate
+  return `SELECT r.id, r.head, coalesce(p.upto, 0) AS upto FROM (${candidates}) AS candidate
     CROSS JOIN LATERAL (SELECT * FROM rooms WHERE id = candidate.id LIMIT 1) AS r
     ${RULES_OF_CALLER}
+    LEFT JOIN LATERAL (SELECT upto FROM search_positions WHERE room_id = r.id LIMIT 1) AS p ON true
     WHERE ${MAY_READ}`;
 }
 
@@ -110,7 +109,7 @@ function messagesAt(place: string, condition: string): string {
     ORDER BY m."createdAt" DESC, m.room_id DESC, m.seq DESC`;
 }
 
-/** The rows of `seen` that are among the NEWEST ones, or may be, as far as `last` knows. */
+/** The rows of `seen` that are among the newest ones, or may be, as far as `last` knows. */
 function isAmongNewest(last: string): string {
   return `(NOT EXISTS (SELECT FROM ${last})
     OR ("createdAt", room_id, seq) >= (SELECT "createdAt", room_id, seq FROM ${last}))`;
@@ -125,15 +124,16 @@ function older(room: string, than: string, given: number, size: number): string 
 
 /**
  * Of the rooms `readable`, the places of the newest messages behind $7, $8, $9, as `newest`; `last` is the last of them
- * if there are NEWEST of them. In a room they follow the index of dates.
+ * if there are as many as the last of `steps`. In a room they follow the index of dates.
  */
-function newestPlaces(): string {
+function newestPlaces(steps: readonly number[]): string {
   const behind = `$7::timestamptz, CASE
     WHEN readable.id < $8::integer THEN ${Number.MAX_SAFE_INTEGER}
     WHEN readable.id = $8::integer THEN $9::bigint
     ELSE 0 END`;
-  const ctes = STEPS.map((size, step) => {
-    const before = STEPS[step - 1];
+  const most = steps.at(-1) ?? 0;
+  const ctes = steps.map((size, step) => {
+    const before = steps[step - 1];
     const rows =
       before === undefined
         ? `SELECT more.* FROM readable CROSS JOIN LATERAL (${older('readable.id', behind, 0, size)}) AS more`
@@ -146,51 +146,81 @@ function newestPlaces(): string {
            ) AS more`;
     return `seen_${step} AS MATERIALIZED (${rows}),
       last_${step} AS MATERIALIZED (
-        SELECT "createdAt", room_id, seq FROM seen_${step} ORDER BY ${NEWEST_FIRST} OFFSET ${NEWEST - 1} LIMIT 1
+        SELECT "createdAt", room_id, seq FROM seen_${step} ORDER BY ${NEWEST_FIRST} OFFSET ${most - 1} LIMIT 1
       )`;
   });
-  const end = STEPS.length - 1;
+  const end = steps.length - 1;
   return `${ctes.join(', ')},
     last AS (SELECT * FROM last_${end}),
     newest AS (SELECT * FROM seen_${end} WHERE ${isAmongNewest('last')})`;
 }
 
-/** Looks at the newest messages of the caller's rooms, or of room $4, one by one, down to the place `passed`. */
-const AMONG_NEWEST = `WITH readable AS MATERIALIZED (
-    ${readable(`SELECT $4::integer AS id WHERE $4::integer IS NOT NULL UNION
-      SELECT room_id FROM room_permissions WHERE "entity_UUID" IN ($1, $2) AND $4::integer IS NULL`)}
-  ), ${newestPlaces()}
-  SELECT found.*, (SELECT head FROM rooms WHERE id = $4) AS head, last."createdAt" AS "passedAt", last.room_id AS "passedRoomId", last.seq AS "passedSeq"
-  FROM (SELECT) AS one LEFT JOIN last ON true LEFT JOIN (
-    ${messagesAt('SELECT * FROM newest', `kind = 'message' AND ${WORDS} @@ $5::tsquery`)}
-  ) AS found ON true`;
+/** The rooms that the caller may read, or room $4. */
+const READABLE = readable(`SELECT $4::integer AS id WHERE $4::integer IS NOT NULL UNION
+  SELECT room_id FROM room_permissions WHERE "entity_UUID" IN ($1, $2) AND $4::integer IS NULL`);
 
-/** Of the first $10 messages that the index finds with a condition, and one more, those of room $4, or of the rooms that the caller may read. */
-function byIndex(condition: string): string {
-  return `WITH hit AS MATERIALIZED (
-      SELECT room_id, seq, "createdAt" FROM messages
-      WHERE kind = 'message' AND ${WORDS} @@ $5::tsquery AND ${IS_BEHIND} AND ${condition}
-      LIMIT $10::integer + 1
-    ), readable AS MATERIALIZED (
-      ${readable('SELECT DISTINCT room_id AS id FROM hit WHERE $4::integer IS NULL OR room_id = $4')}
-    )
-    SELECT found.*, (SELECT count(*) FROM hit) AS hits
-    FROM (SELECT) AS one LEFT JOIN (
-      ${messagesAt('SELECT * FROM hit WHERE room_id IN (SELECT id FROM readable)', 'true')}
-    ) AS found ON true`;
+/**
+ * Looks at the newest messages of the caller's rooms, or of room $4, one by one, down to the place `passed`. If a
+ * message's words are not stored, they are taken from its text.
+ */
+function amongNewest(steps: readonly number[]): string {
+  return `WITH readable AS MATERIALIZED (${READABLE}), ${newestPlaces(steps)},
+  matching AS (
+    SELECT newest.*, w.words IS NOT NULL AS has_words
+    FROM newest JOIN readable ON readable.id = newest.room_id
+    LEFT JOIN LATERAL (
+      SELECT words FROM message_words WHERE room_id = newest.room_id AND seq = newest.seq LIMIT 1
+    ) AS w ON true
+    WHERE CASE WHEN w.words IS NULL THEN newest.seq > readable.upto ELSE w.words @@ $5::tsquery END
+  )
+  SELECT found.*, last."createdAt" AS "passedAt", last.room_id AS "passedRoomId", last.seq AS "passedSeq"
+  FROM (SELECT) AS one LEFT JOIN last ON true LEFT JOIN (
+    ${messagesAt(
+      'SELECT * FROM matching',
+      `(place.has_words OR kind = 'message' AND search_words(content) @@ $5::tsquery)`,
+    )}
+  ) AS found ON true`;
 }
 
-const IN_ALL_ROOMS = byIndex('true');
-/** With the messages of the room by another index, for a word that is common elsewhere. */
-const IN_ONE_ROOM = byIndex('room_id = $4');
+const AMONG_NEWEST_OF_ALL = amongNewest(NEWEST_OF_ALL);
+const AMONG_NEWEST_OF_ONE = amongNewest(NEWEST_OF_ONE);
+
+/**
+ * Of the messages that the index finds, MOST_HITS and one more at most, those of the rooms that the caller may read, or
+ * of room $4; and those whose words are not stored, unless there are too many.
+ */
+const BY_INDEX = `WITH readable AS MATERIALIZED (${READABLE}), not_stored AS MATERIALIZED (
+    SELECT coalesce(sum(head - upto), 0) AS entries FROM readable
+  ), hit AS MATERIALIZED (
+    SELECT room_id, seq, "createdAt" FROM message_words
+    WHERE words @@ (
+        SELECT CASE WHEN count(*) > ${FEW_ROOMS} THEN $5::tsquery
+          ELSE $5::tsquery && string_agg(${roomWord('id')}, ' | ')::tsquery END
+        FROM readable
+      ) AND ${IS_BEHIND}
+    LIMIT ${MOST_HITS + 1}
+  ), found AS (
+    SELECT * FROM hit WHERE room_id IN (SELECT id FROM readable)
+    UNION ALL
+    SELECT m.room_id, m.seq, m."createdAt" FROM readable CROSS JOIN LATERAL (
+      SELECT * FROM messages
+      WHERE room_id = readable.id AND seq > readable.upto AND kind = 'message' AND ${IS_BEHIND}
+      ORDER BY seq LIMIT ${NOT_STORED}
+    ) AS m
+    WHERE readable.head > readable.upto AND (SELECT entries FROM not_stored) <= ${NOT_STORED}
+      AND search_words(m.content) @@ $5::tsquery
+  )
+  SELECT page.*, (SELECT count(*) FROM hit) AS hits, (SELECT entries FROM not_stored) AS "notStored"
+  FROM (SELECT) AS one LEFT JOIN (${messagesAt('SELECT * FROM found', 'true')}) AS page ON true`;
 
 /** A message, or nulls if none was found. */
 type FoundRow = HistoryMessage | { readonly seq: null };
-type NewestRow = FoundRow & { /** Of the one room. */ readonly head: number | null } & (
+type NewestRow = FoundRow &
+  (
     | { readonly passedAt: Date; readonly passedRoomId: number; readonly passedSeq: number }
     | { readonly passedAt: null }
   );
-type IndexRow = FoundRow & { readonly hits: number };
+type IndexRow = FoundRow & { readonly hits: number; readonly notStored: number };
 
 /** Before all messages. */
 const BEFORE_ALL = ['infinity', 0, 0];
@@ -215,30 +245,22 @@ export function createSearch({
     const [asked] = await query<{ query: string | null }>(TO_QUERY, [text]);
     if (asked === undefined || asked.query === null) return undefined;
     const place = behind ? [behind.createdAt, behind.roomId, behind.seq] : BEFORE_ALL;
-    // One more than asked for, to know whether there are more.
     const whose = [userUUID, entityUUID, levelOnEntity];
+    // One more than asked for, to know whether there are more.
     const bind = [...whose, roomId ?? null, asked.query, limit + 1, ...place];
 
-    /** Undefined if the index finds more than `most`. */
-    async function lookUp(statement: string, most: number): Promise<HistoryMessage[] | undefined> {
-      gone?.throwIfAborted();
-      const rows = await query<IndexRow>(statement, [...bind, most]);
-      return (rows[0]?.hits ?? 0) > most ? undefined : messagesOf(rows);
-    }
-
-    const few = await lookUp(IN_ALL_ROOMS, FEW);
-    if (few !== undefined) return cut(few, limit);
-
     gone?.throwIfAborted();
-    const newest = await query<NewestRow>(AMONG_NEWEST, bind);
+    const amongNewest = roomId === undefined ? AMONG_NEWEST_OF_ALL : AMONG_NEWEST_OF_ONE;
+    const newest = await query<NewestRow>(amongNewest, bind);
     const passed = passedBy(newest);
     const near = messagesOf(newest);
     if (near.length > limit || passed === undefined) return cut(near, limit);
 
-    const isSmall = (newest[0]?.head ?? Infinity) <= LARGE_ROOM;
-    const many =
-      (await lookUp(IN_ALL_ROOMS, MANY)) ?? (isSmall && (await lookUp(IN_ONE_ROOM, MANY)));
-    return many ? cut(many, limit) : cut(near, limit, passed);
+    gone?.throwIfAborted();
+    const found = await query<IndexRow>(BY_INDEX, bind);
+    const { hits = 0, notStored = 0 } = found[0] ?? {};
+    const isWhole = hits <= MOST_HITS && notStored <= NOT_STORED;
+    return isWhole ? cut(messagesOf(found), limit) : cut(near, limit, passed);
   }
 
   return {

@@ -6,6 +6,7 @@ import type { ChangedMessage } from '../../src/store/changes.js';
 import { reactionOf, type Entry } from '../../src/store/entry.js';
 import { emojiKey } from '../../src/store/message-change.js';
 import type { Store } from '../../src/store/store.js';
+import { storeWords } from '../../src/store/message-words.js';
 import { storeHosts, storeOver, type StoreHost } from '../harness/store-hosts.js';
 import {
   newCaller,
@@ -186,6 +187,8 @@ describe.each(storeHosts)('changes of messages over %s', (_, openHost) => {
       await store.changes.edit(ana, room, { target: seq, content: 'sesame 3', data });
       const liked = await store.changes.react(ben, room, { target: seq, emoji: '🔑', on: true });
       expect(await tablesWith(host, 'sesame 3')).toEqual(['messages']);
+      while (await storeWords(host.database.sequelize)) continue;
+      expect(await tablesWith(host, 'sesame')).toEqual(['message_words', 'messages']);
       expect(await tablesWith(host, '🔑')).toEqual(['messages', 'reactions']);
       expect(await tablesWith(host, 'sesame 2')).toEqual([]);
 

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { appendEntries } from '../../src/store/append.js';
 import type { EntryDraft } from '../../src/store/entry.js';
 import type { HistoryPage, Period } from '../../src/store/history.js';
+import { storeWords } from '../../src/store/message-words.js';
 import { plain } from '../../src/store/prepared.js';
 import type { Wanted } from '../../src/store/search.js';
 import type { Store } from '../../src/store/store.js';
@@ -114,6 +115,7 @@ describe('the plans of Postgres', () => {
        FROM generate_series(1, $1::int)`,
       { bind: [OTHER_ROOMS, member.entityUUID] },
     );
+    await sequelize.query('INSERT INTO search_positions SELECT id, head FROM rooms WHERE head > 0');
     await sequelize.query('VACUUM ANALYZE');
   });
   afterAll(() => host.close());
@@ -128,6 +130,11 @@ describe('the plans of Postgres', () => {
          FROM generate_series($4::int, $5::int) AS seq,
            LATERAL (SELECT timestamptz '2026-01-01' + seq * interval '1 minute' AS moment) AS dated`,
         { bind: [roomId, emitter, refs, first, Math.min(messages, first + FILLED_AT_ONCE - 1)] },
+      );
+      await host.database.sequelize.query(
+        `INSERT INTO message_words SELECT room_id, seq, "createdAt", search_words(content)
+         FROM messages WHERE room_id = $1 AND seq >= $2`,
+        { bind: [roomId, first] },
       );
     }
   }
@@ -302,15 +309,20 @@ describe('the plans of Postgres', () => {
   ])('search by an index, in %s', async (_, wanted) => {
     const plans = await plansOf(() => store.search.page(member, wanted('usual nowhere')));
 
-    expect(plans).toHaveLength(2);
-    expect(plans[1]).toContain('Bitmap Index Scan on messages_words');
-    expect(plans[1]).not.toMatch(/Seq Scan on messages/);
+    expect(plans).toHaveLength(3);
+    expect(plans[1]).toMatch(/Index.* using messages_created_at/);
+    expect(plans[2]).toContain('Bitmap Index Scan on message_words_words');
+    for (const plan of plans) expect(plan).not.toMatch(/Seq Scan on message/);
 
     // Enough of the newest messages have a common word.
-    const ofCommon = await plansOf(() => store.search.page(member, wanted('usual')));
-    expect(ofCommon).toHaveLength(3);
-    expect(ofCommon[2]).toMatch(/Index.* using messages_created_at/);
-    expect(ofCommon[2]).not.toMatch(/Seq Scan on messages/);
+    expect(await plansOf(() => store.search.page(member, wanted('usual')))).toHaveLength(2);
+  });
+
+  it('find messages whose words are not stored by their key', async () => {
+    const [plan] = await plansOf(() => storeWords(host.database.sequelize));
+
+    expect(plan).toContain('Index Scan using messages_pkey');
+    expect(plan).not.toMatch(/Seq Scan on message/);
   });
 
   it('read a day by the index of dates', async () => {

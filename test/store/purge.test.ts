@@ -14,6 +14,14 @@ import { removeRoom, emptyRoom } from '../harness/writers.js';
 const TIMEOUT_MS = 180_000;
 /** Entries of more than two chunks. */
 const ENTRIES = 21_000;
+/** What a deleted room leaves nothing in. */
+const TABLES = [
+  'messages',
+  'reactions',
+  'message_words',
+  'search_positions',
+  'deleted_rooms',
+] as const;
 /** How often a node checks for interrupted deletions. */
 const LOOK_INTERVAL_MS = 10_000;
 
@@ -43,6 +51,14 @@ async function longRoom(entries = ENTRIES): Promise<number> {
      SELECT $1::int, seq, 'a', gen_random_uuid(), 'a', true, seq FROM generate_series(1, $2::int) AS seq`,
     { bind: [room, entries] },
   );
+  await host.database.sequelize.query(
+    `INSERT INTO message_words (room_id, seq, "createdAt", words)
+     SELECT room_id, seq, "createdAt", search_words(content) FROM messages WHERE room_id = $1`,
+    { bind: [room] },
+  );
+  await host.database.sequelize.query('INSERT INTO search_positions VALUES ($1, $2)', {
+    bind: [room, entries],
+  });
   return room;
 }
 
@@ -54,9 +70,11 @@ async function leaveHalf(room: number): Promise<void> {
      INSERT INTO deleted_rooms (room_id, head) SELECT id, 15000 FROM deleted`,
     { bind: [room] },
   );
-  await sequelize.query('DELETE FROM messages WHERE room_id = $1 AND seq > 15000', {
-    bind: [room],
-  });
+  for (const table of ['messages', 'message_words']) {
+    await sequelize.query(`DELETE FROM ${table} WHERE room_id = $1 AND seq > 15000`, {
+      bind: [room],
+    });
+  }
   await sequelize.query('DELETE FROM reactions WHERE room_id = $1 AND target > 15000', {
     bind: [room],
   });
@@ -73,9 +91,7 @@ async function count(table: string, room: number): Promise<number> {
 async function expectPurged(room: number): Promise<void> {
   await vi.waitFor(
     async () => {
-      expect(await count('messages', room)).toBe(0);
-      expect(await count('reactions', room)).toBe(0);
-      expect(await count('deleted_rooms', room)).toBe(0);
+      for (const table of TABLES) expect([table, await count(table, room)]).toEqual([table, 0]);
     },
     { timeout: TIMEOUT_MS / 2, interval: 100 },
   );
@@ -94,9 +110,7 @@ describe.each(storeHosts)(
 
       await removeRoom(storeOver(host.database), room);
 
-      expect(await count('messages', room)).toBe(0);
-      expect(await count('reactions', room)).toBe(0);
-      expect(await count('deleted_rooms', room)).toBe(0);
+      for (const table of TABLES) expect([table, await count(table, room)]).toEqual([table, 0]);
       expect(await count('messages', other)).toBe(100);
     });
 

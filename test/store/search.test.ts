@@ -4,6 +4,7 @@ import { QueryTypes } from 'sequelize';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { may, type Caller, type Rule } from '../../src/access/permissions.js';
 import type { HistoryMessage } from '../../src/store/history.js';
+import { storeWords } from '../../src/store/message-words.js';
 import type { Wanted } from '../../src/store/search.js';
 import type { Store } from '../../src/store/store.js';
 import { openPostgres, storeHosts, storeOver, type StoreHost } from '../harness/store-hosts.js';
@@ -72,12 +73,38 @@ describe.each(storeHosts)('a search over %s', (_, openHost) => {
     const contents = [...new Set(SEARCHES.map(([content]) => content))];
     for (const content of contents) await say(store.log, writerOver(store.log, roomId), content);
 
-    const found: typeof SEARCHES = [];
-    for (const [content, text] of SEARCHES) {
-      const messages = await all(caller, { text });
-      found.push([content, text, messages.some((message) => message.content === content)]);
+    for (const areStored of [false, true]) {
+      if (areStored) await storeAllWords();
+      const found: typeof SEARCHES = [];
+      for (const [content, text] of SEARCHES) {
+        const messages = await all(caller, { text });
+        found.push([content, text, messages.some((message) => message.content === content)]);
+      }
+      expect(found).toEqual(SEARCHES);
     }
-    expect(found).toEqual(SEARCHES);
+  });
+
+  it('finds a message that was just stored, and those before it', async () => {
+    const [caller, roomId] = await callerWithRoom();
+    for (let n = 2; n < 5; n += 1) {
+      await say(store.log, writerOver(store.log, roomId), 'needle');
+      for (const room of [roomId, undefined]) {
+        const found = await all(caller, { text: 'needle', roomId: room });
+        expect(found.map(({ seq }) => seq)).toEqual([4, 3, 2].slice(4 - n));
+      }
+      await storeAllWords();
+    }
+  });
+
+  it('searches one room alone', async () => {
+    const caller = newCaller();
+    const rooms = [await roomOf(caller), await roomOf(caller)];
+    for (const roomId of rooms) await fill(roomId, { from: 2, count: 3, content: 'needle' });
+    await storeAllWords();
+
+    const found = await all(caller, { text: 'needle', roomId: rooms[0] });
+    expect(found.map(({ roomId }) => roomId)).toEqual([rooms[0], rooms[0], rooms[0]]);
+    expect(await all(caller, { text: `#${rooms[0]}` })).toEqual([]);
   });
 
   it.each(['', ' ', '?!', '👍', '\u0301', '، 。'])(
@@ -96,6 +123,8 @@ describe.each(storeHosts)('a search over %s', (_, openHost) => {
     // Dates of which many are equal, and in another order than the numbers.
     for (const [index, roomId] of rooms.entries()) {
       await fill(roomId, { from: 2, count: 400, content: 'needle', dates: 3 + index });
+      // Of a part of them, that is.
+      await storeWords(host.database.sequelize);
     }
 
     const whole = await all(caller, { text: 'needle', limit: 100 });
@@ -117,11 +146,14 @@ describe.each(storeHosts)('a search over %s', (_, openHost) => {
       await fill(roomId, { from: 12, count: MANY, content: 'hay', dates: 1, later: 1_000 });
     }
 
-    const whole = await all(caller, { text: 'needle', limit: 100 });
-    expect(whole).toHaveLength(20);
-    expect(whole).toEqual(whole.toSorted(newestFirst));
-    expect(await all(caller, { text: 'needle', limit: 3 })).toEqual(whole);
-    expect(await all(caller, { text: 'needle hay' })).toEqual([]);
+    for (const areStored of [false, true]) {
+      if (areStored) await storeAllWords();
+      const whole = await all(caller, { text: 'needle', limit: 100 });
+      expect(whole).toHaveLength(20);
+      expect(whole).toEqual(whole.toSorted(newestFirst));
+      expect(await all(caller, { text: 'needle', limit: 3 })).toEqual(whole);
+      expect(await all(caller, { text: 'needle hay' })).toEqual([]);
+    }
   });
 
   it('ends a page whose texts are long, and goes on with the next one', async () => {
@@ -186,24 +218,34 @@ describe.each(storeHosts)('a search over %s', (_, openHost) => {
     await expect(searching).rejects.toBe(reason);
   });
 
-  it('finds no text that was replaced or deleted', async () => {
-    const [caller, roomId] = await callerWithRoom();
-    await say(store.log, writerOver(store.log, roomId), 'needle');
-    await say(store.log, writerOver(store.log, roomId), 'needle');
-    const { sequelize } = host.database;
-    await sequelize.query(
-      `UPDATE messages SET content = CASE seq WHEN 2 THEN 'thread' ELSE '' END WHERE room_id = $1`,
-      { bind: [roomId], type: QueryTypes.UPDATE },
-    );
+  it.each([true, false])(
+    'finds no text that was replaced or deleted, if its words were stored: %s',
+    async (areStored) => {
+      const [caller, roomId] = await callerWithRoom();
+      for (const content of ['needle', 'needle', '']) {
+        await say(store.log, writerOver(store.log, roomId), content, { author: caller });
+      }
+      if (areStored) await storeAllWords();
+      await store.changes.edit(caller, roomId, { target: 2, content: 'thread' });
+      await store.changes.remove(caller, roomId, { target: 3 });
+      await store.changes.edit(caller, roomId, { target: 4, content: 'thread' });
 
-    expect(await all(caller, { text: 'needle' })).toEqual([]);
-    expect(await all(caller, { text: 'thread' })).toMatchObject([{ seq: 2 }]);
-  });
+      for (let round = 0; round < 2; round += 1) {
+        for (const room of [roomId, undefined]) {
+          expect(await all(caller, { text: 'needle', roomId: room })).toEqual([]);
+          const found = await all(caller, { text: 'thread', roomId: room });
+          expect(found.map(({ seq }) => seq)).toEqual([4, 2]);
+        }
+        await storeAllWords();
+      }
+    },
+  );
 
   it('answers with short pages if the words stand in too many messages to order them', async () => {
     const [caller, roomId] = await callerWithRoom();
     await fill(roomId, { from: 2, count: TOO_MANY, content: 'needle' });
     await fill(roomId, { from: 2 + TOO_MANY, count: MANY, content: 'hay', later: 1_000_000 });
+    await storeAllWords();
 
     let page = await store.search.page(caller, { text: 'needle', limit: 10 });
     expect(page?.messages).toEqual([]);
@@ -215,6 +257,10 @@ describe.each(storeHosts)('a search over %s', (_, openHost) => {
     );
   }, 60_000);
 
+  async function storeAllWords(): Promise<void> {
+    while (await storeWords(host.database.sequelize)) continue;
+  }
+
   async function callerWithRoom(): Promise<[caller: Caller, roomId: number]> {
     const caller = newCaller();
     return [caller, await roomOf(caller)];
@@ -222,7 +268,7 @@ describe.each(storeHosts)('a search over %s', (_, openHost) => {
 
   /** A room that the caller may read, whose log has one entry. */
   async function roomOf({ userUUID }: Caller): Promise<number> {
-    const rule = { entityUUID: userUUID, level: 0, permissions: 'r', accepted: true };
+    const rule = { entityUUID: userUUID, level: 0, permissions: 'rw', accepted: true };
     return (await store.rooms.create(roomDraft(), [rule], userUUID)).id;
   }
 
