@@ -1,4 +1,5 @@
 import type { Feed } from '../feeds/feed.js';
+import type { Hint } from '../protocol/v2/commands.js';
 import type { Subscriber } from '../feeds/subscribers.js';
 
 /** The rooms that one session has joined. Version 1 joins at most one: the selected room. */
@@ -23,11 +24,11 @@ export class Subscriptions {
   }
 
   /**
-   * Joins a room that is not joined, live or behind the entry `after`.
+   * Joins a room that is not joined, live or behind the entry `after`, with hints if it asked for some.
    * @throws {ChatError} as `Feed.join` does
    */
-  join(feed: Feed, after?: number): void {
-    feed.join(this.#subscriber, after);
+  join(feed: Feed, after?: number, hints?: ReadonlySet<Hint>): void {
+    feed.join(this.#subscriber, after, hints);
     this.#feeds.set(feed.roomId, feed);
   }
 

@@ -1,18 +1,22 @@
 import { may, type Caller, type RoomAccess, type Rule } from '../access/permissions.js';
 import { ChatError } from '../errors.js';
 import type { DebugLog } from '../logger.js';
+import type { Hint } from '../protocol/v2/commands.js';
 import type { Entry } from '../store/entry.js';
 import type { LiveRoom } from '../store/live-room.js';
 import type { Log, RoomState } from '../store/log.js';
 import { applyEntry, type LiveAccess } from './apply-entry.js';
 import { Subscribers, type EndReason, type Subscriber, type LossReason } from './subscribers.js';
 import { frameOf } from './catch-up.js';
+import type { PeerHints } from './peer-messages.js';
+import { RoomHints } from './room-hints.js';
 import type { FlushQueue } from './flush-queue.js';
 
 /** Entries per read while a gap is repaired: two pages of catch-up. A trade-off, not a measurement. */
 const GAP_PAGE_ENTRIES = 500;
 /** Entries that may wait behind a gap: two reads' worth. Any beyond them are read from Postgres with the gap. */
 const MAX_EARLY = 1_000;
+const NO_HINTS: ReadonlySet<Hint> = new Set();
 
 /** An entry that a feed has taken. An entry with the same seq and another date belongs to another log. */
 export interface EntryMark {
@@ -27,6 +31,7 @@ export interface EntryMark {
  */
 export class Feed implements LiveRoom {
   readonly roomId: number;
+  readonly hints: RoomHints;
   readonly #log: Log;
   readonly #debug: DebugLog | undefined;
   readonly #publish: (entries: readonly Entry[]) => void;
@@ -63,6 +68,10 @@ export class Feed implements LiveRoom {
     repairsGaps?: boolean;
     /** Publishes entries to the peers. */
     publish: (entries: readonly Entry[]) => void;
+    /** Publishes hints to the peers. */
+    publishHints?: (hints: PeerHints) => void;
+    /** Numbers that this process has not used before, rising from 1 on. */
+    nextVersion?: () => number;
     /** Entries came with seqs that the feed has passed: it read them a moment ago, or the log went back. */
     onOldSeqs: () => Promise<void> | void;
     /** A read failed. A comparison of heads is due: it tries again, by `headFound` and `resumeCatchUp`. */
@@ -78,8 +87,22 @@ export class Feed implements LiveRoom {
     const reach = (seq: number): Promise<void> => this.#reach(seq);
     this.#subscribers = [
       new Subscribers({ ...options, reach, version: 1 }),
-      new Subscribers({ ...options, reach, version: 2 }),
+      new Subscribers({
+        ...options,
+        reach,
+        version: 2,
+        onLive: (subscriber) => {
+          this.hints.wake(subscriber);
+        },
+      }),
     ];
+    this.hints = new RoomHints({
+      roomId: this.roomId,
+      flushQueue: options.flushQueue,
+      publish: options.publishHints,
+      nextVersion: options.nextVersion,
+      isLive: (subscriber) => this.#of(subscriber).isLive(subscriber),
+    });
     // Nothing is permitted until the room's state is known.
     this.#access = {
       type: 'group',
@@ -160,10 +183,10 @@ export class Feed implements LiveRoom {
   }
 
   /**
-   * Adds a session, live, or behind the entry `after`.
+   * Adds a session, live, or behind the entry `after`, with the hints that it asked for.
    * @throws {ChatError} FORBIDDEN without `r`; AHEAD if `after` is beyond the room's last entry
    */
-  join(subscriber: Subscriber, after?: number): void {
+  join(subscriber: Subscriber, after?: number, hints: ReadonlySet<Hint> = NO_HINTS): void {
     if (!may(subscriber.identity, this.#access, 'r')) throw new ChatError('FORBIDDEN');
     if (after !== undefined && after > this.#position) {
       throw new ChatError('AHEAD', {
@@ -171,6 +194,7 @@ export class Feed implements LiveRoom {
       });
     }
     this.#of(subscriber).join(subscriber, after);
+    this.hints.join(subscriber, hints);
   }
 
   /**
@@ -178,8 +202,18 @@ export class Feed implements LiveRoom {
    * @returns resolves when no page is being read for it
    */
   leave(subscriber: Subscriber): Promise<void> | undefined {
-    this.touch();
-    return this.#of(subscriber).leave(subscriber);
+    return this.#remove(subscriber, false);
+  }
+
+  /** A user of this node types. */
+  typed(userUUID: string): void {
+    this.hints.typed(userUUID, true);
+  }
+
+  /** Users of a peer type, who may by the rules that the peer knows: they may have lost the right since. */
+  typedElsewhere(userUUIDs: readonly string[], rulesHead: number): void {
+    if (rulesHead < this.#rulesHead) return;
+    for (const userUUID of userUUIDs) this.hints.typed(userUUID, false);
   }
 
   /** Queues a session's due frames, so that its next answer comes behind them. */
@@ -277,6 +311,12 @@ export class Feed implements LiveRoom {
     this.#endedBy = reason;
     for (const subscriber of this.#all()) this.#drop(subscriber, reason);
     this.#access.rules.clear();
+    this.close();
+  }
+
+  /** The room is not open on this node any more. */
+  close(): void {
+    this.hints.close();
   }
 
   #deliver(entry: Entry): void {
@@ -289,6 +329,7 @@ export class Feed implements LiveRoom {
       this.#rulesHead = entry.seq;
       this.#rulesDate = entry.createdAt;
       concerned = this.#concernedBy(changed.rule).filter((one) => !this.#dropIfRevoked(one));
+      this.#recheckHints(changed.rule);
     }
     for (const subscribers of this.#subscribers) {
       if (entry.target !== undefined) subscribers.forgetPages();
@@ -300,6 +341,14 @@ export class Feed implements LiveRoom {
       }
     }
     if (concerned !== undefined) for (const subscriber of concerned) this.#tellAccess(subscriber);
+  }
+
+  #recheckHints(rule: Rule | undefined): void {
+    const keepsReading = rule === undefined || /^[^b]*r[^b]*$/.test(rule.permissions);
+    this.hints.recheck(
+      (caller) => may(caller, this.#access, 'r'),
+      keepsReading ? undefined : rule.entityUUID,
+    );
   }
 
   /** As `Reach`. */
@@ -350,8 +399,16 @@ export class Feed implements LiveRoom {
   }
 
   #drop(subscriber: Subscriber, reason: LossReason): void {
-    void this.leave(subscriber);
+    void this.#remove(subscriber, true);
     subscriber.roomLost(this.roomId, reason);
+  }
+
+  /** `isRemoved`: it may not read any more. */
+  #remove(subscriber: Subscriber, isRemoved: boolean): Promise<void> | undefined {
+    this.touch();
+    const subscribers = this.#of(subscriber);
+    if (subscribers.has(subscriber)) this.hints.leave(subscriber, isRemoved);
+    return subscribers.leave(subscriber);
   }
 
   #keepEarly(entry: Entry): void {

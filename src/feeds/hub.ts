@@ -16,8 +16,11 @@ import type { MovedMarker } from './peer-messages.js';
 import { UserSessions, type UserSession } from './user-sessions.js';
 import { encodeFrame } from './ws-frame.js';
 
-/** How long a room without sessions stays active: clients reconnect within 5 s, and find it open. */
-const LINGER_MS = 5_000;
+/**
+ * How long a room without sessions stays active: clients that reconnect find it open, and its last users have been told to
+ * be offline (GRACE_MS of presence.ts).
+ */
+const LINGER_MS = 11_000;
 
 /** The rooms with sessions on this node, each with its feed. */
 export interface Hub {
@@ -72,6 +75,8 @@ export function createHub({
   const debug = debugLog(logger);
   const opening = new Map<number, Promise<Feed | undefined>>();
   const userSessions = new UserSessions();
+  /** Of the presence in any room. */
+  let version = 0;
   const peers = createPeers({
     createBroker,
     installation: epoch.uuid,
@@ -86,6 +91,10 @@ export function createHub({
       },
       epochChanged: () => void poll.compare(),
       markerMoved: tellMarker,
+      typing: (roomId, userUUIDs, rulesHead) =>
+        feeds.get(roomId)?.typedElsewhere(userUUIDs, rulesHead),
+      hintsOf: (roomId) => feeds.get(roomId)?.hints,
+      allHints: () => Array.from(feeds.values(), ({ hints }) => hints),
     },
   });
   const poll = createHeadPoll({
@@ -118,6 +127,10 @@ export function createHub({
         if (current !== feed) current?.take(entries);
         peers.publish(roomId, entries);
       },
+      publishHints: (hints) => {
+        peers.publishHints(roomId, { ...hints, rulesHead: feed.rulesHead });
+      },
+      nextVersion: () => (version += 1),
       onOldSeqs: () => poll.compare(),
       onReadFailure: poll.readFailed,
     });
@@ -161,6 +174,7 @@ export function createHub({
   function forget(feed: Feed): void {
     if (feeds.get(feed.roomId) !== feed) return;
     feeds.delete(feed.roomId);
+    feed.close();
     // One whose opening failed was not logged as opened either.
     if (!opening.has(feed.roomId)) debug?.({ room: feed.roomId }, 'feed closed');
     peers.leave(feed.roomId).catch((error: unknown) => {
@@ -173,9 +187,10 @@ export function createHub({
     forget(feed);
   }
 
-  function tellMarker({ roomId, userUUID, upto }: MovedMarker, except?: UserSession): void {
+  function tellMarker({ roomId, userUUID, upto, isBack }: MovedMarker, except?: UserSession): void {
     const frame = (): Buffer => encodeFrame(encodeRead(roomId, userUUID, upto));
     userSessions.tell(userUUID, frame, except);
+    if (!isBack) feeds.get(roomId)?.hints.read(userUUID, upto);
   }
 
   /** The active feeds. Closes those without sessions for LINGER_MS. */
@@ -232,6 +247,7 @@ export function createHub({
     },
 
     async close() {
+      for (const feed of feeds.values()) feed.close();
       feeds.clear();
       await Promise.all([peers.close(), poll.close()]);
     },

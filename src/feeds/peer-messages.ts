@@ -15,6 +15,8 @@ const HAS_VALID_CONTENT: Readonly<Record<EntryKind, (entry: Entry) => boolean>> 
 
 const roomSchema = z.number().int().positive();
 
+const numberSchema = z.number().int().nonnegative();
+
 const entrySchema = z
   .object({
     roomId: roomSchema,
@@ -43,13 +45,32 @@ const roomSettingsSchema = z.object({ levelAdmin: z.number(), maxEntityRules: z.
 
 const reactionSchema = z.object({ emoji: z.string(), on: z.boolean(), count: z.number() });
 
+const hintsSchema = z.object({
+  /** The sender's users in the room who came and went. */
+  presence: z
+    .object({
+      from: numberSchema,
+      to: numberSchema,
+      on: z.array(z.string()).readonly(),
+      off: z.array(z.string()).readonly(),
+    })
+    .optional(),
+  /** Users of the sender who type. */
+  typing: z.array(z.string()).optional(),
+});
+
+/** What a node tells its peers about one room, beside entries. */
+export type PeerHints = z.infer<typeof hintsSchema>;
+
 const peerMessageSchema = z.object({
   /** Entries of the channel's room. */
   entries: z.array(entrySchema).optional(),
+  /** Of the channel's room; `rulesHead` is that of the sender's feed. */
+  hints: hintsSchema.extend({ rulesHead: numberSchema }).optional(),
   /** The channel's room was deleted. */
   deleted: z.literal(true).optional(),
-  /** Open rooms of the sender, each with the position of its feed. */
-  rooms: z.array(z.tuple([roomSchema, z.number().int().nonnegative()])).optional(),
+  /** Open rooms of the sender, each with the position of its feed and the version of its presence. */
+  rooms: z.array(z.tuple([roomSchema, numberSchema, numberSchema])).optional(),
   /** Asks peers with these rooms open to reply; without `rooms`, asks the receiver for all its rooms. */
   requests: z.literal(true).optional(),
   /** The first and the last message of an announcement of all rooms. */
@@ -57,10 +78,12 @@ const peerMessageSchema = z.object({
   ends: z.literal(true).optional(),
   /** The sender has closed the channel's room. */
   left: z.literal(true).optional(),
+  /** Asks for all users of the receiver who are online in rooms. */
+  asks: z.array(roomSchema).optional(),
+  /** The answer: of each room the version and the users. */
+  online: z.array(z.tuple([roomSchema, numberSchema, z.array(z.string())])).optional(),
   /** Read markers that users have moved: the room, the user, the seq, and whether it may be a smaller one. */
-  markers: z
-    .array(z.tuple([roomSchema, z.string(), z.number().int().nonnegative(), z.boolean()]))
-    .optional(),
+  markers: z.array(z.tuple([roomSchema, z.string(), numberSchema, z.boolean()])).optional(),
   /** The sender shuts down: it has published all that it stored. */
   closes: z.literal(true).optional(),
   /** The sender has found that the log went back, and moves to the channels of the new epoch. */

@@ -8,10 +8,13 @@ import {
   parsePeerMessage,
   senderOf,
   type MovedMarker,
+  type PeerHints,
   type PeerMessage,
 } from './peer-messages.js';
 import { nodeOf, PeerRegistry, type Peer } from './peer-registry.js';
-import { createRoomAnnouncer } from './room-announcer.js';
+import { createPresenceExchange } from './presence-exchange.js';
+import { createRoomAnnouncer, type RoomMark } from './room-announcer.js';
+import type { RoomHints } from './room-hints.js';
 
 /**
  * How often a node publishes its heartbeat. Entries that a killed node has stored but not published are found within
@@ -47,6 +50,12 @@ export interface PeerHandlers {
   readonly positionOf: (roomId: number) => number | undefined;
   /** A peer has found that the log went back. */
   epochChanged(): void;
+  /** Users of a peer type in a room, by the rules that the peer knows. */
+  typing(roomId: number, userUUIDs: readonly string[], rulesHead: number): void;
+  /** The hints of a room, if it is open on this node. */
+  hintsOf(roomId: number): RoomHints | undefined;
+  /** Those of all rooms that are open on this node. */
+  allHints(): Iterable<RoomHints>;
   /** A user has moved a read marker on a peer. */
   markerMoved(marker: MovedMarker): void;
 }
@@ -69,6 +78,8 @@ export interface Peers {
   leave(roomId: number): Promise<void>;
   /** Publishes entries, unless no peer has the room open. */
   publish(roomId: number, entries: readonly Entry[]): void;
+  /** Publishes hints, unless no peer has the room open. */
+  publishHints(roomId: number, hints: PeerHints & { readonly rulesHead: number }): void;
   /** Publishes a message that must not be late, even if no peer is known to have the room open. */
   publishToAll(roomId: number, message: { entries: readonly Entry[] } | { deleted: true }): void;
   /** Tells all peers of a read marker, together with the others of this turn of the event loop. */
@@ -96,10 +107,13 @@ export function createPeers({
   let name = '';
   let channels = new PeerChannels(installation);
   const registry = new PeerRegistry();
-  const announcer = createRoomAnnouncer({
-    registry,
-    positionOf: handlers.positionOf,
-    send: publishToPeers,
+  const announcer = createRoomAnnouncer({ registry, markOf, send: publishToPeers });
+  const presence = createPresenceExchange({
+    hintsOf: (roomId) => handlers.hintsOf(roomId),
+    allHints: () => handlers.allHints(),
+    send: (peer, message) => {
+      publishToPeers([peer], message);
+    },
   });
   /**
    * Rooms whose announcement has not come back yet, with heartbeats since. Once it is back, all peers have received
@@ -125,9 +139,20 @@ export function createPeers({
   sendHeartbeat();
   const heartbeats = setInterval(() => {
     countMissed();
+    presence.beat(isUp);
     warnIfDown();
     sendHeartbeat();
   }, HEARTBEAT_INTERVAL_MS);
+
+  function markOf(roomId: number): RoomMark {
+    const version = handlers.hintsOf(roomId)?.presence.version ?? 0;
+    return [roomId, handlers.positionOf(roomId) ?? 0, version];
+  }
+
+  /** Whether no peer has a room open. If it is closed here, this node does not know which peers have it open. */
+  function isAloneIn(roomId: number): boolean {
+    return registry.count(roomId) === 0 && registry.isComplete && isUp && settling === 0;
+  }
 
   /** The channels that this node receives. */
   function openChannels(): string[] {
@@ -215,7 +240,10 @@ export function createPeers({
       hasWarnedOfForeign = true;
       return;
     }
+    presence.heard(sender);
     if (roomId !== undefined) receiveForRoom(roomId, sender, message);
+    else if (message.asks !== undefined) presence.asked(sender, message.asks);
+    else if (message.online !== undefined) presence.listed(sender, message.online);
     else if (message.markers !== undefined) receiveMarkers(message.markers);
     else if (message.closes) receiveClose(sender);
     else if (message.epochChanges) handlers.epochChanged();
@@ -249,6 +277,7 @@ export function createPeers({
   function receiveClose(sender: string): void {
     const peer = registry.find(sender);
     if (peer !== undefined) registry.remove(peer);
+    presence.ended(sender);
     settling = SETTLING;
   }
 
@@ -271,8 +300,21 @@ export function createPeers({
     const entries = message.entries?.filter((entry) => entry.roomId === roomId);
     if (entries !== undefined) handlers.entries(roomId, entries);
     const peer = registry.find(sender);
-    if (message.left && peer !== undefined) registry.setOpen(peer, roomId, false);
+    if (message.left) {
+      if (peer !== undefined) registry.setOpen(peer, roomId, false);
+      presence.left(sender, roomId);
+    }
+    if (message.hints !== undefined) receiveHints(roomId, sender, message.hints);
     if (message.deleted) handlers.deleted(roomId);
+  }
+
+  function receiveHints(
+    roomId: number,
+    sender: string,
+    { presence: diff, typing, rulesHead }: NonNullable<PeerMessage['hints']>,
+  ): void {
+    if (diff !== undefined) presence.differs(sender, roomId, diff);
+    if (typing !== undefined) handlers.typing(roomId, typing, rulesHead);
   }
 
   function receiveRooms(
@@ -286,16 +328,21 @@ export function createPeers({
       registry.clear(peer);
       peer.isAnnouncing = true;
     }
-    for (const [roomId, head] of rooms) {
+    for (const [roomId, head, version] of rooms) {
       const own = registry.has(roomId) ? handlers.positionOf(roomId) : undefined;
       if (own === undefined) continue;
       const isNew = !registry.hasOpen(peer, roomId);
       registry.setOpen(peer, roomId, true);
       // A peer that was not known to have the room open may have missed entries that were not published.
-      if (message.requests || (isNew && head < own)) announcer.announce(sender, roomId, own);
+      if (message.requests || (isNew && head < own)) announcer.announce(sender, roomId);
       handlers.head(roomId, head);
+      presence.announced(sender, roomId, version);
     }
-    if (message.ends && peer.isAnnouncing) registry.setComplete(peer, true);
+    if (!message.ends || !peer.isAnnouncing) return;
+    registry.setComplete(peer, true);
+    for (const roomId of registry.rooms) {
+      if (!registry.hasOpen(peer, roomId)) presence.left(sender, roomId);
+    }
   }
 
   function addPeer(sender: string): Peer {
@@ -330,8 +377,7 @@ export function createPeers({
       // The room may have been closed meanwhile.
       if (!registry.has(roomId)) return;
       unconfirmed.set(roomId, 0);
-      const rooms: PeerMessage['rooms'] = [[roomId, handlers.positionOf(roomId) ?? 0]];
-      publish(channels.ofRoom(roomId), { rooms, requests: true });
+      publish(channels.ofRoom(roomId), { rooms: [markOf(roomId)], requests: true });
     },
 
     async leave(roomId) {
@@ -342,9 +388,11 @@ export function createPeers({
     },
 
     publish(roomId, entries) {
-      // If the room is closed here, this node does not know which peers have it open.
-      const isAlone = registry.count(roomId) === 0 && registry.isComplete && isUp && settling === 0;
-      if (!isAlone) publish(channels.ofRoom(roomId), { entries: [...entries] });
+      if (!isAloneIn(roomId)) publish(channels.ofRoom(roomId), { entries: [...entries] });
+    },
+
+    publishHints(roomId, hints) {
+      if (!isAloneIn(roomId)) publish(channels.ofRoom(roomId), { hints });
     },
 
     publishToAll(roomId, message) {

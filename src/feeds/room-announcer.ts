@@ -10,10 +10,13 @@ const ROOMS_PAUSE_MS = 10;
  */
 const MAX_DELAY_MS = 2_000;
 
+/** An open room, the position of its feed, and the version of its presence. */
+export type RoomMark = [roomId: number, head: number, version: number];
+
 /** Announces the open rooms of this node to peers that request them. Peers are given by their names. */
 export interface RoomAnnouncer {
   /** Announces one room, together with the others that are announced to the peer in this turn of the event loop. */
-  announce(peer: string, roomId: number, head: number): void;
+  announce(peer: string, roomId: number): void;
   /** Announces all rooms, after a random delay, to all peers that have requested them by then. */
   announceAll(peer: string): void;
   /** Drops all requests for all rooms. */
@@ -22,24 +25,24 @@ export interface RoomAnnouncer {
 
 export function createRoomAnnouncer({
   registry,
-  positionOf,
+  markOf,
   send,
 }: {
   /** The open rooms of this node. */
   registry: Pick<PeerRegistry, 'rooms' | 'has'>;
-  /** The position of a room's feed. */
-  positionOf: (roomId: number) => number | undefined;
+  /** What is announced of a room. */
+  markOf: (roomId: number) => RoomMark;
   send: (peers: readonly string[], message: PeerMessage) => void;
 }): RoomAnnouncer {
   /** The rooms that are announced at the end of this turn of the event loop, by peer. */
-  const single = new Map<string, [roomId: number, head: number][]>();
+  const single = new Map<string, number[]>();
   /** Peers that have requested all rooms, and the announcement in progress, with the rooms that are left. */
   const requesters = new Set<string>();
   let inProgress: { readonly to: readonly string[]; readonly left: number[] } | undefined;
   let timer: NodeJS.Timeout | undefined;
 
   function sendSingle(): void {
-    for (const [peer, rooms] of single) send([peer], { rooms });
+    for (const [peer, rooms] of single) send([peer], { rooms: rooms.map(markOf) });
     single.clear();
   }
 
@@ -54,7 +57,7 @@ export function createRoomAnnouncer({
     const page = inProgress.left
       .splice(-ROOMS_PER_ANNOUNCEMENT)
       .filter((roomId) => registry.has(roomId))
-      .map((roomId): [number, number] => [roomId, positionOf(roomId) ?? 0]);
+      .map(markOf);
     const ends = inProgress.left.length === 0;
     send(inProgress.to, { rooms: page, ...(begins && { begins }), ...(ends && { ends }) });
     timer = undefined;
@@ -67,11 +70,11 @@ export function createRoomAnnouncer({
   }
 
   return {
-    announce(peer, roomId, head) {
+    announce(peer, roomId) {
       if (single.size === 0) setImmediate(sendSingle);
       const others = single.get(peer);
-      if (others === undefined) single.set(peer, [[roomId, head]]);
-      else others.push([roomId, head]);
+      if (others === undefined) single.set(peer, [roomId]);
+      else others.push(roomId);
     },
 
     announceAll(peer) {

@@ -54,6 +54,7 @@ export class Subscribers implements FlushableRoom {
   readonly version: Version;
   readonly #flushQueue: FlushQueue;
   readonly #onReadFailure: (error: unknown) => void;
+  readonly #onLive: ((subscriber: Subscriber) => void) | undefined;
   readonly #pages: CatchUpPages;
   readonly #cursors = new Map<Subscriber, Cursor>();
   /** Frames of the entries beyond `#recentFrom`, in order. */
@@ -74,10 +75,13 @@ export class Subscribers implements FlushableRoom {
     flushQueue: FlushQueue;
     /** A page could not be read; `resumeCatchUp` tries again. */
     onReadFailure: (error: unknown) => void;
+    /** A subscriber that was behind is live. */
+    onLive?: (subscriber: Subscriber) => void;
   }) {
     this.version = options.version;
     this.#flushQueue = options.flushQueue;
     this.#onReadFailure = options.onReadFailure;
+    this.#onLive = options.onLive;
     this.#pages = new CatchUpPages(options);
   }
 
@@ -87,6 +91,11 @@ export class Subscribers implements FlushableRoom {
 
   has(subscriber: Subscriber): boolean {
     return this.#cursors.has(subscriber);
+  }
+
+  /** Whether a subscriber gets each entry as it comes. */
+  isLive(subscriber: Subscriber): boolean {
+    return this.#cursors.get(subscriber)?.isBehind === false;
   }
 
   /** All subscribers; one that leaves during the iteration is left out. */
@@ -263,6 +272,7 @@ export class Subscribers implements FlushableRoom {
         cursor.isBehind = false;
         const frames = this.#takeDue(cursor);
         if (frames !== undefined) writer.write(frames);
+        if (!cursor.isBehind) this.#onLive?.(cursor.subscriber);
       } else {
         await this.#sendPage(cursor);
       }

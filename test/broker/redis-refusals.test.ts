@@ -53,6 +53,9 @@ describe('a node with a useless Redis', () => {
         deleted: () => undefined,
         epochChanged: () => undefined,
         markerMoved: () => undefined,
+        typing: () => undefined,
+        hintsOf: () => undefined,
+        allHints: () => [],
       },
     });
     const node = { peers, warnings };

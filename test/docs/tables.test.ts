@@ -313,6 +313,7 @@ describe('the table of answers of version 2', () => {
       { room_id: 2_000_000_000, upto: 1 },
       { room_id: room },
     ],
+    typing: () => [{ room_id: room, ref: 'a3' }, { room_id: 2_000_000_000 }, {}],
     ping: () => [{}, { ref: '' }],
     quit: () => [{}, { ref: '' }],
   };

@@ -63,6 +63,9 @@ function startNode({ position = 1, installation = INSTALLATION } = {}): Node {
       deleted: (roomId) => deletions.push(roomId),
       epochChanged: () => (moves += 1),
       markerMoved: () => undefined,
+      typing: () => undefined,
+      hintsOf: () => undefined,
+      allHints: () => [],
     },
   });
   const node = { link, peers, entries, heads, deletions, logged, moves: () => moves };

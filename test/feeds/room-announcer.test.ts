@@ -17,7 +17,7 @@ beforeEach(() => {
   registry = new PeerRegistry();
   announcer = createRoomAnnouncer({
     registry,
-    positionOf: () => HEAD,
+    markOf: (roomId) => [roomId, HEAD, 0],
     send: (peers, message) => sent.push({ peers, message }),
   });
 });
@@ -36,9 +36,9 @@ function pages(): unknown[] {
 
 describe('the announcer of rooms', () => {
   it('sends the single rooms of one turn in one message a peer', async () => {
-    announcer.announce('a', 1, 5);
-    announcer.announce('b', 1, 5);
-    announcer.announce('a', 2, 6);
+    announcer.announce('a', 1);
+    announcer.announce('b', 1);
+    announcer.announce('a', 2);
     expect(sent).toEqual([]);
     await new Promise(setImmediate);
     expect(sent).toEqual([
@@ -46,12 +46,12 @@ describe('the announcer of rooms', () => {
         peers: ['a'],
         message: {
           rooms: [
-            [1, 5],
-            [2, 6],
+            [1, HEAD, 0],
+            [2, HEAD, 0],
           ],
         },
       },
-      { peers: ['b'], message: { rooms: [[1, 5]] } },
+      { peers: ['b'], message: { rooms: [[1, HEAD, 0]] } },
     ]);
   });
 

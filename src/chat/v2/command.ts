@@ -2,6 +2,7 @@ import type { Identity } from '../../access/token.js';
 import type { Feed } from '../../feeds/feed.js';
 import type { UserSession } from '../../feeds/user-sessions.js';
 import type { CloseReason } from '../../protocol/close-codes.js';
+import type { Hint } from '../../protocol/v2/commands.js';
 import type { StatusDetails, StatusWord } from '../../protocol/v2/events.js';
 import type { SessionContext } from '../context.js';
 import type { MessagesInFlight } from '../messages-in-flight.js';
@@ -10,6 +11,15 @@ import type { CommandOrder } from './command-order.js';
 
 /** What a client may find of its own in an answer. */
 export type Origin = Pick<StatusDetails, 'ref' | 'roomId'>;
+
+/** Where a session joins a room, and what it is told there. */
+export interface JoinedPlace {
+  /** Seq of the entry behind which it begins. */
+  readonly from: number;
+  readonly hints: ReadonlySet<Hint>;
+  /** Seq at which the user's read marker is. */
+  readonly read: number;
+}
 
 /** A session of version 2, as its commands use it. */
 export interface CommandSession extends UserSession {
@@ -23,8 +33,8 @@ export interface CommandSession extends UserSession {
   readonly inFlight: MessagesInFlight;
   /** Accepts a token: its rights hold from now on. Answers READY. */
   accept(identity: Identity, ref: string | undefined): void;
-  /** Joins a room behind the entry `from`, and answers CONNECTED. `read` is the user's marker there. */
-  connect(feed: Feed, from: number, read: number, ref: string | undefined): void;
+  /** Joins a room, and answers CONNECTED. */
+  connect(feed: Feed, place: JoinedPlace, ref: string | undefined): void;
   /** Leaves a room; resolves when nothing of it is being read for the session. */
   leave(roomId: number): Promise<void> | undefined;
   /** The pending frames of the room that it is about go out before it. */

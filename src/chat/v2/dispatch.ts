@@ -7,6 +7,7 @@ import { join } from './join.js';
 import { send } from './message.js';
 import { read } from './read.js';
 import { authenticate, refresh } from './token.js';
+import { type } from './typing.js';
 
 /** Answers one frame. */
 export function dispatch(session: CommandSession, decoded: Decoded, cameAt: number): void {
@@ -76,6 +77,10 @@ function handle(session: CommandSession, command: Command, cameAt: number): void
     case 'read': {
       const { roomId } = command;
       return take(session, roomId, { ref, roomId }, () => read(session, command, cameAt));
+    }
+    case 'typing': {
+      const { roomId } = command;
+      return take(session, roomId, { ref, roomId }, () => type(session, command, cameAt));
     }
     case 'ping':
       session.status('PONG', { ref });

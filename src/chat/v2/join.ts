@@ -4,7 +4,7 @@ import type { Commands, WantedRoom } from '../../protocol/v2/commands.js';
 import { enter, enterWithoutWaiting } from '../enter.js';
 import type { CommandSession } from './command.js';
 
-type Options = Pick<Commands['join'], 'max' | 'ref'>;
+type Options = Pick<Commands['join'], 'max' | 'ref' | 'with'>;
 
 /** A room that a session enters. */
 interface Entered {
@@ -82,12 +82,12 @@ function connect(
   session: CommandSession,
   { feed, read }: Entered,
   { after, epoch }: WantedRoom,
-  { max = Infinity, ref }: Options,
+  { max = Infinity, with: hints, ref }: Options,
 ): void {
   if (epoch !== undefined && epoch !== session.context.hub.epoch) {
     throw new ChatError('AHEAD', { detail: 'the epoch of the log is another one' });
   }
   const head = feed.position;
   const isReplayed = after !== undefined && head - after <= max;
-  session.connect(feed, isReplayed ? after : head, read, ref);
+  session.connect(feed, { from: isReplayed ? after : head, hints, read }, ref);
 }

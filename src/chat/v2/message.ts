@@ -1,7 +1,7 @@
-import { ChatError } from '../../errors.js';
 import type { Feed } from '../../feeds/feed.js';
 import type { Commands } from '../../protocol/v2/commands.js';
 import type { CommandSession } from './command.js';
+import { feedToWrite } from './typing.js';
 
 type Message = Commands['message'];
 
@@ -36,12 +36,7 @@ async function sendAfterReading(
   message: Message,
   cameAt: number,
 ): Promise<void> {
-  const feed = await session.withinDeadline(cameAt, async () => {
-    const opened = await session.context.hub.open(message.roomId);
-    if (opened === undefined) throw new ChatError('NOT_FOUND');
-    if (!opened.permits(session.identity)) await opened.refresh();
-    return opened;
-  });
+  const feed = await session.withinDeadline(cameAt, () => feedToWrite(session, message.roomId));
   if (!session.isClosed) store(session, feed, message, cameAt);
 }
 

@@ -11,7 +11,7 @@ import {
   type StatusWord,
 } from '../../protocol/v2/events.js';
 import { Session } from '../session.js';
-import type { CommandSession, Origin } from './command.js';
+import type { CommandSession, JoinedPlace, Origin } from './command.js';
 import { CommandOrder } from './command-order.js';
 import { dispatch } from './dispatch.js';
 import { authenticate } from './token.js';
@@ -49,8 +49,8 @@ export class SessionV2 extends Session implements CommandSession {
     });
   }
 
-  connect(feed: Feed, from: number, read: number, ref: string | undefined): void {
-    this.subscriptions.join(feed, from);
+  connect(feed: Feed, { from, hints, read }: JoinedPlace, ref: string | undefined): void {
+    this.subscriptions.join(feed, from, hints);
     const { roomId, uuid, position: head } = feed;
     const permissions = permissionsOf(this.identity, feed.access);
     this.#permissions.set(roomId, permissions);

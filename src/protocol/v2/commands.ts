@@ -1,3 +1,8 @@
+/** What a session may ask for beside entries: events without a number about others in a room. */
+export const HINTS = ['typing', 'presence', 'read'] as const;
+
+export type Hint = (typeof HINTS)[number];
+
 /** A room of a `join`. */
 export interface WantedRoom {
   /** The room's number, or its uuid in lower case. */
@@ -18,6 +23,8 @@ export interface Commands {
     readonly rooms: readonly WantedRoom[];
     /** Entries that a room may be behind; if it is further behind, nothing is replayed. */
     readonly max?: number | undefined;
+    /** Of all rooms of the list. */
+    readonly with: ReadonlySet<Hint>;
     readonly ref?: string | undefined;
   };
   leave: { readonly type: 'leave'; readonly roomId: number; readonly ref?: string | undefined };
@@ -68,6 +75,7 @@ export interface Commands {
     readonly isBack: boolean;
     readonly ref?: string | undefined;
   };
+  typing: { readonly type: 'typing'; readonly roomId: number; readonly ref?: string | undefined };
   ping: { readonly type: 'ping'; readonly ref?: string | undefined };
   quit: { readonly type: 'quit'; readonly ref?: string | undefined };
 }

@@ -11,7 +11,7 @@ import {
   uuidSchema,
   wholeNumber,
 } from '../values.js';
-import type { Command, Commands, CommandType, Decoded } from './commands.js';
+import { HINTS, type Command, type Commands, type CommandType, type Decoded } from './commands.js';
 
 /** The largest `max` of a `join`: what a client with a cache is ready to replay instead of loading a page. */
 const MAX_REPLAYED = 10_000;
@@ -48,6 +48,8 @@ const mentions = z
   .array(z.guid(`mentions must hold UUIDs`).toLowerCase(), 'mentions must be a list')
   .max(MAX_MENTIONS, `mentions has more than ${MAX_MENTIONS} items`)
   .nullish();
+
+const WITH_PROBLEM = `with must be a list of ${HINTS.join(', ')}`;
 
 const WANTED_ID_PROBLEM = 'room_id must be a positive integer or a UUID';
 
@@ -113,9 +115,14 @@ export function createDecoder(limits: {
           max: MAX_REPLAYED,
           problem: `max must be 1 to ${MAX_REPLAYED}`,
         }).nullish(),
+        with: z.array(z.enum(HINTS, WITH_PROBLEM), WITH_PROBLEM).nullish(),
         ref,
       })
-      .transform(({ max, ...join }) => ({ ...join, max: max ?? undefined })),
+      .transform(({ max, with: hints, ...join }) => ({
+        ...join,
+        max: max ?? undefined,
+        with: new Set(hints),
+      })),
     leave: z
       .object({ type: z.literal('leave'), room_id: roomId, ref })
       .transform(({ type, room_id, ref }) => ({ type, roomId: room_id, ref })),
@@ -171,6 +178,9 @@ export function createDecoder(limits: {
         roomId: room_id,
         isBack: back ?? false,
       })),
+    typing: z
+      .object({ type: z.literal('typing'), room_id: roomId, ref })
+      .transform(({ type, room_id, ref }) => ({ type, roomId: room_id, ref })),
     ping: z.object({ type: z.literal('ping'), ref }),
     quit: z.object({ type: z.literal('quit'), ref }),
   };

@@ -97,6 +97,24 @@ export function encodeRead(roomId: number, emitter: string, upto: number): strin
   return `{"type":"read","data":{"room_id":${roomId},"emitter":"${emitter}","upto":${upto}}}`;
 }
 
+/** Text of the event about a user who types. */
+export function encodeTyping(roomId: number, emitter: string): string {
+  return `{"type":"typing","data":{"room_id":${roomId},"emitter":"${emitter}"}}`;
+}
+
+/** Text of the event about who is online: all of them, or who came and who went, or their number alone. */
+export function encodePresence(
+  roomId: number,
+  count: number,
+  users: {
+    readonly online?: readonly string[];
+    readonly join?: readonly string[];
+    readonly leave?: readonly string[];
+  },
+): string {
+  return JSON.stringify({ type: 'presence', data: { room_id: roomId, count, ...users } });
+}
+
 /** By kind, the JSON of the fields beside those of every entry, each with a comma before it. */
 const FIELDS: Readonly<Record<EntryKind, (entry: FrameEntry) => string>> = {
   message: ({ content, data, replyTo, mentions, textSeq, isWithheld }) =>
