@@ -13,6 +13,7 @@ import type { RuleModel, RuleRow } from './models/rule.js';
 import { deleteRoom, purgeLog } from './purge.js';
 import { plain } from './prepared.js';
 import { MAY_READ, NOT_BANNED, RULES_OF_CALLER } from './readable.js';
+import { StatementBatches } from './statement-batches.js';
 import {
   createRoomChange,
   findRoom,
@@ -52,7 +53,8 @@ export interface Rooms {
   /** Changes a room and some of its rules, as `createRoomChange` says. */
   change(roomId: number, caller: Caller, change: RoomChange): Promise<ChangedRoom>;
   /**
-   * The id of a room by its uuid; undefined if there is no such room. Never kept for long: an application may delete a
+   * The id of a room by its uuid; undefined if there is no such room. Those that are asked for in the same moment share a
+   * query. Never kept for long: an application may delete a
    * room and make another one with its uuid, and a log that went back gives ids again.
    */
   idOf(uuid: string): Promise<number | undefined>;
@@ -114,6 +116,8 @@ const ISO_8601 = 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"';
 
 /** Candidates of one query of `visibleTo`; store.ts has how long a probe waits while such pages are read. */
 const VISIBLE_PAGE = 500;
+/** UUIDs of one query of `idOf`, as many as entries of one (group-commit.ts). */
+const MAX_UUIDS = 1_000;
 /** Rooms that one query of `rulesOf` passes, however few of them match: a few milliseconds. */
 const LISTED_PAGE = 1_000;
 
@@ -219,6 +223,18 @@ export function createRooms({
     });
   }
 
+  async function findIds(uuids: readonly string[]): Promise<(number | undefined)[]> {
+    const rows = await sequelize.query<{ id: number; uuid: string }>(
+      'SELECT id, uuid FROM rooms WHERE uuid = ANY ($1::uuid[])',
+      { bind: [uuids], type: QueryTypes.SELECT },
+    );
+    const found = new Map(rows.map(({ id, uuid }) => [uuid, id]));
+    return uuids.map((uuid) => found.get(uuid));
+  }
+
+  // A client joins up to ROOMS_PER_SOCKET rooms in one list, and after a restart thousands do so at once.
+  const ids = new StatementBatches(findIds, (waiting) => Math.min(waiting.length, MAX_UUIDS));
+
   return {
     async create(draft, rules, emitter) {
       const room = await insert({ ...draft, uuid: randomUUID() }, rules, emitter);
@@ -239,13 +255,7 @@ export function createRooms({
 
     change: createRoomChange({ sequelize }),
 
-    async idOf(uuid) {
-      const [row] = await sequelize.query<{ id: number }>('SELECT id FROM rooms WHERE uuid = $1', {
-        bind: [uuid],
-        type: QueryTypes.SELECT,
-      });
-      return row?.id;
-    },
+    idOf: (uuid) => ids.add(uuid),
 
     accessFor: (caller, roomId, gone) =>
       readers.run(caller.userUUID, () => loadRoom(sequelize, roomId, [caller]), gone),

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { QueryTypes } from 'sequelize';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { Rule } from '../../src/access/permissions.js';
 import { ChatError } from '../../src/errors.js';
 import { ruleOf } from '../../src/store/entry.js';
@@ -50,6 +50,22 @@ describe.each(storeHosts)('rooms over %s', (_, openHost) => {
     const state = await store.log.state(room.id);
     expect(state).toMatchObject({ head: 2, rulesHead: 2 });
     expect(state?.access.rules).toEqual(new Map(rules.map((rule) => [rule.entityUUID, rule])));
+  });
+
+  it('are found by their uuids, many in one query', async () => {
+    const creator = newCaller();
+    const rooms = await Promise.all(
+      [1, 2, 3].map(() => store.rooms.create(roomDraft(), [], creator.userUUID)),
+    );
+    const uuids = [...rooms.map(({ uuid }) => uuid), randomUUID()];
+    const query = vi.spyOn(host.database.sequelize, 'query');
+
+    const ids = await Promise.all([...uuids, ...uuids].map((uuid) => store.rooms.idOf(uuid)));
+
+    expect(query).toHaveBeenCalledOnce();
+    query.mockRestore();
+    const expected = [...rooms.map(({ id }) => id), undefined];
+    expect(ids).toEqual([...expected, ...expected]);
   });
 
   it('are created whole or not at all', async () => {
