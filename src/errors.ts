@@ -51,7 +51,7 @@ export interface FieldError {
 
 export interface ErrorDetails {
   /** HTTP status, if it is another one than the table has. */
-  readonly status?: number;
+  readonly status?: number | undefined;
   /** A sentence for the client. */
   readonly detail?: string;
   readonly errors?: readonly FieldError[];

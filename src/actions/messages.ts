@@ -1,14 +1,21 @@
-import { requirePermission, type Caller } from '../access/permissions.js';
+import { may, requirePermission, type Caller } from '../access/permissions.js';
 import { ChatError } from '../errors.js';
 import type { Feed } from '../feeds/feed.js';
 import type { Hub } from '../feeds/hub.js';
 import type { ChangedMessage, Changes } from '../store/changes.js';
 import type { Appended } from '../store/group-commit.js';
-import type { History, HistoryMessage, HistoryPage, Period, Stretch } from '../store/history.js';
+import type {
+  History,
+  HistoryMessage,
+  HistoryPage,
+  Period,
+  Reader,
+  Stretch,
+} from '../store/history.js';
 import type { LogPlace } from '../store/lock-room.js';
 import type { Log } from '../store/log.js';
 import type { Deletion, Edit, NewReaction } from '../store/message-change.js';
-import type { Rooms } from '../store/rooms.js';
+import type { Rooms, RoomWithRules } from '../store/rooms.js';
 import type { Search, SearchPage, Wanted } from '../store/search.js';
 
 /** Messages in pages, oldest first; none of the pages is empty. */
@@ -49,6 +56,12 @@ export interface FoundMessage {
   readonly snapshot: LogPlace;
 }
 
+/** A message that was sent, as far as its sender may see it. */
+export interface PostedMessage extends FoundMessage {
+  /** Whether it was stored now, not earlier with the same ref. */
+  readonly isNew: boolean;
+}
+
 /** A message as a client sends it. */
 export interface NewMessage {
   /** Empty only beside `data`. */
@@ -70,16 +83,32 @@ export interface MadeChange {
 
 export interface MessageActions {
   /**
-   * Stores a message in the log of an open room, by the rules that the feed knows: if it does not permit the caller,
-   * refresh it first. The feed has taken the message by then. Messages are stored in the order of the calls.
+   * The feed of a room, opened if need be, for a caller who wants to write. If the rules that it knows do not permit
+   * that, it has read whether there are newer ones.
+   * @throws {ChatError} NOT_FOUND, UNAVAILABLE
+   */
+  feedFor(caller: Caller, roomId: number): Promise<Feed>;
+  /**
+   * Stores a message in the log of an open room, by the rules that the feed knows (`feedFor`). The feed has taken the
+   * message by then. Messages are stored in the order of the calls.
    * @throws {ChatError} as `Log.append`
    */
   send(caller: Caller, feed: Feed, message: NewMessage): Promise<Appended>;
+  /**
+   * Stores a message in a room, open or not, and returns it as it is now.
+   * @throws {ChatError} as `feedFor` and `Log.append`; DELETED if it was deleted since
+   */
+  post(caller: Caller, roomId: number, message: NewMessage): Promise<PostedMessage>;
   /**
    * Replaces the text of the caller's own message. The room's feed has delivered the change by then.
    * @throws {ChatError} as `Changes.edit`
    */
   edit(caller: Caller, roomId: number, edit: Edit): Promise<MadeChange>;
+  /**
+   * A message that the caller has sent, as it is now; without the permission `r`, without what others did to it.
+   * @throws {ChatError} NOT_FOUND, NO_SUCH_MESSAGE, DELETED, UNAVAILABLE
+   */
+  getOwn(caller: Caller, roomId: number, seq: number): Promise<FoundMessage>;
   /**
    * Deletes a message: the caller's own, or as an admin anybody's.
    * @throws {ChatError} as `Changes.remove`
@@ -124,18 +153,82 @@ export function createMessageActions({
   search: Search;
   log: Pick<Log, 'append'>;
   changes: Changes;
-  hub: Pick<Hub, 'publish'>;
+  hub: Pick<Hub, 'open' | 'publish'>;
 }): MessageActions {
+  async function access(
+    caller: Caller,
+    roomId: number,
+    gone?: AbortSignal,
+  ): Promise<RoomWithRules> {
+    const room = await rooms.accessFor(caller, roomId, gone);
+    if (room === undefined) throw noSuchRoom();
+    return room;
+  }
+
   /** The end of a room's log, at which the caller may read. */
   async function readablePlace(
     caller: Caller,
     roomId: number,
     gone: AbortSignal,
   ): Promise<LogPlace> {
-    const room = await rooms.accessFor(caller, roomId, gone);
-    if (room === undefined) throw new ChatError('NOT_FOUND', { detail: 'there is no such room' });
+    const room = await access(caller, roomId, gone);
     requirePermission(caller, room, 'r');
     return { head: room.head, epoch: room.epoch };
+  }
+
+  /**
+   * @param deletedStatus the HTTP status of DELETED
+   * @throws {ChatError} NO_SUCH_MESSAGE, DELETED
+   */
+  async function messageAt(
+    roomId: number,
+    seq: number,
+    head: number,
+    reader: Reader,
+    deletedStatus?: number,
+  ): Promise<HistoryMessage> {
+    const found = seq <= head ? await history.one(roomId, seq, head, reader) : undefined;
+    if (found === undefined) {
+      throw new ChatError('NO_SUCH_MESSAGE', { detail: 'there is no such message in the room' });
+    }
+    if (found === 'deleted') {
+      throw new ChatError('DELETED', { status: deletedStatus, detail: 'the message was deleted' });
+    }
+    return found;
+  }
+
+  async function feedFor(caller: Caller, roomId: number): Promise<Feed> {
+    const feed = await hub.open(roomId);
+    if (feed === undefined) throw noSuchRoom();
+    if (!feed.permits(caller)) await feed.refresh();
+    return feed;
+  }
+
+  function send(
+    caller: Caller,
+    feed: Feed,
+    { content, data, replyTo, mentions, ref }: NewMessage,
+  ): Promise<Appended> {
+    return log.append(feed, caller, {
+      roomId: feed.roomId,
+      kind: 'message',
+      emitter: caller.userUUID,
+      content,
+      ref: ref ?? null,
+      data,
+      replyTo,
+      mentions,
+    });
+  }
+
+  async function getOwn(caller: Caller, roomId: number, seq: number): Promise<FoundMessage> {
+    const room = await access(caller, roomId);
+    const { head, epoch } = room;
+    const message = await messageAt(roomId, seq, head, caller);
+    const isChecked = (message.rev ?? 0) <= head;
+    const sees = may(caller, isChecked ? room : await access(caller, roomId), 'r');
+    const seen = sees ? message : { ...message, reactions: null, replies: 0, rev: message.textSeq };
+    return { message: seen, snapshot: { head, epoch } };
   }
 
   async function publish(roomId: number, changing: Promise<ChangedMessage>): Promise<MadeChange> {
@@ -145,20 +238,15 @@ export function createMessageActions({
   }
 
   return {
-    send(caller, feed, { content, data, replyTo, mentions, ref }) {
-      const { roomId } = feed;
-      const emitter = caller.userUUID;
-      return log.append(feed, caller, {
-        roomId,
-        kind: 'message',
-        emitter,
-        content,
-        ref: ref ?? null,
-        data,
-        replyTo,
-        mentions,
-      });
+    feedFor,
+    send,
+
+    async post(caller, roomId, message) {
+      const { seq, known } = await send(caller, await feedFor(caller, roomId), message);
+      return { ...(await getOwn(caller, roomId, seq)), isNew: !known };
     },
+
+    getOwn,
 
     edit: (caller, roomId, input) => publish(roomId, changes.edit(caller, roomId, input)),
     remove: (caller, roomId, input) => publish(roomId, changes.remove(caller, roomId, input)),
@@ -195,14 +283,10 @@ export function createMessageActions({
 
     async get(caller, roomId, seq, gone) {
       const snapshot = await readablePlace(caller, roomId, gone);
-      const reader = { userUUID: caller.userUUID, gone };
-      const found = seq <= snapshot.head && (await history.one(roomId, seq, snapshot.head, reader));
-      if (!found) throw new ChatError('NO_SUCH_MESSAGE', { detail: 'there is no such message' });
-      if (found === 'deleted') {
-        throw new ChatError('DELETED', { status: 404, detail: 'the message was deleted' });
-      }
-      if ((found.rev ?? 0) > snapshot.head) await readablePlace(caller, roomId, gone);
-      return { message: found, snapshot };
+      const { head } = snapshot;
+      const message = await messageAt(roomId, seq, head, { userUUID: caller.userUUID, gone }, 404);
+      if ((message.rev ?? 0) > head) await readablePlace(caller, roomId, gone);
+      return { message, snapshot };
     },
 
     async search(caller, wanted, gone) {
@@ -214,4 +298,8 @@ export function createMessageActions({
       throw new ChatError('INVALID', { detail: `q ${message}`, errors: [{ field: 'q', message }] });
     },
   };
+}
+
+function noSuchRoom(): ChatError {
+  return new ChatError('NOT_FOUND', { detail: 'there is no such room' });
 }

@@ -21,7 +21,7 @@ export interface AppOptions extends Services {
   readonly verify: VerifyToken;
   readonly isClosing: () => boolean;
   readonly corsOrigins: Origins;
-  readonly limits: Pick<Limits, 'bodyBytes' | 'storeTimeoutMs'>;
+  readonly limits: Services['limits'] & Pick<Limits, 'bodyBytes' | 'storeTimeoutMs'>;
   readonly logger: Logger;
 }
 

@@ -1,5 +1,7 @@
 import { z } from 'zod';
 import type { MessagePage, MessagePages } from '../actions/messages.js';
+import { messageFields, type TextLimits } from '../protocol/message-fields.js';
+import { refSchema } from '../protocol/values.js';
 import type { HistoryMessage } from '../store/history.js';
 import type { Reply } from './envelope.js';
 import { encodeEach, queryOf } from './pages.js';
@@ -66,7 +68,56 @@ const readOne = route({
   },
 });
 
-export const messageRoutes: readonly Route[] = [read, readOne];
+/** What a message or an edit may have, by the names of a body. */
+const fieldsOf = (limits: TextLimits) => messageFields(limits, () => '');
+
+const post = route({
+  method: 'POST',
+  path: '/rooms/:id/messages',
+  access: 'token',
+  params: roomPath,
+  body(limits) {
+    const { message, messageOf } = fieldsOf(limits);
+    return z.strictObject(message).transform(messageOf);
+  },
+  async handle({ caller, params, body }, { actions }) {
+    const { message, snapshot, isNew } = await actions.messages.post(caller, params.id, body);
+    return { content: encodeMessage(message), snapshot, status: isNew ? 201 : 200 };
+  },
+});
+
+const edit = route({
+  method: 'PATCH',
+  path: '/rooms/:id/messages/:seq',
+  access: 'token',
+  params: messagePath,
+  body(limits) {
+    const { text, editOf } = fieldsOf(limits);
+    return z.strictObject(text).transform(editOf);
+  },
+  async handle({ caller, params: { id, seq }, body }, { actions }) {
+    await actions.messages.edit(caller, id, { ...body, target: seq });
+    const { message, snapshot } = await actions.messages.getOwn(caller, id, seq);
+    return { content: encodeMessage(message), snapshot };
+  },
+});
+
+/** DELETE has no body: its ref is a parameter. */
+const deletion = z.object({ ref: refSchema('').optional() });
+
+const remove = route({
+  method: 'DELETE',
+  path: '/rooms/:id/messages/:seq',
+  access: 'token',
+  params: messagePath,
+  query: deletion,
+  async handle({ caller, params, query }, { actions }) {
+    const wanted = { target: params.seq, ref: query.ref };
+    return { content: await actions.messages.remove(caller, params.id, wanted) };
+  },
+});
+
+export const messageRoutes: readonly Route[] = [read, readOne, post, edit, remove];
 
 /** A message in an answer; its id is its seq. What it lacks is left out, so that a plain one is as in version 1. */
 export function encodeMessage(message: HistoryMessage): object {

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { MAX_INTEGER, textProblem } from '../protocol/values.js';
+import { MAX_INTEGER, textSchema } from '../protocol/values.js';
 import type { RoomPlace, RoomSummary } from '../store/room-list.js';
 import { cursorOf, encodeCursor } from './cursor.js';
 import { encodeMessage } from './messages.js';
@@ -14,10 +14,7 @@ const MAX_TEXT_CHARACTERS = 100;
 /** The end of the year 9999: Date and Postgres agree on years of four digits. */
 const MAX_INSTANT = 253_402_300_799_999;
 
-const text = z.string('must be a string').superRefine((value, context) => {
-  const problem = textProblem(value, MAX_TEXT_CHARACTERS);
-  if (problem !== undefined) context.addIssue(problem);
-});
+const text = textSchema('', MAX_TEXT_CHARACTERS);
 
 const place = z
   .tuple([z.int().min(0).max(MAX_INSTANT), z.int().min(1).max(MAX_INTEGER)])

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { DEFAULT_MAX_RULES } from '../actions/rooms.js';
 import { dataSchema } from '../protocol/data.js';
-import { MAX_INTEGER, textProblem, uuidSchema } from '../protocol/values.js';
+import { MAX_INTEGER, textSchema, uuidSchema } from '../protocol/values.js';
 import type { RoomSettings } from '../store/entry.js';
 import type { Room } from '../store/models/room.js';
 import type { ListedRoom, RuleWithRoom } from '../store/rooms.js';
@@ -22,10 +22,7 @@ const MAX_DATA_BYTES = 4_096;
 /** As many rooms as one query of a list passes (`LISTED_PAGE` in store/rooms.ts). */
 const MAX_LIST = 1_000;
 
-const name = z.string('must be a string').superRefine((value, context) => {
-  const problem = textProblem(value, MAX_NAME_CHARACTERS);
-  if (problem !== undefined) context.addIssue(problem);
-});
+const name = textSchema('', MAX_NAME_CHARACTERS);
 
 const type = z.enum(['group', 'user2user'], 'must be group or user2user');
 const levelAdmin = numberFrom(0, MAX_LEVEL_ADMIN);

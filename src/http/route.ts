@@ -2,6 +2,7 @@ import type { RouterMiddleware } from '@koa/router';
 import type { z } from 'zod';
 import type { Identity } from '../access/token.js';
 import type { Actions } from '../actions/actions.js';
+import type { TextLimits } from '../protocol/message-fields.js';
 import type { AuthenticatedState } from './authenticate.js';
 import { respond, type Reply } from './envelope.js';
 import { whenGone } from './pages.js';
@@ -17,6 +18,7 @@ type Access = 'open' | 'token';
 export interface Services {
   readonly actions: Actions;
   readonly readiness: Readiness;
+  readonly limits: TextLimits;
   /** IANA name of the zone in which days of the history begin. */
   readonly timeZone: string;
 }
@@ -44,8 +46,8 @@ export interface Route<
   readonly access: A;
   readonly params?: z.ZodType<Params>;
   readonly query?: z.ZodType<Query>;
-  /** Of a JSON object. */
-  readonly body?: z.ZodType<Body>;
+  /** Of a JSON object; a function if it depends on the limits of the node. */
+  readonly body?: z.ZodType<Body> | ((limits: TextLimits) => z.ZodType<Body>);
   handle(request: RouteRequest<A, Params, Query, Body>, services: Services): Reply | Promise<Reply>;
 }
 
@@ -60,7 +62,8 @@ export function route<A extends Access, Params = undefined, Query = undefined, B
  * Koa's middleware for a route: decodes, calls its handler, encodes. Behind `authenticate` unless the route is open.
  */
 export function serve(route: Route, services: Services): RouterMiddleware<AuthenticatedState> {
-  const { params, query, body } = route;
+  const { params, query } = route;
+  const body = typeof route.body === 'function' ? route.body(services.limits) : route.body;
   return async (ctx) => {
     const request = {
       caller: ctx.state.caller,

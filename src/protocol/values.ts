@@ -56,16 +56,18 @@ export function sequenceNumberSchema(name: string) {
   });
 }
 
-/** A text that can be stored; `name` is that of its field. */
+/** A text that can be stored; `name` is that of its field, or empty if the problem stands beside it. */
 export function textSchema(name: string, maxCharacters: number) {
-  return z.string(`${name} must be a string`).superRefine((value, context) => {
+  return z.string(`${name} must be a string`.trim()).superRefine((value, context) => {
     const problem = textProblem(value, maxCharacters);
-    if (problem !== undefined) context.addIssue(`${name} ${problem}`);
+    if (problem !== undefined) context.addIssue(`${name} ${problem}`.trim());
   });
 }
 
-/** The sender's own name for a command. */
-export const refSchema = textSchema('ref', MAX_REF_CHARACTERS);
+/** The sender's own name for a command; `name` is that of its field, or empty. */
+export function refSchema(name: string) {
+  return textSchema(name, MAX_REF_CHARACTERS);
+}
 
 /**
  * What keeps a text from being stored, as a sentence; undefined if nothing does. Postgres has

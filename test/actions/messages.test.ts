@@ -22,7 +22,12 @@ beforeAll(async () => {
   store = storeOver(host.database);
   actions = createActions({
     store,
-    hub: { publish, publishDeletion: () => undefined, markerMoved: () => undefined },
+    hub: {
+      open: () => Promise.resolve(undefined),
+      publish,
+      publishDeletion: () => undefined,
+      markerMoved: () => undefined,
+    },
     verify: createVerifier({ secret: SECRET }),
     directRoomLevel: 0,
     logger: QUIET,

@@ -44,7 +44,10 @@ function steady(answer: string): unknown {
   return JSON.parse(answer, (key, value: unknown) => {
     const text = String(value);
     if (/^(?:uuid|epoch)$/.test(key) && /^[0-9a-f-]{36}$/.test(text)) return 'a UUID';
-    if (/^(?:created|updated)At$/.test(key) && /^\d{4}-\d\d-\d\dT[\d:.]{12}Z$/.test(text)) {
+    if (
+      /^(?:createdAt|updatedAt|edited_at)$/.test(key) &&
+      /^\d{4}-\d\d-\d\dT[\d:.]{12}Z$/.test(text)
+    ) {
       return 'a date';
     }
     return /^(?:exp|iat)$/.test(key) && /^\d{10}$/.test(text) ? 'a time' : value;

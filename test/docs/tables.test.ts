@@ -156,7 +156,9 @@ describe('the tables of HTTP-API.md', () => {
       const section = httpApi.split(/^## /m).find((text) => text.startsWith(`\`${name}\`\n`));
       const rows = [...(section ?? '').matchAll(/^\| (`[^|]*)\|/gm)];
       const documented = rows.flatMap(([, cell]) => codes(cell));
-      const taken = [query, body].flatMap((schema) => {
+      const ofBody =
+        typeof body === 'function' ? body({ contentCharacters: 8_000, dataBytes: 4_096 }) : body;
+      const taken = [query, ofBody].flatMap((schema) => {
         const form = schema && z.toJSONSchema(schema, { io: 'input' });
         return [form, ...(form?.anyOf ?? [])].flatMap((one) => Object.keys(one?.properties ?? {}));
       });

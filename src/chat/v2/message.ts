@@ -1,7 +1,6 @@
 import type { Feed } from '../../feeds/feed.js';
 import type { Commands } from '../../protocol/v2/commands.js';
 import type { CommandSession } from './command.js';
-import { feedToWrite } from './typing.js';
 
 type Message = Commands['message'];
 
@@ -36,7 +35,10 @@ async function sendAfterReading(
   message: Message,
   cameAt: number,
 ): Promise<void> {
-  const feed = await session.withinDeadline(cameAt, () => feedToWrite(session, message.roomId));
+  const { messages } = session.context.actions;
+  const feed = await session.withinDeadline(cameAt, () =>
+    messages.feedFor(session.identity, message.roomId),
+  );
   if (!session.isClosed) store(session, feed, message, cameAt);
 }
 

@@ -1,5 +1,4 @@
 import type { Feed } from '../../feeds/feed.js';
-import { ChatError } from '../../errors.js';
 import type { Commands } from '../../protocol/v2/commands.js';
 import type { CommandSession } from './command.js';
 
@@ -21,24 +20,10 @@ export function type(
     return;
   }
   return session
-    .withinDeadline(cameAt, () => feedToWrite(session, command.roomId))
+    .withinDeadline(cameAt, () => context.actions.messages.feedFor(identity, command.roomId))
     .then((opened) => {
       tell(session, opened, command);
     });
-}
-
-/**
- * The feed of a room that may not be open on this node, or in which another node may have granted the right a moment ago.
- * @throws {ChatError} NOT_FOUND, UNAVAILABLE
- */
-export async function feedToWrite(
-  { context, identity }: CommandSession,
-  roomId: number,
-): Promise<Feed> {
-  const feed = await context.hub.open(roomId);
-  if (feed === undefined) throw new ChatError('NOT_FOUND');
-  if (!feed.permits(identity)) await feed.refresh();
-  return feed;
 }
 
 function tell(session: CommandSession, feed: Feed, { roomId, ref }: Typing): void {

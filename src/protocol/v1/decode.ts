@@ -9,6 +9,7 @@ import { refSchema, roomIdSchema, sequenceNumberSchema, textSchema } from '../va
  */
 export function createDecoder(limits: { contentCharacters: number }): (frame: string) => Decoded {
   const content = textSchema('content', limits.contentCharacters);
+  const ref = refSchema('ref');
   const schemas: { [T in CommandType]: z.ZodType<Commands[T]> } = {
     token: z.object({ type: z.literal('token'), content: z.string('content must be a string') }),
     select_room: z
@@ -27,7 +28,7 @@ export function createDecoder(limits: { contentCharacters: number }): (frame: st
         type: z.literal('message'),
         content: z.unknown().optional(),
         msg: z.unknown().optional(),
-        ref: refSchema.nullish(),
+        ref: ref.nullish(),
       })
       // `msg` is the name that some clients of the proof of concept use for `content`.
       .transform(({ type, ref: name, ...said }, context) => {
@@ -55,7 +56,7 @@ export function createDecoder(limits: { contentCharacters: number }): (frame: st
         type: type as CommandType,
         field: issue?.path[0] === 'room_id' ? 'roomId' : String(issue?.path[0] ?? 'content'),
         problem: issue?.message ?? 'malformed',
-        ref: refSchema.safeParse((value as { ref?: unknown }).ref).data,
+        ref: ref.safeParse((value as { ref?: unknown }).ref).data,
       },
     };
   };

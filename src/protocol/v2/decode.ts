@@ -1,11 +1,10 @@
 import { z } from 'zod';
-import { dataSchema } from '../data.js';
 import { parseFrame } from '../frame.js';
+import { messageFields, messageSeqSchema, type TextLimits } from '../message-fields.js';
 import {
   refSchema,
   roomIdSchema,
   sequenceNumberSchema,
-  textProblem,
   textSchema,
   UUID_PROBLEM,
   uuidSchema,
@@ -16,25 +15,17 @@ import { HINTS, type Command, type Commands, type CommandType, type Decoded } fr
 /** The largest `max` of a `join`: what a client with a cache is ready to replay instead of loading a page. */
 const MAX_REPLAYED = 10_000;
 
-/** Of one message: a group that is larger is an entity, which is one UUID. */
-const MAX_MENTIONS = 20;
-
 const roomId = roomIdSchema('room_id must be a positive integer');
 
-const ref = refSchema.nullish().transform((given) => given ?? undefined);
+const givenRef = refSchema('ref');
+
+const ref = givenRef.nullish().transform((given) => given ?? undefined);
 
 const after = sequenceNumberSchema('after').nullish();
 
 const epoch = z.guid(`epoch ${UUID_PROBLEM}`).toLowerCase().nullish();
 
-const messageSeq = (name: string) =>
-  wholeNumber({
-    min: 1,
-    max: Number.MAX_SAFE_INTEGER,
-    problem: `${name} must be the number of a message`,
-  });
-
-const target = messageSeq('target');
+const target = messageSeqSchema('target');
 
 /** Code points of an emoji: a family with skin tones has ten, and some flags have seven. */
 const MAX_EMOJI_CHARACTERS = 32;
@@ -43,11 +34,6 @@ const emoji = textSchema('emoji', MAX_EMOJI_CHARACTERS).refine(
   (text) => !/\s/.test(text),
   'emoji contains white space',
 );
-
-const mentions = z
-  .array(z.guid(`mentions must hold UUIDs`).toLowerCase(), 'mentions must be a list')
-  .max(MAX_MENTIONS, `mentions has more than ${MAX_MENTIONS} items`)
-  .nullish();
 
 const WITH_PROBLEM = `with must be a list of ${HINTS.join(', ')}`;
 
@@ -77,26 +63,10 @@ const wantedRoom = z
  * Makes the decoder of the frames of a version 2 client. Unknown keys are ignored, and `null` stands for a missing
  * field, as in version 1.
  */
-export function createDecoder(limits: {
-  readonly contentCharacters: number;
-  readonly dataBytes: number;
-  readonly roomsPerSocket: number;
-}): (frame: string) => Decoded {
-  /** The text of a message or an edit: content, or data, or both. */
-  const text = {
-    content: z.string('content must be a string').nullish(),
-    data: dataSchema(limits.dataBytes).nullish(),
-  };
-  function textOf(
-    given: { content?: string | null | undefined; data?: string | null | undefined },
-    context: { addIssue: (problem: string) => void },
-  ): { content: string; data: string | undefined } {
-    const { content, data } = { content: given.content ?? '', data: given.data ?? undefined };
-    const isDataAlone = content === '' && data !== undefined;
-    const problem = isDataAlone ? undefined : textProblem(content, limits.contentCharacters);
-    if (problem !== undefined) context.addIssue(`content ${problem}`);
-    return { content, data };
-  }
+export function createDecoder(
+  limits: TextLimits & { readonly roomsPerSocket: number },
+): (frame: string) => Decoded {
+  const { text, message, editOf, messageOf } = messageFields(limits, (field) => field);
   const schemas: { [T in CommandType]: z.ZodType<Commands[T]> } = {
     token: z.object({
       type: z.literal('token'),
@@ -127,30 +97,19 @@ export function createDecoder(limits: {
       .object({ type: z.literal('leave'), room_id: roomId, ref })
       .transform(({ type, room_id, ref }) => ({ type, roomId: room_id, ref })),
     message: z
-      .object({
-        type: z.literal('message'),
-        room_id: roomId,
-        ...text,
-        reply_to: messageSeq('reply_to').nullish(),
-        mentions,
-        ref,
-      })
-      .transform(({ type, room_id, reply_to, mentions, ref, ...given }, context) => ({
+      .object({ type: z.literal('message'), room_id: roomId, ...message })
+      .transform(({ type, room_id, ...given }, context) => ({
         type,
         roomId: room_id,
-        ...textOf(given, context),
-        replyTo: reply_to ?? undefined,
-        mentions: mentions?.length ? [...new Set(mentions)] : undefined,
-        ref,
+        ...messageOf(given, context),
       })),
     edit: z
-      .object({ type: z.literal('edit'), room_id: roomId, target, ...text, ref })
-      .transform(({ type, room_id, target, ref, ...given }, context) => ({
+      .object({ type: z.literal('edit'), room_id: roomId, target, ...text })
+      .transform(({ type, room_id, target, ...given }, context) => ({
         type,
         roomId: room_id,
         target,
-        ...textOf(given, context),
-        ref,
+        ...editOf(given, context),
       })),
     delete: z
       .object({ type: z.literal('delete'), room_id: roomId, target, ref })
@@ -204,7 +163,7 @@ export function createDecoder(limits: {
 
 function originOf(value: Readonly<Record<string, unknown>>) {
   return {
-    ref: refSchema.safeParse(value['ref']).data,
+    ref: givenRef.safeParse(value['ref']).data,
     roomId: roomId.safeParse(value['room_id']).data,
   };
 }
