@@ -281,7 +281,9 @@ function rulesOfNew(
   return [...rules.values()];
 }
 
-/** @throws {ChatError} FORBIDDEN if the room is another entity's, or the caller no admin; INVALID if it is of another type */
+/**
+ * @throws {ChatError} FORBIDDEN if the room is another entity's, or the caller no admin; INVALID if it is of another type
+ */
 function requireMayPutRoom(caller: Caller, room: RoomAccess, type: Room['type']): void {
   if (room.entityOwner !== caller.entityUUID) {
     throw new ChatError('FORBIDDEN', { detail: 'the room belongs to another entity' });

@@ -31,7 +31,10 @@ export interface CheckedDraft {
   readonly rulesHead: number | null;
   /** Date of that entry, ISO 8601; null or undefined if the room has none, or not any more. */
   readonly rulesDate?: string | null;
-  /** It changes nobody's rights, though others of its kind do, so that messages checked before it may still be stored after it. */
+  /**
+   * It changes nobody's rights, though others of its kind do, so that messages checked before it may still be stored
+   * after it.
+   */
   readonly keepsRights?: boolean;
 }
 

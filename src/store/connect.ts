@@ -38,9 +38,9 @@ export const PAGE_CONNECTIONS = 4;
 export const SEARCH_CONNECTIONS = 2;
 
 /**
- * A statement of a search is cancelled after twenty times the 50 ms that a whole search may take: a prefix of one
- * letter beside a rare word may be that expensive. Compiling its plan, or sharing it
- * among processes, would take longer than running it.
+ * A statement of a search is cancelled after twenty times the 50 ms that a whole search may take: a prefix of one letter
+ * beside a rare word may be that expensive. Compiling its plan, or sharing it among processes, would take longer than
+ * running it.
  */
 const SEARCH_SETTINGS: Settings = {
   statement_timeout: '1000',

@@ -13,9 +13,9 @@ import {
 } from './unsettled-messages.js';
 
 /**
- * Entries of one statement, and characters of their content and data together. Postgres stores 1,000 short messages in about 20
- * ms (measured on two cores); a larger batch would only keep its rooms locked for longer. A million
- * characters, 125 of the longest messages by default, is a trade-off.
+ * Entries of one statement, and characters of their content and data together. Postgres stores 1,000 short messages in
+ * about 20 ms (measured on two cores); a larger batch would only keep its rooms locked for longer. A million characters,
+ * 125 of the longest messages by default, is a trade-off.
  */
 const MAX_BATCH_ENTRIES = 1_000;
 const MAX_BATCH_CHARACTERS = 1_000_000;

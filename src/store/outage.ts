@@ -44,7 +44,8 @@ export class Outage {
 
   /**
    * A query has failed.
-   * @returns UNAVAILABLE if the database did not answer, a lock was not free in time, or a statement took too long; any other error as it is
+   * @returns UNAVAILABLE if the database did not answer, a lock was not free in time, or a statement took too long; any
+   * other error as it is
    */
   failed(error: unknown): unknown {
     if (error instanceof ChatError) return error;

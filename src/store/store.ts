@@ -22,7 +22,8 @@ import { createUsers, type Users } from './users.js';
  */
 const ROOM_READERS = 1;
 /**
- * Pages of messages, and of rooms with their last messages, that are read at a time. With the one above, they leave a connection of the default pool to others.
+ * Pages of messages, and of rooms with their last messages, that are read at a time. With the one above, they leave a
+ * connection of the default pool to others.
  */
 export const HISTORY_READERS = 3;
 
