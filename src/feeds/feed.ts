@@ -371,9 +371,15 @@ export class Feed implements LiveRoom {
   /** The subscribers whose rights a rule may change; without a rule, those whose rights the room's settings may change. */
   #concernedBy(rule: Rule | undefined): Subscriber[] {
     const uuid = rule?.entityUUID ?? this.#access.entityOwner;
-    return [...this.#all()].filter(
-      ({ identity: { userUUID, entityUUID } }) => uuid === userUUID || uuid === entityUUID,
-    );
+    const concerned: Subscriber[] = [];
+    // Not over `#all`, which takes several times as long: thousands may enter a room at once, each by an entry.
+    for (const subscribers of this.#subscribers) {
+      for (const one of subscribers.all()) {
+        const { userUUID, entityUUID } = one.identity;
+        if (uuid === userUUID || uuid === entityUUID) concerned.push(one);
+      }
+    }
+    return concerned;
   }
 
   /** Drops a subscriber if it may not read any more; returns whether it is none, or no longer one. */
