@@ -123,6 +123,16 @@ export function residentKib(pid) {
   return Number(/VmRSS:\s+(\d+)/.exec(readProc(pid, 'status'))?.[1] ?? NaN);
 }
 
+/** Resident memory of a server in KiB after garbage collections (gc.mjs). @param {number} pid */
+export async function settledKib(pid) {
+  await delay(1_000);
+  process.kill(pid, 'SIGUSR2');
+  await delay(1_500);
+  process.kill(pid, 'SIGUSR2');
+  await delay(1_000);
+  return residentKib(pid);
+}
+
 /** Milliseconds for which a core (undefined: all of them together) was busy so far. @param {number} [core] */
 export function busyMilliseconds(core) {
   let stat = '';

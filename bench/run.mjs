@@ -12,7 +12,10 @@ import { chat, twoNodes } from './measures/chat.mjs';
 import { connecting } from './measures/connecting.mjs';
 import { durable } from './measures/durable.mjs';
 import { history } from './measures/history.mjs';
+import { manyRooms } from './measures/many-rooms.mjs';
+import { noise } from './measures/noise.mjs';
 import { resume } from './measures/resume.mjs';
+import { roomList } from './measures/room-list.mjs';
 import { search } from './measures/search.mjs';
 import { printPair, runPair } from './pair.mjs';
 import { canPin, pinSelf } from './processes.mjs';
@@ -55,7 +58,20 @@ const LOAD_CORE = 1;
 const PAIRED_ROUNDS = 40;
 
 /** @type {Measure[]} */
-const MEASURES = [ceiling, cost, chat, durable, connecting, twoNodes, history, resume, search];
+const MEASURES = [
+  ceiling,
+  cost,
+  chat,
+  durable,
+  connecting,
+  twoNodes,
+  history,
+  resume,
+  roomList,
+  search,
+  manyRooms,
+  noise,
+];
 
 const USAGE = `npm run bench -- [options]
 

@@ -75,9 +75,11 @@ export class Client {
         reject(new Error('the server closed a connection'));
         if (!this.#closed) this.#tally.lost++;
       });
+      const { path, protocol } = this.#dialect;
       socket.write(
-        `GET ${this.#dialect.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\n` +
+        `GET ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\n` +
           'Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n' +
+          (protocol === undefined ? '' : `Sec-WebSocket-Protocol: ${protocol}\r\n`) +
           'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n',
       );
     });

@@ -3,12 +3,13 @@
  *
  * @typedef {{
  *   path: string,
+ *   protocol?: string,
  *   messageSign: number,
  *   onOpen?: (client: import('./client.mjs').Client) => void,
  *   onText: (client: import('./client.mjs').Client, text: string) => void,
  *   message: (content: string) => string,
  * }} Dialect
- * `messageSign`: the place of the letter `m` of `message` in a message's frame.
+ * `protocol`: the subprotocol of WebSocket. `messageSign`: the place of the letter `m` of `message` in a message's frame.
  */
 
 /** @param {import('./client.mjs').Client} client */
@@ -41,6 +42,33 @@ const nano = {
   },
   message: (content) => `{"type":"message","content":"${content}"}`,
 };
+
+/**
+ * Version 2 of a client that joins rooms after its token, and sends its messages to the first of them.
+ *
+ * @param {{ rooms: { room_id: number, after?: number }[], with?: string[] }} join
+ * @param {Dialect['onText']} onText
+ * @returns {Dialect}
+ */
+export function version2(join, onText) {
+  return {
+    path: '/chat',
+    protocol: 'nano-messaging.v2',
+    messageSign: nano.messageSign,
+    onOpen(client) {
+      client.send(
+        JSON.stringify({ type: 'token', content: client.token }),
+        JSON.stringify({ type: 'join', ...join }),
+      );
+    },
+    onText(client, text) {
+      if (/"(BADAUTH|NOT[A-Z]*|INVALID|UNAVAILABLE|INTERNAL)"/.test(text)) refused(client, text);
+      else onText(client, text);
+    },
+    message: (content) =>
+      `{"type":"message","room_id":${join.rooms[0]?.room_id},"content":"${content}"}`,
+  };
+}
 
 /** The bare broadcasts: the same frames, without START? and the token. @type {Dialect} */
 const bare = {

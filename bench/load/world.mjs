@@ -49,7 +49,10 @@ export async function createRooms(server, count) {
 
 /**
  * @param {RunningServer} server
- * @param {{ roomId: number, tally: Tally, sampled: boolean, after?: number, token?: string }} options
+ * @param {{
+ *   roomId: number, tally: Tally, sampled: boolean, after?: number, token?: string,
+ *   dialect?: import('./dialects.mjs').Dialect,
+ * }} options
  */
 export function newClient(server, { token = newToken(), ...options }) {
   return new Client({ server, dialect: dialects[server.kind], token, ...options });

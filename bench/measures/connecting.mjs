@@ -1,8 +1,7 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import { Tally } from '../load/tally.mjs';
 import { newToken } from '../load/tokens.mjs';
 import { closeAll, connectAll, createRooms, newClient, startCount } from '../load/world.mjs';
-import { residentKib, untilQuiet } from '../processes.mjs';
+import { residentKib, settledKib, untilQuiet } from '../processes.mjs';
 
 const ROOMS = 100;
 const WARM_UP = 500;
@@ -45,7 +44,7 @@ export const connecting = {
     const first = newClients(WARM_UP);
     await connectAll(first);
     closeAll(first);
-    const before = await settledKib(server);
+    const before = await settledKib(server.pid);
 
     await untilQuiet(QUIET_TIMEOUT_MS);
     const clients = newClients(count);
@@ -53,7 +52,7 @@ export const connecting = {
     await connectAll(clients, { tally });
     const { seconds, cpuMicros } = stop();
     const atOnce = residentKib(server.pid);
-    const after = await settledKib(server);
+    const after = await settledKib(server.pid);
     closeAll(clients);
     await server.stop();
     const perSecond = count / seconds;
@@ -101,14 +100,4 @@ async function openRooms(server) {
       }),
     );
   return { newClients, tally };
-}
-
-/** @param {import('../servers.mjs').RunningServer} server */
-async function settledKib(server) {
-  await delay(1_000);
-  process.kill(server.pid, 'SIGUSR2'); // gc.mjs
-  await delay(1_500);
-  process.kill(server.pid, 'SIGUSR2');
-  await delay(1_000);
-  return residentKib(server.pid);
 }

@@ -1,9 +1,7 @@
-import { Agent, get } from 'node:http';
-import { at } from '../load/tally.mjs';
-import { newToken } from '../load/tokens.mjs';
+import { fillLogs } from '../load/logs.mjs';
+import { timeRequests } from '../load/requests.mjs';
 import { createRooms } from '../load/world.mjs';
 import { untilQuiet } from '../processes.mjs';
-import { query } from '../services.mjs';
 
 const SMALL = { rooms: 100, each: 100 };
 const LARGE = { rooms: 1_000, each: 5_000 };
@@ -45,65 +43,18 @@ export const history = {
 async function readPages(kind, size, database, context) {
   const server = await context.start(kind, { database });
   const rooms = await createRooms(server, size.rooms);
-  await fill(await context.databaseUrl(database), size.each);
-  const agent = new Agent({ keepAlive: true });
-  const headers = { authorization: `Bearer ${newToken()}` };
-  const count = context.quick ? 2_000 : 10_000;
-  const times = [];
+  await fillLogs(await context.databaseUrl(database), size.each);
   await untilQuiet(QUIET_TIMEOUT_MS);
-  for (let i = -WARM_UP; i < count; i++) {
-    const room = rooms[Math.floor(Math.random() * rooms.length)];
-    const before = PAGE + 3 + Math.floor(Math.random() * (size.each - PAGE));
-    const start = performance.now();
-    await read(
-      server.port,
-      `/rooms/${room}/messages?limit=${PAGE}&before=${before}`,
-      headers,
-      agent,
-    );
-    if (i >= 0) times.push(performance.now() - start);
-  }
-  agent.destroy();
+  const { p50, p99 } = await timeRequests(
+    server.port,
+    () => {
+      const room = rooms[Math.floor(Math.random() * rooms.length)];
+      const before = PAGE + 3 + Math.floor(Math.random() * (size.each - PAGE));
+      return `/rooms/${room}/messages?limit=${PAGE}&before=${before}`;
+    },
+    { count: context.quick ? 2_000 : 10_000, warmUp: WARM_UP },
+  );
   await server.stop();
-  times.sort((a, b) => a - b);
-  const [p50, p99] = [at(times, 0.5), at(times, 0.99)];
   context.note(`${size.rooms * size.each} rows: p50 ${p50.toFixed(2)}, p99 ${p99.toFixed(2)} ms`);
   return { p50, p99 };
-}
-
-/**
- * Gives each room `each` messages of 100 bytes.
- *
- * @param {string} url
- * @param {number} each
- */
-async function fill(url, each) {
-  await query(
-    url,
-    `INSERT INTO messages (room_id, seq, kind, emitter, content, "createdAt", "updatedAt")
-     SELECT id, head + n, 'message', gen_random_uuid(), repeat('x', 100), now(), now()
-     FROM generate_series(1, ${each}) AS n, rooms`,
-  );
-  await query(url, `UPDATE rooms SET head = head + ${each}`);
-  await query(url, 'VACUUM ANALYZE');
-  await query(url, 'CHECKPOINT');
-}
-
-/**
- * @param {number} port
- * @param {string} path
- * @param {Record<string, string>} headers
- * @param {Agent} agent
- * @returns {Promise<void>}
- */
-function read(port, path, headers, agent) {
-  return new Promise((resolve, reject) => {
-    get({ port, host: '127.0.0.1', path, headers, agent }, (response) => {
-      response.resume();
-      response.on('end', () => {
-        if (response.statusCode === 200) resolve();
-        else reject(new Error(`GET ${path}: ${response.statusCode}`));
-      });
-    }).on('error', reject);
-  });
 }

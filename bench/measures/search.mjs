@@ -1,6 +1,5 @@
-import { Agent, get } from 'node:http';
+import { timeRequests } from '../load/requests.mjs';
 import { at } from '../load/tally.mjs';
-import { newToken } from '../load/tokens.mjs';
 import { createRooms, measureLoad } from '../load/world.mjs';
 import { untilQuiet } from '../processes.mjs';
 import { query } from '../services.mjs';
@@ -57,8 +56,6 @@ export const search = {
     const rooms = await createRooms(server, ROOMS);
     const url = await context.databaseUrl('search');
     await fill(url, rooms, context.quick ? QUICK_MESSAGES : MESSAGES);
-    const agent = new Agent({ keepAlive: true });
-    const headers = { authorization: `Bearer ${newToken()}` };
     const count = context.quick ? 50 : 300;
     await untilQuiet(QUIET_TIMEOUT_MS);
     /** @type {Record<string, number>} */
@@ -68,20 +65,15 @@ export const search = {
       'all rooms': '',
     })) {
       for (const [name, text] of Object.entries(SEARCHES)) {
-        const times = [];
-        for (let i = -10; i < count; i++) {
-          const path = `/messages?q=${encodeURIComponent(text())}${room}`;
-          const start = performance.now();
-          await read(server.port, path, headers, agent);
-          if (i >= 0) times.push(performance.now() - start);
-        }
-        times.sort((a, b) => a - b);
-        const [p50, p99] = [at(times, 0.5), at(times, 0.99)];
+        const { p50, p99 } = await timeRequests(
+          server.port,
+          () => `/messages?q=${encodeURIComponent(text())}${room}`,
+          { count, warmUp: 10 },
+        );
         context.note(`${name}, ${where}: p50 ${p50.toFixed(1)}, p99 ${p99.toFixed(1)} ms`);
         results[`${name} in ${where}`] = p99;
       }
     }
-    agent.destroy();
     await server.stop();
     const bytes = await bytesOfWords(url);
     context.note(`words: ${bytes.toFixed(0)} bytes a message`);
@@ -198,23 +190,4 @@ function character(rank) {
 /** @param {number} from @param {number} to */
 function between(from, to) {
   return from + Math.floor(Math.random() * (to - from));
-}
-
-/**
- * @param {number} port
- * @param {string} path
- * @param {Record<string, string>} headers
- * @param {Agent} agent
- * @returns {Promise<void>}
- */
-function read(port, path, headers, agent) {
-  return new Promise((resolve, reject) => {
-    get({ port, host: '127.0.0.1', path, headers, agent }, (response) => {
-      response.resume();
-      response.on('end', () => {
-        if (response.statusCode === 200) resolve();
-        else reject(new Error(`GET ${path}: ${response.statusCode}`));
-      });
-    }).on('error', reject);
-  });
 }
