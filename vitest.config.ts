@@ -8,7 +8,7 @@ const UNIT = [
   'test/{access,bench,config,proof,protocol}/**/*.test.ts',
   'test/chat/{inbox,reading,v2/command-order}.test.ts',
   'test/docs/{architecture,environment,links,promises}.test.ts',
-  'test/feeds/{backlog,catch-up,flush-queue,head-poll,peers,room-announcer,subscribers,ws-frame}.test.ts',
+  'test/feeds/{backlog,catch-up,flush-queue,head-poll,peers,presence,room-announcer,room-hints,subscribers,ws-frame}.test.ts',
   'test/http/{health,period,reading}.test.ts',
   'test/store/{fair-limit,group-commit,outage,unsettled-messages}.test.ts',
 ];
@@ -26,6 +26,7 @@ const SLOW = [
   'http/connections',
   'journeys/going-down',
   'journeys/half-open',
+  'journeys/presence',
 ].map((name) => `test/${name}.test.ts`);
 
 class LongestFirst extends BaseSequencer {

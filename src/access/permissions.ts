@@ -184,6 +184,11 @@ export function invitedRule(caller: Caller, room: RoomAccess, byEntity: boolean)
   return rule;
 }
 
+/** Whether a new rule is an invitation: it waits for the consent of its user or entity, and is no ban. */
+export function isInvitation({ permissions, accepted }: Rule): boolean {
+  return !accepted && !permissions.includes('b');
+}
+
 /** The rule that lets the caller read the room: their own if it grants `r`, else their entity's. */
 export function enteringRule(caller: Caller, room: RoomAccess): Rule | undefined {
   if (isBanned(caller, room)) return undefined;

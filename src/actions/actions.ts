@@ -23,7 +23,10 @@ export interface Actions {
 /** What the use cases work on. */
 export interface ActionContext {
   readonly store: Store;
-  readonly hub: Pick<Hub, 'markerMoved' | 'open' | 'publish' | 'publishDeletion'>;
+  readonly hub: Pick<
+    Hub,
+    'markerMoved' | 'online' | 'open' | 'publish' | 'publishDeletion' | 'rulesAdded'
+  >;
   readonly verify: VerifyToken;
   /** The `levelOnEntity` that opening a direct room takes. */
   readonly directRoomLevel: number;

@@ -22,6 +22,9 @@ export interface InvitationAnswer {
   readonly byEntity: boolean;
 }
 
+/** A member, and whether they are online in the room; an entity never is. */
+export type PresentMember = Member & { readonly isOnline: boolean };
+
 /** A page of members: those behind a UUID, the first ones if none is given. */
 export interface MemberRange {
   readonly behind?: string | undefined;
@@ -30,7 +33,7 @@ export interface MemberRange {
 
 export interface MemberActions {
   /**
-   * The rules of a room in the order of their UUIDs, with the names and pictures of their users.
+   * The rules of a room in the order of their UUIDs, with the names and pictures of their users, and who is online in it.
    * @param gone aborted if the client has gone: then nothing more is read
    * @throws {ChatError} NOT_FOUND; FORBIDDEN without the permission `r`; UNAVAILABLE
    */
@@ -39,7 +42,7 @@ export interface MemberActions {
     roomId: number,
     range: MemberRange,
     gone: AbortSignal,
-  ): Promise<readonly Member[]>;
+  ): Promise<readonly PresentMember[]>;
   /**
    * Adds a rule, not accepted yet, or changes the one of the same UUID.
    * @throws {ChatError} NOT_FOUND, FORBIDDEN, OUTRANKED, TOO_MANY_RULES, ROOM_FULL, UNAVAILABLE
@@ -69,7 +72,7 @@ export function createMemberActions({
 }: {
   members: Members;
   rules: Rules;
-  hub: Pick<Hub, 'publish'>;
+  hub: Pick<Hub, 'online' | 'publish' | 'rulesAdded'>;
 }): MemberActions {
   async function change(
     caller: Caller,
@@ -79,6 +82,7 @@ export function createMemberActions({
   ): Promise<ChangedRule> {
     const changed = await rules.change(roomId, caller, target, decide);
     if (changed.entry !== undefined) void hub.publish(roomId, [changed.entry]);
+    if (changed.created) hub.rulesAdded(roomId, [changed.rule]);
     return changed;
   }
 
@@ -99,7 +103,8 @@ export function createMemberActions({
       const page = await members.page(caller, roomId, range, gone);
       if (page === undefined) throw new ChatError('NOT_FOUND', { detail: 'there is no such room' });
       if (!page.mayRead) throw forbidden('r');
-      return page.members;
+      const online = await hub.online(roomId);
+      return page.members.map((member) => ({ ...member, isOnline: online.has(member.entityUUID) }));
     },
 
     put(caller, roomId, wanted) {

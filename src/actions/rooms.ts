@@ -121,7 +121,7 @@ export function createRoomActions({
   rooms: Rooms;
   roomList: RoomList;
   rules: Rules;
-  hub: Pick<Hub, 'publish' | 'publishDeletion'>;
+  hub: Pick<Hub, 'publish' | 'publishDeletion' | 'rulesAdded'>;
   /** The `levelOnEntity` that opening a direct room takes. */
   directRoomLevel: number;
 }): RoomActions {
@@ -130,8 +130,9 @@ export function createRoomActions({
   }
 
   async function change(caller: Caller, roomId: number, wanted: RoomChange): Promise<Room> {
-    const { room, entries } = await rooms.change(roomId, caller, wanted);
+    const { room, entries, added } = await rooms.change(roomId, caller, wanted);
     publish(roomId, entries);
+    hub.rulesAdded(roomId, added);
     return room;
   }
 
@@ -150,6 +151,7 @@ export function createRoomActions({
 
     async put(caller, uuid, { type, rules: wantedRules, ...settings }) {
       requireLevel(caller, CREATOR_LEVEL);
+      let rules: readonly Rule[] = [];
       const found = await rooms.findOrCreate({ uuid }, caller.userUUID, () => {
         const draft = {
           levelAdmin: CREATOR_LEVEL,
@@ -158,9 +160,13 @@ export function createRoomActions({
           type,
           entityOwner: caller.entityUUID,
         };
-        return { draft, rules: rulesOfNew(caller, draft, wantedRules) };
+        rules = rulesOfNew(caller, draft, wantedRules);
+        return { draft, rules };
       });
-      if (found.created) return found;
+      if (found.created) {
+        hub.rulesAdded(found.room.id, rules);
+        return found;
+      }
       const room = await change(caller, found.room.id, {
         settings,
         rules: wantedRules.map((wanted) => ({
@@ -196,14 +202,18 @@ export function createRoomActions({
         },
         rules: wanted,
       }));
-      if (found.created) return found;
       const { id } = found.room;
+      if (found.created) {
+        hub.rulesAdded(id, wanted);
+        return found;
+      }
       for (const rule of wanted) {
-        const { entry } = await rules.change(id, caller, rule.entityUUID, (room) => {
+        const changed = await rules.change(id, caller, rule.entityUUID, (room) => {
           const before = room.rules.get(rule.entityUUID);
           return before === undefined || rule.accepted ? rule : before;
         });
-        if (entry !== undefined) publish(id, [entry]);
+        if (changed.entry !== undefined) publish(id, [changed.entry]);
+        if (changed.created) hub.rulesAdded(id, [changed.rule]);
       }
       return found;
     },

@@ -3,14 +3,15 @@ import type { Limits } from '../config/load.js';
 import { withDeadline } from '../deadline.js';
 import { ChatError } from '../errors.js';
 import { debugLog, type Logger } from '../logger.js';
-import { encodeRead } from '../protocol/v2/events.js';
+import { isInvitation, type Rule } from '../access/permissions.js';
+import { encodeInvited, encodeRead } from '../protocol/v2/events.js';
 import type { Entry } from '../store/entry.js';
 import type { Epoch } from '../store/epoch.js';
 import type { Log } from '../store/log.js';
 import type { EndReason } from './subscribers.js';
 import { Feed } from './feed.js';
 import { createHeadPoll } from './head-poll.js';
-import { createPeers } from './peers.js';
+import { createPeers, type InvitingRule } from './peers.js';
 import type { FlushQueue } from './flush-queue.js';
 import type { MovedMarker } from './peer-messages.js';
 import { UserSessions, type UserSession } from './user-sessions.js';
@@ -44,8 +45,15 @@ export interface Hub {
   publish(roomId: number, entries: readonly Entry[]): Promise<void> | void;
   /** Ends the feed of a deleted room, here and on the peers. */
   publishDeletion(roomId: number): void;
+  /**
+   * Tells the sessions of users and entities, here and on the peers, of new rules of a room that invite them: of those of an
+   * entity, its members from the rule's level on.
+   */
+  rulesAdded(roomId: number, rules: readonly Rule[]): void;
   /** Tells a user's sessions that a read marker was moved, here but for the one that moved it, and on the peers. */
   markerMoved(marker: MovedMarker, origin?: UserSession): void;
+  /** The users who are online in a room, as far as the peers say so in time. */
+  online(roomId: number): Promise<Pick<ReadonlySet<string>, 'has'>>;
   close(): Promise<void>;
 }
 
@@ -91,6 +99,7 @@ export function createHub({
       },
       epochChanged: () => void poll.compare(),
       markerMoved: tellMarker,
+      invited: tellInvited,
       typing: (roomId, userUUIDs, rulesHead) =>
         feeds.get(roomId)?.typedElsewhere(userUUIDs, rulesHead),
       hintsOf: (roomId) => feeds.get(roomId)?.hints,
@@ -193,6 +202,12 @@ export function createHub({
     if (!isBack) feeds.get(roomId)?.hints.read(userUUID, upto);
   }
 
+  function tellInvited(roomId: number, { entityUUID, level, permissions }: InvitingRule): void {
+    const frame = (): Buffer => encodeFrame(encodeInvited(roomId, entityUUID, permissions));
+    userSessions.tell(entityUUID, frame);
+    userSessions.tellMembers(entityUUID, level, frame);
+  }
+
   /** The active feeds. Closes those without sessions for LINGER_MS. */
   function activeFeeds(): Feed[] {
     const before = performance.now() - LINGER_MS;
@@ -241,9 +256,21 @@ export function createHub({
       peers.publishToAll(roomId, { deleted: true });
     },
 
+    rulesAdded(roomId, rules) {
+      const invitations = rules.filter(isInvitation);
+      if (invitations.length === 0) return;
+      for (const rule of invitations) tellInvited(roomId, rule);
+      peers.tellInvitations(roomId, invitations);
+    },
+
     markerMoved(marker, origin) {
       tellMarker(marker, origin);
       peers.tellMarker(marker);
+    },
+
+    online(roomId) {
+      const feed = active(roomId);
+      return feed === undefined ? peers.online(roomId) : Promise.resolve(feed.hints.presence);
     },
 
     async close() {

@@ -84,6 +84,8 @@ const peerMessageSchema = z.object({
   online: z.array(z.tuple([roomSchema, numberSchema, z.array(z.string())])).optional(),
   /** Read markers that users have moved: the room, the user, the seq, and whether it may be a smaller one. */
   markers: z.array(z.tuple([roomSchema, z.string(), numberSchema, z.boolean()])).optional(),
+  /** Rules that invite somebody: the room, the user or entity, the level, and the permissions. */
+  invitations: z.array(z.tuple([roomSchema, z.string(), z.number(), z.string()])).optional(),
   /** The sender shuts down: it has published all that it stored. */
   closes: z.literal(true).optional(),
   /** The sender has found that the log went back, and moves to the channels of the new epoch. */

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { Broker, CreateBroker } from '../broker/broker.js';
+import type { Rule } from '../access/permissions.js';
 import type { Logger } from '../logger.js';
 import type { Entry } from '../store/entry.js';
 import { PeerChannels } from './peer-channels.js';
@@ -40,6 +41,9 @@ const MARKERS_A_MESSAGE = 1_000;
 /** How often a broker that stays down is logged. */
 const WARNING_INTERVAL_MS = 60_000;
 
+/** A rule, as far as it says who is invited to what. */
+export type InvitingRule = Omit<Rule, 'accepted'>;
+
 /** What a node does with the messages of its peers. */
 export interface PeerHandlers {
   entries(roomId: number, entries: readonly Entry[]): void;
@@ -56,6 +60,8 @@ export interface PeerHandlers {
   hintsOf(roomId: number): RoomHints | undefined;
   /** Those of all rooms that are open on this node. */
   allHints(): Iterable<RoomHints>;
+  /** A peer has stored a rule that invites somebody. */
+  invited(roomId: number, rule: InvitingRule): void;
   /** A user has moved a read marker on a peer. */
   markerMoved(marker: MovedMarker): void;
 }
@@ -84,6 +90,10 @@ export interface Peers {
   publishToAll(roomId: number, message: { entries: readonly Entry[] } | { deleted: true }): void;
   /** Tells all peers of a read marker, together with the others of this turn of the event loop. */
   tellMarker(marker: MovedMarker): void;
+  /** Tells all peers of rules that invite somebody. */
+  tellInvitations(roomId: number, rules: readonly InvitingRule[]): void;
+  /** The users who are online on peers in a room that is not open here. */
+  online(roomId: number): Promise<ReadonlySet<string>>;
   /** Moves to the channels of a new installation: the log has another epoch. */
   moveTo(installation: string): void;
   /** Announces the end of this node, and closes the broker. */
@@ -245,6 +255,7 @@ export function createPeers({
     else if (message.asks !== undefined) presence.asked(sender, message.asks);
     else if (message.online !== undefined) presence.listed(sender, message.online);
     else if (message.markers !== undefined) receiveMarkers(message.markers);
+    else if (message.invitations !== undefined) receiveInvitations(message.invitations);
     else if (message.closes) receiveClose(sender);
     else if (message.epochChanges) handlers.epochChanged();
     else if (message.rooms === undefined) receiveHeartbeat(sender, message);
@@ -284,6 +295,12 @@ export function createPeers({
   function receiveMarkers(moved: NonNullable<PeerMessage['markers']>): void {
     for (const [roomId, userUUID, upto, isBack] of moved) {
       handlers.markerMoved({ roomId, userUUID, upto, isBack });
+    }
+  }
+
+  function receiveInvitations(rules: NonNullable<PeerMessage['invitations']>): void {
+    for (const [roomId, entityUUID, level, permissions] of rules) {
+      handlers.invited(roomId, { entityUUID, level, permissions });
     }
   }
 
@@ -405,6 +422,23 @@ export function createPeers({
     tellMarker({ roomId, userUUID, upto, isBack }) {
       if (markers.length === 0) setImmediate(publishMarkers);
       markers.push([roomId, userUUID, upto, isBack]);
+    },
+
+    tellInvitations(roomId, rules) {
+      const invitations = rules.map(
+        ({ entityUUID, level, permissions }): [number, string, number, string] => [
+          roomId,
+          entityUUID,
+          level,
+          permissions,
+        ],
+      );
+      publish(channels.nodes, { invitations });
+    },
+
+    online(roomId) {
+      const heard = [...registry.peers].filter(({ missed }) => missed < MISSED_MAX);
+      return presence.find(roomId, isUp ? heard.map((peer) => peer.name) : []);
     },
 
     moveTo(next) {

@@ -10,8 +10,18 @@ import type { RoomHints } from './room-hints.js';
 const SILENT_MAX = 125;
 /** Heartbeats for which the users of all peers stay online while the broker is down, 60 s. */
 const FROZEN_MAX = 150;
+/** How long an answer of a peer is waited for: as long as one of its heartbeats. */
+const ANSWER_MS = 400;
 /** Users a message, about 40 KB; one room may have more. */
 const USERS_A_MESSAGE = 1_000;
+
+/** A question that peers have not all answered. */
+interface Search {
+  readonly users: Set<string>;
+  readonly unanswered: Set<string>;
+  readonly found: Promise<ReadonlySet<string>>;
+  end(): void;
+}
 
 /**
  * What nodes tell each other of who is online in the rooms that they have open. Each node tells its own users: the
@@ -30,6 +40,8 @@ export interface PresenceExchange {
   asked(peer: string, roomIds: readonly number[]): void;
   /** A peer has told all its users of rooms. */
   listed(peer: string, lists: NonNullable<PeerMessage['online']>): void;
+  /** Asks peers for the users of a room that is not open here; one that does not answer in time is left out. */
+  find(roomId: number, peers: readonly string[]): Promise<ReadonlySet<string>>;
   /** A peer has closed a room. */
   left(peer: string, roomId: number): void;
   /** A peer has shut down. */
@@ -52,6 +64,35 @@ export function createPresenceExchange({
   let down = 0;
   /** By peer, the rooms that it is asked for at the end of this turn of the event loop. */
   const asks = new Map<string, Set<number>>();
+
+  /** By room. */
+  const searches = new Map<number, Search>();
+
+  function startSearch(roomId: number, peers: readonly string[]): Search {
+    const users = new Set<string>();
+    let resolve: (users: ReadonlySet<string>) => void = () => undefined;
+    const found = new Promise<ReadonlySet<string>>((done) => {
+      resolve = done;
+    });
+    const end = (): void => {
+      clearTimeout(timer);
+      searches.delete(roomId);
+      resolve(users);
+    };
+    const timer = setTimeout(end, ANSWER_MS);
+    for (const peer of peers) ask(peer, roomId);
+    const search = { users, unanswered: new Set(peers.map(nodeOf)), found, end };
+    searches.set(roomId, search);
+    return search;
+  }
+
+  function answered(node: string, roomId: number, users: readonly string[]): void {
+    const search = searches.get(roomId);
+    if (search === undefined) return;
+    for (const user of users) search.users.add(user);
+    search.unanswered.delete(node);
+    if (search.unanswered.size === 0) search.end();
+  }
 
   function ask(peer: string, roomId: number): void {
     if (asks.size === 0) setImmediate(sendAsks);
@@ -99,7 +140,10 @@ export function createPresenceExchange({
       let online: NonNullable<PeerMessage['online']> = [];
       let users = 0;
       for (const roomId of roomIds) {
-        const presence = hintsOf(roomId)?.presence;
+        const hints = hintsOf(roomId);
+        // The list is that of the version.
+        hints?.tellPeers();
+        const presence = hints?.presence;
         const here = presence?.usersHere() ?? [];
         online.push([roomId, presence?.version ?? 0, here]);
         users += here.length;
@@ -114,7 +158,13 @@ export function createPresenceExchange({
     listed(peer, lists) {
       for (const [roomId, version, users] of lists) {
         hintsOf(roomId)?.replacePeer(nodeOf(peer), version, users);
+        answered(nodeOf(peer), roomId, users);
       }
+    },
+
+    find(roomId, peers) {
+      if (peers.length === 0) return Promise.resolve(new Set());
+      return (searches.get(roomId) ?? startSearch(roomId, peers)).found;
     },
 
     left(peer, roomId) {

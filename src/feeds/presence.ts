@@ -128,15 +128,9 @@ export class Presence {
     return { from, to: this.#version, on, off };
   }
 
-  /** The users of this node at its version. */
+  /** The users of this node, at its version if nothing has changed since `takeDiff`. */
   usersHere(): string[] {
-    const users = new Set([...this.#sessions.keys(), ...this.#leaving.keys()]);
-    // What has changed since is told with the next version.
-    for (const [user, was] of this.#touchedHere) {
-      if (was) users.add(user);
-      else users.delete(user);
-    }
-    return [...users];
+    return [...this.#sessions.keys(), ...this.#leaving.keys()];
   }
 
   /** The version that is known of a peer. */

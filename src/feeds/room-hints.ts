@@ -216,15 +216,15 @@ export class RoomHints implements FlushableRoom {
     this.#timerAt = Infinity;
     this.#tickedAt = now;
     this.#tickAt(this.presence.expire(now));
-    this.#tell();
+    this.tellPeers();
     // A pass that has not ended tells nothing new.
     if (this.#pass === undefined) this.#startPass(now);
     else this.changed();
     for (const times of [this.#typedAt, this.#readAt]) forgetBefore(times, now - PACE_MS);
   }
 
-  /** Tells the peers. */
-  #tell(): void {
+  /** Tells the peers what they have not been told. */
+  tellPeers(): void {
     const presence = this.presence.takeDiff();
     const typing = [...this.#typingHere];
     this.#typingHere.clear();

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { MAX_INTEGER, UUID_PROBLEM, uuidSchema } from '../protocol/values.js';
-import type { Member } from '../store/members.js';
+import type { PresentMember } from '../actions/members.js';
 import type { RuleRow } from '../store/models/rule.js';
 import { cursorOf, encodeCursor } from './cursor.js';
 import { queryOf } from './pages.js';
@@ -127,8 +127,8 @@ function encodeRule(rule: Omit<RuleRow, 'since'>): object {
 }
 
 /** A rule in a list of members. */
-function encodeMember(member: Member): object {
-  const { createdAt, updatedAt, name, picture } = member;
+function encodeMember(member: PresentMember): object {
+  const { createdAt, updatedAt, name, picture, isOnline } = member;
   const dates = { createdAt: new Date(createdAt), updatedAt: new Date(updatedAt) };
-  return { ...encodeRule({ ...member, ...dates }), name, picture };
+  return { ...encodeRule({ ...member, ...dates }), name, picture, online: isOnline };
 }

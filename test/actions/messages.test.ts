@@ -27,6 +27,8 @@ beforeAll(async () => {
       publish,
       publishDeletion: () => undefined,
       markerMoved: () => undefined,
+      rulesAdded: () => undefined,
+      online: () => Promise.resolve(new Set()),
     },
     verify: createVerifier({ secret: SECRET }),
     directRoomLevel: 0,

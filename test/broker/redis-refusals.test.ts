@@ -53,6 +53,7 @@ describe('a node with a useless Redis', () => {
         deleted: () => undefined,
         epochChanged: () => undefined,
         markerMoved: () => undefined,
+        invited: () => undefined,
         typing: () => undefined,
         hintsOf: () => undefined,
         allHints: () => [],

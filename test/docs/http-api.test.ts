@@ -61,6 +61,8 @@ it('HTTP-API.md has an answer after each command', () => {
 
 it('the commands of HTTP-API.md get the documented answers, in the order of the page', async () => {
   const answers: unknown[] = [];
+  /** They stay, so that the list of members says who is online. */
+  const clients: ChatClient[] = [];
   for (const { command } of examples) {
     const given = await run(command);
     answers.push(steady(given));
@@ -71,8 +73,9 @@ it('the commands of HTTP-API.md get the documented answers, in the order of the 
       client.say('Fueled up and ready to go');
       client.say('Anybody there?');
       await client.messages(2);
-      await client.close();
+      clients.push(client);
     }
   }
+  await Promise.all(clients.map((client) => client.close()));
   expect(answers).toEqual(examples.map(({ answer }) => steady(answer)));
 });

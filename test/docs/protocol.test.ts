@@ -70,6 +70,7 @@ const VERSIONS = [
       'read',
       'typing',
       'presence',
+      'invited',
     ],
     words: STATUS_WORDS_V2 as readonly string[],
   },

@@ -63,6 +63,7 @@ function startNode({ position = 1, installation = INSTALLATION } = {}): Node {
       deleted: (roomId) => deletions.push(roomId),
       epochChanged: () => (moves += 1),
       markerMoved: () => undefined,
+      invited: () => undefined,
       typing: () => undefined,
       hintsOf: () => undefined,
       allHints: () => [],

@@ -24,6 +24,8 @@ it('a request that the store never answers is UNAVAILABLE in time, and a late re
         open: () => Promise.resolve(undefined),
         publishDeletion: () => undefined,
         markerMoved: () => undefined,
+        rulesAdded: () => undefined,
+        online: () => Promise.resolve(new Set()),
       },
       verify,
       directRoomLevel: 0,

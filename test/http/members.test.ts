@@ -40,6 +40,7 @@ describe('GET /rooms/:id/members', () => {
         updatedAt: expect.any(String) as string,
         name: 'Ben',
         picture: 'https://example.com/ben.png',
+        online: false,
       });
     });
 

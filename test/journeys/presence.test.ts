@@ -1,8 +1,11 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { createRoom, putRule, request } from '../harness/api.js';
 import { ChatClient, type ServerFrame } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import type { TestNode } from '../harness/node.js';
+import { openOutlet } from '../harness/outlet.js';
+import { redisUrl } from '../harness/services.js';
 import { person, type Person } from '../harness/tokens.js';
 
 const ALL = ['typing', 'presence', 'read'];
@@ -65,7 +68,11 @@ describe('hints of version 2, on two nodes,', { timeout: 60_000 }, () => {
     }
   });
 
-  async function enter(node: TestNode, who: Person, hints?: string[]): Promise<ChatClient> {
+  async function enter(
+    node: Pick<TestNode, 'chatUrl'>,
+    who: Person,
+    hints?: string[],
+  ): Promise<ChatClient> {
     const client = await ChatClient.enterV2(node, who);
     client.send({ type: 'join', rooms: [{ room_id: room }], ...(hints && { with: hints }) });
     await client.expect('CONNECTED');
@@ -77,6 +84,17 @@ describe('hints of version 2, on two nodes,', { timeout: 60_000 }, () => {
       const frame = await client.next();
       if (frame.type === type) return frame;
     }
+  }
+
+  /** Until a node does not hear its own heartbeats. */
+  async function isDown({ url }: TestNode): Promise<void> {
+    await vi.waitFor(
+      async () => {
+        const answer = await fetch(`${url}/readyz`);
+        expect(JSON.stringify(await answer.json())).toContain('"broker":"down"');
+      },
+      { timeout: 10_000 },
+    );
   }
 
   /** Shows that nothing of a type has been sent. */
@@ -162,6 +180,90 @@ describe('hints of version 2, on two nodes,', { timeout: 60_000 }, () => {
     await Promise.all([here, there, plain, old, own].map((client) => client.close()));
   });
 
+  it('do not flap when a node is killed, or restarted, and its clients come back elsewhere', async () => {
+    const [killed, restarted] = await Promise.all([world.startProcess(), world.startProcess()]);
+    const watcher = new Watcher(await enter(east, cleo, ['presence']));
+    // Three sockets of one user, on two nodes.
+    const sockets = await Promise.all([
+      enter(killed, ana),
+      enter(killed, ana),
+      enter(restarted, ana),
+    ]);
+    const other = await enter(killed, ben);
+    await watcher.until(ana, ben, cleo);
+    const before = watcher.shown.length;
+
+    await killed.end('SIGKILL');
+    await Promise.all([...sockets.slice(0, 2), other].map((client) => client.closed()));
+    const again = await enter(restarted, ben);
+    await restarted.end('SIGTERM');
+    await Promise.all([sockets[2], again].map((client) => client?.closed()));
+    const back = [await enter(west, ana), await enter(west, ben)];
+
+    // Those whose node has shut down are gone from it by now, if they did not come back.
+    const passing = await enter(east, ana, ['presence']);
+    await request(east, 'DELETE', `/rooms/${room}/members/${cleo.userUUID}`, { as: ana });
+    await nextOf(watcher.client, 'access');
+    expect(watcher.shown.slice(before).every((users) => users.length === 3)).toBe(true);
+    await new Watcher(passing).until(ana, ben);
+    await Promise.all([watcher.client, passing, ...back].map((client) => client.close()));
+  });
+
+  it('stay as they are while Redis is stopped, and are true again after', async () => {
+    const outlets = await Promise.all([openOutlet(redisUrl()), openOutlet(redisUrl())]);
+    onTestFinished(async () => {
+      for (const outlet of outlets) await outlet.close();
+    });
+    const [here, there] = await Promise.all(
+      outlets.map(({ url }) => world.start({ REDIS_URL: url })),
+    );
+    if (here === undefined || there === undefined) throw new Error('two nodes were started');
+    const watchers = [
+      new Watcher(await enter(here, ana, ['presence'])),
+      new Watcher(await enter(there, ben, ['presence'])),
+    ];
+    await Promise.all(watchers.map((watcher) => watcher.until(ana, ben)));
+    const before = watchers.map(({ shown }) => shown.length);
+
+    for (const outlet of outlets) await outlet.cut();
+    await isDown(here);
+    await isDown(there);
+    // Only her own node hears of her.
+    const late = await enter(here, cleo);
+    await watchers[0]?.until(ana, ben, cleo);
+    await expectNone(watchers[1]?.client ?? late, 'presence');
+    for (const outlet of outlets) await outlet.restore();
+    await Promise.all(watchers.map((watcher) => watcher.until(ana, ben, cleo)));
+    for (const [index, { shown }] of watchers.entries()) {
+      expect(shown.slice(before[index]).every((users) => users.length >= 2)).toBe(true);
+    }
+    await Promise.all([late, ...watchers.map(({ client }) => client)].map((one) => one.close()));
+  });
+
+  it('reach nobody who was removed while Redis is dead', async () => {
+    const outlet = await openOutlet(redisUrl());
+    onTestFinished(() => outlet.close());
+    const deaf = await world.start({ REDIS_URL: outlet.url });
+    const removed = await enter(deaf, ben, ALL);
+    const other = await enter(deaf, cleo, ALL);
+    await outlet.cut();
+    await isDown(deaf);
+    await request(east, 'DELETE', `/rooms/${room}/members/${ben.userUUID}`, { as: ana });
+    expect(await nextOf(removed, 'access')).toMatchObject({ data: { reason: 'REVOKED' } });
+    other.send({ type: 'typing', room_id: room });
+    other.send({ type: 'read', room_id: room, upto: 4, ref: 'r' });
+    const third = new Watcher(await enter(deaf, ana, ALL));
+    await third.until(ana, cleo);
+    for (const command of ['typing', 'read']) {
+      removed.send({ type: command, room_id: room, upto: 1, ref: command });
+      expect(await removed.next()).toMatchObject({ data: 'NOTAUTHORIZED', ref: command });
+    }
+    removed.send({ type: 'join', rooms: [{ room_id: room }], with: ALL, ref: 'j' });
+    expect(await removed.next()).toMatchObject({ data: 'NOTAUTHORIZED', ref: 'j' });
+    await expectNone(removed, 'typing', 'read', 'presence');
+    await Promise.all([removed, other, third.client].map((client) => client.close()));
+  });
+
   it('are refused if `with` is malformed, and nothing is joined', async () => {
     const client = await ChatClient.enterV2(east, ana);
     for (const wrong of [['dance'], 'typing', [1], { typing: true }]) {
@@ -172,5 +274,66 @@ describe('hints of version 2, on two nodes,', { timeout: 60_000 }, () => {
     client.send({ type: 'ping' });
     await client.expect('PONG');
     await client.close();
+  });
+
+  it('say in the list of members who is online, also on a node that does not have the room open', async () => {
+    const client = await enter(west, ben);
+    const online = async (node: TestNode): Promise<string[]> => {
+      const { content } = await request(node, 'GET', `/rooms/${room}/members`, { as: ana });
+      const members = content as { entity_UUID: string; online: boolean }[];
+      return members.filter((member) => member.online).map((member) => member.entity_UUID);
+    };
+    expect(await online(west)).toEqual([ben.userUUID]);
+    expect(await online(east)).toEqual([ben.userUUID]);
+    const watcher = new Watcher(await enter(east, ana, ['presence']));
+    await watcher.until(ana, ben);
+    expect((await online(east)).toSorted()).toEqual([ana.userUUID, ben.userUUID].toSorted());
+    await Promise.all([client, watcher.client].map((one) => one.close()));
+  });
+
+  it('invite users, and entities from a level on, on all nodes', async () => {
+    const high = person({ levelOnEntity: 500 });
+    const low = person({ entityUUID: high.entityUUID, levelOnEntity: 499 });
+    const [guest, chief, clerk] = [
+      await ChatClient.enterV2(west, high),
+      await ChatClient.enterV2(east, high),
+      await ChatClient.enterV2(west, low),
+    ];
+    const old = await ChatClient.enter(west, high);
+    const invited = (roomId: number, uuid: string, permissions: string): object => ({
+      type: 'invited',
+      data: { room_id: roomId, entity_UUID: uuid, permissions },
+    });
+    await putRule(east, ana, room, { userUUID: high.userUUID, permissions: 'rw' });
+    for (const client of [guest, chief]) {
+      expect(await client.next()).toEqual(invited(room, high.userUUID, 'rw'));
+    }
+    // A change is no invitation, and neither is a ban.
+    await putRule(east, ana, room, { userUUID: high.userUUID, permissions: 'r' });
+    await putRule(east, ana, room, { userUUID: low.userUUID, permissions: 'b' });
+    const entity = { entity_UUID: high.entityUUID, permissions: 'r', level: 500 };
+    await putRule(east, ana, room, entity);
+    for (const client of [guest, chief]) {
+      expect(await client.next()).toEqual(invited(room, high.entityUUID, 'r'));
+    }
+    const uuid = randomUUID();
+    const path = `/rooms/${uuid}`;
+    const body = {
+      name: 'a room',
+      type: 'group',
+      rules: [{ userUUID: low.userUUID, permissions: 'rw', level: 0 }],
+    };
+    const made = await request(west, 'PUT', path, { as: ana, body });
+    const { id } = (made.content as { room: { id: number } }).room;
+    expect(await clerk.next()).toEqual(invited(id, low.userUUID, 'rw'));
+    const direct = await request(east, 'POST', '/rooms', {
+      as: ana,
+      body: { type: 'user2user', userUUID: low.userUUID },
+    });
+    const { id: pair } = (direct.content as { room: { id: number } }).room;
+    expect(await clerk.next()).toEqual(invited(pair, low.userUUID, 'rw'));
+    for (const client of [guest, chief, clerk]) await expectNone(client, 'invited');
+    await old.barrier();
+    await Promise.all([guest, chief, clerk, old].map((client) => client.close()));
   });
 });

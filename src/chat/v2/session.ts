@@ -80,7 +80,7 @@ export class SessionV2 extends Session implements CommandSession {
 
   override async ended(): Promise<void> {
     await super.ended();
-    if (this.isReady) this.context.hub.userSessions.remove(this);
+    this.context.hub.userSessions.remove(this);
   }
 
   status(word: StatusWord, details: StatusDetails): void {

@@ -92,6 +92,12 @@ export function encodeAccess(roomId: number, permissions: string, reason?: strin
   return JSON.stringify({ type: 'access', data: { room_id: roomId, permissions, reason } });
 }
 
+/** Text of the event about a new rule, to those whom it invites. */
+export function encodeInvited(roomId: number, entityUUID: string, permissions: string): string {
+  const data = { room_id: roomId, entity_UUID: entityUUID, permissions };
+  return JSON.stringify({ type: 'invited', data });
+}
+
 /** Text of the event about a read marker that was moved. */
 export function encodeRead(roomId: number, emitter: string, upto: number): string {
   return `{"type":"read","data":{"room_id":${roomId},"emitter":"${emitter}","upto":${upto}}}`;
