@@ -223,6 +223,8 @@ export class Feed implements LiveRoom {
 
   /** Checks a session's rights again, after its token has changed. */
   recheck(subscriber: Subscriber): void {
+    const before = this.#of(subscriber).identify(subscriber);
+    if (before !== undefined) this.hints.identify(subscriber, before);
     if (!this.#dropIfRevoked(subscriber)) this.#tellAccess(subscriber);
   }
 
@@ -413,7 +415,8 @@ export class Feed implements LiveRoom {
   #remove(subscriber: Subscriber, isRemoved: boolean): Promise<void> | undefined {
     this.touch();
     const subscribers = this.#of(subscriber);
-    if (subscribers.has(subscriber)) this.hints.leave(subscriber, isRemoved);
+    const caller = subscribers.callerOf(subscriber);
+    if (caller !== undefined) this.hints.leave(subscriber, caller, isRemoved);
     return subscribers.leave(subscriber);
   }
 

@@ -110,9 +110,17 @@ export class RoomHints implements FlushableRoom {
   }
 
   /** A session has left the room. `isRemoved`: its user may not read it any more. */
-  leave(subscriber: Subscriber, isRemoved: boolean): void {
+  leave(subscriber: Subscriber, caller: Caller, isRemoved: boolean): void {
     this.#listeners.delete(subscriber);
-    this.presence.left(subscriber.identity, isRemoved, performance.now());
+    this.presence.left(caller, isRemoved, performance.now());
+    this.changed();
+  }
+
+  /** A session has another token: in version 1, it may be that of another user. */
+  identify({ identity }: Subscriber, before: Caller): void {
+    if (identity.userUUID === before.userUUID) return;
+    this.presence.left(before, false, performance.now());
+    this.presence.entered(identity);
     this.changed();
   }
 

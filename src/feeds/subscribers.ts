@@ -28,6 +28,8 @@ interface Cursor {
   readonly subscriber: Subscriber;
   /** The subscriber's own, copied: a pass over thousands of cursors is bound by memory access. */
   readonly writer: SocketWriter;
+  /** Whom its rights were last checked for. */
+  caller: Caller;
   /** The seq of the last entry that was sent to it. */
   position: number;
   /** Whether it needs pages from the log; else all entries beyond its position are recent. */
@@ -93,6 +95,19 @@ export class Subscribers implements FlushableRoom {
     return this.#cursors.has(subscriber);
   }
 
+  /** Whom a subscriber's rights were last checked for; undefined if it is none. */
+  callerOf(subscriber: Subscriber): Caller | undefined {
+    return this.#cursors.get(subscriber)?.caller;
+  }
+
+  /** A subscriber has another token; returns whom its rights were checked for before. */
+  identify(subscriber: Subscriber): Caller | undefined {
+    const cursor = this.#cursors.get(subscriber);
+    const before = cursor?.caller;
+    if (cursor !== undefined) cursor.caller = subscriber.identity;
+    return before;
+  }
+
   /** Whether a subscriber gets each entry as it comes. */
   isLive(subscriber: Subscriber): boolean {
     return this.#cursors.get(subscriber)?.isBehind === false;
@@ -148,6 +163,7 @@ export class Subscribers implements FlushableRoom {
     const cursor: Cursor = {
       subscriber,
       writer,
+      caller: subscriber.identity,
       position: after,
       isBehind,
       isCatchingUp: false,

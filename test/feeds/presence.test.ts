@@ -82,7 +82,7 @@ function enter({ hints }: Node, ...users: string[]): () => void {
   const sessions = users.map(session);
   for (const one of sessions) hints.join(one, new Set());
   return () => {
-    for (const one of sessions) hints.leave(one, false);
+    for (const one of sessions) hints.leave(one, one.identity, false);
   };
 }
 

@@ -100,7 +100,7 @@ it('who leaves between a snapshot and the first difference is in that difference
   const ben = enter('ben');
   pass(250);
   ana.take();
-  hints.leave(ben, true);
+  hints.leave(ben, ben.identity, true);
   const cleo = enter('cleo');
   pass(250);
   expect(ana.take()).toEqual([
@@ -114,10 +114,11 @@ it('nothing is told of who comes back within the grace, or comes and goes at onc
   const ben = enter('ben');
   pass(250);
   ana.take();
-  hints.leave(ben, false);
+  hints.leave(ben, ben.identity, false);
   pass(9_000);
   enter('ben');
-  hints.leave(enter('cleo'), true);
+  const cleo = enter('cleo');
+  hints.leave(cleo, cleo.identity, true);
   pass(15_000);
   expect(ana.take()).toEqual([]);
 });
@@ -141,8 +142,9 @@ it('above 200 users only their number is told, once a second, and then all names
   expect(late.take().at(-1)).toEqual(['presence', { room_id: ROOM, count: 222 }]);
   ana.take();
 
-  for (const one of [...more, late]) hints.leave(one, true);
-  hints.leave(others[0] ?? ana, true);
+  for (const one of [...more, late]) hints.leave(one, one.identity, true);
+  const [first = ana] = others;
+  hints.leave(first, first.identity, true);
   pass(1_250);
   const users = ['ana', ...others.slice(1).map(({ identity }) => identity.userUUID)];
   expect(ana.take()).toEqual([['presence', { room_id: ROOM, count: 200, online: users }]]);
@@ -196,7 +198,7 @@ it('a session that is paged up, or reads too slowly, gets none, and a snapshot w
   slow.take();
   slow.isFull = true;
   hints.typed('ben', true);
-  hints.leave(ben, true);
+  hints.leave(ben, ben.identity, true);
   pass(2_000);
   expect([behind.take(), slow.take()]).toEqual([[], []]);
 

@@ -124,6 +124,36 @@ describe('hints of version 2, on two nodes,', { timeout: 60_000 }, () => {
     await watcher.client.close();
   });
 
+  it('come behind the entries that a session has missed', async () => {
+    const client = await ChatClient.enterV2(east, ana);
+    client.send({ type: 'join', rooms: [{ room_id: room, after: 0 }], with: ['presence'] });
+    const frames = await client.take(6);
+    expect(frames.map(({ type }) => type)).toEqual([
+      'status',
+      'member',
+      'member',
+      'member',
+      'member',
+      'presence',
+    ]);
+    expect(frames.at(-1)?.data).toEqual({ room_id: room, count: 1, online: [ana.userUUID] });
+    await client.close();
+  });
+
+  it('follow a session of version 1 to another user, by its token', async () => {
+    const watcher = new Watcher(await enter(east, ana, ['presence']));
+    const old = await ChatClient.enter(west, ben, room);
+    await watcher.until(ana, ben);
+    old.send({ type: 'token', content: cleo.token });
+    await old.expect('READY');
+    await watcher.until(ana, ben, cleo);
+    // Ten seconds later.
+    await watcher.until(ana, cleo);
+    await old.close();
+    await watcher.until(ana);
+    await watcher.client.close();
+  });
+
   it('show a user who was removed as offline at once, who gets nothing more', async () => {
     const watcher = new Watcher(await enter(east, ana, ALL));
     const removed = await enter(west, ben, ALL);
