@@ -5,7 +5,7 @@ import { roomStateOf, type MemberState, type RoomState } from './room-state.js';
 const RETRY_MS = 100;
 
 /** A frame of the server. An answer has its details beside `data`; an entry and an event have theirs in it. */
-interface Frame {
+export interface Frame {
   readonly type: string;
   readonly data: unknown;
   readonly ref?: string;
@@ -15,6 +15,8 @@ interface Frame {
   readonly epoch?: string;
   readonly permissions?: string;
   readonly reason?: string;
+  readonly read?: number;
+  readonly upto?: number;
 }
 
 /** The data of an entry; each type has some of the optional fields, unless they are withheld. */
@@ -52,6 +54,13 @@ interface Access {
   readonly reason?: string;
 }
 
+/** The data of the event about how far a user has read. */
+interface Marked {
+  readonly room_id: number;
+  readonly emitter: string;
+  readonly upto: number;
+}
+
 interface MessageView {
   readonly seq: number;
   readonly emitter: string;
@@ -74,6 +83,8 @@ export class RoomView {
   readonly members = new Map<string, MemberState>();
   /** Undefined until an entry tells of them. */
   settings: RoomState['settings'];
+  /** How far the user has read, on any device. */
+  marker = 0;
   /** Number of the last entry that was taken. */
   last = 0;
   /** The log that this number belongs to; undefined before the first CONNECTED. */
@@ -89,6 +100,14 @@ export class RoomView {
   constructor(roomId: number, userUUID: string) {
     this.roomId = roomId;
     this.#userUUID = userUUID;
+  }
+
+  /** Number of messages beyond the marker that are neither deleted nor the user's own. */
+  get unread(): number {
+    return [...this.messages.values()].filter(
+      ({ seq, emitter, isDeleted }) =>
+        seq > this.marker && !isDeleted && emitter !== this.#userUUID,
+    ).length;
   }
 
   /** The room in a form that can be compared. */
@@ -252,7 +271,12 @@ export class ModelClient {
 
   leave(roomId: number): void {
     Object.assign(this.room(roomId), { isWanted: false, isJoined: false, joining: undefined });
-    this.#around.send({ type: 'leave', room_id: roomId });
+    this.#around.send({ type: 'leave', room_id: roomId, ref: randomUUID() });
+  }
+
+  /** Moves the marker. If this is lost, CONNECTED says where the marker is. */
+  read(roomId: number, upto: number): void {
+    this.#around.send({ type: 'read', room_id: roomId, upto, ref: randomUUID() });
   }
 
   /** Sends a command until it is settled; returns its ref. */
@@ -267,6 +291,7 @@ export class ModelClient {
     if (type === 'query') this.#around.send({ type: 'token', content: this.#around.token() });
     else if (type === 'status') this.#answered(frame);
     else if (type === 'access') this.#accessChanged(data as Access);
+    else if (type === 'read') this.#marked(data as Marked);
     else if ((data as Partial<Entry>).seq !== undefined) this.#happened(type, data as Entry);
   }
 
@@ -288,6 +313,10 @@ export class ModelClient {
     if (room.isJoined && !room.take(type, entry)) this.#join([room]);
   }
 
+  #marked({ room_id, emitter, upto }: Marked): void {
+    if (emitter === this.#around.userUUID) this.room(room_id).marker = upto;
+  }
+
   #accessChanged({ room_id, permissions, reason = '' }: Access): void {
     if (permissions !== '') return;
     Object.assign(this.room(room_id), { isWanted: false, isJoined: false });
@@ -306,6 +335,8 @@ export class ModelClient {
       });
     } else if (command !== undefined) {
       this.#settle(ref, word === 'SENT' && seq !== undefined ? { seq } : { reason });
+    } else if (word === 'OK' && frame.upto !== undefined) {
+      this.room(frame.room_id ?? 0).marker = frame.upto;
     } else {
       for (const room of this.rooms.values()) {
         if (room.joining === ref && room.roomId === frame.room_id) this.#joinAnswered(room, frame);
@@ -313,11 +344,12 @@ export class ModelClient {
     }
   }
 
-  #joinAnswered(room: RoomView, { data: word, reason = '', epoch }: Frame): void {
+  #joinAnswered(room: RoomView, { data: word, reason = '', epoch, read = 0 }: Frame): void {
     room.joining = undefined;
     if (word === 'CONNECTED') {
       room.isJoined = true;
       room.epoch = epoch;
+      room.marker = read;
       for (const [ref, command] of this.#unsettled) {
         if (command.room_id === room.roomId) this.#transmit(ref);
       }

@@ -5,7 +5,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { startExitGuard } from '../harness/exit-guard.js';
 import { SECRET } from '../harness/node.js';
 import { ClusterNode } from './cluster-node.js';
-import type { Ledger, Log, LogRow } from './ledger.js';
+import { readStoredRoom } from '../harness/room-state.js';
+import { placeKey, textsIn, type Ledger, type Log, type LogRow, type Tables } from './ledger.js';
 import { findSteadyPort } from './ports.js';
 import {
   queryOnce,
@@ -18,6 +19,27 @@ import {
 const NODES = 3;
 const GROWS_WITHIN_MS = 15_000;
 const GROWTH_INTERVAL_MS = 200;
+
+/** By room, the numbers of the last message, for version 1, and of the last entry, for version 2. */
+export type LastNumbers = ReadonlyMap<number, { readonly 1: number; readonly 2: number }>;
+
+/** As Postgres gives it: a bigint is a string. */
+type StoredRow = Omit<LogRow, 'seq' | 'at' | 'target' | 'text_seq' | 'deleted_by'> & {
+  seq: string;
+  target: string | null;
+  text_seq: string | null;
+  deleted_by: string | null;
+  createdAt: Date;
+};
+
+const BREAK_TABLES = `
+  CREATE TABLE kept_texts (content text);
+  CREATE FUNCTION keep_text() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN INSERT INTO kept_texts VALUES (old.content); RETURN new; END $$;
+  CREATE TRIGGER keep_text BEFORE UPDATE OF content ON messages FOR EACH ROW EXECUTE FUNCTION keep_text();
+  CREATE FUNCTION lose_row() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+  CREATE TRIGGER lose_row BEFORE INSERT ON reactions FOR EACH ROW WHEN (new.seq % 3 = 0)
+    EXECUTE FUNCTION lose_row();`;
 
 /** A Postgres, a Redis and the nodes over them, all of which belong to the proof. */
 export class Cluster {
@@ -58,12 +80,12 @@ export class Cluster {
 
   /** Resolves when each room has got a new message since the call, or after 15 seconds. */
   async logGrows(): Promise<void> {
-    const before = await this.lastMessages();
+    const before = await this.lastNumbers();
     const end = performance.now() + GROWS_WITHIN_MS;
     while (performance.now() < end) {
       await delay(GROWTH_INTERVAL_MS);
-      const now = await this.lastMessages();
-      if ([...now].every(([roomId, last]) => last > (before.get(roomId) ?? 0))) return;
+      const now = await this.lastNumbers();
+      if ([...now].every(([roomId, last]) => last[1] > (before.get(roomId)?.[1] ?? 0))) return;
     }
   }
 
@@ -91,29 +113,75 @@ export class Cluster {
     ).catch(() => undefined);
   }
 
-  /** By room, the number of the last message, if there is one. */
-  async lastMessages(): Promise<Map<number, number>> {
-    const rows = await queryOnce<{ room_id: number; last: string }>(
+  /** The numbers up to which clients can have got. A deleted message is not shown to version 1 any more. */
+  async lastNumbers(): Promise<LastNumbers> {
+    const rows = await queryOnce<{ id: number; message: string; head: string }>(
       this.postgres.url,
-      `SELECT room_id, max(seq) AS last FROM messages WHERE kind = 'message' GROUP BY room_id`,
+      `SELECT id, head, coalesce((SELECT max(seq) FROM messages
+         WHERE room_id = rooms.id AND kind = 'message' AND deleted_by IS NULL), 0) AS message
+       FROM rooms`,
     );
-    return new Map(rows.map(({ room_id, last }) => [room_id, Number(last)]));
+    return new Map(
+      rows.map(({ id, message, head }) => [id, { 1: Number(message), 2: Number(head) }]),
+    );
   }
 
   /** The log of all rooms. */
   async readLog(url = this.postgres.url): Promise<Log> {
-    const rows = await queryOnce<Omit<LogRow, 'seq' | 'at'> & { seq: string; createdAt: Date }>(
+    const rows = await queryOnce<StoredRow>(
       url,
-      'SELECT room_id, seq, kind, emitter, content, ref, "createdAt" FROM messages ORDER BY room_id, seq',
+      `SELECT room_id, seq, kind, emitter, content, ref, target, text_seq, deleted_by, "createdAt"
+       FROM messages ORDER BY room_id, seq`,
     );
     const heads = await queryOnce<{ id: number; head: string }>(url, 'SELECT id, head FROM rooms');
     return {
-      rows: rows.map(({ createdAt, seq, ...row }) => ({
+      rows: rows.map(({ createdAt, seq, target, text_seq, deleted_by, ...row }) => ({
         ...row,
         seq: Number(seq),
+        target: target === null ? null : Number(target),
+        text_seq: text_seq === null ? null : Number(text_seq),
+        deleted_by: deleted_by === null ? null : Number(deleted_by),
         at: createdAt.getTime() - performance.timeOrigin,
       })),
       heads: new Map(heads.map(({ id, head }) => [id, Number(head)])),
+    };
+  }
+
+  /** From now on the database keeps texts that are erased, and loses every third reaction. */
+  async breakTables(): Promise<void> {
+    await queryOnce(this.postgres.url, BREAK_TABLES);
+  }
+
+  /** What is left in the tables. */
+  async readTables(roomIds: readonly number[]): Promise<Tables> {
+    const { url } = this.postgres;
+    const rooms = new Map<number, Awaited<ReturnType<typeof readStoredRoom>>>();
+    for (const roomId of roomIds) rooms.set(roomId, await readStoredRoom(url, roomId));
+    const markers = await queryOnce<{ room_id: number; user_uuid: string; upto: string }>(
+      url,
+      'SELECT room_id, user_uuid, upto FROM read_markers',
+    );
+    const tables = await queryOnce<{ name: string }>(
+      url,
+      `SELECT quote_ident(tablename) AS name FROM pg_tables WHERE schemaname = 'public'`,
+    );
+    const texts = new Set<string>();
+    for (const { name } of tables) {
+      const rows = await queryOnce<{ text: string }>(
+        url,
+        `SELECT row::text AS text FROM ${name} AS row`,
+      );
+      for (const row of rows) for (const text of textsIn(row.text)) texts.add(text);
+    }
+    return {
+      rooms,
+      markers: new Map(
+        markers.map(({ room_id: roomId, user_uuid: userUUID, upto }) => [
+          placeKey({ userUUID, roomId }),
+          Number(upto),
+        ]),
+      ),
+      texts,
     };
   }
 

@@ -146,7 +146,7 @@ const FAULTS = {
   'row-lock': {
     breaks: 'postgres',
     inject: async ({ cluster, clients, random, note }) => {
-      const { roomId } = random.pick(clients).record;
+      const { roomId } = random.pick(random.pick(clients).places).record;
       note(`room ${roomId}`);
       const sql = `SELECT 1 FROM rooms WHERE id = ${roomId} FOR UPDATE`;
       await holdLocks(cluster.postgres.url, sql, 10_000);

@@ -1,3 +1,5 @@
+import type { RoomState } from '../harness/room-state.js';
+
 /** A row of the log, as Postgres has it. */
 export interface LogRow {
   readonly room_id: number;
@@ -7,6 +9,11 @@ export interface LogRow {
   /** The content of a member entry is the rule as JSON. */
   readonly content: string;
   readonly ref: string | null;
+  /** Of an edit, a deletion and a reaction: the number of the message. */
+  readonly target?: number | null;
+  /** Of a message: the numbers of the edit whose text it has, and of its deletion. */
+  readonly text_seq?: number | null;
+  readonly deleted_by?: number | null;
   /** By the clock of the ledger. */
   readonly at: number;
 }
@@ -18,19 +25,38 @@ export interface Log {
   readonly heads: ReadonlyMap<number, number>;
 }
 
-/** A message that a client got, in the order of arrival. */
+/** What the tables hold in the end. */
+export interface Tables {
+  /** By room, as it is for one user. */
+  readonly rooms: ReadonlyMap<number, { stateFor(userUUID: string): RoomState }>;
+  /** By `placeKey`, how far users have read. */
+  readonly markers: ReadonlyMap<string, number>;
+  /** All texts of messages and edits, in any column of any table. */
+  readonly texts: ReadonlySet<string>;
+}
+
+/** An entry that a client got, in the order of arrival. */
 export interface Delivery {
+  readonly kind: string;
   readonly seq: number;
   readonly emitter: string;
-  readonly content: string;
+  /** Undefined if it is withheld, or of a kind without a text. */
+  readonly content: string | undefined;
   readonly ref: string | undefined;
   /** By `Ledger.tick`. */
   readonly at: number;
 }
 
-/** A message that a client sent. */
+/** What a client sends and the log keeps. */
+export type SentKind = 'message' | 'edit' | 'delete' | 'reaction';
+
+/** A message, or a change of one, that a client sent. */
 export interface Sending {
+  readonly kind: SentKind;
+  /** Of a change: the number of the message. */
+  readonly target: number | undefined;
   readonly ref: string;
+  /** `textOf` of kind and ref: no two messages or edits have the same text. */
   readonly content: string;
   /** When it was first sent. */
   readonly at: number;
@@ -39,27 +65,29 @@ export interface Sending {
   acknowledgedSeq: number | undefined;
   /** The epochs in which it may be stored: the log may have been set back before the acknowledgement arrived. */
   acknowledgedIn: readonly [earliest: number, latest: number] | undefined;
-  /** NOTAUTHORIZED: it is not sent again. */
-  refused: boolean;
 }
 
-/** The messages that a client got of one log. */
+/** The entries that a client got of one log. */
 export interface Stretch {
   /** How often the log had been set back, as far as the client knew. */
   readonly epoch: number;
-  /** The `after` with which it selected the room. */
-  readonly after: number;
   readonly deliveries: Delivery[];
 }
 
-/** The messages that one client sent and got. */
+/** What one client sent and got in one room. */
 export interface ClientRecord {
+  /** Of the protocol. */
+  readonly version: 1 | 2;
   readonly userUUID: string;
   readonly roomId: number;
   /** By ref, in the order of sending. */
   readonly sendings: Map<string, Sending>;
   /** A new one begins when the client is told that the log was set back. */
   readonly stretches: Stretch[];
+  /** What a client of version 2 has made of its entries in the end. */
+  state: RoomState | undefined;
+  /** By epoch, how far the server has answered that the user has read. */
+  readonly read: Map<number, number>;
 }
 
 /** A rule that the shuffler requested. The rule's `level` is the id of the request, so that it is found in the log. */
@@ -144,7 +172,7 @@ export class Ledger {
   sent = 0;
   acknowledged = 0;
   refused = 0;
-  delivered = 0;
+  received = 0;
   reconnects = 0;
   /** By ref, when a message was first sent. */
   readonly #sentAt = new Map<string, number>();
@@ -161,33 +189,70 @@ export class Ledger {
     return this.logsBefore.length;
   }
 
-  addClient(userUUID: string, roomId: number): ClientRecord {
-    const record = { userUUID, roomId, sendings: new Map(), stretches: [] };
+  addClient(version: 1 | 2, userUUID: string, roomId: number): ClientRecord {
+    const record: ClientRecord = {
+      version,
+      userUUID,
+      roomId,
+      sendings: new Map(),
+      stretches: [],
+      state: undefined,
+      read: new Map(),
+    };
     this.clients.push(record);
     return record;
   }
 
   /** The client begins to read the present log. */
-  addStretch({ stretches }: ClientRecord, after: number): Stretch {
-    const stretch = { epoch: this.epoch, after, deliveries: [] };
+  addStretch({ stretches }: ClientRecord): Stretch {
+    const stretch = { epoch: this.epoch, deliveries: [] };
     stretches.push(stretch);
     return stretch;
   }
 
-  addSending({ sendings }: ClientRecord, ref: string): Sending {
+  addSending(
+    { userUUID, roomId, sendings }: ClientRecord,
+    kind: SentKind,
+    target?: number,
+  ): Sending {
+    const ref = `${userUUID.slice(0, 8)}-${roomId}-${sendings.size + 1}`;
     const sending: Sending = {
+      kind,
+      target,
       ref,
-      content: `message ${ref}`,
+      content: textOf(kind, ref),
       at: this.tick(),
       transmissions: 0,
       acknowledgedSeq: undefined,
       acknowledgedIn: undefined,
-      refused: false,
     };
     sendings.set(ref, sending);
     this.#sentAt.set(ref, sending.at);
     this.sent += 1;
     return sending;
+  }
+
+  /** What was sent has this number, by a log of `earliest` or a later epoch. */
+  acknowledge(record: ClientRecord, ref: string, seq: number, earliest: number): void {
+    const sending = record.sendings.get(ref);
+    if (sending === undefined) {
+      this.surprise('a ref that was never sent');
+      return;
+    }
+    const { epoch } = this;
+    if (sending.acknowledgedIn === undefined) {
+      sending.acknowledgedSeq = seq;
+      sending.acknowledgedIn = [earliest, epoch];
+      this.acknowledged += 1;
+    } else if (sending.acknowledgedIn[0] === epoch && sending.acknowledgedSeq !== seq) {
+      this.surprise('one ref acknowledged with two numbers');
+    }
+  }
+
+  /** The client got an entry. */
+  delivered({ deliveries }: Stretch, entry: Omit<Delivery, 'at'>): void {
+    this.received += 1;
+    deliveries.push({ ...entry, at: this.tick() });
   }
 
   /** When the message was first sent; 0 if it never was. */
@@ -231,4 +296,19 @@ export class Ledger {
     if (known === undefined) this.surprises.set(what, { times: 1, firstAt: this.tick() });
     else known.times += 1;
   }
+}
+
+/** The text of a message or an edit. */
+export function textOf(kind: string, ref: string): string {
+  return `${kind} ${ref}`;
+}
+
+/** All texts in a text. */
+export function textsIn(text: string): string[] {
+  return text.match(/\b(?:message|edit) [0-9a-f]{8}-\d+-\d+\b/g) ?? [];
+}
+
+/** A user in a room. */
+export function placeKey({ userUUID, roomId }: Pick<ClientRecord, 'userUUID' | 'roomId'>): string {
+  return `${userUUID} ${roomId}`;
 }

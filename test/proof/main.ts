@@ -1,22 +1,27 @@
 import { writeFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { createRoom, putRule } from '../harness/api.js';
-import { person, secondsFromNow, type Person } from '../harness/tokens.js';
-import { ProofClient } from './client.js';
-import { Cluster } from './cluster.js';
+import { person, secondsFromNow } from '../harness/tokens.js';
+import type { ClientOptions, Place, ProofClient } from './client.js';
+import { ClientV1 } from './client-v1.js';
+import { ClientV2 } from './client-v2.js';
+import { Cluster, type LastNumbers } from './cluster.js';
 import { injectFaults } from './injector.js';
 import { Ledger, type Command } from './ledger.js';
 import { readOptions, type Options } from './options.js';
 import { createRandom, type Random } from './random.js';
 import { isProved, renderResult, showProgress, type Result } from './report.js';
 import { Reader } from './reader.js';
-import { Shuffler } from './shuffler.js';
+import { Shuffler, type Member } from './shuffler.js';
 import { judge, TALKS_WITHIN_MS } from './verdict.js';
 
 /** The largest `integer` of Postgres: the id of a rule request is a level, and the owner outranks all of them. */
 const OWNER_LEVEL = 2_147_483_647;
 /** The rights of one in this number of members of a room are changed. */
 const SHUFFLED_ONE_IN = 5;
+/** One in this number of clients speaks version 2, and is in several rooms. */
+const V2_ONE_IN = 6;
+const V2_ROOMS = 4;
 const WHOLE_TIMEOUT_MS = 30_000;
 /** Tokens are valid for longer than the proof runs, even if a clock is set ahead. */
 const CLAIMS = { exp: secondsFromNow(4 * 3_600) };
@@ -51,9 +56,10 @@ class Proof {
       // Until everything has started, the deadline is far away.
       done: Math.max(0, 1 - Math.max(0, this.#deadline - performance.now()) / (seconds * 1_000)),
       doing: this.#doing,
-      live: this.#clients.filter((client) => client.isLive).length,
+      live: this.#places.filter(({ isLive }) => isLive).length,
     }));
     try {
+      if (this.#options.breaksTables) await this.#cluster.breakTables();
       await this.#populate(random.fork());
       this.#deadline = performance.now() + seconds * 1_000;
       this.#doing = '';
@@ -82,6 +88,11 @@ class Proof {
     }
   }
 
+  /** All clients, in each of their rooms. */
+  get #places(): Place[] {
+    return this.#clients.flatMap(({ places }) => places);
+  }
+
   /** Ends its clients and timers. */
   end(): void {
     this.#stopped = true;
@@ -101,32 +112,36 @@ class Proof {
       roomIds.push(await createRoom(node, owner, { max_entity_rules: clientCount + 2 }));
     }
     this.#roomIds = roomIds;
-    const members: { who: Person; roomId: number }[] = [];
+    const members: Member[] = [];
+    const clients: ProofClient[] = [];
     for (let index = 0; index < clientCount; index += 1) {
       const who = person({}, CLAIMS);
-      const roomId = roomIds[index % roomCount] ?? 0;
+      const isV2 = index % V2_ONE_IN === 0;
+      const rooms = roomsFrom(roomIds, index, isV2 ? V2_ROOMS : 1);
       const { userUUID } = who;
-      const rule = { userUUID, permissions: 'rw', level: 0 };
-      const answer = await putRule(random.pick(nodes), owner, roomId, rule);
-      if (answer.status !== 201) throw new Error(`no member: ${JSON.stringify(answer.meta)}`);
-      members.push({ who, roomId });
+      for (const roomId of rooms) {
+        const rule = { userUUID, permissions: 'rw', level: 0 };
+        const answer = await putRule(random.pick(nodes), owner, roomId, rule);
+        if (answer.status !== 201) throw new Error(`no member: ${JSON.stringify(answer.meta)}`);
+        members.push({ userUUID, roomId });
+      }
+      const options: ClientOptions = {
+        who,
+        ledger: this.#ledger,
+        random: random.fork(),
+        nodes,
+        commandsPerSecond: rate / clientCount,
+      };
+      clients.push(
+        isV2
+          ? new ClientV2({ ...options, roomIds: rooms })
+          : new ClientV1({ ...options, roomId: rooms[0] ?? 0 }),
+      );
     }
-    this.#clients = members.map(
-      ({ who, roomId }) =>
-        new ProofClient({
-          who,
-          roomId,
-          ledger: this.#ledger,
-          random: random.fork(),
-          nodes,
-          messagesPerSecond: rate / clientCount,
-        }),
-    );
+    this.#clients = clients;
     this.#shuffler = new Shuffler({
       owner,
-      members: members
-        .filter((_, index) => Math.floor(index / roomCount) % SHUFFLED_ONE_IN === 0)
-        .map(({ who, roomId }) => ({ userUUID: who.userUUID, roomId })),
+      members: members.filter((_, index) => index % SHUFFLED_ONE_IN === 0),
       ledger: this.#ledger,
       random: random.fork(),
       nodes,
@@ -152,65 +167,65 @@ class Proof {
    */
   async #whole(): Promise<boolean> {
     const timeoutAt = performance.now() + WHOLE_TIMEOUT_MS;
-    let last: Map<number, number> | undefined;
+    let last: LastNumbers | undefined;
     while (performance.now() < timeoutAt && !this.#stopped) {
       // Postgres itself may be broken.
-      last ??= await this.#cluster.lastMessages().catch(() => undefined);
+      last ??= await this.#cluster.lastNumbers().catch(() => undefined);
       if (last !== undefined && this.#areUpTo(last)) return true;
       await delay(LOOK_INTERVAL_MS);
     }
     return false;
   }
 
-  #areUpTo(last: ReadonlyMap<number, number>): boolean {
-    return this.#clients.every(({ record: { userUUID, roomId }, isLive, lastSeq }) => {
-      if (this.#shuffler?.mayRead(userUUID) === false) return true;
-      return isLive && lastSeq >= (last.get(roomId) ?? 0);
+  #areUpTo(last: LastNumbers): boolean {
+    return this.#places.every(({ record, isLive, lastSeq }) => {
+      if (this.#shuffler?.mayRead(record) === false) return true;
+      return isLive && lastSeq >= (last.get(record.roomId)?.[record.version] ?? 0);
     });
   }
 
   /**
-   * Records which listeners get the messages from now on: in each room a new client on every node, and the members that
-   * are in the room.
+   * Records which listeners get the messages from now on: on every node a new client, which reads all rooms from their
+   * beginning, and the members that are in their rooms.
    */
   async #listen(random: Random): Promise<void> {
     this.#doing = 'listening in each room';
     const begunAt = this.#ledger.tick();
     const deadline = begunAt + TALKS_WITHIN_MS;
-    const last = await this.#cluster.lastMessages();
-    const newcomers = this.#roomIds.flatMap((roomId) =>
-      this.#cluster.nodes.map(
-        (node) =>
-          new ProofClient({
-            who: this.#owner,
-            roomId,
-            ledger: this.#ledger,
-            random: random.fork(),
-            nodes: [node],
-            messagesPerSecond: 0,
-            after: last.get(roomId) ?? 0,
-          }),
-      ),
+    const newcomers = this.#cluster.nodes.map(
+      (node) =>
+        new ClientV2({
+          who: this.#owner,
+          roomIds: this.#roomIds,
+          ledger: this.#ledger,
+          random: random.fork(),
+          nodes: [node],
+          commandsPerSecond: 0,
+        }),
     );
     for (const newcomer of newcomers) newcomer.connect();
     this.#clients = [...this.#clients, ...newcomers];
-    const heardAt = new Map<ProofClient, number>();
-    while (performance.now() < deadline && heardAt.size < this.#clients.length) {
-      for (const client of this.#clients) {
-        if (client.newestHeardAt < begunAt || heardAt.has(client)) continue;
-        heardAt.set(client, performance.now());
+    const nodeOf = new Map(
+      this.#clients.flatMap((client) => client.places.map((place) => [place, client.nodeName])),
+    );
+    const heardAt = new Map<Place, number>();
+    while (performance.now() < deadline && heardAt.size < nodeOf.size) {
+      for (const place of nodeOf.keys()) {
+        if (place.newestHeardAt < begunAt || heardAt.has(place)) continue;
+        heardAt.set(place, performance.now());
       }
       await delay(LOOK_INTERVAL_MS);
     }
-    for (const client of this.#clients) {
-      const { userUUID, roomId } = client.record;
-      const hears = heardAt.get(client);
-      const isMember = client.isLive && this.#shuffler?.mayRead(userUUID) !== false;
-      if (hears === undefined && !isMember && !newcomers.includes(client)) continue;
+    for (const [place, node] of nodeOf) {
+      const { userUUID, roomId } = place.record;
+      const hears = heardAt.get(place);
+      const isMember = place.isLive && this.#shuffler?.mayRead(place.record) !== false;
+      const isNew = userUUID === this.#owner.userUUID;
+      if (hears === undefined && !isMember && !isNew) continue;
       this.#ledger.listeners.push({
         roomId,
         userUUID,
-        node: client.nodeName,
+        node,
         heardAfterMs: hears === undefined ? undefined : hears - begunAt,
       });
     }
@@ -226,7 +241,7 @@ class Proof {
     while (performance.now() < timeoutAt && !this.#stopped) {
       const areAnswered = this.#clients.every((client) => client.unsettled === 0);
       // Messages that no client waits for may still be stored: the last numbers are read after them.
-      if (areAnswered && this.#areUpTo(await this.#cluster.lastMessages())) return;
+      if (areAnswered && this.#areUpTo(await this.#cluster.lastNumbers())) return;
       await delay(QUIET_INTERVAL_MS);
     }
   }
@@ -234,14 +249,18 @@ class Proof {
   /** Ends all nodes by SIGTERM. The clients no longer matter then. */
   async #endNodes(): Promise<void> {
     this.#doing = 'ending the nodes';
-    for (const client of this.#clients) client.stopReconnecting();
+    for (const client of this.#clients) {
+      client.stopReconnecting();
+      if (client instanceof ClientV2) client.recordState();
+    }
     await Promise.all(this.#cluster.nodes.map((node) => node.stop('SIGTERM')));
   }
 
   async #result(): Promise<Result> {
     const log = await this.#cluster.readLog();
+    const tables = await this.#cluster.readTables(this.#roomIds);
     const { surprises, ruleRequests, incidents } = this.#ledger;
-    const { sent, acknowledged, refused, delivered, reconnects, commands } = this.#ledger;
+    const { sent, acknowledged, refused, received, reconnects, commands } = this.#ledger;
     return {
       seed: this.#options.seed,
       seconds: this.#options.seconds,
@@ -250,17 +269,23 @@ class Proof {
       acknowledged,
       refused,
       unsettled: this.#clients.reduce((sum, client) => sum + client.unsettled, 0),
-      delivered,
+      delivered: received,
       reconnects,
       ruleChanges: ruleRequests.size,
       slowest: commands.reduce<Command | undefined>((slowest, command) => {
         return waitedMs(command) > waitedMs(slowest) ? command : slowest;
       }, undefined),
-      verdict: judge(log, this.#ledger),
+      verdict: judge(log, this.#ledger, tables),
       incidents,
       surprises: Object.fromEntries(surprises),
     };
   }
+}
+
+/** So many of the rooms, from the one at an index on. */
+function roomsFrom(roomIds: readonly number[], index: number, count: number): number[] {
+  const first = index % roomIds.length;
+  return [...roomIds.slice(first), ...roomIds.slice(0, first)].slice(0, count);
 }
 
 function waitedMs(command: Command | undefined): number {
@@ -291,7 +316,7 @@ async function main(): Promise<number> {
     if (options.json !== undefined) {
       writeFileSync(options.json, `${JSON.stringify(result, null, 2)}\n`);
     }
-    keepLogs = !proved && options.gapRepair;
+    keepLogs = !proved && options.gapRepair && !options.breaksTables;
     return proved ? 0 : 1;
   } finally {
     if (keepLogs) process.stderr.write(`The nodes' logs are in ${cluster.folder}\n`);

@@ -22,12 +22,12 @@ describe('the open commands of a socket', () => {
     commands.tokenAnswered();
     expect(unsettled(ledger)).toEqual(['select_room']);
     commands.selectAnswered();
-    commands.messageSent('a1');
-    commands.messageSent('a2');
-    commands.messageAnswered('a2');
+    commands.sent('a1');
+    commands.sent('a2');
+    commands.answered('a2');
     expect(unsettled(ledger)).toEqual(['a1']);
     expect(commands.oldestAt).toBe(ledger.commands.find(({ what }) => what === 'a1')?.at);
-    commands.messageAnswered('a1');
+    commands.answered('a1');
     expect(unsettled(ledger)).toEqual([]);
     expect(commands.oldestAt).toBe(Infinity);
   });
@@ -35,7 +35,7 @@ describe('the open commands of a socket', () => {
   it('are settled when the connection ends', () => {
     const { ledger, commands } = open();
     commands.greeted();
-    commands.messageSent('a1');
+    commands.sent('a1');
     commands.selectSent();
     commands.closed();
     expect(unsettled(ledger)).toEqual([]);
@@ -44,11 +44,11 @@ describe('the open commands of a socket', () => {
   it('keep a message that is unanswered when a later command is answered', () => {
     const { ledger, commands } = open();
     commands.greeted();
-    commands.messageSent('a1');
-    commands.messageSent('a2');
+    commands.sent('a1');
+    commands.sent('a2');
     commands.messageWithoutRoom();
     commands.selectSent();
-    commands.messageSent('a3');
+    commands.sent('a3');
     commands.selectAnswered();
     expect(unsettled(ledger)).toEqual(['a2', 'a3']);
     commands.closed();

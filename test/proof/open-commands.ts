@@ -17,7 +17,7 @@ export class OpenCommands {
   constructor(ledger: Ledger, node: string) {
     this.#ledger = ledger;
     this.#node = node;
-    this.#add(CONNECT);
+    this.sent(CONNECT);
   }
 
   /** When the oldest one was sent; Infinity if all are answered. */
@@ -27,19 +27,19 @@ export class OpenCommands {
   }
 
   greeted(): void {
-    this.#settle(CONNECT);
+    this.answered(CONNECT);
   }
 
   tokenSent(): void {
-    this.#add(TOKEN);
+    this.sent(TOKEN);
   }
 
   tokenAnswered(): void {
-    this.#settle(TOKEN);
+    this.answered(TOKEN);
   }
 
   selectSent(): void {
-    this.#add(SELECT);
+    this.sent(SELECT);
   }
 
   /** The messages before it must be answered first: one that is still unanswered never will be. */
@@ -54,15 +54,24 @@ export class OpenCommands {
       command.settledAt = performance.now();
     }
     this.#messagesWithoutRoom = 0;
-    this.#settle(SELECT);
+    this.answered(SELECT);
   }
 
-  messageSent(ref: string): void {
-    this.#add(ref);
+  /**
+   * If it is sent again before it was answered, the first time counts.
+   * @param key names it among the unanswered ones
+   * @param what describes it
+   */
+  sent(key: string, what = key): void {
+    if (this.#open.has(key)) return;
+    this.#open.set(key, this.#ledger.addCommand(what, this.#node, ANSWER_WITHIN_MS));
   }
 
-  messageAnswered(ref: string): void {
-    this.#settle(ref);
+  answered(key: string): void {
+    const command = this.#open.get(key);
+    if (command === undefined) return;
+    this.#open.delete(key);
+    command.settledAt = performance.now();
   }
 
   messageWithoutRoom(): void {
@@ -71,17 +80,6 @@ export class OpenCommands {
 
   /** The connection ended. */
   closed(): void {
-    for (const key of this.#open.keys()) this.#settle(key);
-  }
-
-  #add(what: string): void {
-    this.#open.set(what, this.#ledger.addCommand(what, this.#node, ANSWER_WITHIN_MS));
-  }
-
-  #settle(what: string): void {
-    const command = this.#open.get(what);
-    if (command === undefined) return;
-    this.#open.delete(what);
-    command.settledAt = performance.now();
+    for (const key of this.#open.keys()) this.answered(key);
   }
 }

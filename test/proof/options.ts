@@ -9,10 +9,12 @@ export interface Options {
   readonly faults: readonly FaultName[];
   readonly clients: number;
   readonly rooms: number;
-  /** Messages per second, of all clients together. */
+  /** Messages and changes per second, of all clients together. */
   readonly rate: number;
   /** If false, the nodes do not repair gaps, and the proof must fail. */
   readonly gapRepair: boolean;
+  /** If true, the database keeps erased texts and loses reactions, and the proof must fail. */
+  readonly breaksTables: boolean;
   /** The given options without the seed and the file. */
   readonly again: string;
   /** A file for the result. */
@@ -26,8 +28,9 @@ const USAGE = `npm run proof -- [options]
                     ${FAULT_NAMES.join(', ')}
   --clients N       (100)
   --rooms N         (a tenth of the clients)
-  --rate N          messages per second, of all clients together (300)
+  --rate N          messages and changes per second, of all clients together (300)
   --no-gap-repair   switches the nodes' gap repair off: the proof must fail
+  --break-tables    keeps erased texts, and loses reactions: the proof must fail
   --json FILE       writes the result there
 `;
 
@@ -52,6 +55,7 @@ function parse(args: string[]): Options {
       rooms: { type: 'string' },
       rate: { type: 'string', default: '300' },
       'no-gap-repair': { type: 'boolean', default: false },
+      'break-tables': { type: 'boolean', default: false },
       json: { type: 'string' },
       help: { type: 'boolean', default: false },
     },
@@ -75,6 +79,7 @@ function parse(args: string[]): Options {
     rooms,
     rate,
     gapRepair: !values['no-gap-repair'],
+    breaksTables: values['break-tables'],
     again: options.join(' '),
     json: values.json,
   };

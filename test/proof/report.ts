@@ -13,6 +13,8 @@ const NAMES: Readonly<Record<Violation, string>> = {
   storedAfterRevocation: 'STORED AFTER REVOCATION',
   gaps: 'GAPS IN NUMBERS',
   unlikeTheLog: 'UNLIKE THE LOG',
+  stateDiffers: 'STATE DIFFERS',
+  deletedTextFound: 'DELETED TEXT FOUND',
   unanswered: 'UNANSWERED',
   hangingRooms: 'HANGING ROOMS',
   badExits: 'NODES THAT ENDED BADLY',
@@ -68,7 +70,7 @@ export function showProgress(ledger: Ledger, look: () => Progress): () => void {
     const bar = '█'.repeat(filled) + '░'.repeat(BAR_CHARACTERS - filled);
     const facts =
       `${seconds} s  sent ${ledger.sent}  acknowledged ${ledger.acknowledged}  ` +
-      `delivered ${ledger.delivered}  live ${live}/${ledger.clients.length}  ${doing}`;
+      `delivered ${ledger.received}  live ${live}/${ledger.clients.length}  ${doing}`;
     if (stderr.isTTY) stderr.write(`\r\u001B[K${`${bar} ${facts}`.slice(0, stderr.columns - 1)}`);
     else stderr.write(`${facts}\n`);
   };

@@ -2,7 +2,7 @@ import { setMaxListeners } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { request } from '../harness/api.js';
 import type { Person } from '../harness/tokens.js';
-import type { Ledger, RuleRequest } from './ledger.js';
+import { placeKey, type Ledger, type RuleRequest } from './ledger.js';
 import type { Random } from './random.js';
 import { REST_ANSWER_WITHIN_MS } from './verdict.js';
 
@@ -40,7 +40,7 @@ export class Shuffler {
   readonly #ledger: Ledger;
   readonly #random: Random;
   readonly #nodes: readonly RestNode[];
-  /** By UUID; cleared if the log is set back. */
+  /** By `placeKey`. */
   readonly #permissions = new Map<string, { permissions: string; epoch: number }>();
   readonly #stopping = new AbortController();
   #ended = false;
@@ -67,9 +67,9 @@ export class Shuffler {
     );
   }
 
-  /** Whether this user is known to be able to read. */
-  mayRead(userUUID: string): boolean {
-    const known = this.#permissions.get(userUUID);
+  /** Whether this user is known to be able to read the room. */
+  mayRead(member: Member): boolean {
+    const known = this.#permissions.get(placeKey(member));
     const { epoch } = this.#ledger;
     // No right is changed before the copy exists to which the log is set back.
     if (known === undefined) return true;
@@ -98,7 +98,7 @@ export class Shuffler {
       const pause = random.between(PAUSE_MS.min * share, PAUSE_MS.max * share);
       await delay(pause, undefined, { signal }).catch(() => undefined);
       if (signal.aborted) break;
-      const isWhole = this.mayRead(member.userUUID);
+      const isWhole = this.mayRead(member);
       await this.#change(member, isWhole ? random.pick(REVOCATIONS) : GRANTED, random);
     }
     await this.#change(member, GRANTED, random);
@@ -107,12 +107,12 @@ export class Shuffler {
   async #change(member: Member, permissions: string, random: Random): Promise<void> {
     const change = this.#ledger.requestRule({ ...member, permissions });
     // While the change is in flight, neither the old nor the new right is certain.
-    this.#permissions.set(member.userUUID, { permissions: '?', epoch: this.#ledger.epoch });
+    this.#permissions.set(placeKey(member), { permissions: '?', epoch: this.#ledger.epoch });
     while (!this.#ended) {
       const { epoch } = this.#ledger;
       if ((await this.#ask(change, random.pick(this.#nodes))) && epoch === this.#ledger.epoch) {
         change.acknowledgedIn = epoch;
-        this.#permissions.set(member.userUUID, { permissions, epoch });
+        this.#permissions.set(placeKey(member), { permissions, epoch });
         return;
       }
       await delay(RETRY_MS);

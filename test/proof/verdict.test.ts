@@ -1,5 +1,15 @@
 import { describe, expect, it } from 'vitest';
-import { Ledger, type ClientRecord, type LogRow } from './ledger.js';
+import type { RoomState } from '../harness/room-state.js';
+import {
+  Ledger,
+  placeKey,
+  textOf,
+  type ClientRecord,
+  type LogRow,
+  type Sending,
+  type SentKind,
+  type Tables,
+} from './ledger.js';
 import {
   ANSWER_WITHIN_MS,
   ENDS_WITHIN_MS,
@@ -23,8 +33,36 @@ function message(seq: number, emitter: string, ref: string, content = contentOf(
   return { room_id: ROOM, seq, kind: 'message', emitter, content, ref, at: seq };
 }
 
+function change(seq: number, kind: SentKind, emitter: string, ref: string, target: number): LogRow {
+  return { room_id: ROOM, seq, kind, emitter, content: '', ref, target, at: seq };
+}
+
 function contentOf(ref: string): string {
-  return `message ${ref}`;
+  return textOf('message', ref);
+}
+
+function stateWith(...contents: string[]): RoomState {
+  return {
+    messages: contents.map((content, index) => ({
+      seq: index + 3,
+      emitter: ANN,
+      content,
+      data: undefined,
+      replyTo: undefined,
+      mentions: undefined,
+      reactions: [],
+    })),
+    members: [],
+    settings: undefined,
+  };
+}
+
+/** An entry as a client gets it. */
+type GotRow = Omit<LogRow, 'content'> & { readonly content: string | undefined };
+
+/** An entry whose content is withheld. */
+function withheld(row: LogRow): GotRow {
+  return { ...row, content: undefined };
 }
 
 /** Two members and their messages, without a violation until a test adds one. */
@@ -34,26 +72,36 @@ class Story {
   readonly bob = this.add(BOB);
   readonly log: LogRow[] = [rule(1, ANN, 'rw'), rule(2, BOB, 'rw')];
 
-  add(userUUID: string, after = 0): ClientRecord {
-    const client = this.ledger.addClient(userUUID, ROOM);
-    this.ledger.addStretch(client, after);
+  add(userUUID: string, version: 1 | 2 = 1): ClientRecord {
+    const client = this.ledger.addClient(version, userUUID, ROOM);
+    this.ledger.addStretch(client);
     return client;
   }
 
-  send(client: ClientRecord, ref: string, acknowledgedSeq?: number, transmissions = 1): void {
-    Object.assign(this.ledger.addSending(client, ref), {
+  send(
+    client: ClientRecord,
+    ref: string,
+    acknowledgedSeq?: number,
+    { transmissions = 1, kind = 'message', target }: Partial<Sending> = {},
+  ): void {
+    client.sendings.set(ref, {
+      kind,
+      target,
+      ref,
+      content: textOf(kind, ref),
+      at: this.ledger.tick(),
       transmissions,
       acknowledgedSeq,
-      acknowledgedIn: [this.ledger.epoch, this.ledger.epoch],
+      acknowledgedIn:
+        acknowledgedSeq === undefined ? undefined : [this.ledger.epoch, this.ledger.epoch],
     });
   }
 
-  deliver(client: ClientRecord, ...rows: LogRow[]): void {
-    for (const { seq, emitter, content, ref } of rows) {
-      const at = this.ledger.tick();
-      client.stretches
-        .at(-1)
-        ?.deliveries.push({ seq, emitter, content, ref: ref ?? undefined, at });
+  deliver(client: ClientRecord, ...rows: GotRow[]): void {
+    const stretch = client.stretches.at(-1);
+    if (stretch === undefined) throw new Error('the client has read nothing');
+    for (const { kind, seq, emitter, content, ref } of rows) {
+      this.ledger.delivered(stretch, { kind, seq, emitter, content, ref: ref ?? undefined });
     }
   }
 
@@ -73,13 +121,20 @@ class Story {
     this.ledger.logsBefore.push({ rows: [...this.log], heads: new Map([[ROOM, head]]) });
     this.log.splice(this.log.findIndex((row) => row.seq > seq));
     for (const client of told) {
-      this.ledger.addStretch(client, 0);
+      this.ledger.addStretch(client);
       this.deliver(client, ...this.log.filter(({ kind }) => kind === 'message'));
     }
   }
 
-  judge(head = Math.max(...this.log.map(({ seq }) => seq))): Verdict {
-    return judge({ rows: this.log, heads: new Map([[ROOM, head]]) }, this.ledger);
+  judge(head = Math.max(...this.log.map(({ seq }) => seq)), tables: Partial<Tables> = {}): Verdict {
+    const nothing: Tables = { rooms: new Map(), markers: new Map(), texts: new Set() };
+    const log = { rows: this.log, heads: new Map([[ROOM, head]]) };
+    return judge(log, this.ledger, { ...nothing, ...tables });
+  }
+
+  /** Judges it with other tables than those without anything. */
+  judgeWith(tables: Partial<Tables>): Verdict {
+    return this.judge(undefined, tables);
   }
 }
 
@@ -165,7 +220,7 @@ describe('the verdict', () => {
       const story = new Story();
       story.tell(message(3, ANN, 'a2'), message(4, ANN, 'a1'));
       story.ann.sendings.clear();
-      story.send(story.ann, 'a1', 4, transmissions);
+      story.send(story.ann, 'a1', 4, { transmissions });
       story.send(story.ann, 'a2', 3);
       return story.judge();
     };
@@ -245,15 +300,128 @@ describe('the verdict', () => {
     story.send(story.ann, 'a1', 4);
     expect(found(story.judge())).toEqual({ unlikeTheLog: 1 });
   });
+});
 
-  it('finds a message that came again though the client did not request it', () => {
+describe('the verdict on changes of messages', () => {
+  const edit = change(4, 'edit', ANN, 'a2', 3);
+  const edited = { ...message(3, ANN, 'a1', 'edit a2'), text_seq: 4 };
+  const deletion = change(4, 'delete', ANN, 'a2', 3);
+  const deleted = { ...message(3, ANN, 'a1', ''), deleted_by: 4 };
+
+  /** A story in which bob has version 2 and has got his and ann's rules. */
+  function storyOf(...rows: LogRow[]): { story: Story; cleo: ClientRecord } {
     const story = new Story();
-    story.tell(message(3, ANN, 'a1'), message(4, ANN, 'a2'));
-    const newcomer = story.add(BOB, 3);
-    story.deliver(newcomer, message(4, ANN, 'a2'));
+    const cleo = story.add(BOB, 2);
+    story.deliver(cleo, ...story.log.map(withheld));
+    story.log.push(...rows);
+    return { story, cleo };
+  }
+
+  it('passes a text that an entry withholds, and the text that version 1 resumes with', () => {
+    const { story, cleo } = storyOf(edited, edit);
+    story.deliver(cleo, withheld(edited), { ...edit, content: 'edit a2' });
+    story.deliver(story.ann, edited);
+    story.deliver(story.bob, message(3, ANN, 'a1'));
     expect(found(story.judge())).toEqual({});
-    story.deliver(newcomer, message(3, ANN, 'a1'));
-    expect(found(story.judge())).toEqual({ reordered: 1 });
+  });
+
+  it('finds a text that was withheld without a reason', () => {
+    const { story, cleo } = storyOf(message(3, ANN, 'a1'));
+    for (const client of [story.ann, story.bob]) story.deliver(client, message(3, ANN, 'a1'));
+    story.deliver(cleo, withheld(message(3, ANN, 'a1')));
+    expect(found(story.judge())).toEqual({ unlikeTheLog: 1 });
+  });
+
+  it('finds an entry that shows what a later one did', () => {
+    const { story, cleo } = storyOf(edited, edit);
+    for (const client of [story.ann, story.bob]) story.deliver(client, edited);
+    story.deliver(cleo, edited, { ...edit, content: 'edit a2' });
+    expect(found(story.judge())).toEqual({ unlikeTheLog: 1 });
+  });
+
+  it('finds an entry of any kind that a client of version 2 never got', () => {
+    const { story, cleo } = storyOf(deleted, deletion);
+    story.deliver(cleo, withheld(deleted));
+    expect(found(story.judge())).toEqual({ lost: 1 });
+    story.deliver(cleo, withheld(deletion));
+    expect(found(story.judge())).toEqual({});
+  });
+
+  it('finds a text that was set after the right to read had ended', () => {
+    const story = new Story();
+    const late = { ...message(3, ANN, 'a1', 'edit a2'), text_seq: 5 };
+    story.log.push(late, rule(4, BOB, 'w'), change(5, 'edit', ANN, 'a2', 3));
+    story.deliver(story.ann, late);
+    story.deliver(story.bob, message(3, ANN, 'a1'));
+    expect(found(story.judge())).toEqual({});
+    story.bob.stretches.at(-1)?.deliveries.pop();
+    story.deliver(story.bob, late);
+    expect(found(story.judge())).toEqual({ deliveredAfterRevocation: 1 });
+  });
+
+  it('finds the entry that ends the right to read, at the one who lost it', () => {
+    const { story, cleo } = storyOf(rule(3, BOB, 'w'));
+    story.deliver(cleo, withheld(rule(3, BOB, 'w')));
+    expect(found(story.judge())).toEqual({ deliveredAfterRevocation: 1 });
+  });
+
+  it('finds a message that has not the text of its last edit', () => {
+    const { story, cleo } = storyOf({ ...edited, content: 'message a1' }, edit);
+    for (const client of [story.ann, story.bob]) story.deliver(client, message(3, ANN, 'a1'));
+    story.deliver(cleo, withheld(edited), { ...edit, content: 'edit a2' });
+    expect(found(story.judge())).toEqual({ unlikeTheLog: 1 });
+  });
+
+  it('finds an acknowledged change that is not stored, unless it had been made before', () => {
+    const { story, cleo } = storyOf(deleted, deletion);
+    story.deliver(cleo, withheld(deleted), withheld(deletion));
+    story.send(story.ann, 'a3', 4, { kind: 'delete', target: 3 });
+    expect(found(story.judge())).toEqual({});
+    story.send(story.ann, 'a4', 4, { kind: 'reaction', target: 3 });
+    expect(found(story.judge())).toEqual({ lost: 1 });
+  });
+});
+
+describe('the verdict on the tables', () => {
+  it('finds a state of a client that is not that of the tables', () => {
+    const story = new Story();
+    const stored = new Map([[ROOM, { stateFor: () => stateWith('one', 'two') }]]);
+    story.ann.state = stateWith('one', 'two');
+    expect(found(story.judgeWith({ rooms: stored }))).toEqual({});
+    story.ann.state = stateWith('one');
+    const verdict = story.judgeWith({ rooms: stored });
+    expect(found(verdict)).toEqual({ stateDiffers: 1 });
+    expect(verdict.examples[0]).toMatch(/^stateDiffers: ann has nothing instead of .*two/);
+  });
+
+  it('finds a read marker that is behind what was answered', () => {
+    const story = new Story();
+    story.ann.read.set(0, 2);
+    const at = (upto: number): Partial<Tables> => ({
+      markers: new Map([[placeKey(story.ann), upto]]),
+    });
+    expect(found(story.judgeWith(at(2)))).toEqual({});
+    expect(found(story.judgeWith(at(1)))).toEqual({ stateDiffers: 1 });
+  });
+
+  it('finds a deleted text in a table, and a replaced one', () => {
+    const story = new Story();
+    story.log.push(
+      { ...message(3, ANN, 'a1', ''), deleted_by: 5 },
+      change(4, 'edit', ANN, 'a2', 3),
+      change(5, 'delete', ANN, 'a3', 3),
+      { ...message(6, ANN, 'a4', 'edit a6'), text_seq: 8 },
+      change(7, 'edit', ANN, 'a5', 6),
+      change(8, 'edit', ANN, 'a6', 6),
+    );
+    for (const client of [story.ann, story.bob]) {
+      story.deliver(client, { ...message(6, ANN, 'a4', 'edit a6') });
+    }
+    const inTables = (...texts: string[]): Verdict => story.judgeWith({ texts: new Set(texts) });
+    expect(found(inTables('edit a6', 'message a9'))).toEqual({});
+    for (const text of ['message a1', 'edit a2', 'message a4', 'edit a5']) {
+      expect(found(inTables('edit a6', text))).toEqual({ deletedTextFound: 1 });
+    }
   });
 });
 
@@ -276,7 +444,8 @@ describe('the verdict on a log that was set back', () => {
     early.log.push(message(4, BOB, 'b0'), news);
     early.deliver(early.ann, message(4, BOB, 'b0'), news);
     early.deliver(early.bob, news);
-    early.ledger.addStretch(early.bob, 5);
+    early.ledger.addStretch(early.bob);
+    early.deliver(early.bob, message(3, ANN, 'a1'), message(4, BOB, 'b0'), news);
     expect(found(early.judge())).toEqual({ unlikeTheLog: 1 });
     const late = new Story();
     late.tell(message(3, ANN, 'a1'), message(4, ANN, 'a2'));
@@ -295,7 +464,7 @@ describe('the verdict on a log that was set back', () => {
     story.log.push(news);
     story.deliver(story.ann, news);
     story.deliver(story.bob, news);
-    story.ledger.addStretch(story.bob, 0);
+    story.ledger.addStretch(story.bob);
     story.deliver(story.bob, message(3, ANN, 'a1'), news);
     expect(found(story.judge())).toEqual({});
   });

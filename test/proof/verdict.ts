@@ -1,3 +1,6 @@
+import { isDeepStrictEqual } from 'node:util';
+import type { RoomState } from '../harness/room-state.js';
+import { placeKey, textOf } from './ledger.js';
 import type {
   ClientRecord,
   Delivery,
@@ -8,6 +11,7 @@ import type {
   RuleRequest,
   Sending,
   Stretch,
+  Tables,
 } from './ledger.js';
 
 /** STORE_TIMEOUT_MS of a node, and as much again for the rest of a command's work on a busy machine. */
@@ -28,6 +32,8 @@ export const VIOLATIONS = [
   'storedAfterRevocation',
   'gaps',
   'unlikeTheLog',
+  'stateDiffers',
+  'deletedTextFound',
   'unanswered',
   'hangingRooms',
   'badExits',
@@ -50,10 +56,12 @@ interface RuleEntry {
 
 /** One room of one log, indexed. */
 interface RoomLog {
-  /** Messages by number, in that order. */
-  readonly messages: ReadonlyMap<number, LogRow>;
-  /** Numbers of a message, by `refKey`. */
+  /** All entries by number, in that order. */
+  readonly rows: ReadonlyMap<number, LogRow>;
+  /** Numbers of an entry, by `refKey`. */
   readonly numbers: ReadonlyMap<string, readonly number[]>;
+  /** The edits of a message, by its number. */
+  readonly edits: ReadonlyMap<number, readonly LogRow[]>;
   /** The rules of a UUID, in the order of their numbers. */
   readonly rules: ReadonlyMap<string, readonly RuleEntry[]>;
 }
@@ -62,10 +70,10 @@ interface RoomLog {
 const MAX_EXAMPLES = 3;
 
 /**
- * Compares the final log, and the logs that were set back, with the messages that each client sent and got, and checks
- * the answers and the ends of all nodes.
+ * Compares the final log, and the logs that were set back, with what each client sent and got, and the final tables with
+ * what clients have made of that. Checks the answers and the ends of all nodes.
  */
-export function judge(log: Log, ledger: Ledger): Verdict {
+export function judge(log: Log, ledger: Ledger, tables: Tables): Verdict {
   const { clients, ruleRequests, incidents } = ledger;
   const counts = Object.fromEntries(VIOLATIONS.map((name) => [name, 0])) as Record<
     Violation,
@@ -86,10 +94,12 @@ export function judge(log: Log, ledger: Ledger): Verdict {
       judgeDeliveries(client, stretch, room, found);
       judgeRevocations(client, stretch, room, ruleRequests, found);
     }
+    judgeState(client, tables, ledger.epoch, found);
     if (client.stretches.at(-1)?.epoch !== ledger.epoch) {
       found('unlikeTheLog', `${client.userUUID} was not told that the log was set back`);
     }
   }
+  judgeTexts(log, tables, found);
   judgeRuleRequests(epochs, ruleRequests, found);
   judgeCommands(ledger, found);
   judgeListeners(ledger, found);
@@ -133,9 +143,11 @@ function roomOf(rooms: ReadonlyMap<number, RoomLog> | undefined, roomId: number)
 }
 
 function indexRoom(rows: readonly LogRow[]): RoomLog {
-  const messages = rows.filter((row) => row.kind === 'message');
   const numbers = new Map<string, number[]>();
-  for (const { emitter, ref, seq } of messages) {
+  const edits = new Map<number, LogRow[]>();
+  for (const row of rows) {
+    const { kind, emitter, ref, seq, target } = row;
+    if (kind === 'edit') edits.set(target ?? 0, [...(edits.get(target ?? 0) ?? []), row]);
     if (ref === null) continue;
     const key = refKey(emitter, ref);
     numbers.set(key, [...(numbers.get(key) ?? []), seq]);
@@ -148,7 +160,7 @@ function indexRoom(rows: readonly LogRow[]): RoomLog {
     entries.push({ seq, permissions: rule.permissions, level: rule.level });
     rules.set(rule.entity_UUID, entries);
   }
-  return { messages: new Map(messages.map((row) => [row.seq, row])), numbers, rules };
+  return { rows: new Map(rows.map((row) => [row.seq, row])), numbers, edits, rules };
 }
 
 function refKey(emitter: string, ref: string): string {
@@ -168,19 +180,50 @@ function judgeNumbers(roomId: number, head: number, rows: readonly LogRow[], fou
   }
 }
 
-/** Each ref is stored once, and its sender might write at that number. */
+/** What a user needs for an entry of a kind; clients delete their own messages alone. */
+const NEEDED: Readonly<Record<string, 'r' | 'w'>> = {
+  message: 'w',
+  edit: 'w',
+  reaction: 'w',
+  delete: 'r',
+};
+
+/** Each ref is stored once, its sender might write at that number, and messages have the texts of their last edits. */
 function judgeStored(roomId: number, room: RoomLog, found: Found): void {
   for (const [key, [, ...more]] of room.numbers) {
     for (const seq of more) found('doubled', `room ${roomId} has ${key} again at ${seq}`);
   }
-  for (const { seq, emitter, ref, at } of room.messages.values()) {
-    if (!allows(room, emitter, 'w', seq)) {
+  for (const row of room.rows.values()) {
+    const { seq, kind, emitter, ref, at } = row;
+    const needed = NEEDED[kind];
+    if (needed === undefined) continue;
+    if (!allows(room, emitter, needed, seq)) {
       found('storedAfterRevocation', `room ${roomId} number ${seq} by ${emitter}, ref ${ref}`, at);
+    }
+    if (kind === 'message' && row.content !== textNow(row, room)) {
+      found('unlikeTheLog', `room ${roomId} has "${row.content}" at ${seq}`, at);
     }
   }
 }
 
-/** Each acknowledged message is stored unchanged, under that number, and in the order of sending. */
+/** The text that a message must have by the entries about it. */
+function textNow(row: LogRow, { edits }: RoomLog): string {
+  const last = edits.get(row.seq)?.at(-1);
+  if (isNumber(row.deleted_by)) return '';
+  if (isNumber(row.text_seq) || last !== undefined) return textAt(last);
+  return row.content;
+}
+
+/** The text that an entry was stored with. */
+function textAt(row: LogRow | undefined): string {
+  return row === undefined ? 'no entry' : textOf(row.kind, row.ref ?? '');
+}
+
+function isNumber(seq: number | null | undefined): seq is number {
+  return seq !== null && seq !== undefined;
+}
+
+/** Each acknowledged message or change is stored unchanged, under that number, and in the order of sending. */
 function judgeSendings(client: ClientRecord, epochs: readonly RoomLog[], found: Found): void {
   /** Number of the last acknowledged message in each epoch. */
   const last = new Map<number, number>();
@@ -193,8 +236,9 @@ function judgeSendings(client: ClientRecord, epochs: readonly RoomLog[], found: 
       .map((room) => faultOf(sending, client.userUUID, room));
     const [fault] = faults;
     if (fault !== undefined && !faults.includes(undefined)) found(...fault, at);
-    // A message that was sent again may be stored behind later ones.
-    if (transmissions > 1 || earliest !== latest || fault !== undefined) continue;
+    // What was sent again may be stored behind later ones, and what changed nothing is not stored.
+    const isStored = epochs[latest]?.numbers.has(refKey(client.userUUID, ref)) ?? false;
+    if (transmissions > 1 || earliest !== latest || fault !== undefined || !isStored) continue;
     const before = last.get(latest) ?? 0;
     if (acknowledgedSeq < before) {
       found(
@@ -207,22 +251,30 @@ function judgeSendings(client: ClientRecord, epochs: readonly RoomLog[], found: 
   }
 }
 
-/** How the log differs from an acknowledged message; undefined if it does not. */
+/** How the log differs from what was acknowledged; undefined if it does not. */
 function faultOf(
-  { ref, content, acknowledgedSeq }: Sending,
+  { kind, target, ref, content, acknowledgedSeq = 0 }: Sending,
   emitter: string,
   room: RoomLog,
 ): [Violation, string] | undefined {
   const [seq] = room.numbers.get(refKey(emitter, ref)) ?? [];
+  const row = room.rows.get(seq ?? acknowledgedSeq);
   if (seq === undefined) {
+    // The change had been made before, by the entry of that number, or never needed to be made.
+    const isMade = row?.kind === kind && row.target === target && row.emitter === emitter;
+    const isNeedless = kind === 'reaction' && acknowledgedSeq === target;
+    if (kind !== 'message' && kind !== 'edit' && (isMade || isNeedless)) return undefined;
     return ['lost', `${ref} was acknowledged at ${acknowledgedSeq}, and is not stored`];
   }
   if (seq !== acknowledgedSeq) {
     return ['unlikeTheLog', `${ref} was acknowledged at ${acknowledgedSeq}, stored at ${seq}`];
   }
-  const stored = room.messages.get(seq)?.content;
-  if (stored === content) return undefined;
-  return ['unlikeTheLog', `${ref} was sent as "${content}", and is stored as "${stored}"`];
+  if (row?.kind !== kind || (row.target ?? undefined) !== target) {
+    return ['unlikeTheLog', `${ref}, ${kind} of ${target}, is ${row?.kind} of ${row?.target}`];
+  }
+  const isChanged = isNumber(row.text_seq) || isNumber(row.deleted_by);
+  if (kind !== 'message' || isChanged || row.content === content) return undefined;
+  return ['unlikeTheLog', `${ref} was sent as "${content}", and is stored as "${row.content}"`];
 }
 
 /**
@@ -235,35 +287,62 @@ function logSeen(
   rooms: readonly RoomLog[],
 ): RoomLog {
   const candidates = rooms.slice(epoch, (next?.epoch ?? epoch) + 1);
-  const whole = candidates.find((room) => deliveries.every((delivery) => isStored(delivery, room)));
+  const whole = candidates.find((room) =>
+    deliveries.every((delivery) => isLikeTheLog(delivery, room)),
+  );
   const seen = whole ?? candidates[0];
   if (seen === undefined) throw new Error(`there is no log of epoch ${epoch}`);
   return seen;
 }
 
-function isStored({ seq, emitter, content, ref }: Delivery, room: RoomLog): boolean {
-  const stored = room.messages.get(seq);
-  return stored?.emitter === emitter && stored.content === content && stored.ref === (ref ?? null);
+/** Whether a client got an entry as it was stored, or with a text that it may have had later. */
+function isLikeTheLog(delivery: Delivery, room: RoomLog): boolean {
+  const { seq, kind, emitter, content, ref } = delivery;
+  const row = room.rows.get(seq);
+  if (row?.kind !== kind || row.emitter !== emitter || row.ref !== (ref ?? null)) return false;
+  const edits = room.edits.get(row.target ?? seq) ?? [];
+  if (content === undefined) {
+    if (kind === 'message') return edits.length > 0 || isNumber(row.deleted_by);
+    const message = room.rows.get(row.target ?? 0);
+    return kind !== 'edit' || edits.at(-1) !== row || isNumber(message?.deleted_by);
+  }
+  return textSetBy(delivery, room) !== undefined;
 }
 
-/** The client got each message once, in order, and as it is stored; of a log that was set back, up to its last one. */
+/**
+ * The entry that set the text of a delivered one: itself, or, in version 1, an edit of the message; undefined if none of
+ * them did.
+ */
+function textSetBy({ seq, content }: Delivery, { rows, edits }: RoomLog): LogRow | undefined {
+  const row = rows.get(seq);
+  if (row === undefined) return undefined;
+  const isUnchanged =
+    row.kind === 'message' && !isNumber(row.text_seq) && !isNumber(row.deleted_by);
+  if (content === (isUnchanged ? row.content : textAt(row))) return row;
+  return edits.get(seq)?.find((edit) => textAt(edit) === content);
+}
+
+/** The client got each entry of its version once, in order, and as it is stored; of a log that was set back, up to its last one. */
 function judgeDeliveries(
-  { userUUID, roomId, stretches }: ClientRecord,
+  { version, userUUID, roomId, stretches }: ClientRecord,
   stretch: Stretch,
   room: RoomLog,
   found: Found,
 ): void {
-  const { after, deliveries } = stretch;
+  const { deliveries } = stretch;
   const seen = new Set<number>();
-  let highest = after;
+  let highest = 0;
   for (const delivery of deliveries) {
     const { seq, emitter, content, ref, at } = delivery;
-    if (!isStored(delivery, room)) {
+    if (!isLikeTheLog(delivery, room)) {
       found(
         'unlikeTheLog',
         `${userUUID} got ${ref}, "${content}", of ${emitter} as ${seq} of room ${roomId}`,
         at,
       );
+    }
+    if (version === 2 && content !== undefined && textSetBy(delivery, room)?.seq !== seq) {
+      found('unlikeTheLog', `${userUUID} got "${content}" with ${seq} of room ${roomId}`, at);
     }
     if (seen.has(seq)) found('doubled', `${userUUID} got ${seq} of room ${roomId} again`, at);
     else if (seq < highest) {
@@ -275,18 +354,21 @@ function judgeDeliveries(
   const isLast = stretch === stretches.at(-1);
   // A client that may not read at the end can't catch up.
   if (isLast && !allows(room, userUUID, 'r', Infinity)) return;
-  for (const { seq, at } of room.messages.values()) {
-    if (seq <= after || seen.has(seq) || (!isLast && seq > highest)) continue;
+  for (const row of room.rows.values()) {
+    const { seq, at } = row;
+    if (seen.has(seq) || (!isLast && seq > highest)) continue;
+    // Version 1 shows messages, and those that are deleted not any more.
+    if (version === 1 && (row.kind !== 'message' || isNumber(row.deleted_by))) continue;
     found('lost', `${userUUID} never got ${seq} of room ${roomId}`, at);
   }
 }
 
 /**
- * The client got messages that were stored while it might not read only after the next grant was requested: with that
- * grant it may catch up on them.
+ * The client got entries that were stored while it might not read only after the next grant was requested: with that
+ * grant it may catch up on them. The same holds for the text of an edit.
  */
 function judgeRevocations(
-  { userUUID, roomId }: ClientRecord,
+  { version, userUUID, roomId }: ClientRecord,
   { deliveries }: Stretch,
   room: RoomLog,
   ruleRequests: ReadonlyMap<number, RuleRequest>,
@@ -295,14 +377,77 @@ function judgeRevocations(
   const rules = room.rules.get(userUUID) ?? [];
   // Most users keep their rights.
   if (rules.every((rule) => grants(rule, 'r'))) return;
-  for (const { seq, at } of deliveries) {
-    if (allows(room, userUUID, 'r', seq)) continue;
-    const grant = rules.find((rule) => rule.seq > seq && grants(rule, 'r'));
+  for (const delivery of deliveries) {
+    const { seq, at } = delivery;
+    const shown = Math.max(seq, textSetBy(delivery, room)?.seq ?? 0);
+    // In version 2 the entry that revokes the right does not come either, and the one that grants it does.
+    if (allows(room, userUUID, 'r', version === 2 ? shown + 1 : shown)) continue;
+    const grant = rules.find((rule) => rule.seq > shown && grants(rule, 'r'));
     const grantedAt = grant === undefined ? Infinity : (ruleRequests.get(grant.level)?.at ?? 0);
     if (at < grantedAt) {
-      found('deliveredAfterRevocation', `${userUUID} got ${seq} of room ${roomId}`, at);
+      found('deliveredAfterRevocation', `${userUUID} got ${shown} of room ${roomId}`, at);
     }
   }
+}
+
+/** What a client of version 2 has made of its entries is what the tables hold, and no read marker was lost. */
+function judgeState(client: ClientRecord, tables: Tables, epoch: number, found: Found): void {
+  const { userUUID, roomId, state, read } = client;
+  const stored = tables.rooms.get(roomId)?.stateFor(userUUID);
+  if (state !== undefined && stored !== undefined) {
+    // Without an entry about them, a client knows nothing of the settings.
+    const expected = state.settings === undefined ? { ...stored, settings: undefined } : stored;
+    const difference = differenceOf(state, expected);
+    if (difference !== undefined) {
+      found('stateDiffers', `${userUUID} has ${difference} of room ${roomId}`);
+    }
+  }
+  const [marker, answered] = [tables.markers.get(placeKey(client)) ?? 0, read.get(epoch) ?? 0];
+  if (marker < answered) {
+    found(
+      'stateDiffers',
+      `${userUUID} has read ${answered} of room ${roomId}, stored is ${marker}`,
+    );
+  }
+}
+
+/** The first part of a state that is not as expected. */
+function differenceOf(state: RoomState, expected: RoomState): string | undefined {
+  if (isDeepStrictEqual(state, expected)) return undefined;
+  const parts: [unknown, unknown][] = [
+    [state.settings, expected.settings],
+    ...pairs(state.messages, expected.messages),
+    ...pairs(state.members, expected.members),
+  ];
+  const different = parts.find(([one, other]) => !isDeepStrictEqual(one, other)) ?? [];
+  return different
+    .map((part) => (part === undefined ? 'nothing' : JSON.stringify(part)))
+    .join(' instead of ');
+}
+
+function pairs<T>(some: readonly T[], others: readonly T[]): [unknown, unknown][] {
+  const longer = some.length > others.length ? some : others;
+  return longer.map((_, index) => [some[index], others[index]]);
+}
+
+/** No table holds a text that was replaced or deleted. */
+function judgeTexts({ rows }: Log, { texts }: Tables, found: Found): void {
+  const messages = new Map(
+    rows.filter(({ kind }) => kind === 'message').map((row) => [keyOf(row), row]),
+  );
+  for (const row of rows) {
+    if (row.kind !== 'message' && row.kind !== 'edit') continue;
+    const message = messages.get(keyOf({ ...row, seq: row.target ?? row.seq }));
+    const current = message?.text_seq ?? message?.seq;
+    const isGone = isNumber(message?.deleted_by) || current !== row.seq;
+    if (isGone && texts.has(textAt(row))) {
+      found('deletedTextFound', `"${textAt(row)}" of room ${row.room_id} is stored`, row.at);
+    }
+  }
+}
+
+function keyOf({ room_id, seq }: Pick<LogRow, 'room_id' | 'seq'>): string {
+  return `${room_id} ${seq}`;
 }
 
 /** An acknowledged change of a rule is in the log; a removal has no id to look for. */
