@@ -98,4 +98,76 @@ describe('messages that are edited and deleted, on two nodes,', () => {
     expect(there.unread('message')).toEqual([]);
     await Promise.all([here.close(), there.close()]);
   });
+
+  it('leave nothing of a deleted text to those who come back before their node knows of it', async () => {
+    const room = await roomForBoth();
+    const here = await ChatClient.enterV2(west, ana, room);
+    // His first join is an entry of its own.
+    await (await ChatClient.enterV2(west, ben, room)).close();
+    here.send({ type: 'message', room_id: room, content: 'sesame 1', ref: 'm' });
+    const [, , sent] = await here.take(3);
+    const target = sent?.['seq'] as number;
+    for (const content of ['sesame 2', 'sesame 3']) {
+      here.send({ type: 'edit', room_id: room, target, content });
+      await here.take(2);
+    }
+    // Stored, and not published.
+    await store.changes.remove(author, room, { target });
+
+    const back = await ChatClient.enterV2(west, ben);
+    back.send({ type: 'join', rooms: [{ room_id: room, after: target - 1 }] });
+    const [connected] = await back.expect('CONNECTED');
+    expect(connected).toMatchObject({ from: target - 1, head: target + 2 });
+    const old = await ChatClient.enter(west, ben);
+    old.send({ type: 'select_room', room_id: room, after: target - 1 });
+    await old.expect('CONNECTED');
+    here.send({ type: 'message', room_id: room, content: 'next' });
+    const entries = await back.take(5);
+    expect(entries.map(({ type, data }) => [type, (data as { seq: number }).seq])).toEqual([
+      ['message', target],
+      ['edit', target + 1],
+      ['edit', target + 2],
+      ['delete', target + 3],
+      ['message', target + 4],
+    ]);
+    expect(JSON.stringify(entries)).not.toContain('sesame');
+    expect(await old.messages(1)).toEqual(['next']);
+
+    const found = await request(east, 'GET', '/messages?q=sesame', { as: ana });
+    expect(found.content).toEqual([]);
+    const one = await request(east, 'GET', `/rooms/${room}/messages/${target}`, { as: ana });
+    expect([one.status, one.meta.reason]).toEqual([404, 'DELETED']);
+    await Promise.all([here.close(), back.close(), old.close()]);
+  });
+
+  it('show a later text to nobody who was removed, by any way, in version 2', async () => {
+    const room = await roomForBoth();
+    const here = await ChatClient.enterV2(east, ana, room);
+    const there = await ChatClient.enterV2(west, ben, room);
+    await here.take(1);
+    here.send({ type: 'message', room_id: room, content: 'before', ref: 'm' });
+    const [, sent] = await here.take(2);
+    await there.take(1);
+    const target = sent?.['seq'] as number;
+    // Neither is published: the message behind them shows a gap.
+    await removeRule(store, room, ben.userUUID, author);
+    await store.changes.edit(author, room, { target, content: 'without ben' });
+    here.send({ type: 'message', room_id: room, content: 'next' });
+    await here.take(3);
+
+    expect((await there.next()).data).toMatchObject({ permissions: '', reason: 'REVOKED' });
+    there.send({ type: 'join', rooms: [{ room_id: room, after: target - 1 }] });
+    await there.expect('NOTAUTHORIZED');
+    const path = `/rooms/${room}`;
+    for (const of of [
+      `${path}/messages?limit=5`,
+      `${path}/messages/${target}`,
+      `/messages?q=ben&room=${room}`,
+    ]) {
+      expect((await request(west, 'GET', of, { as: ben })).status).toBe(403);
+    }
+    const found = await request(west, 'GET', '/messages?q=without', { as: ben });
+    expect(found.content).toEqual([]);
+    await Promise.all([here.close(), there.close()]);
+  });
 });
