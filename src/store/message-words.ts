@@ -26,10 +26,16 @@ export function storedWords(roomId: string, content: string): string {
   return `search_words(${content}) || ${roomWord(roomId)}::tsvector`;
 }
 
+/** The messages among the next entries of rooms. */
+const NEXT_MESSAGES = `SELECT room_id, seq, "createdAt", content FROM messages
+  WHERE room_id = behind.room_id AND seq > behind.upto AND seq <= behind.next
+    AND kind = 'message' AND deleted_by IS NULL
+  ORDER BY seq LIMIT $3`;
+
 /**
  * Stores the words of the next entries of those rooms that are furthest behind. The words are those of the messages'
  * rows as they are when they are locked: whoever changes a message locks its row first, and finds its words afterwards
- * (changes.ts, purge.ts). It does not wait for a locked row, so that nobody waits for each other: it fails.
+ * (changes.ts, purge.ts). Nobody waits for each other: it ends before the first message of a room that is locked.
  */
 const STORE_NEXT = `WITH turn AS MATERIALIZED (
     SELECT pg_try_advisory_xact_lock($1) AS is_ours
@@ -40,19 +46,22 @@ const STORE_NEXT = `WITH turn AS MATERIALIZED (
       WHERE r.head > coalesce(p.upto, 0)
       ORDER BY r.head - coalesce(p.upto, 0) DESC LIMIT $2
     ) AS furthest
-  ), said AS MATERIALIZED (
-    SELECT m.* FROM behind CROSS JOIN LATERAL (
-      SELECT room_id, seq, "createdAt", content FROM messages
-      WHERE room_id = behind.room_id AND seq > behind.upto AND seq <= behind.next
-        AND kind = 'message' AND deleted_by IS NULL
-      ORDER BY seq LIMIT $3 FOR SHARE NOWAIT
-    ) AS m
+  ), free AS MATERIALIZED (
+    SELECT m.* FROM behind CROSS JOIN LATERAL (${NEXT_MESSAGES} FOR SHARE SKIP LOCKED) AS m
+  ), locked AS MATERIALIZED (
+    SELECT room_id, min(seq) AS seq FROM (
+      SELECT m.room_id, m.seq FROM behind CROSS JOIN LATERAL (${NEXT_MESSAGES}) AS m
+      EXCEPT SELECT room_id, seq FROM free
+    ) AS others GROUP BY room_id
   ), stored AS (
     INSERT INTO message_words (room_id, seq, "createdAt", words)
-    SELECT room_id, seq, "createdAt", ${storedWords('room_id', 'content')} FROM said ORDER BY room_id, seq
+    SELECT room_id, free.seq, "createdAt", ${storedWords('room_id', 'content')}
+    FROM free LEFT JOIN locked USING (room_id)
+    WHERE (free.seq < locked.seq) IS NOT FALSE ORDER BY room_id, free.seq
     ON CONFLICT (room_id, seq) DO NOTHING
   ), moved AS (
-    INSERT INTO search_positions AS p (room_id, upto) SELECT room_id, next FROM behind
+    INSERT INTO search_positions AS p (room_id, upto)
+    SELECT room_id, coalesce(locked.seq - 1, next) FROM behind LEFT JOIN locked USING (room_id)
     ON CONFLICT (room_id) DO UPDATE SET upto = greatest(p.upto, excluded.upto)
   )
   SELECT count(*) AS rooms FROM behind`;

@@ -30,11 +30,11 @@ async function open(openHost: () => Promise<StoreHost>): Promise<void> {
 
 afterEach(() => host.close());
 
-/** Seqs of the room's messages whose words are stored. */
-async function stored(): Promise<number[]> {
+/** Seqs of a room's messages whose words are stored. */
+async function stored(roomId = room.roomId): Promise<number[]> {
   const rows = await host.database.sequelize.query<{ seq: number }>(
     'SELECT seq FROM message_words WHERE room_id = $1 ORDER BY seq',
-    { bind: [room.roomId], type: QueryTypes.SELECT },
+    { bind: [roomId], type: QueryTypes.SELECT },
   );
   return rows.map(({ seq }) => seq);
 }
@@ -87,20 +87,24 @@ describe('the words of a message', () => {
   });
   afterEach(() => holder.end());
 
-  it('are not stored while it is about to change', async () => {
-    const { seq } = await say(store.log, room, 'hi', { author });
+  it('are not stored while it is about to change, nor those after it in its room', async () => {
+    const seqs: number[] = [];
+    for (let n = 0; n < 3; n += 1) seqs.push((await say(store.log, room, 'hi', { author })).seq);
+    const other = await roomOf(store, [[author, 'rw']]);
+    await say(store.log, other, 'hi', { author });
     await holder.query('BEGIN');
     await holder.query('UPDATE messages SET rev = 1 WHERE room_id = $1 AND seq = $2', [
       room.roomId,
-      seq,
+      seqs[1],
     ]);
 
-    const storing = storeWords(host.database.sequelize);
-    await expect(storing).rejects.toMatchObject({ code: 'UNAVAILABLE' });
-
-    await holder.query('ROLLBACK');
     await storeWords(host.database.sequelize);
-    expect(await stored()).toEqual([seq]);
+
+    expect(await stored()).toEqual(seqs.slice(0, 1));
+    expect(await stored(other.roomId)).toHaveLength(1);
+    await holder.query('COMMIT');
+    await storeWords(host.database.sequelize);
+    expect(await stored()).toEqual(seqs);
   });
 
   it('are deleted with it, if they were stored while the deletion waited', async () => {
