@@ -3,6 +3,7 @@ import { ChatError } from '../errors.js';
 import type { Feed } from '../feeds/feed.js';
 import type { Hub } from '../feeds/hub.js';
 import type { ChangedMessage, Changes } from '../store/changes.js';
+import type { Entry } from '../store/entry.js';
 import type { Appended } from '../store/group-commit.js';
 import type {
   History,
@@ -17,6 +18,14 @@ import type { Log } from '../store/log.js';
 import type { Deletion, Edit, NewReaction } from '../store/message-change.js';
 import type { Rooms, RoomWithRules } from '../store/rooms.js';
 import type { Search, SearchPage, Wanted } from '../store/search.js';
+
+/**
+ * Entries that one query reads of a log, as of a page of the catch-up over the socket; and the characters of their texts,
+ * as of a page of the history.
+ */
+const MIN_PAGE_ENTRIES = 16;
+const MAX_PAGE_ENTRIES = 250;
+const PAGE_CHARACTERS = 32_768;
 
 /** Messages in pages, oldest first; none of the pages is empty. */
 export type MessagePages = AsyncGenerator<readonly HistoryMessage[], void, undefined>;
@@ -48,6 +57,15 @@ export interface OpenHistory {
   page(range: PageRange): Promise<MessagePage>;
   /** All messages of a period; undefined if there are none. */
   during(period: Period): Promise<MessagePages | undefined>;
+}
+
+/** Entries of a log that were asked for: all beyond `after`, up to `last`. */
+export interface LogPage {
+  readonly snapshot: LogPlace;
+  /** The head, or before it. */
+  readonly last: number;
+  /** In their order. A log that is deleted meanwhile ends them with NOT_FOUND. */
+  readonly pages: AsyncGenerator<readonly Entry[], void, undefined>;
 }
 
 /** A message as it is now. */
@@ -126,6 +144,18 @@ export interface MessageActions {
    */
   openHistory(caller: Caller, roomId: number, gone: AbortSignal): Promise<OpenHistory>;
   /**
+   * The first `limit` entries of the log beyond `after`, none of them beyond the head at which the caller may read. As
+   * over a socket, they withhold what later ones have replaced or deleted.
+   * @param gone aborted if the client has gone: then nothing more is read
+   * @throws {ChatError} NOT_FOUND; FORBIDDEN without the permission `r`; AHEAD if `after` is beyond the head; UNAVAILABLE
+   */
+  readLog(
+    caller: Caller,
+    roomId: number,
+    range: { after: number; limit: number },
+    gone: AbortSignal,
+  ): Promise<LogPage>;
+  /**
    * One message.
    * @param gone aborted if the client has gone: then nothing more is read
    * @throws {ChatError} NOT_FOUND; FORBIDDEN without the permission `r`; NO_SUCH_MESSAGE, DELETED, UNAVAILABLE
@@ -151,7 +181,7 @@ export function createMessageActions({
   rooms: Pick<Rooms, 'accessFor'>;
   history: History;
   search: Search;
-  log: Pick<Log, 'append'>;
+  log: Pick<Log, 'append' | 'read'>;
   changes: Changes;
   hub: Pick<Hub, 'open' | 'publish'>;
 }): MessageActions {
@@ -195,6 +225,24 @@ export function createMessageActions({
       throw new ChatError('DELETED', { status: deletedStatus, detail: 'the message was deleted' });
     }
     return found;
+  }
+
+  async function* entriesOf(
+    roomId: number,
+    { after, last }: { after: number; last: number },
+    gone: AbortSignal,
+  ): LogPage['pages'] {
+    let limit = MIN_PAGE_ENTRIES;
+    for (let at = after; at < last;) {
+      gone.throwIfAborted();
+      const wanted = Math.min(limit, last - at);
+      const entries = await log.read(roomId, { after: at, upTo: last, limit: wanted });
+      // Seqs have no gaps.
+      if (entries.length < wanted) throw noSuchRoom();
+      yield entries;
+      at += wanted;
+      limit = entriesOfAPage(entries);
+    }
   }
 
   async function feedFor(caller: Caller, roomId: number): Promise<Feed> {
@@ -281,6 +329,16 @@ export function createMessageActions({
       };
     },
 
+    async readLog(caller, roomId, { after, limit }, gone) {
+      const snapshot = await readablePlace(caller, roomId, gone);
+      const { head } = snapshot;
+      if (after > head) {
+        throw new ChatError('AHEAD', { detail: `after is beyond the room's head, ${head}` });
+      }
+      const last = Math.min(head, after + limit);
+      return { snapshot, last, pages: entriesOf(roomId, { after, last }, gone) };
+    },
+
     async get(caller, roomId, seq, gone) {
       const snapshot = await readablePlace(caller, roomId, gone);
       const { head } = snapshot;
@@ -298,6 +356,14 @@ export function createMessageActions({
       throw new ChatError('INVALID', { detail: `q ${message}`, errors: [{ field: 'q', message }] });
     },
   };
+}
+
+/** As many as have PAGE_CHARACTERS, if they are as long as these. */
+function entriesOfAPage(entries: readonly Entry[]): number {
+  let characters = 0;
+  for (const { content, data } of entries) characters += content.length + (data?.length ?? 0);
+  const usual = Math.floor((PAGE_CHARACTERS * entries.length) / (characters + 1));
+  return Math.max(MIN_PAGE_ENTRIES, Math.min(MAX_PAGE_ENTRIES, usual));
 }
 
 function noSuchRoom(): ChatError {

@@ -1,4 +1,5 @@
 import { ChatError } from '../errors.js';
+import { entryRoutes } from './entries.js';
 import { healthRoutes } from './health.js';
 import { memberRoutes } from './members.js';
 import { messageRoutes } from './messages.js';
@@ -34,6 +35,7 @@ export const ROUTES: readonly Route[] = [
   ...myRoomRoutes,
   ...memberRoutes,
   ...messageRoutes,
+  ...entryRoutes,
   ...searchRoutes,
   ...readMarkerRoutes,
   ...userRoutes,

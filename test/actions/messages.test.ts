@@ -7,7 +7,7 @@ import type { HistoryMessage } from '../../src/store/history.js';
 import type { Store } from '../../src/store/store.js';
 import { SECRET } from '../harness/node.js';
 import { openPostgres, QUIET, storeOver, type StoreHost } from '../harness/store-hosts.js';
-import { newCaller, removeRule, roomOf, say } from '../harness/writers.js';
+import { newCaller, removeRule, roomOf, say, writerOver } from '../harness/writers.js';
 
 const ALWAYS = { from: new Date('2000-01-01'), until: new Date('2100-01-01') };
 const gone = new AbortController().signal;
@@ -81,6 +81,24 @@ describe('a history that was opened before a message was edited', () => {
       await expect(read()).rejects.toMatchObject({ code: 'FORBIDDEN' });
     },
   );
+
+  it.each(Object.entries(reads))(
+    'shows in %s no reaction to a reader who was removed before it',
+    async (_, open) => {
+      const read = await open();
+      await removeRule(store, room, reader.userUUID);
+      await actions.messages.react(author, room, { target, emoji: '👍', on: true });
+
+      await expect(read()).rejects.toMatchObject({ code: 'FORBIDDEN' });
+    },
+  );
+
+  it.each(Object.entries(reads))('counts in %s no reply that came later', async (_, open) => {
+    const read = await open();
+    await say(store.log, writerOver(store.log, room), 'later', { author, replyTo: target });
+
+    expect(await read()).toMatchObject([{ replies: 0 }]);
+  });
 
   it.each(Object.entries(reads))(
     'shows in %s what was said before the reader was removed',

@@ -92,7 +92,7 @@ async function readyOver({
         members: {} as SessionContext['actions']['members'],
         rooms: {} as SessionContext['actions']['rooms'],
         readMarkers: {} as SessionContext['actions']['readMarkers'],
-        messages: createMessageActions({ ...unused, log: { append } }),
+        messages: createMessageActions({ ...unused, log: { append, read: () => NEVER } }),
       },
       limits,
       logger: QUIET,
