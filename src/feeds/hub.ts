@@ -11,7 +11,8 @@ import type { Log } from '../store/log.js';
 import type { EndReason } from './subscribers.js';
 import { Feed } from './feed.js';
 import { createHeadPoll } from './head-poll.js';
-import { createPeers, type InvitingRule } from './peers.js';
+import { createPeers } from './peers.js';
+import type { InvitingRule } from './user-events.js';
 import type { FlushQueue } from './flush-queue.js';
 import type { MovedMarker } from './peer-messages.js';
 import { UserSessions, type UserSession } from './user-sessions.js';
@@ -260,12 +261,12 @@ export function createHub({
       const invitations = rules.filter(isInvitation);
       if (invitations.length === 0) return;
       for (const rule of invitations) tellInvited(roomId, rule);
-      peers.tellInvitations(roomId, invitations);
+      peers.userEvents.tellInvitations(roomId, invitations);
     },
 
     markerMoved(marker, origin) {
       tellMarker(marker, origin);
-      peers.tellMarker(marker);
+      peers.userEvents.tellMarker(marker);
     },
 
     online(roomId) {

@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto';
 import type { Broker, CreateBroker } from '../broker/broker.js';
-import type { Rule } from '../access/permissions.js';
 import type { Logger } from '../logger.js';
 import type { Entry } from '../store/entry.js';
 import { PeerChannels } from './peer-channels.js';
@@ -8,11 +7,11 @@ import {
   encodePeerMessage,
   parsePeerMessage,
   senderOf,
-  type MovedMarker,
   type PeerHints,
   type PeerMessage,
 } from './peer-messages.js';
 import { nodeOf, PeerRegistry, type Peer } from './peer-registry.js';
+import { createUserEvents, type UserEventHandlers, type UserEvents } from './user-events.js';
 import { createPresenceExchange } from './presence-exchange.js';
 import { createRoomAnnouncer, type RoomMark } from './room-announcer.js';
 import type { RoomHints } from './room-hints.js';
@@ -36,16 +35,11 @@ const SETTLING = 5;
  * the delay before them fit in.
  */
 const REQUEST_AGAIN_AFTER = 15;
-/** About 60 KB. */
-const MARKERS_A_MESSAGE = 1_000;
 /** How often a broker that stays down is logged. */
 const WARNING_INTERVAL_MS = 60_000;
 
-/** A rule, as far as it says who is invited to what. */
-export type InvitingRule = Omit<Rule, 'accepted'>;
-
 /** What a node does with the messages of its peers. */
-export interface PeerHandlers {
+export interface PeerHandlers extends UserEventHandlers {
   entries(roomId: number, entries: readonly Entry[]): void;
   deleted(roomId: number): void;
   /** A peer has announced the head of a room. */
@@ -60,10 +54,6 @@ export interface PeerHandlers {
   hintsOf(roomId: number): RoomHints | undefined;
   /** Those of all rooms that are open on this node. */
   allHints(): Iterable<RoomHints>;
-  /** A peer has stored a rule that invites somebody. */
-  invited(roomId: number, rule: InvitingRule): void;
-  /** A user has moved a read marker on a peer. */
-  markerMoved(marker: MovedMarker): void;
 }
 
 /**
@@ -88,10 +78,8 @@ export interface Peers {
   publishHints(roomId: number, hints: PeerHints & { readonly rulesHead: number }): void;
   /** Publishes a message that must not be late, even if no peer is known to have the room open. */
   publishToAll(roomId: number, message: { entries: readonly Entry[] } | { deleted: true }): void;
-  /** Tells all peers of a read marker, together with the others of this turn of the event loop. */
-  tellMarker(marker: MovedMarker): void;
-  /** Tells all peers of rules that invite somebody. */
-  tellInvitations(roomId: number, rules: readonly InvitingRule[]): void;
+  /** Tells all peers what users are told whatever rooms they have joined. */
+  readonly userEvents: Pick<UserEvents, 'tellInvitations' | 'tellMarker'>;
   /** The users who are online on peers in a room that is not open here. */
   online(roomId: number): Promise<ReadonlySet<string>>;
   /** Moves to the channels of a new installation: the log has another epoch. */
@@ -118,6 +106,9 @@ export function createPeers({
   let channels = new PeerChannels(installation);
   const registry = new PeerRegistry();
   const announcer = createRoomAnnouncer({ registry, markOf, send: publishToPeers });
+  const userEvents = createUserEvents(handlers, (message) => {
+    publish(channels.nodes, message);
+  });
   const presence = createPresenceExchange({
     hintsOf: (roomId) => handlers.hintsOf(roomId),
     allHints: () => handlers.allHints(),
@@ -130,8 +121,6 @@ export function createPeers({
    * it.
    */
   const unconfirmed = new Map<number, number>();
-  /** Read markers that are published at the end of this turn of the event loop. */
-  let markers: NonNullable<PeerMessage['markers']> = [];
   let isUp = false;
   /** Own heartbeats that were sent since one was received. */
   let missed = 0;
@@ -254,8 +243,7 @@ export function createPeers({
     if (roomId !== undefined) receiveForRoom(roomId, sender, message);
     else if (message.asks !== undefined) presence.asked(sender, message.asks);
     else if (message.online !== undefined) presence.listed(sender, message.online);
-    else if (message.markers !== undefined) receiveMarkers(message.markers);
-    else if (message.invitations !== undefined) receiveInvitations(message.invitations);
+    else if ((message.markers ?? message.invitations) !== undefined) userEvents.receive(message);
     else if (message.closes) receiveClose(sender);
     else if (message.epochChanges) handlers.epochChanged();
     else if (message.rooms === undefined) receiveHeartbeat(sender, message);
@@ -290,26 +278,6 @@ export function createPeers({
     if (peer !== undefined) registry.remove(peer);
     presence.ended(sender);
     settling = SETTLING;
-  }
-
-  function receiveMarkers(moved: NonNullable<PeerMessage['markers']>): void {
-    for (const [roomId, userUUID, upto, isBack] of moved) {
-      handlers.markerMoved({ roomId, userUUID, upto, isBack });
-    }
-  }
-
-  function receiveInvitations(rules: NonNullable<PeerMessage['invitations']>): void {
-    for (const [roomId, entityUUID, level, permissions] of rules) {
-      handlers.invited(roomId, { entityUUID, level, permissions });
-    }
-  }
-
-  function publishMarkers(): void {
-    const all = markers;
-    markers = [];
-    for (let from = 0; from < all.length; from += MARKERS_A_MESSAGE) {
-      publish(channels.nodes, { markers: all.slice(from, from + MARKERS_A_MESSAGE) });
-    }
   }
 
   function receiveForRoom(roomId: number, sender: string, message: PeerMessage): void {
@@ -419,22 +387,7 @@ export function createPeers({
       );
     },
 
-    tellMarker({ roomId, userUUID, upto, isBack }) {
-      if (markers.length === 0) setImmediate(publishMarkers);
-      markers.push([roomId, userUUID, upto, isBack]);
-    },
-
-    tellInvitations(roomId, rules) {
-      const invitations = rules.map(
-        ({ entityUUID, level, permissions }): [number, string, number, string] => [
-          roomId,
-          entityUUID,
-          level,
-          permissions,
-        ],
-      );
-      publish(channels.nodes, { invitations });
-    },
+    userEvents,
 
     online(roomId) {
       const heard = [...registry.peers].filter(({ missed }) => missed < MISSED_MAX);
