@@ -210,6 +210,14 @@ export class Feed implements LiveRoom {
     this.hints.typed(userUUID, true);
   }
 
+  /** A user has read up to a seq: others are told, unless the user may not read any more. */
+  readBy(userUUID: string, upto: number): void {
+    const own = this.#access.rules.get(userUUID)?.permissions ?? '';
+    // By the rule of their entity, a user may be in the room without an own one.
+    const isIn = own.includes('r') || this.hints.presence.has(userUUID);
+    if (isIn && !own.includes('b')) this.hints.read(userUUID, upto);
+  }
+
   /** Users of a peer type, who may by the rules that the peer knows: they may have lost the right since. */
   typedElsewhere(userUUIDs: readonly string[], rulesHead: number): void {
     if (rulesHead < this.#rulesHead) return;
@@ -331,7 +339,7 @@ export class Feed implements LiveRoom {
       this.#rulesHead = entry.seq;
       this.#rulesDate = entry.createdAt;
       concerned = this.#concernedBy(changed.rule).filter((one) => !this.#dropIfRevoked(one));
-      this.#recheckHints(changed.rule);
+      this.hints.recheck((caller) => may(caller, this.#access, 'r'), changed.rule);
     }
     for (const subscribers of this.#subscribers) {
       if (entry.target !== undefined) subscribers.forgetPages();
@@ -343,14 +351,6 @@ export class Feed implements LiveRoom {
       }
     }
     if (concerned !== undefined) for (const subscriber of concerned) this.#tellAccess(subscriber);
-  }
-
-  #recheckHints(rule: Rule | undefined): void {
-    const keepsReading = rule === undefined || /^[^b]*r[^b]*$/.test(rule.permissions);
-    this.hints.recheck(
-      (caller) => may(caller, this.#access, 'r'),
-      keepsReading ? undefined : rule.entityUUID,
-    );
   }
 
   /** As `Reach`. */

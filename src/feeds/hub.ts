@@ -200,7 +200,7 @@ export function createHub({
   function tellMarker({ roomId, userUUID, upto, isBack }: MovedMarker, except?: UserSession): void {
     const frame = (): Buffer => encodeFrame(encodeRead(roomId, userUUID, upto));
     userSessions.tell(userUUID, frame, except);
-    if (!isBack) feeds.get(roomId)?.hints.read(userUUID, upto);
+    if (!isBack) feeds.get(roomId)?.readBy(userUUID, upto);
   }
 
   function tellInvited(roomId: number, { entityUUID, level, permissions }: InvitingRule): void {

@@ -1,4 +1,4 @@
-import type { Caller } from '../access/permissions.js';
+import type { Caller, Rule } from '../access/permissions.js';
 import type { Hint } from '../protocol/v2/commands.js';
 import { encodePresence, encodeRead, encodeTyping } from '../protocol/v2/events.js';
 import type { FlushableRoom, FlushQueue } from './flush-queue.js';
@@ -131,12 +131,17 @@ export class RoomHints implements FlushableRoom {
     this.changed();
   }
 
-  /** Rights have changed: users without them are not told of, and not online, any more. */
-  recheck(mayRead: (caller: Caller) => boolean, removed: string | undefined): void {
+  /**
+   * Rights have changed by a rule, or by the room's settings. Who has lost the right is not online any more, and nothing
+   * that waits is told of them: of nobody, as the rule may be that of an entity.
+   */
+  recheck(mayRead: (caller: Caller) => boolean, rule: Rule | undefined): void {
     this.presence.recheck(mayRead);
-    if (removed !== undefined) {
-      for (const told of [this.#typing, this.#typingHere, this.#read]) told.delete(removed);
+    if (rule !== undefined && !grants(rule, 'w')) {
+      this.#typing.clear();
+      this.#typingHere.clear();
     }
+    if (rule !== undefined && !grants(rule, 'r')) this.#read.clear();
     this.changed();
   }
 
@@ -341,6 +346,10 @@ function framesOf(
   const frames = about.filter(({ user }) => user !== except).map(({ frame }) => frame);
   if (presence !== undefined) frames.push(presence);
   return frames.length > 1 ? Buffer.concat(frames) : frames[0];
+}
+
+function grants({ permissions }: Rule, letter: string): boolean {
+  return permissions.includes(letter) && !permissions.includes('b');
 }
 
 function at(times: ReadonlyMap<string, number>, user: string): number {

@@ -89,8 +89,13 @@ function enter({ hints }: Node, ...users: string[]): () => void {
 async function pass(ms: number): Promise<void> {
   for (let left = ms; left > 0; left -= HEARTBEAT_MS) {
     vi.advanceTimersByTime(Math.min(left, HEARTBEAT_MS));
-    for (let turns = 0; turns < 8; turns += 1) await new Promise(setImmediate);
+    await arrive();
   }
+}
+
+/** Lets published messages arrive, and their answers. */
+async function arrive(): Promise<void> {
+  for (let turns = 0; turns < 8; turns += 1) await new Promise(setImmediate);
 }
 
 /** Until all nodes know each other, and what they have asked for. */
@@ -185,6 +190,25 @@ describe('a user who is online', () => {
       ['ana', 'ben'],
     ]);
   });
+});
+
+describe('the users of a room that a node does not have open', () => {
+  it('are asked of the peers, without waiting long for one that does not answer', async () => {
+    const [east, west, other] = [await startNode(), await startNode(), await startNode()];
+    await settle();
+    enter(west, 'ana');
+    enter(other, 'ana', 'ben');
+    expect(await found(east)).toEqual(['ana', 'ben']);
+    other.link.loses = { heard: true };
+    expect(await found(east)).toEqual(['ana']);
+  });
+
+  async function found({ peers }: Node): Promise<string[]> {
+    const finding = peers.online(ROOM);
+    await arrive();
+    await pass(HEARTBEAT_MS);
+    return [...(await finding)].toSorted();
+  }
 });
 
 type Step = { do: 'enter' | 'leave' | 'cut' | 'heal' | 'wait'; node: number; user: number };

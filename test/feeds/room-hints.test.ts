@@ -225,13 +225,33 @@ it('a session gets what it asked for alone', () => {
   expect(none.take()).toEqual([]);
 });
 
-it('nothing more is told of a user who was removed', () => {
+it('nothing that waits is told of who has lost the right', () => {
   const ana = enter('ana');
   pass(250);
   ana.take();
+  const rule = { entityUUID: 'eve', level: 0, accepted: true };
   hints.typed('eve', false);
   hints.read('eve', 9);
-  hints.recheck(() => true, 'eve');
+  hints.recheck(() => true, { ...rule, permissions: 'r' });
   pass(1_000);
-  expect(ana.take()).toEqual([]);
+  expect(ana.take()).toEqual([['read', { room_id: ROOM, emitter: 'eve', upto: 9 }]]);
+  for (const permissions of ['', 'rwb']) {
+    hints.typed('eve', false);
+    hints.read('eve', 10);
+    hints.recheck(() => true, { ...rule, permissions });
+    pass(1_000);
+    expect(ana.take()).toEqual([]);
+  }
+});
+
+it('a user who has gone is offline at once when they lose the right', () => {
+  const ana = enter('ana');
+  const ben = enter('ben');
+  pass(250);
+  ana.take();
+  hints.leave(ben, ben.identity, false);
+  pass(500);
+  hints.recheck(({ userUUID }) => userUUID !== 'ben', undefined);
+  pass(250);
+  expect(ana.take()).toEqual([['presence', { room_id: ROOM, count: 1, leave: ['ben'] }]]);
 });

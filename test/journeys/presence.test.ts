@@ -4,7 +4,7 @@ import { createRoom, putRule, request } from '../harness/api.js';
 import { ChatClient, type ServerFrame } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import type { TestNode } from '../harness/node.js';
-import { openOutlet } from '../harness/outlet.js';
+import { openOutlet, OUTLET_FAULTS } from '../harness/outlet.js';
 import { redisUrl } from '../harness/services.js';
 import { person, type Person } from '../harness/tokens.js';
 
@@ -140,6 +140,23 @@ describe('hints of version 2, on two nodes,', { timeout: 60_000 }, () => {
     await client.close();
   });
 
+  it('are those that the last join of the room asked for', async () => {
+    const watcher = new Watcher(await enter(east, ana, ['presence']));
+    await watcher.until(ana);
+    const { client } = watcher;
+    client.send({ type: 'join', rooms: [{ room_id: room }], with: ['typing'] });
+    await client.expect('CONNECTED');
+    const other = await enter(west, ben);
+    // The acceptance of ben.
+    expect(await client.next()).toMatchObject({ type: 'member' });
+    other.send({ type: 'typing', room_id: room });
+    expect(await client.next()).toMatchObject({ type: 'typing' });
+    client.send({ type: 'join', rooms: [{ room_id: room }], with: ['presence'] });
+    await client.expect('CONNECTED');
+    await watcher.until(ana, ben);
+    await Promise.all([client, other].map((one) => one.close()));
+  });
+
   it('follow a session of version 1 to another user, by its token', async () => {
     const watcher = new Watcher(await enter(east, ana, ['presence']));
     const old = await ChatClient.enter(west, ben, room);
@@ -239,36 +256,39 @@ describe('hints of version 2, on two nodes,', { timeout: 60_000 }, () => {
     await Promise.all([watcher.client, passing, ...back].map((client) => client.close()));
   });
 
-  it('stay as they are while Redis is stopped, and are true again after', async () => {
-    const outlets = await Promise.all([openOutlet(redisUrl()), openOutlet(redisUrl())]);
-    onTestFinished(async () => {
-      for (const outlet of outlets) await outlet.close();
-    });
-    const [here, there] = await Promise.all(
-      outlets.map(({ url }) => world.start({ REDIS_URL: url })),
-    );
-    if (here === undefined || there === undefined) throw new Error('two nodes were started');
-    const watchers = [
-      new Watcher(await enter(here, ana, ['presence'])),
-      new Watcher(await enter(there, ben, ['presence'])),
-    ];
-    await Promise.all(watchers.map((watcher) => watcher.until(ana, ben)));
-    const before = watchers.map(({ shown }) => shown.length);
+  it.each(OUTLET_FAULTS)(
+    'stay as they are while Redis $fault, and are true again after',
+    async ({ fail, mend }) => {
+      const outlets = await Promise.all([openOutlet(redisUrl()), openOutlet(redisUrl())]);
+      onTestFinished(async () => {
+        for (const outlet of outlets) await outlet.close();
+      });
+      const [here, there] = await Promise.all(
+        outlets.map(({ url }) => world.start({ REDIS_URL: url })),
+      );
+      if (here === undefined || there === undefined) throw new Error('two nodes were started');
+      const watchers = [
+        new Watcher(await enter(here, ana, ['presence'])),
+        new Watcher(await enter(there, ben, ['presence'])),
+      ];
+      await Promise.all(watchers.map((watcher) => watcher.until(ana, ben)));
+      const before = watchers.map(({ shown }) => shown.length);
 
-    for (const outlet of outlets) await outlet.cut();
-    await isDown(here);
-    await isDown(there);
-    // Only her own node hears of her.
-    const late = await enter(here, cleo);
-    await watchers[0]?.until(ana, ben, cleo);
-    await expectNone(watchers[1]?.client ?? late, 'presence');
-    for (const outlet of outlets) await outlet.restore();
-    await Promise.all(watchers.map((watcher) => watcher.until(ana, ben, cleo)));
-    for (const [index, { shown }] of watchers.entries()) {
-      expect(shown.slice(before[index]).every((users) => users.length >= 2)).toBe(true);
-    }
-    await Promise.all([late, ...watchers.map(({ client }) => client)].map((one) => one.close()));
-  });
+      for (const outlet of outlets) await fail(outlet);
+      await isDown(here);
+      await isDown(there);
+      // Only her own node hears of her.
+      const late = await enter(here, cleo);
+      await watchers[0]?.until(ana, ben, cleo);
+      await expectNone(watchers[1]?.client ?? late, 'presence');
+      for (const outlet of outlets) await mend(outlet);
+      await Promise.all(watchers.map((watcher) => watcher.until(ana, ben, cleo)));
+      for (const [index, { shown }] of watchers.entries()) {
+        expect(shown.slice(before[index]).every((users) => users.length >= 2)).toBe(true);
+      }
+      await Promise.all([late, ...watchers.map(({ client }) => client)].map((one) => one.close()));
+    },
+  );
 
   it('reach nobody who was removed while Redis is dead', async () => {
     const outlet = await openOutlet(redisUrl());
