@@ -60,7 +60,7 @@ export interface MemberActions {
   answerInvitation(caller: Caller, roomId: number, answer: InvitationAnswer): Promise<ChangedRule>;
   /**
    * Accepts the rule by which the caller enters a room: entering is consent.
-   * @throws {ChatError} NOT_FOUND, FORBIDDEN, UNAVAILABLE
+   * @throws {ChatError} NOT_FOUND if there is no such room; FORBIDDEN, also if the rule was removed meanwhile; UNAVAILABLE
    */
   accept(caller: Caller, roomId: number, rule: Rule): Promise<ChangedRule>;
 }
@@ -86,18 +86,6 @@ export function createMemberActions({
     return changed;
   }
 
-  function answerInvitation(
-    caller: Caller,
-    roomId: number,
-    { accepted, byEntity }: InvitationAnswer,
-  ): Promise<ChangedRule> {
-    const target = byEntity ? caller.entityUUID : caller.userUUID;
-    return change(caller, roomId, target, (room) => ({
-      ...invitedRule(caller, room, byEntity),
-      accepted,
-    }));
-  }
-
   return {
     async list(caller, roomId, range, gone) {
       const page = await members.page(caller, roomId, range, gone);
@@ -118,11 +106,20 @@ export function createMemberActions({
       });
     },
 
-    answerInvitation,
+    answerInvitation(caller, roomId, { accepted, byEntity }) {
+      const target = byEntity ? caller.entityUUID : caller.userUUID;
+      return change(caller, roomId, target, (room) => ({
+        ...invitedRule(caller, room, byEntity),
+        accepted,
+      }));
+    },
 
-    accept(caller, roomId, rule) {
-      const byEntity = rule.entityUUID !== caller.userUUID;
-      return answerInvitation(caller, roomId, { accepted: true, byEntity });
+    accept(caller, roomId, { entityUUID }) {
+      return change(caller, roomId, entityUUID, (room) => {
+        // Else the caller would be told that there is no such room.
+        if (room.rules.get(entityUUID) === undefined) throw new ChatError('FORBIDDEN');
+        return { ...invitedRule(caller, room, entityUUID !== caller.userUUID), accepted: true };
+      });
     },
   };
 }
