@@ -20,7 +20,7 @@ export interface Frame {
 }
 
 /** The data of an entry; each type has some of the optional fields, unless they are withheld. */
-interface Entry {
+export interface Entry {
   readonly room_id: number;
   readonly seq: number;
   readonly emitter: string;
@@ -38,6 +38,27 @@ interface Entry {
   readonly level?: number;
   readonly accepted?: boolean;
   readonly name?: string;
+}
+
+/** A message of an answer of the REST API, with all that was done to it up to `rev`. */
+interface MessageRow {
+  readonly seq: number;
+  readonly emitter: string;
+  readonly content: string;
+  readonly data?: object;
+  readonly reply_to?: number;
+  readonly mentions?: readonly string[];
+  readonly reactions?: readonly { emoji: string; count: number; mine: boolean }[];
+  readonly rev?: number;
+}
+
+/** A room as the REST API has it, begun when the number of its last entry was `head`. */
+export interface Page {
+  readonly head: number;
+  readonly epoch: string;
+  readonly messages: readonly MessageRow[];
+  readonly members: readonly MemberState[];
+  readonly settings: NonNullable<RoomState['settings']>;
 }
 
 /** A command that is stored, so that it is sent until it is settled. */
@@ -85,6 +106,10 @@ export class RoomView {
   settings: RoomState['settings'];
   /** How far the user has read, on any device. */
   marker = 0;
+  /** The number behind which the entries begin; up to it, or further, the room is known by a page. */
+  from = 0;
+  /** Whether the page is missing. */
+  needsPage = false;
   /** Number of the last entry that was taken. */
   last = 0;
   /** The log that this number belongs to; undefined before the first CONNECTED. */
@@ -96,6 +121,10 @@ export class RoomView {
   /** The `ref` of the `join` that is on its way. */
   joining: string | undefined;
   readonly #userUUID: string;
+  /** What was taken while the page was on its way: the page may be older, and have the message that it is about. */
+  #early: (readonly [type: string, entry: Entry])[] = [];
+  /** The members that entries have told of. */
+  readonly #told = new Set<string>();
 
   constructor(roomId: number, userUUID: string) {
     this.roomId = roomId;
@@ -136,6 +165,7 @@ export class RoomView {
     if (entry.seq <= this.last) return true;
     if (entry.seq > this.last + 1) return false;
     this.last = entry.seq;
+    if (this.needsPage) this.#early.push([type, entry]);
     if (type === 'message') this.#add(entry);
     else if (type === 'member') this.#setMember(entry);
     else if (type === 'room') this.settings = { name: entry.name ?? '', data: entry.data ?? null };
@@ -143,16 +173,56 @@ export class RoomView {
     return true;
   }
 
-  /** Forgets everything that is known of the room. */
-  drop(): void {
+  /** Forgets everything that is known of the room, and goes on with the entries beyond `from`. */
+  drop(from = 0): void {
     this.messages.clear();
     this.members.clear();
+    this.#told.clear();
+    this.#early = [];
     this.settings = undefined;
-    this.last = 0;
     this.epoch = undefined;
+    this.last = from;
+    this.from = from;
+    this.needsPage = from > 0;
+  }
+
+  /** Takes a page, which was asked for behind CONNECTED. What entries have told of since counts, too. */
+  fold({ head, messages, members, settings }: Page): void {
+    this.needsPage = false;
+    for (const row of messages) {
+      const asOf = Math.max(head, row.rev ?? row.seq);
+      if ((this.messages.get(row.seq)?.asOf ?? 0) <= asOf) this.#addRow(row, asOf);
+    }
+    for (const [type, entry] of this.#early) this.#change(type, entry);
+    this.#early = [];
+    for (const member of members) {
+      if (!this.#told.has(member.uuid)) this.members.set(member.uuid, member);
+    }
+    this.settings ??= settings;
+  }
+
+  #addRow(
+    { data, reply_to: replyTo, mentions, reactions = [], ...row }: MessageRow,
+    asOf: number,
+  ): void {
+    this.messages.set(row.seq, {
+      seq: row.seq,
+      emitter: row.emitter,
+      content: row.content,
+      data,
+      replyTo,
+      mentions,
+      isDeleted: false,
+      reactions: new Map(
+        reactions.map(({ emoji, count, mine }) => [emoji, { count, isMine: mine }]),
+      ),
+      asOf,
+    });
   }
 
   #add({ seq, emitter, content, data, reply_to: replyTo, mentions }: Entry): void {
+    // It may have come with a page, and later changes, already.
+    if (this.messages.has(seq)) return;
     this.messages.set(seq, {
       seq,
       emitter,
@@ -196,6 +266,7 @@ export class RoomView {
   }
 
   #setMember({ entity_UUID = '', permissions = '', level = 0, accepted = false }: Entry): void {
+    this.#told.add(entity_UUID);
     if (permissions === '') this.members.delete(entity_UUID);
     else this.members.set(entity_UUID, { uuid: entity_UUID, permissions, level, accepted });
   }
@@ -214,6 +285,13 @@ interface Surroundings {
   readonly settled: (ref: string, command: StoredCommand, outcome: Outcome) => void;
   /** The room can't be joined, or not stay joined, until somebody wants to again. */
   readonly lost: (roomId: number, reason: string) => void;
+  /** For a client that loads a page if it is too far behind; without it, a client has every entry. */
+  readonly pages?: {
+    /** So many entries, at most, are replayed. */
+    readonly max: number;
+    /** Rejects if there is no answer, or a refusal. */
+    readonly load: (roomId: number) => Promise<Page>;
+  };
 }
 
 /**
@@ -224,8 +302,9 @@ interface Surroundings {
  *    each CONNECTED, the oldest first, and again after UNAVAILABLE.
  * 2. `last` is the place in a room. What is at or below it is dropped; if an entry is missing, the room is joined again.
  * 3. The entry with one's own `emitter` and `ref` settles a command, or SENT does, whichever comes first.
- * 4. A change of a message counts only above the number as of which the message is held.
- * 5. If the log is another one (AHEAD), what is known of the room is dropped.
+ * 4. A change of a message counts only above the number as of which the message is held: that of the last change, or the
+ *    head of the answer that it came in. While an answer is on its way, changes are kept for the messages in it.
+ * 5. If the room begins beyond that place, or the log is another one (AHEAD), what is known of the room is dropped.
  * 6. Each connection begins with a fresh token.
  */
 export class ModelClient {
@@ -248,7 +327,10 @@ export class ModelClient {
   /** Whether it is in all rooms that it wants to be in. */
   get isWhole(): boolean {
     return (
-      this.#isReady && [...this.rooms.values()].every((room) => room.isJoined || !room.isWanted)
+      this.#isReady &&
+      [...this.rooms.values()].every(
+        ({ isJoined, needsPage, isWanted }) => (isJoined && !needsPage) || !isWanted,
+      )
     );
   }
 
@@ -344,15 +426,18 @@ export class ModelClient {
     }
   }
 
-  #joinAnswered(room: RoomView, { data: word, reason = '', epoch, read = 0 }: Frame): void {
+  #joinAnswered(room: RoomView, frame: Frame): void {
+    const { data: word, reason = '', epoch, read = 0, from = 0 } = frame;
     room.joining = undefined;
     if (word === 'CONNECTED') {
+      if (from > room.last) room.drop(from);
       room.isJoined = true;
       room.epoch = epoch;
       room.marker = read;
       for (const [ref, command] of this.#unsettled) {
         if (command.room_id === room.roomId) this.#transmit(ref);
       }
+      if (room.needsPage) void this.#loadPage(room);
     } else if (reason === 'AHEAD') {
       room.drop();
       this.#join([room]);
@@ -373,8 +458,23 @@ export class ModelClient {
     this.#around.send({
       type: 'join',
       rooms: rooms.map(({ roomId, last, epoch }) => ({ room_id: roomId, after: last, epoch })),
+      max: this.#around.pages?.max,
       ref,
     });
+  }
+
+  /** Loads a page, behind the CONNECTED of a `join`; the next CONNECTED loads another one if it did not come. */
+  async #loadPage(room: RoomView): Promise<void> {
+    try {
+      const page = await this.#around.pages?.load(room.roomId);
+      // Meanwhile the room may have been dropped again.
+      if (page === undefined || page.epoch !== room.epoch || page.head < room.from) return;
+      if (room.needsPage) room.fold(page);
+    } catch {
+      this.#later(() => {
+        if (room.isJoined && room.needsPage) void this.#loadPage(room);
+      });
+    }
   }
 
   #transmit(ref: string): void {

@@ -7,9 +7,14 @@ import { SUBPROTOCOL_V2 } from '../../src/protocol/versions.js';
 import { createRoom, putRule, request, type Answer } from '../harness/api.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import { query } from '../harness/database.js';
-import { ModelClient, type Outcome, type StoredCommand } from '../harness/model-client.js';
+import {
+  ModelClient,
+  type Outcome,
+  type Page,
+  type StoredCommand,
+} from '../harness/model-client.js';
 import type { TestNode } from '../harness/node.js';
-import { readStoredRoom, type StoredRoom } from '../harness/room-state.js';
+import { readStoredRoom, type MemberState, type StoredRoom } from '../harness/room-state.js';
 import { person, type Person } from '../harness/tokens.js';
 
 /** As many as take ten seconds on a machine that does nothing else. */
@@ -38,6 +43,7 @@ type Step =
       readonly on: boolean;
     }
   | { readonly do: 'sendV1' | 'cutV1' | 'rename'; readonly n: number }
+  | { readonly do: 'read'; readonly by: number; readonly n: number }
   | { readonly do: 'rule'; readonly of: number; readonly permissions: string }
   | { readonly do: 'cut' | 'leave' | 'join'; readonly by: number }
   | { readonly do: 'settle' | 'restart' };
@@ -71,6 +77,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       on: fc.boolean(),
     }),
   },
+  { weight: 6, arbitrary: fc.record({ do: fc.constant('read' as const), by, n }) },
   { weight: 6, arbitrary: fc.record({ do: fc.constant('sendV1' as const), n }) },
   {
     weight: 6,
@@ -127,7 +134,7 @@ abstract class Peer {
     this.#socket = socket;
     socket.on('message', (data: Buffer) => {
       this.received(JSON.parse(data.toString()) as Frame);
-      this.#look();
+      this.look();
     });
     socket.on('error', () => undefined);
     socket.on('close', () => {
@@ -166,7 +173,7 @@ abstract class Peer {
     }
   }
 
-  #look(): void {
+  protected look(): void {
     for (const resolve of this.#waiting.splice(0)) resolve();
   }
 }
@@ -196,7 +203,8 @@ class PeerV2 extends Peer {
   protected readonly subprotocols = [SUBPROTOCOL_V2];
   #place = 0;
 
-  constructor(who: Person, node: number) {
+  /** @param max how many entries are replayed to it at most; all of them by default */
+  constructor(who: Person, node: number, max?: number) {
     super(who, node);
     this.client = new ModelClient({
       userUUID: who.userUUID,
@@ -211,7 +219,17 @@ class PeerV2 extends Peer {
       },
       // It joins again by a step, or in the end.
       lost: () => undefined,
+      ...(max !== undefined && { pages: { max, load: (roomId) => this.#load(roomId, node) } }),
     });
+  }
+
+  async #load(roomId: number, node: number): Promise<Page> {
+    const page = await loadPage(anyNode(node), this.who, roomId);
+    // Once the page is taken.
+    setImmediate(() => {
+      this.look();
+    });
+    return page;
   }
 
   protected received(frame: Frame): void {
@@ -301,7 +319,12 @@ class Story {
     const [ana, ben, cleo, dan] = users;
     this.roomId = roomId;
     this.#admin = ana;
-    this.v2 = [ana, ben, cleo].map((who, index) => new PeerV2(who, index));
+    this.v2 = [
+      new PeerV2(ana, 0),
+      new PeerV2(ben, 1),
+      // Often far behind.
+      new PeerV2(cleo, 2, 3),
+    ];
     this.v1 = new PeerV1(dan, 1, roomId);
   }
 
@@ -327,6 +350,7 @@ class Story {
     const { roomId } = this;
     if (step.do === 'send') this.#send(step);
     else if (step.do === 'edit' || step.do === 'delete' || step.do === 'react') this.#change(step);
+    else if (step.do === 'read') this.#read(step);
     else if (step.do === 'sendV1') this.v1.say(`v1 ${step.n}`);
     else if (step.do === 'cutV1') this.v1.cut();
     else if (step.do === 'rename') {
@@ -389,6 +413,11 @@ class Story {
       ...(what === 'reply' && target !== undefined && { reply_to: target }),
       ...(n % 3 === 0 && { mentions: [this.v1.who.userUUID] }),
     });
+  }
+
+  #read({ by, n }: Step & { do: 'read' }): void {
+    const { client } = this.#peer(by);
+    client.read(this.roomId, n % (client.room(this.roomId).last + 1));
   }
 
   #change(step: Change | Reaction): void {
@@ -455,16 +484,26 @@ it(
 
 async function judge({ roomId, v2, v1 }: Story, stored: StoredRoom): Promise<void> {
   for (const peer of v2) {
-    const expected = stored.stateFor(peer.who.userUUID);
-    expect(peer.misplaced).toEqual([]);
-    expect(peer.client.room(roomId).state).toEqual(expected);
-    const fresh = new PeerV2(peer.who, 0);
-    fresh.connect();
-    fresh.client.join(roomId);
-    await fresh.until('to catch up', () => fresh.client.room(roomId).last >= stored.head);
-    fresh.end();
-    expect(fresh.misplaced).toEqual([]);
-    expect(fresh.client.room(roomId).state).toEqual(expected);
+    // One that takes every entry, and one that begins with a page.
+    const fresh = [new PeerV2(peer.who, 0), new PeerV2(peer.who, 1, 1)];
+    for (const one of fresh) {
+      one.connect();
+      one.client.join(roomId);
+      await one.until(
+        'to catch up',
+        () => one.client.isWhole && one.client.room(roomId).last >= stored.head,
+      );
+      one.end();
+    }
+    for (const { misplaced, client } of [peer, ...fresh]) {
+      expect(misplaced).toEqual([]);
+      expect(client.room(roomId).state).toEqual(stored.stateFor(peer.who.userUUID));
+    }
+    const answer = await request(anyNode(0), 'GET', `/rooms/${roomId}`, { as: peer.who });
+    for (const { client } of fresh) {
+      const { marker: read, unread } = client.room(roomId);
+      expect(answer.content).toMatchObject({ read, unread });
+    }
     await judgeSettled(peer, roomId);
   }
   // A message that has data alone is not shown by version 1.
@@ -525,6 +564,35 @@ function anyNode(n: number): TestNode {
   const node = nodes[n % nodes.length];
   if (node === undefined) throw new Error('there are no nodes');
   return node;
+}
+
+/** A room as a client loads it that does not know all entries; rejects unless all of it is answered. */
+async function loadPage(node: TestNode, as: Person, roomId: number): Promise<Page> {
+  const path = `/rooms/${roomId}`;
+  const messages = await request(node, 'GET', `${path}/messages?limit=1000`, { as });
+  const members = await request(node, 'GET', `${path}/members?limit=1000`, { as });
+  const room = await request(node, 'GET', path, { as });
+  const { head, epoch } = messages.meta as unknown as Pick<Page, 'head' | 'epoch'>;
+  for (const { status } of [messages, members, room]) if (status !== 200) throw new Error();
+  return {
+    head,
+    epoch,
+    messages: messages.content as Page['messages'],
+    members: (members.content as (MemberState & { entity_UUID: string })[]).map(
+      ({ entity_UUID: uuid, permissions, level, accepted }) => ({
+        uuid,
+        permissions,
+        level,
+        accepted,
+      }),
+    ),
+    settings: settingsOf(room),
+  };
+}
+
+function settingsOf({ content }: Answer): Page['settings'] {
+  const { name, data } = content as Page['settings'];
+  return { name, data };
 }
 
 function rename(node: TestNode, as: Person, roomId: number, name: string): Promise<Answer> {
