@@ -4,7 +4,6 @@ import { withDeadline } from '../deadline.js';
 import { ChatError } from '../errors.js';
 import { debugLog, type Logger } from '../logger.js';
 import { isInvitation, type Rule } from '../access/permissions.js';
-import { encodeInvited, encodeRead } from '../protocol/v2/events.js';
 import type { Entry } from '../store/entry.js';
 import type { Epoch } from '../store/epoch.js';
 import type { Log } from '../store/log.js';
@@ -12,11 +11,9 @@ import type { EndReason } from './subscribers.js';
 import { Feed } from './feed.js';
 import { createHeadPoll } from './head-poll.js';
 import { createPeers } from './peers.js';
-import type { InvitingRule } from './user-events.js';
 import type { FlushQueue } from './flush-queue.js';
 import type { MovedMarker } from './peer-messages.js';
 import { UserSessions, type UserSession } from './user-sessions.js';
-import { encodeFrame } from './ws-frame.js';
 
 /**
  * How long a room without sessions stays active: clients that reconnect find it open, and its last users have been told to
@@ -100,7 +97,9 @@ export function createHub({
       },
       epochChanged: () => void poll.compare(),
       markerMoved: tellMarker,
-      invited: tellInvited,
+      invited(roomId, rule) {
+        userSessions.tellInvited(roomId, rule);
+      },
       typing: (roomId, userUUIDs, rulesHead) =>
         feeds.get(roomId)?.typedElsewhere(userUUIDs, rulesHead),
       hintsOf: (roomId) => feeds.get(roomId)?.hints,
@@ -197,16 +196,10 @@ export function createHub({
     forget(feed);
   }
 
-  function tellMarker({ roomId, userUUID, upto, isBack }: MovedMarker, except?: UserSession): void {
-    const frame = (): Buffer => encodeFrame(encodeRead(roomId, userUUID, upto));
-    userSessions.tell(userUUID, frame, except);
+  function tellMarker(marker: MovedMarker, except?: UserSession): void {
+    userSessions.tellMarker(marker, except);
+    const { roomId, userUUID, upto, isBack } = marker;
     if (!isBack) feeds.get(roomId)?.readBy(userUUID, upto);
-  }
-
-  function tellInvited(roomId: number, { entityUUID, level, permissions }: InvitingRule): void {
-    const frame = (): Buffer => encodeFrame(encodeInvited(roomId, entityUUID, permissions));
-    userSessions.tell(entityUUID, frame);
-    userSessions.tellMembers(entityUUID, level, frame);
   }
 
   /** The active feeds. Closes those without sessions for LINGER_MS. */
@@ -260,7 +253,7 @@ export function createHub({
     rulesAdded(roomId, rules) {
       const invitations = rules.filter(isInvitation);
       if (invitations.length === 0) return;
-      for (const rule of invitations) tellInvited(roomId, rule);
+      for (const rule of invitations) userSessions.tellInvited(roomId, rule);
       peers.userEvents.tellInvitations(roomId, invitations);
     },
 

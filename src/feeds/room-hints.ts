@@ -247,6 +247,10 @@ export class RoomHints implements FlushableRoom {
 
   #startPass(now: number): void {
     const { diffFrom, diff } = this.#nextPresence(now);
+    if (this.#listeners.size === 0) {
+      this.#typing.clear();
+      return;
+    }
     const typing = [...this.#typing].map((user) => ({
       user,
       frame: encodeFrame(encodeTyping(this.#roomId, user)),
@@ -255,7 +259,6 @@ export class RoomHints implements FlushableRoom {
     const read = this.#takeRead(now);
     if (typing.length === 0 && read.length === 0 && !this.#hasNews) return;
     this.#hasNews = false;
-    if (this.#listeners.size === 0) return;
     this.#pass = {
       listeners: this.#listeners.values(),
       typing,
@@ -288,7 +291,8 @@ export class RoomHints implements FlushableRoom {
     this.#countedAt = now;
     this.#hasNews = true;
     // Who was told numbers alone needs all names.
-    if (wasLarge && !isLarge) return { diffFrom: 0, diff: undefined };
+    const needsNames = wasLarge && !isLarge;
+    if (needsNames || this.#listeners.size === 0) return { diffFrom: 0, diff: undefined };
     const names = isLarge
       ? {}
       : { ...(join.length > 0 && { join }), ...(leave.length > 0 && { leave }) };

@@ -1,10 +1,16 @@
 import type { Caller } from '../access/permissions.js';
+import { encodeInvited, encodeRead } from '../protocol/v2/events.js';
+import type { MovedMarker } from './peer-messages.js';
 import type { SocketWriter } from './socket-writer.js';
+import type { InvitingRule } from './user-events.js';
+import { encodeFrame } from './ws-frame.js';
 
 /** A session of version 2 that has a token, as events about its user need it. */
 export interface UserSession {
   readonly identity: Caller;
   readonly writer: SocketWriter;
+  /** The user's read marker was moved, which the session is being told. */
+  markerMoved(roomId: number, upto: number): void;
 }
 
 /**
@@ -34,24 +40,27 @@ export class UserSessions {
     take(this.#byEntity, caller.entityUUID, session);
   }
 
-  /** Sends a frame to a user's sessions, but for one. */
-  tell(userUUID: string, frame: () => Buffer, except?: UserSession): void {
-    let built: Buffer | undefined;
+  /** Tells a user's sessions, but for the one that moved it, where the user's read marker is. */
+  tellMarker({ roomId, userUUID, upto }: MovedMarker, except?: UserSession): void {
+    let frame: Buffer | undefined;
     for (const session of this.#byUser.get(userUUID) ?? []) {
-      if (session === except || session.writer.isFull) continue;
-      session.writer.add((built ??= frame()));
+      if (session === except) continue;
+      session.markerMoved(roomId, upto);
+      if (session.writer.isFull) continue;
+      session.writer.add((frame ??= encodeFrame(encodeRead(roomId, userUUID, upto))));
     }
   }
 
-  /** Sends a frame to the sessions of an entity's members from a level on. */
-  tellMembers(entityUUID: string, level: number, frame: () => Buffer): void {
-    let built: Buffer | undefined;
-    for (const session of this.#byEntity.get(entityUUID) ?? []) {
-      const { userUUID, levelOnEntity } = session.identity;
-      // An entity may have the UUID of its only user, who has been told.
-      if (levelOnEntity < level || userUUID === entityUUID || session.writer.isFull) continue;
-      session.writer.add((built ??= frame()));
-    }
+  /** Tells the sessions of a user, or of an entity's members from the rule's level on, of a rule that invites them. */
+  tellInvited(roomId: number, { entityUUID, level, permissions }: InvitingRule): void {
+    const members = [...(this.#byEntity.get(entityUUID) ?? [])].filter(
+      ({ identity }) => identity.levelOnEntity >= level,
+    );
+    // An entity may have the UUID of its only user.
+    const invited = new Set([...(this.#byUser.get(entityUUID) ?? []), ...members]);
+    if (invited.size === 0) return;
+    const frame = encodeFrame(encodeInvited(roomId, entityUUID, permissions));
+    for (const { writer } of invited) if (!writer.isFull) writer.add(frame);
   }
 }
 

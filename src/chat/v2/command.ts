@@ -35,6 +35,11 @@ export interface CommandSession extends UserSession {
   accept(identity: Identity, ref: string | undefined): void;
   /** Joins a room, and answers CONNECTED. */
   connect(feed: Feed, place: JoinedPlace, ref: string | undefined): void;
+  /**
+   * The seq at which the user's read marker in a room is, also if it is moved meanwhile; 0 if they may not read the room.
+   * @throws {ChatError} UNAVAILABLE
+   */
+  findMarker(roomId: number): Promise<number>;
   /** Leaves a room; resolves when nothing of it is being read for the session. */
   leave(roomId: number): Promise<void> | undefined;
   /** The pending frames of the room that it is about go out before it. */

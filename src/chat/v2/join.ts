@@ -38,7 +38,7 @@ export function join(
         enterWithoutWaiting(context, identity, id, after) ?? enter(context, identity, id, after);
       await find();
       // All sessions that join at the same time share one query.
-      const read = await context.actions.readMarkers.find(identity, id);
+      const read = await session.findMarker(id);
       // The feed may have been closed, or a revocation may have come, meanwhile.
       return { feed: await find(), read };
     }),

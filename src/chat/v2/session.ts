@@ -26,6 +26,8 @@ export class SessionV2 extends Session implements CommandSession {
   );
   /** By joined room, the session's permissions as it was last told. */
   readonly #permissions = new Map<number, string>();
+  /** By room whose marker is being looked up, where it was moved meanwhile. */
+  readonly #movedMarkers = new Map<number, number | undefined>();
 
   authenticate(content: string): void {
     authenticate(this, { content });
@@ -56,6 +58,20 @@ export class SessionV2 extends Session implements CommandSession {
     this.#permissions.set(roomId, permissions);
     const { epoch } = this.context.hub;
     this.status('CONNECTED', { ref, roomId, uuid, head, epoch, from, permissions, read });
+  }
+
+  async findMarker(roomId: number): Promise<number> {
+    this.#movedMarkers.set(roomId, undefined);
+    try {
+      const read = await this.context.actions.readMarkers.find(this.identity, roomId);
+      return this.#movedMarkers.get(roomId) ?? read;
+    } finally {
+      this.#movedMarkers.delete(roomId);
+    }
+  }
+
+  markerMoved(roomId: number, upto: number): void {
+    if (this.#movedMarkers.has(roomId)) this.#movedMarkers.set(roomId, upto);
   }
 
   leave(roomId: number): Promise<void> | undefined {
