@@ -2,15 +2,18 @@ import { QueryTypes, type Sequelize } from 'sequelize';
 import type { Logger } from '../logger.js';
 import { isUnavailable } from './pg-errors.js';
 
-/** Entries of one statement: it takes 20 to 30 ms, and the embedded database does nothing else meanwhile. */
-const CHUNK_ENTRIES = 200;
+/**
+ * Entries of one statement. On a machine with six times the load that it has cores 200 took 60 ms, also in the embedded
+ * database, which does nothing else meanwhile.
+ */
+const CHUNK_ENTRIES = 100;
 /** Rooms of one statement. */
 const CHUNK_ROOMS = 100;
 /** How often a node checks for messages whose words are not stored, while it finds none. A search finds these, too. */
 const CHECK_INTERVAL_MS = 10_000;
 /**
  * After a chunk a node rests for this many times as long as the chunk took, so that storing messages loses a twentieth
- * of a core to it at most. That is enough for some 500 messages a second; of more, the words are stored later.
+ * of a core to it at most. That is enough for some hundred messages a second; of more, the words are stored later.
  */
 const REST_FACTOR = 19;
 /** Key of the advisory lock of storing words: an arbitrary number, the same in every process. */
