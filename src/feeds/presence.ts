@@ -113,6 +113,11 @@ export class Presence {
     return { join, leave };
   }
 
+  /** As if `takeChanges` had been called. */
+  skipChanges(): void {
+    this.#touched.clear();
+  }
+
   /** The version of what this node tells of itself; 0: nobody has been online. */
   get version(): number {
     return this.#version;
@@ -207,8 +212,12 @@ function take(
   touched: Map<string, boolean>,
   isIn: (user: string) => boolean,
 ): { on: string[]; off: string[] } {
-  const changed = [...touched].filter(([user, was]) => was !== isIn(user)).map(([user]) => user);
+  const on: string[] = [];
+  const off: string[] = [];
+  for (const [user, was] of touched) {
+    const is = isIn(user);
+    if (is !== was) (is ? on : off).push(user);
+  }
   touched.clear();
-  const on = changed.filter(isIn);
-  return { on, off: changed.filter((user) => !isIn(user)) };
+  return { on, off };
 }

@@ -81,6 +81,9 @@ export class RoomHints implements FlushableRoom {
   #tickedAt = -Infinity;
   #timer: NodeJS.Timeout | undefined;
   #timerAt = Infinity;
+  readonly #onTick = (): void => {
+    this.#tick();
+  };
   #isClosed = false;
 
   constructor(options: {
@@ -218,10 +221,7 @@ export class RoomHints implements FlushableRoom {
     if (this.#isClosed || time >= this.#timerAt) return;
     clearTimeout(this.#timer);
     this.#timerAt = time;
-    const tick = (): void => {
-      this.#tick();
-    };
-    this.#timer = setTimeout(tick, Math.max(0, time - performance.now())).unref();
+    this.#timer = setTimeout(this.#onTick, Math.max(0, time - performance.now())).unref();
   }
 
   #tick(): void {
@@ -246,6 +246,10 @@ export class RoomHints implements FlushableRoom {
   }
 
   #startPass(now: number): void {
+    if (this.#listeners.size === 0) {
+      this.#skipPass();
+      return;
+    }
     const { diffFrom, diff } = this.#nextPresence(now);
     if (this.#listeners.size === 0) {
       this.#typing.clear();
@@ -271,6 +275,16 @@ export class RoomHints implements FlushableRoom {
       frames: new Map(),
     };
     this.#flushQueue.addRoom(this);
+  }
+
+  /** Nobody listens: the next one who does is told of the whole presence. */
+  #skipPass(): void {
+    this.presence.skipChanges();
+    this.#isLarge = this.presence.count > MAX_LISTED;
+    this.#count = this.presence.count;
+    this.#typing.clear();
+    this.#read.clear();
+    this.#hasNews = false;
   }
 
   /** Makes a new version of the presence if it has changed, and the frame of the difference. */

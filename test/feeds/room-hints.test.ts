@@ -150,6 +150,22 @@ it('above 200 users only their number is told, once a second, and then all names
   expect(ana.take()).toEqual([['presence', { room_id: ROOM, count: 200, online: users }]]);
 });
 
+it.each([
+  [199, { count: 200 }],
+  [200, { count: 201 }],
+])('the first who listens in a room of %d users gets a snapshot', (others, told) => {
+  crowd(others);
+  // Another session of theirs: nobody comes.
+  enter('ana', new Set());
+  pass(1_000);
+  const ana = enter('ana');
+  pass(250);
+  const [snapshot, ...more] = ana.take();
+  expect(more).toEqual([]);
+  expect(snapshot).toMatchObject(['presence', told]);
+  expect('online' in (snapshot?.[1] ?? {})).toBe(told.count <= 200);
+});
+
 it('with more than 200 users nobody is told who types and who reads', () => {
   const ana = enter('ana');
   crowd(200);
