@@ -65,16 +65,19 @@ const GARBAGE_IDS = [
 
 describe('a path', () => {
   it.each(GARBAGE_IDS)('with the room id %s is 400 INVALID', async (id) => {
-    for (const [method, path] of [
-      ['GET', `/rooms/${id}/messages`],
-      ['PUT', `/rooms/${id}/members`],
-      ['PUT', `/rooms/${id}/invitation`],
-      ['DELETE', `/rooms/${id}/members/${ben.userUUID}`],
-      ['DELETE', `/rooms/${id}`],
-    ] as const) {
-      expectInvalid(await lab.call(method, path), 'id');
-    }
+    for (const [method, path] of inRoom(id)) expectInvalid(await lab.call(method, path), 'id');
+    // As many routes as have a room in their path.
+    expect(inRoom(id).length).toBeGreaterThan(12);
   });
+
+  it.each(GARBAGE_IDS.filter((id) => !/^0*[1-9]\d{0,15}$/.test(id)))(
+    'with the message %s is 400 INVALID',
+    async (seq) => {
+      for (const method of ['GET', 'PATCH', 'DELETE']) {
+        expectInvalid(await lab.call(method, `/rooms/${lab.room}/messages/${seq}`), 'seq');
+      }
+    },
+  );
 
   it.each(['1', 'ben', '%00', ben.userUUID.slice(1), `${ben.userUUID}0`, `${ben.userUUID}%00`])(
     'with the member %s is 400 INVALID',
@@ -84,32 +87,36 @@ describe('a path', () => {
   );
 
   it('to a missing room is 404', async () => {
-    const body = { userUUID: ben.userUUID, permissions: 'rw', level: 0 };
-    for (const [method, path, what] of [
-      ['GET', 'messages', undefined],
-      ['PUT', 'members', body],
-      ['PUT', 'invitation', { accepted: true }],
-      ['DELETE', `members/${ben.userUUID}`, undefined],
-      ['DELETE', '', undefined],
-    ] as const) {
-      const answer = await lab.call(method, `/rooms/2147483647/${path}`, { body: what });
-      expectError(answer, 'NOT_FOUND');
+    for (const [method, path] of inRoom('2147483647')) {
+      expectError(await lab.call(method, path, { body: bodyOf(method, path) }), 'NOT_FOUND');
     }
   });
 
   it('to a room of others is 403, and changes nothing', async () => {
     const { token } = stranger;
-    const members = `/rooms/${lab.room}/members`;
-    const rule = { userUUID: stranger.userUUID, permissions: 'rwa', level: 0 };
-    expectError(await lab.call('GET', `/rooms/${lab.room}/messages`, { token }), 'FORBIDDEN');
-    expectError(await lab.call('PUT', members, { token, body: rule }), 'FORBIDDEN');
-    expectError(await lab.call('DELETE', `${members}/${ben.userUUID}`, { token }), 'FORBIDDEN');
-    expectError(await lab.call('DELETE', `/rooms/${lab.room}`, { token }), 'FORBIDDEN');
-    // The caller has no rule to accept.
-    const invitation = { token, body: { accepted: true } };
-    expectError(await lab.call('PUT', `/rooms/${lab.room}/invitation`, invitation), 'NOT_FOUND');
+    for (const [method, path] of inRoom(String(lab.room))) {
+      const answer = await lab.call(method, path, { token, body: bodyOf(method, path) });
+      // The caller has no rule to accept.
+      expectError(answer, path.endsWith('/invitation') ? 'NOT_FOUND' : 'FORBIDDEN');
+    }
     expect((await lab.call('GET', '/rooms/all', { token })).content).toEqual([]);
+    expect((await lab.call('GET', '/me/rooms', { token })).content).toEqual([]);
   });
+
+  /** The routes of a room by its number. */
+  function inRoom(id: string): [method: string, path: string][] {
+    return lab.routes({ ':id': id }).filter(([, path]) => path.startsWith(`/rooms/${id}`));
+  }
+
+  /** A valid body, if the route has one. */
+  function bodyOf(method: string, path: string): object | undefined {
+    const [, , body] =
+      WITH_BODY.find(
+        ([given, pathOf]) =>
+          given === method && pathOf(lab).split('/')[3] === path.split('/')[3] && path !== '/rooms',
+      ) ?? [];
+    return body;
+  }
 
   it.each([
     '/',
@@ -163,6 +170,8 @@ describe('a path', () => {
       [`/rooms/${lab.room}`, ['GET', 'HEAD', 'PUT', 'PATCH', 'DELETE']],
       [`/rooms/${lab.room}/members`, ['GET', 'HEAD', 'PUT']],
       [`/rooms/${lab.room}/read`, ['PUT']],
+      [`/rooms/${lab.room}/entries`, ['GET', 'HEAD']],
+      ['/messages', ['GET', 'HEAD']],
       [`/rooms/${lab.room}/members/${ben.userUUID}`, ['DELETE']],
       [`/rooms/${lab.room}/invitation`, ['PUT']],
       [`/rooms/${lab.room}/messages`, ['GET', 'HEAD', 'POST']],
@@ -198,6 +207,19 @@ describe('a path', () => {
       ['PUT', `/rooms/${lab.room}/invitation`, 200, WITH_BODY[2][2]],
       ['DELETE', '/rooms/2147483647', 404],
       ['GET', `/rooms/${lab.room}/messages`, 200],
+      ['POST', `/rooms/${lab.room}/messages`, 400],
+      ['GET', `/rooms/${lab.room}/messages/${lab.message}`, 200],
+      ['PATCH', `/rooms/${lab.room}/messages/${lab.message}`, 400],
+      ['DELETE', `/rooms/${lab.room}/messages/1`, 404],
+      ['GET', `/rooms/${lab.room}/entries`, 200],
+      ['GET', `/rooms/${lab.room}/members`, 200],
+      ['GET', `/rooms/${lab.room}`, 200],
+      ['PATCH', `/rooms/${lab.room}`, 200],
+      ['PUT', `/rooms/${stranger.userUUID}`, 400],
+      ['PUT', `/rooms/${lab.room}/read`, 400],
+      ['GET', '/me/rooms', 200],
+      ['GET', '/users', 400],
+      ['GET', '/messages', 400],
       ['GET', '/test/token', 200],
       ['GET', '/healthz', 200],
       ['GET', '/readyz', 200],

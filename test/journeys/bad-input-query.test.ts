@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { expectInvalid, HttpLab, type HttpAnswer } from '../harness/http-lab.js';
+import { ben, expectInvalid, HttpLab, type HttpAnswer } from '../harness/http-lab.js';
 
 let lab: HttpLab;
 
@@ -148,6 +148,86 @@ describe('a query', () => {
   ])('of the rooms with %s is 400 INVALID, and the answer names the parameter', async (query) => {
     const [field = ''] = query.split('=');
     expectInvalid(await lab.call('GET', `/rooms?${query}`), field);
+  });
+});
+
+describe('a query of a newer route', () => {
+  const LIMITS = ['limit=0', 'limit=-1', 'limit=1e1', 'limit=', 'limit=ten', 'limit=1&limit=1'];
+  const CURSORS = [
+    'cursor=',
+    'cursor=x',
+    'cursor=%00',
+    'cursor=bnVsbA',
+    'cursor=W10',
+    'cursor=W251bGwsbnVsbCxudWxsXQ',
+    'cursor=WyJcdTAwMDAiXQ',
+    `cursor=${Buffer.from(JSON.stringify([1e300, -1, 0.5])).toString('base64url')}`,
+    `cursor=${'W'.repeat(8_000)}`,
+    'cursor=W10&cursor=W10',
+  ];
+  const queries: Readonly<Record<string, string[]>> = {
+    '/me/rooms': [
+      ...LIMITS,
+      ...CURSORS,
+      'limit=101',
+      'q=',
+      'q=%00',
+      `q=${'x'.repeat(101)}`,
+      'q=a&q=b',
+      'type=',
+      'type=channel',
+    ],
+    '/messages': [
+      ...LIMITS.map((limit) => `q=a&${limit}`),
+      ...CURSORS.map((cursor) => `q=a&${cursor}`),
+      'q=a&limit=101',
+      'q=',
+      'q=%00',
+      'q=%21%3F',
+      `q=${'x'.repeat(201)}`,
+      'q=a&q=b',
+      'q=a&room=0',
+      'q=a&room=x',
+      'q=a&room=%00',
+    ],
+    '/users': [
+      '',
+      'ids=',
+      'ids=x',
+      'ids=,',
+      'ids=%00',
+      `ids=${ben.userUUID},`,
+      `ids=${ben.userUUID}%00`,
+      `ids=${Array.from({ length: 101 }, () => ben.userUUID).join()}`,
+      `ids=${ben.userUUID}&ids=${ben.userUUID}`,
+    ],
+    '/rooms/ROOM/members': [...LIMITS, ...CURSORS, 'limit=1001'],
+    '/rooms/ROOM/entries': [
+      ...LIMITS,
+      'limit=1001',
+      'after=-1',
+      'after=x',
+      'after=',
+      'after=9007199254740992',
+      'after=1&after=1',
+    ],
+    '/rooms/ROOM/messages': ['thread=0', 'thread=-1', 'thread=x', 'thread=', 'thread=1&thread=1'],
+  };
+
+  it.each(Object.entries(queries))('of %s is 400 INVALID', async (path, bad) => {
+    for (const query of bad) {
+      const answer = await lab.call('GET', `${path.replace('ROOM', String(lab.room))}?${query}`);
+      const field = query.split('&').at(-1)?.split('=')[0] || 'ids';
+      expectInvalid(answer, field);
+    }
+  });
+
+  it('of a deletion is 400 INVALID, and deletes nothing', async () => {
+    const path = `/rooms/${lab.room}/messages/${lab.message}`;
+    for (const ref of ['ref=', 'ref=%00', `ref=${'r'.repeat(65)}`, 'ref=a&ref=a']) {
+      expectInvalid(await lab.call('DELETE', `${path}?${ref}`), 'ref');
+    }
+    expect((await lab.call('GET', path)).status).toBe(200);
   });
 });
 

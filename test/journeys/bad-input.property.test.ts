@@ -151,6 +151,15 @@ const paths = fc
       '/rooms/ID/members/UUID',
       '/rooms/ID/invitation',
       '/rooms/ID/messages',
+      '/rooms/ID/messages/1',
+      '/rooms/ID/messages/4',
+      '/rooms/ID/messages/UUID',
+      '/rooms/ID/entries',
+      '/rooms/ID/read',
+      '/rooms/UUID',
+      '/me/rooms',
+      '/messages',
+      '/users',
       '/test/token',
       '/healthz',
       '/readyz',
@@ -185,7 +194,7 @@ const queries = fc
     fc.oneof(
       fc.tuple(fc.constantFrom('dateFrom', 'dateTo'), dates),
       fc.tuple(
-        fc.constantFrom('limit', 'before', 'after', 'offset'),
+        fc.constantFrom('limit', 'before', 'after', 'offset', 'thread', 'room'),
         fc.oneof(anyNumber.map(String), urlText),
       ),
       fc.tuple(
@@ -193,6 +202,7 @@ const queries = fc
         fc.oneof(fc.constantFrom('UTC', 'Asia/Tokyo', 'America/Santiago'), urlText),
       ),
       fc.tuple(fc.constant('accepted'), fc.oneof(fc.constantFrom('true', 'false'), urlText)),
+      fc.tuple(fc.constantFrom('q', 'cursor', 'type', 'ids', 'ref'), urlText),
       fc.tuple(urlText, urlText),
     ),
     { maxLength: 4 },
@@ -234,6 +244,14 @@ const jsonBodies = fc
       level: fc.nat(1_100),
     }),
     mutated({ accepted: fc.boolean(), use_parent_entity: fc.boolean() }),
+    mutated({ upto: fc.nat(10), back: fc.boolean() }),
+    mutated({
+      content: fc.string({ unit: 'grapheme', minLength: 1, maxLength: 20 }),
+      data: fc.dictionary(fc.string({ maxLength: 5 }), fc.jsonValue({ maxDepth: 2 })),
+      reply_to: fc.nat(10),
+      mentions: fc.array(fc.uuid(), { maxLength: 3 }),
+      ref: fc.string({ unit: 'grapheme', minLength: 1, maxLength: 10 }),
+    }),
     anyValue,
   )
   .map((value) => JSON.stringify(value) ?? '');
@@ -313,7 +331,7 @@ describe('any request', () => {
         // An error is a row of the table.
         const row = meta.reason && { status: ERRORS[meta.reason].status, content };
         expect(row).toEqual(status < 400 ? undefined : { status, content: {} });
-        const isDeletion = call.method === 'DELETE' && !call.path.includes('members');
+        const isDeletion = call.method === 'DELETE' && !/members|messages/.test(call.path);
         if (isDeletion && status === 200) target = await createTarget();
       }),
       { ...settings, numRuns: RUNS * 3 },
