@@ -162,6 +162,7 @@ describe('messages that are edited and deleted, on two nodes,', () => {
     for (const of of [
       `${path}/messages?limit=5`,
       `${path}/messages/${target}`,
+      `${path}/entries?after=0`,
       `/messages?q=ben&room=${room}`,
     ]) {
       expect((await request(west, 'GET', of, { as: ben })).status).toBe(403);

@@ -6,6 +6,7 @@ import { startExitGuard } from '../harness/exit-guard.js';
 import { SECRET } from '../harness/node.js';
 import { ClusterNode } from './cluster-node.js';
 import { readStoredRoom } from '../harness/room-state.js';
+import { storedWords } from '../../src/store/message-words.js';
 import { placeKey, textsIn, type Ledger, type Log, type LogRow, type Tables } from './ledger.js';
 import { findSteadyPort } from './ports.js';
 import {
@@ -31,6 +32,11 @@ type StoredRow = Omit<LogRow, 'seq' | 'at' | 'target' | 'text_seq' | 'deleted_by
   deleted_by: string | null;
   createdAt: Date;
 };
+
+const WRONG_WORDS = `
+  SELECT w.room_id, w.seq FROM message_words AS w LEFT JOIN messages AS m USING (room_id, seq)
+  WHERE (m.kind = 'message' AND m.deleted_by IS NULL
+    AND w.words = ${storedWords('w.room_id', 'm.content')}) IS NOT TRUE`;
 
 const BREAK_TABLES = `
   CREATE TABLE kept_texts (content text);
@@ -173,8 +179,10 @@ export class Cluster {
       );
       for (const row of rows) for (const text of textsIn(row.text)) texts.add(text);
     }
+    const wrongWords = await queryOnce<{ room_id: number; seq: string }>(url, WRONG_WORDS);
     return {
       rooms,
+      wrongWords: wrongWords.map(({ room_id, seq }) => ({ room_id, seq: Number(seq) })),
       markers: new Map(
         markers.map(({ room_id: roomId, user_uuid: userUUID, upto }) => [
           placeKey({ userUUID, roomId }),

@@ -33,6 +33,8 @@ export interface Tables {
   readonly markers: ReadonlyMap<string, number>;
   /** All texts of messages and edits, in any column of any table. */
   readonly texts: ReadonlySet<string>;
+  /** Messages whose words for the search are not those of their texts, such as deleted ones. */
+  readonly wrongWords: readonly Pick<LogRow, 'room_id' | 'seq'>[];
 }
 
 /** An entry that a client got, in the order of arrival. */

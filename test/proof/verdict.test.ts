@@ -127,7 +127,12 @@ class Story {
   }
 
   judge(head = Math.max(...this.log.map(({ seq }) => seq)), tables: Partial<Tables> = {}): Verdict {
-    const nothing: Tables = { rooms: new Map(), markers: new Map(), texts: new Set() };
+    const nothing: Tables = {
+      rooms: new Map(),
+      markers: new Map(),
+      texts: new Set(),
+      wrongWords: [],
+    };
     const log = { rows: this.log, heads: new Map([[ROOM, head]]) };
     return judge(log, this.ledger, { ...nothing, ...tables });
   }
@@ -419,6 +424,8 @@ describe('the verdict on the tables', () => {
     }
     const inTables = (...texts: string[]): Verdict => story.judgeWith({ texts: new Set(texts) });
     expect(found(inTables('edit a6', 'message a9'))).toEqual({});
+    const wrongWords = [{ room_id: ROOM, seq: 3 }];
+    expect(found(story.judgeWith({ wrongWords }))).toEqual({ deletedTextFound: 1 });
     for (const text of ['message a1', 'edit a2', 'message a4', 'edit a5']) {
       expect(found(inTables('edit a6', text))).toEqual({ deletedTextFound: 1 });
     }

@@ -430,8 +430,11 @@ function pairs<T>(some: readonly T[], others: readonly T[]): [unknown, unknown][
   return longer.map((_, index) => [some[index], others[index]]);
 }
 
-/** No table holds a text that was replaced or deleted. */
-function judgeTexts({ rows }: Log, { texts }: Tables, found: Found): void {
+/** No table holds a text that was replaced or deleted, or the words of it. */
+function judgeTexts({ rows }: Log, { texts, wrongWords }: Tables, found: Found): void {
+  for (const { room_id, seq } of wrongWords) {
+    found('deletedTextFound', `the search has other words of ${seq} of room ${room_id}`);
+  }
   const messages = new Map(
     rows.filter(({ kind }) => kind === 'message').map((row) => [keyOf(row), row]),
   );
