@@ -73,8 +73,14 @@ export class Presence {
       return;
     }
     this.#sessions.delete(user);
-    if (isRemoved) this.#removeHere(user);
-    else this.#leaving.set(user, { caller, until: now + GRACE_MS });
+    if (isRemoved) {
+      this.#removeHere(user);
+      return;
+    }
+    // A session's identity has all claims of its token, which are not to be kept for so long.
+    const { entityUUID, levelOnEntity } = caller;
+    const kept = { userUUID: user, entityUUID, levelOnEntity };
+    this.#leaving.set(user, { caller: kept, until: now + GRACE_MS });
   }
 
   /** Drops users who have gone, and may not read any more. */
