@@ -18,6 +18,7 @@ const SLOW = [
   'journeys/proof',
   'journeys/stuck-readers',
   'journeys/bad-input-flood',
+  'journeys/clients-v2.property',
   'store/migrate',
   'store/embedded-disk',
   'journeys/process',
@@ -26,6 +27,7 @@ const SLOW = [
   'http/connections',
   'journeys/going-down',
   'journeys/half-open',
+  'journeys/many-rooms',
   'journeys/presence',
 ].map((name) => `test/${name}.test.ts`);
 
