@@ -24,6 +24,7 @@ describe('the decoder of version 2', () => {
         { room_id: epoch.toUpperCase() },
       ],
       max: 500,
+      with: ['read', 'typing', 'read'],
       ref: 'j',
     };
     expect(decodeValue(join)).toEqual({
@@ -35,6 +36,7 @@ describe('the decoder of version 2', () => {
           { id: epoch, givenId: epoch.toUpperCase(), after: undefined, epoch: undefined },
         ],
         max: 500,
+        with: new Set(['read', 'typing']),
         ref: 'j',
       },
     });
