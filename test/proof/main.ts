@@ -186,7 +186,7 @@ class Proof {
 
   /**
    * Records which listeners get the messages from now on: on every node a new client, which reads all rooms from their
-   * beginning, and the members that are in their rooms.
+   * beginning, and the members that stay in their rooms.
    */
   async #listen(random: Random): Promise<void> {
     this.#doing = 'listening in each room';
@@ -209,8 +209,13 @@ class Proof {
       this.#clients.flatMap((client) => client.places.map((place) => [place, client.nodeName])),
     );
     const heardAt = new Map<Place, number>();
+    /** Newcomers, and members who are in their rooms all the time: one who comes back at its end may hear nothing. */
+    const present = new Set(nodeOf.keys());
+    const areNew = new Set(newcomers.flatMap(({ places }) => places as readonly Place[]));
     while (performance.now() < deadline && heardAt.size < nodeOf.size) {
       for (const place of nodeOf.keys()) {
+        const isMember = place.isLive && this.#shuffler?.mayRead(place.record) !== false;
+        if (!isMember && !areNew.has(place)) present.delete(place);
         if (place.newestHeardAt < begunAt || heardAt.has(place)) continue;
         heardAt.set(place, performance.now());
       }
@@ -219,9 +224,7 @@ class Proof {
     for (const [place, node] of nodeOf) {
       const { userUUID, roomId } = place.record;
       const hears = heardAt.get(place);
-      const isMember = place.isLive && this.#shuffler?.mayRead(place.record) !== false;
-      const isNew = userUUID === this.#owner.userUUID;
-      if (hears === undefined && !isMember && !isNew) continue;
+      if (hears === undefined && !present.has(place)) continue;
       this.#ledger.listeners.push({
         roomId,
         userUUID,
