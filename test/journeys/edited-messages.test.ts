@@ -10,6 +10,9 @@ import { QUIET, storeOver } from '../harness/store-hosts.js';
 import { person } from '../harness/tokens.js';
 import { removeRule, say, writerOver } from '../harness/writers.js';
 
+/** A node that compares no heads while a test runs: it knows of nothing that was not published. */
+const UNAWARE = { POLL_INTERVAL_MS: '600000', POLL_INTERVAL_BROKER_DOWN_MS: '600000' };
+
 let world: ChatWorld;
 let east: TestNode;
 let west: TestNode;
@@ -19,7 +22,7 @@ let store: Store;
 
 beforeAll(async () => {
   world = await createChatWorld();
-  [east, west] = await Promise.all([world.start(), world.start()]);
+  [east, west] = await Promise.all([world.start(UNAWARE), world.start(UNAWARE)]);
   database = await connectDatabase(loadConfig({ DATABASE_URL: world.databaseUrl }), QUIET);
   store = storeOver(database);
 });
