@@ -105,7 +105,7 @@ describe('a path', () => {
 
   /** The routes of a room by its number. */
   function inRoom(id: string): [method: string, path: string][] {
-    return lab.routes({ ':id': id }).filter(([, path]) => path.startsWith(`/rooms/${id}`));
+    return lab.routes({ ':id': id }).filter(([, path]) => `${path}/`.startsWith(`/rooms/${id}/`));
   }
 
   /** A valid body, if the route has one. */
