@@ -341,13 +341,14 @@ export class Feed implements LiveRoom {
       concerned = this.#concernedBy(changed.rule).filter((one) => !this.#dropIfRevoked(one));
       this.hints.recheck((caller) => may(caller, this.#access, 'r'), changed.rule);
     }
+    const { seq, target, textSeq } = entry;
     for (const subscribers of this.#subscribers) {
-      if (entry.target !== undefined) subscribers.forgetPages();
-      if (entry.textSeq !== undefined && subscribers.version === 1) {
-        subscribers.deliverByPages(entry.seq);
+      if (target !== undefined) subscribers.forgetPages();
+      if (textSeq !== undefined && subscribers.version === 1) {
+        subscribers.deliverByPages(seq);
       } else {
         const frame = subscribers.size > 0 ? frameOf(entry, subscribers.version) : undefined;
-        subscribers.deliver(entry.seq, frame);
+        subscribers.deliver(seq, frame);
       }
     }
     if (concerned !== undefined) for (const subscriber of concerned) this.#tellAccess(subscriber);

@@ -1,7 +1,7 @@
 import { ENTRY_KINDS } from '../protocol/entry-kinds.js';
 import type { Sequelize } from 'sequelize';
 import { ChatError } from '../errors.js';
-import type { Entry, EntryDraft } from './entry.js';
+import { entryOf, type Entry, type EntryDraft } from './entry.js';
 import { isUniqueViolation } from './pg-errors.js';
 import type { RunStatement, Statement } from './prepared.js';
 
@@ -156,7 +156,7 @@ export async function appendLocked(
     if (outcome?.outcome !== 'stored') {
       throw new ChatError('NOT_FOUND', { detail: 'there is no such room' });
     }
-    return { ...draft, seq: outcome.seq, createdAt: outcome.createdAt };
+    return entryOf(draft, outcome.seq, outcome.createdAt);
   });
 }
 

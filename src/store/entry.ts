@@ -36,6 +36,12 @@ export interface Entry {
 /** An entry before it is stored: without `seq` and date. */
 export type EntryDraft = Omit<Entry, 'seq' | 'createdAt' | 'textSeq' | 'isWithheld'>;
 
+/** The entry of a stored draft. All have the same keys in the same order: V8 reads such objects fastest. */
+export function entryOf(draft: EntryDraft, seq: number, createdAt: string): Entry {
+  const { roomId, kind, emitter, content, ref, target, data, replyTo, mentions } = draft;
+  return { roomId, seq, kind, emitter, content, ref, createdAt, target, data, replyTo, mentions };
+}
+
 /** A reaction, as the content of its entry has it. */
 export interface Reaction {
   readonly emoji: string;

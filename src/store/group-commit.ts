@@ -3,7 +3,7 @@ import type { Limits } from '../config/load.js';
 import { ChatError } from '../errors.js';
 import type { Logger } from '../logger.js';
 import type { CheckedDraft, Outcome } from './append.js';
-import type { Entry, EntryDraft } from './entry.js';
+import { entryOf, type Entry, type EntryDraft } from './entry.js';
 import type { LiveRoom } from './live-room.js';
 import { isUnavailable } from './pg-errors.js';
 import {
@@ -271,7 +271,7 @@ export class GroupCommit {
       const outcome = outcomes[index];
       if (outcome?.outcome === 'stored') {
         const { seq, createdAt } = outcome;
-        pushTo(stored, message.room, { ...message.draft, seq, createdAt });
+        pushTo(stored, message.room, entryOf(message.draft, seq, createdAt));
       } else if (outcome?.outcome === 'stale') {
         pushTo(stale, message.room.roomId, message);
       } else if (outcome?.outcome === 'busy' && !waitsForLocks) {

@@ -9,7 +9,7 @@ export interface MessageData {
   /** ISO 8601, UTC, milliseconds. */
   readonly createdAt: string;
   /** Absent if the sender gave none. */
-  readonly ref?: string;
+  readonly ref?: string | undefined;
 }
 
 /** What an event needs of an entry. */
@@ -78,7 +78,7 @@ const EVENTS: Readonly<Record<EntryKind, ((entry: EventEntry) => string | undefi
         emitter,
         content,
         createdAt,
-        ...(ref !== null && { ref }),
+        ref: ref ?? undefined,
       };
       return `{"type":"message","data":${JSON.stringify(data)}}`;
     },
