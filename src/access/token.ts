@@ -96,16 +96,26 @@ export function createVerifier(options: {
       const claim = `${issue?.path.join('.')} ${issue?.message}`;
       throw new ChatError('UNAUTHORIZED', { detail: `the token's claim ${claim}` });
     }
-    const { exp, name, picture, iat, ...identity } = claims.data;
-    const signedAt = iat === undefined ? undefined : new Date(iat * 1000);
+    // Not by spreading the claims, which takes a tenth of the time of all this.
+    const { userUUID, entityUUID, levelOnEntity, exp, name, picture, iat } = claims.data;
     return {
-      ...identity,
+      userUUID,
+      entityUUID,
+      levelOnEntity,
       expiresAt: exp === undefined ? undefined : (exp + LEEWAY_S) * 1000,
-      profile:
-        name === undefined && picture === undefined ? undefined : { name, picture, signedAt },
+      profile: profileOf(name, picture, iat),
       claims: payload,
     };
   };
+}
+
+function profileOf(
+  name: string | undefined,
+  picture: string | undefined,
+  iat: number | undefined,
+): Profile | undefined {
+  if (name === undefined && picture === undefined) return undefined;
+  return { name, picture, signedAt: iat === undefined ? undefined : new Date(iat * 1000) };
 }
 
 function verify(
