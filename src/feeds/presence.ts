@@ -12,6 +12,21 @@ export interface PresenceDiff {
   readonly off: readonly string[];
 }
 
+/** A user who is online, or was when somebody was last told. */
+interface User {
+  readonly uuid: string;
+  /** The number of nodes by which they are online. */
+  nodes: number;
+  /** The number of sessions on this node. */
+  sessions: number;
+  /** If their last session on this node has gone: who it was, and when they go offline, by `performance.now()`. */
+  leaving: { readonly caller: Caller; readonly until: number } | undefined;
+  /** If they have come or gone since `takeChanges`: whether they were online before. */
+  was: boolean | undefined;
+  /** As `was`, by this node alone, since `takeDiff`. */
+  wasHere: boolean | undefined;
+}
+
 /** The users who are online by the sessions of one peer. */
 interface PeerPresence {
   version: number;
@@ -26,16 +41,14 @@ interface PeerPresence {
  */
 export class Presence {
   readonly #nextVersion: () => number;
-  /** By user, the number of nodes by which they are online. */
-  readonly #online = new Map<string, number>();
-  /** By user whose count has changed since `takeChanges`, whether they were online before. */
-  readonly #touched = new Map<string, boolean>();
-  /** By user, the number of sessions on this node. */
-  readonly #sessions = new Map<string, number>();
+  readonly #users = new Map<string, User>();
+  /** Number of users online. */
+  #count = 0;
   /** Users whose last session on this node has gone, the one who has gone first at the beginning. */
-  readonly #leaving = new Map<string, { readonly caller: Caller; readonly until: number }>();
-  /** As `#touched`, by this node alone, since `takeDiff`. */
-  readonly #touchedHere = new Map<string, boolean>();
+  readonly #leaving = new Set<User>();
+  /** Users who have come or gone since `takeChanges`, and by this node alone, since `takeDiff`. */
+  #touched: User[] = [];
+  #touchedHere: User[] = [];
   readonly #peers = new Map<string, PeerPresence>();
   #version = 0;
 
@@ -46,48 +59,44 @@ export class Presence {
 
   /** Number of users online. */
   get count(): number {
-    return this.#online.size;
+    return this.#count;
   }
 
-  has(user: string): boolean {
-    return this.#online.has(user);
+  has(uuid: string): boolean {
+    return (this.#users.get(uuid)?.nodes ?? 0) > 0;
   }
 
   users(): string[] {
-    return [...this.#online.keys()];
+    return this.#uuidsOf(({ nodes }) => nodes > 0);
   }
 
   /** A session has joined the room. */
-  entered({ userUUID: user }: Caller): void {
-    const before = this.#sessions.get(user) ?? 0;
-    this.#sessions.set(user, before + 1);
-    if (before === 0 && !this.#leaving.delete(user)) this.#addHere(user);
+  entered({ userUUID }: Caller): void {
+    const user = this.#user(userUUID);
+    if (!isHere(user)) this.#addHere(user);
+    user.sessions += 1;
+    this.#stay(user);
   }
 
   /** A session has left the room. `isRemoved`: its user may not read it any more. */
-  left(caller: Caller, isRemoved: boolean, now: number): void {
-    const user = caller.userUUID;
-    const left = (this.#sessions.get(user) ?? 0) - 1;
-    if (left > 0) {
-      this.#sessions.set(user, left);
-      return;
-    }
-    this.#sessions.delete(user);
+  left({ userUUID, entityUUID, levelOnEntity }: Caller, isRemoved: boolean, now: number): void {
+    const user = this.#user(userUUID);
+    user.sessions -= 1;
+    if (user.sessions > 0) return;
     if (isRemoved) {
       this.#removeHere(user);
       return;
     }
     // A session's identity has all claims of its token, which are not to be kept for so long.
-    const { entityUUID, levelOnEntity } = caller;
-    const kept = { userUUID: user, entityUUID, levelOnEntity };
-    this.#leaving.set(user, { caller: kept, until: now + GRACE_MS });
+    user.leaving = { caller: { userUUID, entityUUID, levelOnEntity }, until: now + GRACE_MS };
+    this.#leaving.add(user);
   }
 
   /** Drops users who have gone, and may not read any more. */
   recheck(mayRead: (caller: Caller) => boolean): void {
-    for (const [user, { caller }] of this.#leaving) {
-      if (mayRead(caller)) continue;
-      this.#leaving.delete(user);
+    for (const user of this.#leaving) {
+      if (user.leaving === undefined || mayRead(user.leaving.caller)) continue;
+      this.#stay(user);
       this.#removeHere(user);
     }
   }
@@ -98,12 +107,13 @@ export class Presence {
    */
   expire(now: number): number {
     let next = Infinity;
-    for (const [user, { until }] of this.#leaving) {
+    for (const user of this.#leaving) {
+      const { until = now } = user.leaving ?? {};
       if (until > now) {
         next = until;
         break;
       }
-      this.#leaving.delete(user);
+      this.#stay(user);
       this.#removeHere(user);
     }
     for (const [node, { until }] of this.#peers) {
@@ -115,13 +125,16 @@ export class Presence {
 
   /** Who came and who went since the last call. */
   takeChanges(): { join: string[]; leave: string[] } {
-    const { on: join, off: leave } = take(this.#touched, (user) => this.#online.has(user));
+    const join: string[] = [];
+    const leave: string[] = [];
+    for (const user of this.#touched) {
+      const is = user.nodes > 0;
+      if (is !== user.was) (is ? join : leave).push(user.uuid);
+      user.was = undefined;
+      this.#forget(user);
+    }
+    this.#touched = [];
     return { join, leave };
-  }
-
-  /** As if `takeChanges` had been called. */
-  skipChanges(): void {
-    this.#touched.clear();
   }
 
   /** The version of what this node tells of itself; 0: nobody has been online. */
@@ -131,8 +144,16 @@ export class Presence {
 
   /** What has changed on this node since the last call; undefined: nothing. */
   takeDiff(): PresenceDiff | undefined {
-    if (this.#touchedHere.size === 0) return undefined;
-    const { on, off } = take(this.#touchedHere, (user) => this.#isHere(user));
+    if (this.#touchedHere.length === 0) return undefined;
+    const on: string[] = [];
+    const off: string[] = [];
+    for (const user of this.#touchedHere) {
+      const is = isHere(user);
+      if (is !== user.wasHere) (is ? on : off).push(user.uuid);
+      user.wasHere = undefined;
+      this.#forget(user);
+    }
+    this.#touchedHere = [];
     if (on.length === 0 && off.length === 0) return undefined;
     const from = this.#version;
     this.#version = this.#nextVersion();
@@ -141,7 +162,7 @@ export class Presence {
 
   /** The users of this node, at its version if nothing has changed since `takeDiff`. */
   usersHere(): string[] {
-    return [...this.#sessions.keys(), ...this.#leaving.keys()];
+    return this.#uuidsOf(isHere);
   }
 
   /** The version that is known of a peer. */
@@ -156,11 +177,11 @@ export class Presence {
     const peer = this.#peers.get(node) ?? { version: 0, users: new Set(), until: Infinity };
     this.#peers.set(node, peer);
     peer.version = to;
-    for (const user of on) {
-      if (!peer.users.has(user)) this.#add(user);
-      peer.users.add(user);
+    for (const uuid of on) {
+      if (!peer.users.has(uuid)) this.#add(this.#user(uuid));
+      peer.users.add(uuid);
     }
-    for (const user of off) if (peer.users.delete(user)) this.#remove(user);
+    for (const uuid of off) if (peer.users.delete(uuid)) this.#remove(this.#user(uuid));
     return true;
   }
 
@@ -168,8 +189,8 @@ export class Presence {
   replacePeer(node: string, version: number, users: readonly string[]): void {
     const before = this.#peers.get(node)?.users ?? new Set<string>();
     const after = new Set(users);
-    for (const user of after) if (!before.has(user)) this.#add(user);
-    for (const user of before) if (!after.has(user)) this.#remove(user);
+    for (const uuid of after) if (!before.has(uuid)) this.#add(this.#user(uuid));
+    for (const uuid of before) if (!after.has(uuid)) this.#remove(this.#user(uuid));
     this.#peers.set(node, { version, users: after, until: Infinity });
   }
 
@@ -185,45 +206,77 @@ export class Presence {
     if (peer !== undefined) peer.until = now + GRACE_MS;
   }
 
-  #isHere(user: string): boolean {
-    return this.#sessions.has(user) || this.#leaving.has(user);
+  /** A user, whom `#forget` drops again. */
+  #user(uuid: string): User {
+    let user = this.#users.get(uuid);
+    if (user === undefined) {
+      user = {
+        uuid,
+        nodes: 0,
+        sessions: 0,
+        leaving: undefined,
+        was: undefined,
+        wasHere: undefined,
+      };
+      this.#users.set(uuid, user);
+    }
+    return user;
   }
 
-  #addHere(user: string): void {
-    if (!this.#touchedHere.has(user)) this.#touchedHere.set(user, false);
+  /** Keeps nothing of a user who is offline, once everybody is told. */
+  #forget({ uuid, nodes, was, wasHere }: User): void {
+    if (nodes === 0 && was === undefined && wasHere === undefined) this.#users.delete(uuid);
+  }
+
+  #uuidsOf(isOne: (user: User) => boolean): string[] {
+    const uuids: string[] = [];
+    for (const user of this.#users.values()) if (isOne(user)) uuids.push(user.uuid);
+    return uuids;
+  }
+
+  /** A user is not leaving this node, or not any more. */
+  #stay(user: User): void {
+    if (user.leaving === undefined) return;
+    user.leaving = undefined;
+    this.#leaving.delete(user);
+  }
+
+  #addHere(user: User): void {
+    this.#touchHere(user, false);
     this.#add(user);
   }
 
-  #removeHere(user: string): void {
-    if (!this.#touchedHere.has(user)) this.#touchedHere.set(user, true);
+  #removeHere(user: User): void {
+    this.#touchHere(user, true);
     this.#remove(user);
   }
 
-  #add(user: string): void {
-    const nodes = this.#online.get(user) ?? 0;
-    if (!this.#touched.has(user)) this.#touched.set(user, nodes > 0);
-    this.#online.set(user, nodes + 1);
+  #touchHere(user: User, was: boolean): void {
+    if (user.wasHere !== undefined) return;
+    user.wasHere = was;
+    this.#touchedHere.push(user);
   }
 
-  #remove(user: string): void {
-    const nodes = this.#online.get(user) ?? 0;
-    if (!this.#touched.has(user)) this.#touched.set(user, nodes > 0);
-    if (nodes > 1) this.#online.set(user, nodes - 1);
-    else this.#online.delete(user);
+  #touch(user: User): void {
+    if (user.was !== undefined) return;
+    user.was = user.nodes > 0;
+    this.#touched.push(user);
+  }
+
+  #add(user: User): void {
+    this.#touch(user);
+    if (user.nodes === 0) this.#count += 1;
+    user.nodes += 1;
+  }
+
+  #remove(user: User): void {
+    this.#touch(user);
+    user.nodes -= 1;
+    if (user.nodes === 0) this.#count -= 1;
   }
 }
 
-/** Empties `touched`, whose values say who was in a set; returns who came into it and who left it. */
-function take(
-  touched: Map<string, boolean>,
-  isIn: (user: string) => boolean,
-): { on: string[]; off: string[] } {
-  const on: string[] = [];
-  const off: string[] = [];
-  for (const [user, was] of touched) {
-    const is = isIn(user);
-    if (is !== was) (is ? on : off).push(user);
-  }
-  touched.clear();
-  return { on, off };
+/** Whether a user is online by this node. */
+function isHere({ sessions, leaving }: User): boolean {
+  return sessions > 0 || leaving !== undefined;
 }

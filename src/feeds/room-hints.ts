@@ -279,7 +279,7 @@ export class RoomHints implements FlushableRoom {
 
   /** Nobody listens: the next one who does is told of the whole presence. */
   #skipPass(): void {
-    this.presence.skipChanges();
+    this.presence.takeChanges();
     this.#isLarge = this.presence.count > MAX_LISTED;
     this.#count = this.presence.count;
     this.#typing.clear();
