@@ -50,6 +50,7 @@ export class MessagesInFlight {
 
   /** Resolves once all messages are answered. */
   async settled(): Promise<void> {
+    if (this.#size === 0) return;
     await Promise.all([...this.#rooms.keys()].map((roomId) => this.settledIn(roomId)));
   }
 }

@@ -142,7 +142,7 @@ export class Subscribers implements FlushableRoom {
    */
   deliverByPages(seq: number): void {
     for (const cursor of this.#cursors.values()) {
-      this.flushTo(cursor.subscriber);
+      this.#addDue(cursor);
       cursor.isBehind = true;
       this.#catchUp(cursor);
     }
@@ -178,12 +178,13 @@ export class Subscribers implements FlushableRoom {
    * @returns resolves when no page is being read for it
    */
   leave(subscriber: Subscriber): Promise<void> | undefined {
-    this.flushTo(subscriber);
     const cursor = this.#cursors.get(subscriber);
+    if (cursor === undefined) return undefined;
+    this.#addDue(cursor);
     this.#cursors.delete(subscriber);
     // Recent frames are kept for cursors only.
     if (this.#cursors.size === 0) this.#forgetUpTo(this.#head);
-    return cursor?.reading?.then(
+    return cursor.reading?.then(
       () => undefined,
       () => undefined,
     );
@@ -192,8 +193,7 @@ export class Subscribers implements FlushableRoom {
   /** Queues a subscriber's due frames, so that its next answer comes behind them. */
   flushTo(subscriber: Subscriber): void {
     const cursor = this.#cursors.get(subscriber);
-    const frames = cursor && this.#takeDue(cursor);
-    if (frames !== undefined) cursor?.writer.add(frames);
+    if (cursor !== undefined) this.#addDue(cursor);
   }
 
   /** Resumes catching up each cursor that is behind. */
@@ -216,6 +216,11 @@ export class Subscribers implements FlushableRoom {
       left -= 1;
     }
     return left;
+  }
+
+  #addDue(cursor: Cursor): void {
+    const frames = this.#takeDue(cursor);
+    if (frames !== undefined) cursor.writer.add(frames);
   }
 
   /**
