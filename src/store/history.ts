@@ -227,7 +227,7 @@ export function createHistory({
         `SELECT count(*) AS entries, min(seq) AS first, max(seq) AS last, max("createdAt") AS "endedAt"
          FROM (
            SELECT seq, "createdAt" FROM messages
-           WHERE room_id = $1 AND "createdAt" >= $2 AND "createdAt" < $3
+           WHERE room_id = $1 AND ${IS_IN_HISTORY} AND "createdAt" >= $2 AND "createdAt" < $3
            ORDER BY "createdAt" FETCH FIRST ${ENTRIES_A_QUERY} ROWS WITH TIES
          ) AS part`,
         [roomId, from, period.until],

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { QueryTypes } from 'sequelize';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { may, type Caller, type Rule } from '../../src/access/permissions.js';
+import type { EntryKind } from '../../src/protocol/entry-kinds.js';
 import type { HistoryMessage } from '../../src/store/history.js';
 import { storeWords } from '../../src/store/message-words.js';
 import type { Wanted } from '../../src/store/search.js';
@@ -156,6 +157,17 @@ describe.each(storeHosts)('a search over %s', (_, openHost) => {
     }
   });
 
+  it('finds messages that were followed by thousands of reactions', async () => {
+    const [caller, roomId] = await callerWithRoom();
+    await fill(roomId, { from: 2, count: 10, content: 'needle' });
+    await fill(roomId, { from: 12, count: MANY, kind: 'reaction', content: '{}', later: 1_000 });
+
+    for (const wanted of [{ text: 'needle' }, { text: 'needle', roomId }]) {
+      const page = await store.search.page(caller, { ...wanted, limit: 20 });
+      expect(page?.messages).toHaveLength(10);
+    }
+  });
+
   it('ends a page whose texts are long, and goes on with the next one', async () => {
     const [caller, roomId] = await callerWithRoom();
     await fill(roomId, { from: 2, count: 9, content: `long ${'x'.repeat(7_990)}` });
@@ -279,16 +291,24 @@ describe.each(storeHosts)('a search over %s', (_, openHost) => {
       from,
       count,
       content,
+      kind = 'message',
       dates = count,
       later = 0,
-    }: { from: number; count: number; content: string; dates?: number; later?: number },
+    }: {
+      from: number;
+      count: number;
+      content: string;
+      kind?: EntryKind;
+      dates?: number;
+      later?: number;
+    },
   ): Promise<void> {
     await host.database.sequelize.query(
       `INSERT INTO messages (room_id, seq, kind, emitter, content, "createdAt", "updatedAt")
-       SELECT $1, $2::bigint + n, 'message', gen_random_uuid(), $4, moment, moment
+       SELECT $1, $2::bigint + n, $7, gen_random_uuid(), $4, moment, moment
        FROM generate_series(0, $3::integer - 1) AS n,
          LATERAL (SELECT date '2026-01-01' + ($6::integer + n % $5::integer) * interval '1 second' AS moment) AS dated`,
-      { bind: [roomId, from, count, content, dates, later], type: QueryTypes.INSERT },
+      { bind: [roomId, from, count, content, dates, later, kind], type: QueryTypes.INSERT },
     );
     await host.database.sequelize.query('UPDATE rooms SET head = $2 WHERE id = $1', {
       bind: [roomId, from + count - 1],
