@@ -10,37 +10,48 @@ interface Lane {
   waiting: number;
 }
 
-/** Does a command's work. The next command of the room starts when the promise is settled; at once if there is none. */
-export type Work = () => Promise<void> | void;
+/**
+ * Does a command's work, once; must not throw or reject. The next command of the room starts when the promise is
+ * settled; at once if there is none.
+ * @param isLate its turn has not come in time: it is only to be answered
+ */
+export type Work = (isLate: boolean) => Promise<void> | void;
 
 /**
  * The order of one session's commands: each waits for the earlier ones of its own room, and a barrier for all before
  * it, as all behind it wait for it. Messages in flight are waited for as well, except by other messages, which keep
- * their order in the log. A command that need not wait starts at once.
+ * their order in the log. A command that need not wait starts at once. One that has waited for too long is given up, but
+ * those behind it still wait for what it waits for.
  */
 export class CommandOrder {
   readonly #inFlight: MessagesInFlight;
   readonly #maxWaiting: number;
+  readonly #maxWaitMs: number;
   /** By the number of a room, or by its uuid while its number is not known. */
   #lanes = new Map<number | string, Lane>();
   #barrier: Promise<void> | undefined;
   #waiting = 0;
 
-  /** @param maxWaiting commands that may wait in all rooms together */
-  constructor(inFlight: MessagesInFlight, maxWaiting: number) {
+  /**
+   * @param maxWaiting commands that may wait in all rooms together
+   * @param maxWaitMs after which a command is given up, from when it came
+   */
+  constructor(inFlight: MessagesInFlight, maxWaiting: number, maxWaitMs: number) {
     this.#inFlight = inFlight;
     this.#maxWaiting = maxWaiting;
+    this.#maxWaitMs = maxWaitMs;
   }
 
   /**
-   * Takes a command of a room, by its number or its uuid. `work` must not throw or reject.
+   * Takes a command of a room, by its number or its uuid.
+   * @param cameAt when it came, by `performance.now()`
    * @returns false if too many wait: then the command is not taken
    */
-  take(room: number | string, isMessage: boolean, work: Work): boolean {
+  take(room: number | string, isMessage: boolean, cameAt: number, work: Work): boolean {
     const lane = this.#lanes.get(room);
     const isFree = isMessage || typeof room === 'string' || !this.#inFlight.has(room);
     if (lane === undefined && this.#barrier === undefined && isFree) {
-      const going = work();
+      const going = work(false);
       if (going !== undefined) this.#extend(room, { tail: going, waiting: 0 }, going);
       return true;
     }
@@ -48,32 +59,28 @@ export class CommandOrder {
     if (waiting >= MAX_WAITING_IN_ROOM || this.#waiting >= this.#maxWaiting) return false;
     const extended = lane ?? { tail: this.#barrier ?? Promise.resolve(), waiting };
     extended.waiting += 1;
-    this.#waiting += 1;
-    const turn = extended.tail.then(async () => {
-      if (!isMessage && typeof room === 'number') await this.#inFlight.settledIn(room);
+    const ready =
+      isMessage || typeof room === 'string'
+        ? extended.tail
+        : extended.tail.then(() => this.#inFlight.settledIn(room));
+    const turn = this.#wait(cameAt, work, ready, () => {
       extended.waiting -= 1;
-      this.#waiting -= 1;
-      await work();
     });
     this.#extend(room, extended, turn);
     return true;
   }
 
   /**
-   * Takes a command that waits for all before it, and that all behind it wait for. `work` must not throw.
+   * Takes a command that waits for all before it, and that all behind it wait for.
    * @returns false as `take` does
    */
-  takeAlone(work: () => void): boolean {
+  takeAlone(cameAt: number, work: Work): boolean {
     if (this.#isIdle) {
-      work();
+      void work(false);
       return true;
     }
     if (this.#waiting >= this.#maxWaiting) return false;
-    this.#waiting += 1;
-    const turn = this.idle().then(() => {
-      this.#waiting -= 1;
-      work();
-    });
+    const turn = this.#wait(cameAt, work, this.idle());
     // What comes from now on waits for the barrier, which waits for these.
     this.#lanes = new Map();
     const barrier = turn.then(() => {
@@ -91,6 +98,27 @@ export class CommandOrder {
 
   get #isIdle(): boolean {
     return this.#barrier === undefined && this.#lanes.size === 0 && this.#inFlight.size === 0;
+  }
+
+  /** Does a command's work at its turn, or gives it up; resolves when its turn is over. */
+  async #wait(
+    cameAt: number,
+    work: Work,
+    ready: Promise<void>,
+    onTurn?: () => void,
+  ): Promise<void> {
+    this.#waiting += 1;
+    let isGivenUp = false;
+    const ms = Math.ceil(cameAt + this.#maxWaitMs - performance.now());
+    const timer = setTimeout(() => {
+      isGivenUp = true;
+      void work(true);
+    }, ms);
+    await ready;
+    clearTimeout(timer);
+    this.#waiting -= 1;
+    onTurn?.();
+    if (!isGivenUp) await work(false);
   }
 
   /** Makes `turn` the end of a room's lane. */

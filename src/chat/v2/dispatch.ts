@@ -1,13 +1,15 @@
 import { ChatError } from '../../errors.js';
 import type { Command, Decoded } from '../../protocol/v2/commands.js';
 import type { CommandSession, Origin } from './command.js';
-import type { Work } from './command-order.js';
 import { change } from './change.js';
 import { join } from './join.js';
 import { send } from './message.js';
 import { read } from './read.js';
 import { authenticate, refresh } from './token.js';
 import { type } from './typing.js';
+
+/** What a command's answers name, and when it came, by `performance.now()`. */
+type TimedOrigin = Origin & { readonly cameAt: number };
 
 /** Answers one frame. */
 export function dispatch(session: CommandSession, decoded: Decoded, cameAt: number): void {
@@ -43,7 +45,7 @@ function handle(session: CommandSession, command: Command, cameAt: number): void
   const { ref } = command;
   switch (command.type) {
     case 'token':
-      return takeAlone(session, { ref }, () => {
+      return takeAlone(session, { ref, cameAt }, () => {
         refresh(session, command);
       });
     case 'join':
@@ -51,14 +53,14 @@ function handle(session: CommandSession, command: Command, cameAt: number): void
         // A room that is joined has one name, so that its commands keep their order.
         const id =
           typeof room.id === 'string' ? (session.subscriptions.idOf(room.id) ?? room.id) : room.id;
-        take(session, id, { ref, roomId: room.givenId }, () =>
+        take(session, id, { ref, roomId: room.givenId, cameAt }, () =>
           join(session, { ...room, id }, command, cameAt),
         );
       }
       return;
     case 'leave': {
       const { roomId } = command;
-      return take(session, roomId, { ref, roomId }, () => {
+      return take(session, roomId, { ref, roomId, cameAt }, () => {
         const reading = session.leave(roomId);
         session.status('OK', { ref, roomId });
         return reading;
@@ -66,29 +68,39 @@ function handle(session: CommandSession, command: Command, cameAt: number): void
     }
     case 'message': {
       const { roomId } = command;
-      return take(session, roomId, { ref, roomId }, () => send(session, command, cameAt), true);
+      return take(
+        session,
+        roomId,
+        { ref, roomId, cameAt },
+        () => send(session, command, cameAt),
+        true,
+      );
     }
     case 'edit':
     case 'delete':
     case 'reaction': {
       const { roomId } = command;
-      return take(session, roomId, { ref, roomId }, () => change(session, command, cameAt));
+      return take(session, roomId, { ref, roomId, cameAt }, () => change(session, command, cameAt));
     }
     case 'read': {
       const { roomId } = command;
-      return take(session, roomId, { ref, roomId }, () => read(session, command, cameAt));
+      return take(session, roomId, { ref, roomId, cameAt }, () => read(session, command, cameAt));
     }
     case 'typing': {
       const { roomId } = command;
-      return take(session, roomId, { ref, roomId }, () => type(session, command, cameAt));
+      return take(session, roomId, { ref, roomId, cameAt }, () => type(session, command, cameAt));
     }
     case 'ping':
       session.status('PONG', { ref });
       return;
     case 'quit':
-      takeAlone(session, { ref }, () => {
-        session.close('NORMAL');
-      });
+      // Also if what is before it hangs.
+      if (
+        !session.order.takeAlone(cameAt, () => {
+          session.close('NORMAL');
+        })
+      )
+        session.fail(tooManyWait(), { ref });
   }
 }
 
@@ -96,23 +108,29 @@ function handle(session: CommandSession, command: Command, cameAt: number): void
 function take(
   session: CommandSession,
   room: number | string,
-  origin: Origin,
-  work: Work,
+  origin: TimedOrigin,
+  work: () => Promise<void> | void,
   isMessage = false,
 ): void {
-  const isTaken = session.order.take(room, isMessage, () => attempt(session, origin, work));
+  const isTaken = session.order.take(room, isMessage, origin.cameAt, (isLate) =>
+    attempt(session, origin, isLate ? refuseLate : work),
+  );
   if (!isTaken) session.fail(tooManyWait(), origin);
 }
 
 /** Does a command's work when all before it is done. Errors are answered. */
-function takeAlone(session: CommandSession, origin: Origin, work: () => void): void {
-  const isTaken = session.order.takeAlone(() => {
-    void attempt(session, origin, work);
-  });
+function takeAlone(session: CommandSession, origin: TimedOrigin, work: () => void): void {
+  const isTaken = session.order.takeAlone(origin.cameAt, (isLate) =>
+    attempt(session, origin, isLate ? refuseLate : work),
+  );
   if (!isTaken) session.fail(tooManyWait(), origin);
 }
 
-function attempt(session: CommandSession, origin: Origin, work: Work): Promise<void> | void {
+function attempt(
+  session: CommandSession,
+  origin: Origin,
+  work: () => Promise<void> | void,
+): Promise<void> | void {
   if (session.isClosed) return;
   try {
     return work()?.catch((error: unknown) => {
@@ -121,6 +139,10 @@ function attempt(session: CommandSession, origin: Origin, work: Work): Promise<v
   } catch (error) {
     session.fail(error, origin);
   }
+}
+
+function refuseLate(): never {
+  throw new ChatError('UNAVAILABLE', { detail: 'a command before it did not end in time' });
 }
 
 /** Refuses what was not understood; before a token is accepted, what matters is that it came too early. */

@@ -23,6 +23,7 @@ export class SessionV2 extends Session implements CommandSession {
   readonly order = new CommandOrder(
     this.inFlight,
     this.context.limits.inboxFrames + this.context.limits.roomsPerSocket,
+    this.context.limits.storeTimeoutMs,
   );
   /** By joined room, the session's permissions as it was last told. */
   readonly #permissions = new Map<number, string>();

@@ -1,8 +1,9 @@
-import { beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { CommandOrder } from '../../../src/chat/v2/command-order.js';
 import { MessagesInFlight } from '../../../src/chat/messages-in-flight.js';
 
 const MAX_WAITING = 40;
+const MAX_WAIT_MS = 5_000;
 
 let inFlight: MessagesInFlight;
 let order: CommandOrder;
@@ -11,7 +12,7 @@ let begun: string[];
 
 beforeEach(() => {
   inFlight = new MessagesInFlight();
-  order = new CommandOrder(inFlight, MAX_WAITING);
+  order = new CommandOrder(inFlight, MAX_WAITING, MAX_WAIT_MS);
   begun = [];
 });
 
@@ -21,8 +22,8 @@ function hanging(roomId: number, name: string): () => Promise<void> {
   const ended = new Promise<void>((resolve) => {
     end = resolve;
   });
-  order.take(roomId, false, () => {
-    begun.push(name);
+  order.take(roomId, false, performance.now(), (isLate) => {
+    begun.push(isLate ? `${name} late` : name);
     return ended;
   });
   return async () => {
@@ -32,8 +33,8 @@ function hanging(roomId: number, name: string): () => Promise<void> {
 }
 
 function take(roomId: number, name: string, isMessage = false): boolean {
-  return order.take(roomId, isMessage, () => {
-    begun.push(name);
+  return order.take(roomId, isMessage, performance.now(), (isLate) => {
+    begun.push(isLate ? `${name} late` : name);
   });
 }
 
@@ -80,7 +81,7 @@ describe('a command', () => {
     hanging(2, 'b');
     const inAll = Array.from({ length: 9 }, () => take(2, 'c'));
     expect(inAll).toEqual([...Array.from({ length: 8 }, () => true), false]);
-    expect(order.takeAlone(() => undefined)).toBe(false);
+    expect(order.takeAlone(performance.now(), () => undefined)).toBe(false);
 
     await end();
     expect(take(1, 'again')).toBe(true);
@@ -88,9 +89,46 @@ describe('a command', () => {
   });
 });
 
+describe('a command whose turn does not come in time', () => {
+  beforeEach(() => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
+  });
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
+  it('is given up, and those behind it still wait for what hangs', async () => {
+    const end = hanging(1, 'a');
+    take(1, 'b');
+    vi.advanceTimersByTime(3_000);
+    take(1, 'c');
+    order.takeAlone(performance.now(), (isLate) => {
+      begun.push(isLate ? 'token late' : 'token');
+    });
+    vi.advanceTimersByTime(1_999);
+    expect(begun).toEqual(['a']);
+    vi.advanceTimersByTime(1);
+    expect(begun).toEqual(['a', 'b late']);
+    await end();
+    expect(begun).toEqual(['a', 'b late', 'c', 'token']);
+  });
+
+  it('is answered once', async () => {
+    const end = hanging(1, 'a');
+    take(1, 'b', true);
+    order.takeAlone(performance.now(), (isLate) => {
+      begun.push(isLate ? 'token late' : 'token');
+    });
+    vi.advanceTimersByTime(MAX_WAIT_MS);
+    await end();
+    vi.advanceTimersByTime(MAX_WAIT_MS);
+    expect(begun).toEqual(['a', 'b late', 'token late']);
+  });
+});
+
 describe('a command that is alone', () => {
   const alone = (name: string): boolean =>
-    order.takeAlone(() => {
+    order.takeAlone(performance.now(), () => {
       begun.push(name);
     });
 

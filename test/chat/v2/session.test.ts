@@ -746,4 +746,36 @@ describe('the session', () => {
     );
     await client.close();
   });
+
+  it('answers all in time, though a change before it is not known to be made', async () => {
+    const hasty = await world.start({ STORE_TIMEOUT_MS: '1000' });
+    const client = await ChatClient.enterV2(hasty, ana, room);
+    client.send({ type: 'message', room_id: room, content: 'hi', ref: 'm' });
+    const seq = data((await client.take(2))[0])['seq'];
+    const holder = new Client({ connectionString: world.databaseUrl });
+    await holder.connect();
+    try {
+      await holder.query('BEGIN');
+      await holder.query('SELECT 1 FROM rooms WHERE id = $1 FOR UPDATE', [room]);
+      client.send({ type: 'edit', room_id: room, target: seq, content: 'ho', ref: 'edit' });
+      client.send({ type: 'message', room_id: room, content: 'late', ref: 'message' });
+      client.send({ type: 'read', room_id: room, upto: seq, ref: 'read' });
+      client.send({ type: 'token', content: ana.token, ref: 'token' });
+      client.send({ type: 'join', rooms: [{ room_id: room }], ref: 'join' });
+      // The lock is held until these have come.
+      const answers = await client.take(5);
+      expect(answers.map(({ data: word, ref }) => `${String(word)} ${ref}`)).toEqual(
+        ['edit', 'message', 'read', 'token', 'join'].map((ref) => `UNAVAILABLE ${ref}`),
+      );
+    } finally {
+      await holder.end();
+    }
+    // The edit was made after all, and nothing that was given up.
+    const made = await client.next();
+    expect(made).toMatchObject({ type: 'edit', data: { content: 'ho' } });
+    client.send({ type: 'message', room_id: room, content: 'next', ref: 'next' });
+    expect(data(await client.next())).toMatchObject({ content: 'next', seq: Number(seq) + 2 });
+    await client.expect('SENT');
+    await client.close();
+  });
 });
