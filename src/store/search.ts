@@ -48,7 +48,7 @@ export interface Search {
  */
 const NEWEST_OF_ALL = [2, 16, 128, 500];
 /** Of one room there is nothing to compare. A common word fills its page with these; a thousand cost 3 ms. */
-const NEWEST_OF_ONE = [2_000];
+const NEWEST_OF_ONE = [1_000];
 /**
  * Entries of the caller's rooms whose words may not be stored yet, so that the index does not find them: their words are
  * taken from their texts, which takes 15 µs in ASCII, and 100 in Chinese.
@@ -58,7 +58,7 @@ const NOT_STORED = 300;
  * Messages that the index may find: each is in another page. Of more, the newest ones are not known without reading all:
  * the page then ends where the newest ones were passed. If these let expect more, the index is not asked.
  */
-const MOST_HITS = 10_000;
+const MOST_HITS = 5_000;
 /** Rooms up to which the index is asked for the messages of these alone; of more, it is asked for those of all rooms. */
 const FEW_ROOMS = 32;
 /** Characters of text after which a page ends, as a page of the history. */

@@ -12,9 +12,9 @@ import { openPostgres, storeHosts, storeOver, type StoreHost } from '../harness/
 import { newCaller, removeRule, roomDraft, say, writerOver } from '../harness/writers.js';
 
 /** More messages than a search looks at without the index, and more than it reads for a rare word. */
-const MANY = 2_000;
+const MANY = 1_500;
 /** More messages than the index may find. */
-const TOO_MANY = 10_500;
+const TOO_MANY = 5_500;
 
 /** A message, a search, and whether the search finds the message. */
 const SEARCHES: [content: string, text: string, isFound: boolean][] = [
