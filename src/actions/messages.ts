@@ -112,6 +112,8 @@ export interface MessageActions {
    * @throws {ChatError} as `Log.append`
    */
   send(caller: Caller, feed: Feed, message: NewMessage): Promise<Appended>;
+  /** As `Log.settledIn`. */
+  settledIn(roomId: number): Promise<void> | undefined;
   /**
    * Stores a message in a room, open or not, and returns it as it is now.
    * @throws {ChatError} as `feedFor` and `Log.append`; DELETED if it was deleted since
@@ -181,7 +183,7 @@ export function createMessageActions({
   rooms: Pick<Rooms, 'accessFor'>;
   history: History;
   search: Search;
-  log: Pick<Log, 'append' | 'read'>;
+  log: Pick<Log, 'append' | 'settledIn' | 'read'>;
   changes: Changes;
   hub: Pick<Hub, 'open' | 'publish'>;
 }): MessageActions {
@@ -288,6 +290,7 @@ export function createMessageActions({
   return {
     feedFor,
     send,
+    settledIn: (roomId) => log.settledIn(roomId),
 
     async post(caller, roomId, message) {
       const { seq, known } = await send(caller, await feedFor(caller, roomId), message);

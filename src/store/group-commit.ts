@@ -139,6 +139,12 @@ export class GroupCommit {
     });
   }
 
+  /** As `Log.settledIn`. */
+  settledIn(roomId: number): Promise<void> | undefined {
+    for (const { roomIds, settled } of this.#inFlight) if (roomIds.has(roomId)) return settled;
+    return undefined;
+  }
+
   /** Takes no more messages, and resolves when all it took are settled. */
   async close(): Promise<void> {
     this.#isClosed = true;

@@ -35,6 +35,10 @@ export interface Log {
    */
   append(room: LiveRoom, caller: Caller, draft: EntryDraft): Promise<Appended>;
   /**
+   * Resolves when it is known of each message of a room that was given up whether it is stored; undefined if it is now.
+   */
+  settledIn(roomId: number): Promise<void> | undefined;
+  /**
    * Entries after `after` up to `upTo`, in order, at most `limit`. A text that was set later is that of a message that
    * has `textSeq`, which may be beyond `upTo`.
    */
@@ -167,6 +171,7 @@ export function createLog({
 
   return {
     append: (room, caller, draft) => groupCommit.append(room, caller, draft),
+    settledIn: (roomId) => groupCommit.settledIn(roomId),
 
     async read(roomId, { after, upTo, limit }) {
       // Seqs have no gaps, so this range holds one page, and any plan of it is cheap.

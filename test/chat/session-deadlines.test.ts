@@ -92,7 +92,10 @@ async function readyOver({
         members: {} as SessionContext['actions']['members'],
         rooms: {} as SessionContext['actions']['rooms'],
         readMarkers: {} as SessionContext['actions']['readMarkers'],
-        messages: createMessageActions({ ...unused, log: { append, read: () => NEVER } }),
+        messages: createMessageActions({
+          ...unused,
+          log: { append, settledIn: () => undefined, read: () => NEVER },
+        }),
       },
       limits,
       logger: QUIET,

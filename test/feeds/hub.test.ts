@@ -80,6 +80,7 @@ function hubOver(log: Partial<Log>, broker: Partial<Broker> = {}, epoch: Partial
       state: () => Promise.resolve(stateAt(0)),
       heads: (roomIds) => Promise.resolve(new Map(roomIds.map((id) => [id, HEAD]))),
       append: () => NEVER,
+      settledIn: () => undefined,
       close: () => NEVER,
       ...log,
     },

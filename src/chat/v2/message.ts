@@ -53,17 +53,19 @@ function store(
   const { messages } = session.context.actions;
   const { roomId, ref } = message;
   inFlight.add(roomId);
-  const sent =
-    cameAt === undefined
-      ? messages.send(identity, feed, message)
-      : session.withinDeadline(cameAt, () => messages.send(identity, feed, message));
+  let appending: ReturnType<typeof messages.send> | undefined;
+  const append = () => (appending = messages.send(identity, feed, message));
+  const sent = cameAt === undefined ? append() : session.withinDeadline(cameAt, append);
   sent.then(
     ({ seq }) => {
       if (ref !== undefined) session.status('SENT', { ref, roomId, seq });
       inFlight.remove(roomId);
     },
-    (error: unknown) => {
+    async (error: unknown) => {
       session.fail(error, { ref, roomId });
+      // It may be stored after all: then not behind a change that came later.
+      await appending?.catch(() => undefined);
+      await messages.settledIn(roomId);
       inFlight.remove(roomId);
     },
   );

@@ -764,13 +764,13 @@ describe('the session', () => {
       client.send({ type: 'join', rooms: [{ room_id: room }], ref: 'join' });
       // The lock is held until these have come.
       const answers = await client.take(5);
-      expect(answers.map(({ data: word, ref }) => `${String(word)} ${ref}`)).toEqual(
+      expect(answers.map(({ data: word, ref }) => `${String(word)} ${String(ref)}`)).toEqual(
         ['edit', 'message', 'read', 'token', 'join'].map((ref) => `UNAVAILABLE ${ref}`),
       );
     } finally {
       await holder.end();
     }
-    // The edit was made after all, and nothing that was given up.
+    // The edit was made after all, and nothing of what was given up behind it.
     const made = await client.next();
     expect(made).toMatchObject({ type: 'edit', data: { content: 'ho' } });
     client.send({ type: 'message', room_id: room, content: 'next', ref: 'next' });
