@@ -53,8 +53,10 @@ export class SessionV2 extends Session implements CommandSession {
   }
 
   connect(feed: Feed, { from, hints, read }: JoinedPlace, ref: string | undefined): void {
-    this.subscriptions.join(feed, from, hints);
     const { roomId, uuid, position: head } = feed;
+    // A join by the room's uuid may have come first, which has an order of its own.
+    void this.leave(roomId);
+    this.subscriptions.join(feed, from, hints);
     const permissions = permissionsOf(this.identity, feed.access);
     this.#permissions.set(roomId, permissions);
     const { epoch } = this.context.hub;
