@@ -35,7 +35,8 @@ export interface Log {
    */
   append(room: LiveRoom, caller: Caller, draft: EntryDraft): Promise<Appended>;
   /**
-   * Resolves when it is known of each message of a room that was given up whether it is stored; undefined if it is now.
+   * Resolves when the database has answered for all messages of a room that were given up, or does not any more;
+   * undefined if none is left.
    */
   settledIn(roomId: number): Promise<void> | undefined;
   /**

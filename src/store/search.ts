@@ -56,7 +56,8 @@ const NEWEST_OF_ONE = [1_000];
 const NOT_STORED = 300;
 /**
  * Messages that the index may find: each is in another page. Of more, the newest ones are not known without reading all:
- * the page then ends where the newest ones were passed. If these let expect more, the index is not asked.
+ * the page then ends where the newest ones were passed. If these let expect more, the index is not asked: an upper
+ * estimate, as the rooms' heads count other entries, too.
  */
 const MOST_HITS = 5_000;
 /** Rooms up to which the index is asked for the messages of these alone; of more, it is asked for those of all rooms. */

@@ -1,3 +1,4 @@
+import { ChatError } from '../../errors.js';
 import type { Feed } from '../../feeds/feed.js';
 import type { Commands } from '../../protocol/v2/commands.js';
 import type { CommandSession } from './command.js';
@@ -63,9 +64,11 @@ function store(
     },
     async (error: unknown) => {
       session.fail(error, { ref, roomId });
-      // It may be stored after all: then not behind a change that came later.
-      await appending?.catch(() => undefined);
-      await messages.settledIn(roomId);
+      if (!(error instanceof ChatError) || error.code === 'UNAVAILABLE') {
+        // It may be stored after all: then not behind a change that came later.
+        await appending?.catch(() => undefined);
+        await messages.settledIn(roomId);
+      }
       inFlight.remove(roomId);
     },
   );
