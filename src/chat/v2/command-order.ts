@@ -109,7 +109,7 @@ export class CommandOrder {
   ): Promise<void> {
     this.#waiting += 1;
     let isGivenUp = false;
-    const ms = Math.ceil(cameAt + this.#maxWaitMs - performance.now());
+    const ms = Math.max(1, Math.ceil(cameAt + this.#maxWaitMs - performance.now()));
     const timer = setTimeout(() => {
       isGivenUp = true;
       void work(true);

@@ -11,6 +11,8 @@ import { type } from './typing.js';
 /** What a command's answers name, and when it came, by `performance.now()`. */
 type TimedOrigin = Origin & { readonly cameAt: number };
 
+type CommandWork = () => Promise<void> | void;
+
 /** Answers one frame. */
 export function dispatch(session: CommandSession, decoded: Decoded, cameAt: number): void {
   switch (decoded.kind) {
@@ -53,28 +55,34 @@ function handle(session: CommandSession, command: Command, cameAt: number): void
         // A room that is joined has one name, so that its commands keep their order.
         const id =
           typeof room.id === 'string' ? (session.subscriptions.idOf(room.id) ?? room.id) : room.id;
-        take(session, id, { ref, roomId: room.givenId, cameAt }, () =>
-          join(session, { ...room, id }, command, cameAt),
+        take(
+          session,
+          id,
+          { ref, roomId: room.givenId, cameAt },
+          () => join(session, { ...room, id }, command, cameAt),
+          {
+            // A join that is refused leaves the room.
+            refused() {
+              if (typeof id === 'number') void session.leave(id);
+            },
+          },
         );
       }
       return;
     case 'leave': {
       const { roomId } = command;
-      return take(session, roomId, { ref, roomId, cameAt }, () => {
+      const leave = (): Promise<void> | undefined => {
         const reading = session.leave(roomId);
         session.status('OK', { ref, roomId });
         return reading;
-      });
+      };
+      return take(session, roomId, { ref, roomId, cameAt }, leave, { late: leave });
     }
     case 'message': {
       const { roomId } = command;
-      return take(
-        session,
-        roomId,
-        { ref, roomId, cameAt },
-        () => send(session, command, cameAt),
-        true,
-      );
+      return take(session, roomId, { ref, roomId, cameAt }, () => send(session, command, cameAt), {
+        isMessage: true,
+      });
     }
     case 'edit':
     case 'delete':
@@ -93,14 +101,14 @@ function handle(session: CommandSession, command: Command, cameAt: number): void
     case 'ping':
       session.status('PONG', { ref });
       return;
-    case 'quit':
-      // Also if what is before it hangs.
-      if (
-        !session.order.takeAlone(cameAt, () => {
-          session.close('NORMAL');
-        })
-      )
-        session.fail(tooManyWait(), { ref });
+    case 'quit': {
+      // Also if what is before it hangs, but not before it was answered, which takes a message the longest.
+      const latest = cameAt + session.context.limits.storeTimeoutMs;
+      const isTaken = session.order.takeAlone(latest, () => {
+        session.close('NORMAL');
+      });
+      if (!isTaken) session.fail(tooManyWait(), { ref });
+    }
   }
 }
 
@@ -109,28 +117,34 @@ function take(
   session: CommandSession,
   room: number | string,
   origin: TimedOrigin,
-  work: () => Promise<void> | void,
-  isMessage = false,
+  work: CommandWork,
+  {
+    isMessage = false,
+    refused,
+    late = refuseWith(tooLate, refused),
+  }: {
+    readonly isMessage?: boolean;
+    /** What to do if it is not done. */
+    readonly refused?: () => void;
+    /** What to do instead if its turn does not come in time. */
+    readonly late?: CommandWork;
+  } = {},
 ): void {
   const isTaken = session.order.take(room, isMessage, origin.cameAt, (isLate) =>
-    attempt(session, origin, isLate ? refuseLate : work),
+    attempt(session, origin, isLate ? late : work),
   );
-  if (!isTaken) session.fail(tooManyWait(), origin);
+  if (!isTaken) void attempt(session, origin, refuseWith(tooManyWait, refused));
 }
 
 /** Does a command's work when all before it is done. Errors are answered. */
 function takeAlone(session: CommandSession, origin: TimedOrigin, work: () => void): void {
   const isTaken = session.order.takeAlone(origin.cameAt, (isLate) =>
-    attempt(session, origin, isLate ? refuseLate : work),
+    attempt(session, origin, isLate ? refuseWith(tooLate) : work),
   );
   if (!isTaken) session.fail(tooManyWait(), origin);
 }
 
-function attempt(
-  session: CommandSession,
-  origin: Origin,
-  work: () => Promise<void> | void,
-): Promise<void> | void {
+function attempt(session: CommandSession, origin: Origin, work: CommandWork): Promise<void> | void {
   if (session.isClosed) return;
   try {
     return work()?.catch((error: unknown) => {
@@ -141,8 +155,11 @@ function attempt(
   }
 }
 
-function refuseLate(): never {
-  throw new ChatError('UNAVAILABLE', { detail: 'a command before it did not end in time' });
+function refuseWith(newError: () => ChatError, refused?: () => void): () => never {
+  return () => {
+    refused?.();
+    throw newError();
+  };
 }
 
 /** Refuses what was not understood; before a token is accepted, what matters is that it came too early. */
@@ -153,6 +170,10 @@ function refuse(session: CommandSession, error: ChatError, origin: Origin): void
 
 function tokenMissing(): ChatError {
   return new ChatError('UNAUTHORIZED', { detail: 'a token must come first' });
+}
+
+function tooLate(): ChatError {
+  return new ChatError('UNAVAILABLE', { detail: 'a command before it did not end in time' });
 }
 
 function tooManyWait(): ChatError {

@@ -762,20 +762,68 @@ describe('the session', () => {
       client.send({ type: 'read', room_id: room, upto: seq, ref: 'read' });
       client.send({ type: 'token', content: ana.token, ref: 'token' });
       client.send({ type: 'join', rooms: [{ room_id: room }], ref: 'join' });
+      client.send({ type: 'leave', room_id: room, ref: 'leave' });
       // The lock is held until these have come.
-      const answers = await client.take(5);
-      expect(answers.map(({ data: word, ref }) => `${String(word)} ${String(ref)}`)).toEqual(
-        ['edit', 'message', 'read', 'token', 'join'].map((ref) => `UNAVAILABLE ${ref}`),
-      );
+      const answers = await client.take(6);
+      expect(answers.map(({ data: word, ref }) => `${String(word)} ${String(ref)}`)).toEqual([
+        ...['edit', 'message', 'read', 'token', 'join'].map((ref) => `UNAVAILABLE ${ref}`),
+        'OK leave',
+      ]);
     } finally {
       await holder.end();
     }
     // The edit was made after all, and nothing of what was given up behind it.
-    const made = await client.next();
-    expect(made).toMatchObject({ type: 'edit', data: { content: 'ho' } });
+    client.send({ type: 'join', rooms: [{ room_id: room, after: seq }] });
+    await client.expect('CONNECTED');
+    expect(await client.next()).toMatchObject({ type: 'edit', data: { content: 'ho' } });
     client.send({ type: 'message', room_id: room, content: 'next', ref: 'next' });
     expect(data(await client.next())).toMatchObject({ content: 'next', seq: Number(seq) + 2 });
     await client.expect('SENT');
+    await client.close();
+  });
+
+  it('leaves a room that it asked for again in vain', async () => {
+    const hasty = await world.start({ STORE_TIMEOUT_MS: '1000' });
+    const client = await ChatClient.enterV2(hasty, ana, room);
+    client.send({ type: 'message', room_id: room, content: 'hi', ref: 'm' });
+    const seq = data((await client.take(2))[0])['seq'];
+    const holder = new Client({ connectionString: world.databaseUrl });
+    await holder.connect();
+    try {
+      await holder.query('BEGIN');
+      await holder.query('SELECT 1 FROM rooms WHERE id = $1 FOR UPDATE', [room]);
+      client.send({ type: 'edit', room_id: room, target: seq, content: 'ho', ref: 'edit' });
+      client.send({ type: 'join', rooms: [{ room_id: room }], ref: 'join' });
+      const answers = await client.take(2);
+      expect(answers.map(({ data: word }) => word)).toEqual(['UNAVAILABLE', 'UNAVAILABLE']);
+    } finally {
+      await holder.end();
+    }
+    const other = await ChatClient.enterV2(hasty, ben);
+    other.send({ type: 'message', room_id: room, content: 'unheard', ref: 'unheard' });
+    await other.expect('SENT');
+    await expectNothing(client);
+    await other.close();
+    await client.close();
+  });
+
+  it('is in a room once that it joins by its number and its uuid at once', async () => {
+    const { content } = await request(node, 'GET', `/rooms/${room}`, { as: ana });
+    const { uuid } = content as { uuid: string };
+    // The room is not open on this node, so that the join by number takes as long as the other.
+    const fresh = await world.start();
+    const client = await ChatClient.enterV2(fresh, ben);
+    client.send({ type: 'join', rooms: [{ room_id: room }, { room_id: uuid }] });
+    await client.expect('CONNECTED', 'CONNECTED');
+    const watcher = await ChatClient.enterV2(fresh, ana);
+    watcher.send({ type: 'join', rooms: [{ room_id: room }], with: ['presence'] });
+    await watcher.expect('CONNECTED');
+    expect(data(await watcher.next())).toMatchObject({ count: 2 });
+    await request(fresh, 'DELETE', `/rooms/${room}/members/${ben.userUUID}`, { as: ana });
+
+    expect(await watcher.next()).toMatchObject({ type: 'member' });
+    expect(data(await watcher.next())).toMatchObject({ count: 1, leave: [ben.userUUID] });
+    await watcher.close();
     await client.close();
   });
 });
