@@ -9,6 +9,8 @@ const ROOMS = 500;
 const MESSAGES = 1_000_000;
 const QUICK_MESSAGES = 100_000;
 const QUIET_TIMEOUT_MS = 10_000;
+/** The lowest p99 of these counts: other work on the machine adds to it, and takes nothing from it. */
+const ROUNDS = 5;
 /** Words that a text takes from, the k-th one with a share of 1/k, as words are in any language. */
 const WORDS = 50_000;
 const CHARACTERS = 3_000;
@@ -56,23 +58,33 @@ export const search = {
     const rooms = await createRooms(server, ROOMS);
     const url = await context.databaseUrl('search');
     await fill(url, rooms, context.quick ? QUICK_MESSAGES : MESSAGES);
-    const count = context.quick ? 50 : 300;
+    const count = context.quick ? 50 : 200;
+    const searches = Object.entries({ 'one room': `&room=${rooms[0]}`, 'all rooms': '' }).flatMap(
+      ([where, room]) =>
+        Object.entries(SEARCHES).map(([name, text]) => ({
+          key: `${name} in ${where}`,
+          newPath: () => `/messages?q=${encodeURIComponent(text())}${room}`,
+          rounds: /** @type {{ p50: number, p99: number }[]} */ ([]),
+        })),
+    );
     await untilQuiet(QUIET_TIMEOUT_MS);
+    for (let round = 0; round < ROUNDS; round++) {
+      for (const { newPath, rounds } of searches) {
+        rounds.push(await timeRequests(server.port, newPath, { count, warmUp: 10 }));
+      }
+    }
     /** @type {Record<string, number>} */
     const results = {};
-    for (const [where, room] of Object.entries({
-      'one room': `&room=${rooms[0]}`,
-      'all rooms': '',
-    })) {
-      for (const [name, text] of Object.entries(SEARCHES)) {
-        const { p50, p99 } = await timeRequests(
-          server.port,
-          () => `/messages?q=${encodeURIComponent(text())}${room}`,
-          { count, warmUp: 10 },
-        );
-        context.note(`${name}, ${where}: p50 ${p50.toFixed(1)}, p99 ${p99.toFixed(1)} ms`);
-        results[`${name} in ${where}`] = p99;
-      }
+    for (const { key, rounds } of searches) {
+      const p50 = at(
+        rounds.map((round) => round.p50).toSorted((a, b) => a - b),
+        0.5,
+      );
+      const p99s = rounds.map((round) => round.p99).toSorted((a, b) => a - b);
+      context.note(
+        `${key}: p50 ${p50.toFixed(1)}, p99 ${p99s.map((ms) => ms.toFixed(1)).join(', ')} ms`,
+      );
+      results[key] = at(p99s, 0);
     }
     await server.stop();
     const bytes = await bytesOfWords(url);
