@@ -3,6 +3,14 @@ import type { MessagesInFlight } from '../messages-in-flight.js';
 /** Commands that may wait in one room: a room that hangs must not collect what a socket sends for seconds. */
 const MAX_WAITING_IN_ROOM = 32;
 
+/** A command that waits for its turn. */
+interface Waiting {
+  /** When it is given up, by `performance.now()`. */
+  readonly until: number;
+  readonly work: Work;
+  isGivenUp: boolean;
+}
+
 /** What waits in one room. */
 interface Lane {
   /** Settles when the last command has had its turn. */
@@ -30,7 +38,12 @@ export class CommandOrder {
   /** By the number of a room, or by its uuid while its number is not known. */
   #lanes = new Map<number | string, Lane>();
   #barrier: Promise<void> | undefined;
+  /** Commands that wait, those that were given up included. */
   #waiting = 0;
+  /** Those that were not given up, in the order in which they came. */
+  readonly #queue = new Set<Waiting>();
+  /** Set while some wait. */
+  #timer: NodeJS.Timeout | undefined;
 
   /**
    * @param maxWaiting commands that may wait in all rooms together
@@ -107,18 +120,43 @@ export class CommandOrder {
     ready: Promise<void>,
     onTurn?: () => void,
   ): Promise<void> {
+    const waiting = { until: cameAt + this.#maxWaitMs, work, isGivenUp: false };
     this.#waiting += 1;
-    let isGivenUp = false;
-    const ms = Math.max(1, Math.ceil(cameAt + this.#maxWaitMs - performance.now()));
-    const timer = setTimeout(() => {
-      isGivenUp = true;
-      void work(true);
-    }, ms);
+    this.#queue.add(waiting);
+    this.#timer ??= this.#startTimer(waiting);
     await ready;
-    clearTimeout(timer);
     this.#waiting -= 1;
+    this.#queue.delete(waiting);
+    if (this.#queue.size === 0) this.#endTimer();
     onTurn?.();
-    if (!isGivenUp) await work(false);
+    if (!waiting.isGivenUp) await work(false);
+  }
+
+  /** One timer for all: they are given up in the order in which they came. */
+  #startTimer({ until }: Waiting): NodeJS.Timeout {
+    const ms = Math.max(1, Math.ceil(until - performance.now()));
+    return setTimeout(() => {
+      this.#giveUp();
+    }, ms);
+  }
+
+  #endTimer(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+
+  #giveUp(): void {
+    this.#endTimer();
+    const now = performance.now();
+    for (const waiting of this.#queue) {
+      if (waiting.until > now) {
+        this.#timer = this.#startTimer(waiting);
+        return;
+      }
+      this.#queue.delete(waiting);
+      waiting.isGivenUp = true;
+      void waiting.work(true);
+    }
   }
 
   /** Makes `turn` the end of a room's lane. */
