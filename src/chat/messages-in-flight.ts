@@ -5,7 +5,10 @@ interface OfRoom {
   waiting: (() => void)[] | undefined;
 }
 
-/** The messages of one session on their way into the log, counted per room. */
+/**
+ * The messages of one session on their way into the log, counted per room. In version 1 a message is done with when it is
+ * answered; in version 2 when it is also known whether it is stored.
+ */
 export class MessagesInFlight {
   #size = 0;
   /** By room; a room without any has no entry. */
@@ -27,7 +30,7 @@ export class MessagesInFlight {
     else ofRoom.size += 1;
   }
 
-  /** A message was answered. */
+  /** A message is done with. */
   remove(roomId: number): void {
     const ofRoom = this.#rooms.get(roomId);
     if (ofRoom === undefined) throw new Error('a message was answered twice');
@@ -38,7 +41,7 @@ export class MessagesInFlight {
     for (const resolve of ofRoom.waiting ?? []) resolve();
   }
 
-  /** Resolves once all messages of a room are answered. */
+  /** Resolves once all messages of a room are done with. */
   settledIn(roomId: number): Promise<void> {
     const ofRoom = this.#rooms.get(roomId);
     if (ofRoom === undefined) return Promise.resolve();
@@ -48,7 +51,7 @@ export class MessagesInFlight {
     });
   }
 
-  /** Resolves once all messages are answered. */
+  /** Resolves once all messages are done with. */
   async settled(): Promise<void> {
     if (this.#size === 0) return;
     await Promise.all([...this.#rooms.keys()].map((roomId) => this.settledIn(roomId)));

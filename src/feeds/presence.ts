@@ -19,12 +19,17 @@ interface User {
   nodes: number;
   /** The number of sessions on this node. */
   sessions: number;
-  /** If their last session on this node has gone: who it was, and when they go offline, by `performance.now()`. */
-  leaving: { readonly caller: Caller; readonly until: number } | undefined;
   /** If they have come or gone since `takeChanges`: whether they were online before. */
   was: boolean | undefined;
   /** As `was`, by this node alone, since `takeDiff`. */
   wasHere: boolean | undefined;
+}
+
+/** A user whose last session on this node has gone. */
+interface Leaving {
+  readonly caller: Caller;
+  /** When they go offline, by `performance.now()`. */
+  readonly until: number;
 }
 
 /** The users who are online by the sessions of one peer. */
@@ -44,8 +49,8 @@ export class Presence {
   readonly #users = new Map<string, User>();
   /** Number of users online. */
   #count = 0;
-  /** Users whose last session on this node has gone, the one who has gone first at the beginning. */
-  readonly #leaving = new Set<User>();
+  /** The one who has gone first at the beginning. */
+  readonly #leaving = new Map<User, Leaving>();
   /** Users who have come or gone since `takeChanges`, and by this node alone, since `takeDiff`. */
   #touched: User[] = [];
   #touchedHere: User[] = [];
@@ -73,9 +78,8 @@ export class Presence {
   /** A session has joined the room. */
   entered({ userUUID }: Caller): void {
     const user = this.#user(userUUID);
-    if (!isHere(user)) this.#addHere(user);
+    if (user.sessions === 0 && !this.#leaving.delete(user)) this.#addHere(user);
     user.sessions += 1;
-    this.#stay(user);
   }
 
   /** A session has left the room. `isRemoved`: its user may not read it any more. */
@@ -88,15 +92,15 @@ export class Presence {
       return;
     }
     // A session's identity has all claims of its token, which are not to be kept for so long.
-    user.leaving = { caller: { userUUID, entityUUID, levelOnEntity }, until: now + GRACE_MS };
-    this.#leaving.add(user);
+    const kept = { userUUID, entityUUID, levelOnEntity };
+    this.#leaving.set(user, { caller: kept, until: now + GRACE_MS });
   }
 
   /** Drops users who have gone, and may not read any more. */
   recheck(mayRead: (caller: Caller) => boolean): void {
-    for (const user of this.#leaving) {
-      if (user.leaving === undefined || mayRead(user.leaving.caller)) continue;
-      this.#stay(user);
+    for (const [user, { caller }] of this.#leaving) {
+      if (mayRead(caller)) continue;
+      this.#leaving.delete(user);
       this.#removeHere(user);
     }
   }
@@ -107,13 +111,12 @@ export class Presence {
    */
   expire(now: number): number {
     let next = Infinity;
-    for (const user of this.#leaving) {
-      const { until = now } = user.leaving ?? {};
+    for (const [user, { until }] of this.#leaving) {
       if (until > now) {
         next = until;
         break;
       }
-      this.#stay(user);
+      this.#leaving.delete(user);
       this.#removeHere(user);
     }
     for (const [node, { until }] of this.#peers) {
@@ -148,7 +151,7 @@ export class Presence {
     const on: string[] = [];
     const off: string[] = [];
     for (const user of this.#touchedHere) {
-      const is = isHere(user);
+      const is = this.#isHere(user);
       if (is !== user.wasHere) (is ? on : off).push(user.uuid);
       user.wasHere = undefined;
       this.#forget(user);
@@ -162,7 +165,7 @@ export class Presence {
 
   /** The users of this node, at its version if nothing has changed since `takeDiff`. */
   usersHere(): string[] {
-    return this.#uuidsOf(isHere);
+    return this.#uuidsOf((user) => this.#isHere(user));
   }
 
   /** The version that is known of a peer. */
@@ -210,14 +213,7 @@ export class Presence {
   #user(uuid: string): User {
     let user = this.#users.get(uuid);
     if (user === undefined) {
-      user = {
-        uuid,
-        nodes: 0,
-        sessions: 0,
-        leaving: undefined,
-        was: undefined,
-        wasHere: undefined,
-      };
+      user = { uuid, nodes: 0, sessions: 0, was: undefined, wasHere: undefined };
       this.#users.set(uuid, user);
     }
     return user;
@@ -234,11 +230,9 @@ export class Presence {
     return uuids;
   }
 
-  /** A user is not leaving this node, or not any more. */
-  #stay(user: User): void {
-    if (user.leaving === undefined) return;
-    user.leaving = undefined;
-    this.#leaving.delete(user);
+  /** Whether a user is online by this node. */
+  #isHere(user: User): boolean {
+    return user.sessions > 0 || this.#leaving.has(user);
   }
 
   #addHere(user: User): void {
@@ -274,9 +268,4 @@ export class Presence {
     user.nodes -= 1;
     if (user.nodes === 0) this.#count -= 1;
   }
-}
-
-/** Whether a user is online by this node. */
-function isHere({ sessions, leaving }: User): boolean {
-  return sessions > 0 || leaving !== undefined;
 }

@@ -168,6 +168,29 @@ describe.each(storeHosts)('a search over %s', (_, openHost) => {
     }
   });
 
+  it('finds each of the words that are too many for the index, over all pages', async () => {
+    const [caller, roomId] = await callerWithRoom();
+    for (let from = 2; from < 2 + 30 * 100; from += 100) {
+      await fill(roomId, { from, count: 99, content: 'hay', later: from });
+      await fill(roomId, { from: from + 99, count: 1, content: 'needle', later: from + 99 });
+    }
+    await storeAllWords();
+    // One in a hundred of a million entries has the word, as far as the newest ones show.
+    await host.database.sequelize.query('UPDATE rooms SET head = 1000000 WHERE id = $1', {
+      bind: [roomId],
+      type: QueryTypes.UPDATE,
+    });
+
+    for (const wanted of [{ text: 'needle' }, { text: 'needle', roomId }]) {
+      const page = await store.search.page(caller, { ...wanted, limit: 20 });
+      expect(page?.messages.length).toBeGreaterThan(0);
+      expect(page?.messages.length).toBeLessThan(20);
+      expect((await all(caller, wanted)).map(({ seq }) => seq)).toEqual(
+        Array.from({ length: 30 }, (_, n) => 3_001 - 100 * n),
+      );
+    }
+  });
+
   it('ends a page whose texts are long, and goes on with the next one', async () => {
     const [caller, roomId] = await callerWithRoom();
     await fill(roomId, { from: 2, count: 9, content: `long ${'x'.repeat(7_990)}` });

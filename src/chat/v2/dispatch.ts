@@ -13,6 +13,17 @@ type TimedOrigin = Origin & { readonly cameAt: number };
 
 type CommandWork = () => Promise<void> | void;
 
+/** How a command is taken, unless it is like most. */
+interface Taking {
+  readonly isMessage?: boolean;
+  /** What to do if it is not done. */
+  readonly refused?: () => void;
+  /** What to do instead if its turn does not come in time. */
+  readonly late?: CommandWork;
+}
+
+const MESSAGE: Taking = { isMessage: true };
+
 /** Answers one frame. */
 export function dispatch(session: CommandSession, decoded: Decoded, cameAt: number): void {
   switch (decoded.kind) {
@@ -80,9 +91,8 @@ function handle(session: CommandSession, command: Command, cameAt: number): void
     }
     case 'message': {
       const { roomId } = command;
-      return take(session, roomId, { ref, roomId, cameAt }, () => send(session, command, cameAt), {
-        isMessage: true,
-      });
+      const origin = { ref, roomId, cameAt };
+      return take(session, roomId, origin, () => send(session, command, cameAt), MESSAGE);
     }
     case 'edit':
     case 'delete':
@@ -102,7 +112,7 @@ function handle(session: CommandSession, command: Command, cameAt: number): void
       session.status('PONG', { ref });
       return;
     case 'quit': {
-      // Also if what is before it hangs, but not before it was answered, which takes a message the longest.
+      // Even if a command before it hangs; by twice the time, everything before it is answered.
       const latest = cameAt + session.context.limits.storeTimeoutMs;
       const isTaken = session.order.takeAlone(latest, () => {
         session.close('NORMAL');
@@ -118,20 +128,10 @@ function take(
   room: number | string,
   origin: TimedOrigin,
   work: CommandWork,
-  {
-    isMessage = false,
-    refused,
-    late = refuseWith(tooLate, refused),
-  }: {
-    readonly isMessage?: boolean;
-    /** What to do if it is not done. */
-    readonly refused?: () => void;
-    /** What to do instead if its turn does not come in time. */
-    readonly late?: CommandWork;
-  } = {},
+  { isMessage = false, refused, late }: Taking = {},
 ): void {
   const isTaken = session.order.take(room, isMessage, origin.cameAt, (isLate) =>
-    attempt(session, origin, isLate ? late : work),
+    attempt(session, origin, isLate ? (late ?? refuseWith(tooLate, refused)) : work),
   );
   if (!isTaken) void attempt(session, origin, refuseWith(tooManyWait, refused));
 }

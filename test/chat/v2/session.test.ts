@@ -14,11 +14,14 @@ const ben = person();
 
 let world: ChatWorld;
 let node: TestNode;
+/** Answers UNAVAILABLE after a second. */
+let hasty: TestNode;
 let room: number;
 
 beforeAll(async () => {
   world = await createChatWorld();
   node = await world.start({ ROOMS_PER_SOCKET: '3' });
+  hasty = await world.start({ STORE_TIMEOUT_MS: '1000' });
 });
 afterAll(() => world.close());
 
@@ -57,6 +60,20 @@ async function whileLocked(id: number, work: () => Promise<void>): Promise<void>
   } finally {
     await holder.end();
   }
+}
+
+/**
+ * Edits a message, and does something behind the edit while the database does not answer.
+ * @returns the number of the message
+ */
+async function behindEdit(client: ChatClient, work: () => Promise<void>): Promise<number> {
+  client.send({ type: 'message', room_id: room, content: 'hi', ref: 'm' });
+  const seq = Number(data((await client.take(2))[0])['seq']);
+  await whileLocked(room, () => {
+    client.send({ type: 'edit', room_id: room, target: seq, content: 'ho', ref: 'edit' });
+    return work();
+  });
+  return seq;
 }
 
 /** Type and number of each frame. */
@@ -749,14 +766,10 @@ describe('the session', () => {
   });
 
   it('answers all in time, though a change before it is not known to be made', async () => {
-    const hasty = await world.start({ STORE_TIMEOUT_MS: '1000' });
     const client = await ChatClient.enterV2(hasty, ana, room);
-    client.send({ type: 'message', room_id: room, content: 'hi', ref: 'm' });
-    const seq = data((await client.take(2))[0])['seq'];
-    await whileLocked(room, async () => {
-      client.send({ type: 'edit', room_id: room, target: seq, content: 'ho', ref: 'edit' });
+    const seq = await behindEdit(client, async () => {
       client.send({ type: 'message', room_id: room, content: 'late', ref: 'message' });
-      client.send({ type: 'read', room_id: room, upto: seq, ref: 'read' });
+      client.send({ type: 'read', room_id: room, upto: 1, ref: 'read' });
       client.send({ type: 'token', content: ana.token, ref: 'token' });
       client.send({ type: 'join', rooms: [{ room_id: room }], ref: 'join' });
       client.send({ type: 'leave', room_id: room, ref: 'leave' });
@@ -779,12 +792,8 @@ describe('the session', () => {
   });
 
   it('leaves a room that it asked for again in vain', async () => {
-    const hasty = await world.start({ STORE_TIMEOUT_MS: '1000' });
     const client = await ChatClient.enterV2(hasty, ana, room);
-    client.send({ type: 'message', room_id: room, content: 'hi', ref: 'm' });
-    const seq = data((await client.take(2))[0])['seq'];
-    await whileLocked(room, async () => {
-      client.send({ type: 'edit', room_id: room, target: seq, content: 'ho', ref: 'edit' });
+    await behindEdit(client, async () => {
       client.send({ type: 'join', rooms: [{ room_id: room }], ref: 'join' });
       const answers = await client.take(2);
       expect(answers.map(({ data: word }) => word)).toEqual(['UNAVAILABLE', 'UNAVAILABLE']);
