@@ -9,7 +9,7 @@ const ROOMS = 500;
 const MESSAGES = 1_000_000;
 const QUICK_MESSAGES = 100_000;
 const QUIET_TIMEOUT_MS = 10_000;
-/** The lowest p99 of these counts: other work on the machine adds to it, and takes nothing from it. */
+/** The median of their p99 counts: a single one may be that of a moment in which the machine did something else. */
 const ROUNDS = 5;
 /** Words that a text takes from, the k-th one with a share of 1/k, as words are in any language. */
 const WORDS = 50_000;
@@ -84,7 +84,7 @@ export const search = {
       context.note(
         `${key}: p50 ${p50.toFixed(1)}, p99 ${p99s.map((ms) => ms.toFixed(1)).join(', ')} ms`,
       );
-      results[key] = at(p99s, 0);
+      results[key] = at(p99s, 0.5);
     }
     await server.stop();
     const bytes = await bytesOfWords(url);
