@@ -59,6 +59,20 @@ export function route<A extends Access, Params = undefined, Query = undefined, B
 }
 
 /**
+ * The parameters of a query by name, those that are given several times as lists. Not `ctx.query`: Koa 3 looks through
+ * all parameters again for each, so that a request of 14 KB held the event loop for 0.1 to 0.2 s.
+ */
+function parametersOf(querystring: string): Record<string, string | string[]> {
+  const parameters = new Map<string, string | string[]>();
+  for (const [name, value] of new URLSearchParams(querystring)) {
+    const earlier = parameters.get(name);
+    if (Array.isArray(earlier)) earlier.push(value);
+    else parameters.set(name, earlier === undefined ? value : [earlier, value]);
+  }
+  return Object.fromEntries(parameters);
+}
+
+/**
  * Koa's middleware for a route: decodes, calls its handler, encodes. Behind `authenticate` unless the route is open.
  */
 export function serve(route: Route, services: Services): RouterMiddleware<AuthenticatedState> {
@@ -68,7 +82,7 @@ export function serve(route: Route, services: Services): RouterMiddleware<Authen
     const request = {
       caller: ctx.state.caller,
       params: params && validate(params, ctx.params),
-      query: query && validate(query, ctx.query),
+      query: query && validate(query, parametersOf(ctx.querystring)),
       body: body && validate(body, ctx.request.body),
       get gone() {
         return whenGone(ctx);
