@@ -66,7 +66,7 @@ const FEW_ROOMS = 32;
 const PAGE_CHARACTERS = 32_768;
 
 /**
- * The tsquery of a text, as text; null if it has no word. Of a run of CJK characters, `search_pairs` leaves its pairs
+ * The tsquery of the text $4, as text; null if it has no word. Of a run of CJK characters, `search_pairs` leaves its pairs
  * after the first character, and before the last one.
  */
 const TO_QUERY = `SELECT string_agg('(' || condition || ')', ' & ') AS query
@@ -78,28 +78,29 @@ const TO_QUERY = `SELECT string_agg('(' || condition || ')', ' & ') AS query
     END::text AS condition
     FROM (
       SELECT word, search_pairs(word) AS pairs, place = max(place) OVER () AS is_last
-      FROM regexp_split_to_table(trim(search_fold($1)), ' +') WITH ORDINALITY AS split (word, place)
+      FROM regexp_split_to_table(trim(search_fold($4)), ' +') WITH ORDINALITY AS split (word, place)
       WHERE word <> ''
     ) AS words
   ) AS conditions
   WHERE condition <> ''`;
 
-/** Whether a message is behind the place $7, $8, $9. */
-const IS_BEHIND = `("createdAt", room_id, seq) < ($7::timestamptz, $8::integer, $9::bigint)`;
+/** Whether a message is behind the place $6, $7, $8. */
+const IS_BEHIND = `("createdAt", room_id, seq) < ($6::timestamptz, $7::integer, $8::bigint)`;
 /** From the newest place to the oldest one. */
 const NEWEST_FIRST = `"createdAt" DESC, room_id DESC, seq DESC`;
 
 /**
- * The rooms that the caller may read, or room $4 if they may read it, and how far the words of their messages are stored.
- * The caller's rules come from one scan, not by RULES_OF_CALLER, which takes twice as long for 500 rooms.
+ * The rooms that the caller may read and that fulfil a condition on `room_id`, and how far the words of their messages
+ * are stored. The caller's rules come from one scan, not by RULES_OF_CALLER, which takes twice as long for 500 rooms.
  */
-const READABLE = `SELECT r.id, r.head, coalesce(p.upto, 0) AS upto
+function readableRooms(condition: string): string {
+  return `SELECT r.id, r.head, coalesce(p.upto, 0) AS upto
   FROM (
     SELECT room_id, max(permissions) FILTER (WHERE "entity_UUID" = $1) AS by_own,
       max(permissions) FILTER (WHERE "entity_UUID" = $2) AS by_entity,
       max(level) FILTER (WHERE "entity_UUID" = $2) AS level
     FROM room_permissions
-    WHERE "entity_UUID" IN ($1, $2) AND ($4::integer IS NULL OR room_id = $4)
+    WHERE "entity_UUID" IN ($1, $2) AND ${condition}
     GROUP BY room_id
   ) AS rules
   CROSS JOIN LATERAL (SELECT * FROM rooms WHERE id = rules.room_id LIMIT 1) AS r
@@ -107,8 +108,9 @@ const READABLE = `SELECT r.id, r.head, coalesce(p.upto, 0) AS upto
   CROSS JOIN LATERAL (SELECT by_entity AS permissions, rules.level) AS entity
   LEFT JOIN LATERAL (SELECT upto FROM search_positions WHERE room_id = r.id LIMIT 1) AS p ON true
   WHERE ${MAY_READ}`;
+}
 
-/** The messages at the places of `place`, a list in order, as far as they fulfil a condition: $6 at most. */
+/** The messages at the places of `place`, a list in order, as far as they fulfil a condition: $5 at most. */
 function messagesAt(place: string, condition: string): string {
   return `SELECT ${messageColumns('$1::uuid')}
     FROM (
@@ -116,7 +118,7 @@ function messagesAt(place: string, condition: string): string {
       CROSS JOIN LATERAL (
         SELECT * FROM messages WHERE room_id = place.room_id AND seq = place.seq AND ${condition} LIMIT 1
       ) AS found
-      ORDER BY place."createdAt" DESC, place.room_id DESC, place.seq DESC LIMIT $6
+      ORDER BY place."createdAt" DESC, place.room_id DESC, place.seq DESC LIMIT $5
     ) AS m
     ORDER BY m."createdAt" DESC, m.room_id DESC, m.seq DESC`;
 }
@@ -129,13 +131,13 @@ function older(room: string, than: string, given: number, size: number): string 
 }
 
 /**
- * Of the rooms `readable`, the places of the newest messages behind $7, $8, $9, as `newest`; `last` is the last of them
+ * Of the rooms `readable`, the places of the newest messages behind $6, $7, $8, as `newest`; `last` is the last of them
  * if there are as many as the last of `steps`. In a room they follow the index of dates.
  */
 function newestPlaces(steps: readonly number[]): string {
-  const behind = `$7::timestamptz, CASE
-    WHEN readable.id < $8::integer THEN ${Number.MAX_SAFE_INTEGER}
-    WHEN readable.id = $8::integer THEN $9::bigint
+  const behind = `$6::timestamptz, CASE
+    WHEN readable.id < $7::integer THEN ${Number.MAX_SAFE_INTEGER}
+    WHEN readable.id = $7::integer THEN $8::bigint
     ELSE 0 END`;
   const most = steps.at(-1) ?? 0;
   const ctes = steps.map((size, step) => {
@@ -159,68 +161,87 @@ function newestPlaces(steps: readonly number[]): string {
 }
 
 /**
- * Looks at the newest messages of the caller's rooms, or of room $4, one by one, down to the place `passed`. If a
- * message's words are not stored, they are taken from its text.
+ * Looks at the newest messages of the caller's rooms, or of room $9, one by one, down to the place `passed`. If a
+ * message's words are not stored, they are taken from its text. Says as well what BY_INDEX is to look for.
  */
 function amongNewest(steps: readonly number[]): string {
-  return `WITH readable AS MATERIALIZED (${READABLE}), ${newestPlaces(steps)},
+  return `WITH asked AS MATERIALIZED (${TO_QUERY}), readable AS MATERIALIZED (
+    ${readableRooms('($9::integer IS NULL OR room_id = $9)')}
+  ), ${newestPlaces(steps)},
   matching AS (
     SELECT newest.*, w.words IS NOT NULL AS has_words
     FROM newest JOIN readable ON readable.id = newest.room_id
     LEFT JOIN LATERAL (
       SELECT words FROM message_words WHERE room_id = newest.room_id AND seq = newest.seq LIMIT 1
     ) AS w ON true
-    WHERE CASE WHEN w.words IS NULL THEN newest.seq > readable.upto ELSE w.words @@ $5::tsquery END
+    WHERE CASE WHEN w.words IS NULL THEN newest.seq > readable.upto
+      ELSE w.words @@ (SELECT query::tsquery FROM asked) END
+  ), rest AS (
+    SELECT query, coalesce(sum(head), 0)::bigint AS entries,
+      CASE WHEN count(*) > ${FEW_ROOMS} THEN query
+        ELSE (query::tsquery && string_agg(${roomWord('id')}, ' | ')::tsquery)::text END AS index_query,
+      CASE WHEN sum(head - upto) <= ${NOT_STORED}
+        THEN coalesce(array_agg(id) FILTER (WHERE head > upto), '{}')::text END AS rooms_not_stored
+    FROM asked LEFT JOIN readable ON true GROUP BY query
   )
   SELECT found.*, last."createdAt" AS "passedAt", last.room_id AS "passedRoomId", last.seq AS "passedSeq",
-    (SELECT coalesce(sum(head), 0)::bigint FROM readable) AS entries
-  FROM (SELECT) AS one LEFT JOIN last ON true LEFT JOIN (
+    rest.query, rest.entries, rest.index_query AS "indexQuery", rest.rooms_not_stored AS "roomsNotStored"
+  FROM rest LEFT JOIN last ON true LEFT JOIN (
     ${messagesAt(
       'SELECT * FROM matching',
-      `(place.has_words OR kind = 'message' AND search_words(content) @@ $5::tsquery)`,
+      `(place.has_words OR kind = 'message'
+        AND search_words(content) @@ (SELECT query::tsquery FROM asked))`,
     )}
   ) AS found ON true`;
 }
 
-const OF_ALL = { sql: amongNewest(NEWEST_OF_ALL), most: NEWEST_OF_ALL.at(-1) ?? 0 };
-const OF_ONE = { sql: amongNewest(NEWEST_OF_ONE), most: NEWEST_OF_ONE.at(-1) ?? 0 };
+const OF_ALL = { sql: amongNewest(NEWEST_OF_ALL), size: NEWEST_OF_ALL.at(-1) ?? 0 };
+const OF_ONE = { sql: amongNewest(NEWEST_OF_ONE), size: NEWEST_OF_ONE.at(-1) ?? 0 };
 
 /**
- * Of the messages that the index finds, MOST_HITS and one more at most, those of the rooms that the caller may read, or
- * of room $4; and those whose words are not stored, unless there are too many.
+ * Of the messages that the index finds by $9, MOST_HITS and one more at most, those of rooms that the caller may read;
+ * and those of the rooms $10 that have $4 and whose words are not stored.
  */
-const BY_INDEX = `WITH readable AS MATERIALIZED (${READABLE}), not_stored AS MATERIALIZED (
-    SELECT coalesce(sum(head - upto), 0)::bigint AS entries FROM readable
-  ), hit AS MATERIALIZED (
-    SELECT room_id, seq, "createdAt" FROM message_words
-    WHERE words @@ (
-        SELECT CASE WHEN count(*) > ${FEW_ROOMS} THEN $5::tsquery
-          ELSE $5::tsquery && string_agg(${roomWord('id')}, ' | ')::tsquery END
-        FROM readable
-      ) AND ${IS_BEHIND}
+const BY_INDEX = `WITH hit AS MATERIALIZED (
+    SELECT room_id, seq, "createdAt" FROM message_words WHERE words @@ $9::tsquery AND ${IS_BEHIND}
     LIMIT ${MOST_HITS + 1}
-  ), found AS (
-    SELECT * FROM hit WHERE room_id IN (SELECT id FROM readable)
+  ), place AS MATERIALIZED (
+    SELECT * FROM hit
     UNION ALL
-    SELECT m.room_id, m.seq, m."createdAt" FROM readable CROSS JOIN LATERAL (
+    SELECT m.room_id, m.seq, m."createdAt" FROM unnest($10::integer[]) AS room (id)
+    LEFT JOIN search_positions AS p ON p.room_id = room.id
+    CROSS JOIN LATERAL (
       SELECT * FROM messages
-      WHERE room_id = readable.id AND seq > readable.upto AND kind = 'message' AND ${IS_BEHIND}
+      WHERE room_id = room.id AND seq > coalesce(p.upto, 0) AND kind = 'message' AND ${IS_BEHIND}
       ORDER BY seq LIMIT ${NOT_STORED}
     ) AS m
-    WHERE readable.head > readable.upto AND (SELECT entries FROM not_stored) <= ${NOT_STORED}
-      AND search_words(m.content) @@ $5::tsquery
-  )
-  SELECT page.*, (SELECT count(*) FROM hit) AS hits, (SELECT entries FROM not_stored) AS "notStored"
-  FROM (SELECT) AS one LEFT JOIN (${messagesAt('SELECT * FROM found', 'true')}) AS page ON true`;
+    WHERE search_words(m.content) @@ $4::tsquery
+  ), readable AS MATERIALIZED (${readableRooms('room_id IN (SELECT room_id FROM place)')})
+  SELECT page.*, (SELECT count(*) FROM hit) AS hits
+  FROM (SELECT) AS one LEFT JOIN (
+    ${messagesAt('SELECT place.* FROM place JOIN readable ON readable.id = place.room_id', 'true')}
+  ) AS page ON true`;
 
 /** A message, or nulls if none was found. */
 type FoundRow = HistoryMessage | { readonly seq: null };
-/** `entries` are those of all rooms in which it was searched. */
-type NewestRow = FoundRow & { readonly entries: number } & (
+/** The same in each row, beside the message and the place that was passed. */
+interface NewestRest {
+  /** The tsquery of the text; null if it has no word. */
+  readonly query: string | null;
+  /** Entries of all rooms in which it was searched. */
+  readonly entries: number;
+  /** The tsquery for the index. */
+  readonly indexQuery: string;
+  /** Rooms with messages whose words are not stored, as an array in text; null if there are too many such messages. */
+  readonly roomsNotStored: string | null;
+}
+type NewestRow = FoundRow &
+  NewestRest &
+  (
     | { readonly passedAt: Date; readonly passedRoomId: number; readonly passedSeq: number }
     | { readonly passedAt: null }
   );
-type IndexRow = FoundRow & { readonly hits: number; readonly notStored: number };
+type IndexRow = FoundRow & { readonly hits: number };
 
 /** Before all messages. */
 const BEFORE_ALL = ['infinity', 0, 0];
@@ -242,26 +263,25 @@ export function createSearch({
     { text, roomId, behind, limit }: Wanted,
     gone: AbortSignal | undefined,
   ): Promise<SearchPage | undefined> {
-    const [asked] = await query<{ query: string | null }>(TO_QUERY, [text]);
-    if (asked === undefined || asked.query === null) return undefined;
     const place = behind ? [behind.createdAt, behind.roomId, behind.seq] : BEFORE_ALL;
     const whose = [userUUID, entityUUID, levelOnEntity];
     // One more than asked for, to know whether there are more.
-    const bind = [...whose, roomId ?? null, asked.query, limit + 1, ...place];
-
-    gone?.throwIfAborted();
-    const { sql, most } = roomId === undefined ? OF_ALL : OF_ONE;
-    const newest = await query<NewestRow>(sql, bind);
-    const passed = passedBy(newest);
+    const most = limit + 1;
+    const { sql, size } = roomId === undefined ? OF_ALL : OF_ONE;
+    const newest = await query<NewestRow>(sql, [...whose, text, most, ...place, roomId ?? null]);
+    const [rest] = newest;
+    if (rest === undefined || rest.query === null) return undefined;
+    const passed = passedBy(rest);
     const near = messagesOf(newest);
     if (near.length > limit || passed === undefined) return cut(near, limit);
-    const expected = (near.length / most) * (newest[0]?.entries ?? 0);
-    if (expected > MOST_HITS) return cut(near, limit, passed);
+    const expected = (near.length / size) * rest.entries;
+    if (expected > MOST_HITS || rest.roomsNotStored === null) return cut(near, limit, passed);
 
     gone?.throwIfAborted();
+    const { indexQuery, roomsNotStored } = rest;
+    const bind = [...whose, rest.query, most, ...place, indexQuery, roomsNotStored];
     const found = await query<IndexRow>(BY_INDEX, bind);
-    const { hits = 0, notStored = 0 } = found[0] ?? {};
-    const isWhole = hits <= MOST_HITS && notStored <= NOT_STORED;
+    const isWhole = (found[0]?.hits ?? 0) <= MOST_HITS;
     return isWhole ? cut(messagesOf(found), limit) : cut(near, limit, passed);
   }
 
@@ -272,8 +292,8 @@ export function createSearch({
 }
 
 /** How far the newest messages were passed; undefined if there are no others. */
-function passedBy([row]: readonly NewestRow[]): Place | undefined {
-  if (row === undefined || row.passedAt === null) return undefined;
+function passedBy(row: NewestRow): Place | undefined {
+  if (row.passedAt === null) return undefined;
   return { createdAt: row.passedAt, roomId: row.passedRoomId, seq: row.passedSeq };
 }
 

@@ -115,10 +115,18 @@ describe('the plans of Postgres', () => {
        FROM generate_series(1, $1::int)`,
       { bind: [OTHER_ROOMS, member.entityUUID] },
     );
-    await sequelize.query('INSERT INTO search_positions SELECT id, head FROM rooms WHERE head > 0');
+    await storePositions();
     await sequelize.query('VACUUM ANALYZE');
   });
   afterAll(() => host.close());
+
+  /** The words of all messages are stored. */
+  async function storePositions(): Promise<void> {
+    await host.database.sequelize.query(
+      `INSERT INTO search_positions SELECT id, head FROM rooms WHERE head > 0
+       ON CONFLICT (room_id) DO UPDATE SET upto = excluded.upto`,
+    );
+  }
 
   /** Messages of a room, a minute apart; in parts, as no statement may take longer than STORE_TIMEOUT_MS. */
   async function fill(roomId: number, messages: number, refs: string | null): Promise<void> {
@@ -307,15 +315,16 @@ describe('the plans of Postgres', () => {
     ['one room', (text) => ({ text, roomId: room, limit: 20 })],
     ['all rooms', (text) => ({ text, limit: 20 })],
   ])('search by an index, in %s', async (_, wanted) => {
+    await storePositions();
     const plans = await plansOf(() => store.search.page(member, wanted('usual nowhere')));
 
-    expect(plans).toHaveLength(3);
-    expect(plans[1]).toMatch(/Index.* using messages_created_at/);
-    expect(plans[2]).toContain('Bitmap Index Scan on message_words_words');
+    expect(plans).toHaveLength(2);
+    expect(plans[0]).toMatch(/Index.* using messages_created_at/);
+    expect(plans[1]).toContain('Bitmap Index Scan on message_words_words');
     for (const plan of plans) expect(plan).not.toMatch(/Seq Scan on message/);
 
     // Enough of the newest messages have a common word.
-    expect(await plansOf(() => store.search.page(member, wanted('usual')))).toHaveLength(2);
+    expect(await plansOf(() => store.search.page(member, wanted('usual')))).toHaveLength(1);
   });
 
   it('find messages whose words are not stored by their key', async () => {
