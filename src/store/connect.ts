@@ -67,8 +67,8 @@ export interface Database {
   readonly rooms: Sequelize;
   /** For pages of the logs of live rooms. */
   readonly pages: Sequelize;
-  /** For searches, SEARCH_CONNECTIONS at a time; a statement is cancelled if it takes too long. */
-  readonly searches: Sequelize;
+  /** Runs statements of searches, SEARCH_CONNECTIONS at a time at most; one is cancelled if it takes too long. */
+  readonly runSearch: RunStatement;
   /** Runs what the log appends, LOG_BATCHES_IN_FLIGHT statements at a time at most. */
   readonly runAppend: RunStatement;
   readonly embedded: boolean;
@@ -98,12 +98,12 @@ export async function connectDatabase(
   if (address === undefined) throw new Error('no address of a database');
   const outage = new Outage(logger);
   const pools = embedded ? openOne(address, outage) : openPools(address, outage, config);
-  const { sequelize, rooms, pages, searches, runAppend, clients } = pools;
+  const { sequelize, rooms, pages, runSearch, runAppend, clients } = pools;
   return {
     sequelize,
     rooms,
     pages,
-    searches,
+    runSearch,
     runAppend,
     embedded: embedded !== null,
     address,
@@ -147,7 +147,7 @@ export async function connectDatabase(
 
 type Pools = Pick<
   Database,
-  'sequelize' | 'rooms' | 'pages' | 'searches' | 'runAppend' | 'close'
+  'sequelize' | 'rooms' | 'pages' | 'runSearch' | 'runAppend' | 'close'
 > & {
   readonly all: readonly Sequelize[];
   readonly clients: PgClients;
@@ -166,7 +166,7 @@ function openOne(address: DatabaseAddress, outage: Outage): Pools {
     sequelize,
     rooms: sequelize,
     pages: sequelize,
-    searches: sequelize,
+    runSearch: plain(sequelize),
     runAppend: plain(sequelize),
     all: [sequelize],
     clients,
@@ -194,18 +194,20 @@ function openPools(
   const pages = new StoreSequelize(poolOf(PAGE_CONNECTIONS), outage);
   const searches = new StoreSequelize(poolOf(SEARCH_CONNECTIONS, SEARCH_SETTINGS), outage);
   const appends = new StoreSequelize(poolOf(logBatchesInFlight, APPEND_SETTINGS), outage);
-  const prepared = new PreparedStatements(appends, outage);
+  const preparedAppends = new PreparedStatements(appends, outage);
+  const preparedSearches = new PreparedStatements(searches, outage);
   const all = [sequelize, changes, rooms, pages, searches, appends];
   return {
     sequelize,
     rooms,
     pages,
-    searches,
-    runAppend: prepared.run,
+    runSearch: preparedSearches.run,
+    runAppend: preparedAppends.run,
     all,
     clients,
     async close() {
-      prepared.close();
+      preparedAppends.close();
+      preparedSearches.close();
       await Promise.all(all.map((pool) => pool.close()));
     },
   };

@@ -5,10 +5,9 @@ import type { Outage } from './outage.js';
 import type { PgClient } from './pg-client.js';
 import { giveBack } from './sequelize.js';
 
-/** A statement that runs often. */
 export interface Statement {
-  /** Its name as a prepared statement; each text has its own. */
-  readonly name: string;
+  /** Its name as a prepared statement; each text has its own. Without one, it is planned anew for its values. */
+  readonly name?: string;
   readonly text: string;
 }
 
@@ -91,11 +90,11 @@ export class PreparedStatements {
 
   #runOn(
     connection: PgClient,
-    { name, text }: Statement,
+    statement: Statement,
     values: unknown[],
   ): Promise<readonly object[]> {
     return new Promise((resolve, reject) => {
-      connection.query<object>({ name, text, values }, (error, result) => {
+      connection.query<object>({ ...statement, values }, (error, result) => {
         this.#keep(connection);
         // Null if the statement succeeded, though its type is Error.
         const failure = error as Error | null;

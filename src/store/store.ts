@@ -43,7 +43,7 @@ export interface Store {
 
 /** The store over an open, migrated database. To close it, close `log` first, then the database. */
 export function createStore({
-  database: { sequelize, rooms, pages, searches, runAppend, embedded },
+  database: { sequelize, rooms, pages, runSearch, runAppend, embedded },
   limits,
   logger,
 }: {
@@ -64,7 +64,7 @@ export function createStore({
     readMarkers: createReadMarkers({ sequelize }),
     users: createUsers({ sequelize }),
     history: createHistory({ sequelize, readers: historyReaders }),
-    search: createSearch({ sequelize: searches, readers: readers(SEARCH_CONNECTIONS) }),
+    search: createSearch({ run: runSearch, readers: readers(SEARCH_CONNECTIONS) }),
     log: createLog({
       rooms,
       pages,

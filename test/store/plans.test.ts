@@ -5,7 +5,7 @@ import { appendEntries } from '../../src/store/append.js';
 import type { EntryDraft } from '../../src/store/entry.js';
 import type { HistoryPage, Period } from '../../src/store/history.js';
 import { storeWords } from '../../src/store/message-words.js';
-import { plain } from '../../src/store/prepared.js';
+import { plain, type RunStatement } from '../../src/store/prepared.js';
 import type { Wanted } from '../../src/store/search.js';
 import type { Store } from '../../src/store/store.js';
 import { openPostgres, storeOver, type StoreHost } from '../harness/store-hosts.js';
@@ -27,6 +27,10 @@ const RULES = 5_000;
 /** Of an entry of a room with messages, which has one a minute. */
 function dateOf(seq: number): string {
   return new Date(Date.UTC(2026, 0, 1, 0, seq)).toISOString();
+}
+
+function literal(value: unknown): string {
+  return value === null ? 'NULL' : `'${value as string | number}'`;
 }
 
 interface Scans {
@@ -316,7 +320,7 @@ describe('the plans of Postgres', () => {
     ['all rooms', (text) => ({ text, limit: 20 })],
   ])('search by an index, in %s', async (_, wanted) => {
     await storePositions();
-    const plans = await plansOf(() => store.search.page(member, wanted('usual nowhere')));
+    const plans = await plansOfSearch(wanted('usual nowhere'));
 
     expect(plans).toHaveLength(2);
     expect(plans[0]).toMatch(/Index.* using messages_created_at/);
@@ -324,8 +328,34 @@ describe('the plans of Postgres', () => {
     for (const plan of plans) expect(plan).not.toMatch(/Seq Scan on message/);
 
     // Enough of the newest messages have a common word.
-    expect(await plansOf(() => store.search.page(member, wanted('usual')))).toHaveLength(1);
+    expect(await plansOfSearch(wanted('usual'))).toHaveLength(1);
   });
+
+  /** The plans of a search's statements: of those that are prepared, the one for any values. */
+  async function plansOfSearch(wanted: Wanted): Promise<string[]> {
+    const plans: string[] = [];
+    const { runSearch } = host.database;
+    const explain: RunStatement = async (statement, values) => {
+      const rows = await runSearch(statement, values);
+      const { name, text } = statement;
+      // On the connection that was used last, which has it prepared.
+      if (name !== undefined) {
+        await runSearch({ text: 'SET plan_cache_mode = force_generic_plan' }, []);
+      }
+      const plan = (await (name === undefined
+        ? runSearch({ text: `EXPLAIN ${text}` }, values)
+        : runSearch(
+            { text: `EXPLAIN EXECUTE ${name}(${values.map(literal).join(', ')})` },
+            [],
+          ))) as Record<'QUERY PLAN', string>[];
+      await runSearch({ text: 'RESET plan_cache_mode' }, []);
+      plans.push(plan.map((row) => row['QUERY PLAN']).join('\n'));
+      return rows;
+    };
+    const { search } = storeOver({ ...host.database, runSearch: explain });
+    await search.page(member, wanted);
+    return plans;
+  }
 
   it('find messages whose words are not stored by their key', async () => {
     const [plan] = await plansOf(() => storeWords(host.database.sequelize));

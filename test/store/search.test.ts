@@ -6,6 +6,7 @@ import { may, type Caller, type Rule } from '../../src/access/permissions.js';
 import type { EntryKind } from '../../src/protocol/entry-kinds.js';
 import type { HistoryMessage } from '../../src/store/history.js';
 import { storeWords } from '../../src/store/message-words.js';
+import type { RunStatement } from '../../src/store/prepared.js';
 import type { Wanted } from '../../src/store/search.js';
 import type { Store } from '../../src/store/store.js';
 import { openPostgres, storeHosts, storeOver, type StoreHost } from '../harness/store-hosts.js';
@@ -253,14 +254,14 @@ describe.each(storeHosts)('a search over %s', (_, openHost) => {
     await storeAllWords();
     const gone = new AbortController();
     const reason = new Error('hung up');
-    const statements = vi.spyOn(host.database.searches, 'query');
+    const runSearch = vi.fn<RunStatement>(host.database.runSearch);
+    const { search } = storeOver({ ...host.database, runSearch });
 
-    const searching = store.search.page(caller, { text: 'needle', limit: 10 }, gone.signal);
+    const searching = search.page(caller, { text: 'needle', limit: 10 }, gone.signal);
     gone.abort(reason);
 
     await expect(searching).rejects.toBe(reason);
-    expect(statements).toHaveBeenCalledTimes(1);
-    statements.mockRestore();
+    expect(runSearch).toHaveBeenCalledTimes(1);
   });
 
   it.each([true, false])(
@@ -373,12 +374,11 @@ function newestFirst(one: HistoryMessage, other: HistoryMessage): number {
 it('a search that takes too long is cancelled, and its connection stays', async () => {
   const host = await openPostgres();
   try {
-    const { searches } = host.database;
-    const backend = async () =>
-      searches.query('SELECT pg_backend_pid()', { type: QueryTypes.SELECT });
+    const { runSearch } = host.database;
+    const backend = () => runSearch({ text: 'SELECT pg_backend_pid()' }, []);
     const before = await backend();
 
-    await expect(searches.query('SELECT pg_sleep(60)')).rejects.toMatchObject({
+    await expect(runSearch({ text: 'SELECT pg_sleep(60)' }, [])).rejects.toMatchObject({
       code: 'UNAVAILABLE',
       detail: 'the query took too long',
     });
