@@ -1,0 +1,27 @@
+/** The client library: `nano-messaging/client`. It runs in browsers and in Node, and has no dependencies. */
+export { ChatClient, type ChatClientEvents, type ChatClientOptions } from './client.js';
+export type { ConnectionState } from './connection.js';
+export type { Socket, SocketClass } from './platform.js';
+export { ChatError } from './errors.js';
+export { RoomList, type RoomListEvents } from './room-list.js';
+export type { Message } from './room-state.js';
+export {
+  Room,
+  type Draft,
+  type MessagePage,
+  type Range,
+  type RoomEvents,
+  type RoomPhase,
+} from './room.js';
+export { localStorageOf, type UnsentCommand, type UnsentStorage } from './storage.js';
+export type {
+  Answer,
+  Entry,
+  Json,
+  Limits,
+  MessageRow,
+  Reaction,
+  RoomRow,
+  StopReason,
+  UserRow,
+} from './wire.js';

@@ -1,0 +1,6 @@
+/** The client library in Node: as in a browser, with the WebSocket of `ws` if the platform has none (Node 20). */
+import { WebSocket } from 'ws';
+
+globalThis.WebSocket ??= WebSocket as unknown as typeof globalThis.WebSocket;
+
+export * from './index.js';

@@ -1,0 +1,28 @@
+/** What a connection needs of a WebSocket: a browser has it, Node since 22, and `ws`. */
+export interface Socket {
+  addEventListener(type: 'message', listener: (event: { readonly data: unknown }) => void): void;
+  addEventListener(type: 'close', listener: (event: { readonly code: number }) => void): void;
+  addEventListener(type: 'error', listener: () => void): void;
+  send(data: string): void;
+  close(code?: number): void;
+}
+
+export type SocketClass = new (url: string, protocol: string) => Socket;
+
+interface Target {
+  addEventListener(type: string, listener: () => void): void;
+  removeEventListener(type: string, listener: () => void): void;
+}
+
+/** What a browser has, and Node has not. */
+interface Platform extends Partial<Target> {
+  readonly document?: Target & { readonly visibilityState: string };
+  readonly WebSocket?: SocketClass;
+  readonly location?: { readonly href: string };
+  readonly localStorage?: Record<string, unknown> & {
+    setItem(key: string, value: string): void;
+    removeItem(key: string): void;
+  };
+}
+
+export const platform = globalThis as unknown as Platform;

@@ -1,0 +1,240 @@
+import type { Entry, Json, MessageRow, Reaction } from './wire.js';
+
+/** A message of a room, as it is now. It is never changed: a change makes another one. */
+export interface Message {
+  /** Its number in the room; undefined until it is stored. */
+  readonly seq: number | undefined;
+  /** The sender's own name for it; undefined for a message of a page. */
+  readonly ref: string | undefined;
+  /** `userUUID` of the sender. */
+  readonly emitter: string;
+  /** When it was stored, or, until then, when it was sent. */
+  readonly createdAt: Date;
+  readonly editedAt: Date | undefined;
+  /** Empty if it has `data` alone. */
+  readonly content: string;
+  readonly data: Json | undefined;
+  /** Number of the message that it answers. */
+  readonly replyTo: number | undefined;
+  readonly mentions: readonly string[];
+  readonly reactions: readonly Reaction[];
+}
+
+interface Held {
+  message: Message & { readonly seq: number };
+  /** Whether its text is withheld here: an entry that follows has it, or says that the message was deleted. */
+  isWithheld: boolean;
+  /** Number of the last entry whose change it has, or the head of the answer that it came in. */
+  asOf: number;
+}
+
+/** What became of an entry. */
+export type Taken = 'known' | 'gap' | 'taken';
+
+/**
+ * The messages of a room as its entries and pages make them, which come in any order and any number of times. The rules
+ * are those of a client's duty in docs/PROTOCOL.md.
+ */
+export class RoomState {
+  /** Number of the last entry that was taken. */
+  last = 0;
+  /** The log that this number belongs to; undefined before the first CONNECTED. */
+  epoch: string | undefined;
+  /** The number up to which messages are known by pages alone. */
+  from = 0;
+  #userUUID = '';
+  /** In the order of their numbers, with those that are deleted or withheld. */
+  #held: Held[] = [];
+  /** Changes of messages that are not held: an answer on its way may have these messages. Undefined if none is. */
+  #early: (readonly [type: string, entry: Entry])[] | undefined;
+  #answers = 0;
+  #shown: readonly Message[] | undefined;
+
+  /** The user whose reactions are `mine`. */
+  set userUUID(uuid: string) {
+    this.#userUUID = uuid;
+  }
+
+  /** In the order of their numbers. Another list after each change. */
+  get messages(): readonly Message[] {
+    this.#shown ??= this.#held
+      .filter(({ isWithheld }) => !isWithheld)
+      .map(({ message }) => message);
+    return this.#shown;
+  }
+
+  /** Number of the first message that is held, shown or not. */
+  get first(): number | undefined {
+    return this.#held[0]?.message.seq;
+  }
+
+  get(seq: number): Message | undefined {
+    const held = this.#find(seq);
+    return held?.isWithheld === false ? held.message : undefined;
+  }
+
+  /** Takes an entry; one of an unknown type only moves the place. */
+  take(type: string, entry: Entry): Taken {
+    if (entry.seq <= this.last) return 'known';
+    if (entry.seq > this.last + 1) return 'gap';
+    this.last = entry.seq;
+    if (type === 'message') {
+      this.#add(entry);
+    } else {
+      this.#early?.push([type, entry]);
+      this.#change(type, entry);
+    }
+    return 'taken';
+  }
+
+  /** Moves the place past an entry, whose message is not kept. */
+  skip({ seq }: Entry): Taken {
+    if (seq <= this.last) return 'known';
+    if (seq > this.last + 1) return 'gap';
+    this.last = seq;
+    return 'taken';
+  }
+
+  /** Forgets everything that is known of the room, and goes on with the entries beyond `from`. */
+  drop(from = 0, epoch?: string): void {
+    this.#held = [];
+    this.#early = undefined;
+    this.#answers = 0;
+    this.#shown = undefined;
+    this.from = from;
+    this.last = from;
+    this.epoch = epoch;
+  }
+
+  /**
+   * Reads messages by `load`. Changes that come meanwhile are kept for messages of the answer, which may be older.
+   * @returns undefined if the answer is from before a reset, and was dropped
+   */
+  async read<
+    A extends {
+      readonly head: number;
+      readonly epoch: string;
+      readonly rows: readonly MessageRow[];
+    },
+  >(load: () => Promise<A>): Promise<A | undefined> {
+    const { epoch } = this;
+    const early = (this.#early ??= []);
+    this.#answers += 1;
+    try {
+      const answer = await load();
+      const isValid = early === this.#early && (epoch === undefined || answer.epoch === epoch);
+      if (!isValid) return undefined;
+      for (const row of answer.rows) this.#addRow(row, answer.head);
+      for (const [type, entry] of early) this.#change(type, entry);
+      return answer;
+    } finally {
+      if (early === this.#early && --this.#answers === 0) this.#early = undefined;
+    }
+  }
+
+  #addRow(row: MessageRow, head: number): void {
+    const asOf = Math.max(head, row.rev ?? row.seq);
+    const known = this.#find(row.seq);
+    if (known !== undefined && known.asOf > asOf) return;
+    this.#put({
+      message: {
+        seq: row.seq,
+        ref: known?.message.ref,
+        emitter: row.emitter,
+        createdAt: new Date(row.createdAt),
+        editedAt: row.edited_at === undefined ? undefined : new Date(row.edited_at),
+        content: row.content,
+        data: row.data,
+        replyTo: row.reply_to,
+        mentions: row.mentions ?? [],
+        reactions: row.reactions ?? [],
+      },
+      isWithheld: false,
+      asOf,
+    });
+  }
+
+  #add(entry: Entry): void {
+    // It may have come with a page, and later changes, already.
+    if (this.#find(entry.seq) !== undefined) return;
+    this.#put({
+      message: {
+        seq: entry.seq,
+        ref: entry.ref,
+        emitter: entry.emitter,
+        createdAt: new Date(entry.createdAt),
+        editedAt: undefined,
+        content: entry.content ?? '',
+        data: entry.data ?? undefined,
+        replyTo: entry.reply_to,
+        mentions: entry.mentions ?? [],
+        reactions: [],
+      },
+      isWithheld: entry.content === undefined,
+      asOf: entry.seq,
+    });
+  }
+
+  #change(type: string, entry: Entry): void {
+    if (entry.target === undefined) return;
+    const held = this.#find(entry.target);
+    if (held === undefined || entry.seq <= held.asOf) return;
+    held.asOf = entry.seq;
+    this.#shown = undefined;
+    if (type === 'edit') {
+      held.isWithheld = entry.content === undefined;
+      held.message = {
+        ...held.message,
+        content: entry.content ?? '',
+        data: entry.data ?? undefined,
+        editedAt: new Date(entry.createdAt),
+      };
+    } else if (type === 'delete') {
+      // It stays as a place that later answers can't fill, without anything that it said.
+      held.isWithheld = true;
+      held.message = { ...held.message, content: '', data: undefined, mentions: [], reactions: [] };
+    } else if (entry.emoji !== undefined) {
+      held.message = {
+        ...held.message,
+        reactions: this.#reacted(held.message.reactions, entry),
+      };
+    }
+  }
+
+  /** The count is set, never added to. */
+  #reacted(
+    reactions: readonly Reaction[],
+    { emitter, emoji = '', on = false, count = 0 }: Entry,
+  ): readonly Reaction[] {
+    const known = reactions.find((reaction) => reaction.emoji === emoji);
+    const mine = emitter === this.#userUUID ? on : (known?.mine ?? false);
+    const now = { emoji, count, mine };
+    if (count === 0) return reactions.filter((reaction) => reaction !== known);
+    if (known === undefined) return [...reactions, now];
+    return reactions.map((reaction) => (reaction === known ? now : reaction));
+  }
+
+  #put(held: Held): void {
+    const place = this.#placeOf(held.message.seq);
+    const isKnown = this.#held[place]?.message.seq === held.message.seq;
+    this.#held.splice(place, isKnown ? 1 : 0, held);
+    this.#shown = undefined;
+  }
+
+  #find(seq: number): Held | undefined {
+    const held = this.#held[this.#placeOf(seq)];
+    return held?.message.seq === seq ? held : undefined;
+  }
+
+  /** The place of a number in the list, or the place at which it belongs. */
+  #placeOf(seq: number): number {
+    let low = 0;
+    let high = this.#held.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((this.#held[middle]?.message.seq ?? 0) < seq) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+}
