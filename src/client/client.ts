@@ -250,7 +250,8 @@ export class ChatClient extends Emitter<ChatClientEvents> {
         if (state === 'stopped') room.close('CLOSED');
       }
     }
-    this.emit('state', state, this.#connection.stopReason);
+    // The first state is told from within the connection's constructor.
+    this.emit('state', state, this.#connection?.stopReason);
   }
 
   /** Sends what is not settled to rooms that need not be joined for it. */

@@ -101,11 +101,13 @@ export class RoomList extends Emitter<RoomListEvents> {
     this.hasMore = meta.next !== undefined;
     this.isLoaded = true;
     this.#show([...before, ...content]);
-    for (const { id, permissions } of content) if (permissions.includes('r')) this.#follow(id);
+    for (const row of content) this.#follow(row);
   }
 
-  #follow(id: number): void {
+  /** To join a room accepts the invitation: that is left to the user. */
+  #follow({ id, permissions, accepted }: RoomRow): void {
     const { client, follow } = this.#options;
+    if (!accepted || !permissions.includes('r')) return;
     if (this.#followed.has(id) || this.#followed.size >= (client.limits?.rooms ?? 0) / 2) return;
     const room = follow(id);
     const ends = [
@@ -192,7 +194,7 @@ export class RoomList extends Emitter<RoomListEvents> {
       // Entries that came meanwhile are newer.
       else if (content.head >= known.head) this.#change(id, () => content);
       else this.#refresh(id);
-      if (content.permissions.includes('r')) this.#follow(id);
+      this.#follow(content);
     } catch {
       // It is gone, or the next reconnect asks again.
     }
