@@ -9,7 +9,7 @@ const UNIT = [
   'test/chat/{inbox,reading,v2/command-order,v2/message}.test.ts',
   'test/docs/{architecture,environment,links,promises}.test.ts',
   'test/feeds/{backlog,catch-up,flush-queue,head-poll,peers,presence,room-announcer,room-hints,subscribers,ws-frame}.test.ts',
-  'test/http/{health,period,reading}.test.ts',
+  'test/http/{health,page,period,reading}.test.ts',
   'test/store/{fair-limit,group-commit,outage,unsettled-messages}.test.ts',
 ];
 

@@ -12,6 +12,7 @@ import { createChat } from './chat/upgrade.js';
 import type { Config } from './config/load.js';
 import { createApp } from './http/app.js';
 import { answerError, createConnections } from './http/connections.js';
+import { readPage } from './http/page.js';
 import { createReadiness } from './http/readiness.js';
 import { createLogger, type Logger } from './logger.js';
 import { createDecoder } from './protocol/v1/decode.js';
@@ -58,6 +59,7 @@ export async function createServer(
       'no REDIS_URL: this must be the only process on its database, or messages between processes are late',
     );
   }
+  const page = config.page ? await readPage() : undefined;
   const secret = config.jwtSecret ?? (await readOrCreateSecret(config.dataDir));
   const { database, epoch } = await openDatabase(config, logger);
   const { limits } = config;
@@ -118,6 +120,7 @@ export async function createServer(
     isClosing,
     corsOrigins: config.corsOrigins,
     timeZone: config.timeZone,
+    page,
     limits,
     logger,
   });

@@ -143,6 +143,7 @@ function toConfig(env: Environment) {
     logLevel: env.LOG_LEVEL,
     corsOrigins: env.CORS_ORIGIN,
     timeZone: env.TZ,
+    page: env.PAGE === 'on',
     /** Undefined: the secret in `dataDir` (access/secret.ts). */
     jwtSecret: env.JWT_MASTER_SECRET,
     audience: env.AUDIENCE,

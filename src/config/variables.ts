@@ -40,6 +40,9 @@ const PROCESS = z.object({
     .describe(
       'Origins whose pages may call the server, as https://app.example, divided by commas; *: any',
     ),
+  PAGE: oneOf(['on', 'off'], 'must be on or off')
+    .default('on')
+    .describe('off: the chat page and /client.js are not served'),
   TZ: timeZone
     .default('UTC')
     .describe('Time zone in which the days of the history begin (IANA name)'),

@@ -22,6 +22,8 @@ export interface AppOptions extends Services {
   readonly isClosing: () => boolean;
   readonly corsOrigins: Origins;
   readonly limits: Services['limits'] & Pick<Limits, 'bodyBytes' | 'storeTimeoutMs'>;
+  /** Undefined: there is none. */
+  readonly page: Middleware | undefined;
   readonly logger: Logger;
 }
 
@@ -53,6 +55,7 @@ export function createApp(options: AppOptions): Koa {
   app.use(noStore);
   app.use(createErrorHandler(options.logger));
   app.use(requireHttp);
+  if (options.page !== undefined) app.use(options.page);
 
   const open = new Router<AuthenticatedState>();
   const withToken = new Router<AuthenticatedState>();

@@ -71,7 +71,7 @@ export class HttpLab {
   static async open(): Promise<HttpLab> {
     const world = await createChatWorld();
     // In a small pool, a connection that an aborted request keeps is missed soon.
-    const node = await world.start({ DB_POOL_SIZE: '4' });
+    const node = await world.start({ DB_POOL_SIZE: '4', PAGE: 'off' });
     const bystanders = await Bystanders.enter(node, ana, ben);
     // With data alone, which sessions of version 1 are not sent.
     const { content } = await askNode(node, 'POST', `/rooms/${bystanders.room}/messages`, {
