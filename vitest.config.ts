@@ -18,6 +18,7 @@ const SLOW = [
   'journeys/proof',
   'journeys/stuck-readers',
   'journeys/bad-input-flood',
+  'journeys/long-input',
   'journeys/clients-v2.property',
   'store/migrate',
   'store/embedded-disk',

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { DEFAULT_MAX_RULES } from '../actions/rooms.js';
 import { dataSchema } from '../protocol/data.js';
-import { MAX_INTEGER, textSchema, uuidSchema } from '../protocol/values.js';
+import { listSchema, MAX_INTEGER, textSchema, uuidSchema } from '../protocol/values.js';
 import type { RoomSettings } from '../store/entry.js';
 import type { Room } from '../store/models/room.js';
 import type { ListedRoom, RuleWithRoom } from '../store/rooms.js';
@@ -64,10 +64,11 @@ const wantedRoom = z
     ...newSettings,
     name,
     type,
-    rules: z
-      .array(newRule, 'must be a list of rules')
-      .max(MAX_PUT_RULES, `has more than ${MAX_PUT_RULES} rules`)
-      .nullish(),
+    rules: listSchema(newRule, {
+      max: MAX_PUT_RULES,
+      problem: 'must be a list of rules',
+      tooLong: `has more than ${MAX_PUT_RULES} rules`,
+    }).nullish(),
   })
   .transform(({ type, rules, name, ...given }) => ({
     ...settingsOf(given),

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { uuidSchema } from '../protocol/values.js';
+import { listSchema, uuidSchema } from '../protocol/values.js';
 import { route, type Route } from './route.js';
 
 /** docs/HTTP-API.md promises it; as many UUIDs as fit into a path easily. */
@@ -7,9 +7,11 @@ const MAX_USERS = 100;
 
 const PROBLEM = `must be 1 to ${MAX_USERS} UUIDs, divided by commas`;
 
+const uuidList = listSchema(uuidSchema, { max: MAX_USERS, problem: PROBLEM, tooLong: PROBLEM });
+
 const asked = z.object({
   ids: z.string(PROBLEM).transform((text, context) => {
-    const uuids = z.array(uuidSchema).max(MAX_USERS).safeParse(text.split(','));
+    const uuids = uuidList.safeParse(text.split(','));
     if (uuids.success) return uuids.data;
     context.addIssue(PROBLEM);
     return z.NEVER;

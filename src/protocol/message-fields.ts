@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { dataSchema } from './data.js';
-import { refSchema, textProblem, wholeNumber } from './values.js';
+import { listSchema, refSchema, textProblem, wholeNumber } from './values.js';
 
 /** Of one message: a group that is larger is an entity, which is one UUID. */
 const MAX_MENTIONS = 20;
@@ -50,13 +50,11 @@ export function messageFields({ contentCharacters, dataBytes }: TextLimits, name
   const message = {
     ...text,
     reply_to: messageSeqSchema(name('reply_to')).nullish(),
-    mentions: z
-      .array(
-        z.guid(say('mentions', 'must hold UUIDs')).toLowerCase(),
-        say('mentions', 'must be a list'),
-      )
-      .max(MAX_MENTIONS, say('mentions', `has more than ${MAX_MENTIONS} items`))
-      .nullish(),
+    mentions: listSchema(z.guid(say('mentions', 'must hold UUIDs')).toLowerCase(), {
+      max: MAX_MENTIONS,
+      problem: say('mentions', 'must be a list'),
+      tooLong: say('mentions', `has more than ${MAX_MENTIONS} items`),
+    }).nullish(),
   };
 
   function textOf(given: Optional<Text>, issues: Issues): Text {

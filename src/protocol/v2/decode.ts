@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { parseFrame } from '../frame.js';
 import { messageFields, messageSeqSchema, type TextLimits } from '../message-fields.js';
 import {
+  listSchema,
   refSchema,
   roomIdSchema,
   sequenceNumberSchema,
@@ -41,6 +42,9 @@ const WANTED_ID_PROBLEM = 'room_id must be a positive integer or a UUID';
 
 const wantedId = z.union([roomIdSchema(WANTED_ID_PROBLEM), uuidSchema], WANTED_ID_PROBLEM);
 
+/** Each may be named again. */
+const MAX_HINTS = 100;
+
 const wantedRoom = z
   .object(
     {
@@ -76,16 +80,21 @@ export function createDecoder(
     join: z
       .object({
         type: z.literal('join'),
-        rooms: z
-          .array(wantedRoom, 'rooms must be a list')
-          .min(1, 'rooms is empty')
-          .max(limits.roomsPerSocket, `rooms has more than ${limits.roomsPerSocket} items`),
+        rooms: listSchema(wantedRoom, {
+          max: limits.roomsPerSocket,
+          problem: 'rooms must be a list',
+          tooLong: `rooms has more than ${limits.roomsPerSocket} items`,
+        }).refine(({ length }) => length > 0, 'rooms is empty'),
         max: wholeNumber({
           min: 1,
           max: MAX_REPLAYED,
           problem: `max must be 1 to ${MAX_REPLAYED}`,
         }).nullish(),
-        with: z.array(z.enum(HINTS, WITH_PROBLEM), WITH_PROBLEM).nullish(),
+        with: listSchema(z.enum(HINTS, WITH_PROBLEM), {
+          max: MAX_HINTS,
+          problem: WITH_PROBLEM,
+          tooLong: WITH_PROBLEM,
+        }).nullish(),
         ref,
       })
       .transform(({ max, with: hints, ...join }) => ({
