@@ -22,6 +22,7 @@ const SLOW = [
   'journeys/clients-v2.property',
   'store/migrate',
   'store/embedded-disk',
+  'docs/examples',
   'journeys/process',
   'scripts/dev',
   'journeys/stuck-requests',
