@@ -8,6 +8,8 @@ interface ErrorEntry {
   readonly word: StatusWord;
   /** The close code that follows the word; undefined: the socket stays open. */
   readonly close?: CloseReason;
+  /** A sentence for the documents of the API. */
+  readonly when: string;
 }
 
 /**
@@ -15,30 +17,129 @@ interface ErrorEntry {
  * docs/PROTOCOL.md those of the socket.
  */
 export const ERRORS = {
-  INVALID: { status: 400, word: 'INVALID' },
-  AHEAD: { status: 400, word: 'INVALID' },
-  TOO_MANY_ROOMS: { status: 400, word: 'INVALID' },
-  UNKNOWN_COMMAND: { status: 400, word: 'INVALID' },
-  BAD_JSON: { status: 400, word: 'BADJSON', close: 'BAD_JSON' },
-  UNAUTHORIZED: { status: 401, word: 'BADAUTH' },
-  FORBIDDEN: { status: 403, word: 'NOTAUTHORIZED' },
-  TOO_MANY_RULES: { status: 403, word: 'NOTAUTHORIZED' },
-  ROOM_FULL: { status: 403, word: 'NOTAUTHORIZED' },
-  OUTRANKED: { status: 403, word: 'NOTAUTHORIZED' },
-  NOT_FOUND: { status: 404, word: 'NOTAUTHORIZED' },
-  NO_SUCH_MESSAGE: { status: 404, word: 'NOTAUTHORIZED' },
-  METHOD_NOT_ALLOWED: { status: 405, word: 'INVALID' },
-  REQUEST_TIMEOUT: { status: 408, word: 'INVALID' },
-  DELETED: { status: 409, word: 'INVALID' },
-  TOO_MANY_REACTIONS: { status: 409, word: 'INVALID' },
-  REF_USED: { status: 409, word: 'INVALID' },
-  TOO_LARGE: { status: 413, word: 'INVALID', close: 'TOO_BIG' },
-  UNSUPPORTED_MEDIA_TYPE: { status: 415, word: 'INVALID' },
-  EXPECTATION_FAILED: { status: 417, word: 'INVALID' },
-  UPGRADE_REQUIRED: { status: 426, word: 'INVALID' },
-  HEADERS_TOO_LARGE: { status: 431, word: 'INVALID' },
-  INTERNAL: { status: 500, word: 'INTERNAL', close: 'INTERNAL' },
-  UNAVAILABLE: { status: 503, word: 'UNAVAILABLE' },
+  INVALID: {
+    status: 400,
+    word: 'INVALID',
+    when: 'A field of the body, the path or the query is wrong; `meta.errors` names it.',
+  },
+  AHEAD: {
+    status: 400,
+    word: 'INVALID',
+    when: "`after` is beyond the room's last entry, or of another epoch.",
+  },
+  TOO_MANY_ROOMS: {
+    status: 400,
+    word: 'INVALID',
+    when: 'Over the socket only: it has joined `ROOMS_PER_SOCKET` rooms.',
+  },
+  UNKNOWN_COMMAND: {
+    status: 400,
+    word: 'INVALID',
+    when: 'Over the socket only, version 2: the `type` is unknown.',
+  },
+  BAD_JSON: {
+    status: 400,
+    word: 'BADJSON',
+    close: 'BAD_JSON',
+    when: 'The body is not a JSON object.',
+  },
+  UNAUTHORIZED: {
+    status: 401,
+    word: 'BADAUTH',
+    when: 'There is no token, or it is refused.',
+  },
+  FORBIDDEN: {
+    status: 403,
+    word: 'NOTAUTHORIZED',
+    when: 'The caller lacks the permission.',
+  },
+  TOO_MANY_RULES: {
+    status: 403,
+    word: 'NOTAUTHORIZED',
+    when: 'The room has `max_entity_rules` rules already.',
+  },
+  ROOM_FULL: {
+    status: 403,
+    word: 'NOTAUTHORIZED',
+    when: 'The `user2user` room has two members already.',
+  },
+  OUTRANKED: {
+    status: 403,
+    word: 'NOTAUTHORIZED',
+    when: "A rule with `a` is above the caller's rank.",
+  },
+  NOT_FOUND: {
+    status: 404,
+    word: 'NOTAUTHORIZED',
+    when: 'No such path, room or rule. For an unknown path no token is needed.',
+  },
+  NO_SUCH_MESSAGE: {
+    status: 404,
+    word: 'NOTAUTHORIZED',
+    when: 'The room has no such message.',
+  },
+  METHOD_NOT_ALLOWED: {
+    status: 405,
+    word: 'INVALID',
+    when: 'The path has no such method; the `Allow` header lists the methods that it has.',
+  },
+  REQUEST_TIMEOUT: {
+    status: 408,
+    word: 'INVALID',
+    when: 'The request did not arrive in time.',
+  },
+  DELETED: {
+    status: 409,
+    word: 'INVALID',
+    when: 'The message was deleted. 404 if it was to be read.',
+  },
+  TOO_MANY_REACTIONS: {
+    status: 409,
+    word: 'INVALID',
+    when: 'The message has 20 different emojis.',
+  },
+  REF_USED: {
+    status: 409,
+    word: 'INVALID',
+    when: 'A `ref` was used for something else, whose number is in `meta.seq`.',
+  },
+  TOO_LARGE: {
+    status: 413,
+    word: 'INVALID',
+    close: 'TOO_BIG',
+    when: 'The body is larger than `BODY_BYTES`.',
+  },
+  UNSUPPORTED_MEDIA_TYPE: {
+    status: 415,
+    word: 'INVALID',
+    when: 'The body is not `application/json`, or its encoding is unknown.',
+  },
+  EXPECTATION_FAILED: {
+    status: 417,
+    word: 'INVALID',
+    when: 'The header `Expect` is not `100-continue`.',
+  },
+  UPGRADE_REQUIRED: {
+    status: 426,
+    word: 'INVALID',
+    when: '`GET /chat` without a WebSocket upgrade.',
+  },
+  HEADERS_TOO_LARGE: {
+    status: 431,
+    word: 'INVALID',
+    when: 'The path and the headers are larger than 16 KiB.',
+  },
+  INTERNAL: {
+    status: 500,
+    word: 'INTERNAL',
+    close: 'INTERNAL',
+    when: 'A fault of the server, which its log describes.',
+  },
+  UNAVAILABLE: {
+    status: 503,
+    word: 'UNAVAILABLE',
+    when: 'The database does not answer, the room is locked, or the server is not ready.',
+  },
 } as const satisfies Record<string, ErrorEntry>;
 
 export type ErrorCode = keyof typeof ERRORS;

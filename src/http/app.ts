@@ -12,6 +12,7 @@ import { debugLog, type Logger } from '../logger.js';
 import { authenticate, type AuthenticatedState } from './authenticate.js';
 import { uuidSchema } from '../protocol/values.js';
 import { jsonBody } from './body.js';
+import { serveDocuments } from './documents.js';
 import { noStore } from './envelope.js';
 import { createErrorHandler, type LoggedState } from './error-handler.js';
 import { ROUTES } from './routes.js';
@@ -67,6 +68,7 @@ export function createApp(options: AppOptions): Koa {
     const router = route.access === 'open' ? open : withToken;
     router.register(route.path, [route.method], serve(route, options));
   }
+  serveDocuments(open, options.limits);
   for (const router of [open, withToken]) {
     app.use(router.routes() as Middleware);
     app.use(router.allowedMethods() as Middleware);

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { encodeEntry } from '../protocol/v2/events.js';
 import type { Entry } from '../store/entry.js';
+import { entryListContent, nextMeta, snapshotMeta } from './answers.js';
 import { encodeEach, queryOf } from './pages.js';
 import { route, type Route } from './route.js';
 import { numberFrom, roomPath } from './validate.js';
@@ -18,6 +19,15 @@ const read = route({
   method: 'GET',
   path: '/rooms/:id/entries',
   access: 'token',
+  about: {
+    name: 'readLog',
+    tag: 'Messages',
+    summary: 'Reads the log of a room, as version 2 of the socket sends it',
+    who: 'the permission `r`',
+    content: entryListContent,
+    meta: snapshotMeta.extend(nextMeta.shape),
+    errors: ['AHEAD', 'FORBIDDEN', 'NOT_FOUND'],
+  },
   params: roomPath,
   query: range,
   async handle({ caller, params, query, gone }, { actions }) {

@@ -1,4 +1,5 @@
 import { ChatError } from '../errors.js';
+import { healthContent, readinessContent } from './answers.js';
 import { route, type Route } from './route.js';
 
 /** `GET /healthz`: the process lives. */
@@ -6,6 +7,13 @@ const healthz = route({
   method: 'GET',
   path: '/healthz',
   access: 'open',
+  about: {
+    name: 'isAlive',
+    tag: 'Server',
+    summary: 'The process lives',
+    who: 'anybody, no token',
+    content: healthContent,
+  },
   handle: () => ({ content: { status: 'ok' } }),
 });
 
@@ -17,6 +25,14 @@ const readyz = route({
   method: 'GET',
   path: '/readyz',
   access: 'open',
+  about: {
+    name: 'isReady',
+    tag: 'Server',
+    summary: 'The process can serve',
+    who: 'anybody, no token',
+    content: readinessContent,
+    errors: ['UNAVAILABLE'],
+  },
   async handle(_request, { readiness }) {
     const missing = await readiness.missing();
     if (missing.length > 0) {

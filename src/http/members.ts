@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { MAX_INTEGER, UUID_PROBLEM, uuidSchema } from '../protocol/values.js';
 import type { PresentMember } from '../actions/members.js';
 import type { RuleRow } from '../store/models/rule.js';
+import { memberListContent, nextMeta, ruleContent } from './answers.js';
 import { cursorOf, encodeCursor } from './cursor.js';
 import { queryOf } from './pages.js';
 import { route, type Route } from './route.js';
@@ -59,6 +60,15 @@ const list = route({
   method: 'GET',
   path: '/rooms/:id/members',
   access: 'token',
+  about: {
+    name: 'listMembers',
+    tag: 'Members',
+    summary: 'Lists the rules of a room, with names',
+    who: 'the permission `r`',
+    content: memberListContent,
+    meta: nextMeta,
+    errors: ['FORBIDDEN', 'NOT_FOUND'],
+  },
   params: roomPath,
   query: range,
   async handle({ caller, params, query: { limit, cursor }, gone }, { actions }) {
@@ -79,6 +89,16 @@ const put = route({
   method: 'PUT',
   path: '/rooms/:id/members',
   access: 'token',
+  about: {
+    name: 'putMember',
+    tag: 'Members',
+    summary: 'Adds or changes a rule',
+    who: 'an admin of the room',
+    body: { userUUID: '0b6e2f7a-1c4d-4e8f-8a9b-5c6d7e8f9a0b', permissions: 'rw', level: 10 },
+    statuses: [200, 201],
+    content: ruleContent,
+    errors: ['FORBIDDEN', 'OUTRANKED', 'TOO_MANY_RULES', 'ROOM_FULL', 'NOT_FOUND'],
+  },
   params: roomPath,
   body: newRule,
   async handle({ caller, params, body }, { actions }) {
@@ -91,6 +111,14 @@ const remove = route({
   method: 'DELETE',
   path: '/rooms/:id/members/:uuid',
   access: 'token',
+  about: {
+    name: 'removeMember',
+    tag: 'Members',
+    summary: 'Removes a rule',
+    who: 'an admin of the room, or the member itself',
+    content: ruleContent,
+    errors: ['FORBIDDEN', 'OUTRANKED', 'NOT_FOUND'],
+  },
   params: memberPath,
   async handle({ caller, params }, { actions }) {
     const { rule } = await actions.members.remove(caller, params.id, params.uuid);
@@ -102,6 +130,15 @@ const answerInvitation = route({
   method: 'PUT',
   path: '/rooms/:id/invitation',
   access: 'token',
+  about: {
+    name: 'answerInvitation',
+    tag: 'Members',
+    summary: 'Accepts or declines an invitation',
+    who: 'the invited user or entity',
+    body: { accepted: true },
+    content: ruleContent,
+    errors: ['FORBIDDEN', 'NOT_FOUND'],
+  },
   params: roomPath,
   body: answer,
   async handle({ caller, params, body }, { actions }) {

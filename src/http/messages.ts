@@ -3,6 +3,13 @@ import type { MessagePage, MessagePages } from '../actions/messages.js';
 import { messageFields, type TextLimits } from '../protocol/message-fields.js';
 import { refSchema } from '../protocol/values.js';
 import type { HistoryMessage } from '../store/history.js';
+import {
+  deletionContent,
+  messageContent,
+  messageListContent,
+  nextMeta,
+  snapshotMeta,
+} from './answers.js';
 import type { Reply } from './envelope.js';
 import { encodeEach, queryOf } from './pages.js';
 import { periodOf, periodQuery } from './period.js';
@@ -33,6 +40,15 @@ const read = route({
   method: 'GET',
   path: '/rooms/:id/messages',
   access: 'token',
+  about: {
+    name: 'readHistory',
+    tag: 'Messages',
+    summary: 'Reads the history: a period, or a page by number',
+    who: 'the permission `r`',
+    content: messageListContent,
+    meta: snapshotMeta.extend(nextMeta.shape),
+    errors: ['FORBIDDEN', 'NOT_FOUND'],
+  },
   params: roomPath,
   query: range,
   async handle({ caller, params, query, gone }, { actions, timeZone }): Promise<Reply> {
@@ -61,6 +77,15 @@ const readOne = route({
   method: 'GET',
   path: '/rooms/:id/messages/:seq',
   access: 'token',
+  about: {
+    name: 'getMessage',
+    tag: 'Messages',
+    summary: 'One message',
+    who: 'the permission `r`',
+    content: messageContent,
+    meta: snapshotMeta,
+    errors: ['FORBIDDEN', 'NOT_FOUND', 'NO_SUCH_MESSAGE', { code: 'DELETED', status: 404 }],
+  },
   params: messagePath,
   async handle({ caller, params, gone }, { actions }) {
     const { message, snapshot } = await actions.messages.get(caller, params.id, params.seq, gone);
@@ -75,6 +100,17 @@ const post = route({
   method: 'POST',
   path: '/rooms/:id/messages',
   access: 'token',
+  about: {
+    name: 'sendMessage',
+    tag: 'Messages',
+    summary: 'Sends a message',
+    who: 'the permission `w`',
+    body: { content: 'Lift off', reply_to: 3, ref: 'a7' },
+    statuses: [200, 201],
+    content: messageContent,
+    meta: snapshotMeta,
+    errors: ['FORBIDDEN', 'NOT_FOUND', 'NO_SUCH_MESSAGE', 'REF_USED', 'DELETED'],
+  },
   params: roomPath,
   body(limits) {
     const { message, messageOf } = fieldsOf(limits);
@@ -90,6 +126,16 @@ const edit = route({
   method: 'PATCH',
   path: '/rooms/:id/messages/:seq',
   access: 'token',
+  about: {
+    name: 'editMessage',
+    tag: 'Messages',
+    summary: 'Edits a message',
+    who: 'the sender, with the permission `w`',
+    body: { content: 'Lift-off!' },
+    content: messageContent,
+    meta: snapshotMeta,
+    errors: ['FORBIDDEN', 'NOT_FOUND', 'NO_SUCH_MESSAGE', 'REF_USED', 'DELETED'],
+  },
   params: messagePath,
   body(limits) {
     const { text, editOf } = fieldsOf(limits);
@@ -109,6 +155,14 @@ const remove = route({
   method: 'DELETE',
   path: '/rooms/:id/messages/:seq',
   access: 'token',
+  about: {
+    name: 'deleteMessage',
+    tag: 'Messages',
+    summary: 'Deletes a message',
+    who: 'the sender, or an admin of the room',
+    content: deletionContent,
+    errors: ['FORBIDDEN', 'NOT_FOUND', 'NO_SUCH_MESSAGE', 'REF_USED'],
+  },
   params: messagePath,
   query: deletion,
   async handle({ caller, params, query }, { actions }) {

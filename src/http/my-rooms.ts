@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { MAX_INTEGER, textSchema } from '../protocol/values.js';
 import type { RoomPlace, RoomSummary } from '../store/room-list.js';
+import { nextMeta, roomSummaryContent, roomSummaryListContent } from './answers.js';
 import { cursorOf, encodeCursor } from './cursor.js';
 import { encodeMessage } from './messages.js';
 import { queryOf } from './pages.js';
@@ -31,6 +32,14 @@ const list = route({
   method: 'GET',
   path: '/me/rooms',
   access: 'token',
+  about: {
+    name: 'listOwnRooms',
+    tag: 'Rooms',
+    summary: "Lists the caller's rooms, with last and unread messages",
+    who: 'any',
+    content: roomSummaryListContent,
+    meta: nextMeta,
+  },
   query: wanted,
   async handle({ caller, query, gone }, { actions }) {
     const { q, type, limit, cursor } = query;
@@ -53,6 +62,14 @@ const one = route({
   method: 'GET',
   path: '/rooms/:id',
   access: 'token',
+  about: {
+    name: 'getRoom',
+    tag: 'Rooms',
+    summary: "One of the caller's rooms, with last and unread messages",
+    who: 'the permission `r`, or an invitation',
+    content: roomSummaryContent,
+    errors: ['FORBIDDEN', 'NOT_FOUND'],
+  },
   params: roomPath,
   async handle({ caller, params, gone }, { actions }) {
     return { content: encodeSummary(await actions.rooms.get(caller, params.id, gone)) };

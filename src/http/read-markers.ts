@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { readContent } from './answers.js';
 import { route, type Route } from './route.js';
 import { flag, numberFrom, roomPath } from './validate.js';
 
@@ -10,6 +11,15 @@ const move = route({
   method: 'PUT',
   path: '/rooms/:id/read',
   access: 'token',
+  about: {
+    name: 'moveReadMarker',
+    tag: 'Messages',
+    summary: 'Moves the read marker of the caller',
+    who: 'the permission `r`',
+    body: { upto: 3 },
+    content: readContent,
+    errors: ['FORBIDDEN', 'NOT_FOUND'],
+  },
   params: roomPath,
   body: range,
   async handle({ caller, params, body }, { actions }) {

@@ -5,6 +5,13 @@ import { listSchema, MAX_INTEGER, textSchema, uuidSchema } from '../protocol/val
 import type { RoomSettings } from '../store/entry.js';
 import type { Room } from '../store/models/room.js';
 import type { ListedRoom, RuleWithRoom } from '../store/rooms.js';
+import {
+  nothingContent,
+  roomContent,
+  roomListContent,
+  ruleWithRoomListContent,
+  wholeRoomContent,
+} from './answers.js';
 import { newRule } from './members.js';
 import { encodeEach } from './pages.js';
 import { route, type Route } from './route.js';
@@ -89,6 +96,16 @@ const create = route({
   method: 'POST',
   path: '/rooms',
   access: 'token',
+  about: {
+    name: 'createRoom',
+    tag: 'Rooms',
+    summary: 'Creates a room, or opens the direct room of two users',
+    who: '`levelOnEntity` of 100 or more',
+    body: { name: 'general', level_admin: 900, type: 'group' },
+    statuses: [200, 201],
+    content: roomContent,
+    errors: ['FORBIDDEN'],
+  },
   body: byField('userUUID', directRoom, newRoom),
   async handle({ caller, body }, { actions }) {
     if ('userUUID' in body) {
@@ -103,6 +120,20 @@ const put = route({
   method: 'PUT',
   path: '/rooms/:uuid',
   access: 'token',
+  about: {
+    name: 'putRoom',
+    tag: 'Rooms',
+    summary: 'Makes or changes a room under a uuid of the application',
+    who: '`levelOnEntity` of 100 or more',
+    body: {
+      name: 'Order 4711',
+      type: 'group',
+      rules: [{ userUUID: '0b6e2f7a-1c4d-4e8f-8a9b-5c6d7e8f9a0b', permissions: 'rw', level: 0 }],
+    },
+    statuses: [200, 201],
+    content: wholeRoomContent,
+    errors: ['FORBIDDEN', 'OUTRANKED', 'TOO_MANY_RULES', 'ROOM_FULL'],
+  },
   params: uuidPath,
   body: wantedRoom,
   async handle({ caller, params, body }, { actions }) {
@@ -115,6 +146,15 @@ const change = route({
   method: 'PATCH',
   path: '/rooms/:id',
   access: 'token',
+  about: {
+    name: 'changeRoom',
+    tag: 'Rooms',
+    summary: 'Changes a room',
+    who: 'an admin of the room',
+    body: { name: 'General', data: { topic: 'lunch' } },
+    content: wholeRoomContent,
+    errors: ['FORBIDDEN', 'NOT_FOUND'],
+  },
   params: roomPath,
   body: settings,
   async handle({ caller, params, body }, { actions }) {
@@ -126,6 +166,13 @@ const list = route({
   method: 'GET',
   path: '/rooms',
   access: 'token',
+  about: {
+    name: 'listRooms',
+    tag: 'Rooms',
+    summary: "Lists the caller's rooms, each with the caller's rule",
+    who: 'any',
+    content: ruleWithRoomListContent,
+  },
   query: filter,
   async handle({ caller, query, gone }, { actions }) {
     const rules = await actions.rooms.list(caller, query, gone);
@@ -137,6 +184,13 @@ const listAll = route({
   method: 'GET',
   path: '/rooms/all',
   access: 'token',
+  about: {
+    name: 'listAllRooms',
+    tag: 'Rooms',
+    summary: 'Lists the rooms that the caller may read, and those of their entity',
+    who: 'any',
+    content: roomListContent,
+  },
   handle: ({ caller, gone }, { actions }) => ({
     pages: encodeEach(actions.rooms.listAll(caller, gone), encodeRoom),
   }),
@@ -146,6 +200,14 @@ const remove = route({
   method: 'DELETE',
   path: '/rooms/:id',
   access: 'token',
+  about: {
+    name: 'deleteRoom',
+    tag: 'Rooms',
+    summary: 'Deletes a room with its rules and messages',
+    who: 'an admin of the room',
+    content: nothingContent,
+    errors: ['FORBIDDEN', 'NOT_FOUND'],
+  },
   params: roomPath,
   async handle({ caller, params }, { actions }) {
     await actions.rooms.remove(caller, params.id);
@@ -153,7 +215,7 @@ const remove = route({
   },
 });
 
-export const roomRoutes: readonly Route[] = [create, list, listAll, put, change, remove];
+export const roomRoutes: readonly Route[] = [create, list, listAll, change, remove, put];
 
 /** A room in an answer. */
 function encodeRoom(room: Room | ListedRoom): object {

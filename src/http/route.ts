@@ -2,6 +2,7 @@ import type { RouterMiddleware } from '@koa/router';
 import type { z } from 'zod';
 import type { Identity } from '../access/token.js';
 import type { Actions } from '../actions/actions.js';
+import type { ErrorCode } from '../errors.js';
 import type { TextLimits } from '../protocol/message-fields.js';
 import type { AuthenticatedState } from './authenticate.js';
 import { respond, type Reply } from './envelope.js';
@@ -33,6 +34,25 @@ interface RouteRequest<A extends Access, Params, Query, Body> {
   readonly gone: AbortSignal;
 }
 
+/** What the API's document says of a route. */
+interface About {
+  /** Its `operationId`. */
+  readonly name: string;
+  readonly tag: 'Rooms' | 'Members' | 'Messages' | 'Users' | 'Server';
+  readonly summary: string;
+  /** Who may call it. */
+  readonly who: string;
+  /** An example of a body. */
+  readonly body?: object;
+  /** Statuses of success; by default 200 alone. */
+  readonly statuses?: readonly number[];
+  /** The content of an answer, and what its `meta` has beside the outcome; no answer is parsed by these. */
+  readonly content?: z.ZodType;
+  readonly meta?: z.ZodObject;
+  /** Errors beyond those of every route with its access and schemas, some with another status than they have. */
+  readonly errors?: readonly (ErrorCode | { readonly code: ErrorCode; readonly status: number })[];
+}
+
 /** A route as data, from which it is registered, documented and tested. */
 export interface Route<
   A extends Access = Access,
@@ -44,6 +64,7 @@ export interface Route<
   /** With parameters as `@koa/router` has them: `/rooms/:id`. */
   readonly path: string;
   readonly access: A;
+  readonly about: About;
   readonly params?: z.ZodType<Params>;
   readonly query?: z.ZodType<Query>;
   /** Of a JSON object; a function if it depends on the limits of the node. */

@@ -1,4 +1,5 @@
 import { ChatError } from '../errors.js';
+import { claimsContent } from './answers.js';
 import { entryRoutes } from './entries.js';
 import { healthRoutes } from './health.js';
 import { memberRoutes } from './members.js';
@@ -15,6 +16,15 @@ const chat = route({
   method: 'GET',
   path: '/chat',
   access: 'open',
+  about: {
+    name: 'chat',
+    tag: 'Server',
+    summary:
+      'The WebSocket, which PROTOCOL.md and /asyncapi.json describe. Without an upgrade: 426',
+    who: 'anybody',
+    statuses: [101],
+    errors: ['UPGRADE_REQUIRED'],
+  },
   handle() {
     throw new ChatError('UPGRADE_REQUIRED', { detail: 'this is a WebSocket' });
   },
@@ -24,6 +34,13 @@ const testToken = route({
   method: 'GET',
   path: '/test/token',
   access: 'token',
+  about: {
+    name: 'showToken',
+    tag: 'Users',
+    summary: "Shows the token's claims",
+    who: 'any',
+    content: claimsContent,
+  },
   handle: ({ caller }) => ({ content: caller.claims }),
 });
 

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { MAX_INTEGER, textSchema, uuidSchema } from '../protocol/values.js';
 import type { Place } from '../store/search.js';
+import { messageListContent, nextMeta } from './answers.js';
 import { cursorOf, encodeCursor } from './cursor.js';
 import type { Reply } from './envelope.js';
 import { encodeMessage } from './messages.js';
@@ -26,7 +27,10 @@ const place = z
 
 const wanted = z.object({
   q: text,
-  room: z.union([roomId, uuidSchema], 'must be a positive integer or a UUID').optional(),
+  room: z
+    .union([roomId, uuidSchema], 'must be a positive integer or a UUID')
+    .meta(roomId.meta() ?? {})
+    .optional(),
   limit: numberFrom(1, MAX_PAGE).default(DEFAULT_PAGE),
   cursor: cursorOf(place).optional(),
 });
@@ -35,6 +39,15 @@ const search = route({
   method: 'GET',
   path: '/messages',
   access: 'token',
+  about: {
+    name: 'findMessages',
+    tag: 'Messages',
+    summary: 'Finds messages in the rooms that the caller may read',
+    who: 'any',
+    content: messageListContent,
+    meta: nextMeta,
+    errors: ['FORBIDDEN', 'NOT_FOUND'],
+  },
   query: wanted,
   async handle({ caller, query, gone }, { actions }): Promise<Reply> {
     const { q, room, limit, cursor } = query;

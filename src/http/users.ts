@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { listSchema, uuidSchema } from '../protocol/values.js';
+import { userListContent } from './answers.js';
 import { route, type Route } from './route.js';
 
 /** docs/HTTP-API.md promises it; as many UUIDs as fit into a path easily. */
@@ -22,6 +23,13 @@ const find = route({
   method: 'GET',
   path: '/users',
   access: 'token',
+  about: {
+    name: 'findUsers',
+    tag: 'Users',
+    summary: 'Names and pictures of users',
+    who: 'any',
+    content: userListContent,
+  },
   query: asked,
   async handle({ query }, { actions }) {
     return { content: await actions.users.find(query.ids) };

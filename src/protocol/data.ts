@@ -13,14 +13,20 @@ const MAX_UNIT_BYTES = 3;
  * @param subject of the sentence about a problem; empty if the sentence stands beside the name of the field
  */
 export function dataSchema(maxBytes: number, subject = 'data') {
-  return z.unknown().transform((value, context): string => {
-    const problem = isObject(value) ? problemOf(value, 1) : 'must be an object';
-    const json = problem === undefined ? JSON.stringify(value) : '';
-    const isLong = problem === undefined && isLonger(json, maxBytes);
-    const found = isLong ? `is longer than ${maxBytes} bytes as JSON` : problem;
-    if (found !== undefined) context.addIssue(`${subject} ${found}`.trim());
-    return json;
-  });
+  return z
+    .unknown()
+    .transform((value, context): string => {
+      const problem = isObject(value) ? problemOf(value, 1) : 'must be an object';
+      const json = problem === undefined ? JSON.stringify(value) : '';
+      const isLong = problem === undefined && isLonger(json, maxBytes);
+      const found = isLong ? `is longer than ${maxBytes} bytes as JSON` : problem;
+      if (found !== undefined) context.addIssue(`${subject} ${found}`.trim());
+      return json;
+    })
+    .meta({
+      type: 'object',
+      description: `The application's own: at most ${maxBytes} bytes as JSON, and ${MAX_LEVELS} levels.`,
+    });
 }
 
 function isObject(value: unknown): boolean {

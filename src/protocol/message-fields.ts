@@ -43,7 +43,10 @@ export function messageSeqSchema(name: string) {
 export function messageFields({ contentCharacters, dataBytes }: TextLimits, name: NameField) {
   const say = (field: string, problem: string): string => `${name(field)} ${problem}`.trim();
   const text = {
-    content: z.string(say('content', 'must be a string')).nullish(),
+    content: z
+      .string(say('content', 'must be a string'))
+      .meta({ maxLength: contentCharacters })
+      .nullish(),
     data: dataSchema(dataBytes, name('data')).nullish(),
     ref: refSchema(name('ref')).nullish(),
   };

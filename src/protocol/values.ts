@@ -1,5 +1,10 @@
 import { z } from 'zod';
 
+/*
+ * The metadata of schemas here and in message-fields.ts is JSON Schema, for the documents of the API (http/openapi.ts,
+ * http/asyncapi.ts): what a schema checks by a function, they could not show otherwise.
+ */
+
 /** The largest `integer` of Postgres, and so the largest id of a room. */
 export const MAX_INTEGER = 2_147_483_647;
 
@@ -38,7 +43,13 @@ export function wholeNumber({
 }) {
   return z
     .union([z.number(), z.string().regex(digits).transform(Number)], typeProblem)
-    .refine((value) => Number.isInteger(value) && value >= min && value <= max, problem);
+    .refine((value) => Number.isInteger(value) && value >= min && value <= max, problem)
+    .meta({
+      anyOf: [
+        { type: 'integer', minimum: min, maximum: max },
+        { type: 'string', pattern: digits.source },
+      ],
+    });
 }
 
 /** A room's id: a positive integer, without leading zeros in digits; `problem` says what it must be. */
@@ -70,16 +81,19 @@ export function listSchema<Item>(
       context.addIssue(tooLong);
       return z.NEVER;
     },
-    z.array(item, problem),
+    z.array(item, problem).meta({ maxItems: max }),
   );
 }
 
 /** A text that can be stored; `name` is that of its field, or empty if the problem stands beside it. */
 export function textSchema(name: string, maxCharacters: number) {
-  return z.string(`${name} must be a string`.trim()).superRefine((value, context) => {
-    const problem = textProblem(value, maxCharacters);
-    if (problem !== undefined) context.addIssue(`${name} ${problem}`.trim());
-  });
+  return z
+    .string(`${name} must be a string`.trim())
+    .superRefine((value, context) => {
+      const problem = textProblem(value, maxCharacters);
+      if (problem !== undefined) context.addIssue(`${name} ${problem}`.trim());
+    })
+    .meta({ minLength: 1, maxLength: maxCharacters });
 }
 
 /** The sender's own name for a command; `name` is that of its field, or empty. */

@@ -124,14 +124,14 @@ describe('the table of README.md', () => {
 });
 
 describe('the tables of HTTP-API.md', () => {
-  it('have every error, with its status and word', () => {
+  it('have every error, with its status, word and meaning', () => {
     const documented = table(httpApi, 'Reason', 'Status', 'Word').map((row) => [
       code(row['Reason']),
-      { status: Number(row['Status']), word: code(row['Word']) },
+      { status: Number(row['Status']), word: code(row['Word']), when: row['When'] },
     ]);
-    const served = Object.entries(ERRORS).map(([error, { status, word }]) => [
+    const served = Object.entries(ERRORS).map(([error, { status, word, when }]) => [
       error,
-      { status, word },
+      { status, word, when },
     ]);
     expect(documented).toEqual(served);
   });

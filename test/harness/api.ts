@@ -1,3 +1,4 @@
+import { requireDocumented } from './documented.js';
 import type { TestNode } from './node.js';
 import type { Person } from './tokens.js';
 
@@ -15,7 +16,7 @@ export interface Answer {
   readonly content: unknown;
 }
 
-/** One request; every answer must be an envelope whose code is the status. */
+/** One request; every answer must be an envelope whose code is the status, and as the OpenAPI document has it. */
 export async function request(
   node: Pick<TestNode, 'url'>,
   method: string,
@@ -37,7 +38,9 @@ export async function request(
   });
   const { meta, content } = (await response.json()) as Pick<Answer, 'meta' | 'content'>;
   if (meta.code !== response.status) throw new Error(`meta.code ${meta.code}, not the status`);
-  return { status: response.status, headers: response.headers, meta, content };
+  const { status } = response;
+  requireDocumented(method, path, { status, meta, content });
+  return { status, headers: response.headers, meta, content };
 }
 
 /** Creates a room as `owner`, who needs a level of 100; returns its id. */

@@ -1,0 +1,199 @@
+import { z } from 'zod';
+import {
+  dataShape,
+  instantShape,
+  permissionsShape,
+  placeShape,
+  seqShape,
+  uuidShape,
+} from '../protocol/shapes.js';
+import { ENTRY_FRAMES } from '../protocol/v2/frames.js';
+import { MAX_INTEGER } from '../protocol/values.js';
+
+/*
+ * What stands in the content of answers, as schemas, for the API's document and for tests: nothing is parsed by them.
+ */
+
+const roomId = z
+  .int()
+  .min(1)
+  .max(MAX_INTEGER)
+  .meta({ examples: [1] });
+
+const epoch = uuidShape.describe('The identity of the log: numbers of another epoch mean nothing.');
+
+const roomType = z.enum(['group', 'user2user']);
+
+const uuidOfRoom = z
+  .string()
+  .meta({ format: 'uuid', examples: ['d36af36f-7ec7-405c-b536-af576dd26ba4'] });
+
+/** The fields that all forms of a room have. */
+const roomNames = {
+  id: roomId,
+  uuid: uuidOfRoom,
+  name: z.string().meta({ examples: ['general'] }),
+  type: roomType,
+};
+
+const roomOwner = {
+  level_admin: z.int().meta({ examples: [900] }),
+  entity_owner: uuidShape.describe('The entity of who created the room.'),
+};
+
+const dates = { createdAt: instantShape, updatedAt: instantShape };
+
+const room = z
+  .object({
+    ...roomNames,
+    ...roomOwner,
+    max_entity_rules: z
+      .int()
+      .meta({ description: 'How many rules the room may have.', examples: [10] }),
+    ...dates,
+  })
+  .meta({ id: 'Room' });
+
+export const roomContent = z.object({ room });
+
+export const roomListContent = z.array(room);
+
+export const wholeRoomContent = z.object({
+  room: room.extend({ data: dataShape.nullable() }).meta({ id: 'WholeRoom' }),
+});
+
+const ruleFields = {
+  room_id: roomId,
+  entity_UUID: uuidShape.describe('Of a user or of an entity.'),
+  level: z
+    .int()
+    .min(0)
+    .max(MAX_INTEGER)
+    .meta({ examples: [10] }),
+  permissions: permissionsShape,
+  accepted: z.boolean(),
+};
+
+export const ruleContent = z
+  .object({ ...ruleFields, ...dates })
+  .meta({ id: 'Rule', description: 'What a user or an entity may do in a room.' });
+
+export const ruleWithRoomListContent = z.array(
+  z
+    .object({ ...roomNames, ...roomOwner, ...ruleFields, ...dates })
+    .meta({ id: 'RuleWithRoom', description: "The caller's rule in a room, with the room." }),
+);
+
+const name = z
+  .string()
+  .nullable()
+  .meta({ examples: ['Ana'] });
+const picture = z
+  .string()
+  .nullable()
+  .meta({ examples: ['https://example.com/ana.png'] });
+
+export const memberListContent = z.array(
+  ruleContent
+    .extend({ name, picture, online: z.boolean().describe('Whether the user is in the room now.') })
+    .meta({
+      id: 'Member',
+      description: 'A rule of a room, and what tokens have told of its user.',
+    }),
+);
+
+const user = z.object({ userUUID: uuidShape, name, picture }).meta({ id: 'User' });
+
+export const userListContent = z.array(user);
+
+/** At which a count is cut. */
+const MANY = 100;
+
+export const messageContent = z
+  .object({
+    id: seqShape.describe('The same as `seq`.'),
+    room_id: roomId,
+    seq: seqShape.describe('The number of the message in its room.'),
+    emitter: uuidShape.describe('The `userUUID` of the sender.'),
+    content: z.string().meta({
+      description: 'The text as it is now; empty beside `data` alone.',
+      examples: ['Fueled up and ready to go'],
+    }),
+    data: dataShape.optional(),
+    reply_to: seqShape.describe('The number of the message that this one answers.').optional(),
+    mentions: z.array(uuidShape).optional(),
+    createdAt: instantShape,
+    updatedAt: instantShape.describe('When it got the text that it has.'),
+    edited_at: instantShape.describe('When it was edited last.').optional(),
+    rev: seqShape.describe('The number of the last entry that changed it.').optional(),
+    replies: z
+      .int()
+      .min(1)
+      .max(MANY)
+      .describe('Messages that answer it; 100 means 100 or more.')
+      .optional(),
+    reactions: z
+      .array(
+        z.object({
+          emoji: z.string().meta({ examples: ['👍'] }),
+          count: z.int().min(1),
+          mine: z.boolean().describe('Whether the caller is one of them.'),
+        }),
+      )
+      .optional(),
+  })
+  .meta({
+    id: 'Message',
+    description: 'A message as it is now. What it does not have is left out.',
+  });
+
+export const messageListContent = z.array(messageContent);
+
+export const deletionContent = z.object({ seq: seqShape.describe('The number of the deletion.') });
+
+export const entryListContent = z.array(
+  z.union(ENTRY_FRAMES).meta({ id: 'Entry', description: 'An entry, as its frame of version 2.' }),
+);
+
+export const roomSummaryContent = z
+  .object({
+    ...roomNames,
+    data: dataShape.nullable(),
+    head: placeShape.describe("The number of the room's last entry."),
+    epoch,
+    permissions: permissionsShape.describe('What the caller may do.'),
+    accepted: z.boolean(),
+    read: placeShape.describe("The caller's read marker."),
+    unread: z.int().min(0).max(MANY).describe('100 means 100 or more.'),
+    mentions: z.int().min(0).max(MANY),
+    last_message: messageContent.nullable(),
+    with: user.nullable().describe('The other user of a `user2user` room.').optional(),
+  })
+  .meta({ id: 'RoomSummary', description: 'A room as the caller sees it.' });
+
+export const roomSummaryListContent = z.array(roomSummaryContent);
+
+export const readContent = z.object({ upto: placeShape });
+
+export const nothingContent = z.object({});
+
+export const claimsContent = z
+  .record(z.string(), z.unknown())
+  .meta({ description: 'The claims of the token.' });
+
+export const healthContent = z.object({ status: z.literal('ok') });
+
+export const readinessContent = healthContent.extend({ broker: z.enum(['up', 'down']) });
+
+/** What stands in `meta` if the answer says so: the end of the room's log, and the next page. */
+export const snapshotMeta = z.object({
+  head: placeShape.describe("The number of the room's last entry when the answer was begun."),
+  epoch,
+});
+
+export const nextMeta = z.object({
+  next: z
+    .string()
+    .meta({ description: 'The query of the next page.', examples: ['?limit=1&before=4'] })
+    .optional(),
+});

@@ -1,0 +1,234 @@
+import { createRequire } from 'node:module';
+import { STATUS_CODES } from 'node:http';
+import { z } from 'zod';
+import { ERRORS, type ErrorCode } from '../errors.js';
+import type { TextLimits } from '../protocol/message-fields.js';
+import { createJsonSchemas, type Json, type JsonSchemas } from './json-schemas.js';
+import type { Route } from './route.js';
+import { ROUTES } from './routes.js';
+
+/** The version of this package, from src/ as well as from dist/. */
+const { version } = createRequire(import.meta.url)('nano-messaging/package.json') as {
+  version: string;
+};
+
+const DESCRIPTION = `Rooms, members and messages of nano-messaging; /asyncapi.json describes the WebSocket.
+
+Each answer is JSON: \`meta\` is the outcome, \`content\` is the result. Later versions may add keys to \`meta\` and to
+objects in \`content\`: ignore keys that you do not know. In a body, \`null\` means the same as leaving an optional field
+out. Each route with GET also answers HEAD.`;
+
+/** Errors by the code and the status that they are answered with. */
+type Refusal = Exclude<Route['about']['errors'], undefined>[number];
+
+/** What any request may get, before it comes to a route. */
+const OF_HTTP: readonly ErrorCode[] = [
+  'INVALID',
+  'REQUEST_TIMEOUT',
+  'EXPECTATION_FAILED',
+  'HEADERS_TOO_LARGE',
+];
+
+const OF_TOKEN: readonly ErrorCode[] = ['UNAUTHORIZED', 'UNAVAILABLE'];
+
+const OF_BODY: readonly ErrorCode[] = ['BAD_JSON', 'TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE'];
+
+const problem = z
+  .object({
+    meta: z.object({
+      code: z.int().describe('The HTTP status.'),
+      message: z.string().describe('Its name.'),
+      reason: z.enum(Object.keys(ERRORS)).describe('A constant: branch on it.'),
+      detail: z.string().describe('A sentence for people.').optional(),
+      errors: z
+        .array(z.object({ field: z.string(), message: z.string() }))
+        .describe('The fields that are wrong.')
+        .optional(),
+      seq: z
+        .int()
+        .describe('With REF_USED: the number of the entry that has the `ref`.')
+        .optional(),
+    }),
+    content: z.object({}),
+  })
+  .meta({ id: 'Error' });
+
+/** The OpenAPI document of a node with these limits: all routes, from their own schemas. */
+export function createOpenApi(limits: TextLimits): Json {
+  const schemas = createJsonSchemas();
+  const responses: Record<string, Json> = {};
+  const paths: Record<string, Record<string, Json>> = {};
+  for (const route of ROUTES) {
+    const operations = (paths[templateOf(route)] ??= {});
+    operations[route.method.toLowerCase()] = {
+      operationId: route.about.name,
+      tags: [route.about.tag],
+      summary: route.about.summary,
+      description: `Who may call it: ${route.about.who}.`,
+      security: route.access === 'token' ? [{ token: [] }] : [],
+      ...partsOf(route, limits, schemas),
+      responses: { ...answersOf(route, schemas), ...refusalsOf(route, responses, schemas) },
+    };
+  }
+  return {
+    openapi: '3.1.1',
+    info: {
+      title: 'nano-messaging',
+      version,
+      description: DESCRIPTION,
+      license: { name: 'MIT', identifier: 'MIT' },
+    },
+    servers: [{ url: './' }],
+    tags: [...new Set(ROUTES.map(({ about }) => about.tag))].map((name) => ({ name })),
+    paths,
+    components: {
+      schemas: schemas.components,
+      responses,
+      securitySchemes: {
+        token: {
+          type: 'http',
+          scheme: 'bearer',
+          bearerFormat: 'JWT',
+          description: 'Signed by the application with the secret that it shares with the server.',
+        },
+      },
+    },
+  };
+}
+
+/** The path of a route as a template. OpenAPI has one for paths that differ by the names of parameters alone. */
+function templateOf({ path }: Route): string {
+  const shapeOf = (path: string): string => path.replaceAll(/:\w+/g, ':');
+  const first = ROUTES.find((route) => shapeOf(route.path) === shapeOf(path));
+  return (first?.path ?? path).replaceAll(/:(\w+)/g, '{$1}');
+}
+
+/** The parameters and the body of a route. */
+function partsOf(route: Route, limits: TextLimits, schemas: JsonSchemas): Json {
+  const { params, query, about } = route;
+  const body = typeof route.body === 'function' ? route.body(limits) : route.body;
+  const names = [...templateOf(route).matchAll(/\{(\w+)\}/g)].map(([, name = '']) => name);
+  const parameters = [
+    // In the order of the path, whose names may be those of another route.
+    ...parametersOf(params, 'path', schemas).map((parameter, index) => ({
+      ...parameter,
+      name: names[index],
+    })),
+    ...parametersOf(query, 'query', schemas),
+  ];
+  return {
+    ...(parameters.length > 0 && { parameters }),
+    ...(body && {
+      requestBody: {
+        required: true,
+        content: { 'application/json': { schema: schemas.of(body), example: about.body } },
+      },
+    }),
+  };
+}
+
+function parametersOf(
+  schema: z.ZodType | undefined,
+  place: 'path' | 'query',
+  schemas: JsonSchemas,
+): Json[] {
+  if (schema === undefined) return [];
+  const { properties, required = [] } = schemas.of(schema) as {
+    properties: Record<string, Json>;
+    required?: readonly string[];
+  };
+  return Object.entries(properties).map(([name, property]) => ({
+    name,
+    in: place,
+    required: required.includes(name),
+    schema: withoutDigits(property),
+  }));
+}
+
+/** A number or a boolean of a parameter, without its form as a text: a parameter is a text. */
+function withoutDigits(property: Json): Json {
+  const { anyOf = [], ...rest } = property as { anyOf?: readonly Json[] };
+  const [first, ...others] = anyOf;
+  const isDouble =
+    (first?.['type'] === 'integer' && others.every(({ pattern }) => pattern !== undefined)) ||
+    first?.['type'] === 'boolean';
+  return first !== undefined && isDouble ? { ...first, ...rest } : property;
+}
+
+function answersOf({ about }: Route, schemas: JsonSchemas): Json {
+  const { statuses = [200], content, meta } = about;
+  const answers = statuses.map((status) => [
+    String(status),
+    {
+      description: STATUS_CODES[status],
+      ...(meta?.shape['next'] && {
+        headers: {
+          Link: { description: 'The next page, with `rel="next"`.', schema: { type: 'string' } },
+        },
+      }),
+      ...(content && {
+        content: {
+          'application/json': {
+            schema: schemas.of(
+              z.object({
+                meta: z.object({
+                  code: z.literal(status),
+                  message: z.literal(STATUS_CODES[status] ?? ''),
+                  ...meta?.shape,
+                }),
+                content,
+              }),
+            ),
+          },
+        },
+      }),
+    },
+  ]);
+  return Object.fromEntries(answers) as Json;
+}
+
+/** The errors of a route by their statuses; the responses that they refer to are added to `responses`. */
+function refusalsOf(route: Route, responses: Record<string, Json>, schemas: JsonSchemas): Json {
+  const hasInput = [route.params, route.query, route.body].some((part) => part !== undefined);
+  const refusals: Refusal[] = [
+    ...(hasInput ? (['INVALID'] as const) : []),
+    ...(route.body ? OF_BODY : []),
+    ...(route.access === 'token' ? OF_TOKEN : []),
+    ...(route.about.errors ?? []),
+    'INTERNAL',
+  ];
+  const codes = new Map<number, ErrorCode[]>();
+  for (const refusal of refusals) {
+    const { code, status } =
+      typeof refusal === 'string' ? { code: refusal, ...ERRORS[refusal] } : refusal;
+    codes.set(status, [...(codes.get(status) ?? []), code]);
+  }
+  const byStatus = [...codes].map(([status, reasons]) => [String(status), reasons] as const);
+  return Object.fromEntries(
+    [...byStatus, ['default', OF_HTTP] as const].map(([status, reasons]) => {
+      const name = reasons.join('.');
+      responses[name] ??= responseOf(reasons, schemas);
+      return [status, { $ref: `#/components/responses/${name}` }];
+    }),
+  );
+}
+
+/** A response with one of these reasons. */
+function responseOf(reasons: readonly ErrorCode[], schemas: JsonSchemas): Json {
+  return {
+    description: reasons.map((reason) => `\`${reason}\`: ${ERRORS[reason].when}`).join('\n\n'),
+    ...(reasons.includes('UNAUTHORIZED') && {
+      headers: { 'WWW-Authenticate': { schema: { const: 'Bearer' } } },
+    }),
+    content: {
+      'application/json': {
+        schema: {
+          allOf: [
+            schemas.of(problem),
+            { properties: { meta: { properties: { reason: { enum: reasons } } } } },
+          ],
+        },
+      },
+    },
+  };
+}
