@@ -1,29 +1,36 @@
 import { execFile } from 'node:child_process';
-import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
+import { mkdir, mkdtemp, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createRoom } from '../harness/api.js';
+import { createRoom, request } from '../harness/api.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import type { NodeProcess } from '../harness/node-process.js';
 import { SECRET } from '../harness/node.js';
 import { runProgram } from '../harness/process.js';
-import { person } from '../harness/tokens.js';
+import { person, sign } from '../harness/tokens.js';
+import { FAULT_NAMES } from '../proof/faults.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
+const packageFile = JSON.parse(readFileSync(`${ROOT}/package.json`, 'utf8')) as {
+  readonly engines: { readonly node: string };
+  readonly license: string;
+  readonly scripts: Readonly<Record<string, string>>;
+};
+const readme = readFileSync(`${ROOT}/README.md`, 'utf8');
+const spanish = readFileSync(`${ROOT}/README.es.md`, 'utf8');
 let world: ChatWorld;
 let node: NodeProcess;
-let readme: string;
 /** A folder for programs that import this package. */
 let folder: string;
 
 beforeAll(async () => {
   world = await createChatWorld();
   node = await world.startProcess();
-  readme = await readFile(`${ROOT}/README.md`, 'utf8');
   folder = await mkdtemp(join(tmpdir(), 'nano-test-'));
   await mkdir(join(folder, 'node_modules'));
   await symlink(ROOT, join(folder, 'node_modules/nano-messaging'));
@@ -33,21 +40,33 @@ afterAll(async () => {
   await rm(folder, { recursive: true });
 });
 
+/** The blocks of a page, each with its language. */
+const blocksOf = (markdown: string): string[] =>
+  [...markdown.matchAll(/^```(\w+\n[\s\S]*?)^```$/gm)].map(([, text = '']) => text);
+
 /** The README's block of a language that contains `part`, for this test's node. */
 function block(language: string, part: string): string {
-  const blocks = [...readme.matchAll(/```(\w+)\n([\s\S]*?)```/g)];
-  const found = blocks.find(([, name, text]) => name === language && text?.includes(part));
-  if (found?.[2] === undefined) throw new Error(`the README has no ${language} with ${part}`);
-  return found[2].replaceAll('localhost:7777', new URL(node.url).host);
+  const start = `${language}\n`;
+  const found = blocksOf(readme).find((text) => text.startsWith(start) && text.includes(part));
+  if (found === undefined) throw new Error(`the README has no ${language} with ${part}`);
+  return found.slice(start.length).replaceAll('localhost:7777', new URL(node.url).host);
 }
 
 describe('the README', () => {
-  it('has commands that create a room, and read its history', async () => {
-    const { stdout } = await promisify(execFile)('bash', ['-ec', block('bash', 'ROOM=')], {
+  it('has commands that create a room, read its history, and give permissions', async () => {
+    const commands = block('bash', 'ROOM=') + block('bash', '"permissions"');
+    const { stdout } = await promisify(execFile)('bash', ['-ec', commands], {
       cwd: ROOT,
       env: { ...process.env, JWT_MASTER_SECRET: SECRET },
     });
-    expect(stdout).toMatch(/"content":\[\].*token: \S+ room: \d+/s);
+    expect(stdout).toMatch(/"content":\[\].*token: \S+ room: \d+\n.*"code":201/s);
+  });
+
+  it('has claims of a token that the server takes', async () => {
+    const claims = JSON.parse(block('json', 'userUUID')) as { exp: number };
+    const as = { ...person(), token: sign(claims) };
+    const { content } = await request(node, 'GET', '/test/token', { as });
+    expect(content).toMatchObject(claims);
   });
 
   it('has a program that sends and hears a message, with the client library', async () => {
@@ -62,11 +81,48 @@ describe('the README', () => {
     expect(await running.exited()).toBe('SIGTERM');
   });
 
-  it('names scripts that exist', async () => {
-    const { scripts } = JSON.parse(await readFile(`${ROOT}/package.json`, 'utf8')) as {
-      scripts: Record<string, string>;
-    };
+  it('has badges that are true', async () => {
+    const { engines, license } = packageFile;
+    const badges = [...readme.matchAll(/!\[([^\]]+)\]\((docs\/images\/badge-\w+\.svg)\)/g)];
+    const labels = await Promise.all(
+      badges.map(async ([, , path]) => {
+        const image = await readFile(`${ROOT}/${path}`, 'utf8');
+        return /<title>(.+)<\/title>/.exec(image)?.[1];
+      }),
+    );
+    const versions = (await readdir(`${ROOT}/src/protocol`)).filter((name) => /^v\d$/.test(name));
+    expect(labels).toEqual([
+      `node: ${engines.node.replace('>=', '≥ ')}`,
+      `license: ${license}`,
+      `protocol: ${versions.toSorted().join(' + ')}`,
+    ]);
+  });
+
+  it('has each fault of the proof', () => {
+    const [, table = ''] = /^\| Broken .*\n\|.*\n((?:\|.*\n)+)/m.exec(readme) ?? [];
+    const named = [...table.matchAll(/`([\w-]+)`/g)].map(([, name]) => name);
+    expect(new Set(named)).toEqual(new Set(FAULT_NAMES));
+  });
+
+  it('links to each page of docs/', async () => {
+    const pages = (await readdir(`${ROOT}/docs`)).filter((name) => name.endsWith('.md'));
+    expect(pages.filter((name) => !readme.includes(`](docs/${name})`))).toEqual([]);
+  });
+
+  it('names scripts that exist', () => {
+    const { scripts } = packageFile;
     const named = [...readme.matchAll(/npm run (?:-s )?([\w:-]+)/g)].map(([, script]) => script);
     expect(Object.keys(scripts)).toEqual(expect.arrayContaining(named));
+  });
+});
+
+describe('the README in Spanish', () => {
+  it('has the commands of the quick start, and others of the README alone', () => {
+    const quickStart = readme.slice(
+      readme.indexOf('## Quick'),
+      readme.indexOf('### In production'),
+    );
+    expect(blocksOf(spanish)).toEqual(expect.arrayContaining(blocksOf(quickStart)));
+    expect(blocksOf(readme)).toEqual(expect.arrayContaining(blocksOf(spanish)));
   });
 });
