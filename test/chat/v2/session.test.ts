@@ -21,7 +21,7 @@ let room: number;
 beforeAll(async () => {
   world = await createChatWorld();
   node = await world.start({ ROOMS_PER_SOCKET: '3' });
-  hasty = await world.start({ STORE_TIMEOUT_MS: '1000' });
+  hasty = await world.start({ STORE_TIMEOUT_MS: '2000' });
 });
 afterAll(() => world.close());
 
@@ -67,8 +67,13 @@ async function whileLocked(id: number, work: () => Promise<void>): Promise<void>
  * @returns the number of the message
  */
 async function behindEdit(client: ChatClient, work: () => Promise<void>): Promise<number> {
-  client.send({ type: 'message', room_id: room, content: 'hi', ref: 'm' });
-  const seq = Number(data((await client.take(2))[0])['seq']);
+  // By a node that has more time for it than `hasty`.
+  const { content } = await request(node, 'POST', `/rooms/${room}/messages`, {
+    as: ana,
+    body: { content: 'hi' },
+  });
+  const { seq } = content as { seq: number };
+  expect(data(await client.next())['seq']).toBe(seq);
   await whileLocked(room, () => {
     client.send({ type: 'edit', room_id: room, target: seq, content: 'ho', ref: 'edit' });
     return work();
