@@ -59,6 +59,7 @@ describe('npm ci and npm start in production', { timeout: 180_000 }, () => {
     await rm(join(folder, 'node_modules'), { recursive: true });
     await symlink(`${ROOT}/node_modules`, join(folder, 'node_modules'));
     await put('src/main.ts', 'console.log("built");\n');
+    await put('web/index.html', '<!doctype html>\n');
     await put(
       'tsconfig.build.json',
       JSON.stringify({

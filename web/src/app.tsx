@@ -1,0 +1,30 @@
+import { useState } from 'preact/hooks';
+import { Chat } from './chat.js';
+import type { TextKey } from './i18n/en.js';
+import { navigate } from './route.js';
+import { forgetSession, restoreSession, type Session } from './session/session.js';
+import { SignIn } from './session/sign-in.js';
+import { ToastProvider } from './ui/toasts.js';
+
+/** The page: signed in, or not. */
+export function App() {
+  const [session, setSession] = useState<Session | undefined>(restoreSession);
+  const [notice, setNotice] = useState<TextKey>();
+
+  function signOut(why?: TextKey): void {
+    forgetSession();
+    navigate({});
+    setNotice(why);
+    setSession(undefined);
+  }
+
+  return (
+    <ToastProvider>
+      {session === undefined ? (
+        <SignIn notice={notice} onSignedIn={setSession} />
+      ) : (
+        <Chat session={session} onSignedOut={signOut} />
+      )}
+    </ToastProvider>
+  );
+}

@@ -1,0 +1,36 @@
+import { createContext } from 'preact';
+import { useContext } from 'preact/hooks';
+import type { ChatClient, RoomList, RoomRow, UserRow } from '../../src/client/index.js';
+import { t } from './i18n/text.js';
+import type { Session } from './session/session.js';
+
+/** What all of the page needs while somebody is signed in. */
+export interface ChatContextValue {
+  readonly chat: ChatClient;
+  readonly rooms: RoomList;
+  readonly session: Session;
+}
+
+export const ChatContext = createContext<ChatContextValue | undefined>(undefined);
+
+export function useChat(): ChatContextValue {
+  const value = useContext(ChatContext);
+  if (value === undefined) throw new Error('nobody is signed in');
+  return value;
+}
+
+/** The part of an id that people can compare. */
+const ID_CHARACTERS = 8;
+
+/** The name of a user: theirs, or a part of their id. */
+export function nameOf(userUUID: string, user: UserRow | undefined): string {
+  return user?.name ?? t('user.unnamed', { id: userUUID.slice(0, ID_CHARACTERS) });
+}
+
+/** The name of a room: a direct one has that of the other user. */
+export function titleOf(row: RoomRow): string {
+  if (row.name !== '') return row.name;
+  const { with: other } = row;
+  if (other === undefined || other === null) return t('rooms.nobody');
+  return nameOf(other.userUUID, other);
+}

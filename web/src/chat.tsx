@@ -1,0 +1,85 @@
+import { useEffect, useMemo, useState } from 'preact/hooks';
+import { ChatClient, localStorageOf } from '../../src/client/index.js';
+import { ChatContext, useChat } from './chat-context.js';
+import { useEvents } from './hooks.js';
+import type { TextKey } from './i18n/en.js';
+import { t } from './i18n/text.js';
+import { useRoute } from './route.js';
+import { Connection } from './rooms/connection.js';
+import { Sidebar } from './rooms/sidebar.js';
+import { Invitation } from './room/invitation.js';
+import { RoomScreen } from './room/room-screen.js';
+import { API_URL, hasEnded, type Session } from './session/session.js';
+import { useBadge } from './badge.js';
+import { Icon } from './ui/icon.js';
+
+interface Props {
+  readonly session: Session;
+  readonly onSignedOut: (why?: TextKey) => void;
+}
+
+/** The chat of somebody who has signed in. */
+export function Chat({ session, onSignedOut }: Props) {
+  const [chat] = useState(
+    () =>
+      new ChatClient(API_URL, {
+        token: session.token,
+        storage: localStorageOf(session.userUUID),
+      }),
+  );
+  const value = useMemo(() => ({ chat, rooms: chat.rooms(), session }), [chat, session]);
+
+  useEffect(() => {
+    const end = chat.on('state', (state) => {
+      if (state !== 'offline') return;
+      void hasEnded(session).then((ended) => {
+        if (ended) onSignedOut('signIn.ended');
+      });
+    });
+    return () => {
+      end();
+      chat.close();
+    };
+  }, [chat]);
+
+  return (
+    <ChatContext.Provider value={value}>
+      <Screens onSignOut={onSignedOut} />
+    </ChatContext.Provider>
+  );
+}
+
+/** The list and a room: side by side, or on a phone one of them. */
+function Screens({ onSignOut }: { readonly onSignOut: () => void }) {
+  const { rooms } = useChat();
+  const { roomId, seq } = useRoute();
+  useEvents(rooms, 'change');
+  useBadge(rooms.items, roomId);
+  const row = rooms.items.find(({ id }) => id === roomId);
+  return (
+    <div class={`screens${roomId === undefined ? '' : ' has-room'}`}>
+      <Sidebar roomId={roomId} onSignOut={onSignOut} />
+      <main class="room-screen">
+        {roomId === undefined && <NoRoom />}
+        {roomId !== undefined && row?.accepted === false && <Invitation key={roomId} row={row} />}
+        {roomId !== undefined && row?.accepted !== false && rooms.isLoaded && (
+          <RoomScreen key={roomId} roomId={roomId} seq={seq} />
+        )}
+      </main>
+    </div>
+  );
+}
+
+/** On a wide screen, what stands beside the list until a room is chosen. */
+function NoRoom() {
+  return (
+    <div class="room">
+      <Connection />
+      <div class="empty">
+        <Icon name="people" />
+        <h1>{t('rooms.choose')}</h1>
+        <p>{t('rooms.chooseHint')}</p>
+      </div>
+    </div>
+  );
+}

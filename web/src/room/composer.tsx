@@ -1,0 +1,166 @@
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
+import type { Room } from '../../../src/client/index.js';
+import { nameOf, useChat } from '../chat-context.js';
+import { t, tCount } from '../i18n/text.js';
+import { navigate } from '../route.js';
+import { Icon, IconButton } from '../ui/icon.js';
+import { useToasts } from '../ui/toasts.js';
+import { keepDraft, readDraft } from './drafts.js';
+import type { Intent } from './room-screen.js';
+
+interface Props {
+  readonly room: Room;
+  readonly intent: Intent | undefined;
+  readonly onIntent: (intent: Intent | undefined) => void;
+}
+
+/** What the server takes by default, until it has said so. */
+const MOST_CHARACTERS = 8_000;
+const MOST_HEIGHT_PX = 220;
+
+/** Where one writes. What is not sent is kept for each room. */
+export function Composer({ room, intent, onIntent }: Props) {
+  const { chat, session } = useChat();
+  const { fail } = useToasts();
+  const input = useRef<HTMLTextAreaElement>(null);
+  const [text, setText] = useState(() => readDraft(session.userUUID, room.id));
+  const editing = intent?.kind === 'edit' ? intent.message : undefined;
+  const tooLong = Array.from(text).length - (chat.limits?.content ?? MOST_CHARACTERS);
+  const canSend = text.trim() !== '' && tooLong <= 0;
+
+  useLayoutEffect(() => {
+    const element = input.current;
+    if (element === null) return;
+    element.style.height = 'auto';
+    element.style.height = `${Math.min(element.scrollHeight, MOST_HEIGHT_PX)}px`;
+  }, [text]);
+
+  useEffect(() => {
+    if (intent === undefined) return;
+    setText(intent.kind === 'edit' ? intent.message.content : (old) => old);
+    input.current?.focus();
+  }, [intent]);
+
+  useEffect(() => {
+    // A keyboard that comes up by itself hides half of a phone's screen.
+    if (matchMedia('(pointer: fine)').matches) input.current?.focus();
+  }, []);
+
+  function change(value: string): void {
+    setText(value);
+    if (editing !== undefined) return;
+    keepDraft(session.userUUID, room.id, value);
+    if (value.trim() !== '') room.setTyping();
+  }
+
+  function stop(): void {
+    onIntent(undefined);
+    if (editing !== undefined) setText(readDraft(session.userUUID, room.id));
+    input.current?.focus();
+  }
+
+  function submit(): void {
+    if (!canSend) return;
+    const content = text.trim();
+    if (editing?.seq !== undefined) {
+      if (content !== editing.content) {
+        const { data } = editing;
+        room.edit(editing.seq, { content, ...(data !== undefined && { data }) }).catch(fail);
+      }
+      stop();
+      return;
+    }
+    const replyTo = intent?.message.seq;
+    room.send({ content, ...(replyTo !== undefined && { replyTo }) }).catch((error: unknown) => {
+      fail(error);
+      // Nobody should have to write it again.
+      setText((now) => (now === '' ? content : now));
+    });
+    change('');
+    onIntent(undefined);
+    navigate({ roomId: room.id }, { replace: true });
+  }
+
+  /** With nothing written, the arrow goes to one's own last message. */
+  function editLast(): boolean {
+    const last = room.messages.findLast(
+      ({ emitter, seq }) => emitter === session.userUUID && seq !== undefined,
+    );
+    if (text !== '' || last === undefined) return false;
+    onIntent({ kind: 'edit', message: last });
+    return true;
+  }
+
+  function pressed(event: KeyboardEvent): void {
+    // Enter also ends the input of a Chinese or Japanese word.
+    if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) {
+      event.preventDefault();
+      submit();
+    } else if (event.key === 'Escape' && intent !== undefined) {
+      stop();
+    } else if (event.key === 'ArrowUp' && editLast()) {
+      event.preventDefault();
+    }
+  }
+
+  return (
+    <form
+      class="composer"
+      onSubmit={(event) => {
+        event.preventDefault();
+        submit();
+      }}
+    >
+      {intent !== undefined && <IntentLine intent={intent} onStop={stop} />}
+      <div class="composer-line">
+        <textarea
+          ref={input}
+          class="composer-input"
+          rows={1}
+          aria-label={t('composer.label')}
+          aria-describedby="composer-hint"
+          placeholder={t('composer.placeholder')}
+          value={text}
+          onInput={(event) => {
+            change(event.currentTarget.value);
+          }}
+          onKeyDown={pressed}
+        />
+        {tooLong > 0 && (
+          <span class="problem" role="alert">
+            {tCount('composer.tooLong', tooLong)}
+          </span>
+        )}
+        <button
+          class="send-button"
+          type="submit"
+          aria-label={t(editing === undefined ? 'composer.send' : 'composer.save')}
+          disabled={!canSend}
+        >
+          <Icon name={editing === undefined ? 'send' : 'check'} />
+        </button>
+      </div>
+      <span id="composer-hint" class="visually-hidden">
+        {t('composer.hint')}
+      </span>
+    </form>
+  );
+}
+
+function IntentLine({ intent, onStop }: { readonly intent: Intent; readonly onStop: () => void }) {
+  const { chat } = useChat();
+  const { kind, message } = intent;
+  const name = nameOf(message.emitter, chat.users.get(message.emitter));
+  return (
+    <div class="intent">
+      <Icon name={kind} />
+      <div class="intent-text">
+        <strong>
+          {kind === 'edit' ? t('composer.editing') : t('composer.replying', { name })}
+        </strong>
+        <span>{message.content}</span>
+      </div>
+      <IconButton icon="close" label={t('composer.cancel')} onClick={onStop} />
+    </div>
+  );
+}

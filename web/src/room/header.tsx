@@ -1,0 +1,58 @@
+import type { Room, RoomRow } from '../../../src/client/index.js';
+import { titleOf } from '../chat-context.js';
+import { t, tCount } from '../i18n/text.js';
+import { navigate } from '../route.js';
+import { Avatar } from '../ui/avatar.js';
+import { IconButton } from '../ui/icon.js';
+
+interface Props {
+  readonly room: Room;
+  readonly row: RoomRow | undefined;
+  readonly hasDetails?: boolean;
+  readonly onDetails: (() => void) | undefined;
+}
+
+/** The name of a room, and who is online in it. */
+export function Header({ room, row, hasDetails = false, onDetails }: Props) {
+  const other = row?.with;
+  const title = row === undefined ? '' : titleOf(row);
+  const isOnline = other != null && room.online.has(other.userUUID);
+  let status = '';
+  if (other != null && room.onlineCount !== undefined) {
+    status = t(isOnline ? 'room.isOnline' : 'room.isOffline');
+  } else if (room.onlineCount !== undefined) {
+    status = tCount('room.online', room.onlineCount);
+  }
+  return (
+    <header class="room-head">
+      <IconButton
+        class="back"
+        icon="back"
+        label={t('rooms.back')}
+        onClick={() => {
+          navigate({});
+        }}
+      />
+      {row !== undefined && (
+        <Avatar
+          id={other?.userUUID ?? row.uuid}
+          name={title}
+          picture={other?.picture}
+          isOnline={isOnline}
+        />
+      )}
+      <div class="room-head-text">
+        <h1 class="room-title">{title}</h1>
+        <p class="room-status">{status}</p>
+      </div>
+      {onDetails !== undefined && row !== undefined && (
+        <IconButton
+          icon="info"
+          label={t('room.details')}
+          isPressed={hasDetails}
+          onClick={onDetails}
+        />
+      )}
+    </header>
+  );
+}

@@ -1,0 +1,39 @@
+import type { Message } from '../../../src/client/index.js';
+import { useChat } from '../chat-context.js';
+import { t, tCount } from '../i18n/text.js';
+import { Icon } from '../ui/icon.js';
+
+interface Props {
+  /** The last ones of the room. */
+  readonly messages: readonly Message[];
+  /** Number of the last message that is visible. */
+  readonly upto: number | undefined;
+  readonly onClick: () => void;
+}
+
+/** More is not worth counting. */
+const MOST_COUNTED = 99;
+
+/** Leads back to the newest message, and says how many there are below. */
+export function PresentButton({ messages, upto = Infinity, onClick }: Props) {
+  const { userUUID } = useChat().session;
+  const count = messages
+    .slice(-MOST_COUNTED)
+    .filter(({ seq = 0, emitter }) => seq > upto && emitter !== userUUID).length;
+  return (
+    <button
+      class="present-button"
+      type="button"
+      aria-label={count === 0 ? t('room.toPresent') : tCount('room.toPresentNew', count)}
+      title={t('room.toPresent')}
+      onClick={onClick}
+    >
+      <Icon name="down" />
+      {count > 0 && (
+        <span class="badge" aria-hidden>
+          {count}
+        </span>
+      )}
+    </button>
+  );
+}

@@ -1,0 +1,88 @@
+import { useEffect, useMemo, useState } from 'preact/hooks';
+import type { Message } from '../../../src/client/index.js';
+import { titleOf, useChat } from '../chat-context.js';
+import { useEvents } from '../hooks.js';
+import { hasText, t } from '../i18n/text.js';
+import { Connection } from '../rooms/connection.js';
+import { Icon } from '../ui/icon.js';
+import { Composer } from './composer.js';
+import { Details } from './details.js';
+import { Header } from './header.js';
+import { openRoom } from './open-rooms.js';
+import { RoomTimeline } from './room-timeline.js';
+import { TypingLine } from './typing-line.js';
+
+interface Props {
+  readonly roomId: number;
+  /** Number of the message to show; the last ones if it is undefined. */
+  readonly seq: number | undefined;
+}
+
+/** What the composer is about, beside a new message. */
+export interface Intent {
+  readonly kind: 'reply' | 'edit';
+  readonly message: Message;
+}
+
+/** One room: who is in it, what they say, and where one writes. */
+export function RoomScreen({ roomId, seq }: Props) {
+  const { chat, rooms } = useChat();
+  const room = useMemo(() => openRoom(chat, roomId), [chat, roomId]);
+  const [intent, setIntent] = useState<Intent>();
+  const [hasDetails, setHasDetails] = useState(false);
+  useEvents(room, 'change', 'access', 'closed');
+  const row = rooms.items.find(({ id }) => id === roomId);
+  const title = row === undefined ? '' : titleOf(row);
+
+  useEffect(() => {
+    // It may be beyond the pages of the list.
+    if (rooms.isLoaded && row === undefined) rooms.refresh(roomId);
+  }, [rooms.isLoaded]);
+
+  if (room.phase === 'closed') {
+    const key = `room.closed.${room.closed ?? ''}`;
+    return (
+      <>
+        <Header room={room} row={row} onDetails={undefined} />
+        <div class="empty" role="alert">
+          <Icon name="exit" />
+          <h2>{t(hasText(key) ? key : 'room.closed.other')}</h2>
+          <p>{t('room.closedHint')}</p>
+        </div>
+      </>
+    );
+  }
+
+  const waiting = room.messages.filter((message) => message.seq === undefined).length;
+  return (
+    <>
+      <div class="room">
+        <Header
+          room={room}
+          row={row}
+          hasDetails={hasDetails}
+          onDetails={() => {
+            setHasDetails(!hasDetails);
+          }}
+        />
+        <Connection waiting={waiting} />
+        <RoomTimeline room={room} title={title} seq={seq} onIntent={setIntent} />
+        <TypingLine room={room} />
+        {room.permissions.includes('w') || room.phase === 'joining' ? (
+          <Composer room={room} intent={intent} onIntent={setIntent} />
+        ) : (
+          <p class="read-only">{t('room.readOnly')}</p>
+        )}
+      </div>
+      {hasDetails && row !== undefined && (
+        <Details
+          room={room}
+          row={row}
+          onClose={() => {
+            setHasDetails(false);
+          }}
+        />
+      )}
+    </>
+  );
+}

@@ -1,0 +1,149 @@
+import { useEffect, useRef, useState } from 'preact/hooks';
+import type { Room } from '../../../src/client/index.js';
+import { useChat } from '../chat-context.js';
+import { t } from '../i18n/text.js';
+import { navigate } from '../route.js';
+import { keyOf, placementOf } from '../timeline/timeline-model.js';
+import { VirtualList, type Visible, type VirtualListHandle } from '../timeline/virtual-list.js';
+import { useToasts } from '../ui/toasts.js';
+import { Announcer } from './announcer.js';
+import { MessageRow } from './message-row.js';
+import { PresentButton } from './present-button.js';
+import type { Intent } from './room-screen.js';
+import { usePast } from './use-past.js';
+import { useReading } from './use-reading.js';
+
+interface Props {
+  readonly room: Room;
+  readonly title: string;
+  /** Number of the message to show; the last ones if it is undefined. */
+  readonly seq: number | undefined;
+  readonly onIntent: (intent: Intent) => void;
+}
+
+/** Rows from either end at which more are loaded. */
+const NEAR_ROWS = 20;
+/** Pages grow while one scrolls on, up to what the server gives. */
+const FIRST_PAGE = 50;
+const MOST_PAGE = 1_000;
+/** Before what could not be loaded is asked for again. */
+const RETRY_MS = 3_000;
+const SKELETONS = [64, 38, 52, 70, 44, 58];
+
+/** The messages of a room: the last ones, or those around one of them. */
+export function RoomTimeline({ room, title, seq, onIntent }: Props) {
+  const { userUUID } = useChat().session;
+  const { fail } = useToasts();
+  const list = useRef<VirtualListHandle>(null);
+  const visible = useRef<Visible | undefined>(undefined);
+  const failedAt = useRef(-Infinity);
+  const [active, setActive] = useState<number>();
+  const [isAtEnd, setIsAtEnd] = useState(true);
+
+  const past = usePast(room, seq);
+  const messages = past?.messages ?? room.messages;
+  const hasOlder = past?.hasOlder ?? room.hasOlder;
+  const isPresent = past?.isAtPresent ?? true;
+  const isLoading = messages.length === 0 && hasOlder;
+  const { unreadSeq, seen } = useReading({ room, messages, isPresent, isLoading });
+
+  function loadFailed(error: unknown): void {
+    failedAt.current = performance.now();
+    fail(error);
+  }
+
+  function loadAround({ first, last }: Visible): void {
+    if (messages.length === 0 || performance.now() - failedAt.current < RETRY_MS) return;
+    const limit = Math.min(MOST_PAGE, Math.max(FIRST_PAGE, messages.length));
+    if (first < NEAR_ROWS && hasOlder) (past ?? room).loadOlder(limit).catch(loadFailed);
+    if (last > messages.length - NEAR_ROWS && !isPresent) past?.loadNewer().catch(loadFailed);
+  }
+
+  function onVisible(now: Visible): void {
+    visible.current = now;
+    setIsAtEnd(now.isAtEnd);
+    loadAround(now);
+    seen(now);
+  }
+
+  const target = seq === undefined ? undefined : messages.find((message) => message.seq === seq);
+  useEffect(() => {
+    if (target !== undefined) list.current?.scrollTo(keyOf(target, userUUID));
+  }, [seq, target === undefined]);
+
+  /** The arrows go from message to message. */
+  function onKeyDown(event: KeyboardEvent, index: number): void {
+    if (event.key !== 'ArrowUp' && event.key !== 'ArrowDown') return;
+    const from = index === -1 ? (visible.current?.last ?? 0) + 1 : index;
+    const to = from + (event.key === 'ArrowUp' ? -1 : 1);
+    if (messages[to] === undefined) return;
+    event.preventDefault();
+    setActive(to);
+    list.current?.focus(to);
+  }
+
+  if (isLoading) return <Skeleton />;
+  if (messages.length === 0) {
+    return (
+      <div class="timeline-frame">
+        <div class="empty">
+          <h2>{t('room.empty')}</h2>
+          <p>{t('room.emptyHint')}</p>
+        </div>
+      </div>
+    );
+  }
+  return (
+    <div class="timeline-frame">
+      <VirtualList
+        key={past?.seq ?? 'present'}
+        handle={list}
+        label={t('room.messages', { room: title })}
+        items={messages}
+        keyOf={(message) => keyOf(message, userUUID)}
+        startAt={seq ?? unreadSeq}
+        head={<p>{hasOlder ? t('room.loading') : t('room.beginning', { room: title })}</p>}
+        onVisible={onVisible}
+        onKeyDown={onKeyDown}
+        row={(message, index) => (
+          <MessageRow
+            key={keyOf(message, userUUID)}
+            room={room}
+            message={message}
+            index={index}
+            count={messages.length}
+            placement={placementOf(messages, index, unreadSeq)}
+            isActive={index === active}
+            isTarget={message === target}
+            onActive={setActive}
+            onIntent={onIntent}
+          />
+        )}
+      />
+      {(!isAtEnd || !isPresent) && (
+        <PresentButton
+          messages={room.messages}
+          upto={messages[visible.current?.last ?? 0]?.seq}
+          onClick={() => {
+            navigate({ roomId: room.id }, { replace: true });
+            list.current?.scrollToEnd();
+          }}
+        />
+      )}
+      <Announcer room={room} />
+    </div>
+  );
+}
+
+/** Stands for messages that are loaded. */
+function Skeleton() {
+  return (
+    <div class="timeline-frame">
+      <div class="skeleton-messages" role="status" aria-label={t('room.loading')}>
+        {SKELETONS.map((width) => (
+          <div key={width} class="skeleton-message" style={{ width: `${width}%` }} />
+        ))}
+      </div>
+    </div>
+  );
+}

@@ -1,0 +1,50 @@
+import { useEffect, useState } from 'preact/hooks';
+
+/** What the page shows, as its address says: `#/rooms/5`, or `#/rooms/5/120` for a message in it. */
+export interface Route {
+  readonly roomId?: number | undefined;
+  /** Number of a message. */
+  readonly seq?: number | undefined;
+}
+
+const ROUTE = /^#\/rooms\/([1-9]\d{0,9})(?:\/([1-9]\d{0,15}))?$/;
+
+function readRoute(): Route {
+  const [, roomId, seq] = ROUTE.exec(location.hash) ?? [];
+  return {
+    ...(roomId !== undefined && { roomId: Number(roomId) }),
+    ...(seq !== undefined && { seq: Number(seq) }),
+  };
+}
+
+function hashOf({ roomId, seq }: Route): string {
+  if (roomId === undefined) return '#/';
+  return `#/rooms/${roomId}${seq === undefined ? '' : `/${seq}`}`;
+}
+
+/** Shows something else; the browser's "back" comes back, unless it is replaced. */
+export function navigate(route: Route, { replace = false } = {}): void {
+  const hash = hashOf(route);
+  if (hash === location.hash) return;
+  if (!replace) {
+    location.hash = hash;
+    return;
+  }
+  history.replaceState(history.state, '', hash);
+  // The browser tells nobody of this.
+  dispatchEvent(new HashChangeEvent('hashchange'));
+}
+
+export function useRoute(): Route {
+  const [route, setRoute] = useState(readRoute);
+  useEffect(() => {
+    const update = (): void => {
+      setRoute(readRoute());
+    };
+    addEventListener('hashchange', update);
+    return () => {
+      removeEventListener('hashchange', update);
+    };
+  }, []);
+  return route;
+}
