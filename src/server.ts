@@ -1,8 +1,10 @@
 import type { AddressInfo } from 'node:net';
 import { once } from 'node:events';
+import { createDevTokens } from './access/dev-users.js';
 import { readOrCreateSecret } from './access/secret.js';
 import { createVerifier, type VerifyToken } from './access/token.js';
 import { createActions } from './actions/actions.js';
+import { createDevUsers } from './actions/dev-users.js';
 import type { CreateBroker } from './broker/broker.js';
 import { createLocalBroker } from './broker/local.js';
 import { createRedisBroker } from './broker/redis.js';
@@ -83,6 +85,14 @@ export async function createServer(
     directRoomLevel: config.directRoomLevel,
     logger,
   });
+  // No application has a secret that was made here, and production does not start with one.
+  const devUsers =
+    config.page && config.jwtSecret === undefined
+      ? createDevUsers({
+          sign: createDevTokens({ secret, audience: config.audience, issuer: config.issuer }),
+          rooms: actions.rooms,
+        })
+      : undefined;
   const signIn: VerifyToken = (token) => actions.users.signIn(token);
 
   const stopPurging = startPurging({ sequelize: database.sequelize, logger });
@@ -120,6 +130,7 @@ export async function createServer(
     isClosing,
     corsOrigins: config.corsOrigins,
     timeZone: config.timeZone,
+    devUsers,
     page,
     limits,
     logger,

@@ -181,6 +181,10 @@ export const claimsContent = z
   .record(z.string(), z.unknown())
   .meta({ description: 'The claims of the token.' });
 
+export const devNamesContent = z.object({ names: z.array(z.string()) });
+
+export const devTokenContent = z.object({ token: z.string() });
+
 export const healthContent = z.object({ status: z.literal('ok') });
 
 export const readinessContent = healthContent.extend({ broker: z.enum(['up', 'down']) });

@@ -3,6 +3,7 @@ import { Router, type RouterParameterMiddleware } from '@koa/router';
 import Koa, { type Context, type Middleware } from 'koa';
 import helmet from 'koa-helmet';
 import type { VerifyToken } from '../access/token.js';
+import type { DevUsers } from '../actions/dev-users.js';
 import type { RoomActions } from '../actions/rooms.js';
 import type { Limits } from '../config/load.js';
 import { allowsOrigin, type Origins } from '../config/origins.js';
@@ -15,14 +16,17 @@ import { jsonBody } from './body.js';
 import { serveDocuments } from './documents.js';
 import { noStore } from './envelope.js';
 import { createErrorHandler, type LoggedState } from './error-handler.js';
+import { ownPage } from './own-page.js';
 import { ROUTES } from './routes.js';
-import { serve, type Services } from './route.js';
+import { serve, type Access, type RouteState, type Services } from './route.js';
 
 export interface AppOptions extends Services {
   readonly verify: VerifyToken;
   readonly isClosing: () => boolean;
   readonly corsOrigins: Origins;
   readonly limits: Services['limits'] & Pick<Limits, 'bodyBytes' | 'storeTimeoutMs'>;
+  /** Undefined: nobody becomes one. */
+  readonly devUsers: DevUsers | undefined;
   /** Undefined: there is none. */
   readonly page: Middleware | undefined;
   readonly logger: Logger;
@@ -58,18 +62,23 @@ export function createApp(options: AppOptions): Koa {
   app.use(requireHttp);
   if (options.page !== undefined) app.use(options.page);
 
-  const open = new Router<AuthenticatedState>();
-  const withToken = new Router<AuthenticatedState>();
-  withToken.use(authenticate(options.verify));
-  withToken.use(jsonBody(options.limits.bodyBytes));
-  withToken.use(answerWithin(options.limits.storeTimeoutMs));
-  withToken.param('id', roomByUuid(options.actions.rooms));
-  for (const route of ROUTES) {
-    const router = route.access === 'open' ? open : withToken;
-    router.register(route.path, [route.method], serve(route, options));
+  const routers: Record<Access, Router<RouteState>> = {
+    open: new Router(),
+    token: new Router(),
+    page: new Router(),
+  };
+  routers.token.use(authenticate(options.verify));
+  routers.page.use(ownPage(options.devUsers));
+  for (const router of [routers.token, routers.page]) {
+    router.use(jsonBody(options.limits.bodyBytes));
+    router.use(answerWithin(options.limits.storeTimeoutMs));
   }
-  serveDocuments(open, options.limits);
-  for (const router of [open, withToken]) {
+  routers.token.param('id', roomByUuid(options.actions.rooms));
+  for (const route of ROUTES) {
+    routers[route.access].register(route.path, [route.method], serve(route, options));
+  }
+  serveDocuments(routers.open, options.limits);
+  for (const router of Object.values(routers)) {
     app.use(router.routes() as Middleware);
     app.use(router.allowedMethods() as Middleware);
   }

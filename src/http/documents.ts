@@ -1,11 +1,11 @@
 import type { Router } from '@koa/router';
-import type { AuthenticatedState } from './authenticate.js';
 import { createOpenApi } from './openapi.js';
 import type { TextLimits } from '../protocol/message-fields.js';
 import type { Json } from './json-schemas.js';
+import type { RouteState } from './route.js';
 
 /** Serves the documents of the API, without the envelope. Each is made when it is first asked for. */
-export function serveDocuments(router: Router<AuthenticatedState>, limits: TextLimits): void {
+export function serveDocuments(router: Router<RouteState>, limits: TextLimits): void {
   const documents: Readonly<Record<string, (limits: TextLimits) => Json>> = {
     '/openapi.json': createOpenApi,
   };

@@ -2,18 +2,21 @@ import type { RouterMiddleware } from '@koa/router';
 import type { z } from 'zod';
 import type { Identity } from '../access/token.js';
 import type { Actions } from '../actions/actions.js';
+import type { DevUsers } from '../actions/dev-users.js';
 import type { ErrorCode } from '../errors.js';
 import type { TextLimits } from '../protocol/message-fields.js';
 import type { AuthenticatedState } from './authenticate.js';
 import { respond, type Reply } from './envelope.js';
+import type { OwnPageState } from './own-page.js';
 import { whenGone } from './pages.js';
 import type { Readiness } from './readiness.js';
 import { validate } from './validate.js';
 
 /**
- * Who may call a route: anybody, or a caller with a valid token. What the caller may do there, the use case decides.
+ * Who may call a route: anybody, a caller with a valid token, or the server's own page in development. What the caller may
+ * do there, the use case decides.
  */
-type Access = 'open' | 'token';
+export type Access = 'open' | 'token' | 'page';
 
 /** What the routes of a node work on. */
 export interface Services {
@@ -27,6 +30,7 @@ export interface Services {
 /** A request as its route's schemas have it. */
 interface RouteRequest<A extends Access, Params, Query, Body> {
   readonly caller: A extends 'token' ? Identity : undefined;
+  readonly devUsers: A extends 'page' ? DevUsers : undefined;
   readonly params: Params;
   readonly query: Query;
   readonly body: Body;
@@ -93,15 +97,20 @@ function parametersOf(querystring: string): Record<string, string | string[]> {
   return Object.fromEntries(parameters);
 }
 
+/** What the middleware before a route sets, by its access. */
+export type RouteState = AuthenticatedState & OwnPageState;
+
 /**
- * Koa's middleware for a route: decodes, calls its handler, encodes. Behind `authenticate` unless the route is open.
+ * Koa's middleware for a route: decodes, calls its handler, encodes. Behind `authenticate` or `ownPage` unless the route is
+ * open.
  */
-export function serve(route: Route, services: Services): RouterMiddleware<AuthenticatedState> {
+export function serve(route: Route, services: Services): RouterMiddleware<RouteState> {
   const { params, query } = route;
   const body = typeof route.body === 'function' ? route.body(services.limits) : route.body;
   return async (ctx) => {
     const request = {
       caller: ctx.state.caller,
+      devUsers: ctx.state.devUsers,
       params: params && validate(params, ctx.params),
       query: query && validate(query, parametersOf(ctx.querystring)),
       body: body && validate(body, ctx.request.body),

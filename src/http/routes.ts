@@ -1,5 +1,6 @@
 import { ChatError } from '../errors.js';
 import { claimsContent } from './answers.js';
+import { devTokenRoutes } from './dev-token.js';
 import { entryRoutes } from './entries.js';
 import { healthRoutes } from './health.js';
 import { memberRoutes } from './members.js';
@@ -57,4 +58,5 @@ export const ROUTES: readonly Route[] = [
   ...readMarkerRoutes,
   ...userRoutes,
   testToken,
+  ...devTokenRoutes,
 ];

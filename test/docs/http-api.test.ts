@@ -4,6 +4,7 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { ChatClient } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
+import { createSecretDir, type DataDir } from '../harness/data-dir.js';
 import type { TestNode } from '../harness/node.js';
 import { person, type Person } from '../harness/tokens.js';
 
@@ -20,15 +21,20 @@ const { content: claims } = JSON.parse(
 ) as { content: Omit<Person, 'token'> & { name: string } };
 
 let world: ChatWorld;
+let secretDir: DataDir;
 let node: TestNode;
 let caller: Person;
 
 beforeAll(async () => {
   world = await createChatWorld();
-  node = await world.start();
+  secretDir = await createSecretDir();
+  node = await world.start({ JWT_MASTER_SECRET: '', DATA_DIR: secretDir.path });
   caller = person(claims, { sub: claims.userUUID, name: claims.name });
 });
-afterAll(() => world.close());
+afterAll(async () => {
+  await world.close();
+  await secretDir.remove();
+});
 
 async function run(command: string): Promise<string> {
   const { stdout } = await promisify(execFile)(
@@ -50,6 +56,8 @@ function steady(answer: string): unknown {
     ) {
       return 'a date';
     }
+    if (key === 'token' && text.startsWith('eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.'))
+      return 'a token';
     return /^(?:exp|iat)$/.test(key) && /^\d{10}$/.test(text) ? 'a time' : value;
   });
 }

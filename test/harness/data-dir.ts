@@ -1,13 +1,14 @@
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { startEmbeddedPostgres } from '../../src/store/embedded.js';
 import { migrateFresh } from './migrate-fresh.js';
+import { SECRET } from './node.js';
 
 const MODULES = fileURLToPath(new URL('../../node_modules/', import.meta.url));
 const MIGRATIONS = fileURLToPath(new URL('../../migrations', import.meta.url));
@@ -26,6 +27,16 @@ export async function createDataDir(): Promise<DataDir> {
 /** A DATA_DIR of one test, with a database as the migrations leave it. */
 export async function createMigratedDataDir(): Promise<DataDir> {
   return copyToTemporary(await findMigratedTemplate());
+}
+
+/**
+ * A DATA_DIR that has the secret of the tests where a server without JWT_MASTER_SECRET has its own, and no database:
+ * such a server accepts the tokens of the tests, and serves /dev/token.
+ */
+export async function createSecretDir(): Promise<DataDir> {
+  const path = await mkdtemp(join(tmpdir(), 'nano-messaging-data-'));
+  await writeFile(join(path, 'jwt-secret'), SECRET);
+  return { path, remove: () => rm(path, { recursive: true }) };
 }
 
 /** Puts an empty database into a folder. */

@@ -36,6 +36,7 @@ it('a request that the store never answers is UNAVAILABLE in time, and a late re
     isClosing: () => false,
     corsOrigins: '*',
     timeZone: 'UTC',
+    devUsers: undefined,
     page: undefined,
     limits: { ...LIMITS, storeTimeoutMs: 100 },
     logger: QUIET,

@@ -4,11 +4,10 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import type { AuthenticatedState } from '../../src/http/authenticate.js';
 import { createErrorHandler } from '../../src/http/error-handler.js';
 import { healthRoutes } from '../../src/http/health.js';
 import { createReadiness } from '../../src/http/readiness.js';
-import { serve, type Services } from '../../src/http/route.js';
+import { serve, type RouteState, type Services } from '../../src/http/route.js';
 import { QUIET } from '../harness/store-hosts.js';
 
 interface Answer {
@@ -27,7 +26,7 @@ describe('/readyz', () => {
     pingDatabase.mockReset().mockResolvedValue();
     [brokerIsUp, isClosing] = [true, false];
     const app = new Koa();
-    const router = new Router<AuthenticatedState>();
+    const router = new Router<RouteState>();
     const readiness = createReadiness({
       pingDatabase,
       brokerIsUp: () => brokerIsUp,

@@ -6,6 +6,7 @@ import { createOpenApi } from '../../src/http/openapi.js';
 import { ROUTES } from '../../src/http/routes.js';
 import { createRoom, putRule, request, type Answer } from '../harness/api.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
+import { createSecretDir, type DataDir } from '../harness/data-dir.js';
 import { openApi, operationOf, operations, requireDocumented } from '../harness/documented.js';
 import type { TestNode } from '../harness/node.js';
 import { person, type Person } from '../harness/tokens.js';
@@ -120,15 +121,20 @@ describe('the answers of a node', () => {
   const guest = person();
   const stranger = person();
   let world: ChatWorld;
+  let secretDir: DataDir;
   let node: TestNode;
   /** By operation, the statuses and reasons that came. `request` holds each answer against the document. */
   const seen = new Map<string, Set<string>>();
 
   beforeAll(async () => {
     world = await createChatWorld();
-    node = await world.start();
+    secretDir = await createSecretDir();
+    node = await world.start({ JWT_MASTER_SECRET: '', DATA_DIR: secretDir.path });
   });
-  afterAll(() => world.close());
+  afterAll(async () => {
+    await world.close();
+    await secretDir.remove();
+  });
 
   async function ask(
     method: string,
@@ -241,6 +247,10 @@ describe('the answers of a node', () => {
     await ask('PATCH', `${messages}/${goneSeq}`, { body: { content: 'x' } });
     await ask('POST', messages, { body: { content: 'gone', ref: 'b' } });
     await ask('GET', '/chat');
+    for (const method of ['GET', 'POST']) {
+      const body = method === 'POST' ? { name: 'Ana' } : undefined;
+      await ask(method, '/dev/token', { body, headers: { Origin: 'https://app.example' } });
+    }
 
     // What every route refuses: by its access, its path, its query and its body.
     const BAD_QUERY: Readonly<Record<string, string>> = {

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { createServer, request as ask, type IncomingMessage, type Server } from 'node:http';
+import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,6 +10,7 @@ import type { Actions } from '../../src/actions/actions.js';
 import { createApp } from '../../src/http/app.js';
 import { readPage } from '../../src/http/page.js';
 import { ChatError } from '../../src/errors.js';
+import { rawRequest, type RawAnswer } from '../harness/raw-request.js';
 import { LIMITS, QUIET } from '../harness/store-hosts.js';
 
 const INDEX = '<!doctype html><script type="module" src="/assets/page-Ab12.js"></script>';
@@ -46,6 +47,7 @@ async function serve(path: string): Promise<Server> {
     isClosing: () => false,
     corsOrigins: '*',
     timeZone: 'UTC',
+    devUsers: undefined,
     page: await readPage(path),
     limits: LIMITS,
     logger: QUIET,
@@ -64,27 +66,15 @@ async function end(http: Server): Promise<void> {
   await once(http, 'close');
 }
 
-interface PageAnswer {
-  readonly status: number | undefined;
-  readonly headers: IncomingMessage['headers'];
-  readonly body: Buffer;
-}
-
-/** One request, whose path is sent unchanged. */
-async function get(
+/** One request to the page of the tests, or to another one. */
+const get = (
   path: string,
   headers: Readonly<Record<string, string>> = {},
   { method = 'GET', from = server } = {},
-): Promise<PageAnswer> {
-  const { port } = from.address() as AddressInfo;
-  const outgoing = ask({ host: '127.0.0.1', port, path, method, headers, agent: false });
-  const answered = once(outgoing, 'response') as Promise<[IncomingMessage]>;
-  outgoing.end();
-  const [response] = await answered;
-  const chunks: Buffer[] = [];
-  for await (const chunk of response) chunks.push(chunk as Buffer);
-  return { status: response.statusCode, headers: response.headers, body: Buffer.concat(chunks) };
-}
+): Promise<RawAnswer> => {
+  const url = `http://127.0.0.1:${(from.address() as AddressInfo).port}`;
+  return rawRequest({ url }, path, { method, headers });
+};
 
 describe('the chat page', () => {
   it('is served at / and asked for again each time', async () => {
