@@ -2,13 +2,24 @@ import type { Hint as HintType } from '../protocol/v2/commands.js';
 import { Connection, type ConnectionState } from './connection.js';
 import { ChatError } from './errors.js';
 import { Emitter } from './events.js';
-import { Outbox, refusalOf } from './outbox.js';
+import { Outbox } from './outbox.js';
 import { RoomList } from './room-list.js';
-import { platform, type SocketClass } from './platform.js';
+import { defaults, newRef, platform, type SocketClass } from './platform.js';
+import { Rest } from './rest.js';
 import { Room, type RoomHost } from './room.js';
 import type { UnsentStorage } from './storage.js';
 import { Users } from './users.js';
-import type { Answer, Entry, Frame, Hint, Limits, MessageRow, Status, StopReason } from './wire.js';
+import type {
+  Answer,
+  Entry,
+  Frame,
+  Hint,
+  Limits,
+  MessageRow,
+  OfflineReason,
+  Status,
+  StopReason,
+} from './wire.js';
 
 export interface ChatClientOptions {
   /** A fresh JWT. It is asked for before each connect, and before the one before ends. */
@@ -21,15 +32,23 @@ export interface ChatClientOptions {
   readonly storage?: UnsentStorage;
   /** If the platform has none, or another one is to be used. */
   readonly WebSocket?: SocketClass;
+  /** Likewise. */
+  readonly fetch?: typeof fetch;
 }
 
 export interface ChatClientEvents extends Record<string, readonly unknown[]> {
-  /** `reason` says why it has stopped. */
-  state: [state: ConnectionState, reason: StopReason | undefined];
+  /** `reason` says why it is stopped, or, if not because of the network, offline. */
+  state: [state: ConnectionState, reason: StopReason | OfflineReason | undefined];
   /** A rule was added that lets the user, or their entity, into a room. */
   invited: [roomId: number, permissions: string];
   /** Names of users have come. */
   users: [];
+}
+
+/** Who a token says that the user is. */
+interface User {
+  readonly userUUID: string;
+  readonly entityUUID: string;
 }
 
 /** 500 entries are some 100 KB, about as much as a page and what belongs to it. */
@@ -37,19 +56,15 @@ const MOST_REPLAYED = 500;
 
 /** A chat for one user: one connection, any number of rooms. */
 export class ChatClient extends Emitter<ChatClientEvents> {
-  readonly #url: URL;
   readonly #options: ChatClientOptions;
+  readonly #rest: Rest;
   readonly #connection: Connection;
   readonly #outbox: Outbox;
   readonly #rooms = new Map<number, Room>();
   readonly #users: Users;
   #list: RoomList | undefined;
-  #user: { readonly userUUID: string; readonly entityUUID: string } | undefined;
+  #user: User | undefined;
   #limits: Limits | undefined;
-  /** The token that was fetched last. */
-  #token: Promise<string> | undefined;
-  /** Rooms whose `join` is not answered, by its ref. */
-  readonly #joins = new Map<string, Set<Room>>();
   /** Rooms that are to be joined, at the end of the event. */
   readonly #toJoin = new Set<Room>();
   readonly #host: RoomHost;
@@ -57,60 +72,46 @@ export class ChatClient extends Emitter<ChatClientEvents> {
   /** @param url of the server; its socket is at `chat` below it */
   constructor(url: string | URL, options: ChatClientOptions) {
     super();
-    this.#url = new URL(url, platform.location?.href);
-    if (!this.#url.pathname.endsWith('/')) this.#url.pathname += '/';
+    const WebSocket = options.WebSocket ?? defaults.WebSocket;
+    if (WebSocket === undefined) throw new Error('no WebSocket: give one in the options');
+    const base = new URL(url, platform.location?.href);
+    if (!base.pathname.endsWith('/')) base.pathname += '/';
+    const socketUrl = new URL('chat', base);
+    socketUrl.protocol = base.protocol === 'https:' ? 'wss:' : 'ws:';
     this.#options = options;
-    this.#outbox = new Outbox(options.storage);
+    this.#rest = new Rest({
+      url: base,
+      token: options.token,
+      // The browser's refuses to be called as a method of another object.
+      fetch: options.fetch ?? ((...request) => fetch(...request)),
+    });
+    this.#outbox = new Outbox(options.storage, () => {
+      this.#transmit();
+    });
     this.#users = new Users(this, () => {
       this.emit('users');
     });
-    const isOnline = (): boolean => this.state === 'online';
-    const userUUID = (): string => this.#user?.userUUID ?? '';
-    this.#host = {
-      get userUUID() {
-        return userUUID();
-      },
-      get isOnline() {
-        return isOnline();
-      },
-      outbox: this.#outbox,
-      send: (command) => {
-        this.#connection.send(command);
-      },
-      request: (method, path) => this.request(method, path),
-      placeChanged: (room) => {
-        this.#placeChanged(room);
-      },
-    };
-    const socketUrl = new URL('chat', this.#url);
-    socketUrl.protocol = socketUrl.protocol === 'https:' ? 'wss:' : 'ws:';
-    const WebSocket = options.WebSocket ?? platform.WebSocket;
-    if (WebSocket === undefined) throw new Error('no WebSocket: give one in the options');
     this.#connection = new Connection({
       url: socketUrl.href,
       WebSocket,
-      token: () => this.#freshToken(),
-      onState: (state, ready) => {
-        this.#stateChanged(state, ready);
+      token: () => this.#rest.freshToken(),
+      onState: (state, { ready, reason }) => {
+        this.#stateChanged(state, ready, reason);
       },
       onFrame: (frame) => {
         this.#received(frame);
       },
     });
-    this.#outbox.loaded.then(
-      () => {
-        this.#transmit();
-      },
-      () => undefined,
-    );
+    this.#host = this.#hostOfRooms();
+    this.#connection.check();
   }
 
   get state(): ConnectionState {
-    return this.#connection?.state ?? 'connecting';
+    return this.#connection.state;
   }
 
   /** Who the token says that the user is; undefined until it was accepted. */
-  get user(): { readonly userUUID: string; readonly entityUUID: string } | undefined {
+  get user(): User | undefined {
     return this.#user;
   }
 
@@ -129,10 +130,13 @@ export class ChatClient extends Emitter<ChatClientEvents> {
     return this.#users;
   }
 
-  /** Opens a room: its last messages are loaded, and those that come are told. The same object each time. */
+  /**
+   * Opens a room: its last messages are loaded, and those that come are told. The same object each time. A room that was
+   * closed is opened again.
+   */
   room(id: number): Room {
     const room = this.#roomOf(id);
-    room.want({ isOpen: true });
+    room.open();
     return room;
   }
 
@@ -140,11 +144,7 @@ export class ChatClient extends Emitter<ChatClientEvents> {
   rooms(): RoomList {
     this.#list ??= new RoomList({
       client: this,
-      follow: (id) => {
-        const room = this.#roomOf(id);
-        room.want({ isOpen: false });
-        return room;
-      },
+      roomOf: (id) => this.#roomOf(id),
       ended: () => {
         this.#list = undefined;
       },
@@ -174,19 +174,10 @@ export class ChatClient extends Emitter<ChatClientEvents> {
 
   /**
    * Asks the REST API; docs/HTTP-API.md has its routes.
-   * @throws {ChatError} the reason of the server's, or OFFLINE if it does not answer
+   * @throws {ChatError} the reason of the server's, OFFLINE if it does not answer, NO_TOKEN
    */
-  async request<Content>(method: string, path: string, body?: object): Promise<Answer<Content>> {
-    // Another token if this one has ended meanwhile.
-    for (const isLast of [false, true]) {
-      const response = await this.#fetch(method, path, body, isLast);
-      if (response.status === 401 && !isLast) continue;
-      const answer = (await response.json()) as Answer<Content>;
-      if (response.ok) return answer;
-      const { reason = 'INTERNAL', detail, seq } = answer.meta;
-      throw new ChatError(reason, { detail, seq });
-    }
-    throw new ChatError('UNAUTHORIZED');
+  request<Content>(method: string, path: string, body?: object): Promise<Answer<Content>> {
+    return this.#rest.request(method, path, body);
   }
 
   /** Connects at once if it waits to; if it is online, asks the server for a sign of life. */
@@ -199,30 +190,35 @@ export class ChatClient extends Emitter<ChatClientEvents> {
     this.#connection.stop('CLOSED');
   }
 
-  async #fetch(
-    method: string,
-    path: string,
-    body: object | undefined,
-    isFresh: boolean,
-  ): Promise<Response> {
-    const token = await (isFresh ? this.#freshToken() : (this.#token ?? this.#freshToken()));
-    try {
-      return await fetch(new URL(path.slice(1), this.#url), {
-        method,
-        headers: {
-          authorization: `Bearer ${token}`,
-          ...(body !== undefined && { 'content-type': 'application/json' }),
-        },
-        ...(body !== undefined && { body: JSON.stringify(body) }),
-      });
-    } catch {
-      throw new ChatError('OFFLINE');
-    }
-  }
-
-  #freshToken(): Promise<string> {
-    this.#token = Promise.resolve().then(this.#options.token);
-    return this.#token;
+  #hostOfRooms(): RoomHost {
+    const connection = this.#connection;
+    const userUUID = (): string => this.#user?.userUUID ?? '';
+    const limits = (): Limits | undefined => this.#limits;
+    return {
+      get userUUID() {
+        return userUUID();
+      },
+      get limits() {
+        return limits();
+      },
+      get isOnline() {
+        return connection.state === 'online';
+      },
+      get isStopped() {
+        return connection.state === 'stopped';
+      },
+      outbox: this.#outbox,
+      send: (frame) => {
+        connection.send(frame);
+      },
+      request: (method, path) => this.request(method, path),
+      placeChanged: (room) => {
+        this.#placeChanged(room);
+      },
+      joined: (room) => {
+        this.#list?.joined(room);
+      },
+    };
   }
 
   #roomOf(id: number): Room {
@@ -234,24 +230,35 @@ export class ChatClient extends Emitter<ChatClientEvents> {
     return room;
   }
 
-  #stateChanged(state: ConnectionState, ready: Status | undefined): void {
+  #stateChanged(
+    state: ConnectionState,
+    ready: Status | undefined,
+    reason: StopReason | OfflineReason | undefined,
+  ): void {
     if (ready !== undefined) {
       const { userUUID = '', entityUUID = '', limits } = ready;
+      if (this.#user !== undefined && this.#user.userUUID !== userUUID) {
+        // What is not sent yet is not theirs.
+        this.#connection.stop('TOKEN');
+        return;
+      }
       this.#user = { userUUID, entityUUID };
       this.#limits = limits;
       for (const room of this.#rooms.values()) if (room.isWanted) this.#toJoin.add(room);
       this.#join();
       this.#transmit();
       this.#list?.connected();
-    } else if (state !== 'connecting') {
-      this.#joins.clear();
+    } else if (state === 'offline') {
+      for (const room of this.#rooms.values()) room.disconnected();
+    } else if (state === 'stopped') {
+      this.#outbox.close();
+      this.#list?.close();
       for (const room of this.#rooms.values()) {
         room.disconnected();
-        if (state === 'stopped') room.close('CLOSED');
+        room.close('CLOSED');
       }
     }
-    // The first state is told from within the connection's constructor.
-    this.emit('state', state, this.#connection?.stopReason);
+    this.emit('state', state, reason);
   }
 
   /** Sends what is not settled to rooms that need not be joined for it. */
@@ -262,7 +269,7 @@ export class ChatClient extends Emitter<ChatClientEvents> {
   #placeChanged(room: Room): void {
     if (this.state !== 'online') return;
     if (!room.isWanted) {
-      this.#connection.send({ type: 'leave', room_id: room.id });
+      this.#send({ type: 'leave', room_id: room.id });
       return;
     }
     if (this.#toJoin.size === 0) {
@@ -276,15 +283,16 @@ export class ChatClient extends Emitter<ChatClientEvents> {
   #join(): void {
     const rooms = [...this.#toJoin].filter((room) => room.isWanted);
     this.#toJoin.clear();
+    if (this.state !== 'online') return;
     const { with: hints = ['typing', 'presence', 'read'], max = MOST_REPLAYED } = this.#options;
     const most = this.#limits?.rooms ?? rooms.length;
     for (const isOpen of [true, false]) {
       const some = rooms.filter((room) => room.isOpen === isOpen);
       for (let from = 0; from < some.length; from += most) {
         const list = some.slice(from, from + most);
-        const ref = crypto.randomUUID();
-        this.#joins.set(ref, new Set(list));
-        this.#connection.send({
+        const ref = newRef();
+        for (const room of list) room.joining = ref;
+        this.#send({
           type: 'join',
           rooms: list.map((room) => room.place),
           max,
@@ -295,6 +303,10 @@ export class ChatClient extends Emitter<ChatClientEvents> {
     }
   }
 
+  #send(command: object): void {
+    this.#connection.send(JSON.stringify(command));
+  }
+
   #received(frame: Frame): void {
     if (frame.type === 'status') {
       this.#answered(frame as Status);
@@ -302,47 +314,48 @@ export class ChatClient extends Emitter<ChatClientEvents> {
     }
     const { room_id: roomId, seq } = frame.data as Partial<Entry>;
     if (roomId === undefined) return;
-    if (frame.type === 'invited') {
-      this.#list?.refresh(roomId);
-      this.emit('invited', roomId, (frame.data as Hint).permissions);
-    } else if (seq === undefined) {
-      this.#rooms.get(roomId)?.hinted(frame.type, frame.data as Hint);
-    } else {
+    if (seq !== undefined) {
       const entry = frame.data as Entry;
       const { emitter, ref } = entry;
       if (ref !== undefined && emitter === this.#user?.userUUID) this.#settle(ref, seq);
       this.#rooms.get(roomId)?.take(frame.type, entry);
+      return;
+    }
+    const hint = frame.data as Hint;
+    this.#rooms.get(roomId)?.hinted(frame.type, hint);
+    if (frame.type === 'invited') {
+      this.#list?.refresh(roomId);
+      this.emit('invited', roomId, hint.permissions);
+    } else if (frame.type === 'read' && hint.emitter === this.#user?.userUUID) {
+      this.#list?.marked(roomId, hint.upto);
     }
   }
 
   #answered(status: Status): void {
-    const { data: word, ref = '', room_id: roomId, seq, upto } = status;
-    const join = this.#joins.get(ref);
-    if (join !== undefined) {
-      for (const room of join) {
-        // If the list was refused, no room is named.
-        if (roomId !== undefined && room.id !== Number(roomId)) continue;
-        join.delete(room);
-        if (join.size === 0) this.#joins.delete(ref);
-        room.joinAnswered(status);
+    const { data: word, ref, room_id: roomId, seq, upto, reason = word, detail } = status;
+    if (ref === undefined) return;
+    const pending = this.#outbox.get(ref);
+    if (pending === undefined) {
+      for (const room of this.#rooms.values()) {
+        // If the whole list was refused, no room is named.
+        const isOf = roomId === undefined || room.id === Number(roomId);
+        if (isOf && room.joining === ref) room.joinAnswered(status);
       }
     } else if (word === 'SENT' || word === 'OK') {
       this.#settle(ref, seq ?? upto ?? 0);
+    } else if (word === 'UNAVAILABLE') {
+      this.#roomOf(pending.command.room_id).unavailable(status);
     } else {
-      const pending = this.#outbox.get(ref);
-      if (pending === undefined) return;
-      const room = this.#roomOf(pending.command.room_id);
-      if (word === 'UNAVAILABLE') {
-        room.retryIn(status.retry_after_ms);
-      } else {
-        this.#outbox.refuse(ref, refusalOf(status));
-        room.settled(pending);
-      }
+      this.#outbox.refuse(ref, new ChatError(reason, { detail, seq }));
+      this.#roomOf(pending.command.room_id).settled(pending);
     }
   }
 
   #settle(ref: string, seq: number): void {
     const pending = this.#outbox.settle(ref, seq);
-    if (pending !== undefined) this.#roomOf(pending.command.room_id).settled(pending, seq);
+    if (pending === undefined) return;
+    const { type, room_id: roomId } = pending.command;
+    this.#roomOf(roomId).settled(pending, seq);
+    if (type === 'read') this.#list?.marked(roomId, seq);
   }
 }

@@ -1,7 +1,8 @@
 import { CLOSE_CODES, type CloseReason } from '../protocol/close-codes.js';
 import { SUBPROTOCOL_V2 } from '../protocol/versions.js';
+import { backoff } from './backoff.js';
 import { platform, type SocketClass, type Socket } from './platform.js';
-import type { Frame, Status, StopReason } from './wire.js';
+import type { Frame, OfflineReason, Status, StopReason } from './wire.js';
 
 /**
  * `connecting`: a token is fetched, the socket is opened. `online`: the token was accepted. `offline`: it waits until it
@@ -9,8 +10,7 @@ import type { Frame, Status, StopReason } from './wire.js';
  */
 export type ConnectionState = 'connecting' | 'online' | 'offline' | 'stopped';
 
-/** The waits between attempts to connect: a random part (full jitter) of a bound that doubles from the first to the last. */
-const FIRST_WAIT_MS = 500;
+/** The longest wait between attempts to connect. */
 const MOST_WAIT_MS = 20_000;
 /** From the beginning of an attempt to READY. The server waits as long for a token by default. */
 const CONNECT_TIMEOUT_MS = 10_000;
@@ -18,10 +18,16 @@ const CONNECT_TIMEOUT_MS = 10_000;
 const PING_AFTER_MS = 25_000;
 /** For the answer: the server gives a client as long by default. */
 const PONG_TIMEOUT_MS = 10_000;
+/** For the answer if the user has just come back: somebody waits for it. */
+const WAKE_TIMEOUT_MS = 3_000;
 /** A token is refreshed so long before it ends, or at half its time. */
 const REFRESH_BEFORE_MS = 60_000;
+/** With less left, a token that could not be refreshed is let end. */
+const LEAST_REFRESH_MS = 1_000;
 /** The longest delay of a timer. */
 const MOST_DELAY_MS = 0x7fff_ffff;
+/** Close codes of RFC 6455 for frames that no correct client sends; docs/PROTOCOL.md has them. */
+const FAULTS_OF_THE_CLIENT: ReadonlySet<number> = new Set([1002, 1007, 1008]);
 
 interface Options {
   /** Of the socket. */
@@ -29,22 +35,27 @@ interface Options {
   readonly WebSocket: SocketClass;
   /** A fresh token for each attempt. */
   readonly token: () => Promise<string>;
-  readonly onState: (state: ConnectionState, ready?: Status) => void;
+  /** Told with READY when it is online, and with the reason, if one is known, when it is not. */
+  readonly onState: (
+    state: ConnectionState,
+    about: { readonly ready?: Status; readonly reason?: StopReason | OfflineReason | undefined },
+  ) => void;
   readonly onFrame: (frame: Frame) => void;
 }
 
 /** A socket that is opened again until it is closed, or the server closes it with a code that says to stop. */
 export class Connection {
   state: ConnectionState = 'offline';
-  /** Why it stopped. */
-  stopReason: StopReason | undefined;
   readonly #options: Options;
   #socket: Socket | undefined;
+  /** Attempts since it was last online. */
   #attempts = 0;
   /** What the server asked to wait at least. */
   #leastWaitMs = 0;
   /** The wait, the time limit of an attempt, or the next ping. */
   #timer: ReturnType<typeof setTimeout> | undefined;
+  /** When the connection is given up unless a frame comes. */
+  #lostAt = Infinity;
   #refresh: ReturnType<typeof setTimeout> | undefined;
   readonly #wake = (): void => {
     if (platform.document?.visibilityState !== 'hidden') this.check();
@@ -53,33 +64,33 @@ export class Connection {
   constructor(options: Options) {
     this.#options = options;
     platform.addEventListener?.('online', this.#wake);
+    platform.addEventListener?.('offline', this.#wake);
     platform.document?.addEventListener('visibilitychange', this.#wake);
-    this.#connect();
-  }
-
-  send(command: object): void {
-    if (this.state === 'online') this.#socket?.send(JSON.stringify(command));
   }
 
   /** Connects at once if it waits; if it is online, asks the server for a sign of life. */
   check(): void {
     if (this.state === 'offline') this.#connect();
-    else if (this.state === 'online') this.#ping();
+    else if (this.state === 'online') this.#ping(WAKE_TIMEOUT_MS);
+  }
+
+  send(frame: string): void {
+    if (this.state === 'online') this.#socket?.send(frame);
   }
 
   /** Ends it for good. */
   stop(reason: StopReason): void {
     if (this.state === 'stopped') return;
     platform.removeEventListener?.('online', this.#wake);
+    platform.removeEventListener?.('offline', this.#wake);
     platform.document?.removeEventListener('visibilitychange', this.#wake);
-    this.stopReason = reason;
     this.#drop();
-    this.#become('stopped');
+    this.#become('stopped', { reason });
   }
 
-  #become(state: ConnectionState, ready?: Status): void {
+  #become(state: ConnectionState, about: Parameters<Options['onState']>[1] = {}): void {
     this.state = state;
-    this.#options.onState(state, ready);
+    this.#options.onState(state, about);
   }
 
   #connect(): void {
@@ -87,14 +98,13 @@ export class Connection {
     this.#startTimer(CONNECT_TIMEOUT_MS, () => {
       this.#lost();
     });
-    this.#become('connecting');
     const { url, WebSocket } = this.#options;
     const socket = new WebSocket(url, SUBPROTOCOL_V2);
     this.#socket = socket;
     // Fetched while the socket is opened.
     const token = this.#options.token();
     token.catch(() => {
-      if (this.#socket === socket) this.#lost();
+      if (this.#socket === socket) this.#lost('NO_TOKEN');
     });
     socket.addEventListener('message', ({ data }) => {
       if (this.#socket !== socket) return;
@@ -108,6 +118,7 @@ export class Connection {
     socket.addEventListener('close', ({ code }) => {
       if (this.#socket === socket) this.#closed(code);
     });
+    this.#become('connecting');
   }
 
   async #sendToken(socket: Socket, token: Promise<string>): Promise<void> {
@@ -115,56 +126,61 @@ export class Connection {
       const content = await token;
       if (this.#socket === socket) socket.send(JSON.stringify({ type: 'token', content }));
     } catch {
-      // The next attempt fetches another one. A refresh that failed: the token that is about to end is still good.
+      // The next attempt fetches another one.
     }
   }
 
   #received(frame: Frame): void {
     const status = frame as Status;
-    const { data: word, retry_after_ms: retryAfterMs = 0 } = status;
-    if (frame.type === 'status' && frame.ref === undefined) {
-      this.#leastWaitMs = retryAfterMs;
+    const { data: word, ref, retry_after_ms: retryAfterMs } = status;
+    if (frame.type === 'status' && ref === undefined) {
+      if (retryAfterMs !== undefined) this.#leastWaitMs = retryAfterMs;
       if (word === 'READY') {
         this.#ready(status);
         return;
       }
       if (word === 'BADAUTH') {
-        this.#lost();
+        // If it was a refresh, the token before is still good.
+        if (this.state !== 'online') this.#lost('UNAUTHORIZED');
         return;
       }
     }
     this.#options.onFrame(frame);
   }
 
-  #ready(status: Status): void {
-    const { expires_in_ms: left } = status;
-    clearTimeout(this.#refresh);
-    if (left !== undefined) {
-      const delay = Math.max(left - REFRESH_BEFORE_MS, left / 2);
-      this.#refresh = setTimeout(
-        () => {
-          const socket = this.#socket;
-          if (socket !== undefined) void this.#sendToken(socket, this.#options.token());
-        },
-        Math.min(delay, MOST_DELAY_MS),
-      );
-    }
+  #ready(ready: Status): void {
+    this.#refreshWithin(ready.expires_in_ms);
     if (this.state === 'online') return;
     this.#attempts = 0;
+    this.#leastWaitMs = 0;
     this.#pingLater();
-    this.#become('online', status);
+    this.#become('online', { ready });
+  }
+
+  /** Sends a fresh token before the present one ends; again and again in what is left, until one is accepted. */
+  #refreshWithin(leftMs = Infinity): void {
+    clearTimeout(this.#refresh);
+    if (leftMs < LEAST_REFRESH_MS || leftMs === Infinity) return;
+    const delay = Math.min(Math.max(leftMs - REFRESH_BEFORE_MS, leftMs / 2), MOST_DELAY_MS);
+    this.#refresh = setTimeout(() => {
+      this.#refreshWithin(leftMs - delay);
+      if (this.#socket !== undefined) void this.#sendToken(this.#socket, this.#options.token());
+    }, delay);
   }
 
   #pingLater(): void {
+    this.#lostAt = Infinity;
     this.#startTimer(PING_AFTER_MS, () => {
-      this.#ping();
+      this.#ping(PONG_TIMEOUT_MS);
     });
   }
 
-  #ping(): void {
-    this.send({ type: 'ping' });
-    // Any frame ends this wait.
-    this.#startTimer(PONG_TIMEOUT_MS, () => {
+  /** Any frame is an answer. */
+  #ping(withinMs: number): void {
+    this.send('{"type":"ping"}');
+    const now = performance.now();
+    this.#lostAt = Math.min(this.#lostAt, now + withinMs);
+    this.#startTimer(this.#lostAt - now, () => {
       this.#lost();
     });
   }
@@ -172,30 +188,27 @@ export class Connection {
   #closed(code: number): void {
     const known = Object.entries(CLOSE_CODES).find(([, row]) => row.code === code);
     if (known?.[1].reconnect === false) this.stop(known[0] as CloseReason);
+    else if (FAULTS_OF_THE_CLIENT.has(code)) this.stop('PROTOCOL');
     else this.#lost();
   }
 
   /** The connection is broken, or never came about: waits, and tries again. */
-  #lost(): void {
+  #lost(reason?: OfflineReason): void {
     this.#drop();
-    const most = Math.min(MOST_WAIT_MS, FIRST_WAIT_MS * 2 ** Math.min(this.#attempts, 10));
-    this.#startTimer(this.#leastWaitMs + Math.random() * most, () => {
+    this.#startTimer(this.#leastWaitMs + backoff(this.#attempts, MOST_WAIT_MS), () => {
       this.#connect();
     });
-    this.#become('offline');
+    this.#leastWaitMs = 0;
+    this.#become('offline', { reason });
   }
 
   #drop(): void {
     clearTimeout(this.#timer);
     clearTimeout(this.#refresh);
+    this.#lostAt = Infinity;
     const socket = this.#socket;
     this.#socket = undefined;
-    if (socket === undefined) return;
-    try {
-      socket.close();
-    } catch {
-      // It was not open yet.
-    }
+    socket?.close();
   }
 
   #startTimer(ms: number, then: () => void): void {

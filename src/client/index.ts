@@ -20,6 +20,7 @@ export type {
   Json,
   Limits,
   MessageRow,
+  OfflineReason,
   Reaction,
   RoomRow,
   StopReason,

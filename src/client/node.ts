@@ -1,6 +1,7 @@
 /** The client library in Node: as in a browser, with the WebSocket of `ws` if the platform has none (Node 20). */
 import { WebSocket } from 'ws';
+import { defaults } from './platform.js';
 
-globalThis.WebSocket ??= WebSocket as unknown as typeof globalThis.WebSocket;
+defaults.WebSocket ??= WebSocket;
 
 export * from './index.js';

@@ -1,6 +1,5 @@
 import { ChatError } from './errors.js';
 import type { UnsentCommand, UnsentStorage } from './storage.js';
-import type { Status } from './wire.js';
 
 /** A command that is sent until it is answered. `read` is not kept: the next one says more. */
 export interface Pending {
@@ -9,22 +8,28 @@ export interface Pending {
   readonly at: Date;
   readonly resolve: (seq: number) => void;
   readonly reject: (error: ChatError) => void;
+  /** Whether it may be stored: it was sent over a connection that broke, or by an earlier client. */
+  isDoubtful: boolean;
+  /** Whether it may be in a page that was loaded since, which can't be told from its rows. */
+  isHidden: boolean;
 }
 
 /** The commands of all rooms that are not settled yet, in the order in which they were given. */
 export class Outbox {
   readonly #pending = new Map<string, Pending>();
   readonly #storage: UnsentStorage | undefined;
-  /** Resolves once the kept commands of an earlier client are in it. */
-  readonly loaded: Promise<void>;
+  /** Whether the kept commands of an earlier client are in it. They go first. */
+  isLoaded = false;
 
-  constructor(storage: UnsentStorage | undefined) {
+  /** @param loaded is called once the kept commands of an earlier client are in it */
+  constructor(storage: UnsentStorage | undefined, loaded: () => void) {
     this.#storage = storage;
-    this.loaded = this.#load();
+    void this.#load(loaded);
   }
 
+  /** Number of commands that change a room. */
   get size(): number {
-    return this.#pending.size;
+    return [...this.#pending.values()].filter(({ command }) => command.type !== 'read').length;
   }
 
   /** Rooms that have some. */
@@ -35,6 +40,14 @@ export class Outbox {
   /** Those of a room. */
   of(roomId: number): readonly Pending[] {
     return [...this.#pending.values()].filter(({ command }) => command.room_id === roomId);
+  }
+
+  /** The one of a room that goes next. */
+  oldest(roomId: number): Pending | undefined {
+    for (const pending of this.#pending.values()) {
+      if (pending.command.room_id === roomId) return pending;
+    }
+    return undefined;
   }
 
   get(ref: string): Pending | undefined {
@@ -48,8 +61,10 @@ export class Outbox {
    */
   add(command: Pending['command']): Promise<number> {
     return new Promise((resolve, reject) => {
-      this.#pending.set(command.ref, { command, at: new Date(), resolve, reject });
-      if (command.type !== 'read') void this.#storage?.put(command as UnsentCommand);
+      const state = { isDoubtful: false, isHidden: false };
+      this.#pending.set(command.ref, { command, at: new Date(), resolve, reject, ...state });
+      if (command.type === 'read') return;
+      this.#keep((storage) => storage.put(command as UnsentCommand));
     });
   }
 
@@ -61,17 +76,34 @@ export class Outbox {
   }
 
   /** The command with a ref was refused. */
-  refuse(ref: string, error: ChatError): void {
-    this.#take(ref)?.reject(error);
+  refuse(ref: string, error: ChatError): Pending | undefined {
+    const pending = this.#take(ref);
+    pending?.reject(error);
+    return pending;
+  }
+
+  /** Rejects all, and leaves what is kept to a later client. */
+  close(): void {
+    for (const { reject } of this.#pending.values()) reject(new ChatError('CLOSED'));
+    this.#pending.clear();
   }
 
   #take(ref: string): Pending | undefined {
     const pending = this.#pending.get(ref);
-    if (this.#pending.delete(ref)) void this.#storage?.delete(ref);
+    if (this.#pending.delete(ref)) this.#keep((storage) => storage.delete(ref));
     return pending;
   }
 
-  async #load(): Promise<void> {
+  /** A storage that fails does not keep commands from being sent. */
+  #keep(change: (storage: UnsentStorage) => unknown): void {
+    const storage = this.#storage;
+    if (storage === undefined) return;
+    Promise.resolve(storage)
+      .then(change)
+      .catch(() => undefined);
+  }
+
+  async #load(loaded: () => void): Promise<void> {
     let kept: readonly UnsentCommand[] = [];
     try {
       kept = (await this.#storage?.load()) ?? [];
@@ -81,19 +113,19 @@ export class Outbox {
     const given = [...this.#pending];
     this.#pending.clear();
     for (const command of kept) {
-      // Nobody waits for its outcome any more.
-      const pending = {
+      // Rooms send one at a time. Nobody waits for its outcome any more.
+      this.#pending.set(command.ref, {
         command,
         at: new Date(),
         resolve: () => undefined,
         reject: () => undefined,
-      };
-      this.#pending.set(command.ref, pending);
+        isDoubtful: this.oldest(command.room_id) === undefined,
+        isHidden: false,
+      });
     }
+    // If a command was kept while the others were loaded, it is among them: somebody waits for this one.
     for (const [ref, pending] of given) this.#pending.set(ref, pending);
+    this.isLoaded = true;
+    loaded();
   }
-}
-
-export function refusalOf({ data, reason, detail, seq, retry_after_ms }: Status): ChatError {
-  return new ChatError(reason ?? data, { detail, seq, retryAfterMs: retry_after_ms });
 }

@@ -26,3 +26,12 @@ interface Platform extends Partial<Target> {
 }
 
 export const platform = globalThis as unknown as Platform;
+
+/** What clients use that are given nothing else; node.ts completes it. */
+export const defaults: { WebSocket: SocketClass | undefined } = { WebSocket: platform.WebSocket };
+
+/** A name that nobody else gives: 128 random bits. `crypto.randomUUID` is there on pages of https alone. */
+export function newRef(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+}

@@ -1,5 +1,6 @@
-import { Emitter } from './events.js';
 import type { ConnectionState } from './connection.js';
+import { ChatError } from './errors.js';
+import { Emitter } from './events.js';
 import type { Room } from './room.js';
 import type { Answer, Entry, Limits, RoomRow } from './wire.js';
 
@@ -17,18 +18,22 @@ interface Client {
 
 interface Options {
   readonly client: Client;
-  readonly follow: (id: number) => Room;
+  readonly roomOf: (id: number) => Room;
   readonly ended: () => void;
 }
 
 /** What is not known by the entries alone is asked for after a rest: many entries, one request. */
 const REFRESH_MS = 500;
+/** Before what was not answered is asked for again. */
+const RETRY_MS = 2_000;
 /** The server counts unread messages as far. */
 const MOST_UNREAD = 100;
+/** Rooms of `GET /me/rooms` that are none any more. */
+const GONE: ReadonlySet<string> = new Set(['FORBIDDEN', 'NOT_FOUND']);
 
 /**
- * The user's rooms, those with the newest messages first. It follows as many of them as one socket may join; the others
- * are as they were when they were loaded.
+ * The user's rooms, those with the newest messages first. It follows as many of them as half of what one socket may join;
+ * the others are as they were when they were loaded, until they are opened.
  */
 export class RoomList extends Emitter<RoomListEvents> {
   /** Whether a page was loaded. */
@@ -37,14 +42,19 @@ export class RoomList extends Emitter<RoomListEvents> {
   readonly #options: Options;
   #items: readonly RoomRow[] = [];
   readonly #followed = new Map<number, { readonly room: Room; readonly end: () => void }>();
-  readonly #refreshes = new Map<number, ReturnType<typeof setTimeout>>();
+  /** Requests that wait for their time: by room, and for the whole list. */
+  readonly #refreshes = new Map<number | 'all', ReturnType<typeof setTimeout>>();
+  /** One request at a time. */
+  #requests: Promise<unknown> = Promise.resolve();
+  /** What came since the request on its way was sent: its answer may be older. Undefined if there is none. */
+  #early: (() => void)[] | undefined;
   #next: string | undefined;
-  #loading: Promise<void> | undefined;
+  #isClosed = false;
 
   constructor(options: Options) {
     super();
     this.#options = options;
-    if (options.client.state === 'online') void this.#reload();
+    if (options.client.state === 'online') this.connected();
   }
 
   /** Another list at each change. */
@@ -53,85 +63,129 @@ export class RoomList extends Emitter<RoomListEvents> {
   }
 
   /** Loads the next page. @throws {ChatError} */
-  async loadMore(): Promise<void> {
-    await this.#loading;
-    if (!this.hasMore) return;
-    this.#loading = this.#load(this.#next).finally(() => {
-      this.#loading = undefined;
+  loadMore(): Promise<void> {
+    return this.#queue(async () => {
+      if (!this.hasMore) return;
+      const rows = await this.#loadPage(this.#next);
+      const ids = new Set(rows.map(({ id }) => id));
+      this.#show([...this.#items.filter(({ id }) => !ids.has(id)), ...rows]);
     });
-    await this.#loading;
-  }
-
-  /** @internal The client is online again: rooms may have come and gone. */
-  connected(): void {
-    void this.#reload();
   }
 
   /** Asks for a room again, or for one that was made or opened just now. */
   refresh(roomId: number): void {
-    this.#refresh(roomId, 0);
+    this.#later(roomId, 0);
   }
 
   /** Ends it: nothing is followed any more. */
   close(): void {
+    this.#isClosed = true;
     for (const timer of this.#refreshes.values()) clearTimeout(timer);
+    this.#refreshes.clear();
     for (const id of this.#followed.keys()) this.#unfollow(id);
     this.#options.ended();
   }
 
-  async #reload(): Promise<void> {
-    const count = this.#items.length;
-    try {
-      await this.#load(undefined);
-      while (this.hasMore && this.#items.length < count) await this.#load(this.#next);
-    } catch {
-      // The next reconnect asks again.
-    }
+  /** @internal The client is online again: rooms may have come and gone. */
+  connected(): void {
+    this.#later('all', 0);
   }
 
-  async #load(next: string | undefined): Promise<void> {
-    const { client } = this.#options;
-    const { meta, content } = await client.request<readonly RoomRow[]>(
+  /** @internal The client has entered a room: an invitation is accepted by that. */
+  joined({ id }: Room): void {
+    if (!this.#followed.has(id)) this.#later(id, 0);
+  }
+
+  /** @internal The user has read a room up to a number. */
+  marked(roomId: number, upto: number): void {
+    this.#do(() => {
+      const row = this.#row(roomId);
+      if (row === undefined || row.read === upto) return;
+      if (upto >= (row.last_message?.seq ?? 0)) {
+        this.#change(roomId, { read: upto, unread: 0, mentions: 0 });
+      } else {
+        this.#change(roomId, { read: upto });
+        this.#later(roomId, REFRESH_MS);
+      }
+    });
+  }
+
+  /** Loads as many rooms as there are, at least a page. */
+  async #loadAll(): Promise<void> {
+    const rows = [...(await this.#loadPage(undefined))];
+    while (this.hasMore && rows.length < this.#items.length) {
+      rows.push(...(await this.#loadPage(this.#next)));
+    }
+    // A room with a new message may have moved to a page that was loaded before.
+    this.#show([...new Map(rows.map((row) => [row.id, row])).values()]);
+  }
+
+  async #loadPage(next = ''): Promise<readonly RoomRow[]> {
+    const { meta, content } = await this.#options.client.request<readonly RoomRow[]>(
       'GET',
-      `/me/rooms${next ?? ''}`,
+      `/me/rooms${next}`,
     );
-    const ids = new Set(content.map(({ id }) => id));
-    const before = next === undefined ? [] : this.#items.filter(({ id }) => !ids.has(id));
     this.#next = meta.next;
     this.hasMore = meta.next !== undefined;
     this.isLoaded = true;
-    this.#show([...before, ...content]);
-    for (const row of content) this.#follow(row);
+    return content;
+  }
+
+  async #loadOne(id: number): Promise<void> {
+    try {
+      const { content } = await this.#options.client.request<RoomRow>('GET', `/rooms/${id}`);
+      const isKnown = this.#row(id) !== undefined;
+      this.#show(
+        isKnown
+          ? this.#items.map((row) => (row.id === id ? content : row))
+          : [content, ...this.#items],
+      );
+    } catch (error) {
+      if (!(error instanceof ChatError && GONE.has(error.reason))) throw error;
+      this.#remove(id);
+    }
+  }
+
+  /** Shows rows of an answer, to which is done what came since it was asked for. */
+  #show(rows: readonly RoomRow[]): void {
+    if (this.#isClosed) return;
+    this.#items = rows;
+    const early = this.#early ?? [];
+    for (const change of early) change();
+    for (const row of this.#items) this.#follow(row);
+    this.emit('change');
   }
 
   /** To join a room accepts the invitation: that is left to the user. */
-  #follow({ id, permissions, accepted }: RoomRow): void {
-    const { client, follow } = this.#options;
+  #follow({ id, permissions, accepted, head, epoch }: RoomRow): void {
+    const { client, roomOf } = this.#options;
     if (!accepted || !permissions.includes('r')) return;
     if (this.#followed.has(id) || this.#followed.size >= (client.limits?.rooms ?? 0) / 2) return;
-    const room = follow(id);
+    const room = roomOf(id);
     const ends = [
       room.on('entry', (type, entry) => {
-        this.#take(type, entry);
+        this.#do(() => {
+          this.#take(type, entry);
+        });
       }),
       room.on('reset', () => {
-        this.#refresh(id);
-      }),
-      room.on('read', (userUUID) => {
-        if (userUUID === client.user?.userUUID) this.#read(id, room.readUpto);
+        this.#later(id, REFRESH_MS);
       }),
       room.on('access', (permissions) => {
-        this.#change(id, (row) => ({ ...row, permissions }));
+        if (permissions !== '') this.#change(id, { permissions });
       }),
-      room.on('closed', () => {
+      room.on('closed', (reason) => {
         this.#unfollow(id);
-        this.#show(this.#items.filter((row) => row.id !== id));
+        if (reason !== 'TOO_MANY_ROOMS' && reason !== 'CLOSED') this.#remove(id);
       }),
     ];
     const end = (): void => {
       for (const end of ends) end();
     };
     this.#followed.set(id, { room, end });
+    room.follow({ head, epoch });
+    // It was open before, and entries that the row has not were told to nobody here.
+    if (room.last > head) this.#later(id, 0);
   }
 
   #unfollow(id: number): void {
@@ -142,70 +196,105 @@ export class RoomList extends Emitter<RoomListEvents> {
   }
 
   #take(type: string, entry: Entry): void {
-    const row = this.#items.find(({ id }) => id === entry.room_id);
-    // The row may be younger.
-    if (row === undefined || entry.seq <= row.head) return;
-    const head = entry.seq;
-    if (type === 'message' && entry.content !== undefined) {
-      const { user } = this.#options.client;
-      const { content = '', mentions = [] } = entry;
-      const isOther = entry.emitter !== user?.userUUID;
-      const isMentioned =
-        isOther && mentions.some((uuid) => uuid === user?.userUUID || uuid === user?.entityUUID);
-      const now = {
-        ...row,
+    const { room_id: id, seq: head, target, content } = entry;
+    const row = this.#row(id);
+    if (row === undefined) {
+      if (type === 'message') this.#later(id, REFRESH_MS);
+      return;
+    }
+    // An answer may be younger.
+    if (head <= row.head) return;
+    const last = row.last_message;
+    if (type === 'message') {
+      this.#messageCame(row, entry);
+    } else if (type === 'edit' && last !== null && last.seq === target && content !== undefined) {
+      const { data: _, ...rest } = last;
+      const data = entry.data ?? undefined;
+      this.#change(id, {
         head,
-        unread: Math.min(MOST_UNREAD, row.unread + (isOther ? 1 : 0)),
-        mentions: row.mentions + (isMentioned ? 1 : 0),
-        last_message: { ...entry, content, data: entry.data ?? {} },
-      };
-      this.#show([now, ...this.#items.filter((other) => other !== row)]);
+        last_message: { ...rest, content, ...(data && { data }), edited_at: entry.createdAt },
+      });
+    } else if (type === 'room') {
+      this.#change(id, { head, name: entry.name ?? row.name, data: entry.data ?? null });
     } else {
-      // A reaction changes nothing here; of others the server knows what follows from it.
-      this.#change(row.id, (row) => ({ ...row, head }));
-      if (type !== 'reaction') this.#refresh(row.id);
+      this.#change(id, { head });
+      const { user } = this.#options.client;
+      const isOwnRule =
+        entry.entity_UUID === user?.userUUID || entry.entity_UUID === user?.entityUUID;
+      const isCounted = target !== undefined && (target > row.read || target === last?.seq);
+      if ((type === 'member' && isOwnRule) || (type === 'delete' && isCounted)) {
+        this.#later(id, REFRESH_MS);
+      }
     }
   }
 
-  #read(id: number, upto: number): void {
-    const row = this.#items.find((row) => row.id === id);
-    if (row === undefined) return;
-    if (upto >= (row.last_message?.seq ?? 0)) {
-      this.#change(id, (row) => ({ ...row, read: upto, unread: 0, mentions: 0 }));
-    } else {
-      this.#refresh(id);
+  #messageCame(row: RoomRow, entry: Entry): void {
+    const { user } = this.#options.client;
+    const { content, data, mentions = [], seq: head } = entry;
+    const isOther = entry.emitter !== user?.userUUID;
+    const isMention =
+      isOther && mentions.some((uuid) => uuid === user?.userUUID || uuid === user?.entityUUID);
+    // What it says now, or whether it was deleted, is not known yet; of the mentions, only the newest messages' count.
+    if (content === undefined || (row.unread === MOST_UNREAD && row.mentions > 0)) {
+      this.#later(row.id, REFRESH_MS);
     }
-  }
-
-  #refresh(id: number, ms = REFRESH_MS): void {
-    if (this.#refreshes.has(id)) return;
-    const timer = setTimeout(() => {
-      this.#refreshes.delete(id);
-      void this.#loadOne(id);
-    }, ms);
-    this.#refreshes.set(id, timer);
-  }
-
-  async #loadOne(id: number): Promise<void> {
-    try {
-      const { content } = await this.#options.client.request<RoomRow>('GET', `/rooms/${id}`);
-      const known = this.#items.find((row) => row.id === id);
-      if (known === undefined) this.#show([content, ...this.#items]);
-      // Entries that came meanwhile are newer.
-      else if (content.head >= known.head) this.#change(id, () => content);
-      else this.#refresh(id);
-      this.#follow(content);
-    } catch {
-      // It is gone, or the next reconnect asks again.
-    }
-  }
-
-  #change(id: number, change: (row: RoomRow) => RoomRow): void {
-    this.#show(this.#items.map((row) => (row.id === id ? change(row) : row)));
-  }
-
-  #show(items: readonly RoomRow[]): void {
-    this.#items = items;
+    const { data: _, ...rest } = entry;
+    const now = {
+      ...row,
+      head,
+      unread: Math.min(MOST_UNREAD, row.unread + (isOther ? 1 : 0)),
+      mentions: row.mentions + (isMention ? 1 : 0),
+      ...(content !== undefined && {
+        last_message: { ...rest, content, ...(data && { data }) },
+      }),
+    };
+    this.#items = [now, ...this.#items.filter(({ id }) => id !== row.id)];
     this.emit('change');
+  }
+
+  #row(id: number): RoomRow | undefined {
+    return this.#items.find((row) => row.id === id);
+  }
+
+  #change(id: number, change: Partial<RoomRow>): void {
+    this.#items = this.#items.map((row) => (row.id === id ? { ...row, ...change } : row));
+    this.emit('change');
+  }
+
+  #remove(id: number): void {
+    this.#items = this.#items.filter((row) => row.id !== id);
+    this.emit('change');
+  }
+
+  /** Does what follows from an event, and does it again to the answer of a request that is on its way. */
+  #do(change: () => void): void {
+    change();
+    this.#early?.push(change);
+  }
+
+  #queue(request: () => Promise<void>): Promise<void> {
+    const done = this.#requests.then(async () => {
+      this.#early = [];
+      try {
+        await request();
+      } finally {
+        this.#early = undefined;
+      }
+    });
+    this.#requests = done.catch(() => undefined);
+    return done;
+  }
+
+  /** Asks for a room, or for all, after a wait; if there is no answer, again. */
+  #later(what: number | 'all', ms: number): void {
+    if (this.#isClosed || this.#refreshes.has(what)) return;
+    const timer = setTimeout(() => {
+      this.#refreshes.delete(what);
+      this.#queue(() => (what === 'all' ? this.#loadAll() : this.#loadOne(what))).catch(() => {
+        // At the next reconnect all is asked for anyway.
+        if (this.#options.client.state === 'online') this.#later(what, RETRY_MS);
+      });
+    }, ms);
+    this.#refreshes.set(what, timer);
   }
 }

@@ -26,6 +26,8 @@ interface Held {
   isWithheld: boolean;
   /** Number of the last entry whose change it has, or the head of the answer that it came in. */
   asOf: number;
+  /** Whether it is an own message, known by SENT, whose entry is still to come. */
+  isAwaited?: true;
 }
 
 /** What became of an entry. */
@@ -40,8 +42,6 @@ export class RoomState {
   last = 0;
   /** The log that this number belongs to; undefined before the first CONNECTED. */
   epoch: string | undefined;
-  /** The number up to which messages are known by pages alone. */
-  from = 0;
   #userUUID = '';
   /** In the order of their numbers, with those that are deleted or withheld. */
   #held: Held[] = [];
@@ -73,11 +73,12 @@ export class RoomState {
     return held?.isWithheld === false ? held.message : undefined;
   }
 
-  /** Takes an entry; one of an unknown type only moves the place. */
-  take(type: string, entry: Entry): Taken {
+  /** Takes an entry; one of an unknown type only moves the place, and so does any if messages are not to be kept. */
+  take(type: string, entry: Entry, isKept = true): Taken {
     if (entry.seq <= this.last) return 'known';
     if (entry.seq > this.last + 1) return 'gap';
     this.last = entry.seq;
+    if (!isKept) return 'taken';
     if (type === 'message') {
       this.#add(entry);
     } else {
@@ -87,12 +88,10 @@ export class RoomState {
     return 'taken';
   }
 
-  /** Moves the place past an entry, whose message is not kept. */
-  skip({ seq }: Entry): Taken {
-    if (seq <= this.last) return 'known';
-    if (seq > this.last + 1) return 'gap';
-    this.last = seq;
-    return 'taken';
+  /** An own message was stored with a number. */
+  sent(message: Message, seq: number): void {
+    if (seq <= this.last || this.#find(seq) !== undefined) return;
+    this.#put({ message: { ...message, seq }, isWithheld: false, asOf: seq, isAwaited: true });
   }
 
   /** Forgets everything that is known of the room, and goes on with the entries beyond `from`. */
@@ -101,7 +100,6 @@ export class RoomState {
     this.#early = undefined;
     this.#answers = 0;
     this.#shown = undefined;
-    this.from = from;
     this.last = from;
     this.epoch = epoch;
   }
@@ -156,7 +154,8 @@ export class RoomState {
 
   #add(entry: Entry): void {
     // It may have come with a page, and later changes, already.
-    if (this.#find(entry.seq) !== undefined) return;
+    const known = this.#find(entry.seq);
+    if (known !== undefined && known.isAwaited !== true) return;
     this.#put({
       message: {
         seq: entry.seq,
@@ -182,10 +181,12 @@ export class RoomState {
     held.asOf = entry.seq;
     this.#shown = undefined;
     if (type === 'edit') {
-      held.isWithheld = entry.content === undefined;
+      // Until the entry that follows has the next text, or deletes the message, it stays as it is.
+      if (entry.content === undefined) return;
+      held.isWithheld = false;
       held.message = {
         ...held.message,
-        content: entry.content ?? '',
+        content: entry.content,
         data: entry.data ?? undefined,
         editedAt: new Date(entry.createdAt),
       };

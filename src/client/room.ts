@@ -1,9 +1,12 @@
+import { backoff } from './backoff.js';
 import { Emitter } from './events.js';
 import { ChatError } from './errors.js';
 import type { Outbox, Pending } from './outbox.js';
+import { newRef } from './platform.js';
+import { RoomHints } from './room-hints.js';
 import { RoomState, type Message } from './room-state.js';
 import type { UnsentCommand } from './storage.js';
-import type { Answer, Entry, Hint, Json, MessageRow, Status } from './wire.js';
+import type { Answer, Entry, Hint, Json, Limits, MessageRow, Status } from './wire.js';
 
 /**
  * `idle`: nobody looks at it. `joining`: until the server has let the client in, again after each reconnect. `closed`: by
@@ -58,24 +61,32 @@ export interface Range {
 /** What a room needs of its client. */
 export interface RoomHost {
   readonly userUUID: string;
+  readonly limits: Limits | undefined;
   readonly outbox: Outbox;
   readonly isOnline: boolean;
-  send: (command: object) => void;
+  readonly isStopped: boolean;
+  send: (frame: string) => void;
   request: <Content>(method: string, path: string) => Promise<Answer<Content>>;
   /** The room is to be joined, or left, as it says now. */
   placeChanged: (room: Room) => void;
+  /** The server has let the client in. */
+  joined: (room: Room) => void;
+}
+
+/** A number of a room's log, and the log that it belongs to. */
+interface Place {
+  readonly head: number;
+  readonly epoch: string;
 }
 
 /** Messages of a page, by default of the server's. */
 const PAGE = 50;
-/** Of one room: the server takes 32, and refuses more. */
-const MOST_IN_FLIGHT = 16;
-/** Before what was UNAVAILABLE is sent again. */
-const RETRY_MS = 500;
-/** As docs/PROTOCOL.md says. */
-const TYPING_MS = 5_000;
+/** The longest wait before what was UNAVAILABLE is tried again: the server itself waits as long for its database. */
+const MOST_RETRY_MS = 5_000;
 /** The server tells of one a second; who types on is told of in time. */
 const TYPING_AGAIN_MS = 2_000;
+/** Of errors that another attempt may not meet. */
+const PASSING: ReadonlySet<unknown> = new Set(['OFFLINE', 'NO_TOKEN', 'UNAVAILABLE', 'INTERNAL']);
 
 /** A room as the user sees it. It stays the same object through reconnects. */
 export class Room extends Emitter<RoomEvents> {
@@ -90,23 +101,28 @@ export class Room extends Emitter<RoomEvents> {
   readUpto = 0;
   /** Whether there may be messages before those in `messages`. */
   hasOlder = true;
-  /** Number of users online; undefined until it is known. */
-  onlineCount: number | undefined;
+  /** @internal The `ref` of the `join` that is on its way. */
+  joining: string | undefined;
   readonly #host: RoomHost;
   readonly #state = new RoomState();
-  readonly #readers = new Map<string, number>();
-  readonly #typing = new Map<string, ReturnType<typeof setTimeout>>();
-  #online = new Set<string>();
+  readonly #hints = new RoomHints((user) => {
+    this.emit('typing', user, false);
+    this.#changed();
+  });
   #messages: readonly Message[] | undefined;
   /** Whether messages are kept. If not, the room is followed for its entries. */
   #isOpen = false;
   #isFollowed = false;
   #head = 0;
+  /** Whether the last page is to be loaded, or to be loaded anew. */
+  #needsPage = false;
   #older: Promise<boolean> | undefined;
-  /** Own messages that are stored, and whose entries have not come yet, by their numbers. */
-  readonly #sent = new Map<number, Message>();
-  readonly #inFlight = new Set<string>();
+  /** The `ref` of the command that is on its way: one at a time, so that none overtakes one that has to be repeated. */
+  #sent: string | undefined;
+  /** Failures of commands, joins and pages since the last one that worked. */
+  #failures = 0;
   #retry: ReturnType<typeof setTimeout> | undefined;
+  #pageRetry: ReturnType<typeof setTimeout> | undefined;
   #typedAt = -Infinity;
 
   constructor(id: number, host: RoomHost) {
@@ -117,8 +133,13 @@ export class Room extends Emitter<RoomEvents> {
 
   /** Its messages, the oldest first; those that are not stored yet, without a `seq`, are last. Another list at a change. */
   get messages(): readonly Message[] {
-    this.#messages ??= [...this.#state.messages, ...this.#sent.values(), ...this.#unsent()];
+    this.#messages ??= [...this.#state.messages, ...this.#unsent()];
     return this.#messages;
+  }
+
+  /** Number of the last entry that was taken. */
+  get last(): number {
+    return this.#state.last;
   }
 
   /** Whether every entry up to now was taken. */
@@ -128,17 +149,22 @@ export class Room extends Emitter<RoomEvents> {
 
   /** Users who are online, unless they are too many. */
   get online(): ReadonlySet<string> {
-    return this.#online;
+    return this.#hints.online;
+  }
+
+  /** Number of users online; undefined until it is known. */
+  get onlineCount(): number | undefined {
+    return this.#hints.onlineCount;
   }
 
   /** Users who type. */
   get typing(): readonly string[] {
-    return [...this.#typing.keys()];
+    return this.#hints.typing;
   }
 
   /** By user, the number up to which others have read, as far as it was told. */
   get readers(): ReadonlyMap<string, number> {
-    return this.#readers;
+    return this.#hints.readers;
   }
 
   /**
@@ -149,6 +175,8 @@ export class Room extends Emitter<RoomEvents> {
   send(message: string | Draft): Promise<number> {
     const { content, data, replyTo, mentions } =
       typeof message === 'string' ? { content: message } : (message satisfies Draft);
+    // Who writes the next message types anew.
+    this.#typedAt = -Infinity;
     return this.#do('message', { content, data, reply_to: replyTo, mentions });
   }
 
@@ -172,7 +200,8 @@ export class Room extends Emitter<RoomEvents> {
    * @returns the number at which it is
    * @throws {ChatError}
    */
-  markRead(upto = this.#state.last, { back = false } = {}): Promise<number> {
+  async markRead(upto = this.#state.last, { back = false } = {}): Promise<number> {
+    if (!back && this.phase === 'joined' && upto <= this.readUpto) return this.readUpto;
     return this.#do('read', { upto, ...(back && { back }) });
   }
 
@@ -181,7 +210,7 @@ export class Room extends Emitter<RoomEvents> {
     const now = performance.now();
     if (now - this.#typedAt < TYPING_AGAIN_MS) return;
     this.#typedAt = now;
-    this.#host.send({ type: 'typing', room_id: this.id });
+    this.#host.send(JSON.stringify({ type: 'typing', room_id: this.id }));
   }
 
   /**
@@ -190,26 +219,32 @@ export class Room extends Emitter<RoomEvents> {
    * @throws {ChatError}
    */
   loadOlder(limit = PAGE): Promise<boolean> {
-    this.#older ??= this.#loadOlder(limit).finally(() => {
-      this.#older = undefined;
+    if (this.#older !== undefined) return this.#older;
+    const older = this.#loadOlder(limit).finally(() => {
+      if (this.#older === older) this.#older = undefined;
     });
-    return this.#older;
+    this.#older = older;
+    return older;
   }
 
   /** Reads messages without keeping them in `messages`. @throws {ChatError} */
   async read(range: Range): Promise<MessagePage> {
     const page = new RoomState();
-    page.userUUID = this.#host.userUUID;
     const answer = await page.read(() => this.#load(range));
     return { messages: page.messages, hasMore: answer?.hasMore ?? false };
   }
 
   /** Ends it: nothing is kept, and nothing more is told of it. What was sent is still sent until it is stored. */
   leave(): void {
+    if (!this.isWanted) return;
     this.#isOpen = false;
-    if (!this.#isFollowed && this.phase !== 'closed') this.phase = 'idle';
+    if (!this.#isFollowed) {
+      this.phase = 'idle';
+      this.joining = undefined;
+    }
     this.#forget();
     this.#host.placeChanged(this);
+    this.transmit();
   }
 
   /** @internal Whether it is to be joined. */
@@ -228,20 +263,20 @@ export class Room extends Emitter<RoomEvents> {
     return { room_id: this.id, ...(epoch !== undefined && { after: last, epoch }) };
   }
 
-  /** @internal Follows its entries, or keeps its messages as well. */
-  want({ isOpen }: { isOpen: boolean }): void {
-    const wasWanted = this.isWanted;
-    const opens = isOpen && !this.#isOpen;
-    if (!wasWanted) {
-      this.#state.drop();
-      this.phase = 'joining';
-      this.closed = undefined;
-    }
-    if (isOpen) this.#isOpen = true;
-    else this.#isFollowed = true;
+  /** @internal Opens it: its messages are kept. */
+  open(): void {
+    const wasWanted = this.#want();
+    if (!this.isWanted || (wasWanted && this.#isOpen)) return;
+    this.#isOpen = true;
     // Open rooms have other events than those that are followed.
-    if (opens || !wasWanted) this.#host.placeChanged(this);
-    if (opens && this.phase === 'joined') this.#begin();
+    this.#host.placeChanged(this);
+    if (this.phase === 'joined') this.#begin();
+  }
+
+  /** @internal Follows its entries from a place on, or from where it is. */
+  follow(place: Place): void {
+    this.#isFollowed = true;
+    if (!this.#want(place)) this.#host.placeChanged(this);
   }
 
   /** @internal Nobody follows its entries any more. */
@@ -253,37 +288,44 @@ export class Room extends Emitter<RoomEvents> {
   /** @internal The socket is closed. */
   disconnected(): void {
     if (this.phase === 'joined') this.phase = 'joining';
+    this.joining = undefined;
     clearTimeout(this.#retry);
-    this.#inFlight.clear();
-    this.#online.clear();
-    this.onlineCount = undefined;
+    const pending = this.#host.outbox.get(this.#sent ?? '');
+    if (pending !== undefined) pending.isDoubtful = true;
+    this.#sent = undefined;
+    this.#hints.disconnected();
     this.#changed();
   }
 
   /** @internal Takes the answer to a `join`. */
   joinAnswered(status: Status): void {
     const { data: word, reason = word, epoch = '', from = 0, head = 0 } = status;
-    if (reason === 'AHEAD') {
-      this.#reset(0);
-      this.#host.placeChanged(this);
-    } else if (word === 'UNAVAILABLE' || word === 'INTERNAL') {
-      this.#later(status.retry_after_ms, () => {
-        this.#host.placeChanged(this);
-      });
-    } else if (word === 'CONNECTED') {
+    this.joining = undefined;
+    if (word === 'CONNECTED') {
       this.phase = 'joined';
+      this.#failures = 0;
       this.#state.userUUID = this.#host.userUUID;
-      const isNew = this.#state.epoch === undefined;
-      if (isNew || from > this.#state.last) this.#reset(from, epoch, isNew);
-      else if (this.#isOpen && this.#state.first === undefined) this.#begin();
       this.#head = head;
       this.uuid = status.uuid;
       this.readUpto = status.read ?? 0;
       this.#setAccess(status.permissions ?? '');
+      const isNew = this.#state.epoch === undefined;
+      if (isNew || from > this.#state.last) this.#reset(from, epoch, isNew);
+      else if (this.#needsPage && this.#older === undefined) this.#loadPage();
       this.transmit();
       this.#changed();
+      this.#host.joined(this);
     } else {
-      this.close(reason);
+      // The server has left it, if it was joined.
+      this.phase = 'joining';
+      if (reason === 'AHEAD') {
+        this.#reset(0);
+        this.#host.placeChanged(this);
+      } else if (word === 'UNAVAILABLE' || word === 'INTERNAL') {
+        this.unavailable(status);
+      } else {
+        this.close(reason);
+      }
     }
   }
 
@@ -291,104 +333,116 @@ export class Room extends Emitter<RoomEvents> {
   take(type: string, entry: Entry): void {
     // Entries that come while a `join` is on its way come again.
     if (this.phase !== 'joined') return;
-    const taken = this.#isOpen ? this.#state.take(type, entry) : this.#state.skip(entry);
+    const taken = this.#state.take(type, entry, this.#isOpen);
     if (taken === 'gap') {
       this.phase = 'joining';
       this.#host.placeChanged(this);
     }
     if (taken !== 'taken') return;
-    this.#sent.delete(entry.seq);
-    this.#stopTyping(type === 'message' ? entry.emitter : '');
     const message = type === 'message' ? this.#state.get(entry.seq) : undefined;
+    if (type === 'message') this.#hints.stopsTyping(entry.emitter);
     this.#changed();
     this.emit('entry', type, entry);
     if (message !== undefined) this.emit('message', message);
   }
 
   /** @internal Takes an event without a number. */
-  hinted(type: string, { emitter, upto, permissions, reason = '', ...presence }: Hint): void {
-    if (type === 'access') {
+  hinted(type: string, hint: Hint): void {
+    const { emitter, upto, permissions, reason = '' } = hint;
+    if (type === 'read' && emitter === this.#host.userUUID) {
+      this.marked(upto);
+    } else if (this.phase !== 'joined') {
+      // It was left, or all of it comes again.
+    } else if (type === 'access') {
       if (permissions === '') this.close(reason);
       else this.#setAccess(permissions);
     } else if (type === 'read') {
-      if (emitter === this.#host.userUUID) this.readUpto = upto;
-      else this.#readers.set(emitter, Math.max(upto, this.#readers.get(emitter) ?? 0));
+      this.#hints.read(hint);
       this.emit('read', emitter, upto);
     } else if (type === 'typing') {
-      this.#stopTyping(emitter);
-      const timer = setTimeout(() => {
-        this.#stopTyping(emitter);
-      }, TYPING_MS);
-      this.#typing.set(emitter, timer);
+      this.#hints.types(emitter);
       this.emit('typing', emitter, true);
     } else if (type === 'presence') {
-      this.onlineCount = presence.count;
-      const { online, join = [], leave = [] } = presence;
-      this.#online = new Set(online ?? [...this.#online, ...join]);
-      for (const user of leave) this.#online.delete(user);
-      if (
-        presence.online === undefined &&
-        presence.join === undefined &&
-        presence.leave === undefined
-      )
-        this.#online.clear();
+      this.#hints.presence(hint);
       this.emit('presence');
     }
+    this.#changed();
+  }
+
+  /** @internal The user's own marker is at a number. */
+  marked(upto: number): void {
+    this.readUpto = upto;
+    this.emit('read', this.#host.userUUID, upto);
     this.#changed();
   }
 
   /** @internal A command was settled; `seq` is the number of its entry, undefined if it was refused. */
   settled(pending: Pending, seq?: number): void {
     const { ref, type } = pending.command;
-    this.#inFlight.delete(ref);
-    if (this.#isOpen && type === 'message' && seq !== undefined && seq > this.#state.last) {
-      this.#sent.set(seq, this.#messageOf(pending, seq));
+    if (this.#sent === ref) this.#sent = undefined;
+    this.#failures = 0;
+    if (seq !== undefined) {
+      if (type === 'read') this.marked(seq);
+      else if (type === 'message' && this.#isOpen) {
+        this.#state.sent(this.#messageOf(pending), seq);
+      }
     }
     this.transmit();
     this.#changed();
   }
 
-  /** @internal A command was UNAVAILABLE: it, and those behind it, are sent again. */
-  retryIn(ms: number | undefined): void {
-    this.#later(ms, () => {
-      this.#inFlight.clear();
-      this.transmit();
-    });
+  /** @internal A command, or the `join`, was UNAVAILABLE: it is sent again. */
+  unavailable({ retry_after_ms: leastMs = 0 }: Status): void {
+    clearTimeout(this.#retry);
+    this.#retry = setTimeout(
+      () => {
+        this.#sent = undefined;
+        if (this.phase === 'joining') this.#host.placeChanged(this);
+        this.transmit();
+      },
+      leastMs + backoff(this.#failures, MOST_RETRY_MS),
+    );
+    this.#failures += 1;
   }
 
-  /** @internal Sends what is not settled, the oldest first. */
+  /** @internal Sends the oldest command that is not settled, once the room is joined, or if nobody wants to join it. */
   transmit(): void {
-    // To a room that nobody looks at as well; to another one once its replay is on its way, which settles some.
-    if (!this.#host.isOnline || (this.phase !== 'joined' && this.phase !== 'idle')) return;
-    for (const { command } of this.#host.outbox.of(this.id)) {
-      if (this.#inFlight.size >= MOST_IN_FLIGHT) return;
-      if (this.#inFlight.has(command.ref)) continue;
-      this.#inFlight.add(command.ref);
-      this.#host.send(command);
+    const { isOnline, outbox, limits } = this.#host;
+    if (!isOnline || !outbox.isLoaded || this.phase === 'joining' || this.#sent !== undefined)
+      return;
+    const pending = outbox.oldest(this.id);
+    if (pending === undefined) return;
+    const { command } = pending;
+    const frame = JSON.stringify(command);
+    if (new TextEncoder().encode(frame).length > (limits?.frame ?? Infinity)) {
+      // The server would close the socket, again and again.
+      outbox.refuse(command.ref, new ChatError('TOO_LARGE'));
+      this.settled(pending);
+      return;
     }
+    this.#sent = command.ref;
+    this.#host.send(frame);
   }
 
-  /** @internal */
+  /** @internal What was sent to it is still sent: the server says what becomes of it. */
   close(reason: string): void {
     if (this.phase === 'closed') return;
     this.phase = 'closed';
     this.closed = reason;
+    this.joining = undefined;
     this.#isOpen = false;
     this.#isFollowed = false;
-    clearTimeout(this.#retry);
-    this.#inFlight.clear();
-    for (const { command } of this.#host.outbox.of(this.id)) {
-      this.#host.outbox.refuse(command.ref, new ChatError(reason));
-    }
     this.#setAccess('');
     this.#forget();
     this.emit('closed', reason);
+    this.transmit();
   }
 
-  #do(type: UnsentCommand['type'] | 'read', fields: object): Promise<number> {
-    if (this.phase === 'closed') return Promise.reject(new ChatError(this.closed ?? 'CLOSED'));
-    const command = { type, ref: crypto.randomUUID(), room_id: this.id, ...fields };
-    const outcome = this.#host.outbox.add(command);
+  async #do(type: UnsentCommand['type'] | 'read', fields: object): Promise<number> {
+    if (this.#host.isStopped) throw new ChatError('CLOSED');
+    // As it is now: if the application changes its `data` later, the same is sent again all the same.
+    const given = JSON.parse(JSON.stringify(fields)) as object;
+    const outcome = this.#host.outbox.add({ type, ref: newRef(), room_id: this.id, ...given });
     this.transmit();
     this.#changed();
     return outcome;
@@ -398,14 +452,14 @@ export class Room extends Emitter<RoomEvents> {
     if (!this.#isOpen) return [];
     return this.#host.outbox
       .of(this.id)
-      .filter(({ command }) => command.type === 'message')
+      .filter(({ command, isHidden }) => command.type === 'message' && !isHidden)
       .map((pending) => this.#messageOf(pending));
   }
 
-  #messageOf({ command, at }: Pending, seq?: number): Message {
+  #messageOf({ command, at }: Pending): Message {
     const { content = '', data, reply_to: replyTo, mentions = [] } = command;
     return {
-      seq,
+      seq: undefined,
       ref: command.ref,
       emitter: this.#host.userUUID,
       createdAt: at,
@@ -421,26 +475,47 @@ export class Room extends Emitter<RoomEvents> {
   /** Begins at a number of a log, and loads the last page if it is open. */
   #reset(from: number, epoch?: string, isNew = false): void {
     this.#state.drop(from, epoch);
-    this.#sent.clear();
-    this.#readers.clear();
+    this.#hints.readers.clear();
     if (!isNew) this.emit('reset');
     if (epoch !== undefined) this.#begin();
   }
 
+  /** Loads the last page if it is open. */
   #begin(): void {
-    this.#older = undefined;
     this.hasOlder = true;
+    this.#older = undefined;
     if (!this.#isOpen) return;
-    // The next CONNECTED, or whoever scrolls, tries again.
-    this.loadOlder().catch(() => undefined);
+    this.#needsPage = true;
+    this.#loadPage();
+  }
+
+  #loadPage(): void {
+    clearTimeout(this.#pageRetry);
+    this.loadOlder().catch(({ reason }: Partial<ChatError>) => {
+      if (!this.#needsPage || !PASSING.has(reason)) return;
+      this.#pageRetry = setTimeout(
+        () => {
+          if (this.#needsPage && this.phase === 'joined') this.#loadPage();
+        },
+        backoff(this.#failures, MOST_RETRY_MS),
+      );
+      this.#failures += 1;
+    });
   }
 
   async #loadOlder(limit: number): Promise<boolean> {
     const { first } = this.#state;
-    const range = { limit, ...(first !== undefined && { before: first }) };
+    const isLast = this.#needsPage || first === undefined;
+    const range = isLast ? { limit } : { limit, before: first };
     const answer = await this.#state.read(() => this.#load(range));
-    if (answer !== undefined) this.hasOlder = answer.hasMore;
-    this.#changed();
+    if (answer !== undefined) {
+      this.hasOlder = answer.hasMore;
+      if (isLast) {
+        this.#needsPage = false;
+        for (const pending of this.#host.outbox.of(this.id)) pending.isHidden = pending.isDoubtful;
+      }
+      this.#changed();
+    }
     return this.hasOlder;
   }
 
@@ -453,10 +528,17 @@ export class Room extends Emitter<RoomEvents> {
     return { head, epoch, rows: content, hasMore: next !== undefined };
   }
 
-  /** Does something after a wait, or not if something else is to be done later, too. */
-  #later(ms = RETRY_MS, then: () => void): void {
-    clearTimeout(this.#retry);
-    this.#retry = setTimeout(then, ms);
+  /** @returns whether it was wanted before */
+  #want({ head, epoch }: Partial<Place> = {}): boolean {
+    if (this.isWanted) return true;
+    if (this.#host.isStopped) {
+      this.close('CLOSED');
+      return false;
+    }
+    this.#state.drop(head, epoch);
+    this.phase = 'joining';
+    this.closed = undefined;
+    return false;
   }
 
   #setAccess(permissions: string): void {
@@ -465,20 +547,12 @@ export class Room extends Emitter<RoomEvents> {
     this.emit('access', permissions);
   }
 
-  #stopTyping(user: string): void {
-    clearTimeout(this.#typing.get(user));
-    if (!this.#typing.delete(user)) return;
-    this.emit('typing', user, false);
-    this.#changed();
-  }
-
   /** Nothing is shown any more. */
   #forget(): void {
     this.#state.drop(this.#state.last, this.#state.epoch);
-    for (const timer of this.#typing.values()) clearTimeout(timer);
-    this.#typing.clear();
-    this.#online.clear();
-    this.onlineCount = undefined;
+    this.#needsPage = false;
+    clearTimeout(this.#pageRetry);
+    this.#hints.disconnected();
     this.#changed();
   }
 

@@ -15,7 +15,10 @@ export interface UnsentCommand {
   readonly on?: boolean;
 }
 
-/** Keeps commands until the server has them, so that they outlive the page. Use one for each user. */
+/**
+ * Keeps commands until the server has them, so that they outlive the page. Use one for each user. If it fails, commands are
+ * sent all the same.
+ */
 export interface UnsentStorage {
   /** All that is kept, in the order in which it was put. */
   load: () => readonly UnsentCommand[] | Promise<readonly UnsentCommand[]>;
@@ -35,20 +38,34 @@ export function localStorageOf(name: string): UnsentStorage {
     load() {
       const kept = Object.entries(platform.localStorage ?? {})
         .filter(([key]) => key.startsWith(prefix))
-        .map(([, text]) => JSON.parse(String(text)) as { at: number; command: UnsentCommand });
-      return kept.toSorted((one, other) => one.at - other.at).map(({ command }) => command);
+        .flatMap(([, text]) => parsed(String(text)))
+        .toSorted((one, other) => one.at - other.at);
+      last = kept.at(-1)?.at ?? 0;
+      return kept.map(({ command }) => command);
     },
     put(command) {
       // Not below the one before, if the clock was set back.
       last = Math.max(new Date().getTime(), last + 1);
-      try {
-        platform.localStorage?.setItem(prefix + command.ref, JSON.stringify({ at: last, command }));
-      } catch {
-        // It is full, or not allowed: the command is sent all the same.
-      }
+      // It throws if it is full, or not allowed: the command is sent all the same.
+      platform.localStorage?.setItem(prefix + command.ref, JSON.stringify({ at: last, command }));
     },
     delete(ref) {
       platform.localStorage?.removeItem(prefix + ref);
     },
   };
+}
+
+interface Kept {
+  readonly at: number;
+  readonly command: UnsentCommand;
+}
+
+/** Nothing if it is no command: anybody may write there. */
+function parsed(text: string): Kept[] {
+  try {
+    const kept = JSON.parse(text) as Kept;
+    return typeof kept.command.ref === 'string' ? [kept] : [];
+  } catch {
+    return [];
+  }
 }

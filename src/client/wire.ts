@@ -137,5 +137,11 @@ export interface Answer<Content> {
   readonly content: Content;
 }
 
-/** Why a client stopped: the server closed with a code that says not to come back, or `close` was called. */
-export type StopReason = CloseReason | 'CLOSED';
+/**
+ * Why a client has stopped: the server closed with a code that says not to come back (PROTOCOL: one of RFC 6455 for frames
+ * that are wrong; TOKEN: a token of another user), or `close` was called.
+ */
+export type StopReason = CloseReason | 'PROTOCOL' | 'CLOSED';
+
+/** Why a client is offline, if not because of the network: the token was refused, or there was none. It tries again. */
+export type OfflineReason = 'UNAUTHORIZED' | 'NO_TOKEN';
