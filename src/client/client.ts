@@ -102,7 +102,17 @@ export class ChatClient extends Emitter<ChatClientEvents> {
         this.#received(frame);
       },
     });
-    this.#host = this.#hostOfRooms();
+    this.#host = {
+      client: this,
+      connection: this.#connection,
+      outbox: this.#outbox,
+      placeChanged: (room) => {
+        this.#placeChanged(room);
+      },
+      joined: (room) => {
+        this.#list?.joined(room);
+      },
+    };
     this.#connection.check();
   }
 
@@ -188,37 +198,6 @@ export class ChatClient extends Emitter<ChatClientEvents> {
   /** Ends the client. What is not sent yet is rejected, and kept by the storage. */
   close(): void {
     this.#connection.stop('CLOSED');
-  }
-
-  #hostOfRooms(): RoomHost {
-    const connection = this.#connection;
-    const userUUID = (): string => this.#user?.userUUID ?? '';
-    const limits = (): Limits | undefined => this.#limits;
-    return {
-      get userUUID() {
-        return userUUID();
-      },
-      get limits() {
-        return limits();
-      },
-      get isOnline() {
-        return connection.state === 'online';
-      },
-      get isStopped() {
-        return connection.state === 'stopped';
-      },
-      outbox: this.#outbox,
-      send: (frame) => {
-        connection.send(frame);
-      },
-      request: (method, path) => this.request(method, path),
-      placeChanged: (room) => {
-        this.#placeChanged(room);
-      },
-      joined: (room) => {
-        this.#list?.joined(room);
-      },
-    };
   }
 
   #roomOf(id: number): Room {

@@ -1,4 +1,3 @@
-import { CLOSE_CODES, type CloseReason } from '../protocol/close-codes.js';
 import { SUBPROTOCOL_V2 } from '../protocol/versions.js';
 import { backoff } from './backoff.js';
 import { platform, type SocketClass, type Socket } from './platform.js';
@@ -26,8 +25,15 @@ const REFRESH_BEFORE_MS = 60_000;
 const LEAST_REFRESH_MS = 1_000;
 /** The longest delay of a timer. */
 const MOST_DELAY_MS = 0x7fff_ffff;
-/** Close codes of RFC 6455 for frames that no correct client sends; docs/PROTOCOL.md has them. */
-const FAULTS_OF_THE_CLIENT: ReadonlySet<number> = new Set([1002, 1007, 1008]);
+/** The close codes behind which docs/PROTOCOL.md forbids to reconnect; the server's own are those of `CLOSE_CODES`. */
+export const STOPS: Readonly<Record<number, StopReason>> = {
+  1000: 'NORMAL',
+  1002: 'PROTOCOL',
+  1007: 'PROTOCOL',
+  1008: 'PROTOCOL',
+  1009: 'TOO_BIG',
+  4400: 'BAD_JSON',
+};
 
 interface Options {
   /** Of the socket. */
@@ -54,18 +60,21 @@ export class Connection {
   #leastWaitMs = 0;
   /** The wait, the time limit of an attempt, or the next ping. */
   #timer: ReturnType<typeof setTimeout> | undefined;
-  /** When the connection is given up unless a frame comes. */
-  #lostAt = Infinity;
+  /** Whether it waits for the answer to a ping. */
+  #isPinging = false;
   #refresh: ReturnType<typeof setTimeout> | undefined;
-  readonly #wake = (): void => {
-    if (platform.document?.visibilityState !== 'hidden') this.check();
-  };
+  /** Aborted when it stops. */
+  readonly #stopping = new AbortController();
 
   constructor(options: Options) {
     this.#options = options;
-    platform.addEventListener?.('online', this.#wake);
-    platform.addEventListener?.('offline', this.#wake);
-    platform.document?.addEventListener('visibilitychange', this.#wake);
+    const wake = (): void => {
+      if (platform.document?.visibilityState !== 'hidden') this.check();
+    };
+    const { signal } = this.#stopping;
+    platform.addEventListener?.('online', wake, { signal });
+    platform.addEventListener?.('offline', wake, { signal });
+    platform.document?.addEventListener('visibilitychange', wake, { signal });
   }
 
   /** Connects at once if it waits; if it is online, asks the server for a sign of life. */
@@ -81,9 +90,7 @@ export class Connection {
   /** Ends it for good. */
   stop(reason: StopReason): void {
     if (this.state === 'stopped') return;
-    platform.removeEventListener?.('online', this.#wake);
-    platform.removeEventListener?.('offline', this.#wake);
-    platform.document?.removeEventListener('visibilitychange', this.#wake);
+    this.#stopping.abort();
     this.#drop();
     this.#become('stopped', { reason });
   }
@@ -169,7 +176,7 @@ export class Connection {
   }
 
   #pingLater(): void {
-    this.#lostAt = Infinity;
+    this.#isPinging = false;
     this.#startTimer(PING_AFTER_MS, () => {
       this.#ping(PONG_TIMEOUT_MS);
     });
@@ -177,19 +184,18 @@ export class Connection {
 
   /** Any frame is an answer. */
   #ping(withinMs: number): void {
+    if (this.#isPinging) return;
+    this.#isPinging = true;
     this.send('{"type":"ping"}');
-    const now = performance.now();
-    this.#lostAt = Math.min(this.#lostAt, now + withinMs);
-    this.#startTimer(this.#lostAt - now, () => {
+    this.#startTimer(withinMs, () => {
       this.#lost();
     });
   }
 
   #closed(code: number): void {
-    const known = Object.entries(CLOSE_CODES).find(([, row]) => row.code === code);
-    if (known?.[1].reconnect === false) this.stop(known[0] as CloseReason);
-    else if (FAULTS_OF_THE_CLIENT.has(code)) this.stop('PROTOCOL');
-    else this.#lost();
+    const reason = STOPS[code];
+    if (reason === undefined) this.#lost();
+    else this.stop(reason);
   }
 
   /** The connection is broken, or never came about: waits, and tries again. */
@@ -205,7 +211,6 @@ export class Connection {
   #drop(): void {
     clearTimeout(this.#timer);
     clearTimeout(this.#refresh);
-    this.#lostAt = Infinity;
     const socket = this.#socket;
     this.#socket = undefined;
     socket?.close();

@@ -10,8 +10,7 @@ export interface Socket {
 export type SocketClass = new (url: string, protocol: string) => Socket;
 
 interface Target {
-  addEventListener(type: string, listener: () => void): void;
-  removeEventListener(type: string, listener: () => void): void;
+  addEventListener(type: string, listener: () => void, options: { signal: AbortSignal }): void;
 }
 
 /** What a browser has, and Node has not. */

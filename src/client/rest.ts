@@ -22,15 +22,13 @@ export class Rest {
   }
 
   /** Fetches another token. @throws {ChatError} NO_TOKEN */
-  async freshToken(): Promise<string> {
+  freshToken(): Promise<string> {
     const token = this.#fetchToken();
     this.#token = token;
-    try {
-      return await token;
-    } catch (error) {
+    token.catch(() => {
       if (this.#token === token) this.#token = undefined;
-      throw error;
-    }
+    });
+    return token;
   }
 
   /** @throws {ChatError} the reason of the server's, OFFLINE if it does not answer, NO_TOKEN */

@@ -2,7 +2,7 @@ import type { ConnectionState } from './connection.js';
 import { ChatError } from './errors.js';
 import { Emitter } from './events.js';
 import type { Room } from './room.js';
-import type { Answer, Entry, Limits, RoomRow } from './wire.js';
+import type { Answer, Entry, Limits, MessageRow, RoomRow } from './wire.js';
 
 export interface RoomListEvents extends Record<string, readonly unknown[]> {
   change: [];
@@ -208,12 +208,9 @@ export class RoomList extends Emitter<RoomListEvents> {
     if (type === 'message') {
       this.#messageCame(row, entry);
     } else if (type === 'edit' && last !== null && last.seq === target && content !== undefined) {
-      const { data: _, ...rest } = last;
-      const data = entry.data ?? undefined;
-      this.#change(id, {
-        head,
-        last_message: { ...rest, content, ...(data && { data }), edited_at: entry.createdAt },
-      });
+      // Without `data`, the message has none any more.
+      const { data = undefined, createdAt: edited_at } = entry;
+      this.#change(id, { head, last_message: { ...last, content, data, edited_at } as MessageRow });
     } else if (type === 'room') {
       this.#change(id, { head, name: entry.name ?? row.name, data: entry.data ?? null });
     } else {
@@ -230,7 +227,7 @@ export class RoomList extends Emitter<RoomListEvents> {
 
   #messageCame(row: RoomRow, entry: Entry): void {
     const { user } = this.#options.client;
-    const { content, data, mentions = [], seq: head } = entry;
+    const { content, mentions = [], seq: head } = entry;
     const isOther = entry.emitter !== user?.userUUID;
     const isMention =
       isOther && mentions.some((uuid) => uuid === user?.userUUID || uuid === user?.entityUUID);
@@ -238,15 +235,13 @@ export class RoomList extends Emitter<RoomListEvents> {
     if (content === undefined || (row.unread === MOST_UNREAD && row.mentions > 0)) {
       this.#later(row.id, REFRESH_MS);
     }
-    const { data: _, ...rest } = entry;
     const now = {
       ...row,
       head,
       unread: Math.min(MOST_UNREAD, row.unread + (isOther ? 1 : 0)),
       mentions: row.mentions + (isMention ? 1 : 0),
-      ...(content !== undefined && {
-        last_message: { ...rest, content, ...(data && { data }) },
-      }),
+      // An entry of this type is a row as well.
+      ...(content !== undefined && { last_message: entry as MessageRow }),
     };
     this.#items = [now, ...this.#items.filter(({ id }) => id !== row.id)];
     this.emit('change');

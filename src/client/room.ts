@@ -1,4 +1,5 @@
 import { backoff } from './backoff.js';
+import type { Connection } from './connection.js';
 import { Emitter } from './events.js';
 import { ChatError } from './errors.js';
 import type { Outbox, Pending } from './outbox.js';
@@ -60,13 +61,13 @@ export interface Range {
 
 /** What a room needs of its client. */
 export interface RoomHost {
-  readonly userUUID: string;
-  readonly limits: Limits | undefined;
+  readonly client: {
+    readonly user: { readonly userUUID: string } | undefined;
+    readonly limits: Limits | undefined;
+    request<Content>(method: string, path: string): Promise<Answer<Content>>;
+  };
+  readonly connection: Pick<Connection, 'state' | 'send'>;
   readonly outbox: Outbox;
-  readonly isOnline: boolean;
-  readonly isStopped: boolean;
-  send: (frame: string) => void;
-  request: <Content>(method: string, path: string) => Promise<Answer<Content>>;
   /** The room is to be joined, or left, as it says now. */
   placeChanged: (room: Room) => void;
   /** The server has let the client in. */
@@ -210,7 +211,7 @@ export class Room extends Emitter<RoomEvents> {
     const now = performance.now();
     if (now - this.#typedAt < TYPING_AGAIN_MS) return;
     this.#typedAt = now;
-    this.#host.send(JSON.stringify({ type: 'typing', room_id: this.id }));
+    this.#host.connection.send(JSON.stringify({ type: 'typing', room_id: this.id }));
   }
 
   /**
@@ -304,7 +305,7 @@ export class Room extends Emitter<RoomEvents> {
     if (word === 'CONNECTED') {
       this.phase = 'joined';
       this.#failures = 0;
-      this.#state.userUUID = this.#host.userUUID;
+      this.#state.userUUID = this.#userUUID;
       this.#head = head;
       this.uuid = status.uuid;
       this.readUpto = status.read ?? 0;
@@ -349,7 +350,7 @@ export class Room extends Emitter<RoomEvents> {
   /** @internal Takes an event without a number. */
   hinted(type: string, hint: Hint): void {
     const { emitter, upto, permissions, reason = '' } = hint;
-    if (type === 'read' && emitter === this.#host.userUUID) {
+    if (type === 'read' && emitter === this.#userUUID) {
       this.marked(upto);
     } else if (this.phase !== 'joined') {
       // It was left, or all of it comes again.
@@ -372,7 +373,7 @@ export class Room extends Emitter<RoomEvents> {
   /** @internal The user's own marker is at a number. */
   marked(upto: number): void {
     this.readUpto = upto;
-    this.emit('read', this.#host.userUUID, upto);
+    this.emit('read', this.#userUUID, upto);
     this.#changed();
   }
 
@@ -407,21 +408,22 @@ export class Room extends Emitter<RoomEvents> {
 
   /** @internal Sends the oldest command that is not settled, once the room is joined, or if nobody wants to join it. */
   transmit(): void {
-    const { isOnline, outbox, limits } = this.#host;
+    const { outbox, connection, client } = this.#host;
+    const isOnline = connection.state === 'online';
     if (!isOnline || !outbox.isLoaded || this.phase === 'joining' || this.#sent !== undefined)
       return;
     const pending = outbox.oldest(this.id);
     if (pending === undefined) return;
     const { command } = pending;
     const frame = JSON.stringify(command);
-    if (new TextEncoder().encode(frame).length > (limits?.frame ?? Infinity)) {
+    if (new TextEncoder().encode(frame).length > (client.limits?.frame ?? Infinity)) {
       // The server would close the socket, again and again.
       outbox.refuse(command.ref, new ChatError('TOO_LARGE'));
       this.settled(pending);
       return;
     }
     this.#sent = command.ref;
-    this.#host.send(frame);
+    this.#host.connection.send(frame);
   }
 
   /** @internal What was sent to it is still sent: the server says what becomes of it. */
@@ -439,7 +441,7 @@ export class Room extends Emitter<RoomEvents> {
   }
 
   async #do(type: UnsentCommand['type'] | 'read', fields: object): Promise<number> {
-    if (this.#host.isStopped) throw new ChatError('CLOSED');
+    if (this.#isStopped) throw new ChatError('CLOSED');
     // As it is now: if the application changes its `data` later, the same is sent again all the same.
     const given = JSON.parse(JSON.stringify(fields)) as object;
     const outcome = this.#host.outbox.add({ type, ref: newRef(), room_id: this.id, ...given });
@@ -461,7 +463,7 @@ export class Room extends Emitter<RoomEvents> {
     return {
       seq: undefined,
       ref: command.ref,
-      emitter: this.#host.userUUID,
+      emitter: this.#userUUID,
       createdAt: at,
       editedAt: undefined,
       content,
@@ -523,7 +525,7 @@ export class Room extends Emitter<RoomEvents> {
     const query = new URLSearchParams({ limit: String(PAGE) });
     for (const [name, value] of Object.entries(range)) query.set(name, String(value));
     const path = `/rooms/${this.id}/messages?${query.toString()}`;
-    const { meta, content } = await this.#host.request<readonly MessageRow[]>('GET', path);
+    const { meta, content } = await this.#host.client.request<readonly MessageRow[]>('GET', path);
     const { head = 0, epoch = '', next } = meta;
     return { head, epoch, rows: content, hasMore: next !== undefined };
   }
@@ -531,7 +533,7 @@ export class Room extends Emitter<RoomEvents> {
   /** @returns whether it was wanted before */
   #want({ head, epoch }: Partial<Place> = {}): boolean {
     if (this.isWanted) return true;
-    if (this.#host.isStopped) {
+    if (this.#isStopped) {
       this.close('CLOSED');
       return false;
     }
@@ -539,6 +541,14 @@ export class Room extends Emitter<RoomEvents> {
     this.phase = 'joining';
     this.closed = undefined;
     return false;
+  }
+
+  get #userUUID(): string {
+    return this.#host.client.user?.userUUID ?? '';
+  }
+
+  get #isStopped(): boolean {
+    return this.#host.connection.state === 'stopped';
   }
 
   #setAccess(permissions: string): void {
