@@ -68,13 +68,20 @@ export class Connection {
 
   constructor(options: Options) {
     this.#options = options;
-    const wake = (): void => {
-      if (platform.document?.visibilityState !== 'hidden') this.check();
-    };
+    const { document } = platform;
     const { signal } = this.#stopping;
-    platform.addEventListener?.('online', wake, { signal });
-    platform.addEventListener?.('offline', wake, { signal });
-    platform.document?.addEventListener('visibilitychange', wake, { signal });
+    const check = (): void => {
+      this.check();
+    };
+    platform.addEventListener?.('online', check, { signal });
+    platform.addEventListener?.('offline', check, { signal });
+    document?.addEventListener(
+      'visibilitychange',
+      () => {
+        if (document.visibilityState === 'visible') check();
+      },
+      { signal },
+    );
   }
 
   /** Connects at once if it waits; if it is online, asks the server for a sign of life. */
