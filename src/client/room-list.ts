@@ -209,7 +209,7 @@ export class RoomList extends Emitter<RoomListEvents> {
       this.#messageCame(row, entry);
     } else if (type === 'edit' && last !== null && last.seq === target && content !== undefined) {
       // Without `data`, the message has none any more.
-      const { data = undefined, createdAt: edited_at } = entry;
+      const { data, createdAt: edited_at } = entry;
       this.#change(id, { head, last_message: { ...last, content, data, edited_at } as MessageRow });
     } else if (type === 'room') {
       this.#change(id, { head, name: entry.name ?? row.name, data: entry.data ?? null });
