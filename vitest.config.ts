@@ -32,6 +32,7 @@ const SLOW = [
   'journeys/half-open',
   'journeys/many-rooms',
   'journeys/presence',
+  'cli/package',
 ].map((name) => `test/${name}.test.ts`);
 
 class LongestFirst extends BaseSequencer {

@@ -14,7 +14,7 @@ export function debugLog(logger: Logger): DebugLog | undefined {
   };
 }
 
-/** Bytes of lines that stdout has not taken yet; beyond them lines are dropped. A few thousand lines of 200 bytes. */
+/** Bytes of lines that the output has not taken yet; beyond them lines are dropped. A few thousand lines of 200 bytes. */
 const MAX_UNWRITTEN_BYTES = 1_048_576;
 
 /**
@@ -44,10 +44,10 @@ function serializeError(error: unknown): unknown {
 }
 
 /**
- * Creates the process' log on stdout: JSON in production, readable lines otherwise. Callers never pass headers or tokens;
- * `redact` is the second line of defence.
+ * Creates the process' log on stdout, or on stderr (`fd` 2) if stdout has something else: JSON in production, readable
+ * lines otherwise. Callers never pass headers or tokens; `redact` is the second line of defence.
  */
-export function createLogger(options: { level: string; production: boolean }): Logger {
+export function createLogger(options: { level: string; production: boolean; fd?: 1 | 2 }): Logger {
   const settings = {
     level: options.level,
     serializers: {
@@ -56,11 +56,15 @@ export function createLogger(options: { level: string; production: boolean }): L
     },
     redact: ['req.headers', 'headers', 'authorization', 'token', 'content', 'password', 'secret'],
   };
-  const stdout = pino.destination({ fd: 1, sync: true, maxLength: MAX_UNWRITTEN_BYTES });
+  const output = pino.destination({
+    fd: options.fd ?? 1,
+    sync: true,
+    maxLength: MAX_UNWRITTEN_BYTES,
+  });
   // If the disk is full, the node continues without its log. The waiting lines are written once there is room.
-  stdout.on('error', () => undefined);
+  output.on('error', () => undefined);
   return options.production
-    ? pino(settings, stdout)
+    ? pino(settings, output)
     : // Not as a pino transport: its worker thread would lose the last lines when the process exits.
       pino(
         settings,
@@ -69,7 +73,7 @@ export function createLogger(options: { level: string; production: boolean }): L
           translateTime: 'HH:MM:ss.l',
           singleLine: true,
           sync: true,
-          destination: stdout,
+          destination: output,
         }),
       );
 }

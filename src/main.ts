@@ -69,7 +69,7 @@ function logAddress(server: Server, { address, port, family }: AddressInfo, logg
       'Postgres is embedded in DATA_DIR and there is no Redis: one process only (see .env.example)',
     );
   }
-  logger.info('make a token: npm run -s createJWT');
+  logger.info('make a token: npx nano-messaging token');
 }
 
 async function start(): Promise<void> {

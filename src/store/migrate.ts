@@ -63,7 +63,7 @@ export async function requireMigrated(
   const lacks =
     pending.length === migrations.length ? 'has no tables yet' : 'is of an older version';
   throw new StartError(
-    `the database ${lacks}: run "npm run migrate", or set MIGRATE_ON_START=true (pending: ${pending.join(', ')})`,
+    `the database ${lacks}: run "npx nano-messaging migrate", or set MIGRATE_ON_START=true (pending: ${pending.join(', ')})`,
   );
 }
 

@@ -176,8 +176,8 @@ describe('after a restore to an earlier state under live clients', () => {
 
   it('every session leaves its room when the operator runs new-epoch', async () => {
     const { room, here, there } = await roomWithHistory([east, west], 3);
-    const program = runProgram('scripts/new-epoch.js', {
-      args: [],
+    const program = runProgram('src/cli/main.js', {
+      args: ['new-epoch'],
       env: { DATABASE_URL: world.databaseUrl },
     });
     expect(await program.exited()).toBe(0);

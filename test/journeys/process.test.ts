@@ -13,6 +13,7 @@ import { postgresUrl, redisUrl } from '../harness/services.js';
 import { person } from '../harness/tokens.js';
 
 const MAIN = 'src/main.js';
+const CLI = 'src/cli/main.js';
 /** A new embedded database takes seconds. */
 const EMBEDDED_TIMEOUT_MS = 180_000;
 
@@ -48,10 +49,10 @@ describe('the process', () => {
       const program = runProgram(MAIN, { env, cwd: dataDir });
       const node = await listening(program);
       await program.seen(/embedded/);
-      await program.seen(/createJWT/);
+      await program.seen(/npx nano-messaging token/);
       expect((await stat(join(dataDir, 'jwt-secret'))).mode & 0o777).toBe(0o600);
 
-      const created = runProgram('scripts/createJWT.js', { env, cwd: dataDir });
+      const created = runProgram(CLI, { args: ['token'], env, cwd: dataDir });
       expect(await created.exited()).toBe(0);
       const who = { ...person(), token: created.stdout().trim() };
       const room = await createRoom(node, who);
@@ -165,7 +166,7 @@ describe('the process', () => {
     [
       'a database that nobody has migrated',
       {},
-      'the database has no tables yet: run "npm run migrate"',
+      'the database has no tables yet: run "npx nano-messaging migrate"',
     ],
     ['a wrong password', { password: 'hush-hush' }, 'password authentication failed'],
     ['a missing database', { pathname: '/nothing' }, 'database "nothing" does not exist'],

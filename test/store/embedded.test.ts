@@ -66,12 +66,12 @@ describe('the embedded Postgres', { timeout: 180_000 }, () => {
     await startServer();
 
     const server = run('src/main.js');
-    const script = run('scripts/migrate.js');
+    const migration = run('src/cli/main.js', ['migrate']);
 
     expect(await server.exited()).toBe(1);
     expect(server.stdout()).toContain(IN_USE);
-    expect(await script.exited()).toBe(1);
-    expect(script.stderr()).toContain(IN_USE);
+    expect(await migration.exited()).toBe(1);
+    expect(migration.stderr()).toContain(IN_USE);
     await expect(startEmbeddedPostgres(dataDir)).rejects.toBeInstanceOf(DataDirInUseError);
   });
 
@@ -117,8 +117,9 @@ describe('the embedded Postgres', { timeout: 180_000 }, () => {
     }
   });
 
-  function run(file: string): Program {
+  function run(file: string, args: string[] = []): Program {
     const program = runProgram(file, {
+      args,
       env: {
         DATA_DIR: dataDir,
         // The place of a killed process's socket.

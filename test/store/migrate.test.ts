@@ -16,6 +16,7 @@ import { QUIET, storeOver } from '../harness/store-hosts.js';
 import { emptyRoom, say, TestWriter } from '../harness/writers.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const CLI = 'src/cli/main.js';
 const SEQUELIZE_CLI = `${ROOT}/node_modules/.bin/sequelize`;
 
 /** A new database, and the environment of a node on it. */
@@ -101,9 +102,9 @@ describe.each(fresh)('migrations of %s', { timeout: 180_000 }, (_, makeFresh) =>
     });
   });
 
-  it('run by scripts/migrate are listed on its stdout', async () => {
+  it('run by the command migrate are listed on its stdout', async () => {
     const env = { ...database.env, LOG_LEVEL: 'error' };
-    const script = runProgram('scripts/migrate.js', { env });
+    const script = runProgram(CLI, { args: ['migrate'], env });
 
     expect(await script.exited()).toBe(0);
     expect(script.stdout()).toBe(`migrated: ${names.join(', ')}\n`);
@@ -159,7 +160,7 @@ describe('several migrations of one fresh Postgres at once', () => {
 
   it('exit with 0 as processes: one runs all, the other waits and finds nothing', async () => {
     const env = { DATABASE_URL: database.url, LOG_LEVEL: 'error' };
-    const programs = [1, 2].map(() => runProgram('scripts/migrate.js', { env }));
+    const programs = [1, 2].map(() => runProgram(CLI, { args: ['migrate'], env }));
 
     const codes = await Promise.all(programs.map((program) => program.exited()));
 
@@ -171,12 +172,12 @@ describe('several migrations of one fresh Postgres at once', () => {
   });
 });
 
-describe('scripts/migrate', () => {
+describe('the command migrate', () => {
   it('exits with 1 if no database answers, with the reason and without the password', async () => {
     const password = randomUUID();
     const url = `postgres://nobody:${password}@127.0.0.1:1/nothing`;
 
-    const program = runProgram('scripts/migrate.js', { env: { DATABASE_URL: url } });
+    const program = runProgram(CLI, { args: ['migrate'], env: { DATABASE_URL: url } });
 
     expect(await program.exited()).toBe(1);
     expect(program.stderr()).toContain('ECONNREFUSED');

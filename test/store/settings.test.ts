@@ -119,12 +119,12 @@ describe('a database whose role has as its default', () => {
     for (const [name, [value]] of Object.entries(DEFAULTS)) await setDefault(name, value);
     const env = { DATABASE_URL: host.url, LOG_LEVEL: 'warn' };
 
-    const migrated = runProgram('scripts/migrate.js', { env });
+    const migrated = runProgram('src/cli/main.js', { args: ['migrate'], env });
     expect(await migrated.exited()).toBe(0);
     expect(migrated.stdout()).toMatch(/^migrated: /);
     const node = await startNodeProcess({ ...env, LOG_LEVEL: 'info', MIGRATE_ON_START: 'false' });
     expect(await node.end('SIGTERM')).toBe(0);
-    const renewed = runProgram('scripts/new-epoch.js', { env });
+    const renewed = runProgram('src/cli/main.js', { args: ['new-epoch'], env });
     expect(await renewed.exited()).toBe(0);
     expect(renewed.stdout()).toMatch(/^epoch: /);
   });

@@ -15,11 +15,13 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true }));
 
-async function createJWT(
+async function createToken(
   args: string[],
-  env: Record<string, string> = {},
 ): Promise<{ code: number | string; token: string; stdout: string; stderr: string }> {
-  const program = runProgram('scripts/createJWT.js', { args, env, cwd: folder });
+  const program = runProgram('src/cli/main.js', {
+    args: ['token', ...args],
+    cwd: folder,
+  });
   const code = await program.exited();
   return {
     code,
@@ -29,9 +31,9 @@ async function createJWT(
   };
 }
 
-describe('createJWT', () => {
+describe('the command token', () => {
   it('prints the token alone on stdout, with the defaults of the proof of concept', async () => {
-    const { code, token, stdout, stderr } = await createJWT([]);
+    const { code, token, stdout, stderr } = await createToken([]);
     expect(code).toBe(0);
     expect(stdout).toBe(`${token}\n`);
     const verify = createVerifier({ secret: await readOrCreateSecret(join(folder, 'data')) });
@@ -43,7 +45,7 @@ describe('createJWT', () => {
     expect(hours).toBeGreaterThan(23.9);
     expect(hours).toBeLessThan(24.1);
     expect(stderr).toContain(identity.userUUID);
-    const other = verify((await createJWT([])).token);
+    const other = verify((await createToken([])).token);
     expect(other.entityUUID).toBe(identity.entityUUID);
     expect(other.userUUID).not.toBe(identity.userUUID);
   });
@@ -57,7 +59,7 @@ describe('createJWT', () => {
     const user = '11111111-2222-3333-4444-555555555555';
     const entity = 'AAAAAAAA-2222-3333-4444-555555555555';
     const args = [user, '--entity', entity, '--level', '7', '--hours', '1'];
-    const { token } = await createJWT(args);
+    const { token } = await createToken(args);
     const identity = createVerifier({ secret, audience: 'chat', issuer: 'api' })(token);
     expect(identity).toMatchObject({
       userUUID: user,
@@ -67,29 +69,25 @@ describe('createJWT', () => {
     expect((identity.expiresAt ?? 0) - Date.now()).toBeLessThan(3_700_000);
   });
 
-  it('explains its use with --help', async () => {
-    const { code, stdout } = await createJWT(['--help']);
-    expect(code).toBe(0);
-    expect(stdout).toMatch(/^usage: npm run createJWT/);
+  it.each([
+    [['nobody'], 'user must be a UUID: hexadecimal digits, 8-4-4-4-12 of them'],
+    [['--level', 'high'], 'level must be a number'],
+    [['--colour', 'red'], "Unknown option '--colour'"],
+    [['--level'], "Option '--level <value>' argument missing"],
+    [['11111111-2222-3333-4444-555555555555', 'another'], 'unexpected argument: another'],
+  ])('says what is wrong, names its help and exits with 2 for %j', async (args, problem) => {
+    const { code, stdout, stderr } = await createToken(args);
+    expect(code).toBe(2);
+    expect(stdout).toBe('');
+    expect(stderr).toBe(`${problem}\nSee: nano-messaging token --help\n`);
   });
 
-  it.each([
-    [['nobody']],
-    [['--level', 'high']],
-    [['--colour', 'red']],
-    [['11111111-2222-3333-4444-555555555555', 'another']],
-  ])('explains its use and exits with 1 for %j', async (args) => {
-    const { code, stdout, stderr } = await createJWT(args);
+  it('names a configuration that cannot be used, and exits with 1', async () => {
+    await writeFile(join(folder, '.env'), 'PORT=x\n');
+    const { code, stdout, stderr } = await createToken([]);
     expect(code).toBe(1);
     expect(stdout).toBe('');
-    expect(stderr).toContain('usage: npm run createJWT');
-  });
-});
-
-describe('createUUID', () => {
-  it('prints a UUID alone', async () => {
-    const program = runProgram('scripts/createUUID.js');
-    expect(await program.exited()).toBe(0);
-    expect(program.stdout().trim()).toMatch(UUID);
+    expect(stderr).toContain('PORT');
+    expect(stderr).not.toContain('    at ');
   });
 });

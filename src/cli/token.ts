@@ -1,0 +1,80 @@
+import { randomUUID } from 'node:crypto';
+import jwt from 'jsonwebtoken';
+import { z } from 'zod';
+import { readOrCreateSecret } from '../access/secret.js';
+import { loadConfig, loadEnvFile } from '../config/load.js';
+import { uuidSchema } from '../protocol/values.js';
+import { command, type Options } from './command.js';
+
+/** The organisation of the proof of concept's script: two tokens made without --entity share it. */
+const DEFAULT_ENTITY = '9bc91a48-f27f-4df3-b1d7-136ce4f7a5dd';
+
+const number = z
+  .string()
+  .regex(/^\d+(\.\d+)?$/, 'must be a number')
+  .transform(Number);
+
+/** The options that describe a user, and their schemas. */
+export const userOptions = {
+  entity: { type: 'string' },
+  level: { type: 'string' },
+} as const satisfies Options;
+
+export const userFields = {
+  user: uuidSchema.default(() => randomUUID()),
+  entity: uuidSchema.default(DEFAULT_ENTITY),
+  level: number.default(999),
+};
+
+interface User {
+  readonly user: string;
+  readonly entity: string;
+  readonly level: number;
+}
+
+/** Signs a token for a user by the secret of the environment, with its `aud` and `iss`. */
+export async function signToken({ user, entity, level }: User, expiresAt: Date): Promise<string> {
+  loadEnvFile();
+  const config = loadConfig(process.env);
+  const secret = config.jwtSecret ?? (await readOrCreateSecret(config.dataDir));
+  return jwt.sign(
+    {
+      ...(config.audience !== undefined && { aud: config.audience }),
+      ...(config.issuer !== undefined && { iss: config.issuer }),
+      exp: Math.floor(expiresAt.getTime() / 1000),
+      sub: user,
+      entityUUID: entity,
+      userUUID: user,
+      levelOnEntity: level,
+    },
+    secret,
+  );
+}
+
+export default command({
+  help: `usage: nano-messaging token [USER] [--entity UUID] [--level NUMBER] [--hours NUMBER]
+
+Prints a token that the server accepts, signed with its secret (JWT_MASTER_SECRET, or the one in DATA_DIR): the token
+alone on stdout, its claims on stderr.
+
+  USER       the UUID of the user that the token is for (default: a random one)
+  --entity   the UUID of the organisation that they belong to (default: the same one for every token)
+  --level    their level in it (default: 999; 100 and more may create rooms)
+  --hours    until it expires (default: 24)
+
+Examples:
+  TOKEN=$(nano-messaging token)
+  nano-messaging token 74c141a9-9cc6-43dc-8f3d-fe81c4f9f5fe --level 1 --hours 0.5
+`,
+  positionals: ['user'],
+  options: { ...userOptions, hours: { type: 'string' } },
+  input: z.object({ ...userFields, hours: number.default(24) }),
+  async run({ hours, ...user }) {
+    const expiresAt = new Date(new Date().getTime() + hours * 3_600_000);
+    const token = await signToken(user, expiresAt);
+    process.stderr.write(
+      `user ${user.user}, entity ${user.entity}, level ${user.level}, until ${expiresAt.toISOString()}\n`,
+    );
+    process.stdout.write(`${token}\n`);
+  },
+});

@@ -1,0 +1,82 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import packageFile from '../../package.json' with { type: 'json' };
+import { createDatabase, type TestDatabase } from '../harness/database.js';
+import { SECRET } from '../harness/node.js';
+import { listening } from '../harness/node-process.js';
+import { runProgram } from '../harness/process.js';
+import { postgresUrl } from '../harness/services.js';
+
+const COMMANDS = ['start', 'token', 'migrate', 'new-epoch'];
+
+let folder: string;
+let database: TestDatabase;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'nano-test-'));
+  database = await createDatabase(postgresUrl());
+});
+afterAll(async () => {
+  await database.drop();
+  await rm(folder, { recursive: true });
+});
+
+async function run(...args: string[]) {
+  const program = runProgram('src/cli/main.js', { args, cwd: folder });
+  const code = await program.exited();
+  return { code, stdout: program.stdout(), stderr: program.stderr() };
+}
+
+describe('nano-messaging', () => {
+  it('prints its version', async () => {
+    for (const option of ['--version', '-v']) {
+      expect(await run(option)).toEqual({
+        code: 0,
+        stdout: `${packageFile.version}\n`,
+        stderr: '',
+      });
+    }
+  });
+
+  it('lists each command in its help', async () => {
+    const help = await run('--help');
+    expect(help).toMatchObject({ code: 0, stderr: '' });
+    expect(await run('-h')).toEqual(help);
+    const listed = /Commands:\n([\s\S]*?)\n\n/.exec(help.stdout)?.[1] ?? '';
+    expect([...listed.matchAll(/^ {2}(\S+)/gm)].map(([, name]) => name)).toEqual(COMMANDS);
+  });
+
+  it.each(COMMANDS)('explains %s, with an example and lines of a terminal', async (name) => {
+    const { code, stdout, stderr } = await run(name, '--help');
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect(stdout).toMatch(/^usage: nano-messaging /);
+    expect(stdout).toMatch(/\n\nExamples?:\n {2}\S/);
+    expect(stdout.split('\n').filter((line) => line.length > 120)).toEqual([]);
+    expect(await run(name, '-h')).toEqual({ code, stdout, stderr });
+  });
+
+  it.each([
+    [['dance'], 'unknown command: dance\nSee: nano-messaging --help\n'],
+    [['toString'], 'unknown command: toString\nSee: nano-messaging --help\n'],
+    [['--port', '1'], 'unknown option: --port\nSee: nano-messaging --help\n'],
+    [['start', 'now'], 'unexpected argument: now\nSee: nano-messaging start --help\n'],
+    [['migrate', 'now'], 'unexpected argument: now\nSee: nano-messaging migrate --help\n'],
+    [['new-epoch', '-x'], "Unknown option '-x'\nSee: nano-messaging new-epoch --help\n"],
+  ])('does nothing for %j, says what is wrong, and exits with 2', async (args, stderr) => {
+    expect(await run(...args)).toEqual({ code: 2, stdout: '', stderr });
+  });
+
+  it.each([[[]], [['start']]])('starts the server with %j, and ends it at SIGINT', async (args) => {
+    const program = runProgram('src/cli/main.js', {
+      args,
+      cwd: folder,
+      env: { PORT: '0', DATABASE_URL: database.url, JWT_MASTER_SECRET: SECRET },
+    });
+    const { url } = await listening(program);
+    expect((await fetch(`${url}/readyz`)).status).toBe(200);
+    program.child.kill('SIGINT');
+    expect(await program.exited()).toBe(0);
+  });
+});
