@@ -4,6 +4,7 @@ import {
   instantShape,
   permissionsShape,
   placeShape,
+  roomIdShape,
   seqShape,
   uuidShape,
 } from '../protocol/shapes.js';
@@ -13,12 +14,6 @@ import { MAX_INTEGER } from '../protocol/values.js';
 /*
  * What stands in the content of answers, as schemas, for the API's document and for tests: nothing is parsed by them.
  */
-
-const roomId = z
-  .int()
-  .min(1)
-  .max(MAX_INTEGER)
-  .meta({ examples: [1] });
 
 const epoch = uuidShape.describe('The identity of the log: numbers of another epoch mean nothing.');
 
@@ -30,7 +25,7 @@ const uuidOfRoom = z
 
 /** The fields that all forms of a room have. */
 const roomNames = {
-  id: roomId,
+  id: roomIdShape,
   uuid: uuidOfRoom,
   name: z.string().meta({ examples: ['general'] }),
   type: roomType,
@@ -63,7 +58,7 @@ export const wholeRoomContent = z.object({
 });
 
 const ruleFields = {
-  room_id: roomId,
+  room_id: roomIdShape,
   entity_UUID: uuidShape.describe('Of a user or of an entity.'),
   level: z
     .int()
@@ -112,7 +107,7 @@ const MANY = 100;
 export const messageContent = z
   .object({
     id: seqShape.describe('The same as `seq`.'),
-    room_id: roomId,
+    room_id: roomIdShape,
     seq: seqShape.describe('The number of the message in its room.'),
     emitter: uuidShape.describe('The `userUUID` of the sender.'),
     content: z.string().meta({

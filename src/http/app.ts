@@ -24,7 +24,8 @@ export interface AppOptions extends Services {
   readonly verify: VerifyToken;
   readonly isClosing: () => boolean;
   readonly corsOrigins: Origins;
-  readonly limits: Services['limits'] & Pick<Limits, 'bodyBytes' | 'storeTimeoutMs'>;
+  readonly limits: Services['limits'] &
+    Pick<Limits, 'bodyBytes' | 'roomsPerSocket' | 'storeTimeoutMs'>;
   /** Undefined: nobody becomes one. */
   readonly devUsers: DevUsers | undefined;
   /** Undefined: there is none. */

@@ -8,7 +8,9 @@ import type { Route } from './route.js';
 import { ROUTES } from './routes.js';
 
 /** The version of this package, from src/ as well as from dist/. */
-const { version } = createRequire(import.meta.url)('nano-messaging/package.json') as {
+export const { version: VERSION } = createRequire(import.meta.url)(
+  'nano-messaging/package.json',
+) as {
   version: string;
 };
 
@@ -74,7 +76,7 @@ export function createOpenApi(limits: TextLimits): Json {
     openapi: '3.1.1',
     info: {
       title: 'nano-messaging',
-      version,
+      version: VERSION,
       description: DESCRIPTION,
       license: { name: 'MIT', identifier: 'MIT' },
     },

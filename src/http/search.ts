@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { MAX_INTEGER, textSchema, uuidSchema } from '../protocol/values.js';
+import { MAX_INTEGER, ROOM_ID_OR_UUID, textSchema, uuidSchema } from '../protocol/values.js';
 import type { Place } from '../store/search.js';
 import { messageListContent, nextMeta } from './answers.js';
 import { cursorOf, encodeCursor } from './cursor.js';
@@ -29,7 +29,7 @@ const wanted = z.object({
   q: text,
   room: z
     .union([roomId, uuidSchema], 'must be a positive integer or a UUID')
-    .meta(roomId.meta() ?? {})
+    .meta(ROOM_ID_OR_UUID)
     .optional(),
   limit: numberFrom(1, MAX_PAGE).default(DEFAULT_PAGE),
   cursor: cursorOf(place).optional(),

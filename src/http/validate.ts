@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { ChatError } from '../errors.js';
-import { MAX_INTEGER, roomIdSchema, wholeNumber } from '../protocol/values.js';
+import { ROOM_ID_OR_UUID, roomIdSchema, wholeNumber } from '../protocol/values.js';
 
 /**
  * What an answer repeats of unknown fields, as docs/HTTP-API.md promises: enough to find a typing error, and never much
@@ -69,14 +69,7 @@ export function byField<Given extends z.ZodType, Other extends z.ZodType>(
 }
 
 /** The `:id` of a path; one that is a UUID has been replaced by the room's id (`roomByUuid` in app.ts). */
-export const roomId = roomIdSchema('must be a positive integer or a UUID').meta({
-  anyOf: [
-    { type: 'integer', minimum: 1, maximum: MAX_INTEGER },
-    { type: 'string', format: 'uuid' },
-  ],
-  description: "A room's `id`, or its `uuid`.",
-  examples: [1],
-});
+export const roomId = roomIdSchema('must be a positive integer or a UUID').meta(ROOM_ID_OR_UUID);
 
 /** Schema of a path that names a room. */
 export const roomPath = z.object({ id: roomId });

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { MAX_INTEGER } from './values.js';
 
 /*
  * The values that answers and frames of the server consist of, as schemas, for the documents of the API and for tests:
@@ -12,6 +13,12 @@ export const uuidShape = z
 export const instantShape = z
   .string()
   .meta({ format: 'date-time', examples: ['2026-01-15T09:30:00.000Z'] });
+
+export const roomIdShape = z
+  .int()
+  .min(1)
+  .max(MAX_INTEGER)
+  .meta({ examples: [1] });
 
 /** The number of an entry. */
 export const seqShape = z

@@ -57,6 +57,16 @@ export function roomIdSchema(problem: string) {
   return wholeNumber({ min: 1, max: MAX_INTEGER, problem, digits: ROOM_ID });
 }
 
+/** JSON Schema of what names a room where a number or a UUID does. */
+export const ROOM_ID_OR_UUID = {
+  anyOf: [
+    { type: 'integer', minimum: 1, maximum: MAX_INTEGER },
+    { type: 'string', format: 'uuid' },
+  ],
+  description: "A room's `id`, or its `uuid`.",
+  examples: [1],
+};
+
 /** A number of a room's log, or 0; `name` is that of its field. */
 export function sequenceNumberSchema(name: string) {
   return wholeNumber({

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { WebSocket, type ClientOptions } from 'ws';
 import type { MessageData } from '../../src/protocol/v1/events.js';
+import { nameOfFrame, requireDocumentedFrame } from './documented-frames.js';
 import type { TestNode } from './node.js';
 import { SUBPROTOCOL_V2 } from '../../src/protocol/versions.js';
 import type { Person } from './tokens.js';
@@ -16,7 +17,7 @@ export interface ServerFrame {
 
 /**
  * A client that keeps each frame until a test takes it. `next` fails if no frame arrives; `barrier` shows that none is
- * left.
+ * left. Each frame must be as the AsyncAPI document has it.
  */
 export class ChatClient {
   readonly socket: WebSocket;
@@ -28,6 +29,8 @@ export class ChatClient {
     this.socket = socket;
     socket.on('message', (data: Buffer) => {
       const frame = JSON.parse(data.toString()) as ServerFrame;
+      const version = socket.protocol === SUBPROTOCOL_V2 ? 'v2' : 'v1';
+      requireDocumentedFrame(version, nameOfFrame(frame), frame);
       const waiting = this.#waiting.shift();
       if (waiting) waiting(frame);
       else this.#frames.push(frame);

@@ -23,7 +23,7 @@ interface Operation {
 }
 
 /** A JSON.stringify replacer: an object has no other keys than those of its schema. */
-function strict(_key: string, value: unknown): unknown {
+export function strict(_key: string, value: unknown): unknown {
   const { type, properties } = (value ?? {}) as { type?: unknown; properties?: unknown };
   const isShape = type === 'object' && typeof properties === 'object';
   return isShape ? { additionalProperties: false, ...(value as object) } : value;

@@ -3,14 +3,23 @@ import type { Command, Commands, CommandType, Decoded } from './commands.js';
 import { parseFrame } from '../frame.js';
 import { refSchema, roomIdSchema, sequenceNumberSchema, textSchema } from '../values.js';
 
-/**
- * Makes the decoder of client frames. Unknown keys are ignored: clients of the proof of concept send
- * some. `null` stands for a missing field, as in the encoders that write every field.
- */
-export function createDecoder(limits: { contentCharacters: number }): (frame: string) => Decoded {
+/** The limits of commands. */
+interface CommandLimits {
+  readonly contentCharacters: number;
+}
+
+const ref = refSchema('ref');
+
+/** By type, the commands as clients send them. */
+export function commandSchemas(limits: CommandLimits): {
+  [T in CommandType]: z.ZodType<Commands[T]>;
+} {
   const content = textSchema('content', limits.contentCharacters);
-  const ref = refSchema('ref');
-  const schemas: { [T in CommandType]: z.ZodType<Commands[T]> } = {
+  const said = z
+    .unknown()
+    .meta({ type: ['string', 'null'], minLength: 1, maxLength: limits.contentCharacters })
+    .optional();
+  return {
     token: z.object({ type: z.literal('token'), content: z.string('content must be a string') }),
     select_room: z
       .object({
@@ -26,8 +35,8 @@ export function createDecoder(limits: { contentCharacters: number }): (frame: st
     message: z
       .object({
         type: z.literal('message'),
-        content: z.unknown().optional(),
-        msg: z.unknown().optional(),
+        content: said,
+        msg: said,
         ref: ref.nullish(),
       })
       // `msg` is the name that some clients of the proof of concept use for `content`.
@@ -39,7 +48,14 @@ export function createDecoder(limits: { contentCharacters: number }): (frame: st
       }),
     quit: z.object({ type: z.literal('quit') }),
   };
-  const known = new Map<unknown, z.ZodType<Command>>(Object.entries(schemas));
+}
+
+/**
+ * Makes the decoder of client frames. Unknown keys are ignored: clients of the proof of concept send
+ * some. `null` stands for a missing field, as in the encoders that write every field.
+ */
+export function createDecoder(limits: CommandLimits): (frame: string) => Decoded {
+  const known = new Map<unknown, z.ZodType<Command>>(Object.entries(commandSchemas(limits)));
 
   return (frame) => {
     const value = parseFrame(frame);

@@ -4,6 +4,7 @@ import { messageFields, messageSeqSchema, type TextLimits } from '../message-fie
 import {
   listSchema,
   refSchema,
+  ROOM_ID_OR_UUID,
   roomIdSchema,
   sequenceNumberSchema,
   textSchema,
@@ -48,7 +49,7 @@ const MAX_HINTS = 100;
 const wantedRoom = z
   .object(
     {
-      room_id: z.union([z.number(), z.string()], WANTED_ID_PROBLEM),
+      room_id: z.union([z.number(), z.string()], WANTED_ID_PROBLEM).meta(ROOM_ID_OR_UUID),
       after,
       epoch,
     },
@@ -63,15 +64,17 @@ const wantedRoom = z
     return { id, givenId, after: after ?? undefined, epoch: epoch ?? undefined };
   });
 
-/**
- * Makes the decoder of the frames of a version 2 client. Unknown keys are ignored, and `null` stands for a missing
- * field, as in version 1.
- */
-export function createDecoder(
-  limits: TextLimits & { readonly roomsPerSocket: number },
-): (frame: string) => Decoded {
+/** The limits of commands. */
+export interface CommandLimits extends TextLimits {
+  readonly roomsPerSocket: number;
+}
+
+/** By type, the commands as clients send them. */
+export function commandSchemas(limits: CommandLimits): {
+  [T in CommandType]: z.ZodType<Commands[T]>;
+} {
   const { text, message, editOf, messageOf } = messageFields(limits, (field) => field);
-  const schemas: { [T in CommandType]: z.ZodType<Commands[T]> } = {
+  return {
     token: z.object({
       type: z.literal('token'),
       content: z.string('content must be a string'),
@@ -84,7 +87,9 @@ export function createDecoder(
           max: limits.roomsPerSocket,
           problem: 'rooms must be a list',
           tooLong: `rooms has more than ${limits.roomsPerSocket} items`,
-        }).refine(({ length }) => length > 0, 'rooms is empty'),
+        })
+          .refine(({ length }) => length > 0, 'rooms is empty')
+          .meta({ minItems: 1 }),
         max: wholeNumber({
           min: 1,
           max: MAX_REPLAYED,
@@ -152,7 +157,14 @@ export function createDecoder(
     ping: z.object({ type: z.literal('ping'), ref }),
     quit: z.object({ type: z.literal('quit'), ref }),
   };
-  const known = new Map<unknown, z.ZodType<Command>>(Object.entries(schemas));
+}
+
+/**
+ * Makes the decoder of the frames of a version 2 client. Unknown keys are ignored, and `null` stands for a missing
+ * field, as in version 1.
+ */
+export function createDecoder(limits: CommandLimits): (frame: string) => Decoded {
+  const known = new Map<unknown, z.ZodType<Command>>(Object.entries(commandSchemas(limits)));
 
   return (frame) => {
     const value = parseFrame(frame) as Readonly<Record<string, unknown>> | undefined;
