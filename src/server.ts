@@ -38,6 +38,8 @@ export interface Server {
   readonly address: AddressInfo | undefined;
   /** Whether the database is the embedded one. */
   readonly embedded: boolean;
+  /** Whether the chat page is served at `/`. */
+  readonly hasPage: boolean;
   /** Resolves with the reason if the node can't go on: then the process must be ended and started again. */
   readonly failed: Promise<Error>;
   /**
@@ -151,6 +153,7 @@ export async function createServer(
 
   return {
     embedded: database.embedded,
+    hasPage: page !== undefined,
     failed: database.failed,
     get address() {
       return http.listening ? (http.address() as AddressInfo) : undefined;

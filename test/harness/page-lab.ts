@@ -1,5 +1,5 @@
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
-import { startBrowser } from './browser.js';
+import { collectProblems, startBrowser } from './browser.js';
 import type { Person } from './tokens.js';
 
 /** A browser with the chat page in as many windows as a test wants. */
@@ -18,9 +18,6 @@ export interface OpenOptions extends BrowserContextOptions {
   readonly at?: string;
 }
 
-/** The browser says so of each request that fails, and tests make them fail. */
-const EXPECTED = /Failed to load resource|WebSocket connection to/;
-
 export async function startPageLab(): Promise<PageLab> {
   const browser: Browser = await startBrowser();
   const problems: string[] = [];
@@ -32,10 +29,7 @@ export async function startPageLab(): Promise<PageLab> {
         `sessionStorage.setItem('nano-messaging:session', ${JSON.stringify(kept)})`,
       );
       const page = await context.newPage();
-      page.on('pageerror', (error) => problems.push(error.message));
-      page.on('console', (line) => {
-        if (line.type() === 'error' && !EXPECTED.test(line.text())) problems.push(line.text());
-      });
+      collectProblems(page, problems);
       await page.goto(`${node.url}/#${at}`);
       return page;
     },

@@ -78,6 +78,8 @@ describe('the process', () => {
       new RegExp(`listening on http://${said}:(\\d+) \\(WebSocket: ws://${said}:\\1/chat\\)`),
     );
 
+    await program.seen(new RegExp(`chat page: http://${said}:${port}/\n`));
+
     expect((await fetch(`http://${reached}:${port}/healthz`)).status).toBe(200);
     program.child.kill('SIGTERM');
     expect(await program.exited()).toBe(0);
