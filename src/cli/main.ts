@@ -14,6 +14,7 @@ Without a command it starts the server, with the settings of the environment and
 Commands:
   start        starts the server
   token        prints a token for a user
+  tail         prints what happens in a room
   migrate      brings the tables of the database up to date
   new-epoch    tells the servers that the database was restored in place
 
@@ -39,6 +40,7 @@ Examples:
 /** Each is loaded when it is run: the server has to handle signals as soon as possible. */
 const COMMANDS: Readonly<Record<string, () => Promise<{ default: Command }>>> = {
   token: () => import('./token.js'),
+  tail: () => import('./tail.js'),
   migrate: () => import('./migrate.js'),
   'new-epoch': () => import('./new-epoch.js'),
 };
