@@ -7,8 +7,9 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createRoom, request } from '../harness/api.js';
+import { startBrowser } from '../harness/browser.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
-import type { NodeProcess } from '../harness/node-process.js';
+import { listening, type NodeProcess } from '../harness/node-process.js';
 import { SECRET } from '../harness/node.js';
 import { runProgram } from '../harness/process.js';
 import { person, sign } from '../harness/tokens.js';
@@ -53,6 +54,35 @@ function block(language: string, part: string): string {
 }
 
 describe('the README', () => {
+  it('begins with two windows, in which Ana and Bruno talk', async () => {
+    expect(readme).toContain('become Ana in one and Bruno in the other');
+    // As `npm start` runs it in a folder without a .env, but for the embedded database, which is slow to start.
+    const other = await createChatWorld();
+    const env = { PORT: '0', DATABASE_URL: other.databaseUrl };
+    const server = runProgram('src/main.js', { cwd: folder, env });
+    const browser = await startBrowser();
+    try {
+      const { url } = await listening(server);
+      const [ana, bruno] = await Promise.all(
+        ['Ana', 'Bruno'].map(async (name) => {
+          const page = await (await browser.newContext({ locale: 'en' })).newPage();
+          await page.goto(url);
+          await page.getByRole('button', { name }).click();
+          await page.getByText('Welcome').click();
+          return page;
+        }),
+      );
+      await ana?.getByRole('textbox', { name: 'Message' }).fill('Hi Bruno');
+      await ana?.keyboard.press('Enter');
+      await bruno?.getByRole('article').getByText('Hi Bruno').waitFor();
+    } finally {
+      await browser.close();
+      server.child.kill();
+    }
+    expect(await server.exited()).toBe(0);
+    await other.close();
+  });
+
   it('has commands that create a room, read its history, and give permissions', async () => {
     const commands = block('bash', 'ROOM=') + block('bash', '"permissions"');
     const { stdout } = await promisify(execFile)('bash', ['-ec', commands], {
