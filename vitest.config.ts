@@ -23,6 +23,7 @@ const SLOW = [
   'journeys/clients-v2.property',
   'store/migrate',
   'store/embedded-disk',
+  'docs/tutorial',
   'docs/examples',
   'journeys/process',
   'scripts/dev',
