@@ -1,7 +1,7 @@
 import jwt from 'jsonwebtoken';
 import type { Caller } from './permissions.js';
 
-/** The entity of the users, which `npm run createJWT` takes by default, too: it is that of the proof of concept's script. */
+/** The entity of these users, and of tokens of the command line by default: that of the proof of concept's script. */
 export const DEV_ENTITY = '9bc91a48-f27f-4df3-b1d7-136ce4f7a5dd';
 
 export interface DevUser extends Caller {

@@ -1,13 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import jwt from 'jsonwebtoken';
 import { z } from 'zod';
+import { DEV_ENTITY } from '../access/dev-users.js';
 import { readOrCreateSecret } from '../access/secret.js';
 import { loadConfig, loadEnvFile } from '../config/load.js';
 import { uuidSchema } from '../protocol/values.js';
 import { command, type Options } from './command.js';
-
-/** The organisation of the proof of concept's script: two tokens made without --entity share it. */
-const DEFAULT_ENTITY = '9bc91a48-f27f-4df3-b1d7-136ce4f7a5dd';
 
 const number = z
   .string()
@@ -22,7 +20,8 @@ export const userOptions = {
 
 export const userFields = {
   user: uuidSchema.default(() => randomUUID()),
-  entity: uuidSchema.default(DEFAULT_ENTITY),
+  /** Two tokens made without it are of one entity, and of that of Ana, Bruno and Carla. */
+  entity: uuidSchema.default(DEV_ENTITY),
   level: number.default(999),
 };
 

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { cp, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -13,8 +13,8 @@ let folder: string;
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'nano-test-'));
-  for (const path of ['package.json', 'scripts/build.mjs']) {
-    await cp(`${ROOT}/${path}`, join(folder, path));
+  for (const path of ['package.json', 'scripts']) {
+    await cp(`${ROOT}/${path}`, join(folder, path), { recursive: true });
   }
   await mkdir(join(folder, 'node_modules'));
 });
@@ -28,6 +28,9 @@ function npm(...args: string[]): Promise<{ code: number; output: string }> {
     });
   });
 }
+
+/** The date of a file, in milliseconds. */
+const dated = async (path: string): Promise<number> => (await stat(join(folder, path))).mtimeMs;
 
 async function put(path: string, text: string): Promise<void> {
   await mkdir(join(folder, path, '..'), { recursive: true });
@@ -59,6 +62,8 @@ describe('npm ci and npm start in production', { timeout: 180_000 }, () => {
     await rm(join(folder, 'node_modules'), { recursive: true });
     await symlink(`${ROOT}/node_modules`, join(folder, 'node_modules'));
     await put('src/main.ts', 'console.log("built");\n');
+    await put('src/client/index.ts', 'export const version = 1;\n');
+    await cp(`${ROOT}/web/vite.config.ts`, join(folder, 'web/vite.config.ts'));
     await put('web/index.html', '<!doctype html>\n');
     await put(
       'tsconfig.build.json',
@@ -69,6 +74,15 @@ describe('npm ci and npm start in production', { timeout: 180_000 }, () => {
     );
 
     expect(await npm('start')).toMatchObject({ code: 0, output: expect.stringContaining('built') });
+
+    // The page is built anew if a source has changed since, and only then.
+    expect(await dated('dist/web/client.js')).toBeGreaterThan(0);
+    const before = await dated('dist/web/index.html');
+    expect((await npm('run', 'prepare')).code).toBe(0);
+    expect(await dated('dist/web/index.html')).toBe(before);
+    await put('web/index.html', '<!doctype html><title>new</title>\n');
+    expect((await npm('run', 'prepare')).code).toBe(0);
+    expect(await readFile(join(folder, 'dist/web/index.html'), 'utf8')).toContain('new');
 
     await put('src/main.ts', 'const wrong: number = "text";\n');
     expect((await npm('run', 'prepare')).code).not.toBe(0);
