@@ -141,7 +141,7 @@ async function expectShown(page: Page, ...messages: string[]): Promise<void> {
   }, PATIENCE_MS);
 }
 
-it('the tutorial leads to a chat with login, which survives a restart of the server', async () => {
+it('the tutorial leads to a chat with login, which survives a restart', async () => {
   const server = await startServer(commands(1));
   const setUp = start(commands(2), 'nano-messaging');
   setUp.stdout?.resume();
@@ -161,12 +161,16 @@ it('the tutorial leads to a chat with login, which survives a restart of the ser
   await exited(server);
   await say(ana, 'Are you there?');
   await ana.locator('li[aria-busy=true]').waitFor();
-  await startServer('npm start');
+  const restarted = await startServer('npm start');
   await expectShown(bruno, 'Ana: Hi Bruno', 'Bruno: Hi Ana', 'Ana: Are you there?');
   await expectShown(ana, 'Ana: Hi Bruno', 'Bruno: Hi Ana', 'Ana: Are you there?');
 
   await ana.reload();
   await expectShown(ana, 'Ana: Hi Bruno', 'Bruno: Hi Ana', 'Ana: Are you there?');
+
+  await bruno.context().clearCookies();
+  interrupt(restarted);
+  await bruno.getByText('Log in').waitFor();
 });
 
 it('examples/express is what the tutorial leads to', async () => {

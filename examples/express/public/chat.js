@@ -17,10 +17,15 @@ async function start() {
   if (me !== undefined) showRoom(me.room);
 }
 
+/** The client asks for it before it connects. Who is not logged in any more may log in again. */
+async function freshToken() {
+  const me = await whoAmI();
+  if (me === undefined) location.reload();
+  return me?.token;
+}
+
 function showRoom(id) {
-  const chat = new ChatClient('http://localhost:7777', {
-    token: async () => (await whoAmI()).token,
-  });
+  const chat = new ChatClient('http://localhost:7777', { token: freshToken });
   const room = chat.room(id);
 
   const show = () => {
