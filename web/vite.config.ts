@@ -14,6 +14,13 @@ export default defineConfig({
     // The server forbids what is inline.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
+    // The chat page, and the page of the API's document.
+    rolldownOptions: {
+      input: ['web/index.html', 'web/docs.html'],
+      // The styles of the viewer take most of the time.
+      checks: { pluginTimings: false },
+    },
+    chunkSizeWarningLimit: 2_000,
   },
   server: {
     proxy: {

@@ -42,7 +42,7 @@ const PROCESS = z.object({
     ),
   PAGE: oneOf(['on', 'off'], 'must be on or off')
     .default('on')
-    .describe('off: the chat page, /client.js and /dev/token are not served'),
+    .describe('off: the chat page, /docs, /client.js and /dev/token are not served'),
   TZ: timeZone
     .default('UTC')
     .describe('Time zone in which the days of the history begin (IANA name)'),

@@ -20,6 +20,9 @@ Each answer is JSON: \`meta\` is the outcome, \`content\` is the result. Later v
 objects in \`content\`: ignore keys that you do not know. In a body, \`null\` means the same as leaving an optional field
 out. Each route with GET also answers HEAD.`;
 
+/** In the order in which viewers show them. */
+const TAGS: readonly Route['about']['tag'][] = ['Rooms', 'Members', 'Messages', 'Users', 'Server'];
+
 /** Errors by the code and the status that they are answered with. */
 type Refusal = Exclude<Route['about']['errors'], undefined>[number];
 
@@ -81,7 +84,7 @@ export function createOpenApi(limits: TextLimits): Json {
       license: { name: 'MIT', identifier: 'MIT' },
     },
     servers: [{ url: './' }],
-    tags: [...new Set(ROUTES.map(({ about }) => about.tag))].map((name) => ({ name })),
+    tags: TAGS.map((name) => ({ name })),
     paths,
     components: {
       schemas: schemas.components,
@@ -208,15 +211,17 @@ function refusalsOf(route: Route, responses: Record<string, Json>, schemas: Json
   const byStatus = [...codes].map(([status, reasons]) => [String(status), reasons] as const);
   return Object.fromEntries(
     [...byStatus, ['default', OF_HTTP] as const].map(([status, reasons]) => {
-      const name = reasons.join('.');
-      responses[name] ??= responseOf(reasons, schemas);
+      const name = [status, ...reasons].join('.');
+      responses[name] ??= responseOf(status, reasons, schemas);
       return [status, { $ref: `#/components/responses/${name}` }];
     }),
   );
 }
 
 /** A response with one of these reasons. */
-function responseOf(reasons: readonly ErrorCode[], schemas: JsonSchemas): Json {
+function responseOf(status: string, reasons: readonly ErrorCode[], schemas: JsonSchemas): Json {
+  const [first] = reasons;
+  const code = status === 'default' && first !== undefined ? ERRORS[first].status : Number(status);
   return {
     description: reasons.map((reason) => `\`${reason}\`: ${ERRORS[reason].when}`).join('\n\n'),
     ...(reasons.includes('UNAUTHORIZED') && {
@@ -230,6 +235,7 @@ function responseOf(reasons: readonly ErrorCode[], schemas: JsonSchemas): Json {
             { properties: { meta: { properties: { reason: { enum: reasons } } } } },
           ],
         },
+        example: { meta: { code, message: STATUS_CODES[code], reason: first }, content: {} },
       },
     },
   };

@@ -28,7 +28,8 @@ function buildFolder(): string {
 }
 
 /**
- * The chat page: `/`, what it loads, and `/client.js`, the client library for other pages. All of it is read now.
+ * The chat page: `/`, what it loads, and `/client.js`, the client library for other pages; and `/docs`, which shows the
+ * API's document. All of it is read now.
  * Undefined if it is not built: REST and the socket need no page.
  */
 export async function readPage(folder = buildFolder()): Promise<Middleware | undefined> {

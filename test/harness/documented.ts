@@ -9,6 +9,7 @@ const LIMITS = { contentCharacters: 8_000, dataBytes: 4_096 };
 export const openApi = JSON.parse(JSON.stringify(createOpenApi(LIMITS), strict)) as OpenApi;
 
 interface OpenApi {
+  readonly tags: readonly { readonly name: string }[];
   readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>;
   readonly components: { readonly responses: Readonly<Record<string, unknown>> };
 }

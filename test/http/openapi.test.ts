@@ -22,8 +22,7 @@ const OF_BODY = new Set(['BAD_JSON', 'TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE']);
 function reasonsOf({ responses }: (typeof operations)[number]['operation']): string[] {
   return Object.entries(responses)
     .filter(([status]) => status !== 'default')
-    .flatMap(([, { $ref = '' }]) => $ref.split('/').at(-1)?.split('.') ?? [])
-    .filter((reason) => reason !== '');
+    .flatMap(([, { $ref = '' }]) => $ref.split('/').at(-1)?.split('.').slice(1) ?? []);
 }
 
 describe('the OpenAPI document', () => {
@@ -41,6 +40,10 @@ describe('the OpenAPI document', () => {
     expect(documented.toSorted()).toEqual(served.toSorted());
     expect(new Set(operations.map(({ operation }) => operation.operationId)).size).toBe(
       ROUTES.length,
+    );
+    const { tags } = openApi;
+    expect(new Set(ROUTES.map(({ about }) => about.tag))).toEqual(
+      new Set(tags.map(({ name }) => name)),
     );
   });
 

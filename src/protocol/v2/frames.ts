@@ -76,8 +76,8 @@ const ENTRIES = {
     fields: {
       name: z.string(),
       data: dataShape.nullable(),
-      level_admin: z.int(),
-      max_entity_rules: z.int(),
+      level_admin: z.int().min(0),
+      max_entity_rules: z.int().min(1),
     },
   },
 } satisfies Record<EntryKind, { says: string; fields: z.core.$ZodLooseShape }>;
