@@ -77,7 +77,7 @@ describe('a request that offers an upgrade to HTTP/2', () => {
     const wire = await dial();
     wire.write(
       'GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n',
-      'GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n',
+      'GET /nowhere HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n',
     );
     expect(envelopeOf(await wire.answer())).toMatchObject({ content: { status: 'ok' } });
     expect(envelopeOf(await wire.answer())).toMatchObject({ meta: { reason: 'NOT_FOUND' } });

@@ -3,14 +3,7 @@ import type { TextKey } from '../i18n/en.js';
 import { t } from '../i18n/text.js';
 import { Avatar } from '../ui/avatar.js';
 import { Logo } from '../ui/logo.js';
-import {
-  hasTrial,
-  signInAs,
-  signInByToken,
-  SignInError,
-  TRIAL_NAMES,
-  type Session,
-} from './session.js';
+import { signInAs, signInByToken, SignInError, trialNames, type Session } from './session.js';
 
 interface Props {
   /** Why the user is here again. */
@@ -22,11 +15,11 @@ interface Props {
 export function SignIn({ notice, onSignedIn }: Props) {
   const [token, setToken] = useState('');
   const [isBusy, setIsBusy] = useState(false);
-  const [isTrial, setIsTrial] = useState(false);
+  const [names, setNames] = useState<readonly string[]>([]);
   const [problem, setProblem] = useState(notice === undefined ? '' : t(notice));
 
   useEffect(() => {
-    void hasTrial().then(setIsTrial);
+    void trialNames().then(setNames);
   }, []);
 
   async function signIn(attempt: () => Promise<Session>): Promise<void> {
@@ -77,11 +70,11 @@ export function SignIn({ notice, onSignedIn }: Props) {
             {t('signIn.submit')}
           </button>
         </form>
-        {isTrial && (
+        {names.length > 0 && (
           <section class="trial" aria-labelledby="trial-title">
             <h2 id="trial-title">{t('signIn.trial')}</h2>
             <div class="trial-names">
-              {TRIAL_NAMES.map((name) => (
+              {names.map((name) => (
                 <button
                   key={name}
                   class="button trial-name"
@@ -92,7 +85,7 @@ export function SignIn({ notice, onSignedIn }: Props) {
                   }}
                 >
                   <Avatar id={name} name={name} />
-                  <span>{name.charAt(0).toUpperCase() + name.slice(1)}</span>
+                  <span>{name}</span>
                 </button>
               ))}
             </div>
