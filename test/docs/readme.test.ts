@@ -68,7 +68,7 @@ describe('the README', () => {
           const page = await (await browser.newContext({ locale: 'en' })).newPage();
           await page.goto(url);
           await page.getByRole('button', { name }).click();
-          await page.getByText('Welcome').click();
+          await page.getByRole('link', { name: 'Welcome' }).click();
           return page;
         }),
       );
