@@ -34,6 +34,8 @@ const SLOW = [
   'journeys/many-rooms',
   'journeys/presence',
   'cli/package',
+  'client/room-list',
+  'client/resuming',
 ].map((name) => `test/${name}.test.ts`);
 
 class LongestFirst extends BaseSequencer {
