@@ -6,7 +6,7 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
 const UNIT = [
   'test/*.test.ts',
   'test/{access,bench,config,proof,protocol}/**/*.test.ts',
-  'test/client/{bundle,connection}.test.ts',
+  'test/client/{bundle,connection,room-state.property}.test.ts',
   'test/chat/{inbox,reading,v2/command-order,v2/message}.test.ts',
   'test/docs/{architecture,environment,links,promises}.test.ts',
   'test/feeds/{backlog,catch-up,flush-queue,head-poll,peers,presence,room-announcer,room-hints,subscribers,ws-frame}.test.ts',

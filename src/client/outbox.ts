@@ -6,6 +6,7 @@ export interface Pending {
   readonly command: Omit<UnsentCommand, 'type'> & { readonly type: UnsentCommand['type'] | 'read' };
   /** When it was given. */
   readonly at: Date;
+  readonly outcome: Promise<number>;
   readonly resolve: (seq: number) => void;
   readonly reject: (error: ChatError) => void;
   /** Whether it may be stored: it was sent over a connection that broke, or by an earlier client. */
@@ -55,17 +56,17 @@ export class Outbox {
   }
 
   /**
-   * Takes a command.
+   * Takes a command, unless one with its ref is here already.
    * @returns the number at which it is stored
    * @throws {ChatError} the reason of the server's
    */
   add(command: Pending['command']): Promise<number> {
-    return new Promise((resolve, reject) => {
-      const state = { isDoubtful: false, isHidden: false };
-      this.#pending.set(command.ref, { command, at: new Date(), resolve, reject, ...state });
-      if (command.type === 'read') return;
+    const known = this.#pending.get(command.ref);
+    if (known !== undefined) return known.outcome;
+    if (command.type !== 'read') {
       this.#keep((storage) => storage.put(command as UnsentCommand));
-    });
+    }
+    return this.#put(command, false);
   }
 
   /** The command with a ref was stored, or carried out, with a number. */
@@ -94,6 +95,16 @@ export class Outbox {
     return pending;
   }
 
+  #put(command: Pending['command'], isDoubtful: boolean): Promise<number> {
+    let settle: Pick<Pending, 'resolve' | 'reject'> | undefined;
+    const outcome = new Promise<number>((resolve, reject) => {
+      settle = { resolve, reject };
+    });
+    const pending = { command, at: new Date(), outcome, isDoubtful, isHidden: false };
+    this.#pending.set(command.ref, Object.assign(pending, settle));
+    return outcome;
+  }
+
   /** A storage that fails does not keep commands from being sent. */
   #keep(change: (storage: UnsentStorage) => unknown): void {
     const storage = this.#storage;
@@ -114,14 +125,7 @@ export class Outbox {
     this.#pending.clear();
     for (const command of kept) {
       // Rooms send one at a time. Nobody waits for its outcome any more.
-      this.#pending.set(command.ref, {
-        command,
-        at: new Date(),
-        resolve: () => undefined,
-        reject: () => undefined,
-        isDoubtful: this.oldest(command.room_id) === undefined,
-        isHidden: false,
-      });
+      this.#put(command, this.oldest(command.room_id) === undefined).catch(() => undefined);
     }
     // If a command was kept while the others were loaded, it is among them: somebody waits for this one.
     for (const [ref, pending] of given) this.#pending.set(ref, pending);

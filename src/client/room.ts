@@ -43,6 +43,8 @@ export interface Draft {
   readonly replyTo?: number;
   /** UUIDs of users and of entities. */
   readonly mentions?: readonly string[];
+  /** The sender's own name for the command, under which it is stored once; by default a new one. */
+  readonly ref?: string;
 }
 
 /** Messages between two numbers, as they were when they were read. */
@@ -174,26 +176,29 @@ export class Room extends Emitter<RoomEvents> {
    * @throws {ChatError} the reason of the server's; the message is not in `messages` any more
    */
   send(message: string | Draft): Promise<number> {
-    const { content, data, replyTo, mentions } =
+    const { content, data, replyTo, mentions, ref } =
       typeof message === 'string' ? { content: message } : (message satisfies Draft);
     // Who writes the next message types anew.
     this.#typedAt = -Infinity;
-    return this.#do('message', { content, data, reply_to: replyTo, mentions });
+    return this.#do('message', { content, data, reply_to: replyTo, mentions, ref });
   }
 
   /** Replaces text and data of an own message. @throws {ChatError} */
-  edit(seq: number, { content, data }: Pick<Draft, 'content' | 'data'>): Promise<number> {
-    return this.#do('edit', { target: seq, content, data });
+  edit(
+    seq: number,
+    { content, data, ref }: Pick<Draft, 'content' | 'data' | 'ref'>,
+  ): Promise<number> {
+    return this.#do('edit', { target: seq, content, data, ref });
   }
 
   /** @throws {ChatError} */
-  delete(seq: number): Promise<number> {
-    return this.#do('delete', { target: seq });
+  delete(seq: number, { ref }: Pick<Draft, 'ref'> = {}): Promise<number> {
+    return this.#do('delete', { target: seq, ref });
   }
 
   /** Puts an emoji on a message, or takes it off. @throws {ChatError} */
-  react(seq: number, emoji: string, on = true): Promise<number> {
-    return this.#do('reaction', { target: seq, emoji, on });
+  react(seq: number, emoji: string, on = true, { ref }: Pick<Draft, 'ref'> = {}): Promise<number> {
+    return this.#do('reaction', { target: seq, emoji, on, ref });
   }
 
   /**

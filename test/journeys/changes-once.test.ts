@@ -1,8 +1,10 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { RoomState } from '../../src/client/room-state.js';
+import type { Entry, MessageRow } from '../../src/client/wire.js';
 import { createRoom, putRule, request } from '../harness/api.js';
 import { ChatClient, type ServerFrame } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
-import { RoomView, type Entry, type Page } from '../harness/model-client.js';
+import { deferred } from '../harness/deferred.js';
 import type { TestNode } from '../harness/node.js';
 import { person } from '../harness/tokens.js';
 
@@ -41,27 +43,37 @@ it('reactions count once, wherever a client begins, and whether the page or the 
   for (const after of [target - 1, target + 1, page.head]) {
     const entries = await entriesBeyond(room, after, page.head);
     for (const pageFirst of [true, false]) {
-      const view = new RoomView(room, ana.userUUID);
-      view.drop(after);
-      if (pageFirst) view.fold(page);
-      for (const { type, data } of entries) expect(view.take(type, data as Entry)).toBe(true);
-      if (!pageFirst) view.fold(page);
-      expect(view.last).toBe(page.head);
-      expect([...(view.messages.get(target)?.reactions ?? [])]).toEqual([
-        ['👍', { count: 3, isMine: false }],
-      ]);
+      const state = new RoomState();
+      state.userUUID = ana.userUUID;
+      state.drop(after, page.epoch);
+      const answered = deferred();
+      const read = state.read(() => answered.promise.then(() => page));
+      if (pageFirst) {
+        answered.resolve();
+        await read;
+      }
+      for (const { type, data } of entries) expect(state.take(type, data as Entry)).toBe('taken');
+      answered.resolve();
+      await read;
+      expect(state.last).toBe(page.head);
+      expect(state.get(target)?.reactions).toEqual([{ emoji: '👍', count: 3, mine: false }]);
     }
   }
   await author.close();
 });
+
+interface Page {
+  readonly head: number;
+  readonly epoch: string;
+  readonly rows: readonly MessageRow[];
+}
 
 async function pageOf(room: number): Promise<Page> {
   const { meta, content } = await request(west, 'GET', `/rooms/${room}/messages?limit=50`, {
     as: ana,
   });
   const { head, epoch } = meta as unknown as Page;
-  const messages = content as Page['messages'];
-  return { head, epoch, messages, members: [], settings: { name: '', data: null } };
+  return { head, epoch, rows: content as Page['rows'] };
 }
 
 /** What a client gets that joins behind an entry. */
