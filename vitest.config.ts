@@ -27,6 +27,7 @@ const SLOW = [
   'docs/examples',
   'journeys/process',
   'scripts/dev',
+  'scripts/build',
   'journeys/stuck-requests',
   'http/connections',
   'journeys/going-down',

@@ -63,7 +63,7 @@ describe('npm ci and npm start in production', { timeout: 180_000 }, () => {
     await symlink(`${ROOT}/node_modules`, join(folder, 'node_modules'));
     await put('src/main.ts', 'console.log("built");\n');
     await put('src/client/index.ts', 'export const version = 1;\n');
-    await cp(`${ROOT}/web/vite.config.ts`, join(folder, 'web/vite.config.ts'));
+    await put('web/vite.config.ts', "export default { build: { outDir: '../dist/web' } };\n");
     await put('web/index.html', '<!doctype html>\n');
     await put(
       'tsconfig.build.json',
