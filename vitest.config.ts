@@ -8,6 +8,7 @@ const UNIT = [
   'test/{access,bench,config,proof,protocol}/**/*.test.ts',
   'test/client/{bundle,connection,room-state.property}.test.ts',
   'test/chat/{inbox,reading,v2/command-order,v2/message}.test.ts',
+  'test/cli/{renumbering,room-file}.test.ts',
   'test/docs/{architecture,environment,links,promises}.test.ts',
   'test/feeds/{backlog,catch-up,flush-queue,head-poll,peers,presence,room-announcer,room-hints,subscribers,ws-frame}.test.ts',
   'test/http/{health,page,period,reading}.test.ts',
@@ -37,6 +38,7 @@ const SLOW = [
   'cli/package',
   'client/room-list',
   'client/resuming',
+  'cli/room-transfer',
 ].map((name) => `test/${name}.test.ts`);
 
 class LongestFirst extends BaseSequencer {

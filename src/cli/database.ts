@@ -1,4 +1,4 @@
-import { loadConfig, loadEnvFile } from '../config/load.js';
+import { loadConfig, loadEnvFile, type Config } from '../config/load.js';
 import { createLogger, type Logger } from '../logger.js';
 import { connectDatabase, type Database } from '../store/connect.js';
 
@@ -10,14 +10,14 @@ export const PATIENCE_MS = 10_000;
  * @throws {StartError} if it can't be used: a running server has the embedded one, for example
  */
 export async function withDatabase<T>(
-  use: (database: Database, logger: Logger) => Promise<T>,
+  use: (database: Database, context: { logger: Logger; config: Config }) => Promise<T>,
 ): Promise<T> {
   loadEnvFile();
   const config = loadConfig(process.env);
   const logger = createLogger({ level: config.logLevel, production: config.production, fd: 2 });
   const database = await connectDatabase(config, logger);
   try {
-    return await use(database, logger);
+    return await use(database, { logger, config });
   } finally {
     await database.close();
   }

@@ -15,6 +15,8 @@ Commands:
   start        starts the server
   token        prints a token for a user
   tail         prints what happens in a room
+  export       writes a room as lines of JSON
+  import       reads these lines into an empty room
   migrate      brings the tables of the database up to date
   new-epoch    tells the servers that the database was restored in place
 
@@ -41,6 +43,8 @@ Examples:
 const COMMANDS: Readonly<Record<string, () => Promise<{ default: Command }>>> = {
   token: () => import('./token.js'),
   tail: () => import('./tail.js'),
+  export: () => import('./export.js'),
+  import: () => import('./import.js'),
   migrate: () => import('./migrate.js'),
   'new-epoch': () => import('./new-epoch.js'),
 };

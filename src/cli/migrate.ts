@@ -14,7 +14,7 @@ Example:
 `,
   input: z.object({}),
   async run() {
-    const done = await withDatabase((database, logger) =>
+    const done = await withDatabase((database, { logger }) =>
       migrate(database, logger, { patienceMs: PATIENCE_MS }),
     );
     process.stdout.write(done.length > 0 ? `migrated: ${done.join(', ')}\n` : 'up to date\n');

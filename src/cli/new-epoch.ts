@@ -14,7 +14,7 @@ Example:
 `,
   input: z.object({}),
   async run() {
-    const epoch = await withDatabase((database, logger) =>
+    const epoch = await withDatabase((database, { logger }) =>
       replaceEpoch(database, { patienceMs: PATIENCE_MS, logger }),
     );
     process.stdout.write(`epoch: ${epoch}\n`);

@@ -56,9 +56,10 @@ export async function migrate(
 export async function requireMigrated(
   database: Pick<Database, 'address'>,
   logger: Logger,
+  patience: Omit<ReachOptions, 'logger'> = {},
 ): Promise<void> {
   const migrations = await loadMigrations();
-  const { pending } = await inspect(database, migrations, { logger });
+  const { pending } = await inspect(database, migrations, { ...patience, logger });
   if (pending.length === 0) return;
   const lacks =
     pending.length === migrations.length ? 'has no tables yet' : 'is of an older version';

@@ -28,18 +28,26 @@ export function runProgram(
     env = {},
     cwd = ROOT,
     execPath = process.execPath,
-  }: { args?: string[]; env?: Record<string, string>; cwd?: string; execPath?: string } = {},
+    stdin = 'ignore',
+  }: {
+    args?: string[];
+    env?: Record<string, string>;
+    cwd?: string;
+    execPath?: string;
+    /** A number is that of an open file. */
+    stdin?: 'ignore' | 'pipe' | number;
+  } = {},
 ): Program {
   const child = spawn(execPath, [resolve(ROOT, 'dist', file), ...args], {
     cwd,
     env: { PATH: process.env['PATH'], ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: [stdin, 'pipe', 'pipe'],
   });
   const output = { stdout: '', stderr: '' };
-  child.stdout.on('data', (chunk: Buffer) => {
+  child.stdout?.on('data', (chunk: Buffer) => {
     output.stdout += chunk.toString();
   });
-  child.stderr.on('data', (chunk: Buffer) => {
+  child.stderr?.on('data', (chunk: Buffer) => {
     output.stderr += chunk.toString();
   });
   const exit = once(child, 'close') as Promise<[number | null, string | null]>;
