@@ -1,5 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { get } from 'node:http';
+import { text } from 'node:stream/consumers';
 import { Validator } from '@seriousme/openapi-schema-validator';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createOpenApi } from '../../src/http/openapi.js';
@@ -295,6 +297,26 @@ describe('the answers of a node', () => {
     expect(Object.fromEntries([...seen].map(([id, all]) => [id, [...all].toSorted()]))).toEqual(
       Object.fromEntries(documented),
     );
+  });
+
+  it.each([
+    { path: `/users?${'a'.repeat(20_000)}`, headers: {}, reason: 'HEADERS_TOO_LARGE' },
+    { path: '/users', headers: { Expect: 'anything' }, reason: 'EXPECTATION_FAILED' },
+  ])('are documented where HTTP refuses a request: $reason', async ({ path, headers, reason }) => {
+    const { status, meta, content } = await new Promise<
+      Pick<Answer, 'status' | 'meta' | 'content'>
+    >((resolve, reject) => {
+      get(node.url + path, { headers, agent: false }, (response) => {
+        text(response).then((body) => {
+          resolve({
+            status: response.statusCode ?? 0,
+            ...(JSON.parse(body) as Pick<Answer, 'meta' | 'content'>),
+          });
+        }, reject);
+      }).on('error', reject);
+    });
+    expect(meta.reason).toBe(reason);
+    requireDocumented('GET', path, { status, meta, content });
   });
 
   it('has the document itself, without a token', async () => {
