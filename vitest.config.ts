@@ -6,7 +6,7 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
 const UNIT = [
   'test/*.test.ts',
   'test/{access,bench,config,proof,protocol}/**/*.test.ts',
-  'test/client/{bundle,connection,room-state.property}.test.ts',
+  'test/client/{bundle,connection,room-state.property,storage}.test.ts',
   'test/chat/{inbox,reading,v2/command-order,v2/message}.test.ts',
   'test/cli/{renumbering,room-file}.test.ts',
   'test/docs/{architecture,environment,links,promises}.test.ts',

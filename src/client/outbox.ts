@@ -117,7 +117,8 @@ export class Outbox {
   async #load(loaded: () => void): Promise<void> {
     let kept: readonly UnsentCommand[] = [];
     try {
-      kept = (await this.#storage?.load()) ?? [];
+      // In a later turn: whoever made this has not got it yet.
+      kept = (await Promise.resolve(this.#storage).then((storage) => storage?.load())) ?? [];
     } catch {
       // What was kept can't be read: the client works without it.
     }
