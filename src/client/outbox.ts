@@ -9,9 +9,9 @@ export interface Pending {
   readonly outcome: Promise<number>;
   readonly resolve: (seq: number) => void;
   readonly reject: (error: ChatError) => void;
-  /** Whether it may be stored: it was sent over a connection that broke, or by an earlier client. */
+  /** Whether it may be stored, though nothing said so yet: it was sent, or kept by an earlier client. */
   isDoubtful: boolean;
-  /** Whether it may be in a page that was loaded since, which can't be told from its rows. */
+  /** Whether a page that was loaded since seems to have it: its rows have no refs. */
   isHidden: boolean;
 }
 

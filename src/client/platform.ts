@@ -31,6 +31,5 @@ export const defaults: { WebSocket: SocketClass | undefined } = { WebSocket: pla
 
 /** A name that nobody else gives: 128 random bits. `crypto.randomUUID` is there on pages of https alone. */
 export function newRef(): string {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+  return crypto.getRandomValues(new Uint32Array(4)).join('-');
 }

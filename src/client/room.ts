@@ -296,8 +296,7 @@ export class Room extends Emitter<RoomEvents> {
     if (this.phase === 'joined') this.phase = 'joining';
     this.joining = undefined;
     clearTimeout(this.#retry);
-    const pending = this.#host.outbox.get(this.#sent ?? '');
-    if (pending !== undefined) pending.isDoubtful = true;
+    this.#doubt();
     this.#sent = undefined;
     this.#hints.disconnected();
     this.#changed();
@@ -400,6 +399,7 @@ export class Room extends Emitter<RoomEvents> {
   /** @internal A command, or the `join`, was UNAVAILABLE: it is sent again. */
   unavailable({ retry_after_ms: leastMs = 0 }: Status): void {
     clearTimeout(this.#retry);
+    this.#doubt();
     this.#retry = setTimeout(
       () => {
         this.#sent = undefined;
@@ -519,11 +519,27 @@ export class Room extends Emitter<RoomEvents> {
       this.hasOlder = answer.hasMore;
       if (isLast) {
         this.#needsPage = false;
-        for (const pending of this.#host.outbox.of(this.id)) pending.isHidden = pending.isDoubtful;
+        this.#doubt();
+        this.#hide();
       }
       this.#changed();
     }
     return this.hasOlder;
+  }
+
+  /** The command that is on its way may be stored. */
+  #doubt(): void {
+    const pending = this.#host.outbox.get(this.#sent ?? '');
+    if (pending !== undefined) pending.isDoubtful = true;
+  }
+
+  /** What may be stored, and is likely to be in the page, is shown by the page alone. */
+  #hide(): void {
+    const own = this.#state.messages.filter(({ emitter }) => emitter === this.#userUUID);
+    const texts = new Set(own.map(({ content }) => content));
+    for (const pending of this.#host.outbox.of(this.id)) {
+      pending.isHidden = pending.isDoubtful && texts.has(pending.command.content ?? '');
+    }
   }
 
   async #load(range: Range) {
