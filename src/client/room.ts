@@ -277,6 +277,8 @@ export class Room extends Emitter<RoomEvents> {
     // Open rooms have other events than those that are followed.
     this.#host.placeChanged(this);
     if (this.phase === 'joined') this.#begin();
+    // It is being joined to be followed: the answer does not begin it.
+    else this.#needsPage = true;
   }
 
   /** @internal Follows its entries from a place on, or from where it is. */
