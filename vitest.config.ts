@@ -31,6 +31,8 @@ const SLOW = [
   'scripts/build',
   'journeys/stuck-requests',
   'http/connections',
+  'page/accessibility',
+  'page/faults',
   'journeys/going-down',
   'journeys/half-open',
   'journeys/many-rooms',

@@ -18,6 +18,9 @@ export interface OpenOptions extends BrowserContextOptions {
   readonly at?: string;
 }
 
+/** For what a page is to show. */
+const PATIENCE_MS = 30_000;
+
 export async function startPageLab(): Promise<PageLab> {
   const browser: Browser = await startBrowser();
   const problems: string[] = [];
@@ -28,6 +31,7 @@ export async function startPageLab(): Promise<PageLab> {
       await context.addInitScript(
         `sessionStorage.setItem('nano-messaging:session', ${JSON.stringify(kept)})`,
       );
+      context.setDefaultTimeout(PATIENCE_MS);
       const page = await context.newPage();
       collectProblems(page, problems);
       await page.goto(`${node.url}/#${at}`);

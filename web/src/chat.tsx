@@ -1,5 +1,5 @@
 import { useEffect, useMemo, useState } from 'preact/hooks';
-import { ChatClient, localStorageOf } from '../../src/client/index.js';
+import { ChatClient, localStorageOf, type RoomRow } from '../../src/client/index.js';
 import { ChatContext, useChat } from './chat-context.js';
 import { useEvents } from './hooks.js';
 import type { TextKey } from './i18n/en.js';
@@ -44,7 +44,11 @@ export function Chat({ session, onSignedOut }: Props) {
 
   return (
     <ChatContext.Provider value={value}>
-      <Screens onSignOut={onSignedOut} />
+      <Screens
+        onSignOut={() => {
+          onSignedOut();
+        }}
+      />
     </ChatContext.Provider>
   );
 }
@@ -53,20 +57,22 @@ export function Chat({ session, onSignedOut }: Props) {
 function Screens({ onSignOut }: { readonly onSignOut: () => void }) {
   const { rooms } = useChat();
   const { roomId, seq } = useRoute();
+  const [scope, setScope] = useState<RoomRow>();
   useEvents(rooms, 'change');
   useBadge(rooms.items, roomId);
   const row = rooms.items.find(({ id }) => id === roomId);
   return (
-    <div class={`screens${roomId === undefined ? '' : ' has-room'}`}>
-      <Sidebar roomId={roomId} onSignOut={onSignOut} />
-      <main class="room-screen">
+    <main class={`screens${roomId === undefined ? '' : ' has-room'}`}>
+      <h1 class="visually-hidden">{t('product')}</h1>
+      <Sidebar roomId={roomId} scope={scope} onScope={setScope} onSignOut={onSignOut} />
+      <div class="room-screen">
         {roomId === undefined && <NoRoom />}
         {roomId !== undefined && row?.accepted === false && <Invitation key={roomId} row={row} />}
         {roomId !== undefined && row?.accepted !== false && rooms.isLoaded && (
-          <RoomScreen key={roomId} roomId={roomId} seq={seq} />
+          <RoomScreen key={roomId} roomId={roomId} seq={seq} onSearch={setScope} />
         )}
-      </main>
-    </div>
+      </div>
+    </main>
   );
 }
 
@@ -77,7 +83,7 @@ function NoRoom() {
       <Connection />
       <div class="empty">
         <Icon name="people" />
-        <h1>{t('rooms.choose')}</h1>
+        <h2>{t('rooms.choose')}</h2>
         <p>{t('rooms.chooseHint')}</p>
       </div>
     </div>

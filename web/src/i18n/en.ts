@@ -117,7 +117,7 @@ export const en = {
   'message.actions': 'Actions of the message',
   'message.gone': 'Deleted message',
   'message.from': '{name}, {time}',
-  'message.quote': 'Answers {name}: show that message',
+  'message.quote': 'In reply to',
   'message.reaction_one': '{emoji} {count} reaction',
   'message.reaction_other': '{emoji} {count} reactions',
   'message.announce': '{name}: {text}',

@@ -118,7 +118,7 @@ export const es: Readonly<Record<TextKey, string>> = {
   'message.actions': 'Acciones del mensaje',
   'message.gone': 'Mensaje eliminado',
   'message.from': '{name}, {time}',
-  'message.quote': 'Responde a {name}: mostrar ese mensaje',
+  'message.quote': 'En respuesta a',
   'message.reaction_one': '{emoji} {count} reacción',
   'message.reaction_other': '{emoji} {count} reacciones',
   'message.announce': '{name}: {text}',

@@ -46,7 +46,7 @@ export function Details({ room, row, onClose }: Props) {
   }
 
   return (
-    <aside class="details" aria-label={t('details.title')}>
+    <section class="details" aria-label={t('details.title')}>
       <header class="details-head">
         <h2>{t('details.title')}</h2>
         <IconButton icon="close" label={t('details.close')} onClick={onClose} />
@@ -106,7 +106,7 @@ export function Details({ room, row, onClose }: Props) {
           }}
         />
       )}
-    </aside>
+    </section>
   );
 }
 

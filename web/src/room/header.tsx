@@ -9,11 +9,12 @@ interface Props {
   readonly room: Room;
   readonly row: RoomRow | undefined;
   readonly hasDetails?: boolean;
-  readonly onDetails: (() => void) | undefined;
+  readonly onDetails?: () => void;
+  readonly onSearch?: (row: RoomRow) => void;
 }
 
 /** The name of a room, and who is online in it. */
-export function Header({ room, row, hasDetails = false, onDetails }: Props) {
+export function Header({ room, row, hasDetails = false, onDetails, onSearch }: Props) {
   const other = row?.with;
   const title = row === undefined ? '' : titleOf(row);
   const isOnline = other != null && room.online.has(other.userUUID);
@@ -42,9 +43,20 @@ export function Header({ room, row, hasDetails = false, onDetails }: Props) {
         />
       )}
       <div class="room-head-text">
-        <h1 class="room-title">{title}</h1>
+        <h2 class="room-title">{title}</h2>
         <p class="room-status">{status}</p>
       </div>
+      {onSearch !== undefined && row !== undefined && (
+        <IconButton
+          icon="search"
+          label={t('search.inRoom')}
+          onClick={() => {
+            onSearch({ ...row });
+            // On a phone, the list with the search is another screen.
+            if (matchMedia('(width <= 760px)').matches) navigate({});
+          }}
+        />
+      )}
       {onDetails !== undefined && row !== undefined && (
         <IconButton
           icon="info"

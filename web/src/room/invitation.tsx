@@ -44,7 +44,7 @@ export function Invitation({ row }: { readonly row: RoomRow }) {
       </header>
       <div class="empty">
         <Avatar id={row.with?.userUUID ?? row.uuid} name={title} isLarge />
-        <h1>{t('invitation.title', { room: title })}</h1>
+        <h2>{t('invitation.title', { room: title })}</h2>
         <p>{t('invitation.text')}</p>
         <div class="dialog-actions">
           <button

@@ -60,9 +60,11 @@ function MemberItem({ room, member, isAdmin }: ItemProps) {
     <li class="member">
       <Avatar id={uuid} name={name} picture={member.picture} isOnline={room.online.has(uuid)} />
       <div class="member-text">
-        <span class="member-name">{isOwn ? t('details.you', { name }) : name}</span>
+        <span class="member-line">
+          <span class="member-name">{isOwn ? t('details.you', { name }) : name}</span>
+          {!accepted && <span class="tag">{t('details.pending')}</span>}
+        </span>
         {(!isAdmin || isOwn) && <span class="muted small">{t(roleKey(role))}</span>}
-        {!accepted && <span class="muted small">{t('details.pending')}</span>}
         {isAdmin && !isOwn && (
           <RoleSelect
             label={t('details.roleOf', { name })}

@@ -23,7 +23,7 @@ interface Props {
   readonly isActive: boolean;
   /** Whether the address of the page names it. */
   readonly isTarget: boolean;
-  readonly onActive: (index: number) => void;
+  readonly onActive: (index: number | undefined) => void;
   readonly onIntent: (intent: Intent) => void;
 }
 
@@ -58,6 +58,11 @@ export function MessageRow(props: Props) {
       aria-label={t('message.from', { name, time: fullDate(createdAt) })}
       onFocusCapture={() => {
         onActive(index);
+      }}
+      onFocusOut={({ currentTarget, relatedTarget }) => {
+        const isInside = currentTarget.contains(relatedTarget as Node | null);
+        // Another window may have the focus for a while.
+        if (!isInside && document.hasFocus()) onActive(undefined);
       }}
       onPointerEnter={(event) => {
         setIsHovered(event.pointerType === 'mouse');

@@ -25,11 +25,11 @@ export function Quote({ room, seq }: Props) {
       class="quote"
       type="button"
       style={{ '--hue': hueOf(message?.emitter ?? '') }}
-      aria-label={t('message.quote', { name })}
       onClick={() => {
         navigate({ roomId: room.id, seq });
       }}
     >
+      <span class="visually-hidden">{t('message.quote')}</span>
       <strong>{name}</strong>
       <span>{message?.content ?? '…'}</span>
     </button>

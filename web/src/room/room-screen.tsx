@@ -1,5 +1,5 @@
 import { useEffect, useMemo, useState } from 'preact/hooks';
-import type { Message } from '../../../src/client/index.js';
+import type { Message, RoomRow } from '../../../src/client/index.js';
 import { titleOf, useChat } from '../chat-context.js';
 import { useEvents } from '../hooks.js';
 import { hasText, t } from '../i18n/text.js';
@@ -16,6 +16,7 @@ interface Props {
   readonly roomId: number;
   /** Number of the message to show; the last ones if it is undefined. */
   readonly seq: number | undefined;
+  readonly onSearch: (row: RoomRow) => void;
 }
 
 /** What the composer is about, beside a new message. */
@@ -25,7 +26,7 @@ export interface Intent {
 }
 
 /** One room: who is in it, what they say, and where one writes. */
-export function RoomScreen({ roomId, seq }: Props) {
+export function RoomScreen({ roomId, seq, onSearch }: Props) {
   const { chat, rooms } = useChat();
   const room = useMemo(() => openRoom(chat, roomId), [chat, roomId]);
   const [intent, setIntent] = useState<Intent>();
@@ -43,7 +44,7 @@ export function RoomScreen({ roomId, seq }: Props) {
     const key = `room.closed.${room.closed ?? ''}`;
     return (
       <>
-        <Header room={room} row={row} onDetails={undefined} />
+        <Header room={room} row={row} />
         <div class="empty" role="alert">
           <Icon name="exit" />
           <h2>{t(hasText(key) ? key : 'room.closed.other')}</h2>
@@ -61,6 +62,7 @@ export function RoomScreen({ roomId, seq }: Props) {
           room={room}
           row={row}
           hasDetails={hasDetails}
+          onSearch={onSearch}
           onDetails={() => {
             setHasDetails(!hasDetails);
           }}

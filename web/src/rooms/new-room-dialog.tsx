@@ -75,6 +75,7 @@ export function NewRoomDialog({ onClose, onCreated }: Props) {
           <span>{t(isGroup ? 'newRoom.name' : 'newRoom.user')}</span>
           <input
             class={`input${isGroup ? '' : ' mono'}`}
+            autofocus
             required
             maxLength={100}
             autocomplete="off"

@@ -64,7 +64,7 @@ function LastMessage({ row, isCurrent }: Props) {
   const { last_message: last } = row;
   const draft = isCurrent ? '' : readDraft(session.userUUID, row.id);
   if (draft !== '') return <em class="draft">{t('rooms.draft', { text: draft })}</em>;
-  if (!row.accepted && last === null) return <em>{t('rooms.invited')}</em>;
+  if (!row.accepted) return <em>{t('rooms.invited')}</em>;
   if (last === null) return <em>{t('rooms.noMessages')}</em>;
   const text = last.content === '' ? t('rooms.attachment') : last.content;
   if (last.emitter === session.userUUID) return <>{t('rooms.you', { text })}</>;

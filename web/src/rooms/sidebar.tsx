@@ -1,5 +1,6 @@
-import { useState } from 'preact/hooks';
-import { useChat } from '../chat-context.js';
+import { useEffect, useRef, useState } from 'preact/hooks';
+import type { RoomRow } from '../../../src/client/index.js';
+import { titleOf, useChat } from '../chat-context.js';
 import { useRested } from '../hooks.js';
 import { t } from '../i18n/text.js';
 import { Icon, IconButton } from '../ui/icon.js';
@@ -10,6 +11,9 @@ import { SearchResults } from './search-results.js';
 
 interface Props {
   readonly roomId: number | undefined;
+  /** The room that is searched; all of them if it is undefined. */
+  readonly scope: RoomRow | undefined;
+  readonly onScope: (scope: RoomRow | undefined) => void;
   readonly onSignOut: () => void;
 }
 
@@ -17,14 +21,24 @@ interface Props {
 const REST_MS = 250;
 
 /** The rooms, the search over all of them, and who one is. */
-export function Sidebar({ roomId, onSignOut }: Props) {
+export function Sidebar({ roomId, scope, onScope, onSignOut }: Props) {
   const { rooms } = useChat();
   const [text, setText] = useState('');
   const [isNew, setIsNew] = useState(false);
   const query = useRested(text.trim(), REST_MS);
+  const input = useRef<HTMLInputElement>(null);
+
+  useEffect(() => {
+    if (scope !== undefined) input.current?.focus();
+  }, [scope]);
+
+  function clear(): void {
+    setText('');
+    onScope(undefined);
+  }
 
   return (
-    <aside class="sidebar" aria-label={t('rooms.label')}>
+    <section class="sidebar" aria-label={t('rooms.label')}>
       <header class="sidebar-head">
         <Account onSignOut={onSignOut} />
         <IconButton
@@ -38,28 +52,41 @@ export function Sidebar({ roomId, onSignOut }: Props) {
       <search class="search-box">
         <Icon name="search" />
         <input
+          ref={input}
           class="input"
           type="search"
           aria-label={t('search.label')}
-          placeholder={t('search.placeholder')}
+          placeholder={t(scope === undefined ? 'search.placeholder' : 'search.inRoom')}
           value={text}
           onInput={(event) => {
             setText(event.currentTarget.value);
           }}
           onKeyDown={(event) => {
-            if (event.key === 'Escape') setText('');
+            if (event.key === 'Escape') clear();
           }}
         />
       </search>
+      {scope !== undefined && (
+        <div class="search-scope">
+          {t('search.scope', { room: titleOf(scope) })}
+          <IconButton
+            icon="close"
+            label={t('search.everywhere')}
+            onClick={() => {
+              onScope(undefined);
+              input.current?.focus();
+            }}
+          />
+        </div>
+      )}
       {text.trim() === '' || query === '' ? (
         <RoomListView roomId={roomId} />
       ) : (
         <SearchResults
-          key={query}
+          key={`${scope?.id ?? ''} ${query}`}
           query={query}
-          onOpen={() => {
-            setText('');
-          }}
+          roomId={scope?.id}
+          onOpen={clear}
         />
       )}
       {isNew && (
@@ -72,6 +99,6 @@ export function Sidebar({ roomId, onSignOut }: Props) {
           }}
         />
       )}
-    </aside>
+    </section>
   );
 }

@@ -18,7 +18,7 @@ export function Marked({ text, query }: { readonly text: string; readonly query:
   const isCut = before.length > CONTEXT_CHARACTERS;
   return (
     <>
-      {isCut ? `…${before.slice(-CONTEXT_CHARACTERS)}` : before}
+      {isCut ? `…${before.slice(-CONTEXT_CHARACTERS).replace(/^\S*\s/u, '')}` : before}
       {parts.slice(Math.max(first, 0)).map((part, index) =>
         // The parts of a text have no other identity than their place.
         isHit(part) ? <mark key={index}>{part}</mark> : part,

@@ -19,7 +19,7 @@ const PATHS = {
   smile:
     'M21 12a9 9 0 1 1-18 0 9 9 0 0 1 18 0zM8.5 14.5c1.800 2.300 5.2 2.300 7 0M9 9.5v.01M15 9.5v.01',
   trash: 'M4 7h16M9 7V4h6v3M6 7l1 13h10l1-13M10 11v5M14 11v5',
-  unread: 'M21 12a9 9 0 1 1-9-9M19 8a3 3 0 1 0 0-6 3 3 0 0 0 0 6z',
+  unread: 'M4 6h16v12H4zM4 7l8 6 8-6',
 } as const;
 
 export type IconName = keyof typeof PATHS;

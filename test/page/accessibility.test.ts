@@ -1,0 +1,170 @@
+import { readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import type { Page } from 'playwright-core';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { createRoom, putRule, request } from '../harness/api.js';
+import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
+import type { TestNode } from '../harness/node.js';
+import { startPageLab, type PageLab } from '../harness/page-lab.js';
+import { person } from '../harness/tokens.js';
+
+const ana = person({ levelOnEntity: 100 }, { name: 'Ana' });
+const bruno = person({}, { name: 'Bruno' });
+const carla = person({ levelOnEntity: 100 }, { name: 'Carla' });
+
+let world: ChatWorld;
+let node: TestNode;
+let lab: PageLab;
+let room: number;
+let invitation: number;
+let axe: string;
+
+beforeAll(async () => {
+  axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+  world = await createChatWorld();
+  node = await world.start();
+  lab = await startPageLab();
+  room = await createRoom(node, ana, { name: 'Launch crew' });
+  await putRule(node, ana, room, { userUUID: bruno.userUUID, permissions: 'rw' });
+  await request(node, 'PUT', `/rooms/${room}/invitation`, { as: bruno, body: { accepted: true } });
+  const say = async (as: typeof ana, body: object): Promise<number> => {
+    const { content } = await request(node, 'POST', `/rooms/${room}/messages`, { as, body });
+    return (content as { seq: number }).seq;
+  };
+  const first = await say(ana, { content: 'Fueled up? https://example.com' });
+  await say(bruno, { content: 'Ready to go', reply_to: first, mentions: [ana.userUUID] });
+  await say(ana, { data: { card: 7 } });
+  invitation = await createRoom(node, carla, { name: 'Invited' });
+  await putRule(node, carla, invitation, { userUUID: ana.userUUID, permissions: 'r' });
+});
+afterEach(() => lab.clear());
+afterAll(async () => {
+  await lab.close();
+  await world.close();
+});
+
+/** What axe-core finds: the rule, and the elements. */
+async function findings(page: Page): Promise<unknown> {
+  // By the tools of the browser, to which the page's Content-Security-Policy does not apply.
+  await page.evaluate(`if (!globalThis.axe) { ${axe} }`);
+  return page.evaluate(`axe.run().then(({ violations }) => violations.map(({ id, nodes }) =>
+    [id, ...nodes.map(({ html, failureSummary }) => html.slice(0, 200) + failureSummary)]))`);
+}
+
+const openRoom = async (page: Page): Promise<void> => {
+  await page.getByRole('link', { name: 'Launch crew' }).click();
+  await page.locator('.bubble', { hasText: 'Ready to go' }).waitFor();
+};
+
+/** Each view, and how to come to it from the list of rooms. */
+const VIEWS: Readonly<Record<string, (page: Page) => Promise<unknown>>> = {
+  'the list of rooms': async () => undefined,
+  'a room': openRoom,
+  'the actions of a message': async (page) => {
+    await openRoom(page);
+    await page.locator('.row').first().focus();
+    await page.getByRole('button', { name: 'React' }).click();
+    await page.getByRole('group', { name: 'Choose a reaction' }).waitFor();
+  },
+  'a reply': async (page) => {
+    await openRoom(page);
+    await page.locator('.row').first().focus();
+    await page.getByRole('button', { name: 'Reply', exact: true }).click();
+    await page.getByText('Replying to Ana').waitFor();
+  },
+  'the details of a room': async (page) => {
+    await openRoom(page);
+    await page.getByRole('button', { name: 'Room details' }).click();
+    await page.getByText('Bruno').last().waitFor();
+    await page.getByRole('combobox').nth(1).waitFor();
+  },
+  'a search': async (page) => {
+    await page.getByRole('searchbox').fill('ready');
+    await page.locator('mark').waitFor();
+  },
+  'a search that finds nothing': async (page) => {
+    await page.getByRole('searchbox').fill('nowhere');
+    await page.getByText('Nothing found').waitFor();
+  },
+  'a new conversation': async (page) => {
+    await page.getByRole('button', { name: 'New conversation' }).click();
+    await page.getByRole('dialog').waitFor();
+  },
+  'an invitation': async (page) => {
+    await page.getByRole('link', { name: 'Invited' }).click();
+    await page.getByText('You are invited to Invited').waitFor();
+  },
+  'the account': async (page) => {
+    await page.locator('.account-button').click();
+    await page.getByRole('button', { name: 'Sign out' }).waitFor();
+  },
+  'the sign-in': async (page) => {
+    await page.locator('.account-button').click();
+    await page.getByRole('button', { name: 'Sign out' }).click();
+    await page.getByLabel('Token (JWT)').waitFor();
+  },
+};
+
+const DESKTOP = { width: 1280, height: 800 };
+const PHONE = { width: 390, height: 844 };
+
+describe.each([
+  ['light', 'a desktop', DESKTOP],
+  ['dark', 'a phone', PHONE],
+] as const)('the %s page on %s', (colorScheme, _name, viewport) => {
+  it('gives axe-core nothing to find on any view', async () => {
+    const found: Record<string, unknown> = {};
+    const page = await lab.open(node, ana, { colorScheme, viewport, reducedMotion: 'reduce' });
+    for (const [name, show] of Object.entries(VIEWS)) {
+      await page.goto(`${node.url}/#/`);
+      await page.reload();
+      await page.getByRole('link', { name: 'Launch crew' }).waitFor();
+      await show(page);
+      found[name] = await findings(page);
+    }
+    expect(found).toEqual(Object.fromEntries(Object.keys(VIEWS).map((name) => [name, []])));
+  });
+});
+
+describe('the keyboard', () => {
+  it('reaches the messages, their actions and the emojis', async () => {
+    const page = await lab.open(node, ana, { at: `/rooms/${room}`, viewport: DESKTOP });
+    await page.locator('.bubble', { hasText: 'Ready to go' }).waitFor();
+    await page.getByRole('region', { name: 'Messages of Launch crew' }).focus();
+    await page.keyboard.press('ArrowUp');
+    await page.keyboard.press('ArrowUp');
+    await page.locator('.row:focus', { hasText: 'Ready to go' }).waitFor();
+    await page.keyboard.press('Tab');
+    await page.keyboard.press('Tab');
+    await page.keyboard.press('Enter');
+    await page.keyboard.press('ArrowRight');
+    await page.keyboard.press('Enter');
+    await page.getByRole('button', { name: '❤ 1 reaction' }).waitFor();
+    expect(await page.locator('.reaction[aria-pressed=true]').count()).toBe(1);
+  });
+
+  it('edits the own last message by the arrow up, and gives up by Escape', async () => {
+    const page = await lab.open(node, ana, { at: `/rooms/${room}`, viewport: DESKTOP });
+    const input = page.getByRole('textbox', { name: 'Message' });
+    await input.fill('to be mended');
+    await input.press('Enter');
+    await page.locator('.bubble', { hasText: 'to be mended' }).locator('.check').waitFor();
+    await input.press('ArrowUp');
+    await page.getByText('Editing your message').waitFor();
+    expect(await input.inputValue()).toBe('to be mended');
+    await input.fill('mended');
+    await input.press('Enter');
+    await page.locator('.bubble', { hasText: 'mendededited' }).waitFor();
+    await input.press('ArrowUp');
+    await input.press('Escape');
+    expect(await input.inputValue()).toBe('');
+  });
+});
+
+describe('the language', () => {
+  it('is Spanish in a browser that prefers it', async () => {
+    const page = await lab.open(node, ana, { at: `/rooms/${room}`, locale: 'es-CL' });
+    await page.getByRole('textbox', { name: 'Mensaje' }).waitFor();
+    expect(await page.evaluate('document.documentElement.lang')).toBe('es');
+  });
+});
