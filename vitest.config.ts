@@ -32,6 +32,7 @@ const SLOW = [
   'journeys/stuck-requests',
   'http/connections',
   'page/accessibility',
+  'page/history',
   'page/faults',
   'journeys/going-down',
   'journeys/half-open',

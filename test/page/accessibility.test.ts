@@ -1,5 +1,4 @@
-import { readFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
+import axe from 'axe-core';
 import type { Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { createRoom, putRule, request } from '../harness/api.js';
@@ -17,10 +16,8 @@ let node: TestNode;
 let lab: PageLab;
 let room: number;
 let invitation: number;
-let axe: string;
 
 beforeAll(async () => {
-  axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
   world = await createChatWorld();
   node = await world.start();
   lab = await startPageLab();
@@ -46,7 +43,7 @@ afterAll(async () => {
 /** What axe-core finds: the rule, and the elements. */
 async function findings(page: Page): Promise<unknown> {
   // By the tools of the browser, to which the page's Content-Security-Policy does not apply.
-  await page.evaluate(`if (!globalThis.axe) { ${axe} }`);
+  await page.evaluate(`if (!globalThis.axe) { ${axe.source} }`);
   return page.evaluate(`axe.run().then(({ violations }) => violations.map(({ id, nodes }) =>
     [id, ...nodes.map(({ html, failureSummary }) => html.slice(0, 200) + failureSummary)]))`);
 }

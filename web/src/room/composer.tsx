@@ -6,6 +6,7 @@ import { navigate } from '../route.js';
 import { Icon, IconButton } from '../ui/icon.js';
 import { useToasts } from '../ui/toasts.js';
 import { keepDraft, readDraft } from './drafts.js';
+import { mentionsIn, type Named } from '../text/mentions.js';
 import type { Intent } from './room-screen.js';
 
 interface Props {
@@ -71,14 +72,23 @@ export function Composer({ room, intent, onIntent }: Props) {
       return;
     }
     const replyTo = intent?.message.seq;
-    room.send({ content, ...(replyTo !== undefined && { replyTo }) }).catch((error: unknown) => {
-      fail(error);
-      // Nobody should have to write it again.
-      setText((now) => (now === '' ? content : now));
-    });
+    const mentions = mentionsIn(content, peopleIn(room));
+    room
+      .send({ content, mentions, ...(replyTo !== undefined && { replyTo }) })
+      .catch((error: unknown) => {
+        fail(error);
+        // Nobody should have to write it again.
+        setText((now) => (now === '' ? content : now));
+      });
     change('');
     onIntent(undefined);
     navigate({ roomId: room.id }, { replace: true });
+  }
+
+  /** Those who are online, and those who wrote what is shown. */
+  function peopleIn({ online, messages }: Room): readonly Named[] {
+    const uuids = new Set([...online, ...messages.map(({ emitter }) => emitter)]);
+    return [...uuids].map((userUUID) => ({ userUUID, name: chat.users.get(userUUID)?.name }));
   }
 
   /** With nothing written, the arrow goes to one's own last message. */

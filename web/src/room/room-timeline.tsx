@@ -45,7 +45,7 @@ export function RoomTimeline({ room, title, seq, onIntent }: Props) {
   const hasOlder = past?.hasOlder ?? room.hasOlder;
   const isPresent = past?.isAtPresent ?? true;
   const isLoading = messages.length === 0 && hasOlder;
-  const { unreadSeq, seen } = useReading({ room, messages, isPresent, isLoading });
+  const { unreadSeq, seen } = useReading({ room, messages, isPresent, isLoading, hasOlder });
 
   function loadFailed(error: unknown): void {
     failedAt.current = performance.now();

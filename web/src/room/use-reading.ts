@@ -11,6 +11,7 @@ interface Options {
   /** Whether the messages end with the newest one of the room. */
   readonly isPresent: boolean;
   readonly isLoading: boolean;
+  readonly hasOlder: boolean;
 }
 
 interface Reading {
@@ -21,7 +22,8 @@ interface Reading {
 }
 
 /** Moves the user's marker as they read, and keeps the place at which they began to. */
-export function useReading({ room, messages, isPresent, isLoading }: Options): Reading {
+export function useReading(options: Options): Reading {
+  const { room, messages, isPresent, isLoading, hasOlder } = options;
   const { userUUID } = useChat().session;
   const isAttentive = useIsAttentive();
   /** What was read before the messages that are new to the user; undefined if none are. */
@@ -37,7 +39,9 @@ export function useReading({ room, messages, isPresent, isLoading }: Options): R
 
   if (!isBegun.current && room.phase === 'joined' && !isLoading) {
     isBegun.current = true;
-    if (unreadBeyond(room.readUpto) !== undefined) marker.current = room.readUpto;
+    // If there are more than were loaded, the line would not be above the first one.
+    const isWhole = !hasOlder || (messages[0]?.seq ?? 0) <= room.readUpto;
+    if (isWhole && unreadBeyond(room.readUpto) !== undefined) marker.current = room.readUpto;
   }
   useEffect(() => {
     if (!isBegun.current) return;
