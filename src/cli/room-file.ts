@@ -3,7 +3,7 @@ import type { Rule } from '../access/permissions.js';
 import type { Limits } from '../config/load.js';
 import { dataSchema } from '../protocol/data.js';
 import { messageFields, messageSeqSchema } from '../protocol/message-fields.js';
-import { MAX_INTEGER, textSchema, uuidSchema } from '../protocol/values.js';
+import { MAX_INTEGER, permissionsSchema, textSchema, uuidSchema } from '../protocol/values.js';
 import { reactionOf } from '../store/entry.js';
 import type { ExportedRoom, MessageEntry } from '../store/room-export.js';
 
@@ -88,16 +88,12 @@ const room = z
     },
   }));
 
-const PERMISSIONS_PROBLEM = 'must be letters of rwba, each once';
-
 const rule = z
   .strictObject({
     kind: z.literal('rule'),
     entity_UUID: uuidSchema,
     level: wholeNumber(0, MAX_INTEGER),
-    permissions: z
-      .string(PERMISSIONS_PROBLEM)
-      .regex(/^(?!.*(.).*\1)[rwba]{1,4}$/, PERMISSIONS_PROBLEM),
+    permissions: permissionsSchema,
     accepted: z.boolean('must be true or false'),
   })
   .transform(({ kind, entity_UUID, ...others }) => ({

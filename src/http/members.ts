@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { MAX_INTEGER, UUID_PROBLEM, uuidSchema } from '../protocol/values.js';
+import { MAX_INTEGER, UUID_PROBLEM, permissionsSchema, uuidSchema } from '../protocol/values.js';
 import type { PresentMember } from '../actions/members.js';
 import type { RuleRow } from '../store/models/rule.js';
 import { memberListContent, nextMeta, ruleContent } from './answers.js';
@@ -17,18 +17,13 @@ const member = z
 const DEFAULT_PAGE = 100;
 const MAX_PAGE = 1_000;
 
-const PERMISSIONS_PROBLEM = 'must be letters of rwba, each once';
-
 /** A rule as it is to be. */
 export const newRule = z
   .strictObject({
     userUUID: member,
     entity_UUID: member,
     entityUUID: member,
-    permissions: z
-      .string(PERMISSIONS_PROBLEM)
-      .regex(/^[rwba]{1,4}$/, { error: PERMISSIONS_PROBLEM, abort: true })
-      .refine((letters) => new Set(letters).size === letters.length, PERMISSIONS_PROBLEM),
+    permissions: permissionsSchema,
     level: numberFrom(0, MAX_INTEGER),
   })
   .transform(({ userUUID, entity_UUID, entityUUID, ...rule }, context) => {

@@ -106,6 +106,15 @@ export function textSchema(name: string, maxCharacters: number) {
     .meta({ minLength: 1, maxLength: maxCharacters });
 }
 
+const PERMISSIONS_PROBLEM = 'must be letters of rwba, each once';
+
+/** The permissions of a rule. */
+export const permissionsSchema = z
+  .string(PERMISSIONS_PROBLEM)
+  // The length first: the rest goes along the text.
+  .regex(/^[rwba]{1,4}$/, { error: PERMISSIONS_PROBLEM, abort: true })
+  .refine((letters) => new Set(letters).size === letters.length, PERMISSIONS_PROBLEM);
+
 /** The sender's own name for a command; `name` is that of its field, or empty. */
 export function refSchema(name: string) {
   return textSchema(name, MAX_REF_CHARACTERS);
