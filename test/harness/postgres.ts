@@ -69,7 +69,7 @@ export async function createPostgres(
     '--username=postgres',
     `--pwfile=${passwordFile}`,
     '--auth=scram-sha-256',
-    '--no-sync', // Only the copying of the templates; the server itself runs with fsync.
+    '--no-sync',
     ...localeOptions(process.platform),
   ]);
   const url = urlOf(password, port);
@@ -78,7 +78,9 @@ export async function createPostgres(
     listen_addresses: '127.0.0.1',
     unix_socket_directories: folder.path,
     max_connections: maxConnections,
-    fsync: 'on',
+    // Tests kill processes, and what these have written the system keeps; none pulls the plug of the machine.
+    fsync: 'off',
+    full_page_writes: 'off',
     synchronous_commit: 'on',
   };
   const options: ServerOptions = {

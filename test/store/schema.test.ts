@@ -89,7 +89,7 @@ describe('a database', () => {
 
     await expect(started).rejects.toBeInstanceOf(StartError);
     await expect(started).rejects.toThrow(
-      'the database has no tables yet: run "npm run migrate", or set MIGRATE_ON_START=true',
+      'the database has no tables yet: run "npx nano-messaging migrate", or set MIGRATE_ON_START=true',
     );
     expect(await tables()).toEqual([]);
   });
@@ -101,7 +101,7 @@ describe('a database', () => {
     await query(fresh.url, 'DELETE FROM "SequelizeMeta" WHERE name = $1', [last]);
 
     await expect(requireMigrated(at(), QUIET)).rejects.toThrow(
-      /is of an older version: run "npm run migrate".*pending: /,
+      /is of an older version: run "npx nano-messaging migrate".*pending: /,
     );
     expect(await migrate(at(), QUIET)).toEqual([last]);
     await requireMigrated(at(), QUIET);
