@@ -243,7 +243,11 @@ export class RoomList extends Emitter<RoomListEvents> {
       // An entry of this type is a row as well.
       ...(content !== undefined && { last_message: entry as MessageRow }),
     };
-    this.#items = [now, ...this.#items.filter(({ id }) => id !== row.id)];
+    const others = this.#items.filter(({ id }) => id !== row.id);
+    // Behind a reconnect, those of other rooms may be younger.
+    let place = 0;
+    while ((others[place]?.last_message?.createdAt ?? '') > entry.createdAt) place += 1;
+    this.#items = others.toSpliced(place, 0, now);
     this.emit('change');
   }
 
