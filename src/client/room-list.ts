@@ -134,12 +134,7 @@ export class RoomList extends Emitter<RoomListEvents> {
   async #loadOne(id: number): Promise<void> {
     try {
       const { content } = await this.#options.client.request<RoomRow>('GET', `/rooms/${id}`);
-      const isKnown = this.#row(id) !== undefined;
-      this.#show(
-        isKnown
-          ? this.#items.map((row) => (row.id === id ? content : row))
-          : [content, ...this.#items],
-      );
+      this.#show(this.#placed(content));
     } catch (error) {
       if (!(error instanceof ChatError && GONE.has(error.reason))) throw error;
       this.#remove(id);
@@ -243,12 +238,18 @@ export class RoomList extends Emitter<RoomListEvents> {
       // An entry of this type is a row as well.
       ...(content !== undefined && { last_message: entry as MessageRow }),
     };
-    const others = this.#items.filter(({ id }) => id !== row.id);
-    // Behind a reconnect, those of other rooms may be younger.
-    let place = 0;
-    while ((others[place]?.last_message?.createdAt ?? '') > entry.createdAt) place += 1;
-    this.#items = others.toSpliced(place, 0, now);
+    this.#items = this.#placed(now);
     this.emit('change');
+  }
+
+  /** The rows with this one at its place: behind a reconnect, messages of other rooms may be younger. */
+  #placed(row: RoomRow): readonly RoomRow[] {
+    const others = this.#items.filter(({ id }) => id !== row.id);
+    // Without messages it counts by its creation, which is not told: it is new, most likely.
+    const at = row.last_message?.createdAt ?? '~';
+    let place = 0;
+    while ((others[place]?.last_message?.createdAt ?? '') > at) place += 1;
+    return others.toSpliced(place, 0, row);
   }
 
   #row(id: number): RoomRow | undefined {
