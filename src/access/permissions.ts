@@ -184,9 +184,14 @@ export function invitedRule(caller: Caller, room: RoomAccess, byEntity: boolean)
   return rule;
 }
 
-/** Whether a new rule is an invitation: it waits for the consent of its user or entity, and is no ban. */
-export function isInvitation({ permissions, accepted }: Rule): boolean {
-  return !accepted && !permissions.includes('b');
+/**
+ * Whether a rule that was put invites: a new one that waits for the consent of its user or entity, or one that lifts a
+ * ban.
+ * @param before undefined if it is new
+ */
+export function isInvitation({ permissions, accepted }: Rule, before?: Rule): boolean {
+  if (permissions.includes('b')) return false;
+  return before === undefined ? !accepted : before.permissions.includes('b');
 }
 
 /** The rule that lets the caller read the room: their own if it grants `r`, else their entity's. */

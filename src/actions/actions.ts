@@ -25,7 +25,7 @@ export interface ActionContext {
   readonly store: Store;
   readonly hub: Pick<
     Hub,
-    'markerMoved' | 'online' | 'open' | 'publish' | 'publishDeletion' | 'rulesAdded'
+    'markerMoved' | 'online' | 'open' | 'publish' | 'publishDeletion' | 'invite'
   >;
   readonly verify: VerifyToken;
   /** The `levelOnEntity` that opening a direct room takes. */

@@ -1,6 +1,7 @@
 import {
   forbidden,
   invitedRule,
+  isInvitation,
   requireMayPutRule,
   requireMayRemoveRule,
   type Caller,
@@ -72,7 +73,7 @@ export function createMemberActions({
 }: {
   members: Members;
   rules: Rules;
-  hub: Pick<Hub, 'online' | 'publish' | 'rulesAdded'>;
+  hub: Pick<Hub, 'invite' | 'online' | 'publish'>;
 }): MemberActions {
   async function change(
     caller: Caller,
@@ -82,7 +83,7 @@ export function createMemberActions({
   ): Promise<ChangedRule> {
     const changed = await rules.change(roomId, caller, target, decide);
     if (changed.entry !== undefined) void hub.publish(roomId, [changed.entry]);
-    if (changed.created) hub.rulesAdded(roomId, [changed.rule]);
+    if (isInvitation(changed.rule, changed.before)) hub.invite(roomId, [changed.rule]);
     return changed;
   }
 

@@ -1,5 +1,6 @@
 import {
   forbidden,
+  isInvitation,
   requireAdmin,
   type Caller,
   type RoomAccess,
@@ -121,7 +122,7 @@ export function createRoomActions({
   rooms: Rooms;
   roomList: RoomList;
   rules: Rules;
-  hub: Pick<Hub, 'publish' | 'publishDeletion' | 'rulesAdded'>;
+  hub: Pick<Hub, 'invite' | 'publish' | 'publishDeletion'>;
   /** The `levelOnEntity` that opening a direct room takes. */
   directRoomLevel: number;
 }): RoomActions {
@@ -130,9 +131,9 @@ export function createRoomActions({
   }
 
   async function change(caller: Caller, roomId: number, wanted: RoomChange): Promise<Room> {
-    const { room, entries, added } = await rooms.change(roomId, caller, wanted);
+    const { room, entries, inviting } = await rooms.change(roomId, caller, wanted);
     publish(roomId, entries);
-    hub.rulesAdded(roomId, added);
+    hub.invite(roomId, inviting);
     return room;
   }
 
@@ -164,7 +165,10 @@ export function createRoomActions({
         return { draft, rules };
       });
       if (found.created) {
-        hub.rulesAdded(found.room.id, rules);
+        hub.invite(
+          found.room.id,
+          rules.filter((rule) => isInvitation(rule)),
+        );
         return found;
       }
       const room = await change(caller, found.room.id, {
@@ -204,7 +208,10 @@ export function createRoomActions({
       }));
       const { id } = found.room;
       if (found.created) {
-        hub.rulesAdded(id, wanted);
+        hub.invite(
+          id,
+          wanted.filter((rule) => isInvitation(rule)),
+        );
         return found;
       }
       for (const rule of wanted) {
@@ -213,7 +220,7 @@ export function createRoomActions({
           return before === undefined || rule.accepted ? rule : before;
         });
         if (changed.entry !== undefined) publish(id, [changed.entry]);
-        if (changed.created) hub.rulesAdded(id, [changed.rule]);
+        if (isInvitation(changed.rule, changed.before)) hub.invite(id, [changed.rule]);
       }
       return found;
     },

@@ -3,7 +3,6 @@ import type { Limits } from '../config/load.js';
 import { withDeadline } from '../deadline.js';
 import { ChatError } from '../errors.js';
 import { debugLog, type Logger } from '../logger.js';
-import { isInvitation, type Rule } from '../access/permissions.js';
 import type { Entry } from '../store/entry.js';
 import type { Epoch } from '../store/epoch.js';
 import type { Log } from '../store/log.js';
@@ -13,6 +12,7 @@ import { createHeadPoll } from './head-poll.js';
 import { createPeers } from './peers.js';
 import type { FlushQueue } from './flush-queue.js';
 import type { MovedMarker } from './peer-messages.js';
+import type { InvitingRule } from './user-events.js';
 import { UserSessions, type UserSession } from './user-sessions.js';
 
 /**
@@ -44,10 +44,10 @@ export interface Hub {
   /** Ends the feed of a deleted room, here and on the peers. */
   publishDeletion(roomId: number): void;
   /**
-   * Tells the sessions of users and entities, here and on the peers, of new rules of a room that invite them: of those of an
+   * Tells the sessions of users and entities, here and on the peers, of rules of a room that invite them: of those of an
    * entity, its members from the rule's level on.
    */
-  rulesAdded(roomId: number, rules: readonly Rule[]): void;
+  invite(roomId: number, rules: readonly InvitingRule[]): void;
   /** Tells a user's sessions that a read marker was moved, here but for the one that moved it, and on the peers. */
   markerMoved(marker: MovedMarker, origin?: UserSession): void;
   /** The users who are online in a room, as far as the peers say so in time. */
@@ -250,11 +250,10 @@ export function createHub({
       peers.publishToAll(roomId, { deleted: true });
     },
 
-    rulesAdded(roomId, rules) {
-      const invitations = rules.filter(isInvitation);
-      if (invitations.length === 0) return;
-      for (const rule of invitations) userSessions.tellInvited(roomId, rule);
-      peers.userEvents.tellInvitations(roomId, invitations);
+    invite(roomId, rules) {
+      if (rules.length === 0) return;
+      for (const rule of rules) userSessions.tellInvited(roomId, rule);
+      peers.userEvents.tellInvitations(roomId, rules);
     },
 
     markerMoved(marker, origin) {

@@ -69,7 +69,6 @@ export function createApp(options: AppOptions): Koa {
     page: new Router(),
   };
   routers.token.use(authenticate(options.verify));
-  routers.page.use(ownPage(options.devUsers));
   for (const router of [routers.token, routers.page]) {
     router.use(jsonBody(options.limits.bodyBytes));
     router.use(answerWithin(options.limits.storeTimeoutMs));
@@ -79,10 +78,15 @@ export function createApp(options: AppOptions): Koa {
     routers[route.access].register(route.path, [route.method], serve(route, options));
   }
   serveDocuments(routers.open, options.limits);
-  for (const router of Object.values(routers)) {
+  const mount = (router: Router<RouteState>): void => {
     app.use(router.routes() as Middleware);
     app.use(router.allowedMethods() as Middleware);
-  }
+  };
+  mount(routers.open);
+  mount(routers.token);
+  // The last one: before it every request ends that is not of the own page, whatever its method.
+  app.use(ownPage(options.devUsers) as Middleware);
+  mount(routers.page);
   return app;
 }
 

@@ -97,8 +97,8 @@ const put = route({
   params: roomPath,
   body: newRule,
   async handle({ caller, params, body }, { actions }) {
-    const { rule, created } = await actions.members.put(caller, params.id, body);
-    return { content: encodeRule(rule), status: created ? 201 : 200 };
+    const { rule, before } = await actions.members.put(caller, params.id, body);
+    return { content: encodeRule(rule), status: before === undefined ? 201 : 200 };
   },
 });
 

@@ -1,5 +1,11 @@
 import { QueryTypes, type Sequelize, type Transaction } from 'sequelize';
-import type { Caller, CountedAccess, RoomAccess, Rule } from '../access/permissions.js';
+import {
+  isInvitation,
+  type Caller,
+  type CountedAccess,
+  type RoomAccess,
+  type Rule,
+} from '../access/permissions.js';
 import { ChatError } from '../errors.js';
 import { appendLocked, type CheckedDraft } from './append.js';
 import { roomContent, type Entry, type RoomSettings } from './entry.js';
@@ -25,8 +31,8 @@ export interface ChangedRoom {
   readonly room: Room;
   /** What has changed, as entries of the room's log. */
   readonly entries: readonly Entry[];
-  /** The rules that are new. */
-  readonly added: readonly Rule[];
+  /** Those of the rules that invite. */
+  readonly inviting: readonly Rule[];
 }
 
 interface AskedChange {
@@ -42,7 +48,7 @@ interface Decided {
   readonly hasNewSettings: boolean;
   /** UUIDs of rules that change. */
   readonly rules: ReadonlySet<string>;
-  readonly added: readonly Rule[];
+  readonly inviting: readonly Rule[];
   readonly drafts: readonly CheckedDraft[];
 }
 
@@ -113,14 +119,14 @@ export function createRoomChange({ sequelize }: { sequelize: Sequelize }): Chang
       await writeRules(sequelize, roomId, decided.rules, decided.access, transaction);
     }
     const entries = await appendLocked(plain(sequelize, transaction), decided.drafts);
-    return { room: decided.room, entries, added: decided.added };
+    return { room: decided.room, entries, inviting: decided.inviting };
   }
 
   return async (roomId, caller, change) => {
     const access = await loadRoom(sequelize, roomId, [caller], targetsOf(change));
     const asked = { caller, change };
     const decided = decide(access, await findRoom(sequelize, { id: roomId }), asked);
-    if (decided.drafts.length === 0) return { room: decided.room, entries: [], added: [] };
+    if (decided.drafts.length === 0) return { room: decided.room, entries: [], inviting: [] };
     return batches.make(roomId, asked);
   };
 }
@@ -161,7 +167,7 @@ function decide(
   // The caller's rights are those that they had before; the room's size is the new one.
   const { maxEntityRules } = changed;
   const uuids = new Set<string>();
-  const added: Rule[] = [];
+  const inviting: Rule[] = [];
   for (const rule of rules) {
     const next = { seq: access.head + drafts.length + 1, moment };
     const asked = {
@@ -169,14 +175,14 @@ function decide(
       caller,
       decide: (room: CountedAccess) => rule.decide({ ...room, maxEntityRules }),
     };
-    const { entry, created, rule: decided } = decideRule(access, room.id, asked, next);
+    const { entry, before, rule: decided } = decideRule(access, room.id, asked, next);
     if (entry === undefined) continue;
     drafts.push(entry);
     uuids.add(rule.target);
-    if (created) added.push(decided);
+    if (isInvitation(decided, before)) inviting.push(decided);
   }
   const after = hasNewSettings ? changed : room;
-  return { access, room: after, hasNewSettings, rules: uuids, added, drafts };
+  return { access, room: after, hasNewSettings, rules: uuids, inviting, drafts };
 }
 
 async function writeSettings(

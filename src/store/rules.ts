@@ -17,7 +17,8 @@ export type Decide = (room: CountedAccess) => Rule | undefined;
 export interface ChangedRule {
   /** The rule as it is stored now, or as it was before it was removed. */
   readonly rule: RuleRow;
-  readonly created: boolean;
+  /** The rule before the change; undefined if there was none. */
+  readonly before: Rule | undefined;
   /** The change as an entry of the room's log; undefined if nothing has changed. */
   readonly entry: Entry | undefined;
 }
@@ -42,7 +43,7 @@ export interface AskedRule {
 /** A change that was decided, and its entry before it is appended. */
 interface Decided {
   readonly rule: RuleRow;
-  readonly created: boolean;
+  readonly before: Rule | undefined;
   /** Undefined if nothing has changed. */
   readonly entry: CheckedDraft | undefined;
 }
@@ -99,8 +100,8 @@ export function createRules({ sequelize }: { sequelize: Sequelize }): Rules {
       if (room === undefined) throw noSuchRoom();
       const asked = { caller, target, decide };
       const next = { seq: room.head + 1, moment: new Date() };
-      const { rule, created, entry } = decideRule(room, roomId, asked, next);
-      if (entry === undefined) return { rule, created, entry };
+      const { rule, before, entry } = decideRule(room, roomId, asked, next);
+      if (entry === undefined) return { rule, before, entry };
       return batches.make(roomId, asked);
     },
   };
@@ -160,7 +161,7 @@ export function decideRule(
   const before = room.rules.get(target);
   const wanted = decide(room);
   if (before !== undefined && wanted !== undefined && isSame(before, wanted)) {
-    return { rule: before, created: false, entry: undefined };
+    return { rule: before, before, entry: undefined };
   }
   const rule = wanted === undefined ? before : rowOf(roomId, wanted, before, next);
   if (rule === undefined) throw new ChatError('NOT_FOUND', { detail: 'there is no such rule' });
@@ -179,7 +180,7 @@ export function decideRule(
     wanted !== undefined &&
     before.level === wanted.level &&
     before.permissions === wanted.permissions;
-  return { rule, created: before === undefined, entry: { draft, rulesHead: null, keepsRights } };
+  return { rule, before, entry: { draft, rulesHead: null, keepsRights } };
 }
 
 function rowOf(

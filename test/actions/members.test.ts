@@ -16,14 +16,16 @@ afterAll(() => host.close());
 it('a rule that is removed while its user enters by it is no room that does not exist', async () => {
   const hub = {
     publish: () => undefined,
-    rulesAdded: () => undefined,
+    invite: () => undefined,
     online: () => Promise.resolve(new Set<string>()),
   };
   const members = createMemberActions({ ...store, hub });
   const user = newCaller();
   const { roomId } = await roomOf(store, [[user, 'r']]);
   const rule = { entityUUID: user.userUUID, level: 0, permissions: 'r', accepted: false };
-  await expect(members.accept(user, roomId, rule)).resolves.toMatchObject({ created: false });
+  await expect(members.accept(user, roomId, rule)).resolves.toMatchObject({
+    before: { accepted: true },
+  });
 
   await removeRule(store, roomId, user.userUUID);
 

@@ -27,7 +27,7 @@ beforeAll(async () => {
       publish,
       publishDeletion: () => undefined,
       markerMoved: () => undefined,
-      rulesAdded: () => undefined,
+      invite: () => undefined,
       online: () => Promise.resolve(new Set()),
     },
     verify: createVerifier({ secret: SECRET }),

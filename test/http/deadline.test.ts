@@ -24,7 +24,7 @@ it('a request that the store never answers is UNAVAILABLE in time, and a late re
         open: () => Promise.resolve(undefined),
         publishDeletion: () => undefined,
         markerMoved: () => undefined,
-        rulesAdded: () => undefined,
+        invite: () => undefined,
         online: () => Promise.resolve(new Set()),
       },
       verify,

@@ -129,12 +129,14 @@ describe('POST /dev/token', () => {
 });
 
 describe('/dev/token', () => {
-  const both = async (
+  const each = async (
     at: TestNode,
     headers: Readonly<Record<string, string>> = {},
   ): Promise<Answer[]> => [
     await request(at, 'GET', PATH, { headers }),
     await request(at, 'POST', PATH, { headers, body: { name: 'Ana' } }),
+    // Not 405: nothing is there.
+    await request(at, 'PUT', PATH, { headers, body: { name: 'Ana' } }),
   ];
   const notFound = { status: 404, meta: { reason: 'NOT_FOUND' }, content: {} };
 
@@ -143,14 +145,14 @@ describe('/dev/token', () => {
     ['PAGE=off', { PAGE: 'off' }],
   ])('is not served with %s', async (_title, env) => {
     const at = await start(env);
-    expect(await both(at)).toMatchObject([notFound, notFound]);
+    expect(await each(at)).toMatchObject([notFound, notFound, notFound]);
     expect(await request(at, 'POST', PATH, { body: '{' })).toMatchObject(notFound);
   });
 
   it.each(['https://evil.example', 'http://localhost:1', 'null'])(
     'is not served to a page of %s',
     async (Origin) => {
-      expect(await both(node, { Origin })).toMatchObject([notFound, notFound]);
+      expect(await each(node, { Origin })).toMatchObject([notFound, notFound, notFound]);
     },
   );
 

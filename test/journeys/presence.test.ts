@@ -382,6 +382,9 @@ describe('hints of version 2, on two nodes,', { timeout: 60_000 }, () => {
     });
     const { id: pair } = (direct.content as { room: { id: number } }).room;
     expect(await clerk.next()).toEqual(invited(pair, low.userUUID, 'rw'));
+    // They are let in again.
+    await putRule(east, ana, room, { userUUID: low.userUUID, permissions: 'r' });
+    expect(await clerk.next()).toEqual(invited(room, low.userUUID, 'r'));
     for (const client of [guest, chief, clerk]) await expectNone(client, 'invited');
     await old.barrier();
     await Promise.all([guest, chief, clerk, old].map((client) => client.close()));

@@ -47,7 +47,7 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
 
     const added = await setRule(store, room, rule, admin);
 
-    expect(added).toMatchObject({ created: true, rule: { ...rule, roomId: room } });
+    expect(added).toMatchObject({ before: undefined, rule: { ...rule, roomId: room } });
     expect(added.rule.createdAt).toBeInstanceOf(Date);
     const entry = entryOf(added);
     expect(entry).toMatchObject({
@@ -71,7 +71,7 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
 
     const changed = await setRule(store, room, changedRule);
 
-    expect(changed).toMatchObject({ created: false, rule: changedRule });
+    expect(changed).toMatchObject({ before: rule, rule: changedRule });
     expect(changed.rule.createdAt).toEqual(added.rule.createdAt);
     expect(ruleOf(entryOf(changed))).toEqual(changedRule);
     expect(await store.log.state(room)).toMatchObject({ head: 2, rulesHead: 2 });
@@ -108,7 +108,7 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
 
     const removed = await removeRule(store, room, rule.entityUUID);
 
-    expect(removed).toMatchObject({ created: false, rule });
+    expect(removed).toMatchObject({ before: rule, rule });
     expect(ruleOf(entryOf(removed))).toEqual({ ...rule, permissions: '' });
     expect(await store.log.state(room)).toMatchObject({ head: 3, rulesHead: 3 });
     expect(await rulesOf(room)).toEqual([other]);
@@ -120,7 +120,7 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
 
     const again = await setRule(elsewhere, room, { ...rule });
 
-    expect(again).toEqual({ rule: added.rule, created: false, entry: undefined });
+    expect(again).toEqual({ rule: added.rule, before: added.rule, entry: undefined });
     expect(await store.log.state(room)).toMatchObject({ head: 1, rulesHead: 1 });
     expect(await storedRow(room, rule.entityUUID)).toEqual(added.rule);
   });
@@ -380,7 +380,7 @@ describe('changes of a room that stays locked', () => {
       }
       expect(transaction).toHaveBeenCalledTimes(1);
       await holder.query('ROLLBACK');
-      expect(await setRule(store, room, newRule())).toMatchObject({ created: true });
+      expect(await setRule(store, room, newRule())).toMatchObject({ before: undefined });
     } finally {
       await holder.end();
       await host.close();
