@@ -6,7 +6,7 @@ import { Outbox } from './outbox.js';
 import { RoomList } from './room-list.js';
 import { defaults, newRef, platform, type SocketClass } from './platform.js';
 import { Rest } from './rest.js';
-import { Room, type RoomHost } from './room.js';
+import { Room, type Beginning, type RoomHost } from './room.js';
 import type { UnsentStorage } from './storage.js';
 import { Users } from './users.js';
 import type {
@@ -143,10 +143,11 @@ export class ChatClient extends Emitter<ChatClientEvents> {
   /**
    * Opens a room: its last messages are loaded, and those that come are told. The same object each time. A room that was
    * closed is opened again.
+   * @param beginning where it begins if no page is to be loaded; a room that is open stays where it is
    */
-  room(id: number): Room {
+  room(id: number, beginning: Beginning = {}): Room {
     const room = this.#roomOf(id);
-    room.open();
+    room.open(beginning);
     return room;
   }
 

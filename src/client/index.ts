@@ -3,10 +3,11 @@ export { ChatClient, type ChatClientEvents, type ChatClientOptions } from './cli
 export type { ConnectionState } from './connection.js';
 export type { Socket, SocketClass } from './platform.js';
 export { ChatError } from './errors.js';
+export type { Message } from './message.js';
 export { RoomList, type RoomListEvents } from './room-list.js';
-export type { Message } from './room-state.js';
 export {
   Room,
+  type Beginning,
   type Draft,
   type MessagePage,
   type Range,

@@ -178,7 +178,7 @@ export class RoomList extends Emitter<RoomListEvents> {
       for (const end of ends) end();
     };
     this.#followed.set(id, { room, end });
-    room.follow({ head, epoch });
+    room.follow(head, epoch);
     // It was open before, and entries that the row has not were told to nobody here.
     if (room.last > head) this.#later(id, 0);
   }

@@ -1,24 +1,5 @@
-import type { Entry, Json, MessageRow, Reaction } from './wire.js';
-
-/** A message of a room, as it is now. It is never changed: a change makes another one. */
-export interface Message {
-  /** Its number in the room; undefined until it is stored. */
-  readonly seq: number | undefined;
-  /** The sender's own name for it; undefined for a message of a page. */
-  readonly ref: string | undefined;
-  /** `userUUID` of the sender. */
-  readonly emitter: string;
-  /** When it was stored, or, until then, when it was sent. */
-  readonly createdAt: Date;
-  readonly editedAt: Date | undefined;
-  /** Empty if it has `data` alone. */
-  readonly content: string;
-  readonly data: Json | undefined;
-  /** Number of the message that it answers. */
-  readonly replyTo: number | undefined;
-  readonly mentions: readonly string[];
-  readonly reactions: readonly Reaction[];
-}
+import { messageOf, type Message } from './message.js';
+import type { Entry, MessageRow, Reaction } from './wire.js';
 
 interface Held {
   message: Message & { readonly seq: number };
@@ -38,8 +19,8 @@ export type Taken = 'known' | 'gap' | 'taken';
  * are those of a client's duty in docs/PROTOCOL.md.
  */
 export class RoomState {
-  /** Number of the last entry that was taken. */
-  last = 0;
+  /** Number of the last entry that was taken; undefined if the first one is not known: it begins at the head. */
+  last: number | undefined;
   /** The log that this number belongs to; undefined before the first CONNECTED. */
   epoch: string | undefined;
   #userUUID = '';
@@ -75,8 +56,9 @@ export class RoomState {
 
   /** Takes an entry; one of an unknown type only moves the place, and so does any if messages are not to be kept. */
   take(type: string, entry: Entry, isKept = true): Taken {
-    if (entry.seq <= this.last) return 'known';
-    if (entry.seq > this.last + 1) return 'gap';
+    const { last = 0 } = this;
+    if (entry.seq <= last) return 'known';
+    if (entry.seq > last + 1) return 'gap';
     this.last = entry.seq;
     if (!isKept) return 'taken';
     if (type === 'message') {
@@ -90,12 +72,12 @@ export class RoomState {
 
   /** An own message was stored with a number. */
   sent(message: Message, seq: number): void {
-    if (seq <= this.last || this.#find(seq) !== undefined) return;
+    if (seq <= (this.last ?? 0) || this.#find(seq) !== undefined) return;
     this.#put({ message: { ...message, seq }, isWithheld: false, asOf: seq, isAwaited: true });
   }
 
-  /** Forgets everything that is known of the room, and goes on with the entries beyond `from`. */
-  drop(from = 0, epoch?: string): void {
+  /** Forgets everything that is known of the room, and goes on with the entries beyond `from`, or beyond the head. */
+  drop(from?: number, epoch?: string): void {
     this.#held = [];
     this.#early = undefined;
     this.#answers = 0;
@@ -134,22 +116,8 @@ export class RoomState {
     const asOf = Math.max(head, row.rev ?? row.seq);
     const known = this.#find(row.seq);
     if (known !== undefined && known.asOf > asOf) return;
-    this.#put({
-      message: {
-        seq: row.seq,
-        ref: known?.message.ref,
-        emitter: row.emitter,
-        createdAt: new Date(row.createdAt),
-        editedAt: row.edited_at === undefined ? undefined : new Date(row.edited_at),
-        content: row.content,
-        data: row.data,
-        replyTo: row.reply_to,
-        mentions: row.mentions ?? [],
-        reactions: row.reactions ?? [],
-      },
-      isWithheld: false,
-      asOf,
-    });
+    const ref = known?.message.ref;
+    this.#put({ message: messageOf({ ...row, ref }, row.seq), isWithheld: false, asOf });
   }
 
   #add(entry: Entry): void {
@@ -157,18 +125,7 @@ export class RoomState {
     const known = this.#find(entry.seq);
     if (known !== undefined && known.isAwaited !== true) return;
     this.#put({
-      message: {
-        seq: entry.seq,
-        ref: entry.ref,
-        emitter: entry.emitter,
-        createdAt: new Date(entry.createdAt),
-        editedAt: undefined,
-        content: entry.content ?? '',
-        data: entry.data ?? undefined,
-        replyTo: entry.reply_to,
-        mentions: entry.mentions ?? [],
-        reactions: [],
-      },
+      message: messageOf(entry, entry.seq),
       isWithheld: entry.content === undefined,
       asOf: entry.seq,
     });

@@ -2,10 +2,11 @@ import { backoff } from './backoff.js';
 import type { Connection } from './connection.js';
 import { Emitter } from './events.js';
 import { ChatError } from './errors.js';
+import { messageOf, type Message } from './message.js';
 import type { Outbox, Pending } from './outbox.js';
 import { newRef } from './platform.js';
 import { RoomHints } from './room-hints.js';
-import { RoomState, type Message } from './room-state.js';
+import { RoomState } from './room-state.js';
 import type { UnsentCommand } from './storage.js';
 import type { Answer, Entry, Hint, Json, Limits, MessageRow, Status } from './wire.js';
 
@@ -76,10 +77,12 @@ export interface RoomHost {
   joined: (room: Room) => void;
 }
 
-/** A number of a room's log, and the log that it belongs to. */
-interface Place {
-  readonly head: number;
-  readonly epoch: string;
+/** Where a room begins, instead of with a page of its last messages. */
+export interface Beginning {
+  /** The number behind which all entries are told, or `head`: only those that come from now on. */
+  readonly after?: number | 'head';
+  /** Of the log that the number belongs to: if that was set back meanwhile, the room begins anew. */
+  readonly epoch?: string | undefined;
 }
 
 /** Messages of a page, by default of the server's. */
@@ -142,12 +145,17 @@ export class Room extends Emitter<RoomEvents> {
 
   /** Number of the last entry that was taken. */
   get last(): number {
-    return this.#state.last;
+    return this.#state.last ?? 0;
+  }
+
+  /** Names the log that the numbers belong to; undefined until it is known. */
+  get epoch(): string | undefined {
+    return this.#state.epoch;
   }
 
   /** Whether every entry up to now was taken. */
   get isLive(): boolean {
-    return this.phase === 'joined' && this.#state.last >= this.#head;
+    return this.phase === 'joined' && this.last >= this.#head;
   }
 
   /** Users who are online, unless they are too many. */
@@ -206,7 +214,7 @@ export class Room extends Emitter<RoomEvents> {
    * @returns the number at which it is
    * @throws {ChatError}
    */
-  async markRead(upto = this.#state.last, { back = false } = {}): Promise<number> {
+  async markRead(upto = this.last, { back = false } = {}): Promise<number> {
     if (!back && this.phase === 'joined' && upto <= this.readUpto) return this.readUpto;
     return this.#do('read', { upto, ...(back && { back }) });
   }
@@ -266,25 +274,30 @@ export class Room extends Emitter<RoomEvents> {
   /** @internal An item of `join`. */
   get place(): object {
     const { last, epoch } = this.#state;
-    return { room_id: this.id, ...(epoch !== undefined && { after: last, epoch }) };
+    return { room_id: this.id, after: last, epoch };
   }
 
   /** @internal Opens it: its messages are kept. */
-  open(): void {
-    const wasWanted = this.#want();
-    if (!this.isWanted || (wasWanted && this.#isOpen)) return;
+  open({ after, epoch }: Beginning): void {
+    if (this.#isOpen || !this.#want()) return;
     this.#isOpen = true;
+    this.#needsPage = after === undefined;
+    if (after !== undefined) {
+      // If it is followed already, it goes back.
+      this.phase = 'joining';
+      this.#drop(after === 'head' ? undefined : after, epoch);
+    }
     // Open rooms have other events than those that are followed.
     this.#host.placeChanged(this);
-    if (this.phase === 'joined') this.#begin();
-    // It is being joined to be followed: the answer does not begin it.
-    else this.#needsPage = true;
+    if (this.phase === 'joined') this.#loadPage();
   }
 
   /** @internal Follows its entries from a place on, or from where it is. */
-  follow(place: Place): void {
+  follow(head: number, epoch: string): void {
     this.#isFollowed = true;
-    if (!this.#want(place)) this.#host.placeChanged(this);
+    if (this.isWanted || !this.#want()) return;
+    this.#drop(head, epoch);
+    this.#host.placeChanged(this);
   }
 
   /** @internal Nobody follows its entries any more. */
@@ -316,9 +329,12 @@ export class Room extends Emitter<RoomEvents> {
       this.uuid = status.uuid;
       this.readUpto = status.read ?? 0;
       this.#setAccess(status.permissions ?? '');
-      const isNew = this.#state.epoch === undefined;
-      if (isNew || from > this.#state.last) this.#reset(from, epoch, isNew);
-      else if (this.#needsPage && this.#older === undefined) this.#loadPage();
+      const { last } = this.#state;
+      if (last === undefined) this.#drop(from, epoch);
+      else if (from > last) this.#reset(from, epoch);
+      // A number may have been given without it.
+      this.#state.epoch = epoch;
+      if (this.#needsPage && this.#older === undefined) this.#loadPage();
       this.transmit();
       this.#changed();
       this.#host.joined(this);
@@ -326,7 +342,7 @@ export class Room extends Emitter<RoomEvents> {
       // The server has left it, if it was joined.
       this.phase = 'joining';
       if (reason === 'AHEAD') {
-        this.#reset(0);
+        this.#reset();
         this.#host.placeChanged(this);
       } else if (word === 'UNAVAILABLE' || word === 'INTERNAL') {
         this.unavailable(status);
@@ -466,36 +482,22 @@ export class Room extends Emitter<RoomEvents> {
   }
 
   #messageOf({ command, at }: Pending): Message {
-    const { content = '', data, reply_to: replyTo, mentions = [] } = command;
-    return {
-      seq: undefined,
-      ref: command.ref,
-      emitter: this.#userUUID,
-      createdAt: at,
-      editedAt: undefined,
-      content,
-      data,
-      replyTo,
-      mentions,
-      reactions: [],
-    };
+    return messageOf({ ...command, emitter: this.#userUUID, createdAt: at }, undefined);
   }
 
-  /** Begins at a number of a log, and loads the last page if it is open. */
-  #reset(from: number, epoch?: string, isNew = false): void {
+  /** Forgets what is known, and goes on with the entries beyond a number, or beyond the head. */
+  #drop(from?: number, epoch?: string): void {
     this.#state.drop(from, epoch);
     this.#hints.readers.clear();
-    if (!isNew) this.emit('reset');
-    if (epoch !== undefined) this.#begin();
-  }
-
-  /** Loads the last page if it is open. */
-  #begin(): void {
     this.hasOlder = true;
     this.#older = undefined;
-    if (!this.#isOpen) return;
-    this.#needsPage = true;
-    this.#loadPage();
+  }
+
+  /** Likewise, because entries were missed, or are no more. */
+  #reset(from?: number, epoch?: string): void {
+    this.#drop(from, epoch);
+    this.#needsPage = this.#isOpen;
+    this.emit('reset');
   }
 
   #loadPage(): void {
@@ -553,17 +555,17 @@ export class Room extends Emitter<RoomEvents> {
     return { head, epoch, rows: content, hasMore: next !== undefined };
   }
 
-  /** @returns whether it was wanted before */
-  #want({ head, epoch }: Partial<Place> = {}): boolean {
+  /** @returns whether it is wanted now: unless the client has ended */
+  #want(): boolean {
     if (this.isWanted) return true;
     if (this.#isStopped) {
       this.close('CLOSED');
       return false;
     }
-    this.#state.drop(head, epoch);
+    this.#drop();
     this.phase = 'joining';
     this.closed = undefined;
-    return false;
+    return true;
   }
 
   get #userUUID(): string {
@@ -582,7 +584,7 @@ export class Room extends Emitter<RoomEvents> {
 
   /** Nothing is shown any more. */
   #forget(): void {
-    this.#state.drop(this.#state.last, this.#state.epoch);
+    this.#drop(this.#state.last, this.#state.epoch);
     this.#needsPage = false;
     clearTimeout(this.#pageRetry);
     this.#hints.disconnected();

@@ -136,9 +136,10 @@ it('pages and entries make one state, in whatever order and however often they c
         state.userUUID = ME;
         state.drop(log.head, EPOCH);
         const requests: Request[] = [];
+        const lastTaken = (): number => state.last ?? 0;
 
         const take = (n: number): void => {
-          const seq = state.last + 1;
+          const seq = lastTaken() + 1;
           if (seq > log.head) return;
           // The entry before, again, changes nothing.
           for (const one of [seq, seq - 1]) {
@@ -148,7 +149,7 @@ it('pages and entries make one state, in whatever order and however often they c
         };
         const ask = (): void => {
           const before = state.first ?? Infinity;
-          const least = state.last;
+          const least = lastTaken();
           let resolve: Request['resolve'] = () => undefined;
           const answer = new Promise<Answer>((settle) => {
             resolve = settle;
@@ -168,7 +169,7 @@ it('pages and entries make one state, in whatever order and however often they c
         const textSeqs = new Map<number, number>();
         const expectNothingOld = (): void => {
           const gone = log.entries.filter(
-            ({ type, seq }) => type === 'delete' && seq <= state.last,
+            ({ type, seq }) => type === 'delete' && seq <= lastTaken(),
           );
           const targets = new Set(gone.map(({ target }) => target));
           for (const { seq = 0, content } of state.messages) {
@@ -186,7 +187,7 @@ it('pages and entries make one state, in whatever order and however often they c
           expectNothingOld();
         }
         while (requests.length > 0) await answer(0);
-        while (state.last < log.head) take(0);
+        while (lastTaken() < log.head) take(0);
         for (let before = -1; before !== state.first;) {
           before = state.first ?? 0;
           ask();
