@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Page } from 'playwright-core';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createRoom } from '../harness/api.js';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { createRoom, request } from '../harness/api.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import { query } from '../harness/database.js';
 import type { TestNode } from '../harness/node.js';
@@ -27,16 +27,8 @@ beforeAll(async () => {
   node = await world.start();
   lab = await startPageLab();
   room = await createRoom(node, ana);
-  // Some of several lines: no row is as high as is guessed.
-  await query(
-    world.databaseUrl,
-    `WITH filled AS (UPDATE rooms SET head = head + $3::int WHERE id = $1 RETURNING id, head - $3::int AS head)
-     INSERT INTO messages (room_id, seq, kind, emitter, content, "createdAt", "updatedAt")
-     SELECT id, head + n, 'message', $2, 'message ' || n || repeat(' and more', n % 50),
-            now() - make_interval(mins => $3::int - n), now()
-     FROM filled, generate_series(1, $3::int) AS n`,
-    [room, randomUUID(), MESSAGES],
-  );
+  await fill(room, MESSAGES);
+  await markRead(room, 2 * MESSAGES);
   page = await lab.open(node, ana, { at: `/rooms/${room}` });
   await visible(`message ${MESSAGES}`).waitFor();
 });
@@ -46,11 +38,36 @@ afterAll(async () => {
   await world.close();
 });
 
+/** Stores messages of somebody else, some of several lines: no row is as high as is guessed. */
+async function fill(room: number, messages: number): Promise<void> {
+  await query(
+    world.databaseUrl,
+    `WITH filled AS (UPDATE rooms SET head = head + $3::int WHERE id = $1 RETURNING id, head - $3::int AS head)
+     INSERT INTO messages (room_id, seq, kind, emitter, content, "createdAt", "updatedAt")
+     SELECT id, head + n, 'message', $2, 'message ' || n || repeat(' and more', n % 50),
+            now() - make_interval(mins => $3::int - n), now()
+     FROM filled, generate_series(1, $3::int) AS n`,
+    [room, randomUUID(), messages],
+  );
+}
+
 const visible = (text: string | RegExp) => page.locator('.message-text', { hasText: text }).first();
 
 const read = <Value>(script: string): Promise<Value> => page.evaluate<Value>(script);
 
 const LIST = `document.querySelector('.timeline')`;
+/** What Ana has read, at most all. */
+async function markRead(room: number, upto: number): Promise<void> {
+  await request(node, 'PUT', `/rooms/${room}/read`, { as: ana, body: { upto } });
+}
+
+/** The first message that is wholly visible, and its distance from the top of the window in pixels. */
+const FIRST_VISIBLE = `(() => {
+  const edge = ${LIST}.getBoundingClientRect().top;
+  const text = [...document.querySelectorAll('.message-text')]
+    .find((one) => one.getBoundingClientRect().top > edge);
+  return { text: text.firstChild.textContent, top: text.getBoundingClientRect().top };
+})()`;
 const rows = (): Promise<number> => read('document.querySelectorAll(".row").length');
 
 describe(`a room of ${MESSAGES} messages`, { timeout: 180_000 }, () => {
@@ -75,5 +92,63 @@ describe(`a room of ${MESSAGES} messages`, { timeout: 180_000 }, () => {
     expect(await other.locator('.row').count()).toBeLessThan(MOST_ROWS);
     await other.getByRole('button', { name: 'Jump to present' }).click();
     await other.locator('.message-text', { hasText: `message ${MESSAGES}` }).waitFor();
+  });
+});
+
+describe('a list that loads what is above', () => {
+  it('leaves what is read in its place', async () => {
+    const quiet = await createRoom(node, ana);
+    await fill(quiet, 300);
+    await markRead(quiet, 1000);
+    const own = await lab.open(node, ana, { at: `/rooms/${quiet}` });
+    await own.locator('.message-text', { hasText: 'message 300' }).waitFor();
+    let release: (() => void) | undefined;
+    const released = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const asked = own.waitForRequest(/messages\?.*before=/);
+    await own.route(/messages\?.*before=/, async (route) => {
+      await released;
+      await route.continue();
+    });
+    const height = await own.evaluate<number>(`${LIST}.scrollHeight`);
+    await own.evaluate(`${LIST}.scrollTop = 300`);
+    await asked;
+    // Rows were measured meanwhile.
+    await own.evaluate('new Promise((then) => requestAnimationFrame(() => setTimeout(then)))');
+    const before = await own.evaluate<{ text: string; top: number }>(FIRST_VISIBLE);
+    release?.();
+    await vi.waitFor(async () => {
+      expect(await own.evaluate(`${LIST}.scrollHeight`)).toBeGreaterThan(1.5 * height);
+    }, 30_000);
+    const after = await own.evaluate<{ text: string; top: number }>(FIRST_VISIBLE);
+    expect(after.text).toBe(before.text);
+    expect(Math.abs(after.top - before.top)).toBeLessThan(1);
+  });
+});
+
+describe('a room with more unread messages than a page', () => {
+  it('opens at the first one, below the line, and is read at its end', async () => {
+    const busy = await createRoom(node, ana);
+    const unread = async (): Promise<{ head: number; unread: number }> => {
+      const { content } = await request(node, 'GET', `/rooms/${busy}`, { as: ana });
+      return content as { head: number; unread: number };
+    };
+    const { head } = await unread();
+    await fill(busy, 500);
+    await markRead(busy, head + 100);
+
+    const own = await lab.open(node, ana, { at: `/rooms/${busy}` });
+    const first = own.locator('.row', { has: own.locator('.unread-line') });
+    await first.waitFor();
+    expect(await first.locator('.message-text').textContent()).toMatch(/^message 101 /);
+    expect((await unread()).unread).toBe(100);
+
+    await own.getByRole('button', { name: /jump to present/i }).click();
+    await own.locator('.message-text', { hasText: 'message 500' }).waitFor();
+    expect(await own.locator('.unread-line').count()).toBe(0);
+    await vi.waitFor(async () => {
+      expect((await unread()).unread).toBe(0);
+    }, 30_000);
   });
 });

@@ -2,7 +2,6 @@ import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import type { Room } from '../../../src/client/index.js';
 import { nameOf, useChat } from '../chat-context.js';
 import { t, tCount } from '../i18n/text.js';
-import { navigate } from '../route.js';
 import { Icon, IconButton } from '../ui/icon.js';
 import { useToasts } from '../ui/toasts.js';
 import { keepDraft, readDraft } from './drafts.js';
@@ -13,6 +12,7 @@ interface Props {
   readonly room: Room;
   readonly intent: Intent | undefined;
   readonly onIntent: (intent: Intent | undefined) => void;
+  readonly onSent: () => void;
 }
 
 /** What the server takes by default, until it has said so. */
@@ -20,7 +20,7 @@ const MOST_CHARACTERS = 8_000;
 const MOST_HEIGHT_PX = 220;
 
 /** Where one writes. What is not sent is kept for each room. */
-export function Composer({ room, intent, onIntent }: Props) {
+export function Composer({ room, intent, onIntent, onSent }: Props) {
   const { chat, session } = useChat();
   const { fail } = useToasts();
   const input = useRef<HTMLTextAreaElement>(null);
@@ -82,7 +82,7 @@ export function Composer({ room, intent, onIntent }: Props) {
       });
     change('');
     onIntent(undefined);
-    navigate({ roomId: room.id }, { replace: true });
+    onSent();
   }
 
   /** Those who are online, and those who wrote what is shown. */

@@ -1,9 +1,11 @@
-import { useEffect, useMemo, useState } from 'preact/hooks';
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import type { Message, RoomRow } from '../../../src/client/index.js';
 import { titleOf, useChat } from '../chat-context.js';
 import { useEvents } from '../hooks.js';
 import { hasText, t } from '../i18n/text.js';
+import { navigate } from '../route.js';
 import { Connection } from '../rooms/connection.js';
+import type { VirtualListHandle } from '../timeline/virtual-list.js';
 import { Icon } from '../ui/icon.js';
 import { Composer } from './composer.js';
 import { Details } from './details.js';
@@ -11,6 +13,7 @@ import { Header } from './header.js';
 import { openRoom } from './open-rooms.js';
 import { RoomTimeline } from './room-timeline.js';
 import { TypingLine } from './typing-line.js';
+import { useStart } from './use-start.js';
 
 interface Props {
   readonly roomId: number;
@@ -31,7 +34,9 @@ export function RoomScreen({ roomId, seq, onSearch }: Props) {
   const room = useMemo(() => openRoom(chat, roomId), [chat, roomId]);
   const [intent, setIntent] = useState<Intent>();
   const [hasDetails, setHasDetails] = useState(false);
+  const list = useRef<VirtualListHandle>(null);
   useEvents(room, 'change', 'access', 'closed');
+  const start = useStart(room, seq !== undefined);
   const row = rooms.items.find(({ id }) => id === roomId);
   const title = row === undefined ? '' : titleOf(row);
 
@@ -39,6 +44,12 @@ export function RoomScreen({ roomId, seq, onSearch }: Props) {
     // It may be beyond the pages of the list.
     if (rooms.isLoaded && row === undefined) rooms.refresh(roomId);
   }, [rooms.isLoaded]);
+
+  function toPresent(): void {
+    start.leave();
+    navigate({ roomId }, { replace: true });
+    list.current?.scrollToEnd();
+  }
 
   if (room.phase === 'closed') {
     const key = `room.closed.${room.closed ?? ''}`;
@@ -68,10 +79,18 @@ export function RoomScreen({ roomId, seq, onSearch }: Props) {
           }}
         />
         <Connection waiting={waiting} />
-        <RoomTimeline room={room} title={title} seq={seq} onIntent={setIntent} />
+        <RoomTimeline
+          room={room}
+          list={list}
+          title={title}
+          seq={seq}
+          start={start}
+          onPresent={toPresent}
+          onIntent={setIntent}
+        />
         <TypingLine room={room} />
         {room.permissions.includes('w') || room.phase === 'joining' ? (
-          <Composer room={room} intent={intent} onIntent={setIntent} />
+          <Composer room={room} intent={intent} onIntent={setIntent} onSent={toPresent} />
         ) : (
           <p class="read-only">{t('room.readOnly')}</p>
         )}

@@ -1,8 +1,8 @@
+import type { RefObject } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import type { Room } from '../../../src/client/index.js';
 import { useChat } from '../chat-context.js';
 import { t } from '../i18n/text.js';
-import { navigate } from '../route.js';
 import { keyOf, placementOf } from '../timeline/timeline-model.js';
 import { VirtualList, type Visible, type VirtualListHandle } from '../timeline/virtual-list.js';
 import { useToasts } from '../ui/toasts.js';
@@ -12,12 +12,16 @@ import { PresentButton } from './present-button.js';
 import type { Intent } from './room-screen.js';
 import { usePast } from './use-past.js';
 import { useReading } from './use-reading.js';
+import type { Start } from './use-start.js';
 
 interface Props {
   readonly room: Room;
+  readonly list: RefObject<VirtualListHandle | null>;
   readonly title: string;
   /** Number of the message to show; the last ones if it is undefined. */
   readonly seq: number | undefined;
+  readonly start: Start;
+  readonly onPresent: () => void;
   readonly onIntent: (intent: Intent) => void;
 }
 
@@ -31,21 +35,22 @@ const RETRY_MS = 3_000;
 const SKELETONS = [64, 38, 52, 70, 44, 58];
 
 /** The messages of a room: the last ones, or those around one of them. */
-export function RoomTimeline({ room, title, seq, onIntent }: Props) {
+export function RoomTimeline(props: Props) {
+  const { room, list, title, seq, start, onPresent, onIntent } = props;
   const { userUUID } = useChat().session;
   const { fail } = useToasts();
-  const list = useRef<VirtualListHandle>(null);
   const visible = useRef<Visible | undefined>(undefined);
   const failedAt = useRef(-Infinity);
   const [active, setActive] = useState<number>();
   const [isAtEnd, setIsAtEnd] = useState(true);
 
-  const past = usePast(room, seq);
+  const { past, isComing } = usePast(room, seq ?? start.seq, onPresent);
   const messages = past?.messages ?? room.messages;
   const hasOlder = past?.hasOlder ?? room.hasOlder;
   const isPresent = past?.isAtPresent ?? true;
-  const isLoading = messages.length === 0 && hasOlder;
+  const isLoading = isComing || (messages.length === 0 && hasOlder);
   const { unreadSeq, seen } = useReading({ room, messages, isPresent, isLoading, hasOlder });
+  const startAt = seq ?? (start.isLeft ? undefined : unreadSeq);
 
   function loadFailed(error: unknown): void {
     failedAt.current = performance.now();
@@ -101,7 +106,7 @@ export function RoomTimeline({ room, title, seq, onIntent }: Props) {
         label={t('room.messages', { room: title })}
         items={messages}
         keyOf={(message) => keyOf(message, userUUID)}
-        startAt={seq ?? unreadSeq}
+        startAt={startAt}
         head={<p>{hasOlder ? t('room.loading') : t('room.beginning', { room: title })}</p>}
         onVisible={onVisible}
         onKeyDown={onKeyDown}
@@ -124,10 +129,7 @@ export function RoomTimeline({ room, title, seq, onIntent }: Props) {
         <PresentButton
           messages={room.messages}
           upto={messages[visible.current?.last ?? 0]?.seq}
-          onClick={() => {
-            navigate({ roomId: room.id }, { replace: true });
-            list.current?.scrollToEnd();
-          }}
+          onClick={onPresent}
         />
       )}
       <Announcer room={room} />

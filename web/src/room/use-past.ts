@@ -1,9 +1,14 @@
 import { useEffect, useState } from 'preact/hooks';
 import type { Room } from '../../../src/client/index.js';
 import { useEvents } from '../hooks.js';
-import { navigate } from '../route.js';
 import { useToasts } from '../ui/toasts.js';
 import { Past } from './past.js';
+
+interface PastView {
+  readonly past: Past | undefined;
+  /** Whether it is about to be loaded. */
+  readonly isComing: boolean;
+}
 
 /** Nothing to tell of. */
 const NOTHING = { on: () => () => undefined };
@@ -11,8 +16,9 @@ const NOTHING = { on: () => () => undefined };
 /**
  * What is around a message that the room itself does not hold; undefined if it holds it, or if none is asked for.
  * @param seq number of the message
+ * @param failed it can't be loaded
  */
-export function usePast(room: Room, seq: number | undefined): Past | undefined {
+export function usePast(room: Room, seq: number | undefined, failed: () => void): PastView {
   const { fail } = useToasts();
   const [past, setPast] = useState<Past>();
   const isHeld = (messages: Room['messages']): boolean =>
@@ -28,10 +34,10 @@ export function usePast(room: Room, seq: number | undefined): Past | undefined {
     setPast(next);
     next.load().catch((error: unknown) => {
       fail(error);
-      navigate({ roomId: room.id }, { replace: true });
+      failed();
     });
   }, [seq, isNeeded]);
 
   useEffect(() => () => past?.close(), [past]);
-  return seq !== undefined && isShown ? past : undefined;
+  return { past: seq !== undefined && isShown ? past : undefined, isComing: isNeeded };
 }

@@ -34,20 +34,22 @@ export function useReading(options: Options): Reading {
   const told = useRef(0);
 
   const lastSeq = (): number => messages.findLast(({ seq }) => seq !== undefined)?.seq ?? 0;
-  const unreadBeyond = (upto: number | undefined): number | undefined =>
-    upto === undefined ? undefined : firstUnread(messages, upto, userUUID);
+  const unreadBeyond = (upto: number | undefined): number | undefined => {
+    // If there are more than were loaded, the line would not be above the first one.
+    const isWhole = !hasOlder || (messages[0]?.seq ?? 0) <= (upto ?? 0) + 1;
+    return upto === undefined || !isWhole ? undefined : firstUnread(messages, upto, userUUID);
+  };
 
   if (!isBegun.current && room.phase === 'joined' && !isLoading) {
     isBegun.current = true;
-    // If there are more than were loaded, the line would not be above the first one.
-    const isWhole = !hasOlder || (messages[0]?.seq ?? 0) <= room.readUpto;
-    if (isWhole && unreadBeyond(room.readUpto) !== undefined) marker.current = room.readUpto;
+    const isUnread = firstUnread(room.messages, room.readUpto, userUUID) !== undefined;
+    if (isUnread) marker.current = room.readUpto;
   }
   useEffect(() => {
     if (!isBegun.current) return;
     // What comes while they are away is new to them.
-    if (!isAttentive) marker.current = lastSeq();
-    else if (unreadBeyond(marker.current) === undefined) marker.current = undefined;
+    if (!isAttentive && isPresent) marker.current = lastSeq();
+    else if (isAttentive && unreadBeyond(marker.current) === undefined) marker.current = undefined;
   }, [isAttentive]);
 
   function markRead(): void {
