@@ -1,5 +1,9 @@
 import { ProofClient, type ClientOptions, type Place } from './client.js';
 import type { ClientRecord, Sending, Stretch } from './ledger.js';
+import { NodeSocket, pickNode, type ChatNode } from './node-socket.js';
+
+const MIN_BACKOFF_MS = 50;
+const MAX_BACKOFF_MS = 1_000;
 
 interface Frame {
   readonly type: string;
@@ -17,27 +21,33 @@ interface MessageData {
 }
 
 /**
- * A client of version 1, a member of one room. It sends messages with refs, sends unanswered ones again, and comes back
- * with the number of its last message.
+ * A client of version 1, a member of one room, over a raw socket. It sends messages with refs, sends unanswered ones
+ * again, and comes back with the number of its last message.
  */
 export class ClientV1 extends ProofClient implements Place {
   readonly record: ClientRecord;
   readonly places: readonly Place[] = [this];
+  readonly #nodes: readonly ChatNode[];
   readonly #token: string;
   readonly #unanswered = new Map<string, Sending>();
   readonly #toRepeat = new Set<Sending>();
+  #socket: NodeSocket | undefined;
+  #ended = false;
+  #attempts = 0;
   #live = false;
   #lastSeq = 0;
   #stretch: Stretch;
   #newestHeardAt = 0;
+  #connectTimer: NodeJS.Timeout | undefined;
   #selectTimer: NodeJS.Timeout | undefined;
   #repeatTimer: NodeJS.Timeout | undefined;
 
   constructor(options: ClientOptions & { readonly roomId: number }) {
-    super(options, []);
-    const { who, roomId, ledger } = options;
+    super(options);
+    const { who, roomId, ledger, nodes } = options;
+    this.#nodes = nodes;
     this.record = ledger.addClient(1, who.userUUID, roomId);
-    this.#stretch = ledger.addStretch(this.record);
+    this.#stretch = ledger.addStretch(this.record, { epoch: ledger.epoch });
     this.#token = who.token;
   }
 
@@ -57,16 +67,37 @@ export class ClientV1 extends ProofClient implements Place {
     return this.#unanswered.size;
   }
 
-  protected disconnected(): void {
-    this.#live = false;
-    clearTimeout(this.#selectTimer);
-    clearTimeout(this.#repeatTimer);
-    this.#repeatTimer = undefined;
+  get nodeName(): string {
+    return this.#socket?.node.name ?? 'no node';
   }
 
-  protected received(frame: Frame): void {
-    if (frame.type === 'message') this.#delivered(frame.data as MessageData);
-    else this.#answered(frame);
+  connect(): void {
+    const node = pickNode(this.#nodes, this.#socket?.node, this.random);
+    const socket = new NodeSocket(node, [], this.ledger);
+    this.#socket = socket;
+    socket.on('message', (data: Buffer) => {
+      this.#received(JSON.parse(data.toString()) as Frame);
+    });
+    socket.on('close', () => {
+      this.#disconnected();
+      this.#reconnect();
+    });
+  }
+
+  terminate(): void {
+    this.#socket?.terminate();
+  }
+
+  stopReconnecting(): void {
+    this.#ended = true;
+  }
+
+  end(): void {
+    this.stopReconnecting();
+    this.stopSending();
+    this.terminate();
+    clearTimeout(this.#connectTimer);
+    this.#disconnected();
   }
 
   protected act(): void {
@@ -74,6 +105,36 @@ export class ClientV1 extends ProofClient implements Place {
     const sending = this.ledger.addSending(this.record, 'message');
     this.#unanswered.set(sending.ref, sending);
     this.#transmit(sending);
+  }
+
+  #reconnect(): void {
+    if (this.#ended) return;
+    this.ledger.reconnects += 1;
+    const backoff = Math.min(MIN_BACKOFF_MS * 2 ** this.#attempts, MAX_BACKOFF_MS);
+    this.#attempts += 1;
+    this.#connectTimer = setTimeout(
+      () => {
+        this.connect();
+      },
+      backoff * (0.5 + this.random.next()),
+    );
+  }
+
+  #send(command: object): void {
+    const socket = this.#socket;
+    if (socket?.readyState === NodeSocket.OPEN) socket.send(JSON.stringify(command));
+  }
+
+  #disconnected(): void {
+    this.#live = false;
+    clearTimeout(this.#selectTimer);
+    clearTimeout(this.#repeatTimer);
+    this.#repeatTimer = undefined;
+  }
+
+  #received(frame: Frame): void {
+    if (frame.type === 'message') this.#delivered(frame.data as MessageData);
+    else this.#answered(frame);
   }
 
   #delivered({ seq, emitter, content, ref }: MessageData): void {
@@ -84,20 +145,20 @@ export class ClientV1 extends ProofClient implements Place {
   }
 
   #answered({ data, ref, seq, reason }: Frame): void {
-    if (ref !== undefined) this.commands?.answered(ref);
+    if (ref !== undefined) this.#socket?.commands.answered(ref);
     switch (data) {
       case 'START?':
-        this.commands?.greeted();
-        this.commands?.tokenSent();
-        this.send({ type: 'token', content: this.#token });
+        this.#socket?.commands.greeted();
+        this.#socket?.commands.tokenSent();
+        this.#send({ type: 'token', content: this.#token });
         this.#select();
         break;
       case 'READY':
-        this.commands?.tokenAnswered();
+        this.#socket?.commands.tokenAnswered();
         break;
       case 'SELECTROOM?':
         // The message crossed the answer that the room is lost. It is sent again once the room is selected again.
-        this.commands?.messageWithoutRoom();
+        this.#socket?.commands.messageWithoutRoom();
         break;
       case 'CONNECTED':
         this.#entered();
@@ -123,7 +184,7 @@ export class ClientV1 extends ProofClient implements Place {
   /** The numbers of the old log are no longer valid. */
   #beginAnew(): void {
     if (this.ledger.epoch === 0) this.ledger.surprise('LOG_RESET');
-    this.#stretch = this.ledger.addStretch(this.record);
+    this.#stretch = this.ledger.addStretch(this.record, { epoch: this.ledger.epoch });
     this.#lastSeq = 0;
   }
 
@@ -131,12 +192,12 @@ export class ClientV1 extends ProofClient implements Place {
     const { roomId } = this.record;
     // In version 1 only sessions in the room are told; other clients learn of it from their operator.
     if (this.#stretch.epoch < this.ledger.epoch) this.#beginAnew();
-    this.commands?.selectSent();
-    this.send({ type: 'select_room', room_id: roomId, after: this.#lastSeq });
+    this.#socket?.commands.selectSent();
+    this.#send({ type: 'select_room', room_id: roomId, after: this.#lastSeq });
   }
 
   #selectLater(): void {
-    this.commands?.selectAnswered();
+    this.#socket?.commands.selectAnswered();
     this.#live = false;
     clearTimeout(this.#selectTimer);
     this.#selectTimer = setTimeout(
@@ -148,9 +209,10 @@ export class ClientV1 extends ProofClient implements Place {
   }
 
   #entered(): void {
-    this.commands?.selectAnswered();
+    this.#socket?.commands.selectAnswered();
     this.#live = true;
-    this.recovered();
+    // It has got on: the next attempt to reconnect is a first one again.
+    this.#attempts = 0;
     this.#toRepeat.clear();
     for (const sending of this.#unanswered.values()) this.#transmit(sending);
   }
@@ -158,8 +220,8 @@ export class ClientV1 extends ProofClient implements Place {
   #transmit(sending: Sending): void {
     sending.transmissions += 1;
     const { content, ref } = sending;
-    this.commands?.sent(ref);
-    this.send({ type: 'message', content, ref });
+    this.#socket?.commands.sent(ref);
+    this.#send({ type: 'message', content, ref });
   }
 
   #acknowledged(ref: string, seq: number): void {

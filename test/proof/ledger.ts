@@ -1,4 +1,4 @@
-import type { RoomState } from '../harness/room-state.js';
+import type { MemberState, RoomState } from '../harness/room-state.js';
 
 /** A row of the log, as Postgres has it. */
 export interface LogRow {
@@ -69,11 +69,21 @@ export interface Sending {
   acknowledgedIn: readonly [earliest: number, latest: number] | undefined;
 }
 
-/** The entries that a client got of one log. */
+/** The entries that a client got of one log, without a gap. */
 export interface Stretch {
   /** How often the log had been set back, as far as the client knew. */
   readonly epoch: number;
+  /** The number behind which they begin: what is before it, a client of version 2 has from pages. */
+  readonly from: number;
   readonly deliveries: Delivery[];
+}
+
+/** What a client shows of a room in the end. Of the members and the settings it knows what entries have told. */
+export interface SeenRoom extends Pick<RoomState, 'messages' | 'settings'> {
+  /** The number at which its messages begin. */
+  readonly first: number;
+  /** By UUID; undefined if the rule was removed. */
+  readonly members: ReadonlyMap<string, MemberState | undefined>;
 }
 
 /** What one client sent and got in one room. */
@@ -84,10 +94,10 @@ export interface ClientRecord {
   readonly roomId: number;
   /** By ref, in the order of sending. */
   readonly sendings: Map<string, Sending>;
-  /** A new one begins when the client is told that the log was set back. */
+  /** A new one begins when the client is told that the log was set back, or that it begins further on. */
   readonly stretches: Stretch[];
   /** What a client of version 2 has made of its entries in the end. */
-  state: RoomState | undefined;
+  state: SeenRoom | undefined;
   /** By epoch, how far the server has answered that the user has read. */
   readonly read: Map<number, number>;
 }
@@ -205,9 +215,12 @@ export class Ledger {
     return record;
   }
 
-  /** The client begins to read the present log. */
-  addStretch({ stretches }: ClientRecord): Stretch {
-    const stretch = { epoch: this.epoch, deliveries: [] };
+  /** The client begins to read a log, behind a number. */
+  addStretch(
+    { stretches }: ClientRecord,
+    { epoch, from = 0 }: { readonly epoch: number; readonly from?: number },
+  ): Stretch {
+    const stretch = { epoch, from, deliveries: [] };
     stretches.push(stretch);
     return stretch;
   }

@@ -37,6 +37,7 @@ class Proof {
   readonly #owner = person({ levelOnEntity: OWNER_LEVEL }, CLAIMS);
   #roomIds: readonly number[] = [];
   #clients: readonly ProofClient[] = [];
+  #newcomers: readonly ClientV2[] = [];
   #shuffler: Shuffler | undefined;
   #reader: Reader | undefined;
   #doing = 'starting';
@@ -81,6 +82,7 @@ class Proof {
       await delay(Math.max(0, this.#deadline - performance.now()));
       await this.#listen(random.fork());
       await this.#comeToRest();
+      await this.#recordStates();
       await this.#endNodes();
       return await this.#result();
     } finally {
@@ -185,8 +187,8 @@ class Proof {
   }
 
   /**
-   * Records which listeners get the messages from now on: on every node a new client, which reads all rooms from their
-   * beginning, and the members that stay in their rooms.
+   * Records which listeners get the messages from now on: on every node a new client, in all rooms, and the members that
+   * stay in their rooms.
    */
   async #listen(random: Random): Promise<void> {
     this.#doing = 'listening in each room';
@@ -204,6 +206,7 @@ class Proof {
         }),
     );
     for (const newcomer of newcomers) newcomer.connect();
+    this.#newcomers = newcomers;
     this.#clients = [...this.#clients, ...newcomers];
     const nodeOf = new Map(
       this.#clients.flatMap((client) => client.places.map((place) => [place, client.nodeName])),
@@ -249,13 +252,19 @@ class Proof {
     }
   }
 
+  /** Records what clients show: newcomers of whole rooms, members of what they have loaded. */
+  async #recordStates(): Promise<void> {
+    this.#doing = 'loading whole rooms';
+    for (const client of this.#clients) {
+      if (!(client instanceof ClientV2)) continue;
+      await client.recordState({ isWhole: this.#newcomers.includes(client) });
+    }
+  }
+
   /** Ends all nodes by SIGTERM. The clients no longer matter then. */
   async #endNodes(): Promise<void> {
     this.#doing = 'ending the nodes';
-    for (const client of this.#clients) {
-      client.stopReconnecting();
-      if (client instanceof ClientV2) client.recordState();
-    }
+    for (const client of this.#clients) client.stopReconnecting();
     await Promise.all(this.#cluster.nodes.map((node) => node.stop('SIGTERM')));
   }
 

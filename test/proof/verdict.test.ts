@@ -6,6 +6,7 @@ import {
   textOf,
   type ClientRecord,
   type LogRow,
+  type SeenRoom,
   type Sending,
   type SentKind,
   type Tables,
@@ -52,9 +53,15 @@ function stateWith(...contents: string[]): RoomState {
       mentions: undefined,
       reactions: [],
     })),
-    members: [],
+    members: [{ uuid: ANN, permissions: 'rw', level: 0, accepted: true }],
     settings: undefined,
   };
+}
+
+/** What a client shows that knows all of a state. */
+function seen({ messages, members, settings }: RoomState): SeenRoom {
+  const rules = members.map((member) => [member.uuid, member] as const);
+  return { first: 0, messages, members: new Map(rules), settings };
 }
 
 /** An entry as a client gets it. */
@@ -74,7 +81,7 @@ class Story {
 
   add(userUUID: string, version: 1 | 2 = 1): ClientRecord {
     const client = this.ledger.addClient(version, userUUID, ROOM);
-    this.ledger.addStretch(client);
+    this.ledger.addStretch(client, { epoch: this.ledger.epoch });
     return client;
   }
 
@@ -121,7 +128,7 @@ class Story {
     this.ledger.logsBefore.push({ rows: [...this.log], heads: new Map([[ROOM, head]]) });
     this.log.splice(this.log.findIndex((row) => row.seq > seq));
     for (const client of told) {
-      this.ledger.addStretch(client);
+      this.ledger.addStretch(client, { epoch: this.ledger.epoch });
       this.deliver(client, ...this.log.filter(({ kind }) => kind === 'message'));
     }
   }
@@ -387,16 +394,51 @@ describe('the verdict on changes of messages', () => {
   });
 });
 
+describe('the verdict on a client that begins behind a number', () => {
+  it('finds nothing if it gets all entries from there on', () => {
+    const story = new Story();
+    story.tell(message(3, ANN, 'a1'), message(4, ANN, 'a2'), message(5, ANN, 'a3'));
+    const cleo = story.ledger.addClient(2, 'cleo', ROOM);
+    story.log[1] = rule(2, 'cleo', 'r');
+    story.ledger.addStretch(cleo, { epoch: 0, from: 3 });
+    story.deliver(cleo, message(4, ANN, 'a2'), message(5, ANN, 'a3'));
+    expect(found(story.judge())).toEqual({});
+  });
+
+  it('finds an entry that it never got, and one from before', () => {
+    const story = new Story();
+    story.tell(message(3, ANN, 'a1'), message(4, ANN, 'a2'), message(5, ANN, 'a3'));
+    const cleo = story.ledger.addClient(2, 'cleo', ROOM);
+    story.log[1] = rule(2, 'cleo', 'r');
+    story.ledger.addStretch(cleo, { epoch: 0, from: 3 });
+    story.deliver(cleo, message(3, ANN, 'a1'), message(4, ANN, 'a2'));
+    expect(found(story.judge())).toEqual({ reordered: 1, lost: 1 });
+  });
+});
+
 describe('the verdict on the tables', () => {
   it('finds a state of a client that is not that of the tables', () => {
     const story = new Story();
     const stored = new Map([[ROOM, { stateFor: () => stateWith('one', 'two') }]]);
-    story.ann.state = stateWith('one', 'two');
+    story.ann.state = seen(stateWith('one', 'two'));
     expect(found(story.judgeWith({ rooms: stored }))).toEqual({});
-    story.ann.state = stateWith('one');
+    story.ann.state = seen(stateWith('one'));
     const verdict = story.judgeWith({ rooms: stored });
     expect(found(verdict)).toEqual({ stateDiffers: 1 });
     expect(verdict.examples[0]).toMatch(/^stateDiffers: ann has nothing instead of .*two/);
+  });
+
+  it('asks of a client for the messages that it has loaded, and the rules that it was told of', () => {
+    const story = new Story();
+    const stored = new Map([[ROOM, { stateFor: () => stateWith('one', 'two') }]]);
+    const whole = seen(stateWith('one', 'two'));
+    const messages = whole.messages.slice(1);
+    story.ann.state = { ...whole, first: 4, messages, members: new Map() };
+    expect(found(story.judgeWith({ rooms: stored }))).toEqual({});
+    story.ann.state = { ...whole, first: 3, messages, members: new Map() };
+    expect(found(story.judgeWith({ rooms: stored }))).toEqual({ stateDiffers: 1 });
+    story.ann.state = { ...whole, members: new Map([[ANN, undefined]]) };
+    expect(found(story.judgeWith({ rooms: stored }))).toEqual({ stateDiffers: 1 });
   });
 
   it('finds a read marker that is behind what was answered', () => {
@@ -451,7 +493,7 @@ describe('the verdict on a log that was set back', () => {
     early.log.push(message(4, BOB, 'b0'), news);
     early.deliver(early.ann, message(4, BOB, 'b0'), news);
     early.deliver(early.bob, news);
-    early.ledger.addStretch(early.bob);
+    early.ledger.addStretch(early.bob, { epoch: early.ledger.epoch });
     early.deliver(early.bob, message(3, ANN, 'a1'), message(4, BOB, 'b0'), news);
     expect(found(early.judge())).toEqual({ unlikeTheLog: 1 });
     const late = new Story();
@@ -471,7 +513,7 @@ describe('the verdict on a log that was set back', () => {
     story.log.push(news);
     story.deliver(story.ann, news);
     story.deliver(story.bob, news);
-    story.ledger.addStretch(story.bob);
+    story.ledger.addStretch(story.bob, { epoch: story.ledger.epoch });
     story.deliver(story.bob, message(3, ANN, 'a1'), news);
     expect(found(story.judge())).toEqual({});
   });

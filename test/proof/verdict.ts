@@ -9,6 +9,7 @@ import type {
   Log,
   LogRow,
   RuleRequest,
+  SeenRoom,
   Sending,
   Stretch,
   Tables,
@@ -329,9 +330,9 @@ function judgeDeliveries(
   room: RoomLog,
   found: Found,
 ): void {
-  const { deliveries } = stretch;
+  const { deliveries, from } = stretch;
   const seen = new Set<number>();
-  let highest = 0;
+  let highest = from;
   for (const delivery of deliveries) {
     const { seq, emitter, content, ref, at } = delivery;
     if (!isLikeTheLog(delivery, room)) {
@@ -345,7 +346,7 @@ function judgeDeliveries(
       found('unlikeTheLog', `${userUUID} got "${content}" with ${seq} of room ${roomId}`, at);
     }
     if (seen.has(seq)) found('doubled', `${userUUID} got ${seq} of room ${roomId} again`, at);
-    else if (seq < highest) {
+    else if (seq <= highest) {
       found('reordered', `${userUUID} got ${seq} of room ${roomId} behind ${highest}`, at);
     }
     seen.add(seq);
@@ -356,7 +357,7 @@ function judgeDeliveries(
   if (isLast && !allows(room, userUUID, 'r', Infinity)) return;
   for (const row of room.rows.values()) {
     const { seq, at } = row;
-    if (seen.has(seq) || (!isLast && seq > highest)) continue;
+    if (seq <= from || seen.has(seq) || (!isLast && seq > highest)) continue;
     // Version 1 shows messages, and those that are deleted not any more.
     if (version === 1 && (row.kind !== 'message' || isNumber(row.deleted_by))) continue;
     found('lost', `${userUUID} never got ${seq} of room ${roomId}`, at);
@@ -395,9 +396,7 @@ function judgeState(client: ClientRecord, tables: Tables, epoch: number, found: 
   const { userUUID, roomId, state, read } = client;
   const stored = tables.rooms.get(roomId)?.stateFor(userUUID);
   if (state !== undefined && stored !== undefined) {
-    // Without an entry about them, a client knows nothing of the settings.
-    const expected = state.settings === undefined ? { ...stored, settings: undefined } : stored;
-    const difference = differenceOf(state, expected);
+    const difference = differenceOf(state, stored);
     if (difference !== undefined) {
       found('stateDiffers', `${userUUID} has ${difference} of room ${roomId}`);
     }
@@ -411,17 +410,19 @@ function judgeState(client: ClientRecord, tables: Tables, epoch: number, found: 
   }
 }
 
-/** The first part of a state that is not as expected. */
-function differenceOf(state: RoomState, expected: RoomState): string | undefined {
-  if (isDeepStrictEqual(state, expected)) return undefined;
+/** The first part of what a client shows that is not as it is stored. */
+function differenceOf(seen: SeenRoom, stored: RoomState): string | undefined {
+  const { first, messages, members, settings } = seen;
+  const shown = stored.messages.filter(({ seq }) => seq >= first);
+  const rules = new Map(stored.members.map((member) => [member.uuid, member]));
   const parts: [unknown, unknown][] = [
-    [state.settings, expected.settings],
-    ...pairs(state.messages, expected.messages),
-    ...pairs(state.members, expected.members),
+    ...(settings === undefined ? [] : [[settings, stored.settings] as [unknown, unknown]]),
+    ...pairs(messages, shown),
+    ...[...members].map(([uuid, member]): [unknown, unknown] => [member, rules.get(uuid)]),
   ];
-  const different = parts.find(([one, other]) => !isDeepStrictEqual(one, other)) ?? [];
+  const different = parts.find(([one, other]) => !isDeepStrictEqual(one, other));
   return different
-    .map((part) => (part === undefined ? 'nothing' : JSON.stringify(part)))
+    ?.map((part) => (part === undefined ? 'nothing' : JSON.stringify(part)))
     .join(' instead of ');
 }
 
