@@ -2,7 +2,7 @@ import { createSecretKey, type KeyObject } from 'node:crypto';
 import jwt from 'jsonwebtoken';
 import { z } from 'zod';
 import { ChatError } from '../errors.js';
-import { textProblem, uuidSchema } from '../protocol/values.js';
+import { textProblem, textSchema, uuidSchema } from '../protocol/values.js';
 
 /** HMAC with the shared secret. `none` and the asymmetric algorithms are refused. */
 const ALGORITHMS: jwt.Algorithm[] = ['HS256', 'HS384', 'HS512'];
@@ -27,12 +27,11 @@ const MAX_PICTURE_CHARACTERS = 2_048;
 /** The last instant of a Date, in seconds. */
 const MAX_SECONDS = 8_640_000_000_000;
 
-const isName = (text: string): boolean => textProblem(text, MAX_NAME_CHARACTERS) === undefined;
-
-const isHttpsUrl = (text: string): boolean =>
-  /^https:\/\//i.test(text) &&
-  URL.canParse(text) &&
-  textProblem(text, MAX_PICTURE_CHARACTERS) === undefined;
+/** What others may see of a user. */
+export const profileFields = {
+  name: textSchema('', MAX_NAME_CHARACTERS),
+  picture: z.string().refine(isHttpsUrl, 'must be an https URL'),
+};
 
 const claimsSchema = z.object({
   userUUID: uuidSchema,
@@ -41,10 +40,18 @@ const claimsSchema = z.object({
   exp: z.number('must be a number of seconds').optional(),
   // Claims that other parties of a token may read in their own way (OpenID Connect has both): one of another form is
   // ignored, as it always was.
-  name: z.string().refine(isName).optional().catch(undefined),
-  picture: z.string().refine(isHttpsUrl).optional().catch(undefined),
+  name: profileFields.name.optional().catch(undefined),
+  picture: profileFields.picture.optional().catch(undefined),
   iat: z.number().min(0).max(MAX_SECONDS).optional().catch(undefined),
 });
+
+function isHttpsUrl(text: string): boolean {
+  return (
+    /^https:\/\//i.test(text) &&
+    URL.canParse(text) &&
+    textProblem(text, MAX_PICTURE_CHARACTERS) === undefined
+  );
+}
 
 /** What a token tells of its user, for others to see. */
 export interface Profile {

@@ -7,14 +7,14 @@ import { exportRoom, type ExportedRoom } from '../store/room-export.js';
 import { command } from './command.js';
 import { PATIENCE_MS, withDatabase } from './database.js';
 import { createProgress } from './progress.js';
-import { entryLine, roomLine, ruleLine } from './room-file.js';
+import { entryLine, roomLine, ruleLine, userLine } from './room-file.js';
 
 export default command({
   help: `usage: nano-messaging export ROOM > FILE
 
-Writes a room to stdout, as it is at one moment: a line of JSON for the room, one for each rule, and one for each
-message, edit, deletion and reaction, in order. A message has its present text, and a deleted one has none. The command
-import reads these lines.
+Writes a room to stdout, as it is at one moment: a line of JSON for the room, one for each rule and each user, and one
+for each message, edit, deletion and reaction, in order. A message has its present text, and a deleted one has none. The
+command import reads these lines.
 
   ROOM       the id of the room
 
@@ -42,7 +42,7 @@ Examples:
 async function* linesOf(room: ExportedRoom): AsyncGenerator<string> {
   // On one terminal, it would stand among the lines.
   const progress = createProgress(process.stdout.isTTY ? undefined : room.head);
-  yield join([roomLine(room), ...room.rules.map(ruleLine)]);
+  yield join([roomLine(room), ...room.rules.map(ruleLine), ...room.users.map(userLine)]);
   for await (const page of room.pages) {
     progress.at(page.at(-1)?.seq ?? 0);
     if (page.length > 0) yield join(page.map(entryLine));

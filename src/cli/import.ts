@@ -1,23 +1,24 @@
 import { fstatSync } from 'node:fs';
 import type { Sequelize } from 'sequelize';
 import { z } from 'zod';
-import type { Rule } from '../access/permissions.js';
+import { MAX_RULES } from '../protocol/room-fields.js';
 import { roomIdSchema } from '../protocol/values.js';
 import { requireMigrated } from '../store/migrate.js';
-import type { MessageEntry } from '../store/room-export.js';
+import type { MessageEntry, RoomUser } from '../store/room-export.js';
 import {
   ImportRefusal,
   importSettings,
   roomToImport,
   storeImported,
   type ImportedRoom,
+  type ImportedRule,
 } from '../store/room-import.js';
 import { command, UsageError } from './command.js';
 import { PATIENCE_MS, withDatabase } from './database.js';
 import { LineError, parseLines, type ParsedLine } from './lines.js';
 import { createProgress } from './progress.js';
 import { Renumbering } from './renumbering.js';
-import { lineSchema, MAX_RULES, type Line, type RoomLine } from './room-file.js';
+import { lineSchema, type Line, type RoomLine } from './room-file.js';
 
 /** Entries, and bytes of lines, of one transaction: it keeps the room locked. */
 const BATCH_ENTRIES = 500;
@@ -27,8 +28,8 @@ export default command({
   help: `usage: nano-messaging import ROOM < FILE
 
 Stores the lines of the command export, read from stdin, in an empty room: one without messages, such as a new one.
-Messages keep their order, dates and senders, and get new numbers. The rules of the file are added to those of the
-room, and its settings become those of the file.
+Messages keep their order, dates, senders and refs, and get new numbers. The rules and the read markers of the file are
+added to those of the room, and its settings become those of the file.
 
   ROOM       the id of the room
 
@@ -90,12 +91,13 @@ interface Imported {
 /** Imports the lines of a file: its entries, then its settings and rules, so that nobody is let in too early. */
 async function importLines(
   sequelize: Sequelize,
-  { room, first, users }: ImportedRoom,
+  { room, first, users: pair }: ImportedRoom,
   lines: AsyncIterable<ParsedLine<Line>>,
 ): Promise<Imported> {
   const batches = new EntryBatches(sequelize, room.id, first);
   let head: RoomLine | undefined;
-  const rules: Rule[] = [];
+  const rules = new Map<string, ImportedRule>();
+  const users = new Map<string, RoomUser>();
   for await (const { number, value, bytes } of lines) {
     if (value.kind === 'room') {
       if (head !== undefined) throw new LineError(number, 'is a second room');
@@ -104,21 +106,37 @@ async function importLines(
       head = value;
     } else if (head === undefined) {
       throw new LineError(number, 'is not a room, as the first line has to be');
+    } else if (value.kind !== 'entry' && batches.count > 0) {
+      throw new LineError(number, `is a ${value.kind} behind entries`);
+    } else if (value.kind === 'user') {
+      const { user } = value;
+      if (users.has(user.userUUID)) throw new LineError(number, 'is a second line of the user');
+      users.set(user.userUUID, user);
     } else if (value.kind === 'rule') {
-      if (batches.count > 0) throw new LineError(number, 'is a rule behind entries');
-      if (rules.length === MAX_RULES)
+      const { rule, since } = value;
+      if (rules.size === MAX_RULES)
         throw new LineError(number, `is a rule behind ${MAX_RULES} others`);
-      if (users?.includes(value.rule.entityUUID) === false) {
+      if (rules.has(rule.entityUUID)) throw new LineError(number, 'is a second rule of the UUID');
+      if (pair?.includes(rule.entityUUID) === false) {
         throw new LineError(number, 'entity_UUID is not one of the two users of the room');
       }
-      rules.push(value.rule);
+      rules.set(rule.entityUUID, { rule, since });
     } else {
       await batches.add(value.entry, number, bytes);
     }
   }
   if (head === undefined) throw new Error('there are no lines');
   await batches.end(head.entries);
-  await importSettings(sequelize, room, { settings: head.settings, rules });
+  await importSettings(sequelize, room, {
+    settings: head.settings,
+    rules: [...rules.values()].map(({ rule, since }) => ({
+      rule,
+      since: since === undefined ? undefined : batches.seqUpTo(since),
+    })),
+    users: [...users.values()].map((user) =>
+      user.upto === null ? user : { ...user, upto: batches.seqUpTo(user.upto) },
+    ),
+  });
   return { count: batches.count, added: batches.added };
 }
 
@@ -181,6 +199,11 @@ class EntryBatches {
     if (left !== undefined) {
       throw new Error(`the message with seq ${left} is deleted, but no line says by whom`);
     }
+  }
+
+  /** The number in the room of the last entry up to this number of the file, or 0. */
+  seqUpTo(number: number): number {
+    return this.#seqs.upTo(number);
   }
 
   async #store(): Promise<void> {

@@ -28,6 +28,19 @@ export class Renumbering {
 
   /** The new number of a number that was added; undefined if it was not. */
   get(number: number): number | undefined {
+    const run = this.#runBefore(number);
+    if (run === undefined || number >= run.from + run.length) return undefined;
+    return run.to + number - run.from;
+  }
+
+  /** The new number of the last number that was added up to this one; 0 if none was. */
+  upTo(number: number): number {
+    const run = this.#runBefore(number);
+    return run === undefined ? 0 : run.to + Math.min(number - run.from, run.length - 1);
+  }
+
+  /** The last run that begins at the number or before it. */
+  #runBefore(number: number): Run | undefined {
     let low = 0;
     let high = this.#runs.length;
     while (low < high) {
@@ -35,8 +48,6 @@ export class Renumbering {
       if ((this.#runs[middle]?.from ?? Infinity) <= number) low = middle + 1;
       else high = middle;
     }
-    const run = this.#runs[low - 1];
-    if (run === undefined || number >= run.from + run.length) return undefined;
-    return run.to + number - run.from;
+    return this.#runs[low - 1];
   }
 }

@@ -1,21 +1,21 @@
 import { z } from 'zod';
-import type { Rule } from '../access/permissions.js';
+import { profileFields } from '../access/token.js';
 import type { Limits } from '../config/load.js';
-import { dataSchema } from '../protocol/data.js';
 import { messageFields, messageSeqSchema } from '../protocol/message-fields.js';
-import { MAX_INTEGER, permissionsSchema, textSchema, uuidSchema } from '../protocol/values.js';
+import {
+  MAX_LEVEL_ADMIN,
+  MAX_RULES,
+  roomData,
+  roomName,
+  roomType,
+} from '../protocol/room-fields.js';
+import { emojiSchema } from '../protocol/v2/decode.js';
+import { MAX_INTEGER, permissionsSchema, refSchema, uuidSchema } from '../protocol/values.js';
 import { reactionOf } from '../store/entry.js';
-import type { ExportedRoom, MessageEntry } from '../store/room-export.js';
+import type { DatedRule, ExportedRoom, MessageEntry, RoomUser } from '../store/room-export.js';
 
 /** The version of the lines. */
 const FORMAT = 1;
-/** The limits of rooms and rules, as docs/HTTP-API.md has them. */
-const MAX_NAME_CHARACTERS = 100;
-const MAX_LEVEL_ADMIN = 1_000;
-export const MAX_RULES = 10_000;
-const MAX_DATA_BYTES = 4_096;
-/** As over the socket (protocol/v2/decode.ts). */
-const MAX_EMOJI_CHARACTERS = 32;
 
 /** The first line of a room, as JSON. */
 export function roomLine({ room, head, count }: ExportedRoom): string {
@@ -35,25 +35,36 @@ export function roomLine({ room, head, count }: ExportedRoom): string {
   });
 }
 
-export function ruleLine({ entityUUID, level, permissions, accepted }: Rule): string {
-  return JSON.stringify({ kind: 'rule', entity_UUID: entityUUID, level, permissions, accepted });
+export function ruleLine({ entityUUID, ...rule }: DatedRule): string {
+  return JSON.stringify({ kind: 'rule', entity_UUID: entityUUID, ...rule });
+}
+
+export function userLine({ userUUID, name, picture, upto }: RoomUser): string {
+  return JSON.stringify({
+    kind: 'user',
+    userUUID,
+    name: name ?? undefined,
+    picture: picture ?? undefined,
+    read: upto ?? undefined,
+  });
 }
 
 export function entryLine(entry: MessageEntry): string {
-  const { kind, seq, emitter, createdAt, content, target, data, replyTo, mentions, isDeleted } =
-    entry;
+  const { kind, seq, emitter, createdAt, content, ref, target } = entry;
+  const { data, replyTo, mentions, isDeleted } = entry;
   return JSON.stringify({
     kind,
     seq,
     emitter,
     createdAt,
+    ref: ref ?? undefined,
     target,
     reply_to: replyTo,
     mentions,
     deleted: isDeleted,
     content: kind === 'message' && isDeleted === undefined ? content : undefined,
     data: data === undefined ? undefined : (JSON.parse(data) as unknown),
-    ...(kind === 'reaction' && content !== '' && reactionOf({ ...entry, roomId: 0, ref: null })),
+    ...(kind === 'reaction' && content !== '' && reactionOf(entry)),
   });
 }
 
@@ -62,6 +73,9 @@ const wholeNumber = (min: number, max: number) => {
   return z.int(problem).min(min, problem).max(max, problem);
 };
 
+/** A number of the log, or 0. */
+const anySeq = wholeNumber(0, Number.MAX_SAFE_INTEGER);
+
 const room = z
   .strictObject({
     kind: z.literal('room'),
@@ -69,12 +83,12 @@ const room = z
     id: z.unknown().optional(),
     uuid: z.unknown().optional(),
     head: z.unknown().optional(),
-    name: textSchema('', MAX_NAME_CHARACTERS),
-    type: z.enum(['group', 'user2user'], 'must be group or user2user'),
-    data: dataSchema(MAX_DATA_BYTES, '').nullish(),
+    name: roomName,
+    type: roomType,
+    data: roomData.nullish(),
     level_admin: wholeNumber(0, MAX_LEVEL_ADMIN),
     max_entity_rules: wholeNumber(1, MAX_RULES),
-    entries: wholeNumber(0, Number.MAX_SAFE_INTEGER),
+    entries: anySeq,
   })
   .transform(({ kind, name, type, data, level_admin, max_entity_rules, entries }) => ({
     kind,
@@ -95,10 +109,25 @@ const rule = z
     level: wholeNumber(0, MAX_INTEGER),
     permissions: permissionsSchema,
     accepted: z.boolean('must be true or false'),
+    since: anySeq.optional(),
   })
-  .transform(({ kind, entity_UUID, ...others }) => ({
+  .transform(({ kind, entity_UUID, since, ...others }) => ({
     kind,
     rule: { ...others, entityUUID: entity_UUID },
+    since,
+  }));
+
+const user = z
+  .strictObject({
+    kind: z.literal('user'),
+    userUUID: uuidSchema,
+    name: profileFields.name.nullish(),
+    picture: profileFields.picture.nullish(),
+    read: anySeq.nullish(),
+  })
+  .transform(({ kind, userUUID, name, picture, read }) => ({
+    kind,
+    user: { userUUID, name: name ?? null, picture: picture ?? null, upto: read ?? null },
   }));
 
 const about = {
@@ -107,6 +136,7 @@ const about = {
   createdAt: z.iso
     .datetime({ offset: true, error: 'must be a date like 2026-01-31T23:59:59.999Z' })
     .transform((date) => new Date(date).toISOString()),
+  ref: refSchema('').nullish(),
 };
 const target = messageSeqSchema('');
 
@@ -123,8 +153,8 @@ export function lineSchema(limits: Limits) {
       mentions: fields.message.mentions,
       deleted: z.literal(true, 'must be true, or be left out').optional(),
     })
-    .transform(({ deleted, kind, seq, emitter, createdAt, ...said }, context): EntryLine => {
-      const place = { kind, seq, emitter, createdAt };
+    .transform(({ deleted, kind, seq, emitter, createdAt, ref, ...said }, context): EntryLine => {
+      const place = { kind, seq, emitter, createdAt, ref: ref ?? null };
       const replyTo = said.reply_to ?? undefined;
       if (deleted) {
         const isEmpty = !said.content && !said.data && !said.mentions?.length;
@@ -141,13 +171,16 @@ export function lineSchema(limits: Limits) {
     });
   const change = z
     .strictObject({ kind: z.enum(['edit', 'delete']), ...about, target })
-    .transform((entry): EntryLine => ({ kind: 'entry', entry: { ...entry, content: '' } }));
+    .transform(({ ref, ...entry }): EntryLine => ({
+      kind: 'entry',
+      entry: { ...entry, ref: ref ?? null, content: '' },
+    }));
   const reaction = z
     .strictObject({
       kind: z.literal('reaction'),
       ...about,
       target,
-      emoji: textSchema('', MAX_EMOJI_CHARACTERS).regex(/^\S*$/, 'contains white space').optional(),
+      emoji: emojiSchema('').optional(),
       on: z.boolean('must be true or false').optional(),
       count: wholeNumber(0, MAX_INTEGER).optional(),
     })
@@ -160,12 +193,16 @@ export function lineSchema(limits: Limits) {
         message: 'on and count must be given together, or none of them',
       },
     )
-    .transform(({ emoji, on, count, ...entry }): EntryLine => ({
+    .transform(({ emoji, on, count, ref, ...entry }): EntryLine => ({
       kind: 'entry',
-      entry: { ...entry, content: emoji === undefined ? '' : JSON.stringify({ emoji, on, count }) },
+      entry: {
+        ...entry,
+        ref: ref ?? null,
+        content: emoji === undefined ? '' : JSON.stringify({ emoji, on, count }),
+      },
     }));
-  return z.discriminatedUnion('kind', [room, rule, message, change, reaction], {
-    error: 'must be room, rule, message, edit, delete or reaction',
+  return z.discriminatedUnion('kind', [room, rule, user, message, change, reaction], {
+    error: 'must be room, rule, user, message, edit, delete or reaction',
   });
 }
 

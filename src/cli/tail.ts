@@ -23,7 +23,8 @@ export default command({
                            [--token TOKEN | --user UUID --entity UUID --level NUMBER]
 
 Prints the last messages of a room, and then all that happens in it, until Ctrl-C. If the connection breaks, it is
-opened again, and goes on where it was. The user needs the permission to read the room.
+opened again, and goes on where it was. The user needs the permission to read the room. It ends with 1 when they may not
+read it any more, or when the token has ended.
 
   ROOM       the id of the room
   --url      the address of the server (default: http://localhost:7777)
@@ -97,7 +98,7 @@ function createPrinter(format: Format): Print {
   };
 }
 
-/** Resolves when `stop` is aborted; rejects if the server lets the user in no more. */
+/** Resolves when `stop` is aborted; rejects if the server lets the user in no more, or refuses the token. */
 function follow(
   chat: ChatClient,
   roomId: number,
@@ -132,7 +133,9 @@ function follow(
     room.on('closed', (reason) => {
       reject(new Error(`the room is closed: ${reason}`));
     });
-    chat.on('state', (state) => {
+    chat.on('state', (state, reason) => {
+      // The next one would be refused, too: it is the same, or signed with the same secret.
+      if (reason === 'UNAUTHORIZED') reject(new Error('UNAUTHORIZED: the token is refused'));
       if (state === 'online' && isAway) say('connected again');
       if (state === 'offline' && !isAway) say('not connected, trying again');
       if (state !== 'connecting') isAway = state === 'offline';

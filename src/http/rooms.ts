@@ -1,7 +1,13 @@
 import { z } from 'zod';
 import { DEFAULT_MAX_RULES } from '../actions/rooms.js';
-import { dataSchema } from '../protocol/data.js';
-import { listSchema, MAX_INTEGER, textSchema, uuidSchema } from '../protocol/values.js';
+import {
+  MAX_LEVEL_ADMIN,
+  MAX_RULES,
+  roomData,
+  roomName,
+  roomType,
+} from '../protocol/room-fields.js';
+import { listSchema, MAX_INTEGER, uuidSchema } from '../protocol/values.js';
 import type { RoomSettings } from '../store/entry.js';
 import type { Room } from '../store/models/room.js';
 import type { ListedRoom, RuleWithRoom } from '../store/rooms.js';
@@ -17,31 +23,19 @@ import { encodeEach } from './pages.js';
 import { route, type Route } from './route.js';
 import { byField, flag, roomPath, numberFrom } from './validate.js';
 
-/** The width of the column (store/models/room.ts). */
-const MAX_NAME_CHARACTERS = 100;
-/** docs/HTTP-API.md promises these. */
-const MAX_LEVEL_ADMIN = 1_000;
-const MAX_RULES = 10_000;
 /** As many as a page of members; each is an entry of one transaction. */
 const MAX_PUT_RULES = 1_000;
-/** For a topic, a colour and a link or two; it comes with every list of rooms. */
-const MAX_DATA_BYTES = 4_096;
 /** As many rooms as one query of a list passes (`LISTED_PAGE` in store/rooms.ts). */
 const MAX_LIST = 1_000;
 
-const name = textSchema('', MAX_NAME_CHARACTERS);
-
-const type = z.enum(['group', 'user2user'], 'must be group or user2user');
 const levelAdmin = numberFrom(0, MAX_LEVEL_ADMIN);
 const maxRules = numberFrom(1, MAX_RULES);
 
-const data = dataSchema(MAX_DATA_BYTES, '');
-
 const newRoom = z
   .strictObject({
-    name,
+    name: roomName,
     level_admin: levelAdmin,
-    type,
+    type: roomType,
     max_entity_rules: maxRules.nullish(),
     userUUID: z.null().optional(),
   })
@@ -58,8 +52,8 @@ const directRoom = z.strictObject({
 });
 
 const newSettings = {
-  name: name.nullish(),
-  data: data.nullish(),
+  name: roomName.nullish(),
+  data: roomData.nullish(),
   level_admin: levelAdmin.nullish(),
   max_entity_rules: maxRules.nullish(),
 };
@@ -69,8 +63,8 @@ const settings = z.strictObject(newSettings).transform(settingsOf);
 const wantedRoom = z
   .strictObject({
     ...newSettings,
-    name,
-    type,
+    name: roomName,
+    type: roomType,
     rules: listSchema(newRule, {
       max: MAX_PUT_RULES,
       problem: 'must be a list of rules',

@@ -51,7 +51,7 @@ export interface Reaction {
 }
 
 /** The reaction of a `reaction` entry that is not withheld. */
-export function reactionOf(entry: Entry): Reaction {
+export function reactionOf(entry: Pick<Entry, 'content'>): Reaction {
   return JSON.parse(entry.content) as Reaction;
 }
 

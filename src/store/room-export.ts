@@ -2,6 +2,7 @@ import { QueryTypes, type Sequelize, type Transaction } from 'sequelize';
 import type { Rule } from '../access/permissions.js';
 import type { Entry } from './entry.js';
 import type { Room } from './models/room.js';
+import type { RuleRow } from './models/rule.js';
 import { findRoom } from './room-settings.js';
 
 /** Numbers of a page of the log: two megabytes, if each is a message of 10,000 letters. */
@@ -10,12 +11,24 @@ const PAGE = 200;
 /** An entry about messages. A text is that of now, in the row of its message. */
 export type MessageEntry = Pick<
   Entry,
-  'seq' | 'emitter' | 'content' | 'createdAt' | 'target' | 'data' | 'replyTo' | 'mentions'
+  'seq' | 'emitter' | 'content' | 'ref' | 'createdAt' | 'target' | 'data' | 'replyTo' | 'mentions'
 > & {
   readonly kind: 'message' | 'edit' | 'delete' | 'reaction';
   /** Of a message: an entry that follows deletes it, and its text is gone. */
   readonly isDeleted?: boolean | undefined;
 };
+
+/** A rule, and the seq of the entry that added it: older messages do not count as unread. */
+export type DatedRule = Rule & Pick<RuleRow, 'since'>;
+
+/** A user of a room: a member, a sender or a reader of whom something is known. */
+export interface RoomUser {
+  readonly userUUID: string;
+  readonly name: string | null;
+  readonly picture: string | null;
+  /** Seq up to which they have read the room; null: they have no marker. */
+  readonly upto: number | null;
+}
 
 /** A room at one moment. */
 export interface ExportedRoom {
@@ -24,12 +37,13 @@ export interface ExportedRoom {
   readonly head: number;
   /** Number of its entries about messages. */
   readonly count: number;
-  readonly rules: readonly Rule[];
+  readonly rules: readonly DatedRule[];
+  readonly users: readonly RoomUser[];
   /** The entries about messages, in order. */
   readonly pages: AsyncIterable<readonly MessageEntry[]>;
 }
 
-type Row = Pick<MessageEntry, 'seq' | 'kind' | 'emitter' | 'content'> & {
+type Row = Pick<MessageEntry, 'seq' | 'kind' | 'emitter' | 'content' | 'ref'> & {
   readonly target: number | null;
   readonly data: string | null;
   readonly replyTo: number | null;
@@ -38,14 +52,25 @@ type Row = Pick<MessageEntry, 'seq' | 'kind' | 'emitter' | 'content'> & {
   readonly createdAt: Date;
 };
 
-/** Numbers of which one statement counts the entries: in a large room, to count all would take longer than a statement may. */
-const COUNTED_AT_ONCE = 100_000;
+/** Numbers of which one statement looks at the entries: in a large room, all would take longer than a statement may. */
+const LOOKED_AT_ONCE = 100_000;
 
 const KINDS = `('message', 'edit', 'delete', 'reaction')`;
 
-const READ_PAGE = `SELECT seq, kind, emitter, content, target, data, reply_to AS "replyTo", mentions,
+const READ_PAGE = `SELECT seq, kind, emitter, content, ref, target, data, reply_to AS "replyTo", mentions,
     nullif(deleted_by IS NOT NULL, false) AS "isDeleted", "createdAt"
   FROM messages WHERE room_id = $1 AND seq > $2 AND seq <= $3 AND kind IN ${KINDS} ORDER BY seq`;
+
+/** The users of the room $1 of whom there is a name, a picture or a marker; $2 are those who have written. */
+const READ_USERS = `SELECT uuid AS "userUUID", name, picture, upto
+  FROM (
+    SELECT unnest($2::uuid[]) AS uuid
+    UNION SELECT "entity_UUID" FROM room_permissions WHERE room_id = $1
+    UNION SELECT user_uuid FROM read_markers WHERE room_id = $1
+  ) AS known
+  LEFT JOIN user_profiles USING (uuid)
+  LEFT JOIN read_markers ON room_id = $1 AND user_uuid = uuid
+  WHERE name IS NOT NULL OR picture IS NOT NULL OR upto IS NOT NULL ORDER BY uuid`;
 
 /**
  * Reads a room page by page, all of it as of one moment.
@@ -74,8 +99,8 @@ async function readRoom(
   const room = await findRoom(sequelize, { id: roomId }, transaction);
   if (room === undefined) return undefined;
   const options = { type: QueryTypes.SELECT, transaction } as const;
-  const rules = await sequelize.query<Rule>(
-    `SELECT "entity_UUID" AS "entityUUID", level, permissions, accepted
+  const rules = await sequelize.query<DatedRule>(
+    `SELECT "entity_UUID" AS "entityUUID", level, permissions, accepted, since
      FROM room_permissions WHERE room_id = $1 ORDER BY "entity_UUID"`,
     { ...options, bind: [roomId] },
   );
@@ -85,13 +110,22 @@ async function readRoom(
   });
   const head = place?.head ?? 0;
   let count = 0;
-  for (let after = 0; after < head; after += COUNTED_AT_ONCE) {
-    const [counted] = await sequelize.query<{ count: number }>(
-      `SELECT count(*) FROM messages WHERE room_id = $1 AND seq > $2 AND seq <= $3 AND kind IN ${KINDS}`,
-      { ...options, bind: [roomId, after, Math.min(after + COUNTED_AT_ONCE, head)] },
+  const emitters = new Set<string>();
+  for (let after = 0; after < head; after += LOOKED_AT_ONCE) {
+    const rows = await sequelize.query<{ emitter: string; count: number }>(
+      `SELECT emitter, count(*) FROM messages
+       WHERE room_id = $1 AND seq > $2 AND seq <= $3 AND kind IN ${KINDS} GROUP BY emitter`,
+      { ...options, bind: [roomId, after, Math.min(after + LOOKED_AT_ONCE, head)] },
     );
-    count += counted?.count ?? 0;
+    for (const row of rows) {
+      emitters.add(row.emitter);
+      count += row.count;
+    }
   }
+  const users = await sequelize.query<RoomUser>(READ_USERS, {
+    ...options,
+    bind: [roomId, [...emitters]],
+  });
 
   async function* pages(): AsyncGenerator<readonly MessageEntry[]> {
     for (let after = 0; after < head; after += PAGE) {
@@ -100,7 +134,7 @@ async function readRoom(
       yield rows.map(entryOf);
     }
   }
-  return { room, head, count, rules, pages: pages() };
+  return { room, head, count, rules, users, pages: pages() };
 }
 
 function entryOf({

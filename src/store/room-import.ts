@@ -1,14 +1,14 @@
 import { QueryTypes, type Sequelize, type Transaction } from 'sequelize';
 import type { Rule } from '../access/permissions.js';
-import { reactionOf, type Entry, type RoomSettings } from './entry.js';
+import { reactionOf, type Entry, type Reaction, type RoomSettings } from './entry.js';
 import { lockRoom } from './lock-room.js';
 import { emojiKey } from './message-change.js';
 import type { Room } from './models/room.js';
-import type { MessageEntry } from './room-export.js';
+import type { MessageEntry, RoomUser } from './room-export.js';
 import { createRoomChange, findRoom } from './room-settings.js';
 
-/** Rules of one transaction. */
-const RULES_AT_ONCE = 500;
+/** Rules of one transaction, and users of one statement. */
+const AT_ONCE = 500;
 
 /** Why an entry can't be imported. */
 export class ImportRefusal extends Error {
@@ -50,7 +50,7 @@ export async function roomToImport(
   return { room, first: place?.first ?? 1, users: place?.users ?? undefined };
 }
 
-interface StoredRow extends Pick<Entry, 'seq' | 'kind' | 'emitter'> {
+interface StoredRow extends Pick<Entry, 'seq' | 'kind' | 'emitter' | 'ref'> {
   readonly target: number | null;
   readonly replyTo: number | null;
   readonly createdAt: Date;
@@ -60,9 +60,9 @@ interface StoredRow extends Pick<Entry, 'seq' | 'kind' | 'emitter'> {
 const INSERT = `
   WITH inserted AS (
     INSERT INTO messages
-      (room_id, seq, kind, emitter, content, target, data, reply_to, mentions, "createdAt", "updatedAt")
-    SELECT $1::int, seq, kind, emitter, content, target, data, "replyTo", mentions, "createdAt", "createdAt"
-    FROM json_to_recordset($2::json) AS e (seq bigint, kind text, emitter uuid, content text, target bigint,
+      (room_id, seq, kind, emitter, content, ref, target, data, reply_to, mentions, "createdAt", "updatedAt")
+    SELECT $1::int, seq, kind, emitter, content, ref, target, data, "replyTo", mentions, "createdAt", "createdAt"
+    FROM json_to_recordset($2::json) AS e (seq bigint, kind text, emitter uuid, content text, ref text, target bigint,
       data text, "replyTo" bigint, mentions uuid[], "createdAt" timestamptz)
   )
   UPDATE rooms SET head = $3 WHERE id = $1`;
@@ -101,7 +101,8 @@ const APPLY_REACTIONS = `
  * same. Nodes find them as they find those of a peer that published nothing, and store their words for the search.
  * @param entries whose numbers follow each other, from at most one behind the room's head
  * @returns how many of them were not stored before
- * @throws {ImportRefusal} if the room is gone or has other entries, or an entry is about no message of the room
+ * @throws {ImportRefusal} if the room is gone or has other entries, or an entry is about no message of the room, or has
+ *   the ref of another one of its emitter
  */
 export function storeImported(
   sequelize: Sequelize,
@@ -123,6 +124,13 @@ export function storeImported(
     const added = entries.slice(stored.length);
     const last = added.at(-1);
     if (last === undefined) return 0;
+    const copy = await findUsedRef(sequelize, roomId, added, transaction);
+    if (copy !== undefined) {
+      throw new ImportRefusal(
+        stored.length + copy,
+        'ref is that of an earlier entry of the same emitter',
+      );
+    }
     await sequelize.query(INSERT, { bind: [roomId, JSON.stringify(added), last.seq], transaction });
     await apply(sequelize, roomId, added, stored.length, transaction);
     return added.length;
@@ -136,7 +144,7 @@ async function readStored(
   transaction: Transaction,
 ): Promise<StoredRow[]> {
   return sequelize.query<StoredRow>(
-    `SELECT seq, kind, emitter, target, reply_to AS "replyTo", "createdAt" FROM messages
+    `SELECT seq, kind, emitter, ref, target, reply_to AS "replyTo", "createdAt" FROM messages
      WHERE room_id = $1 AND seq BETWEEN $2 AND $3 ORDER BY seq`,
     {
       bind: [roomId, entries[0]?.seq ?? 0, entries.at(-1)?.seq ?? 0],
@@ -153,10 +161,38 @@ function isStored(entry: MessageEntry | undefined, row: StoredRow): boolean {
     entry.seq === row.seq &&
     entry.kind === row.kind &&
     entry.emitter === row.emitter &&
+    entry.ref === row.ref &&
     entry.target === (row.target ?? undefined) &&
     entry.replyTo === (row.replyTo ?? undefined) &&
     entry.createdAt === row.createdAt.toISOString()
   );
+}
+
+/** The index of the first entry whose emitter has used its ref before, in the room or in the list. */
+async function findUsedRef(
+  sequelize: Sequelize,
+  roomId: number,
+  entries: readonly MessageEntry[],
+  transaction: Transaction,
+): Promise<number | undefined> {
+  const keys = entries.map(({ emitter, ref }) => (ref === null ? undefined : `${emitter} ${ref}`));
+  if (keys.every((key) => key === undefined)) return undefined;
+  const used = await sequelize.query<{ key: string }>(
+    `SELECT m.emitter || ' ' || m.ref AS key FROM unnest($2::uuid[], $3::text[]) AS e (emitter, ref)
+     JOIN messages AS m ON m.room_id = $1 AND m.emitter = e.emitter AND m.ref = e.ref`,
+    {
+      bind: [roomId, entries.map(({ emitter }) => emitter), entries.map(({ ref }) => ref)],
+      type: QueryTypes.SELECT,
+      transaction,
+    },
+  );
+  const seen = new Set(used.map(({ key }) => key));
+  for (const [index, key] of keys.entries()) {
+    if (key === undefined) continue;
+    if (seen.has(key)) return index;
+    seen.add(key);
+  }
+  return undefined;
 }
 
 /** What the changes of a batch make of a message. */
@@ -165,7 +201,34 @@ interface Changed {
   textSeq: number | null;
   deletedBy: number | null;
   moment: string | null;
+  /** Of one who reacted, by user and emoji, the last. */
+  readonly reactions: Map<string, Reaction & { readonly user: string; readonly seq: number }>;
 }
+
+function unchanged(): Changed {
+  return { rev: 0, textSeq: null, deletedBy: null, moment: null, reactions: new Map() };
+}
+
+/** What an imported entry makes of its message, by kind; a message is about none. */
+const CHANGES: Readonly<
+  Record<MessageEntry['kind'], (changed: Changed, entry: MessageEntry) => void>
+> = {
+  message: () => undefined,
+  edit(changed, { seq, createdAt }) {
+    changed.textSeq = seq;
+    changed.moment = createdAt;
+  },
+  delete(changed, { seq, createdAt }) {
+    changed.deletedBy = seq;
+    changed.moment = createdAt;
+  },
+  reaction(changed, entry) {
+    if (entry.content === '') return;
+    const { seq, emitter: user } = entry;
+    const reaction = reactionOf(entry);
+    changed.reactions.set(`${user} ${emojiKey(reaction.emoji)}`, { ...reaction, user, seq });
+  },
+};
 
 /** Applies the stored entries to the messages that they are about. @param before entries of the batch before them */
 async function apply(
@@ -177,38 +240,17 @@ async function apply(
 ): Promise<void> {
   const messages = await readMessages(sequelize, roomId, added, transaction);
   const changed = new Map<number, Changed>();
-  const reactions = new Map<
-    string,
-    { target: number; user: string; seq: number; emoji: string; on: boolean }
-  >();
   for (const [index, entry] of added.entries()) {
     const problem = problemOf(entry, messages);
     if (problem !== undefined) throw new ImportRefusal(before + index, problem);
-    const { seq, kind, target, emitter, createdAt, content } = entry;
+    const { seq, target } = entry;
     if (target === undefined) continue;
-    const change = changed.get(target) ?? {
-      rev: seq,
-      textSeq: null,
-      deletedBy: null,
-      moment: null,
-    };
+    const change = changed.get(target) ?? unchanged();
     change.rev = seq;
-    if (kind === 'edit') Object.assign(change, { textSeq: seq, moment: createdAt });
-    if (kind === 'delete') {
-      Object.assign(change, { deletedBy: seq, moment: createdAt });
-      messages.set(target, { emitter, isDeleted: true });
-    }
+    CHANGES[entry.kind](change, entry);
     changed.set(target, change);
-    if (kind === 'reaction' && content !== '') {
-      const { emoji, on } = reactionOf({ ...entry, roomId, ref: null });
-      reactions.set(`${target} ${emitter} ${emojiKey(emoji)}`, {
-        target,
-        user: emitter,
-        seq,
-        emoji,
-        on,
-      });
-    }
+    const message = messages.get(target);
+    if (message !== undefined && change.deletedBy !== null) message.isDeleted = true;
   }
   if (changed.size === 0) return;
   const changes = [...changed.values()];
@@ -223,8 +265,12 @@ async function apply(
     ],
     transaction,
   });
-  const isGone = (target: number): boolean => messages.get(target)?.isDeleted === true;
-  const kept = [...reactions.values()].filter(({ target }) => !isGone(target));
+  const kept = [...changed].flatMap(([target, { deletedBy, reactions }]) =>
+    deletedBy === null ? [...reactions.values()].map((one) => ({ target, ...one })) : [],
+  );
+  const gone = [...changed].flatMap(([target, { deletedBy }]) =>
+    deletedBy === null ? [] : target,
+  );
   await sequelize.query(APPLY_REACTIONS, {
     bind: [
       roomId,
@@ -234,13 +280,13 @@ async function apply(
       kept.map(({ emoji }) => emoji),
       kept.map(({ on }) => on),
       kept.map(({ seq }) => seq),
-      [...changed.keys()].filter(isGone),
+      gone,
     ],
     transaction,
   });
 }
 
-type Messages = Map<number, { readonly emitter: string; readonly isDeleted: boolean }>;
+type Messages = Map<number, { readonly emitter: string; isDeleted: boolean }>;
 
 /** The messages that entries are about, or answer, as they were before the changes among these entries. */
 async function readMessages(
@@ -272,26 +318,76 @@ function problemOf(
   return undefined;
 }
 
-/** The settings of a room, and its rules, as they are to be after an import. */
-export interface ImportedSettings {
-  readonly settings: RoomSettings;
-  readonly rules: readonly Rule[];
+/** A rule, and the seq since which its user or entity has it; if that is undefined, what was imported counts as read. */
+export interface ImportedRule {
+  readonly rule: Rule;
+  readonly since: number | undefined;
 }
 
-/** Changes the settings, and adds or changes rules, as entries of the log by the organisation that owns the room. */
+/** The settings of a room, its rules and its users, as they are to be after an import, with numbers of the room. */
+export interface ImportedSettings {
+  readonly settings: RoomSettings;
+  readonly rules: readonly ImportedRule[];
+  readonly users: readonly RoomUser[];
+}
+
+/**
+ * Changes the settings, and adds or changes rules, as entries of the log by the organisation that owns the room; before
+ * that, stores the names and the read markers of users. A name that is known already stays, and so does a marker that is
+ * further on.
+ */
 export async function importSettings(
   sequelize: Sequelize,
   { id, entityOwner }: Room,
-  { settings, rules }: ImportedSettings,
+  { settings, rules, users }: ImportedSettings,
 ): Promise<void> {
+  for (let from = 0; from < users.length; from += AT_ONCE) {
+    await storeUsers(sequelize, id, users.slice(from, from + AT_ONCE));
+  }
   const change = createRoomChange({ sequelize });
   const caller = { userUUID: entityOwner, entityUUID: entityOwner, levelOnEntity: 0 };
-  for (let from = 0; from === 0 || from < rules.length; from += RULES_AT_ONCE) {
-    const some = rules.slice(from, from + RULES_AT_ONCE);
+  for (let from = 0; from === 0 || from < rules.length; from += AT_ONCE) {
+    const some = rules.slice(from, from + AT_ONCE);
     await change(id, caller, {
       settings,
-      rules: some.map((rule) => ({ target: rule.entityUUID, decide: () => rule })),
+      rules: some.map(({ rule }) => ({ target: rule.entityUUID, decide: () => rule })),
       authorize: () => undefined,
     });
+    const dated = some.filter(({ since }) => since !== undefined);
+    await sequelize.query(
+      `UPDATE room_permissions AS r SET since = t.since FROM unnest($2::uuid[], $3::bigint[]) AS t (uuid, since)
+       WHERE r.room_id = $1 AND r."entity_UUID" = t.uuid`,
+      { bind: [id, dated.map(({ rule }) => rule.entityUUID), dated.map(({ since }) => since)] },
+    );
   }
+}
+
+async function storeUsers(
+  sequelize: Sequelize,
+  roomId: number,
+  users: readonly RoomUser[],
+): Promise<void> {
+  // Of the oldest date, so that any token may tell something newer.
+  await sequelize.query(
+    `INSERT INTO user_profiles (uuid, name, picture, "updatedAt")
+     SELECT uuid, name, picture, to_timestamp(0) FROM unnest($1::uuid[], $2::text[], $3::text[]) AS t (uuid, name, picture)
+     WHERE name IS NOT NULL OR picture IS NOT NULL ORDER BY uuid
+     ON CONFLICT (uuid) DO NOTHING`,
+    {
+      bind: [
+        users.map(({ userUUID }) => userUUID),
+        users.map(({ name }) => name),
+        users.map(({ picture }) => picture),
+      ],
+    },
+  );
+  const readers = users.filter(({ upto }) => upto !== null);
+  await sequelize.query(
+    `INSERT INTO read_markers (room_id, user_uuid, upto)
+     SELECT $1::int, uuid, upto FROM unnest($2::uuid[], $3::bigint[]) AS t (uuid, upto) ORDER BY uuid
+     ON CONFLICT (room_id, user_uuid) DO UPDATE SET upto = excluded.upto WHERE read_markers.upto < excluded.upto`,
+    {
+      bind: [roomId, readers.map(({ userUUID }) => userUUID), readers.map(({ upto }) => upto)],
+    },
+  );
 }

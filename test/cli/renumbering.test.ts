@@ -10,7 +10,10 @@ it('a renumbering gives each rising number the next one, and finds it again', ()
       expect(numbers.map((number) => renumbering.add(number))).toEqual(
         numbers.map((_, index) => first + index),
       );
+      expect(renumbering.upTo(0)).toBe(0);
       for (let number = 0; number <= 61; number += 1) {
+        const before = numbers.filter((one) => one <= number).length;
+        expect(renumbering.upTo(number)).toBe(before === 0 ? 0 : first + before - 1);
         const index = numbers.indexOf(number);
         expect(renumbering.get(number)).toBe(index === -1 ? undefined : first + index);
       }

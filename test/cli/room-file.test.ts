@@ -51,11 +51,11 @@ describe('the lines of a room', () => {
   });
 
   it.each<[name: string, lines: readonly object[], problem: string]>([
-    ['a list', [[]], 'line 2: must be room, rule, message, edit, delete or reaction'],
+    ['a list', [[]], 'line 2: must be room, rule, user, message, edit, delete or reaction'],
     [
       'an unknown kind',
       [{ kind: 'song' }],
-      'line 2: kind must be room, rule, message, edit, delete or reaction',
+      'line 2: kind must be room, rule, user, message, edit, delete or reaction',
     ],
     [
       'an unknown key',
@@ -82,6 +82,11 @@ describe('the lines of a room', () => {
       'a deleted message that says something',
       [{ ...change, kind: 'message', seq: 30, deleted: true, content: 'x' }],
       'line 2: deleted message says something',
+    ],
+    [
+      'a picture that is no https URL',
+      [{ kind: 'user', userUUID: ben.userUUID, picture: 'javascript:alert(1)' }],
+      'line 2: picture must be an https URL',
     ],
     [
       'permissions that do not exist',

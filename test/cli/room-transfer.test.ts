@@ -10,7 +10,7 @@ import { ChatClient } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import { queryOnce } from '../proof/services.js';
 import type { TestNode } from '../harness/node.js';
-import { runProgram } from '../harness/process.js';
+import { runProgram, type Program } from '../harness/process.js';
 import { person, type Person } from '../harness/tokens.js';
 
 const CLI = 'src/cli/main.js';
@@ -163,6 +163,33 @@ function foreign(contents: readonly string[], more: readonly object[] = []): str
   return [head, ...messages, ...more].map((line) => `${JSON.stringify(line)}\n`).join('');
 }
 
+/** Of a file that is imported in several transactions. */
+const words = Array.from({ length: 1_200 }, (_, index) => `word ${index}`);
+const BEGUN_LINES = 700;
+
+/** An import of a file, of which it was given a part: it waits for the rest behind its first transaction. */
+async function begunImport(room: number, text: string): Promise<Program> {
+  const before = await headOf(room);
+  const program = runProgram(CLI, {
+    args: ['import', String(room)],
+    stdin: 'pipe',
+    cwd: folder,
+    env: { DATABASE_URL: world.databaseUrl },
+  });
+  program.child.stdin?.write(`${text.split('\n').slice(0, BEGUN_LINES).join('\n')}\n`);
+  await vi.waitFor(
+    async () => {
+      expect(await headOf(room)).toBeGreaterThan(before);
+    },
+    { timeout: 20_000 },
+  );
+  return program;
+}
+
+function restOf(text: string): string {
+  return text.split('\n').slice(BEGUN_LINES).join('\n');
+}
+
 async function headOf(room: number): Promise<number> {
   const sql = `SELECT head::int FROM rooms WHERE id = ${room}`;
   const [row] = await queryOnce<{ head: number }>(world.databaseUrl, sql);
@@ -215,6 +242,45 @@ describe('a room that was exported and imported', () => {
     expect(row).toEqual({ entries: head, first: 1, last: head });
     // Exported again, it says the same.
     expect(entriesOf(await exported(copy))).toEqual(entriesOf(text));
+  });
+
+  it('knows a message that is sent again, and the names and the unread messages of its users', async () => {
+    const dora = person({}, { name: 'Dora' });
+    const room = await createRoom(node, ana);
+    await putRule(node, ana, room, { userUUID: ben.userUUID, permissions: 'rw' });
+    await putRule(node, ana, room, { userUUID: dora.userUUID, permissions: 'rw' });
+    const first = { content: 'first', ref: 'r1' };
+    const sent = await ask(dora, 'POST', `/rooms/${room}/messages`, first);
+    await ask(ana, 'POST', `/rooms/${room}/messages`, { content: 'second' });
+    await ask(ben, 'PUT', `/rooms/${room}/read`, { upto: (sent.content as Message).seq });
+    await putRule(node, ana, room, { userUUID: cleo.userUUID, permissions: 'r' });
+    await ask(ana, 'POST', `/rooms/${room}/messages`, { content: 'third' });
+    const unread = (id: number): Promise<number[]> =>
+      Promise.all(
+        [ana, ben, cleo, dora].map(async (as) => {
+          const { content } = await ask(as, 'GET', `/rooms/${id}`);
+          return (content as { unread: number }).unread;
+        }),
+      );
+    const before = await unread(room);
+    expect(before).toEqual([1, 2, 1, 2]);
+    const text = await exported(room);
+    // As in another installation.
+    await queryOnce(world.databaseUrl, `DELETE FROM user_profiles WHERE uuid = '${dora.userUUID}'`);
+    const copy = await createRoom(node, ana);
+
+    expect((await imported(copy, text)).code).toBe(0);
+
+    const again = await ask(dora, 'POST', `/rooms/${copy}/messages`, first);
+    expect(again).toMatchObject({ status: 200 });
+    const other = { content: 'other', ref: 'r1' };
+    expect(
+      await request(node, 'POST', `/rooms/${copy}/messages`, { as: dora, body: other }),
+    ).toMatchObject({ status: 409, meta: { reason: 'REF_USED' } });
+    expect(await history(ana, copy)).toEqual(await history(ana, room));
+    expect(await unread(copy)).toEqual(before);
+    const { content: users } = await ask(ben, 'GET', `/users?ids=${dora.userUUID}`);
+    expect(users).toMatchObject([{ name: 'Dora' }]);
   });
 
   it('goes on live, for sessions of both versions that have it open', async () => {
@@ -283,23 +349,8 @@ describe('an import', () => {
   it('goes on after a kill where it was, and a third one has nothing to do', async () => {
     const room = await createRoom(node, ana);
     const before = await headOf(room);
-    const contents = Array.from({ length: 1_200 }, (_, index) => `word ${index}`);
-    const text = foreign(contents);
-    const program = runProgram(CLI, {
-      args: ['import', String(room)],
-      stdin: 'pipe',
-      cwd: folder,
-      env: { DATABASE_URL: world.databaseUrl },
-    });
-    // Without the rest of the file, it waits behind its first transactions.
-    program.child.stdin?.write(text.split('\n').slice(0, 700).join('\n'));
-    await vi.waitFor(
-      async () => {
-        const head = await headOf(room);
-        expect(head).toBeGreaterThan(before);
-      },
-      { timeout: 20_000 },
-    );
+    const text = foreign(words);
+    const program = await begunImport(room, text);
     program.child.kill('SIGKILL');
     await program.exited();
     const then = await headOf(room);
@@ -315,7 +366,7 @@ describe('an import', () => {
       world.databaseUrl,
       `SELECT content FROM messages WHERE room_id = ${room} AND kind = 'message' ORDER BY seq`,
     );
-    expect(stored.map(({ content }) => content)).toEqual(contents);
+    expect(stored.map(({ content }) => content)).toEqual(words);
     const after = await headOf(room);
     expect(await imported(room, text)).toMatchObject({
       stderr: 'imported: 1200 entries, 1200 of them before\n',
@@ -363,6 +414,14 @@ describe('an import', () => {
       'the message with seq 30 is deleted, but no line says by whom',
     ],
     [
+      'a ref that its sender has used before',
+      [
+        { ...change, kind: 'message', seq: 30, content: 'x', ref: 'r' },
+        { ...change, kind: 'message', seq: 31, content: 'y', ref: 'r' },
+      ],
+      'line 5: ref is that of an earlier entry of the same emitter',
+    ],
+    [
       'a rule behind messages',
       [{ kind: 'rule', entity_UUID: ben.userUUID, level: 0, permissions: 'r', accepted: true }],
       'line 4: is a rule behind entries',
@@ -402,25 +461,39 @@ describe('an import', () => {
 
   it('ends if its room is deleted meanwhile', async () => {
     const room = await createRoom(node, ana);
-    const before = await headOf(room);
-    const lines = foreign(Array.from({ length: 1_200 }, (_, index) => `word ${index}`)).split('\n');
-    const program = runProgram(CLI, {
-      args: ['import', String(room)],
-      stdin: 'pipe',
-      cwd: folder,
-      env: { DATABASE_URL: world.databaseUrl },
-    });
-    program.child.stdin?.write(`${lines.slice(0, 700).join('\n')}\n`);
-    await vi.waitFor(
-      async () => {
-        expect(await headOf(room)).toBeGreaterThan(before);
-      },
-      { timeout: 20_000 },
-    );
+    const text = foreign(words);
+    const program = await begunImport(room, text);
     await ask(ana, 'DELETE', `/rooms/${room}`);
-    program.child.stdin?.end(lines.slice(700).join('\n'));
+    program.child.stdin?.end(restOf(text));
     expect(await program.exited()).toBe(1);
     expect(program.stderr()).toBe('line 502: the room was deleted\n');
+  });
+
+  it('stops if somebody writes in the room meanwhile, and loses, doubles and reorders nothing', async () => {
+    const room = await createRoom(node, ana);
+    const text = foreign(words);
+    const program = await begunImport(room, text);
+    const { content } = await ask(ana, 'POST', `/rooms/${room}/messages`, { content: 'mine' });
+    const { seq } = content as Message;
+    program.child.stdin?.end(restOf(text));
+    expect(await program.exited()).toBe(1);
+    const problem = `line 502: the room has another entry at this place, ${seq}: it was not empty, or somebody has written in it\n`;
+    expect(program.stderr()).toBe(problem);
+    // So does the next attempt.
+    expect(await imported(room, text)).toMatchObject({ code: 1, stderr: problem });
+    const shown = (await history(ana, room)) as { content: string }[];
+    expect(shown.map((row) => row.content)).toEqual([...words.slice(0, 500), 'mine']);
+  });
+
+  it('goes on if somebody writes behind its last message', async () => {
+    const room = await createRoom(node, ana);
+    const text = foreign(words.slice(0, 500));
+    const program = await begunImport(room, text);
+    await ask(ana, 'POST', `/rooms/${room}/messages`, { content: 'mine' });
+    program.child.stdin?.end();
+    expect(await program.exited()).toBe(0);
+    const shown = (await history(ana, room)) as { content: string }[];
+    expect(shown.map((row) => row.content)).toEqual([...words.slice(0, 500), 'mine']);
   });
 
   it('refuses a room with messages, and stores nothing in it', async () => {

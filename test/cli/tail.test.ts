@@ -137,6 +137,22 @@ describe('the command tail', () => {
     expect(said).toEqual(['before', 'meanwhile', 'after']);
   });
 
+  it('ends with 1 when its token is refused later', async () => {
+    const room = await createRoom(node, ana);
+    const server = await world.startProcess();
+    const program = runProgram('src/cli/main.js', {
+      args: ['tail', String(room), '--url', server.url, '--token', ana.token],
+      cwd: folder,
+    });
+    await seenOnStderr(program, 'following');
+    await server.end('SIGTERM');
+    // As it refuses one that has expired.
+    const env = { PORT: new URL(server.url).port, JWT_MASTER_SECRET: 'x'.repeat(32) };
+    await world.startProcess(env);
+    expect(await program.exited()).toBe(1);
+    expect(program.stderr()).toMatch(/\nUNAUTHORIZED: the token is refused\n$/);
+  });
+
   it('ends with 1 and the reason when the user is put out', async () => {
     const room = await createRoom(node, ana);
     const ben = person();

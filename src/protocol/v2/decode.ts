@@ -32,10 +32,15 @@ const target = messageSeqSchema('target');
 /** Code points of an emoji: a family with skin tones has ten, and some flags have seven. */
 const MAX_EMOJI_CHARACTERS = 32;
 
-const emoji = textSchema('emoji', MAX_EMOJI_CHARACTERS).refine(
-  (text) => !/\s/.test(text),
-  'emoji contains white space',
-);
+/** `name` is that of its field, or empty. */
+export function emojiSchema(name: string) {
+  return textSchema(name, MAX_EMOJI_CHARACTERS).refine(
+    (text) => !/\s/.test(text),
+    `${name} contains white space`.trim(),
+  );
+}
+
+const emoji = emojiSchema('emoji');
 
 const WITH_PROBLEM = `with must be a list of ${HINTS.join(', ')}`;
 
