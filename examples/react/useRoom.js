@@ -1,7 +1,10 @@
 import { useCallback, useSyncExternalStore } from 'react';
 
+/** By room, how many components show it: a room is one object, and the last of them leaves it. */
+const shown = new WeakMap();
+
 /**
- * A room, and its messages as they are now, the oldest first. It is open while the component is shown.
+ * A room, and its messages as they are now, the oldest first. It is open while a component shows it.
  *
  * @param {import('nano-messaging/client').ChatClient} chat
  * @param {number} id of the room
@@ -11,9 +14,11 @@ export function useRoom(chat, id) {
     (changed) => {
       const room = chat.room(id);
       const unsubscribe = room.on('change', changed);
+      shown.set(room, (shown.get(room) ?? 0) + 1);
       return () => {
         unsubscribe();
-        room.leave();
+        shown.set(room, shown.get(room) - 1);
+        if (shown.get(room) === 0) room.leave();
       };
     },
     [chat, id],

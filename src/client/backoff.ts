@@ -13,3 +13,29 @@ export function backoff(failures: number, mostMs: number): number {
   const bound = FIRST_WAIT_MS * 2 ** Math.min(failures, MOST_DOUBLINGS);
   return Math.random() * Math.min(bound, mostMs);
 }
+
+/** The longest wait of `Retry`: the server itself waits as long for its database. */
+const MOST_RETRY_MS = 5_000;
+
+/** Tries something that failed again, after a wait. */
+export class Retry {
+  #failures = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  /** It failed: calls `again` after the wait, at least `leastMs`, instead of what was to be called. */
+  failed(again: () => void, leastMs = 0): void {
+    this.cancel();
+    this.#timer = setTimeout(again, leastMs + backoff(this.#failures, MOST_RETRY_MS));
+    this.#failures += 1;
+  }
+
+  /** It worked: the next wait is short again. */
+  worked(): void {
+    this.#failures = 0;
+  }
+
+  /** Calls nothing. */
+  cancel(): void {
+    clearTimeout(this.#timer);
+  }
+}

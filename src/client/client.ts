@@ -5,7 +5,7 @@ import { Emitter } from './events.js';
 import { Outbox } from './outbox.js';
 import { RoomList } from './room-list.js';
 import { defaults, newRef, platform, type SocketClass } from './platform.js';
-import { Rest } from './rest.js';
+import { queryOf, Rest } from './rest.js';
 import { Room, type Beginning, type RoomHost } from './room.js';
 import type { UnsentStorage } from './storage.js';
 import { Users } from './users.js';
@@ -56,17 +56,20 @@ const MOST_REPLAYED = 500;
 
 /** A chat for one user: one connection, any number of rooms. */
 export class ChatClient extends Emitter<ChatClientEvents> {
+  /** Who the token says that the user is; undefined until it was accepted. */
+  user: User | undefined;
+  /** What the server takes; undefined until a token was accepted. */
+  limits: Limits | undefined;
+  /** Names and pictures of users. */
+  readonly users = new Users(this, () => {
+    this.emit('users');
+  });
   readonly #options: ChatClientOptions;
   readonly #rest: Rest;
   readonly #connection: Connection;
   readonly #outbox: Outbox;
   readonly #rooms = new Map<number, Room>();
-  readonly #users: Users;
   #list: RoomList | undefined;
-  #user: User | undefined;
-  #limits: Limits | undefined;
-  /** Rooms that are to be joined, at the end of the event. */
-  readonly #toJoin = new Set<Room>();
   readonly #host: RoomHost;
 
   /** @param url of the server; its socket is at `chat` below it */
@@ -87,9 +90,6 @@ export class ChatClient extends Emitter<ChatClientEvents> {
     });
     this.#outbox = new Outbox(options.storage, () => {
       this.#transmit();
-    });
-    this.#users = new Users(this, () => {
-      this.emit('users');
     });
     this.#connection = new Connection({
       url: socketUrl.href,
@@ -120,24 +120,9 @@ export class ChatClient extends Emitter<ChatClientEvents> {
     return this.#connection.state;
   }
 
-  /** Who the token says that the user is; undefined until it was accepted. */
-  get user(): User | undefined {
-    return this.#user;
-  }
-
-  /** What the server takes; undefined until a token was accepted. */
-  get limits(): Limits | undefined {
-    return this.#limits;
-  }
-
   /** Commands that are not stored yet. */
   get unsent(): number {
     return this.#outbox.size;
-  }
-
-  /** Names and pictures of users. */
-  get users(): Users {
-    return this.#users;
   }
 
   /**
@@ -172,12 +157,9 @@ export class ChatClient extends Emitter<ChatClientEvents> {
     text: string,
     { roomId, cursor }: { readonly roomId?: number; readonly cursor?: string | undefined } = {},
   ): Promise<{ readonly rows: readonly MessageRow[]; readonly cursor: string | undefined }> {
-    const query = new URLSearchParams({ q: text });
-    if (roomId !== undefined) query.set('room', String(roomId));
-    if (cursor !== undefined) query.set('cursor', cursor);
     const { meta, content } = await this.request<readonly MessageRow[]>(
       'GET',
-      `/messages?${query.toString()}`,
+      `/messages${queryOf({ q: text, room: roomId, cursor })}`,
     );
     const next = new URLSearchParams(meta.next).get('cursor') ?? undefined;
     return { rows: content, cursor: next };
@@ -217,15 +199,14 @@ export class ChatClient extends Emitter<ChatClientEvents> {
   ): void {
     if (ready !== undefined) {
       const { userUUID = '', entityUUID = '', limits } = ready;
-      if (this.#user !== undefined && this.#user.userUUID !== userUUID) {
+      if (this.user !== undefined && this.user.userUUID !== userUUID) {
         // What is not sent yet is not theirs.
         this.#connection.stop('TOKEN');
         return;
       }
-      this.#user = { userUUID, entityUUID };
-      this.#limits = limits;
-      for (const room of this.#rooms.values()) if (room.isWanted) this.#toJoin.add(room);
-      this.#join();
+      this.user = { userUUID, entityUUID };
+      this.limits = limits;
+      for (const room of this.#rooms.values()) room.rejoin();
       this.#transmit();
       this.#list?.connected();
     } else if (state === 'offline') {
@@ -243,48 +224,22 @@ export class ChatClient extends Emitter<ChatClientEvents> {
 
   /** Sends what is not settled to rooms that need not be joined for it. */
   #transmit(): void {
-    for (const id of this.#outbox.rooms) this.#roomOf(id).transmit();
+    for (const id of this.#outbox.rooms) this.#roomOf(id).sender.transmit();
   }
 
   #placeChanged(room: Room): void {
     if (this.state !== 'online') return;
     if (!room.isWanted) {
-      this.#send({ type: 'leave', room_id: room.id });
+      this.#connection.send(JSON.stringify({ type: 'leave', room_id: room.id }));
       return;
     }
-    if (this.#toJoin.size === 0) {
-      queueMicrotask(() => {
-        this.#join();
-      });
-    }
-    this.#toJoin.add(room);
-  }
-
-  #join(): void {
-    const rooms = [...this.#toJoin].filter((room) => room.isWanted);
-    this.#toJoin.clear();
-    if (this.state !== 'online') return;
     const { with: hints = ['typing', 'presence', 'read'], max = MOST_REPLAYED } = this.#options;
-    const most = this.#limits?.rooms ?? rooms.length;
-    for (const isOpen of [true, false]) {
-      const some = rooms.filter((room) => room.isOpen === isOpen);
-      for (let from = 0; from < some.length; from += most) {
-        const list = some.slice(from, from + most);
-        const ref = newRef();
-        for (const room of list) room.joining = ref;
-        this.#send({
-          type: 'join',
-          rooms: list.map((room) => room.place),
-          max,
-          ...(isOpen && { with: hints }),
-          ref,
-        });
-      }
-    }
-  }
-
-  #send(command: object): void {
-    this.#connection.send(JSON.stringify(command));
+    const ref = newRef();
+    room.joining = ref;
+    // Each by itself: one that is malformed would have the others refused, too.
+    const rooms = [room.place];
+    const join = { type: 'join', rooms, max, ...(room.isOpen && { with: hints }), ref };
+    this.#connection.send(JSON.stringify(join));
   }
 
   #received(frame: Frame): void {
@@ -297,7 +252,7 @@ export class ChatClient extends Emitter<ChatClientEvents> {
     if (seq !== undefined) {
       const entry = frame.data as Entry;
       const { emitter, ref } = entry;
-      if (ref !== undefined && emitter === this.#user?.userUUID) this.#settle(ref, seq);
+      if (ref !== undefined && emitter === this.user?.userUUID) this.#settle(ref, seq);
       this.#rooms.get(roomId)?.take(frame.type, entry);
       return;
     }
@@ -306,25 +261,21 @@ export class ChatClient extends Emitter<ChatClientEvents> {
     if (frame.type === 'invited') {
       this.#list?.refresh(roomId);
       this.emit('invited', roomId, hint.permissions);
-    } else if (frame.type === 'read' && hint.emitter === this.#user?.userUUID) {
+    } else if (frame.type === 'read' && hint.emitter === this.user?.userUUID) {
       this.#list?.marked(roomId, hint.upto);
     }
   }
 
   #answered(status: Status): void {
-    const { data: word, ref, room_id: roomId, seq, upto, reason = word, detail } = status;
+    const { data: word, ref, seq, upto, reason = word, detail } = status;
     if (ref === undefined) return;
     const pending = this.#outbox.get(ref);
     if (pending === undefined) {
-      for (const room of this.#rooms.values()) {
-        // If the whole list was refused, no room is named.
-        const isOf = roomId === undefined || room.id === Number(roomId);
-        if (isOf && room.joining === ref) room.joinAnswered(status);
-      }
+      for (const room of this.#rooms.values()) if (room.joining === ref) room.joinAnswered(status);
     } else if (word === 'SENT' || word === 'OK') {
       this.#settle(ref, seq ?? upto ?? 0);
     } else if (word === 'UNAVAILABLE') {
-      this.#roomOf(pending.command.room_id).unavailable(status);
+      this.#roomOf(pending.command.room_id).sender.unavailable(status);
     } else {
       this.#outbox.refuse(ref, new ChatError(reason, { detail, seq }));
       this.#roomOf(pending.command.room_id).settled(pending);

@@ -5,15 +5,8 @@ export type { Socket, SocketClass } from './platform.js';
 export { ChatError } from './errors.js';
 export type { Message } from './message.js';
 export { RoomList, type RoomListEvents } from './room-list.js';
-export {
-  Room,
-  type Beginning,
-  type Draft,
-  type MessagePage,
-  type Range,
-  type RoomEvents,
-  type RoomPhase,
-} from './room.js';
+export type { MessagePage, Range } from './room-pages.js';
+export { Room, type Beginning, type Draft, type RoomEvents, type RoomPhase } from './room.js';
 export { localStorageOf, type UnsentCommand, type UnsentStorage } from './storage.js';
 export type {
   Answer,

@@ -32,15 +32,20 @@ export class Rest {
   }
 
   /** @throws {ChatError} the reason of the server's, OFFLINE if it does not answer, NO_TOKEN */
-  async request<Content>(method: string, path: string, body?: object): Promise<Answer<Content>> {
+  async request<Content>(
+    method: string,
+    path: string,
+    body?: object,
+    isAgain = false,
+  ): Promise<Answer<Content>> {
     const token = this.#token ?? this.freshToken();
     const answer = await this.#ask<Content>(method, path, body, await token);
-    if (answer.meta.reason !== 'UNAUTHORIZED') return accepted(answer);
+    const { code, reason = 'INTERNAL', detail, seq } = answer.meta;
+    if (code < 400) return answer;
+    if (reason !== 'UNAUTHORIZED' || isAgain) throw new ChatError(reason, { detail, seq });
     // It has ended meanwhile. Many requests find out together, and the first one fetches another one.
     if (this.#token === token) this.#token = undefined;
-    return accepted(
-      await this.#ask<Content>(method, path, body, await (this.#token ?? this.freshToken())),
-    );
+    return this.request(method, path, body, true);
   }
 
   async #fetchToken(): Promise<string> {
@@ -61,11 +66,9 @@ export class Rest {
     try {
       const response = await fetch(new URL(path.slice(1), url), {
         method,
-        headers: {
-          authorization: `Bearer ${token}`,
-          ...(body !== undefined && { 'content-type': 'application/json' }),
-        },
-        ...(body !== undefined && { body: JSON.stringify(body) }),
+        headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+        // Without one it is undefined.
+        body: JSON.stringify(body),
         signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS),
       });
       const answer = (await response.json()) as Answer<Content>;
@@ -78,8 +81,11 @@ export class Rest {
   }
 }
 
-function accepted<Content>(answer: Answer<Content>): Answer<Content> {
-  const { code, reason = 'INTERNAL', detail, seq } = answer.meta;
-  if (code < 400) return answer;
-  throw new ChatError(reason, { detail, seq });
+/** The query of a URL, of all that is defined. */
+export function queryOf(fields: Readonly<Record<string, string | number | undefined>>): string {
+  const query = new URLSearchParams();
+  for (const [name, value] of Object.entries(fields)) {
+    if (value !== undefined) query.set(name, String(value));
+  }
+  return `?${query.toString()}`;
 }

@@ -41,7 +41,10 @@ export class RoomList extends Emitter<RoomListEvents> {
   hasMore = true;
   readonly #options: Options;
   #items: readonly RoomRow[] = [];
-  readonly #followed = new Map<number, { readonly room: Room; readonly end: () => void }>();
+  readonly #followed = new Map<
+    number,
+    { readonly room: Room; readonly ends: readonly (() => void)[] }
+  >();
   /** Requests that wait for their time: by room, and for the whole list. */
   readonly #refreshes = new Map<number | 'all', ReturnType<typeof setTimeout>>();
   /** One request at a time. */
@@ -167,17 +170,17 @@ export class RoomList extends Emitter<RoomListEvents> {
         this.#later(id, REFRESH_MS);
       }),
       room.on('access', (permissions) => {
-        if (permissions !== '') this.#change(id, { permissions });
+        if (permissions === '') return;
+        this.#do(() => {
+          this.#change(id, { permissions });
+        });
       }),
       room.on('closed', (reason) => {
         this.#unfollow(id);
         if (reason !== 'TOO_MANY_ROOMS' && reason !== 'CLOSED') this.#remove(id);
       }),
     ];
-    const end = (): void => {
-      for (const end of ends) end();
-    };
-    this.#followed.set(id, { room, end });
+    this.#followed.set(id, { room, ends });
     room.follow(head, epoch);
     // It was open before, and entries that the row has not were told to nobody here.
     if (room.last > head) this.#later(id, 0);
@@ -186,7 +189,7 @@ export class RoomList extends Emitter<RoomListEvents> {
   #unfollow(id: number): void {
     const followed = this.#followed.get(id);
     this.#followed.delete(id);
-    followed?.end();
+    for (const end of followed?.ends ?? []) end();
     followed?.room.unfollow();
   }
 
@@ -210,13 +213,9 @@ export class RoomList extends Emitter<RoomListEvents> {
       this.#change(id, { head, name: entry.name ?? row.name, data: entry.data ?? null });
     } else {
       this.#change(id, { head });
-      const { user } = this.#options.client;
-      const isOwnRule =
-        entry.entity_UUID === user?.userUUID || entry.entity_UUID === user?.entityUUID;
+      // Of a change of the user's own rule tells `access`.
       const isCounted = target !== undefined && (target > row.read || target === last?.seq);
-      if ((type === 'member' && isOwnRule) || (type === 'delete' && isCounted)) {
-        this.#later(id, REFRESH_MS);
-      }
+      if (type === 'delete' && isCounted) this.#later(id, REFRESH_MS);
     }
   }
 

@@ -104,7 +104,7 @@ export class RoomState {
       const answer = await load();
       const isValid = early === this.#early && (epoch === undefined || answer.epoch === epoch);
       if (!isValid) return undefined;
-      for (const row of answer.rows) this.#addRow(row, answer.head);
+      this.#addRows(answer.rows, answer.head);
       for (const [type, entry] of early) this.#change(type, entry);
       return answer;
     } finally {
@@ -112,12 +112,20 @@ export class RoomState {
     }
   }
 
-  #addRow(row: MessageRow, head: number): void {
-    const asOf = Math.max(head, row.rev ?? row.seq);
-    const known = this.#find(row.seq);
-    if (known !== undefined && known.asOf > asOf) return;
-    const ref = known?.message.ref;
-    this.#put({ message: messageOf({ ...row, ref }, row.seq), isWithheld: false, asOf });
+  /** Adds the new ones at once: each by itself would move all that is behind it. */
+  #addRows(rows: readonly MessageRow[], head: number): void {
+    const added: Held[] = [];
+    for (const row of rows) {
+      const asOf = Math.max(head, row.rev ?? row.seq);
+      const known = this.#find(row.seq);
+      if (known !== undefined && known.asOf > asOf) continue;
+      const ref = known?.message.ref;
+      const held = { message: messageOf({ ...row, ref }, row.seq), isWithheld: false, asOf };
+      if (known === undefined) added.push(held);
+      else this.#put(held);
+    }
+    this.#held = [...added, ...this.#held].toSorted((a, b) => a.message.seq - b.message.seq);
+    this.#shown = undefined;
   }
 
   #add(entry: Entry): void {
@@ -138,24 +146,19 @@ export class RoomState {
     held.asOf = entry.seq;
     this.#shown = undefined;
     if (type === 'edit') {
+      const { content, data, createdAt } = entry;
       // Until the entry that follows has the next text, or deletes the message, it stays as it is.
-      if (entry.content === undefined) return;
+      if (content === undefined) return;
       held.isWithheld = false;
-      held.message = {
-        ...held.message,
-        content: entry.content,
-        data: entry.data ?? undefined,
-        editedAt: new Date(entry.createdAt),
-      };
+      const editedAt = new Date(createdAt);
+      held.message = { ...held.message, content, data: data ?? undefined, editedAt };
     } else if (type === 'delete') {
       // It stays as a place that later answers can't fill, without anything that it said.
       held.isWithheld = true;
       held.message = { ...held.message, content: '', data: undefined, mentions: [], reactions: [] };
     } else if (entry.emoji !== undefined) {
-      held.message = {
-        ...held.message,
-        reactions: this.#reacted(held.message.reactions, entry),
-      };
+      const reactions = this.#reacted(held.message.reactions, entry);
+      held.message = { ...held.message, reactions };
     }
   }
 

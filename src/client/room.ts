@@ -1,14 +1,11 @@
-import { backoff } from './backoff.js';
-import type { Connection } from './connection.js';
 import { Emitter } from './events.js';
-import { ChatError } from './errors.js';
-import { messageOf, type Message } from './message.js';
-import type { Outbox, Pending } from './outbox.js';
-import { newRef } from './platform.js';
+import type { Message } from './message.js';
+import type { Pending } from './outbox.js';
 import { RoomHints } from './room-hints.js';
+import { RoomPages, type MessagePage, type Range } from './room-pages.js';
+import { RoomSender, type SenderHost } from './room-sender.js';
 import { RoomState } from './room-state.js';
-import type { UnsentCommand } from './storage.js';
-import type { Answer, Entry, Hint, Json, Limits, MessageRow, Status } from './wire.js';
+import type { Answer, Entry, Hint, Json, Status } from './wire.js';
 
 /**
  * `idle`: nobody looks at it. `joining`: until the server has let the client in, again after each reconnect. `closed`: by
@@ -48,29 +45,11 @@ export interface Draft {
   readonly ref?: string;
 }
 
-/** Messages between two numbers, as they were when they were read. */
-export interface MessagePage {
-  readonly messages: readonly Message[];
-  /** Whether there are more in the same direction. */
-  readonly hasMore: boolean;
-}
-
-export interface Range {
-  readonly before?: number;
-  readonly after?: number;
-  /** 1 to 1000, 50 by default. */
-  readonly limit?: number;
-}
-
 /** What a room needs of its client. */
-export interface RoomHost {
-  readonly client: {
-    readonly user: { readonly userUUID: string } | undefined;
-    readonly limits: Limits | undefined;
+export interface RoomHost extends SenderHost {
+  readonly client: SenderHost['client'] & {
     request<Content>(method: string, path: string): Promise<Answer<Content>>;
   };
-  readonly connection: Pick<Connection, 'state' | 'send'>;
-  readonly outbox: Outbox;
   /** The room is to be joined, or left, as it says now. */
   placeChanged: (room: Room) => void;
   /** The server has let the client in. */
@@ -85,14 +64,8 @@ export interface Beginning {
   readonly epoch?: string | undefined;
 }
 
-/** Messages of a page, by default of the server's. */
-const PAGE = 50;
-/** The longest wait before what was UNAVAILABLE is tried again: the server itself waits as long for its database. */
-const MOST_RETRY_MS = 5_000;
 /** The server tells of one a second; who types on is told of in time. */
 const TYPING_AGAIN_MS = 2_000;
-/** Of errors that another attempt may not meet. */
-const PASSING: ReadonlySet<unknown> = new Set(['OFFLINE', 'NO_TOKEN', 'UNAVAILABLE', 'INTERNAL']);
 
 /** A room as the user sees it. It stays the same object through reconnects. */
 export class Room extends Emitter<RoomEvents> {
@@ -105,12 +78,13 @@ export class Room extends Emitter<RoomEvents> {
   permissions = '';
   /** Number up to which the user has read, on any device. */
   readUpto = 0;
-  /** Whether there may be messages before those in `messages`. */
-  hasOlder = true;
   /** @internal The `ref` of the `join` that is on its way. */
   joining: string | undefined;
+  /** @internal Its commands. */
+  readonly sender: RoomSender;
   readonly #host: RoomHost;
   readonly #state = new RoomState();
+  readonly #pages: RoomPages;
   readonly #hints = new RoomHints((user) => {
     this.emit('typing', user, false);
     this.#changed();
@@ -120,27 +94,25 @@ export class Room extends Emitter<RoomEvents> {
   #isOpen = false;
   #isFollowed = false;
   #head = 0;
-  /** Whether the last page is to be loaded, or to be loaded anew. */
-  #needsPage = false;
-  #older: Promise<boolean> | undefined;
-  /** The `ref` of the command that is on its way: one at a time, so that none overtakes one that has to be repeated. */
-  #sent: string | undefined;
-  /** Failures of commands, joins and pages since the last one that worked. */
-  #failures = 0;
-  #retry: ReturnType<typeof setTimeout> | undefined;
-  #pageRetry: ReturnType<typeof setTimeout> | undefined;
   #typedAt = -Infinity;
 
   constructor(id: number, host: RoomHost) {
     super();
     this.id = id;
     this.#host = host;
+    this.#pages = new RoomPages(this, host.client, this.#state);
+    this.sender = new RoomSender(this, host);
   }
 
   /** Its messages, the oldest first; those that are not stored yet, without a `seq`, are last. Another list at a change. */
   get messages(): readonly Message[] {
-    this.#messages ??= [...this.#state.messages, ...this.#unsent()];
+    this.#messages ??= [...this.#state.messages, ...(this.#isOpen ? this.sender.messages : [])];
     return this.#messages;
+  }
+
+  /** Whether there may be messages before those in `messages`. */
+  get hasOlder(): boolean {
+    return this.#pages.hasOlder;
   }
 
   /** Number of the last entry that was taken. */
@@ -184,29 +156,25 @@ export class Room extends Emitter<RoomEvents> {
    * @throws {ChatError} the reason of the server's; the message is not in `messages` any more
    */
   send(message: string | Draft): Promise<number> {
-    const { content, data, replyTo, mentions, ref } =
-      typeof message === 'string' ? { content: message } : (message satisfies Draft);
+    const { replyTo, ...draft } = typeof message === 'string' ? { content: message } : message;
     // Who writes the next message types anew.
     this.#typedAt = -Infinity;
-    return this.#do('message', { content, data, reply_to: replyTo, mentions, ref });
+    return this.#do('message', { ...draft, reply_to: replyTo });
   }
 
   /** Replaces text and data of an own message. @throws {ChatError} */
-  edit(
-    seq: number,
-    { content, data, ref }: Pick<Draft, 'content' | 'data' | 'ref'>,
-  ): Promise<number> {
-    return this.#do('edit', { target: seq, content, data, ref });
+  edit(seq: number, text: Pick<Draft, 'content' | 'data' | 'ref'>): Promise<number> {
+    return this.#do('edit', { ...text, target: seq });
   }
 
   /** @throws {ChatError} */
-  delete(seq: number, { ref }: Pick<Draft, 'ref'> = {}): Promise<number> {
-    return this.#do('delete', { target: seq, ref });
+  delete(seq: number, how: Pick<Draft, 'ref'> = {}): Promise<number> {
+    return this.#do('delete', { ...how, target: seq });
   }
 
   /** Puts an emoji on a message, or takes it off. @throws {ChatError} */
-  react(seq: number, emoji: string, on = true, { ref }: Pick<Draft, 'ref'> = {}): Promise<number> {
-    return this.#do('reaction', { target: seq, emoji, on, ref });
+  react(seq: number, emoji: string, on = true, how: Pick<Draft, 'ref'> = {}): Promise<number> {
+    return this.#do('reaction', { ...how, target: seq, emoji, on });
   }
 
   /**
@@ -232,23 +200,19 @@ export class Room extends Emitter<RoomEvents> {
    * @returns whether there may be more
    * @throws {ChatError}
    */
-  loadOlder(limit = PAGE): Promise<boolean> {
-    if (this.#older !== undefined) return this.#older;
-    const older = this.#loadOlder(limit).finally(() => {
-      if (this.#older === older) this.#older = undefined;
-    });
-    this.#older = older;
-    return older;
+  loadOlder(limit?: number): Promise<boolean> {
+    return this.#pages.loadOlder(limit);
   }
 
   /** Reads messages without keeping them in `messages`. @throws {ChatError} */
-  async read(range: Range): Promise<MessagePage> {
-    const page = new RoomState();
-    const answer = await page.read(() => this.#load(range));
-    return { messages: page.messages, hasMore: answer?.hasMore ?? false };
+  read(range: Range): Promise<MessagePage> {
+    return this.#pages.read(range);
   }
 
-  /** Ends it: nothing is kept, and nothing more is told of it. What was sent is still sent until it is stored. */
+  /**
+   * Ends it, for all who use it: nothing is kept, and nothing more is told of it. What was sent is still sent until it is
+   * stored.
+   */
   leave(): void {
     if (!this.isWanted) return;
     this.#isOpen = false;
@@ -258,7 +222,7 @@ export class Room extends Emitter<RoomEvents> {
     }
     this.#forget();
     this.#host.placeChanged(this);
-    this.transmit();
+    this.sender.transmit();
   }
 
   /** @internal Whether it is to be joined. */
@@ -281,7 +245,7 @@ export class Room extends Emitter<RoomEvents> {
   open({ after, epoch }: Beginning): void {
     if (this.#isOpen || !this.#want()) return;
     this.#isOpen = true;
-    this.#needsPage = after === undefined;
+    this.#pages.isDue = after === undefined;
     if (after !== undefined) {
       // If it is followed already, it goes back.
       this.phase = 'joining';
@@ -289,7 +253,7 @@ export class Room extends Emitter<RoomEvents> {
     }
     // Open rooms have other events than those that are followed.
     this.#host.placeChanged(this);
-    if (this.phase === 'joined') this.#loadPage();
+    if (this.phase === 'joined') this.#pages.loadDue();
   }
 
   /** @internal Follows its entries from a place on, or from where it is. */
@@ -310,9 +274,7 @@ export class Room extends Emitter<RoomEvents> {
   disconnected(): void {
     if (this.phase === 'joined') this.phase = 'joining';
     this.joining = undefined;
-    clearTimeout(this.#retry);
-    this.#doubt();
-    this.#sent = undefined;
+    this.sender.disconnected();
     this.#hints.disconnected();
     this.#changed();
   }
@@ -323,7 +285,6 @@ export class Room extends Emitter<RoomEvents> {
     this.joining = undefined;
     if (word === 'CONNECTED') {
       this.phase = 'joined';
-      this.#failures = 0;
       this.#state.userUUID = this.#userUUID;
       this.#head = head;
       this.uuid = status.uuid;
@@ -334,8 +295,8 @@ export class Room extends Emitter<RoomEvents> {
       else if (from > last) this.#reset(from, epoch);
       // A number may have been given without it.
       this.#state.epoch = epoch;
-      if (this.#needsPage && this.#older === undefined) this.#loadPage();
-      this.transmit();
+      this.#pages.loadDue();
+      this.sender.joined();
       this.#changed();
       this.#host.joined(this);
     } else {
@@ -345,7 +306,7 @@ export class Room extends Emitter<RoomEvents> {
         this.#reset();
         this.#host.placeChanged(this);
       } else if (word === 'UNAVAILABLE' || word === 'INTERNAL') {
-        this.unavailable(status);
+        this.sender.unavailable(status);
       } else {
         this.close(reason);
       }
@@ -401,52 +362,26 @@ export class Room extends Emitter<RoomEvents> {
 
   /** @internal A command was settled; `seq` is the number of its entry, undefined if it was refused. */
   settled(pending: Pending, seq?: number): void {
-    const { ref, type } = pending.command;
-    if (this.#sent === ref) this.#sent = undefined;
-    this.#failures = 0;
     if (seq !== undefined) {
+      const { type } = pending.command;
       if (type === 'read') this.marked(seq);
       else if (type === 'message' && this.#isOpen) {
-        this.#state.sent(this.#messageOf(pending), seq);
+        this.#state.sent(this.sender.messageOf(pending), seq);
       }
     }
-    this.transmit();
+    this.sender.settled(pending);
     this.#changed();
   }
 
-  /** @internal A command, or the `join`, was UNAVAILABLE: it is sent again. */
-  unavailable({ retry_after_ms: leastMs = 0 }: Status): void {
-    clearTimeout(this.#retry);
-    this.#doubt();
-    this.#retry = setTimeout(
-      () => {
-        this.#sent = undefined;
-        if (this.phase === 'joining') this.#host.placeChanged(this);
-        this.transmit();
-      },
-      leastMs + backoff(this.#failures, MOST_RETRY_MS),
-    );
-    this.#failures += 1;
+  /** @internal A page was loaded. */
+  paged(isLast: boolean): void {
+    if (isLast) this.sender.hide(this.#state.messages);
+    this.#changed();
   }
 
-  /** @internal Sends the oldest command that is not settled, once the room is joined, or if nobody wants to join it. */
-  transmit(): void {
-    const { outbox, connection, client } = this.#host;
-    const isOnline = connection.state === 'online';
-    if (!isOnline || !outbox.isLoaded || this.phase === 'joining' || this.#sent !== undefined)
-      return;
-    const pending = outbox.oldest(this.id);
-    if (pending === undefined) return;
-    const { command } = pending;
-    const frame = JSON.stringify(command);
-    if (new TextEncoder().encode(frame).length > (client.limits?.frame ?? Infinity)) {
-      // The server would close the socket, again and again.
-      outbox.refuse(command.ref, new ChatError('TOO_LARGE'));
-      this.settled(pending);
-      return;
-    }
-    this.#sent = command.ref;
-    this.#host.connection.send(frame);
+  /** @internal Joins it if that was not answered, or was UNAVAILABLE. */
+  rejoin(): void {
+    if (this.phase === 'joining') this.#host.placeChanged(this);
   }
 
   /** @internal What was sent to it is still sent: the server says what becomes of it. */
@@ -460,105 +395,33 @@ export class Room extends Emitter<RoomEvents> {
     this.#setAccess('');
     this.#forget();
     this.emit('closed', reason);
-    this.transmit();
+    this.sender.transmit();
   }
 
-  async #do(type: UnsentCommand['type'] | 'read', fields: object): Promise<number> {
-    if (this.#isStopped) throw new ChatError('CLOSED');
-    // As it is now: if the application changes its `data` later, the same is sent again all the same.
-    const given = JSON.parse(JSON.stringify(fields)) as object;
-    const outcome = this.#host.outbox.add({ type, ref: newRef(), room_id: this.id, ...given });
-    this.transmit();
+  #do(type: Pending['command']['type'], fields: object): Promise<number> {
+    const outcome = this.sender.add(type, fields);
     this.#changed();
     return outcome;
-  }
-
-  #unsent(): Message[] {
-    if (!this.#isOpen) return [];
-    return this.#host.outbox
-      .of(this.id)
-      .filter(({ command, isHidden }) => command.type === 'message' && !isHidden)
-      .map((pending) => this.#messageOf(pending));
-  }
-
-  #messageOf({ command, at }: Pending): Message {
-    return messageOf({ ...command, emitter: this.#userUUID, createdAt: at }, undefined);
   }
 
   /** Forgets what is known, and goes on with the entries beyond a number, or beyond the head. */
   #drop(from?: number, epoch?: string): void {
     this.#state.drop(from, epoch);
     this.#hints.readers.clear();
-    this.hasOlder = true;
-    this.#older = undefined;
+    this.#pages.drop();
   }
 
   /** Likewise, because entries were missed, or are no more. */
   #reset(from?: number, epoch?: string): void {
     this.#drop(from, epoch);
-    this.#needsPage = this.#isOpen;
+    this.#pages.isDue = this.#isOpen;
     this.emit('reset');
-  }
-
-  #loadPage(): void {
-    clearTimeout(this.#pageRetry);
-    this.loadOlder().catch(({ reason }: Partial<ChatError>) => {
-      if (!this.#needsPage || !PASSING.has(reason)) return;
-      this.#pageRetry = setTimeout(
-        () => {
-          if (this.#needsPage && this.phase === 'joined') this.#loadPage();
-        },
-        backoff(this.#failures, MOST_RETRY_MS),
-      );
-      this.#failures += 1;
-    });
-  }
-
-  async #loadOlder(limit: number): Promise<boolean> {
-    const { first } = this.#state;
-    const isLast = this.#needsPage || first === undefined;
-    const range = isLast ? { limit } : { limit, before: first };
-    const answer = await this.#state.read(() => this.#load(range));
-    if (answer !== undefined) {
-      this.hasOlder = answer.hasMore;
-      if (isLast) {
-        this.#needsPage = false;
-        this.#doubt();
-        this.#hide();
-      }
-      this.#changed();
-    }
-    return this.hasOlder;
-  }
-
-  /** The command that is on its way may be stored. */
-  #doubt(): void {
-    const pending = this.#host.outbox.get(this.#sent ?? '');
-    if (pending !== undefined) pending.isDoubtful = true;
-  }
-
-  /** What may be stored, and is likely to be in the page, is shown by the page alone. */
-  #hide(): void {
-    const own = this.#state.messages.filter(({ emitter }) => emitter === this.#userUUID);
-    const texts = new Set(own.map(({ content }) => content));
-    for (const pending of this.#host.outbox.of(this.id)) {
-      pending.isHidden = pending.isDoubtful && texts.has(pending.command.content ?? '');
-    }
-  }
-
-  async #load(range: Range) {
-    const query = new URLSearchParams({ limit: String(PAGE) });
-    for (const [name, value] of Object.entries(range)) query.set(name, String(value));
-    const path = `/rooms/${this.id}/messages?${query.toString()}`;
-    const { meta, content } = await this.#host.client.request<readonly MessageRow[]>('GET', path);
-    const { head = 0, epoch = '', next } = meta;
-    return { head, epoch, rows: content, hasMore: next !== undefined };
   }
 
   /** @returns whether it is wanted now: unless the client has ended */
   #want(): boolean {
     if (this.isWanted) return true;
-    if (this.#isStopped) {
+    if (this.#host.connection.state === 'stopped') {
       this.close('CLOSED');
       return false;
     }
@@ -572,10 +435,6 @@ export class Room extends Emitter<RoomEvents> {
     return this.#host.client.user?.userUUID ?? '';
   }
 
-  get #isStopped(): boolean {
-    return this.#host.connection.state === 'stopped';
-  }
-
   #setAccess(permissions: string): void {
     if (permissions === this.permissions) return;
     this.permissions = permissions;
@@ -585,8 +444,7 @@ export class Room extends Emitter<RoomEvents> {
   /** Nothing is shown any more. */
   #forget(): void {
     this.#drop(this.#state.last, this.#state.epoch);
-    this.#needsPage = false;
-    clearTimeout(this.#pageRetry);
+    this.#pages.isDue = false;
     this.#hints.disconnected();
     this.#changed();
   }

@@ -181,19 +181,21 @@ it('a log that was set back shows nothing of the time before', async () => {
 
 it('what is UNAVAILABLE is sent again until it is stored, and nothing overtakes it', async () => {
   const database = await outletOf(world.databaseUrl);
-  const weak = await world.start({ DATABASE_URL: database.url, STORE_TIMEOUT_MS: '300' });
+  const weak = await world.start({ DATABASE_URL: database.url, STORE_TIMEOUT_MS: '1000' });
   const id = await roomOfBoth();
   const unavailable = deferred();
+  let isStalled = false;
   class Socket extends WebSocket {
     constructor(url: string, protocol: string) {
       super(url, protocol);
       this.on('message', (frame: Buffer) => {
-        if (frame.includes('UNAVAILABLE')) unavailable.resolve();
+        if (isStalled && frame.includes('UNAVAILABLE')) unavailable.resolve();
       });
     }
   }
   const room = await live(clientOf(ben, weak.url, { WebSocket: Socket }).room(id));
   database.stall();
+  isStalled = true;
   const sent = ['a', 'b', 'c'].map((text) => room.send(text));
   await unavailable.promise;
   expect(room.messages.map(({ seq }) => seq)).toEqual([undefined, undefined, undefined]);
