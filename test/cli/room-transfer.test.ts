@@ -374,89 +374,15 @@ describe('an import', () => {
     expect(await headOf(room)).toBe(after);
   });
 
-  const change = { emitter: ben.userUUID, createdAt: '2020-01-02T00:00:00Z' };
-  it.each<[name: string, lines: readonly (object | string)[], problem: string]>([
-    ['no JSON', ['{"kind":'], 'line 4: is not JSON'],
-    [
-      'a number that is not above the last',
-      [{ ...change, kind: 'message', seq: 20, content: 'x' }],
-      'line 4: seq is not above that of the line before',
-    ],
-    [
-      'an answer to a later message',
-      [{ ...change, kind: 'message', seq: 30, content: 'x', reply_to: 40 }],
-      'line 4: reply_to is not the number of an earlier message',
-    ],
-    [
-      "an edit of another's message",
-      [{ ...change, kind: 'edit', seq: 30, target: 10, emitter: ana.userUUID }],
-      'line 4: only its sender may edit a message',
-    ],
-    [
-      'an edit of an edit',
-      [
-        { ...change, kind: 'edit', seq: 30, target: 10 },
-        { ...change, kind: 'edit', seq: 31, target: 30 },
-      ],
-      'line 5: target is not the number of a message',
-    ],
-    [
-      'an edit behind the deletion',
-      [
-        { ...change, kind: 'delete', seq: 30, target: 10 },
-        { ...change, kind: 'edit', seq: 31, target: 10 },
-      ],
-      'line 5: the message was deleted by an earlier line',
-    ],
-    [
-      'a deleted message that nobody deletes',
-      [{ ...change, kind: 'message', seq: 30, deleted: true }],
-      'the message with seq 30 is deleted, but no line says by whom',
-    ],
-    [
-      'a ref that its sender has used before',
-      [
-        { ...change, kind: 'message', seq: 30, content: 'x', ref: 'r' },
-        { ...change, kind: 'message', seq: 31, content: 'y', ref: 'r' },
-      ],
-      'line 5: ref is that of an earlier entry of the same emitter',
-    ],
-    [
-      'a rule behind messages',
-      [{ kind: 'rule', entity_UUID: ben.userUUID, level: 0, permissions: 'r', accepted: true }],
-      'line 4: is a rule behind entries',
-    ],
-  ])('refuses a file with %s, and names the line', async (_, lines, problem) => {
+  it('refuses a file with a malformed line, and names it', async () => {
     const room = await createRoom(node, ana);
     const before = await members(ana, room);
-    const more = lines.filter((line) => typeof line === 'object');
-    const text =
-      foreign(['one', 'two'], more) + lines.filter((line) => typeof line === 'string').join('');
-    const { code, stderr } = await imported(room, text);
-    expect({ code, stderr }).toEqual({ code: 1, stderr: `${problem}\n` });
+    expect(await imported(room, `${foreign(['one', 'two'])}{"kind":`)).toEqual({
+      code: 1,
+      stdout: '',
+      stderr: 'line 4: is not JSON\n',
+    });
     expect(await members(ana, room)).toEqual(before);
-  });
-
-  it.each<[name: string, text: string | Buffer, stderr: string]>([
-    ['no line', '', 'there are no lines\n'],
-    [
-      'no room',
-      foreign(['one']).split('\n').slice(1).join('\n'),
-      'line 1: is not a room, as the first line has to be\n',
-    ],
-    [
-      'a part',
-      foreign(['one', 'two']).split('\n').slice(0, 2).join('\n'),
-      'the file has 1 entries, and not 2, as its first line says\n',
-    ],
-    [
-      'a room of another type',
-      foreign([]).replace('group', 'user2user'),
-      'line 1: type is not that of the room, group\n',
-    ],
-  ])('refuses %s', async (_, text, stderr) => {
-    const room = await createRoom(node, ana);
-    expect(await imported(room, text)).toEqual({ code: 1, stdout: '', stderr });
   });
 
   it('ends if its room is deleted meanwhile', async () => {
