@@ -1,16 +1,20 @@
 /**
- * The development loop of `npm run dev`: compiles changes in src/, and restarts the node if there is no error. Plain
- * JavaScript, as nothing is built yet. Not `tsc --watch`: that of TypeScript 7.0 misses changes on some Linux file
- * systems.
+ * The development loop of `npm run dev`: builds what has changed in src/ or web/, and restarts the node if there is no
+ * error. Plain JavaScript, as nothing is built yet. Not `tsc --watch`: that of TypeScript 7.0 misses changes on some Linux
+ * file systems.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { watch } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 
-const COMPILER = ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json'];
+/** The node keeps the page in memory: it is restarted for a change of the page, too. */
+const BUILDS = [
+  ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json'],
+  ['scripts/build-web.mjs'],
+];
 const NODE = ['--enable-source-maps', 'dist/src/main.js'];
-const WATCHED = ['src', 'migrations'];
+const WATCHED = ['src', 'web', 'migrations'];
 /** An editor that saves, or a checkout, changes files in several steps. */
 const SETTLE_MS = 100;
 /** Longer than SHUTDOWN_TIMEOUT_MS: only a node that hangs in a loop is killed. */
@@ -28,6 +32,15 @@ async function stop(child) {
   const timer = setTimeout(() => child.kill('SIGKILL'), KILL_AFTER_MS);
   await once(child, 'exit');
   clearTimeout(timer);
+}
+
+/** Whether all of it was built. */
+async function build() {
+  for (const program of BUILDS) {
+    const [status] = await once(run(program), 'exit');
+    if (status !== 0 || ending.signal.aborted) return false;
+  }
+  return true;
 }
 
 function start() {
@@ -62,9 +75,9 @@ while (!ending.signal.aborted) {
   if (changed) {
     await delay(SETTLE_MS);
     changed = false;
-    const [status] = await once(run(COMPILER), 'exit');
+    const isBuilt = await build();
     if (ending.signal.aborted) break;
-    if (status === 0) {
+    if (isBuilt) {
       await stop(node);
       node = start();
     } else {

@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -19,7 +19,7 @@ let output: string;
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'nano-test-'));
   const paths = ['package.json', 'tsconfig.json', 'tsconfig.build.json', '.sequelizerc'];
-  for (const path of [...paths, 'src', 'scripts', 'migrations']) {
+  for (const path of [...paths, 'src', 'web', 'scripts', 'migrations']) {
     await cp(`${ROOT}/${path}`, join(folder, path), { recursive: true });
   }
   await symlink(`${ROOT}/node_modules`, join(folder, 'node_modules'));
@@ -64,7 +64,7 @@ async function freePort(): Promise<number> {
 }
 
 it(
-  'npm run dev restarts the node after a change, keeps it over an error, and leaves no process',
+  'npm run dev restarts the node after a change of it or of the page, keeps it over an error, and leaves no process',
   async () => {
     startDev(await freePort());
     // The streams close when the last process that writes to them has ended.
@@ -74,6 +74,16 @@ it(
 
       await change('src/main.ts', 'listening on', 'open at');
       await seen('open at');
+
+      await change('web/src/i18n/en.ts', "'Welcome'", "'Good to see you'");
+      await vi.waitFor(() => {
+        expect(output.match(/open at/g)).toHaveLength(2);
+      }, PATIENCE_MS);
+      const assets = await readdir(join(folder, 'dist/web/assets'));
+      const page = assets.find((name) => /^index-.*\.js$/.test(name)) ?? '';
+      expect(await readFile(join(folder, 'dist/web/assets', page), 'utf8')).toContain(
+        'Good to see you',
+      );
 
       await change('src/main.ts', 'await start();', 'const wrong: number = await start();');
       await seen('error TS2322');
@@ -86,14 +96,14 @@ it(
       expect(output).toMatch(/\/src\/main\.ts:\d+/);
       await change('src/main.ts', broken, 'await start();');
       await vi.waitFor(() => {
-        expect(output.match(/open at/g)).toHaveLength(3);
+        expect(output.match(/open at/g)).toHaveLength(4);
       }, PATIENCE_MS);
     } finally {
       process.kill(-(dev.pid ?? 0), 'SIGINT');
     }
     await ended;
     // The nodes had the port and the data folder one after the other, and each ended on request.
-    expect(output.match(/shutting down/g)).toHaveLength(3);
+    expect(output.match(/shutting down/g)).toHaveLength(4);
     expect(output).not.toMatch(/EADDRINUSE|in use by another process/);
   },
   2 * PATIENCE_MS,
