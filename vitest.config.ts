@@ -12,6 +12,7 @@ const UNIT = [
   'test/docs/{architecture,environment,links,promises}.test.ts',
   'test/feeds/{backlog,catch-up,flush-queue,head-poll,peers,presence,room-announcer,room-hints,subscribers,ws-frame}.test.ts',
   'test/http/{health,page,period,reading}.test.ts',
+  'test/web/*.test.ts',
   'test/store/{fair-limit,group-commit,outage,unsettled-messages}.test.ts',
 ];
 
@@ -33,6 +34,7 @@ const SLOW = [
   'http/connections',
   'page/accessibility',
   'page/history',
+  'page/hostile',
   'page/faults',
   'page/docs',
   'journeys/going-down',

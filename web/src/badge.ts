@@ -25,9 +25,14 @@ export function useBadge(rooms: readonly RoomRow[], roomId: number | undefined):
 
   useEffect(() => {
     let isCurrent = true;
-    void drawIcon(unread).then((url) => {
-      if (isCurrent) document.querySelector('link[rel=icon]')?.setAttribute('href', url);
-    });
+    drawIcon(unread).then(
+      (url) => {
+        if (isCurrent) document.querySelector('link[rel=icon]')?.setAttribute('href', url);
+      },
+      () => {
+        // The icon can't be loaded: it stays as it is.
+      },
+    );
     return () => {
       isCurrent = false;
     };

@@ -3,6 +3,7 @@ import { useContext } from 'preact/hooks';
 import type { ChatClient, RoomList, RoomRow, UserRow } from '../../src/client/index.js';
 import { t } from './i18n/text.js';
 import type { Session } from './session/session.js';
+import { plainName } from './text/names.js';
 
 /** What all of the page needs while somebody is signed in. */
 export interface ChatContextValue {
@@ -24,12 +25,14 @@ const ID_CHARACTERS = 8;
 
 /** The name of a user: theirs, or a part of their id. */
 export function nameOf(userUUID: string, user: UserRow | undefined): string {
-  return user?.name ?? t('user.unnamed', { id: userUUID.slice(0, ID_CHARACTERS) });
+  const name = plainName(user?.name ?? '');
+  return name ?? t('user.unnamed', { id: userUUID.slice(0, ID_CHARACTERS) });
 }
 
 /** The name of a room: a direct one has that of the other user. */
 export function titleOf(row: RoomRow): string {
-  if (row.name !== '') return row.name;
+  const name = plainName(row.name);
+  if (name !== undefined) return name;
   const { with: other } = row;
   if (other === undefined || other === null) return t('rooms.nobody');
   return nameOf(other.userUUID, other);

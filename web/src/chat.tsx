@@ -7,8 +7,10 @@ import { t } from './i18n/text.js';
 import { useRoute } from './route.js';
 import { Connection } from './rooms/connection.js';
 import { Sidebar } from './rooms/sidebar.js';
+import { forgetDrafts } from './room/drafts.js';
 import { Invitation } from './room/invitation.js';
 import { RoomScreen } from './room/room-screen.js';
+import { useRoomRow } from './room/use-room-row.js';
 import { API_URL, hasEnded, type Session } from './session/session.js';
 import { useBadge } from './badge.js';
 import { Icon } from './ui/icon.js';
@@ -20,35 +22,37 @@ interface Props {
 
 /** The chat of somebody who has signed in. */
 export function Chat({ session, onSignedOut }: Props) {
-  const [chat] = useState(
-    () =>
-      new ChatClient(API_URL, {
-        token: session.token,
-        storage: localStorageOf(session.userUUID),
-      }),
-  );
+  const [storage] = useState(() => localStorageOf(session.userUUID));
+  const [chat] = useState(() => new ChatClient(API_URL, { token: session.token, storage }));
   const value = useMemo(() => ({ chat, rooms: chat.rooms(), session }), [chat, session]);
 
   useEffect(() => {
+    let isCurrent = true;
     const end = chat.on('state', (state) => {
       if (state !== 'offline') return;
       void hasEnded(session).then((ended) => {
-        if (ended) onSignedOut('signIn.ended');
+        // Somebody else may have signed in meanwhile.
+        if (ended && isCurrent) onSignedOut('signIn.ended');
       });
     });
     return () => {
+      isCurrent = false;
       end();
       chat.close();
     };
   }, [chat]);
 
+  /** Nothing that they wrote stays in the browser. If their token has ended, it does: they come back. */
+  async function signOut(): Promise<void> {
+    chat.close();
+    for (const { ref } of await storage.load()) storage.delete(ref);
+    forgetDrafts(session.userUUID);
+    onSignedOut();
+  }
+
   return (
     <ChatContext.Provider value={value}>
-      <Screens
-        onSignOut={() => {
-          onSignedOut();
-        }}
-      />
+      <Screens onSignOut={() => void signOut()} />
     </ChatContext.Provider>
   );
 }
@@ -60,15 +64,15 @@ function Screens({ onSignOut }: { readonly onSignOut: () => void }) {
   const [scope, setScope] = useState<RoomRow>();
   useEvents(rooms, 'change');
   useBadge(rooms.items, roomId);
-  const row = rooms.items.find(({ id }) => id === roomId);
+  const { row, canOpen } = useRoomRow(roomId);
   return (
     <main class={`screens${roomId === undefined ? '' : ' has-room'}`}>
       <h1 class="visually-hidden">{t('product')}</h1>
       <Sidebar roomId={roomId} scope={scope} onScope={setScope} onSignOut={onSignOut} />
       <div class="room-screen">
         {roomId === undefined && <NoRoom />}
-        {roomId !== undefined && row?.accepted === false && <Invitation key={roomId} row={row} />}
-        {roomId !== undefined && row?.accepted !== false && rooms.isLoaded && (
+        {row?.accepted === false && <Invitation key={roomId} row={row} />}
+        {roomId !== undefined && canOpen && (
           <RoomScreen key={roomId} roomId={roomId} seq={seq} onSearch={setScope} />
         )}
       </div>

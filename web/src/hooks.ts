@@ -45,6 +45,19 @@ export function useEvents<Name extends string>(
   }, [source]);
 }
 
+/** Gives the focus back, when the component ends, to what had it before. */
+export function useFocusReturn(): void {
+  useLayoutEffect(() => {
+    const before = document.activeElement;
+    return () => {
+      // While a dialog is open, what is behind it takes no focus.
+      queueMicrotask(() => {
+        if (before instanceof HTMLElement) before.focus({ preventScroll: true });
+      });
+    };
+  }, []);
+}
+
 /** Whether the user can see the page, and has it before them. */
 export function useIsAttentive(): boolean {
   const read = (): boolean => document.visibilityState === 'visible' && document.hasFocus();

@@ -4,6 +4,8 @@ import { language } from './i18n/text.js';
 import './styles/tokens.css';
 import './styles/base.css';
 import './styles/controls.css';
+import './styles/avatar.css';
+import './styles/overlays.css';
 import './styles/sign-in.css';
 import './styles/layout.css';
 import './styles/rooms.css';

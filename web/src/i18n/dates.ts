@@ -18,10 +18,6 @@ function daysAgo(date: Date): number {
   return Math.round((noon(today) - noon(date)) / DAY_MS);
 }
 
-export function isSameDay(one: Date, other: Date): boolean {
-  return one.toDateString() === other.toDateString();
-}
-
 export function timeOf(date: Date): string {
   return time.format(date);
 }

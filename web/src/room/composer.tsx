@@ -1,5 +1,5 @@
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
-import type { Room } from '../../../src/client/index.js';
+import { ChatError, type Room } from '../../../src/client/index.js';
 import { nameOf, useChat } from '../chat-context.js';
 import { t, tCount } from '../i18n/text.js';
 import { Icon, IconButton } from '../ui/icon.js';
@@ -18,6 +18,8 @@ interface Props {
 /** What the server takes by default, until it has said so. */
 const MOST_CHARACTERS = 8_000;
 const MOST_HEIGHT_PX = 220;
+/** The `keyCode` of a key that an input method takes. */
+const COMPOSING = 229;
 
 /** Where one writes. What is not sent is kept for each room. */
 export function Composer({ room, intent, onIntent, onSent }: Props) {
@@ -66,7 +68,9 @@ export function Composer({ room, intent, onIntent, onSent }: Props) {
     if (editing?.seq !== undefined) {
       if (content !== editing.content) {
         const { data } = editing;
-        room.edit(editing.seq, { content, ...(data !== undefined && { data }) }).catch(fail);
+        room
+          .edit(editing.seq, { content, ...(data !== undefined && { data }) })
+          .catch(refused(content));
       }
       stop();
       return;
@@ -75,14 +79,22 @@ export function Composer({ room, intent, onIntent, onSent }: Props) {
     const mentions = mentionsIn(content, peopleIn(room));
     room
       .send({ content, mentions, ...(replyTo !== undefined && { replyTo }) })
-      .catch((error: unknown) => {
-        fail(error);
-        // Nobody should have to write it again.
-        setText((now) => (now === '' ? content : now));
-      });
+      .catch(refused(content));
     change('');
     onIntent(undefined);
     onSent();
+  }
+
+  /** Nobody should have to write a text again that was refused. */
+  function refused(content: string): (error: unknown) => void {
+    return (error) => {
+      // The client has ended, which keeps what is not sent.
+      if (error instanceof ChatError && error.reason === 'CLOSED') return;
+      fail(error);
+      if (readDraft(session.userUUID, room.id) !== '') return;
+      keepDraft(session.userUUID, room.id, content);
+      setText((now) => (now === '' ? content : now));
+    };
   }
 
   /** Those who are online, and those who wrote what is shown. */
@@ -102,8 +114,10 @@ export function Composer({ room, intent, onIntent, onSent }: Props) {
   }
 
   function pressed(event: KeyboardEvent): void {
-    // Enter also ends the input of a Chinese or Japanese word.
-    if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) {
+    // Enter also ends the input of a Chinese or Japanese word; Safari says so by the code alone.
+    const isComposing = event.isComposing || event.keyCode === COMPOSING;
+    if (isComposing) return;
+    if (event.key === 'Enter' && !event.shiftKey) {
       event.preventDefault();
       submit();
     } else if (event.key === 'Escape' && intent !== undefined) {
@@ -136,11 +150,6 @@ export function Composer({ room, intent, onIntent, onSent }: Props) {
           }}
           onKeyDown={pressed}
         />
-        {tooLong > 0 && (
-          <span class="problem" role="alert">
-            {tCount('composer.tooLong', tooLong)}
-          </span>
-        )}
         <button
           class="send-button"
           type="submit"
@@ -150,6 +159,11 @@ export function Composer({ room, intent, onIntent, onSent }: Props) {
           <Icon name={editing === undefined ? 'send' : 'check'} />
         </button>
       </div>
+      {tooLong > 0 && (
+        <p class="problem" role="alert">
+          {tCount('composer.tooLong', tooLong)}
+        </p>
+      )}
       <span id="composer-hint" class="visually-hidden">
         {t('composer.hint')}
       </span>

@@ -1,6 +1,7 @@
-import { useState } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import { ChatError, type Room, type RoomRow } from '../../../src/client/index.js';
 import { titleOf, useChat } from '../chat-context.js';
+import { useFocusReturn } from '../hooks.js';
 import { t } from '../i18n/text.js';
 import { navigate } from '../route.js';
 import { Confirm } from '../ui/dialog.js';
@@ -22,8 +23,14 @@ export function Details({ room, row, onClose }: Props) {
   const { say, fail } = useToasts();
   const [asking, setAsking] = useState<'leave' | 'delete'>();
   const members = useMembers(room);
+  const section = useRef<HTMLElement>(null);
+  useFocusReturn();
   const isAdmin = room.permissions.includes('a');
   const path = `/rooms/${room.id}`;
+
+  useEffect(() => {
+    section.current?.focus();
+  }, []);
 
   async function leave(): Promise<void> {
     try {
@@ -46,7 +53,17 @@ export function Details({ room, row, onClose }: Props) {
   }
 
   return (
-    <section class="details" aria-label={t('details.title')}>
+    <section
+      ref={section}
+      class="details"
+      tabIndex={-1}
+      aria-label={t('details.title')}
+      onKeyDown={({ key, target }) => {
+        // That of a dialog closes the dialog.
+        const isInDialog = (target as HTMLElement).closest('dialog') !== null;
+        if (key === 'Escape' && !isInDialog) onClose();
+      }}
+    >
       <header class="details-head">
         <h2>{t('details.title')}</h2>
         <IconButton icon="close" label={t('details.close')} onClick={onClose} />

@@ -1,4 +1,5 @@
-import { useEffect, useRef } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useRef } from 'preact/hooks';
+import { useFocusReturn } from '../hooks.js';
 import { t } from '../i18n/text.js';
 
 interface Props {
@@ -7,6 +8,7 @@ interface Props {
 }
 
 const COLUMNS = 8;
+const MARGIN_PX = 8;
 /** What people answer with, by how often they do. */
 const EMOJIS = Array.from(
   '👍❤😂🎉😮😢🙏🔥👏✅👀🚀💯🤔😍😅🥳🙌💪👎😎😴🤯😭🤝👌✨⭐💡⚡🐛🍀☕🍕🎂🏆❌❓❗👋',
@@ -22,12 +24,12 @@ const STEPS: Readonly<Record<string, number>> = {
 export function EmojiPicker({ onPick, onClose }: Props) {
   const grid = useRef<HTMLDivElement>(null);
 
+  useFocusReturn();
+  useLayoutEffect(() => {
+    if (grid.current !== null) keepInside(grid.current);
+  }, []);
   useEffect(() => {
-    const before = document.activeElement;
-    grid.current?.querySelector('button')?.focus();
-    return () => {
-      if (before instanceof HTMLElement) before.focus({ preventScroll: true });
-    };
+    grid.current?.querySelector('button')?.focus({ preventScroll: true });
   }, []);
 
   function pressed(event: KeyboardEvent): void {
@@ -68,4 +70,17 @@ export function EmojiPicker({ onPick, onClose }: Props) {
       ))}
     </div>
   );
+}
+
+/** Moves the grid to where all of it is visible: above the actions if there is no place below them. */
+function keepInside(grid: HTMLElement): void {
+  const own = grid.getBoundingClientRect();
+  const list = grid.closest('.timeline')?.getBoundingClientRect();
+  if (list === undefined) return;
+  const x = Math.min(0, list.right - MARGIN_PX - own.right) || Math.max(0, list.left - own.left);
+  const actions = grid.parentElement?.offsetHeight ?? 0;
+  const above = -(own.height + actions + MARGIN_PX);
+  const hasPlace = own.top + above > list.top;
+  const y = hasPlace ? above : list.bottom - MARGIN_PX - own.bottom;
+  grid.style.translate = `${x}px ${own.bottom > list.bottom ? y : 0}px`;
 }

@@ -9,7 +9,7 @@ import { useToasts } from '../ui/toasts.js';
 /** A room that the user was let into, and has not entered yet: to open it is to accept. */
 export function Invitation({ row }: { readonly row: RoomRow }) {
   const { chat, rooms, session } = useChat();
-  const { fail } = useToasts();
+  const { say, fail } = useToasts();
   const title = titleOf(row);
   const path = `/rooms/${row.id}`;
 
@@ -25,7 +25,13 @@ export function Invitation({ row }: { readonly row: RoomRow }) {
   }
 
   async function decline(): Promise<void> {
-    await chat.request('DELETE', `${path}/members/${session.userUUID}`);
+    try {
+      await chat.request('DELETE', `${path}/members/${session.userUUID}`);
+    } catch (error) {
+      if (!(error instanceof ChatError && error.reason === 'NOT_FOUND')) throw error;
+      say(t('details.notAMember'));
+      return;
+    }
     navigate({});
     rooms.refresh(row.id);
   }

@@ -1,4 +1,4 @@
-import { useCallback, useEffect, useState } from 'preact/hooks';
+import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
 import type { Room } from '../../../src/client/index.js';
 import { useChat } from '../chat-context.js';
 import { useToasts } from '../ui/toasts.js';
@@ -26,12 +26,16 @@ export function useMembers(room: Room): Members {
   const { fail } = useToasts();
   const [rows, setRows] = useState<readonly Member[]>();
   const [next, setNext] = useState<string>();
+  const asked = useRef(0);
 
   const load = useCallback(
     async (query: string, before: readonly Member[]): Promise<void> => {
+      const turn = (asked.current += 1);
       try {
         const path = `/rooms/${room.id}/members${query}`;
         const { meta, content } = await chat.request<readonly Member[]>('GET', path);
+        // A later answer is younger.
+        if (turn !== asked.current) return;
         setRows([...before, ...content]);
         setNext(meta.next);
       } catch (error) {

@@ -1,8 +1,9 @@
-import { useRef } from 'preact/hooks';
+import { useRef, useState } from 'preact/hooks';
 import { nameOf, useChat } from '../chat-context.js';
 import { useEvents } from '../hooks.js';
-import { t } from '../i18n/text.js';
+import { t, tCount } from '../i18n/text.js';
 import { Avatar } from '../ui/avatar.js';
+import { Confirm } from '../ui/dialog.js';
 import { Icon } from '../ui/icon.js';
 import { useToasts } from '../ui/toasts.js';
 
@@ -11,10 +12,13 @@ export function Account({ onSignOut }: { readonly onSignOut: () => void }) {
   const { chat, session } = useChat();
   const { say, fail } = useToasts();
   const menu = useRef<HTMLDivElement>(null);
+  const [isAsking, setIsAsking] = useState(false);
   useEvents(chat, 'users', 'state');
   const { userUUID } = session;
-  // Before it is online, it would be asked for in vain.
-  const user = chat.state === 'online' ? chat.users.get(userUUID) : undefined;
+  // Before it was online, it would be asked for in vain.
+  const wasOnline = useRef(false);
+  wasOnline.current ||= chat.state === 'online';
+  const user = wasOnline.current ? chat.users.get(userUUID) : undefined;
   const name = nameOf(userUUID, user);
 
   return (
@@ -39,11 +43,30 @@ export function Account({ onSignOut }: { readonly onSignOut: () => void }) {
           <Icon name="copy" />
           {t('account.copyId')}
         </button>
-        <button class="menu-item" type="button" onClick={onSignOut}>
+        <button
+          class="menu-item"
+          type="button"
+          onClick={() => {
+            menu.current?.hidePopover();
+            if (chat.unsent === 0) onSignOut();
+            else setIsAsking(true);
+          }}
+        >
           <Icon name="exit" />
           {t('account.signOut')}
         </button>
       </div>
+      {isAsking && (
+        <Confirm
+          title={t('account.unsentTitle')}
+          text={tCount('account.unsent', chat.unsent)}
+          action={t('account.signOut')}
+          onConfirm={onSignOut}
+          onClose={() => {
+            setIsAsking(false);
+          }}
+        />
+      )}
     </div>
   );
 }

@@ -3,7 +3,7 @@ import { useChat } from '../chat-context.js';
 import { t } from '../i18n/text.js';
 import { navigate } from '../route.js';
 import { Dialog } from '../ui/dialog.js';
-import { useToasts } from '../ui/toasts.js';
+import { sentenceOf } from '../ui/toasts.js';
 
 interface Props {
   readonly onClose: () => void;
@@ -18,13 +18,14 @@ const MOST_RULES = 1000;
 /** Makes a group, or opens the direct room with somebody. */
 export function NewRoomDialog({ onClose, onCreated }: Props) {
   const { chat, session } = useChat();
-  const { fail } = useToasts();
+  const [problem, setProblem] = useState('');
   const [isGroup, setIsGroup] = useState(session.canCreateRooms);
   const [value, setValue] = useState('');
   const [isBusy, setIsBusy] = useState(false);
 
   async function submit(): Promise<void> {
     setIsBusy(true);
+    setProblem('');
     const text = value.trim();
     const body = isGroup
       ? { name: text, type: 'group', level_admin: LEVEL_ADMIN, max_entity_rules: MOST_RULES }
@@ -35,7 +36,8 @@ export function NewRoomDialog({ onClose, onCreated }: Props) {
       onClose();
       navigate({ roomId: content.room.id });
     } catch (error) {
-      fail(error);
+      // A notice would be behind the dialog.
+      setProblem(sentenceOf(error));
       setIsBusy(false);
     }
   }
@@ -90,6 +92,9 @@ export function NewRoomDialog({ onClose, onCreated }: Props) {
             {t(isGroup ? 'newRoom.nameHint' : 'newRoom.userHint')}
           </small>
         </label>
+        <p class="problem" role="alert">
+          {problem}
+        </p>
         <div class="dialog-actions">
           <button class="button" type="button" onClick={onClose}>
             {t('cancel')}

@@ -1,3 +1,4 @@
+import { useRef } from 'preact/hooks';
 import { useChat } from '../chat-context.js';
 import { useEvents } from '../hooks.js';
 import { t } from '../i18n/text.js';
@@ -11,12 +12,20 @@ const SKELETONS = [0, 1, 2, 3, 4, 5];
 export function RoomListView({ roomId }: { readonly roomId: number | undefined }) {
   const { chat, rooms } = useChat();
   const { fail } = useToasts();
+  const isLoading = useRef(false);
   useEvents(rooms, 'change');
   useEvents(chat, 'users');
 
   function scrolled({ scrollHeight, scrollTop, clientHeight }: HTMLElement): void {
     const isNearEnd = scrollHeight - scrollTop - clientHeight < NEAR_END_PX;
-    if (isNearEnd && rooms.hasMore) rooms.loadMore().catch(fail);
+    if (!isNearEnd || !rooms.hasMore || isLoading.current) return;
+    isLoading.current = true;
+    rooms
+      .loadMore()
+      .catch(fail)
+      .finally(() => {
+        isLoading.current = false;
+      });
   }
 
   if (!rooms.isLoaded) {

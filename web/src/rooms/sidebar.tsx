@@ -19,6 +19,8 @@ interface Props {
 
 /** A search is begun when the user rests. */
 const REST_MS = 250;
+/** The server takes no more. */
+const MOST_CHARACTERS = 200;
 
 /** The rooms, the search over all of them, and who one is. */
 export function Sidebar({ roomId, scope, onScope, onSignOut }: Props) {
@@ -55,6 +57,7 @@ export function Sidebar({ roomId, scope, onScope, onSignOut }: Props) {
           ref={input}
           class="input"
           type="search"
+          maxLength={MOST_CHARACTERS}
           aria-label={t('search.label')}
           placeholder={t(scope === undefined ? 'search.placeholder' : 'search.inRoom')}
           value={text}

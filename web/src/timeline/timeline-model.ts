@@ -1,5 +1,4 @@
 import type { Message } from '../../../src/client/index.js';
-import { isSameDay } from '../i18n/dates.js';
 import type { Key } from './heights.js';
 
 /** Messages of one sender that follow each other within this time stand together. */
@@ -51,7 +50,7 @@ function isTogether(
 }
 
 function isSameDayOf(one: Message, other: Message): boolean {
-  return isSameDay(one.createdAt, other.createdAt);
+  return one.createdAt.toDateString() === other.createdAt.toDateString();
 }
 
 function isSameGroup(one: Message, other: Message): boolean {

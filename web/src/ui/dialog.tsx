@@ -1,5 +1,6 @@
 import type { ComponentChildren } from 'preact';
 import { useEffect, useId, useRef } from 'preact/hooks';
+import { useFocusReturn } from '../hooks.js';
 import { t } from '../i18n/text.js';
 import { IconButton } from './icon.js';
 
@@ -13,6 +14,7 @@ interface Props {
 export function Dialog({ title, onClose, children }: Props) {
   const dialog = useRef<HTMLDialogElement>(null);
   const id = useId();
+  useFocusReturn();
   useEffect(() => {
     dialog.current?.showModal();
   }, []);

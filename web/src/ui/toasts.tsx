@@ -27,7 +27,8 @@ export function useToasts(): Toasts {
   return useContext(ToastContext);
 }
 
-function sentenceOf(error: unknown): string {
+/** Why something did not work, for the user. */
+export function sentenceOf(error: unknown): string {
   const { reason, message } =
     error instanceof ChatError ? error : new ChatError('other', { detail: String(error) });
   const key = `error.${reason}`;

@@ -1,0 +1,237 @@
+import { randomUUID } from 'node:crypto';
+import type { Page } from 'playwright-core';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { createRoom, putRule, request } from '../harness/api.js';
+import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
+import { query } from '../harness/database.js';
+import type { TestNode } from '../harness/node.js';
+import { startPageLab, type PageLab } from '../harness/page-lab.js';
+import { person, secondsFromNow } from '../harness/tokens.js';
+
+const entityUUID = randomUUID();
+const ana = person({ entityUUID, levelOnEntity: 100 }, { name: 'Ana' });
+/** A right-to-left override, which would turn the text behind the name. */
+const bruno = person({ entityUUID, levelOnEntity: 100 }, { name: 'Bru\u202Eno' });
+
+let world: ChatWorld;
+let node: TestNode;
+let lab: PageLab;
+
+beforeAll(async () => {
+  world = await createChatWorld();
+  node = await world.start();
+  lab = await startPageLab();
+  // The server knows of them by that.
+  await request(node, 'GET', '/me/rooms', { as: bruno });
+});
+afterEach(() => lab.clear());
+afterAll(async () => {
+  await lab.close();
+  await world.close();
+});
+
+const input = (page: Page) => page.getByRole('textbox', { name: 'Message' });
+const message = (page: Page, text: string) => page.locator('.bubble', { hasText: text });
+
+/** The texts that the server has of a room. */
+async function storedTexts(room: number): Promise<unknown[]> {
+  const { content } = await request(node, 'GET', `/rooms/${room}/messages`, { as: ana });
+  return (content as { content: unknown }[]).map((row) => row.content);
+}
+
+async function openRoom(): Promise<{ room: number; page: Page }> {
+  const room = await createRoom(node, ana);
+  const page = await lab.open(node, ana, { at: `/rooms/${room}` });
+  await page.getByText('No messages yet').first().waitFor();
+  return { room, page };
+}
+
+/** Sends by the keyboard, and waits until it is stored. */
+async function say(page: Page, text: string): Promise<void> {
+  await input(page).fill(text);
+  await input(page).press('Enter');
+  await message(page, text).locator('.check, .checks').waitFor();
+}
+
+const hasFocus = (page: Page, label: string): Promise<boolean> =>
+  page.evaluate(`document.activeElement.getAttribute('aria-label') === ${JSON.stringify(label)}`);
+
+describe('the composer', () => {
+  it('leaves Enter to an input method', async () => {
+    const { room, page } = await openRoom();
+    await input(page).fill('にほん');
+    await input(page).dispatchEvent('keydown', { key: 'Enter', isComposing: true });
+    // Safari ends the word before it tells of the key.
+    await input(page).dispatchEvent('keydown', { key: 'Enter', keyCode: 229 });
+    expect(await input(page).inputValue()).toBe('にほん');
+    await say(page, '日本');
+    expect(await storedTexts(room)).toEqual(['日本']);
+  });
+
+  it('sends once at a double click', async () => {
+    const { room, page } = await openRoom();
+    await input(page).fill('once');
+    await page.getByRole('button', { name: 'Send' }).dblclick();
+    await message(page, 'once').locator('.check').waitFor();
+    await say(page, 'then');
+    expect(await storedTexts(room)).toEqual(['once', 'then']);
+  });
+
+  it('says by how much a text is too long, and keeps it', async () => {
+    const { room, page } = await openRoom();
+    const long = 'x'.repeat(8_003);
+    await input(page).fill(long);
+    await page.getByRole('alert').getByText('3 characters too long').waitFor();
+    await input(page).press('Enter');
+    expect(await input(page).inputValue()).toBe(long);
+    await say(page, long.slice(3));
+    expect(await storedTexts(room)).toEqual([long.slice(3)]);
+    expect(await page.evaluate('document.documentElement.scrollWidth <= innerWidth')).toBe(true);
+  });
+
+  it('leads to what it sent, wherever one was reading', async () => {
+    const { room, page } = await openRoom();
+    for (let line = 1; line <= 3; line += 1) await say(page, `${line}${'\nline'.repeat(40)}`);
+    await page.locator('.timeline').evaluate((list: { scrollTop: number }) => {
+      list.scrollTop = 0;
+    });
+    await page.getByRole('button', { name: 'Jump to present' }).waitFor();
+    await say(page, 'down here');
+    await page.getByRole('button', { name: 'Jump to present' }).waitFor({ state: 'detached' });
+    expect(await storedTexts(room)).toHaveLength(4);
+  });
+});
+
+describe('the focus', () => {
+  it('comes back from dialogs and from the details, however they end', async () => {
+    const { page } = await openRoom();
+    await page.getByRole('button', { name: 'New conversation' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Cancel' }).click();
+    await page.getByRole('dialog').waitFor({ state: 'detached' });
+    expect(await hasFocus(page, 'New conversation')).toBe(true);
+
+    await page.getByRole('button', { name: 'Room details' }).click();
+    await page.getByRole('button', { name: 'Delete room' }).click();
+    await page.keyboard.press('Escape');
+    await page.getByRole('dialog').waitFor({ state: 'detached' });
+    await page.getByRole('region', { name: 'Room details' }).waitFor();
+    await page.keyboard.press('Escape');
+    await page.getByRole('region', { name: 'Room details' }).waitFor({ state: 'detached' });
+    expect(await hasFocus(page, 'Room details')).toBe(true);
+  });
+});
+
+describe('a new conversation', () => {
+  it('says within its dialog why it was refused', async () => {
+    const { page } = await openRoom();
+    await page.getByRole('button', { name: 'New conversation' }).click();
+    const dialog = page.getByRole('dialog');
+    await dialog.getByText('Direct').click();
+    await dialog.getByLabel('ID of the other person').fill('javascript:alert(1)');
+    await dialog.getByRole('button', { name: 'Open conversation' }).click();
+    const problem = dialog.getByRole('alert');
+    await problem.getByText('The server does not accept that').waitFor();
+    expect(await page.locator('.toast').count()).toBe(0);
+  });
+});
+
+describe('a name', () => {
+  it('can neither turn the text around it, nor widen the page', async () => {
+    const { room, page } = await openRoom();
+    const name = `\u202E${'W'.repeat(99)}`;
+    await request(node, 'PATCH', `/rooms/${room}`, { as: ana, body: { name } });
+    await page.getByRole('heading', { name: 'W'.repeat(99), exact: true }).waitFor();
+    await putRule(node, ana, room, { userUUID: bruno.userUUID, permissions: 'rw' });
+    const body = { content: 'hello' };
+    await request(node, 'PUT', `/rooms/${room}/invitation`, {
+      as: bruno,
+      body: { accepted: true },
+    });
+    await request(node, 'POST', `/rooms/${room}/messages`, { as: bruno, body });
+    await page.locator('.message-name', { hasText: /^Bruno$/ }).waitFor();
+    await page.setViewportSize({ width: 360, height: 700 });
+    await page.getByRole('button', { name: 'Room details' }).click();
+    await page.getByRole('button', { name: 'Remove Bruno' }).click();
+    await page.getByText('Remove Bruno?').waitFor();
+    expect(await page.evaluate('document.documentElement.scrollWidth <= innerWidth')).toBe(true);
+  });
+});
+
+describe('signing out', () => {
+  it('asks if something is not sent, and leaves nothing of the user in the browser', async () => {
+    const { room, page } = await openRoom();
+    await page.context().setOffline(true);
+    await page.getByText('You are offline').waitFor();
+    await input(page).fill('unsent');
+    await input(page).press('Enter');
+    await page.getByText('1 message is waiting').waitFor();
+    await input(page).fill('a draft');
+    await page.locator('.account-button').click();
+    await page.getByRole('button', { name: 'Sign out' }).click();
+    await page.getByText('1 change is not sent yet').waitFor();
+    await page.getByRole('dialog').getByRole('button', { name: 'Sign out' }).click();
+    await page.getByLabel('Token (JWT)').waitFor();
+    expect(await page.evaluate('localStorage.length + sessionStorage.length')).toBe(0);
+
+    await page.context().setOffline(false);
+    await page.getByLabel('Token (JWT)').fill(bruno.token);
+    await page.getByRole('button', { name: 'Sign in' }).click();
+    await page.goto(`${node.url}/#/rooms/${room}`);
+    await say(page, 'from Bruno');
+    expect(await storedTexts(room)).toEqual(['from Bruno']);
+  });
+});
+
+describe('a token that ends while the page is open', () => {
+  it('leads to the sign-in, and keeps what was written', async () => {
+    const room = await createRoom(node, ana);
+    const brief = person({ ...ana }, { name: 'Ana', exp: secondsFromNow(8) });
+    const page = await lab.open(node, brief, { at: `/rooms/${room}` });
+    await input(page).fill('half a sentence');
+    await page.getByText('Your token is not accepted any more').waitFor();
+    await page.getByLabel('Token (JWT)').fill(ana.token);
+    await page.getByRole('button', { name: 'Sign in' }).click();
+    await page.goto(`${node.url}/#/rooms/${room}`);
+    await page.getByText('No messages yet').first().waitFor();
+    expect(await input(page).inputValue()).toBe('half a sentence');
+  });
+});
+
+describe('the list of 1,000 rooms', () => {
+  it('is loaded as one scrolls, and a link beyond it accepts no invitation', async () => {
+    const carla = person({ levelOnEntity: 100 }, { name: 'Carla' });
+    const dora = person({ levelOnEntity: 100 }, { name: 'Dora' });
+    const invited = await createRoom(node, carla, { name: 'Far away' });
+    await putRule(node, carla, invited, { userUUID: dora.userUUID, permissions: 'r' });
+    const own = await createRoom(node, dora, { name: 'Room 0' });
+    await query(
+      world.databaseUrl,
+      `WITH made AS (
+         INSERT INTO rooms (uuid, name, type, level_admin, entity_owner, max_entity_rules, head, "createdAt", "updatedAt")
+         SELECT gen_random_uuid(), 'Room ' || n, type, level_admin, entity_owner, max_entity_rules, head,
+                now() + n * interval '1 ms', now()
+         FROM rooms, generate_series(1, 999) AS n WHERE id = $1 RETURNING id)
+       INSERT INTO room_permissions (room_id, "entity_UUID", level, permissions, accepted, "createdAt", "updatedAt")
+       SELECT made.id, rule."entity_UUID", rule.level, rule.permissions, rule.accepted, now(), now()
+       FROM made, room_permissions AS rule WHERE rule.room_id = $1`,
+      [own],
+    );
+    const page = await lab.open(node, dora, { at: `/rooms/${invited}` });
+    await page.getByText('You are invited to Far away').waitFor();
+    expect(await page.getByRole('link', { name: 'Far away' }).count()).toBe(0);
+
+    const list = page.getByRole('navigation', { name: 'Rooms' });
+    const pageSize = await list.getByRole('link').count();
+    let requests = 0;
+    page.on('request', (sent) => {
+      if (sent.url().includes('/me/rooms')) requests += 1;
+    });
+    await list.evaluate((element: { scrollTop: number; scrollHeight: number }) => {
+      for (let step = 0; step < 20; step += 1) element.scrollTop = element.scrollHeight - step;
+    });
+    await list.getByRole('link').nth(pageSize).waitFor();
+    expect(requests).toBe(1);
+    const { content } = await request(node, 'GET', `/rooms/${invited}`, { as: dora });
+    expect(content).toMatchObject({ accepted: false });
+  });
+});
