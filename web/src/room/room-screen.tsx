@@ -36,6 +36,7 @@ export function RoomScreen({ roomId, seq, onSearch }: Props) {
   const [hasDetails, setHasDetails] = useState(false);
   const list = useRef<VirtualListHandle>(null);
   useEvents(room, 'change', 'access', 'closed');
+  useEvents(chat, 'users');
   const start = useStart(room, seq !== undefined);
   const row = rooms.items.find(({ id }) => id === roomId);
   const title = row === undefined ? '' : titleOf(row);
