@@ -58,6 +58,18 @@ BEGIN
 END
 $$`;
 
+// How many messages the planner expects to have the words of a query: from statistics, without reading any.
+const estimate = `
+CREATE OR REPLACE FUNCTION search_estimate(words tsquery) RETURNS float8
+LANGUAGE plpgsql STRICT AS $$
+DECLARE
+  plan json;
+BEGIN
+  EXECUTE format('EXPLAIN (FORMAT JSON) SELECT FROM message_words WHERE words @@ %L', words) INTO plan;
+  RETURN plan -> 0 -> 'Plan' ->> 'Plan Rows';
+END
+$$`;
+
 module.exports = {
   async up(queryInterface, Sequelize) {
     for (const statement of [fold, pair, words]) await queryInterface.sequelize.query(statement);
@@ -74,6 +86,7 @@ module.exports = {
     await queryInterface.sequelize.query(
       'CREATE INDEX IF NOT EXISTS message_words_words ON message_words USING gin (words) WITH (fastupdate = off)',
     );
+    await queryInterface.sequelize.query(estimate);
     await queryInterface.createTable('search_positions', {
       room_id: { type: Sequelize.INTEGER, primaryKey: true },
       // Seq of the last entry that is in `message_words`, if it is a message that is not deleted.
@@ -84,6 +97,8 @@ module.exports = {
   async down(queryInterface) {
     await queryInterface.dropTable('search_positions');
     await queryInterface.dropTable('message_words');
-    await queryInterface.sequelize.query('DROP FUNCTION search_words, search_pairs, search_fold');
+    await queryInterface.sequelize.query(
+      'DROP FUNCTION search_estimate, search_words, search_pairs, search_fold',
+    );
   },
 };

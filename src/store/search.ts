@@ -55,9 +55,9 @@ const NEWEST_OF_ONE = [1_000];
  */
 const NOT_STORED = 300;
 /**
- * Messages that the index may find: each is in another page. Of more, the newest ones are not known without reading all:
- * the page then ends where the newest ones were passed. If these let expect more, the index is not asked: an upper
- * estimate, as the rooms' heads count other entries, too.
+ * Messages that the index may find: each is in another page. If the planner expects no more, the index is asked alone. Of
+ * more, the newest ones are not known without reading all: the page then ends where the newest ones were passed. If these
+ * let expect more, the index is not asked: an upper estimate, as the rooms' heads count other entries, too.
  */
 const MOST_HITS = 5_000;
 /** Rooms up to which the index is asked for the messages of these alone; of more, it is asked for those of all rooms. */
@@ -144,7 +144,8 @@ function newestPlaces(steps: readonly number[]): string {
     const given = steps[step - 1];
     const seen =
       given === undefined
-        ? `SELECT more.* FROM readable CROSS JOIN LATERAL (${older('readable.id', behind, 0, size)}) AS more`
+        ? `SELECT more.* FROM readable CROSS JOIN LATERAL (${older('readable.id', behind, 0, size)}) AS more
+           WHERE NOT (SELECT rest."isRare" FROM rest)`
         : `SELECT * FROM newest_${step - 1} UNION ALL
            SELECT more.* FROM newest_${step - 1} AS oldest CROSS JOIN LATERAL (
              ${older('oldest.room_id', 'oldest."createdAt", oldest.seq', given, size)}
@@ -162,11 +163,23 @@ function newestPlaces(steps: readonly number[]): string {
 
 /**
  * Looks at the newest messages of the caller's rooms, or of room $9, one by one, down to the place `passed`. If a
- * message's words are not stored, they are taken from its text. Says as well what BY_INDEX is to look for.
+ * message's words are not stored, they are taken from its text. Says as well what BY_INDEX is to look for; if that is
+ * rare, and $10 is true, looks at no message.
  */
 function amongNewest(steps: readonly number[]): string {
   return `WITH asked AS MATERIALIZED (${TO_QUERY}), readable AS MATERIALIZED (
     ${readableRooms('($9::integer IS NULL OR room_id = $9)')}
+  ), wanted AS (
+    SELECT query, coalesce(sum(head), 0)::bigint AS entries,
+      CASE WHEN count(*) > ${FEW_ROOMS} THEN query
+        ELSE (query::tsquery && string_agg(${roomWord('id')}, ' | ')::tsquery)::text END AS "indexQuery",
+      CASE WHEN sum(head - upto) <= ${NOT_STORED}
+        THEN coalesce(array_agg(id) FILTER (WHERE head > upto), '{}')::text END AS "roomsNotStored"
+    FROM asked LEFT JOIN readable ON true GROUP BY query
+  ), rest AS MATERIALIZED (
+    SELECT *, CASE WHEN $10 AND "roomsNotStored" IS NOT NULL
+      THEN search_estimate("indexQuery"::tsquery) <= ${MOST_HITS} ELSE false END AS "isRare"
+    FROM wanted
   ), ${newestPlaces(steps)},
   matching AS (
     SELECT newest.*, w.words IS NOT NULL AS has_words
@@ -176,16 +189,8 @@ function amongNewest(steps: readonly number[]): string {
     ) AS w ON true
     WHERE CASE WHEN w.words IS NULL THEN newest.seq > readable.upto
       ELSE w.words @@ (SELECT query::tsquery FROM asked) END
-  ), rest AS (
-    SELECT query, coalesce(sum(head), 0)::bigint AS entries,
-      CASE WHEN count(*) > ${FEW_ROOMS} THEN query
-        ELSE (query::tsquery && string_agg(${roomWord('id')}, ' | ')::tsquery)::text END AS index_query,
-      CASE WHEN sum(head - upto) <= ${NOT_STORED}
-        THEN coalesce(array_agg(id) FILTER (WHERE head > upto), '{}')::text END AS rooms_not_stored
-    FROM asked LEFT JOIN readable ON true GROUP BY query
   )
-  SELECT found.*, last."createdAt" AS "passedAt", last.room_id AS "passedRoomId", last.seq AS "passedSeq",
-    rest.query, rest.entries, rest.index_query AS "indexQuery", rest.rooms_not_stored AS "roomsNotStored"
+  SELECT found.*, last."createdAt" AS "passedAt", last.room_id AS "passedRoomId", last.seq AS "passedSeq", rest.*
   FROM rest LEFT JOIN last ON true LEFT JOIN (
     ${messagesAt(
       'SELECT * FROM matching',
@@ -237,8 +242,10 @@ type FoundRow = HistoryMessage | { readonly seq: null };
 interface NewestRest {
   /** The tsquery of the text; null if it has no word. */
   readonly query: string | null;
-  /** Entries of all rooms in which it was searched. */
+  /** Entries of all rooms in which it is searched. */
   readonly entries: number;
+  /** Whether the index is expected to find few enough: then the newest messages were not looked at. */
+  readonly isRare: boolean;
   /** The tsquery for the index. */
   readonly indexQuery: string;
   /** Rooms with messages whose words are not stored, as an array in text; null if there are too many such messages. */
@@ -273,22 +280,36 @@ export function createSearch({
     // One more than asked for, to know whether there are more.
     const most = limit + 1;
     const { statement, size } = roomId === undefined ? OF_ALL : OF_ONE;
-    const bind = [...whose, text, most, ...place, roomId ?? null];
-    const newest = (await run(statement, bind)) as readonly NewestRow[];
-    const [rest] = newest;
+
+    async function lookAtNewest({ unlessRare }: { unlessRare: boolean }) {
+      const bind = [...whose, text, most, ...place, roomId ?? null, unlessRare];
+      return (await run(statement, bind)) as readonly NewestRow[];
+    }
+
+    /** Undefined if the index finds too many. */
+    async function askIndex({ query, indexQuery, roomsNotStored }: NewestRest) {
+      gone?.throwIfAborted();
+      const words = [...whose, query, most, ...place, indexQuery, roomsNotStored];
+      const found = (await run(BY_INDEX, words)) as readonly IndexRow[];
+      const isWhole = (found[0]?.hits ?? 0) <= MOST_HITS;
+      return isWhole ? cut(messagesOf(found), limit) : undefined;
+    }
+
+    let newest = await lookAtNewest({ unlessRare: true });
+    let [rest] = newest;
+    if (rest?.isRare === true) {
+      const page = await askIndex(rest);
+      if (page !== undefined) return page;
+      newest = await lookAtNewest({ unlessRare: false });
+      [rest] = newest;
+    }
     if (rest === undefined || rest.query === null) return undefined;
     const passed = passedBy(rest);
     const near = messagesOf(newest);
     if (near.length > limit || passed === undefined) return cut(near, limit);
     const expected = (near.length / size) * rest.entries;
     if (expected > MOST_HITS || rest.roomsNotStored === null) return cut(near, limit, passed);
-
-    gone?.throwIfAborted();
-    const { indexQuery, roomsNotStored } = rest;
-    const words = [...whose, rest.query, most, ...place, indexQuery, roomsNotStored];
-    const found = (await run(BY_INDEX, words)) as readonly IndexRow[];
-    const isWhole = (found[0]?.hits ?? 0) <= MOST_HITS;
-    return isWhole ? cut(messagesOf(found), limit) : cut(near, limit, passed);
+    return (await askIndex(rest)) ?? cut(near, limit, passed);
   }
 
   return {

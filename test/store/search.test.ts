@@ -14,6 +14,8 @@ import { newCaller, removeRule, roomDraft, say, writerOver } from '../harness/wr
 
 /** More messages than a search looks at without the index, and more than it reads for a rare word. */
 const MANY = 1_500;
+/** More rooms than the index is asked for by themselves. */
+const MANY_ROOMS = 33;
 /** More messages than the index may find. */
 const TOO_MANY = 5_500;
 
@@ -60,13 +62,24 @@ const SEARCHES: [content: string, text: string, isFound: boolean][] = [
   ['ready', 'steady', false],
 ];
 
-describe.each(storeHosts)('a search over %s', (_, openHost) => {
+/** Without statistics the planner takes any word for a rare one. */
+const EXPECTS_MANY = `CREATE OR REPLACE FUNCTION search_estimate(words tsquery) RETURNS float8
+  LANGUAGE sql AS 'SELECT 1e9::float8'`;
+
+/** Each database, and one that looks at the newest messages first. */
+const hosts = [
+  ...storeHosts.map(([name, open]) => [name, open, []] as const),
+  ['Postgres if all words are common', openPostgres, [EXPECTS_MANY]] as const,
+];
+
+describe.each(hosts)('a search over %s', (_, openHost, statements) => {
   let host: StoreHost;
   let store: Store;
 
   beforeAll(async () => {
     host = await openHost();
     store = storeOver(host.database);
+    for (const statement of statements) await host.database.sequelize.query(statement);
   });
   afterAll(() => host.close());
 
@@ -284,6 +297,34 @@ describe.each(storeHosts)('a search over %s', (_, openHost) => {
         }
         await storeAllWords();
       }
+    },
+  );
+
+  it.skipIf(statements.length > 0)(
+    'asks the index alone for a rare word, and not at all for a common one',
+    async () => {
+      const [caller, roomId] = await callerWithRoom();
+      // So many that the index is asked for the messages of all rooms: then the expected number is exact.
+      for (let room = 0; room < MANY_ROOMS; room += 1) await roomOf(caller);
+      // The planner knows nothing of beginnings of words before it has seen a hundred words.
+      const words = Array.from({ length: 120 }, (_, n) => `hay${n}`);
+      await fill(roomId, { from: 2, count: TOO_MANY, content: `${words.join(' ')} stack` });
+      await fill(roomId, { from: 2 + TOO_MANY, count: 1, content: 'pin' });
+      await storeAllWords();
+      await host.database.sequelize.query('ANALYZE message_words');
+      const runSearch = vi.fn<RunStatement>(host.database.runSearch);
+      const { search } = storeOver({ ...host.database, runSearch });
+
+      const rare = await search.page(caller, { text: 'pin', limit: 10 });
+      expect(rare?.messages.map(({ seq }) => seq)).toEqual([2 + TOO_MANY]);
+      expect(runSearch).toHaveBeenCalledTimes(2);
+      const looked = (await runSearch.mock.results[0]?.value) as readonly object[];
+      expect(looked).toMatchObject([{ isRare: true, seq: null, passedAt: null }]);
+
+      runSearch.mockClear();
+      const common = await search.page(caller, { text: 'stack', limit: 10 });
+      expect(common?.messages).toHaveLength(10);
+      expect(runSearch).toHaveBeenCalledTimes(1);
     },
   );
 
