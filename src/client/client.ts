@@ -95,8 +95,11 @@ export class ChatClient extends Emitter<ChatClientEvents> {
       url: socketUrl.href,
       WebSocket,
       token: () => this.#rest.freshToken(),
-      onState: (state, { ready, reason }) => {
-        this.#stateChanged(state, ready, reason);
+      onReady: (ready) => {
+        this.#ready(ready);
+      },
+      onState: (state, reason) => {
+        this.#stateChanged(state, reason);
       },
       onFrame: (frame) => {
         this.#received(frame);
@@ -192,24 +195,21 @@ export class ChatClient extends Emitter<ChatClientEvents> {
     return room;
   }
 
-  #stateChanged(
-    state: ConnectionState,
-    ready: Status | undefined,
-    reason: StopReason | OfflineReason | undefined,
-  ): void {
-    if (ready !== undefined) {
-      const { userUUID = '', entityUUID = '', limits } = ready;
-      if (this.user !== undefined && this.user.userUUID !== userUUID) {
-        // What is not sent yet is not theirs.
-        this.#connection.stop('TOKEN');
-        return;
-      }
-      this.user = { userUUID, entityUUID };
-      this.limits = limits;
-      for (const room of this.#rooms.values()) room.rejoin();
-      this.#transmit();
-      this.#list?.connected();
-    } else if (state === 'offline') {
+  #ready({ userUUID = '', entityUUID = '', limits }: Status): void {
+    if (this.user !== undefined && this.user.userUUID !== userUUID) {
+      // What is not sent yet is not theirs.
+      this.#connection.stop('TOKEN');
+      return;
+    }
+    this.user = { userUUID, entityUUID };
+    this.limits = limits;
+    for (const room of this.#rooms.values()) room.rejoin();
+    this.#transmit();
+    this.#list?.connected();
+  }
+
+  #stateChanged(state: ConnectionState, reason?: StopReason | OfflineReason): void {
+    if (state === 'offline') {
       for (const room of this.#rooms.values()) room.disconnected();
     } else if (state === 'stopped') {
       this.#outbox.close();

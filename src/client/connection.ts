@@ -41,11 +41,10 @@ interface Options {
   readonly WebSocket: SocketClass;
   /** A fresh token for each attempt. */
   readonly token: () => Promise<string>;
-  /** Told with READY when it is online, and with the reason, if one is known, when it is not. */
-  readonly onState: (
-    state: ConnectionState,
-    about: { readonly ready?: Status; readonly reason?: StopReason | OfflineReason | undefined },
-  ) => void;
+  /** READY: it is online, of which `onState` tells next. */
+  readonly onReady: (ready: Status) => void;
+  /** Told of each state, with the reason if one is known. */
+  readonly onState: (state: ConnectionState, reason?: StopReason | OfflineReason) => void;
   readonly onFrame: (frame: Frame) => void;
 }
 
@@ -99,12 +98,12 @@ export class Connection {
     if (this.state === 'stopped') return;
     this.#stopping.abort();
     this.#drop();
-    this.#become('stopped', { reason });
+    this.#become('stopped', reason);
   }
 
-  #become(state: ConnectionState, about: Parameters<Options['onState']>[1] = {}): void {
+  #become(state: ConnectionState, reason?: StopReason | OfflineReason): void {
     this.state = state;
-    this.#options.onState(state, about);
+    this.#options.onState(state, reason);
   }
 
   #connect(): void {
@@ -168,7 +167,10 @@ export class Connection {
     this.#attempts = 0;
     this.#leastWaitMs = 0;
     this.#pingLater();
-    this.#become('online', { ready });
+    this.state = 'online';
+    this.#options.onReady(ready);
+    // Not if that was the end of it.
+    if (this.#socket !== undefined) this.#become('online');
   }
 
   /** Sends a fresh token before the present one ends; again and again in what is left, until one is accepted. */
@@ -212,7 +214,7 @@ export class Connection {
       this.#connect();
     });
     this.#leastWaitMs = 0;
-    this.#become('offline', { reason });
+    this.#become('offline', reason);
   }
 
   #drop(): void {

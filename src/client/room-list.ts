@@ -1,5 +1,5 @@
 import type { ConnectionState } from './connection.js';
-import { ChatError } from './errors.js';
+import type { ChatError } from './errors.js';
 import { Emitter } from './events.js';
 import type { Room } from './room.js';
 import type { Answer, Entry, Limits, MessageRow, RoomRow } from './wire.js';
@@ -139,7 +139,7 @@ export class RoomList extends Emitter<RoomListEvents> {
       const { content } = await this.#options.client.request<RoomRow>('GET', `/rooms/${id}`);
       this.#show(this.#placed(content));
     } catch (error) {
-      if (!(error instanceof ChatError && GONE.has(error.reason))) throw error;
+      if (!GONE.has((error as ChatError).reason)) throw error;
       this.#remove(id);
     }
   }
@@ -241,10 +241,9 @@ export class RoomList extends Emitter<RoomListEvents> {
     this.emit('change');
   }
 
-  /** The rows with this one at its place: behind a reconnect, messages of other rooms may be younger. */
+  /** The rows with this one at its place, as `GET /me/rooms` has it: behind a reconnect, others may be younger. */
   #placed(row: RoomRow): readonly RoomRow[] {
     const others = this.#items.filter(({ id }) => id !== row.id);
-    // Without messages it counts by its creation, which is not told: it is new, most likely.
     const at = row.last_message?.createdAt ?? '~';
     let place = 0;
     while ((others[place]?.last_message?.createdAt ?? '') > at) place += 1;

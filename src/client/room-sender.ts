@@ -25,6 +25,9 @@ export interface SenderHost {
   readonly outbox: Outbox;
 }
 
+/** What the server takes as a `ref`. */
+const REF = /^[^\0\p{Cs}]{1,64}$/u;
+
 /** Sends the commands of a room, one at a time, so that none overtakes one that has to be repeated. */
 export class RoomSender {
   readonly #room: SendingRoom;
@@ -58,7 +61,10 @@ export class RoomSender {
     if (connection.state === 'stopped') throw new ChatError('CLOSED');
     // As it is now: if the application changes its `data` later, the same is sent again all the same.
     const given = JSON.parse(JSON.stringify(fields)) as object;
-    const outcome = outbox.add({ ref: newRef(), ...given, type, room_id: this.#room.id });
+    const command = { ref: newRef(), ...given, type, room_id: this.#room.id };
+    // The server's answer would not say what it is about.
+    if (!REF.test(command.ref)) throw new ChatError('INVALID');
+    const outcome = outbox.add(command);
     this.transmit();
     return outcome;
   }

@@ -73,7 +73,6 @@ export class Room extends Emitter<RoomEvents> {
   phase: RoomPhase = 'idle';
   /** Why it is closed. */
   closed: string | undefined;
-  uuid: string | undefined;
   /** The user's own: letters of `rwa`. */
   permissions = '';
   /** Number up to which the user has read, on any device. */
@@ -287,7 +286,6 @@ export class Room extends Emitter<RoomEvents> {
       this.phase = 'joined';
       this.#state.userUUID = this.#userUUID;
       this.#head = head;
-      this.uuid = status.uuid;
       this.readUpto = status.read ?? 0;
       this.#setAccess(status.permissions ?? '');
       const { last } = this.#state;

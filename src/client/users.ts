@@ -38,12 +38,6 @@ export class Users {
     return user;
   }
 
-  /** Asks for them again when they are needed: they may have another name now. */
-  forget(): void {
-    this.#known.clear();
-    this.#askedAt.clear();
-  }
-
   async #load(): Promise<void> {
     const ids = [...this.#wanted].slice(0, MOST_AT_ONCE);
     for (const id of ids) this.#wanted.delete(id);

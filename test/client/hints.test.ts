@@ -119,6 +119,26 @@ it('a room that is deleted, does not exist, or may not be read is closed with th
   expect(foreign.closed).toBe('FORBIDDEN');
 });
 
+it('a room with a malformed number is closed alone', async () => {
+  const id = await createRoom(east, ana);
+  const chat = clientOf(ana, east);
+  const [malformed, room] = [chat.room(0.5), chat.room(id)];
+  await until(malformed, () => malformed.phase === 'closed');
+  expect(malformed.closed).toBe('INVALID');
+  await until(room, () => room.isLive);
+});
+
+it('a room is one object for all who open it, and is left for all of them', async () => {
+  const [room] = await openRoom();
+  await room.send('here');
+  const same = clients.at(-2)?.room(room.id);
+  expect(same).toBe(room);
+  same?.leave();
+  expect([room.phase, room.messages]).toEqual(['idle', []]);
+  clients.at(-2)?.room(room.id);
+  await until(room, () => room.messages.length === 1);
+});
+
 it('a message to a room that one may write but not read is stored', async () => {
   const id = await createRoom(east, ana);
   await putRule(east, ana, id, { userUUID: ben.userUUID, permissions: 'w' });

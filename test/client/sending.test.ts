@@ -98,6 +98,16 @@ it('what the server refuses is rejected with its reason, and is not in the room 
   expect(room.messages).toHaveLength(1);
 });
 
+it('a ref that the server does not take is rejected, and what follows is stored', async () => {
+  const [room] = await openRoom();
+  for (const ref of ['', 'x'.repeat(65), 'a\0', '\uD800']) {
+    const sent = room.send({ content: 'not stored', ref });
+    await expect(sent).rejects.toMatchObject({ reason: 'INVALID' });
+  }
+  await room.send({ content: 'stored', ref: '👍'.repeat(64) });
+  expect(room.messages.map(({ content }) => content)).toEqual(['stored']);
+});
+
 it('a message that no frame can hold is rejected, and the connection stays', async () => {
   const [room] = await openRoom();
   const last = room.send('after it');
