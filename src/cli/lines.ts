@@ -1,6 +1,8 @@
 import type { z } from 'zod';
 
 const NEWLINE = 0x0a;
+/** A line may have thousands of unknown keys, each as long as it likes. */
+const MAX_PROBLEM_CHARACTERS = 500;
 
 /** A line that can't be used. */
 export class LineError extends Error {
@@ -89,5 +91,5 @@ function parse<Value>(text: string, schema: z.ZodType<Value>, number: number): V
   const problems = result.error.issues.map(({ path, message }) =>
     `${path.join('.')} ${message}`.trim(),
   );
-  throw new LineError(number, problems.join('; '));
+  throw new LineError(number, problems.join('; ').slice(0, MAX_PROBLEM_CHARACTERS));
 }

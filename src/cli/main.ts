@@ -6,6 +6,7 @@
 import { createRequire } from 'node:module';
 import { constants } from 'node:os';
 import type { Command } from './command.js';
+import { printable } from './printable.js';
 
 const HELP = `usage: nano-messaging [COMMAND]
 
@@ -91,9 +92,15 @@ async function runCommand(name: string, command: Command, args: readonly string[
   } catch (error) {
     const { UsageError } = await import('./command.js');
     if (error instanceof UsageError) return misused(error.message, name);
-    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+    process.stderr.write(`${problemOf(error)}\n`);
     process.exitCode = EXIT_FAILED;
   }
+}
+
+/** The lines of an error's message. A part of them may be from a file or a server that somebody else has made. */
+function problemOf(error: unknown): string {
+  const { message } = error instanceof Error ? error : new Error(String(error));
+  return message.split('\n').map(printable).join('\n');
 }
 
 /** Exits as a shell does for a program that a signal ended. */
@@ -103,7 +110,7 @@ function exitBySignal(signal: NodeJS.Signals): never {
 
 function misused(problem: string, ...command: readonly string[]): void {
   const help = ['nano-messaging', ...command, '--help'].join(' ');
-  process.stderr.write(`${problem}\nSee: ${help}\n`);
+  process.stderr.write(`${printable(problem)}\nSee: ${help}\n`);
   process.exitCode = EXIT_USAGE;
 }
 

@@ -13,6 +13,7 @@ import { emojiSchema } from '../protocol/v2/decode.js';
 import { MAX_INTEGER, permissionsSchema, refSchema, uuidSchema } from '../protocol/values.js';
 import { reactionOf } from '../store/entry.js';
 import type { DatedRule, ExportedRoom, MessageEntry, RoomUser } from '../store/room-export.js';
+import { printableJson } from './printable.js';
 
 /** The version of the lines. */
 const FORMAT = 1;
@@ -20,7 +21,7 @@ const FORMAT = 1;
 /** The first line of a room, as JSON. */
 export function roomLine({ room, head, count }: ExportedRoom): string {
   const { id, uuid, name, type, data, levelAdmin, maxEntityRules } = room;
-  return JSON.stringify({
+  return printableJson({
     kind: 'room',
     format: FORMAT,
     id,
@@ -36,11 +37,11 @@ export function roomLine({ room, head, count }: ExportedRoom): string {
 }
 
 export function ruleLine({ entityUUID, ...rule }: DatedRule): string {
-  return JSON.stringify({ kind: 'rule', entity_UUID: entityUUID, ...rule });
+  return printableJson({ kind: 'rule', entity_UUID: entityUUID, ...rule });
 }
 
 export function userLine({ userUUID, name, picture, upto }: RoomUser): string {
-  return JSON.stringify({
+  return printableJson({
     kind: 'user',
     userUUID,
     name: name ?? undefined,
@@ -52,7 +53,7 @@ export function userLine({ userUUID, name, picture, upto }: RoomUser): string {
 export function entryLine(entry: MessageEntry): string {
   const { kind, seq, emitter, createdAt, content, ref, target } = entry;
   const { data, replyTo, mentions, isDeleted } = entry;
-  return JSON.stringify({
+  return printableJson({
     kind,
     seq,
     emitter,

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { ChatClient, ChatError, type Entry, type MessageRow } from '../client/node.js';
 import { roomIdSchema } from '../protocol/values.js';
 import { command } from './command.js';
+import { printable, printableJson } from './printable.js';
 import { signToken, userFields, userOptions } from './token.js';
 
 /** The server replays no more to a client that was away. */
@@ -171,7 +172,7 @@ function say(notice: string): void {
 }
 
 function jsonLine(type: string, item: Item): string {
-  return JSON.stringify({ type, ...item });
+  return printableJson({ type, ...item });
 }
 
 /** A line of text of an entry: its number, its date, who, and what. */
@@ -227,9 +228,4 @@ function whatOf(type: string, item: Item, subject: string): string {
     default:
       return ` ${type}`;
   }
-}
-
-/** A text on one line, which can't control a terminal. */
-function printable(text: string): string {
-  return text.replaceAll(/\r?\n/g, ' ⏎ ').replaceAll(/[\p{Cc}\p{Bidi_Control}]/gu, '\u{FFFD}');
 }

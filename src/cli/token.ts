@@ -12,6 +12,9 @@ const number = z
   .regex(/^\d+(\.\d+)?$/, 'must be a number')
   .transform(Number);
 
+/** A hundred years; a date has an end. */
+const MAX_HOURS = 876_000;
+
 /** The options that describe a user, and their schemas. */
 export const userOptions = {
   entity: { type: 'string' },
@@ -59,7 +62,7 @@ alone on stdout, its claims on stderr.
   USER       the UUID of the user that the token is for (default: a random one)
   --entity   the UUID of the organisation that they belong to (default: the same one for every token)
   --level    their level in it (default: 999; 100 and more may create rooms)
-  --hours    until it expires (default: 24)
+  --hours    until it expires (default: 24; at most 876000)
 
 Examples:
   TOKEN=$(nano-messaging token)
@@ -67,7 +70,10 @@ Examples:
 `,
   positionals: ['user'],
   options: { ...userOptions, hours: { type: 'string' } },
-  input: z.object({ ...userFields, hours: number.default(24) }),
+  input: z.object({
+    ...userFields,
+    hours: number.refine((hours) => hours <= MAX_HOURS, `must be ${MAX_HOURS} or less`).default(24),
+  }),
   async run({ hours, ...user }) {
     const expiresAt = new Date(new Date().getTime() + hours * 3_600_000);
     const token = await signToken(user, expiresAt);

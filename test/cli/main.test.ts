@@ -59,6 +59,11 @@ describe('nano-messaging', () => {
 
   it.each([
     [['dance'], 'unknown command: dance\nSee: nano-messaging --help\n'],
+    [['\u001b[2J\u009b2J'], 'unknown command: \uFFFD[2J\uFFFD2J\nSee: nano-messaging --help\n'],
+    [
+      ['token', '--hours', '9'.repeat(20)],
+      'hours must be 876000 or less\nSee: nano-messaging token --help\n',
+    ],
     [['toString'], 'unknown command: toString\nSee: nano-messaging --help\n'],
     [['--port', '1'], 'unknown option: --port\nSee: nano-messaging --help\n'],
     [['start', 'now'], 'unexpected argument: now\nSee: nano-messaging start --help\n'],

@@ -377,11 +377,16 @@ describe('an import', () => {
   it('refuses a file with a malformed line, and names it', async () => {
     const room = await createRoom(node, ana);
     const before = await members(ana, room);
-    expect(await imported(room, `${foreign(['one', 'two'])}{"kind":`)).toEqual({
+    const lines = foreign(['one', 'two']);
+    expect(await imported(room, `${lines}{"kind":`)).toEqual({
       code: 1,
       stdout: '',
       stderr: 'line 4: is not JSON\n',
     });
+    const hostile = { kind: 'rule', '\u001b[2J\u202e': 1, ['x'.repeat(10_000)]: 1 };
+    const { stderr } = await imported(room, `${lines}${JSON.stringify(hostile)}\n`);
+    expect(stderr).toMatch(/^line 4: .*\uFFFD\[2J\uFFFD.*\n$/);
+    expect(stderr.length).toBeLessThan(1_000);
     expect(await members(ana, room)).toEqual(before);
   });
 

@@ -89,15 +89,16 @@ describe('the command tail', () => {
     await seenOnStderr(program, 'following');
     const answer = await request(node, 'POST', `/rooms/${room}/messages`, {
       as: ana,
-      body: { content: 'hi' },
+      body: { content: 'hi \u009b2J \u202e' },
     });
     await program.seen(/\n/);
+    expect(program.stdout()).toContain('"hi \\u009b2J \\u202e"');
     await expectEnd(program, 'SIGTERM');
     expect(JSON.parse(program.stdout())).toMatchObject({
       type: 'message',
       room_id: room,
       seq: (answer.content as { seq: number }).seq,
-      content: 'hi',
+      content: 'hi \u009b2J \u202e',
       emitter: ana.userUUID,
     });
   });
