@@ -230,7 +230,7 @@ export class ChatClient extends Emitter<ChatClientEvents> {
   #placeChanged(room: Room): void {
     if (this.state !== 'online') return;
     if (!room.isWanted) {
-      this.#connection.send(JSON.stringify({ type: 'leave', room_id: room.id }));
+      this.#connection.send({ type: 'leave', room_id: room.id });
       return;
     }
     const { with: hints = ['typing', 'presence', 'read'], max = MOST_REPLAYED } = this.#options;
@@ -238,8 +238,7 @@ export class ChatClient extends Emitter<ChatClientEvents> {
     room.joining = ref;
     // Each by itself: one that is malformed would have the others refused, too.
     const rooms = [room.place];
-    const join = { type: 'join', rooms, max, ...(room.isOpen && { with: hints }), ref };
-    this.#connection.send(JSON.stringify(join));
+    this.#connection.send({ type: 'join', rooms, max, ...(room.isOpen && { with: hints }), ref });
   }
 
   #received(frame: Frame): void {

@@ -89,8 +89,9 @@ export class Connection {
     else if (this.state === 'online') this.#ping(WAKE_TIMEOUT_MS);
   }
 
-  send(frame: string): void {
-    if (this.state === 'online') this.#socket?.send(frame);
+  /** Nothing if it is not online. */
+  send(command: object): void {
+    if (this.state === 'online') this.#socket?.send(JSON.stringify(command));
   }
 
   /** Ends it for good. */
@@ -195,7 +196,7 @@ export class Connection {
   #ping(withinMs: number): void {
     if (this.#isPinging) return;
     this.#isPinging = true;
-    this.send('{"type":"ping"}');
+    this.send({ type: 'ping' });
     this.#startTimer(withinMs, () => {
       this.#lost();
     });

@@ -77,7 +77,7 @@ export class RoomList extends Emitter<RoomListEvents> {
 
   /** Asks for a room again, or for one that was made or opened just now. */
   refresh(roomId: number): void {
-    this.#later(roomId, 0);
+    this.#later(roomId);
   }
 
   /** Ends it: nothing is followed any more. */
@@ -91,12 +91,12 @@ export class RoomList extends Emitter<RoomListEvents> {
 
   /** @internal The client is online again: rooms may have come and gone. */
   connected(): void {
-    this.#later('all', 0);
+    this.#later('all');
   }
 
   /** @internal The client has entered a room: an invitation is accepted by that. */
   joined({ id }: Room): void {
-    if (!this.#followed.has(id)) this.#later(id, 0);
+    if (!this.#followed.has(id)) this.#later(id);
   }
 
   /** @internal The user has read a room up to a number. */
@@ -115,7 +115,7 @@ export class RoomList extends Emitter<RoomListEvents> {
 
   /** Loads as many rooms as there are, at least a page. */
   async #loadAll(): Promise<void> {
-    const rows = [...(await this.#loadPage(undefined))];
+    const rows = [...(await this.#loadPage())];
     while (this.hasMore && rows.length < this.#items.length) {
       rows.push(...(await this.#loadPage(this.#next)));
     }
@@ -183,7 +183,7 @@ export class RoomList extends Emitter<RoomListEvents> {
     this.#followed.set(id, { room, ends });
     room.follow(head, epoch);
     // It was open before, and entries that the row has not were told to nobody here.
-    if (room.last > head) this.#later(id, 0);
+    if (room.last > head) this.#later(id);
   }
 
   #unfollow(id: number): void {
@@ -244,10 +244,13 @@ export class RoomList extends Emitter<RoomListEvents> {
   /** The rows with this one at its place, as `GET /me/rooms` has it: behind a reconnect, others may be younger. */
   #placed(row: RoomRow): readonly RoomRow[] {
     const others = this.#items.filter(({ id }) => id !== row.id);
+    // Without messages it counts by its creation, which is not told: it is new, most likely.
     const at = row.last_message?.createdAt ?? '~';
-    let place = 0;
-    while ((others[place]?.last_message?.createdAt ?? '') > at) place += 1;
-    return others.toSpliced(place, 0, row);
+    const before = others.filter(({ id, last_message: last }) => {
+      const otherAt = last?.createdAt ?? '';
+      return otherAt > at || (otherAt === at && id > row.id);
+    });
+    return others.toSpliced(before.length, 0, row);
   }
 
   #row(id: number): RoomRow | undefined {
@@ -284,7 +287,7 @@ export class RoomList extends Emitter<RoomListEvents> {
   }
 
   /** Asks for a room, or for all, after a wait; if there is no answer, again. */
-  #later(what: number | 'all', ms: number): void {
+  #later(what: number | 'all', ms = 0): void {
     if (this.#isClosed || this.#refreshes.has(what)) return;
     const timer = setTimeout(() => {
       this.#refreshes.delete(what);

@@ -85,7 +85,7 @@ export class RoomSender {
       return;
     }
     this.#sent = command.ref;
-    connection.send(frame);
+    connection.send(command);
   }
 
   /** A command was settled. */

@@ -191,7 +191,7 @@ export class Room extends Emitter<RoomEvents> {
     const now = performance.now();
     if (now - this.#typedAt < TYPING_AGAIN_MS) return;
     this.#typedAt = now;
-    this.#host.connection.send(JSON.stringify({ type: 'typing', room_id: this.id }));
+    this.#host.connection.send({ type: 'typing', room_id: this.id });
   }
 
   /**

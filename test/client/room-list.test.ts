@@ -3,6 +3,7 @@ import { afterAll, afterEach, beforeAll, expect, it, vi } from 'vitest';
 import { ChatClient, type RoomList, type RoomRow } from '../../src/client/node.js';
 import { createRoom, putRule, request } from '../harness/api.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
+import { query } from '../harness/database.js';
 import type { TestNode } from '../harness/node.js';
 import { openOutlet, type Outlet } from '../harness/outlet.js';
 import { person, type Person } from '../harness/tokens.js';
@@ -150,6 +151,26 @@ it('an invitation is in the list at once, and is accepted by opening the room al
 
   await request(node, 'DELETE', `/rooms/${id}/members/${ben.userUUID}`, { as: ana });
   await until(list, () => list.items.length === 0);
+});
+
+it('rooms with last messages of one millisecond are ordered as by the server', async () => {
+  const ben = person();
+  const ids: number[] = [];
+  for (let count = 0; count < 2; count += 1) {
+    const id = await createRoom(node, ana);
+    await putRule(node, ana, id, { userUUID: ben.userUUID, permissions: 'r' });
+    await post(id, ana, { content: 'at once' });
+    ids.push(id);
+  }
+  const [first = 0] = ids;
+  const { databaseUrl } = world;
+  const sql = 'UPDATE messages SET "createdAt" = $2 WHERE room_id = ANY($1)';
+  await query(databaseUrl, sql, [ids, new Date()]);
+  const list = await loaded(clientOf(ben).rooms());
+  await query(databaseUrl, 'UPDATE rooms SET name = $2 WHERE id = $1', [first, 'asked for again']);
+  list.refresh(first);
+  await until(list, () => list.items.some(({ name }) => name === 'asked for again'));
+  expect(list.items.map(({ id }) => id)).toEqual(ids.toReversed());
 });
 
 it('the list is loaded page by page, and again as far as it was', async () => {
