@@ -43,7 +43,7 @@ export function Header({ room, row, hasDetails = false, onDetails, onSearch }: P
         />
       )}
       <div class="room-head-text">
-        <h2 class="room-title">{title}</h2>
+        {title !== '' && <h2 class="room-title">{title}</h2>}
         <p class="room-status">{status}</p>
       </div>
       {onSearch !== undefined && row !== undefined && (
