@@ -1,7 +1,8 @@
 import type { z } from 'zod';
 import { ConfigError } from './config-error.js';
+import { readSecretFiles, type Given } from './secret-files.js';
 import type { DatabaseAddress } from './service-urls.js';
-import { environmentSchema, LIMITS } from './variables.js';
+import { environmentSchema, LIMITS, SECRETS } from './variables.js';
 
 export { ConfigError } from './config-error.js';
 export { loadEnvFile } from './env-file.js';
@@ -25,7 +26,7 @@ const ESCAPED_DATA_FACTOR = 3;
 const ENVELOPE_BYTES = 2_048;
 
 /** Variables whose white space may be meant. */
-const SECRETS = new Set(['JWT_MASTER_SECRET', 'DB_PASSWORD']);
+const PASSWORDS = new Set(['JWT_MASTER_SECRET', 'DB_PASSWORD']);
 
 /** Parts of a database's address that DATABASE_URL makes needless. */
 const DATABASE_PARTS = new Set(['DB_HOST', 'DB_PORT', 'DB_NAME', 'DB_USERNAME', 'DB_PASSWORD']);
@@ -43,26 +44,22 @@ export type Config = ReturnType<typeof toConfig>;
 
 type Environment = z.infer<typeof environmentSchema>;
 
-/** Variables as they were given. */
-type Given = Readonly<Record<string, string | undefined>>;
-
 /**
  * Makes a configuration of the environment. An empty variable counts as absent, and white space around a value is
  * dropped. Variables that are unknown or not used are ignored.
+ * Reads the files of NAME_FILE variables.
  * @throws {ConfigError} with all problems at once
  */
 export function loadConfig(env: Given): Config {
-  const given = withoutUnused(
-    Object.fromEntries(
-      Object.entries(env)
-        .map(([name, value]) => [name, SECRETS.has(name) ? value : value?.trim()] as const)
-        .filter(([, value]) => value !== ''),
-    ),
-  );
+  const secrets = readSecretFiles(normalise(env), SECRETS);
+  const given = withoutUnused(normalise(secrets.given));
   const result = environmentSchema.safeParse(given);
-  const problems = result.success
-    ? []
-    : result.error.issues.map((issue) => `${issue.path.join('.')} ${issue.message}`);
+  const problems = [...secrets.problems];
+  if (!result.success) {
+    problems.push(
+      ...result.error.issues.map((issue) => `${issue.path.join('.')} ${issue.message}`),
+    );
+  }
   // Checked even if a variable is wrong by itself, so that all problems are reported at once.
   problems.push(
     ...problemsOfDatabase(given),
@@ -72,6 +69,14 @@ export function loadConfig(env: Given): Config {
   );
   if (!result.success || problems.length > 0) throw new ConfigError(problems);
   return toConfig(result.data);
+}
+
+function normalise(env: Given): Given {
+  return Object.fromEntries(
+    Object.entries(env)
+      .map(([name, value]) => [name, PASSWORDS.has(name) ? value : value?.trim()] as const)
+      .filter(([, value]) => value !== ''),
+  );
 }
 
 /** Drops the parts of a database's address if they are not used: Kubernetes sets DB_PORT for a service named db. */
@@ -89,7 +94,7 @@ function problemsOfDatabase(env: Given): string[] {
 
 /** A line break is that of a file's last line: the application that signs the tokens does not have it. */
 function problemsOfSecrets(env: Given): string[] {
-  return [...SECRETS]
+  return [...PASSWORDS]
     .filter((name) => /^[\r\n]|[\r\n]$/.test(env[name] ?? ''))
     .map((name) => `${name} begins or ends with a line break`);
 }
@@ -119,16 +124,18 @@ function problemsOfProduction(env: Given): string[] {
   if (env['NODE_ENV']?.toLowerCase() !== 'production') return [];
   const problems: string[] = [];
   const secret = env['JWT_MASTER_SECRET'];
-  if (secret === undefined) {
+  // The problem of its file is told already.
+  if (secret === undefined && env['JWT_MASTER_SECRET_FILE'] === undefined) {
     problems.push('JWT_MASTER_SECRET must be given in production');
   } else if (secret === WELL_KNOWN_SECRET) {
     problems.push('JWT_MASTER_SECRET is the example that everybody knows');
-  } else if (secret.length < MIN_SECRET_CHARACTERS) {
+  } else if (secret !== undefined && secret.length < MIN_SECRET_CHARACTERS) {
     problems.push(
       `JWT_MASTER_SECRET must have at least ${MIN_SECRET_CHARACTERS} characters in production`,
     );
   }
-  if (env['DATABASE_URL'] === undefined && env['DB_HOST'] === undefined) {
+  const database = ['DATABASE_URL', 'DATABASE_URL_FILE', 'DB_HOST'];
+  if (database.every((name) => env[name] === undefined)) {
     problems.push('DATABASE_URL (or DB_HOST, DB_NAME, DB_USERNAME) must be given in production');
   }
   return problems;

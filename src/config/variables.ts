@@ -19,6 +19,9 @@ import { DEFAULT_POSTGRES_PORT, parseDatabaseUrl, parseRedisUrl } from './servic
  */
 const MIN_OUTBOX_BYTES = 65_536;
 
+/** Marks a row that may come from a file: NAME_FILE holds its path. */
+const SECRET = { secret: true };
+
 /** How the process runs, listens and logs. */
 const PROCESS = z.object({
   NODE_ENV: oneOf(['development', 'production', 'test'], 'must be production, development or test')
@@ -54,7 +57,8 @@ const TOKENS = z.object({
     .optional()
     .describe(
       'Secret that your application signs its tokens with: 32 characters or more (openssl rand -base64 48), for HS256, HS384 or HS512; none: a random one is made in DATA_DIR',
-    ),
+    )
+    .meta(SECRET),
   AUDIENCE: z.string().optional().describe('aud that a token must have; none: it is not checked'),
   ISSUER: z.string().optional().describe('iss that a token must have; none: it is not checked'),
   // The level of a token that names none: every user may write to every other one.
@@ -69,14 +73,19 @@ const DATABASE = z
       .optional()
       .describe(
         'postgres://USER:PASSWORD@HOST:PORT/NAME. Options: sslmode (disable, require, verify-ca, verify-full, no-verify), sslrootcert, sslcert, sslkey, host (the folder of a socket), options (-c%20search_path%3Dchat), application_name, connect_timeout. pg checks the certificate even with sslmode=require',
-      ),
+      )
+      .meta(SECRET),
     DB_HOST: databaseHost
       .optional()
       .describe('Name, address, or folder of a socket; ignored beside DATABASE_URL'),
     DB_PORT: port(DEFAULT_POSTGRES_PORT).describe('Port beside DB_HOST'),
     DB_NAME: z.string().optional().describe('Database, required beside DB_HOST'),
     DB_USERNAME: z.string().optional().describe('User, required beside DB_HOST'),
-    DB_PASSWORD: z.string().optional().describe('Password beside DB_HOST; none: none is sent'),
+    DB_PASSWORD: z
+      .string()
+      .optional()
+      .describe('Password beside DB_HOST; none: none is sent')
+      .meta(SECRET),
     // The size of a pool of `pg` by default. With the others a node has 22 of the 100 connections that Postgres takes
     // by default.
     DB_POOL_SIZE: count(10, { max: 1_000 }).describe(
@@ -89,9 +98,7 @@ const DATABASE = z
       'true: migrations run at start; false: the start is refused until `npm run migrate` has run',
     ),
   })
-  .describe(
-    'Postgres, by URL or by parts; without both, one is embedded in DATA_DIR. `docker compose` sets DB_HOST and REDIS_URL to its own services, and its Postgres has the DB_NAME, DB_USERNAME and DB_PASSWORD that stand here.',
-  );
+  .describe('Postgres, by URL or by parts; without both, one is embedded in DATA_DIR.');
 
 const REDIS = z
   .object({
@@ -99,7 +106,8 @@ const REDIS = z
       .optional()
       .describe(
         'redis:// or, for TLS, rediss://. Options: family (0, 4 or 6), db, path (of a socket)',
-      ),
+      )
+      .meta(SECRET),
     REDIS_PREFIX: z
       .string()
       .default('nano-messaging')
@@ -205,6 +213,11 @@ export const environmentSchema = z.object({
   ...LIMITS.shape,
   ...TEST.shape,
 });
+
+/** The names of the rows that may come from a file. */
+export const SECRETS: readonly string[] = Object.entries(environmentSchema.shape)
+  .filter(([, schema]) => schema.meta()?.['secret'] === true)
+  .map(([name]) => name);
 
 /** The rows as .env.example groups them. */
 export const VARIABLE_GROUPS = [

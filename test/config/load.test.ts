@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { inspect } from 'node:util';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { ConfigError, loadConfig } from '../../src/config/load.js';
-import { environmentSchema } from '../../src/config/variables.js';
+import { environmentSchema, SECRETS } from '../../src/config/variables.js';
 
 const SECRET = 'x'.repeat(32);
 const DATABASE_URL = 'postgres://ana:hush@db.example:5433/chat';
@@ -463,7 +463,8 @@ describe('a message about the configuration', () => {
           `${text}\n${text}`,
         ][place] ?? text,
     }));
-    const names = Object.keys(environmentSchema.shape);
+    const files = SECRETS.map((name) => `${name}_FILE`);
+    const names = [...Object.keys(environmentSchema.shape), ...files];
 
     fc.assert(
       fc.property(

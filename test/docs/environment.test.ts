@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { loadConfig } from '../../src/config/load.js';
-import { environmentSchema, VARIABLE_GROUPS } from '../../src/config/variables.js';
+import { environmentSchema, SECRETS, VARIABLE_GROUPS } from '../../src/config/variables.js';
 
 const PATH = fileURLToPath(new URL('../../.env.example', import.meta.url));
 const LINE_CHARACTERS = 120;
@@ -10,15 +10,11 @@ const LINE_CHARACTERS = 120;
 const HEADER =
   'Copy to .env: `npm start`, `docker compose up` and the scripts read it. A variable that is commented out has the ' +
   'value that stands there, or none. The environment has precedence over this file. A value with # in it stands in ' +
-  'quotes; no shell reads this file, so ~ and $HOME mean nothing here.';
+  'quotes; no shell reads this file, so ~ and $HOME mean nothing here. A variable that may hold a secret can come ' +
+  'from a file, without the line break at its end: NAME_FILE=/run/secrets/name in place of NAME.';
 
-/** The lines that are not commented out. Without DB_HOST the server ignores the parts, which `docker compose` reads. */
-const SET: Readonly<Record<string, string>> = {
-  NODE_ENV: 'development',
-  DB_NAME: 'nano-messaging',
-  DB_USERNAME: 'nano-messaging',
-  DB_PASSWORD: 'nano-messaging',
-};
+/** The lines that are not commented out. `docker compose` sets NODE_ENV itself. */
+const SET: Readonly<Record<string, string>> = { NODE_ENV: 'development' };
 
 const defaults = environmentSchema.parse({}) as Readonly<
   Record<string, string | number | boolean | undefined>
@@ -42,6 +38,7 @@ function rows({ shape }: (typeof VARIABLE_GROUPS)[number]): string[] {
   return Object.entries(shape).flatMap(([name, { description }]) => [
     ...comment(description),
     name in SET ? `${name}=${SET[name]}` : `# ${name}=${String(defaults[name] ?? '')}`,
+    ...(SECRETS.includes(name) ? [`# ${name}_FILE=`] : []),
   ]);
 }
 
