@@ -19,6 +19,7 @@ Commands:
   export       writes a room as lines of JSON
   import       reads these lines into an empty room
   migrate      brings the tables of the database up to date
+  carry-over   copies rooms and messages of the proof of concept
   new-epoch    tells the servers that the database was restored in place
 
   -h, --help       shows this text; after a command, that of the command
@@ -47,6 +48,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<{ default: Command }>>> = 
   export: () => import('./export.js'),
   import: () => import('./import.js'),
   migrate: () => import('./migrate.js'),
+  'carry-over': () => import('./carry-over.js'),
   'new-epoch': () => import('./new-epoch.js'),
 };
 

@@ -9,7 +9,16 @@ import { listening } from '../harness/node-process.js';
 import { runProgram } from '../harness/process.js';
 import { postgresUrl } from '../harness/services.js';
 
-const COMMANDS = ['start', 'token', 'tail', 'export', 'import', 'migrate', 'new-epoch'];
+const COMMANDS = [
+  'start',
+  'token',
+  'tail',
+  'export',
+  'import',
+  'migrate',
+  'carry-over',
+  'new-epoch',
+];
 
 let folder: string;
 let database: TestDatabase;

@@ -1,0 +1,323 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { loadConfig } from '../../src/config/load.js';
+import { carryOver, type CarriedOver } from '../../src/store/proof-of-concept.js';
+import { createRoom, request } from '../harness/api.js';
+import { ChatClient } from '../harness/chat-client.js';
+import { createDatabase, query, type TestDatabase } from '../harness/database.js';
+import { migrateFresh } from '../harness/migrate-fresh.js';
+import { startNode, type TestNode } from '../harness/node.js';
+import { runProgram } from '../harness/process.js';
+import { postgresUrl } from '../harness/services.js';
+import { person } from '../harness/tokens.js';
+
+/** The tables as the migrations of the proof of concept leave them. */
+const OLD_TABLES = `
+  CREATE EXTENSION "uuid-ossp";
+  CREATE TABLE "SequelizeMeta" (name varchar(255) PRIMARY KEY);
+  INSERT INTO "SequelizeMeta" VALUES ('20210528234148-create-room.js');
+  CREATE TABLE "Rooms" (
+    id serial PRIMARY KEY, uuid uuid NOT NULL DEFAULT uuid_generate_v4(), name varchar(255) NOT NULL,
+    level_admin integer NOT NULL, type varchar(255), "createdAt" timestamptz NOT NULL, "updatedAt" timestamptz NOT NULL,
+    entity_owner uuid, max_entity_rules integer NOT NULL DEFAULT 10);
+  CREATE TABLE "Messages" (
+    id serial PRIMARY KEY, room_id integer NOT NULL REFERENCES "Rooms" (id) ON DELETE CASCADE, emitter uuid,
+    content varchar(255), "createdAt" timestamptz NOT NULL, "updatedAt" timestamptz NOT NULL);
+  CREATE TABLE "Room_permissions" (
+    room_id integer NOT NULL REFERENCES "Rooms" (id) ON DELETE CASCADE, "entity_UUID" uuid NOT NULL,
+    level integer NOT NULL, permissions varchar(255) NOT NULL, "createdAt" timestamptz NOT NULL,
+    "updatedAt" timestamptz NOT NULL, accepted boolean NOT NULL DEFAULT false,
+    kind varchar(255) NOT NULL DEFAULT 'false', PRIMARY KEY (room_id, "entity_UUID"));`;
+
+/** More than are stored at once. */
+const MANY = 12_000;
+
+const ana = person({ levelOnEntity: 999 });
+const ben = person();
+const cleo = person();
+
+let database: TestDatabase;
+let nodes: TestNode[];
+
+beforeEach(async () => {
+  nodes = [];
+  database = await createDatabase(postgresUrl());
+});
+afterEach(async () => {
+  for (const node of nodes) await node.close();
+  await database.drop();
+});
+
+describe('rooms of the proof of concept', () => {
+  beforeEach(async () => {
+    await query(database.url, OLD_TABLES);
+  });
+
+  it('are there for their members, with all messages in order, and go on', async () => {
+    const room = await addRoom({ id: 7 });
+    await addRule(room, ana.userUUID, 'rwa', 0);
+    await addMessage(room, ben.userUUID, 'second', 2);
+    await addMessage(room, ana.userUUID, 'first', 1);
+    await addMessage(room, ana.userUUID, 'also second', 2);
+    await addRule(room, ben.userUUID, 'rwrw', 3);
+    await addMessage(room, ben.userUUID, 'third', 3);
+    await migrate();
+
+    expect(await carry()).toEqual({ rooms: 1, messages: 4 });
+
+    expect(await log(room)).toEqual([
+      [1, 'member', ana.userUUID],
+      [2, 'message', 'first'],
+      [3, 'message', 'second'],
+      [4, 'message', 'also second'],
+      [5, 'member', ben.userUUID],
+      [6, 'message', 'third'],
+    ]);
+    const node = await start();
+    const client = await ChatClient.enter(node, ben, room);
+    client.say('fourth');
+    // Behind the entry that says that he has accepted the rule.
+    expect(await client.next()).toMatchObject({ data: { seq: 8, content: 'fourth' } });
+    await client.close();
+    const { content } = await request(
+      node,
+      'GET',
+      `/rooms/${room}/messages?dateFrom=2021-06-01&dateTo=2021-06-02`,
+      { as: ben },
+    );
+    expect(content).toMatchObject([
+      { content: 'first' },
+      { content: 'second' },
+      { content: 'also second' },
+      { content: 'third' },
+    ]);
+    const list = await request(node, 'GET', '/me/rooms', {
+      as: ana,
+    });
+    expect(list.content).toMatchObject([{ id: room, unread: 1 }]);
+    const invited = await request(node, 'PUT', `/rooms/${room}/members`, {
+      as: ana,
+      body: { userUUID: cleo.userUUID, permissions: 'r', level: 0 },
+    });
+    expect(invited.status).toBe(201);
+  });
+
+  it('are numbered without a gap over several batches, beside others', async () => {
+    const [empty, large, small] = [await addRoom({}), await addRoom({}), await addRoom({})];
+    await query(
+      database.url,
+      `INSERT INTO "Messages" (room_id, emitter, content, "createdAt", "updatedAt")
+       SELECT CASE WHEN n % 4 = 0 THEN $1::int ELSE $2 END, $3, n, moment, moment
+       FROM generate_series(1, $4) AS n,
+         LATERAL (SELECT timestamptz '2021-06-01' + n / 3 * interval '1 s' AS moment) AS dated`,
+      [small, large, ana.userUUID, MANY],
+    );
+    for (const room of [empty, large, small]) await addRule(room, ana.userUUID, 'rw', MANY);
+    await migrate();
+    const progress: number[][] = [];
+
+    const carried = await carry((...done) => progress.push(done));
+
+    expect(carried).toEqual({ rooms: 3, messages: MANY });
+    expect(progress.at(-1)).toEqual([MANY, MANY]);
+    expect(progress.length).toBeGreaterThan(2);
+    const numbers = Array.from({ length: MANY }, (_, n) => n + 1);
+    for (const [room, isIn] of [
+      [large, (n: number) => n % 4 !== 0],
+      [small, (n: number) => n % 4 === 0],
+    ] as const) {
+      const wanted = numbers.filter((n) => isIn(n));
+      const rows = await log(room);
+      expect(rows.map(([seq]) => seq)).toEqual(numbers.slice(0, wanted.length + 1));
+      expect(rows.slice(0, -1).map(([, , content]) => Number(content))).toEqual(wanted);
+      expect(rows.at(-1)).toEqual([wanted.length + 1, 'member', ana.userUUID]);
+    }
+    expect(await log(empty)).toEqual([[1, 'member', ana.userUUID]]);
+  });
+
+  it('are whole after a run that broke off, and come once', async () => {
+    const [small, large] = [await addRoom({}), await addRoom({})];
+    await addMessage(small, ana.userUUID, 'hi', 1);
+    for (const room of [small, large]) await addRule(room, ana.userUUID, 'rw', 0);
+    await query(
+      database.url,
+      `INSERT INTO "Messages" (room_id, emitter, content, "createdAt", "updatedAt")
+       SELECT $1, $2, n, timestamptz '2021-06-02' + n * interval '1 s', now() FROM generate_series(1, $3) AS n`,
+      [large, ana.userUUID, MANY],
+    );
+    await migrate();
+
+    const broken = carry((stored) => {
+      if (stored > 1) throw new Error('enough');
+    });
+    await expect(broken).rejects.toThrow('enough');
+    expect(await roomIds()).toEqual([small]);
+    expect(await carry()).toEqual({ rooms: 1, messages: MANY });
+    expect((await log(large)).length).toBe(MANY + 1);
+
+    const node = await start();
+    const deleted = await request(node, 'DELETE', `/rooms/${large}`, { as: ana });
+    expect(deleted.status).toBe(403);
+    await query(database.url, 'DELETE FROM rooms WHERE id = $1', [large]);
+    expect(await carry()).toEqual({ rooms: 0, messages: 0 });
+    expect(await roomIds()).toEqual([small]);
+  });
+
+  it('keep what the new tables are too narrow for as far as they can', async () => {
+    const owner = ana.entityUUID;
+    const pair = await addRoom({ type: 'user2user', owner });
+    const crowd = await addRoom({ type: 'user2user', owner });
+    for (const room of [pair, crowd]) {
+      await addRule(room, ana.userUUID, 'rwa', 0);
+      await addRule(room, owner, 'rw', 0);
+      await addRule(room, ben.userUUID, 'xrw', 1);
+    }
+    await addRule(crowd, cleo.userUUID, 'r', 2);
+    const odd = await addRoom({ type: null, owner: null, name: '🎉'.repeat(120) });
+    await addRule(odd, ana.userUUID, '', 0);
+    await query(
+      database.url,
+      `INSERT INTO "Messages" (room_id, "createdAt", "updatedAt") VALUES ($1, now(), now())`,
+      [odd],
+    );
+    await migrate();
+    await carry();
+
+    const rooms = await query(
+      database.url,
+      `SELECT type, name, entity_owner, max_entity_rules, head::int, rule_count,
+         (SELECT json_object_agg("entity_UUID", permissions) FROM room_permissions WHERE room_id = id) AS rules
+       FROM rooms ORDER BY id`,
+    );
+    expect(rooms).toMatchObject([
+      { type: 'user2user', rules: { [ana.userUUID]: 'rwa', [ben.userUUID]: 'rw' } },
+      { type: 'group', rules: { [owner]: 'rw', [cleo.userUUID]: 'r' }, rule_count: 4 },
+      {
+        type: 'group',
+        name: '🎉'.repeat(100),
+        entity_owner: '00000000-0000-0000-0000-000000000000',
+        head: 1,
+        rule_count: 0,
+        rules: null,
+      },
+    ]);
+    expect(await log(odd)).toEqual([[1, 'message', '']]);
+  });
+
+  it('keep their ids free from the migration on', async () => {
+    await addRoom({ id: 41 });
+    await migrate();
+    const node = await start();
+    expect(await createRoom(node, ana)).toBe(42);
+    await addRoom({ id: 60 });
+    await carry();
+    expect(await createRoom(node, ana)).toBe(61);
+    await addRoom({ id: 61 });
+    await expect(carry()).rejects.toThrow('the id or the uuid of the old room 61');
+    expect(await roomIds()).toEqual([41, 42, 60, 61]);
+  });
+
+  it('are carried over by the command', async () => {
+    await addMessage(await addRoom({}), ana.userUUID, 'hi', 1);
+    await migrate();
+    const program = runProgram('src/cli/main.js', {
+      args: ['carry-over'],
+      env: { DATABASE_URL: database.url },
+    });
+    const code = await program.exited();
+    expect({ code, stdout: program.stdout() }).toEqual({
+      code: 0,
+      stdout: 'carried over: 1 rooms, 1 messages\n',
+    });
+  });
+});
+
+it('a database without the old tables is refused', async () => {
+  await migrate();
+  await expect(carry()).rejects.toThrow('has no tables of the proof of concept');
+});
+
+async function migrate(): Promise<void> {
+  await migrateFresh({ DATABASE_URL: database.url });
+}
+
+function carry(onProgress?: (stored: number, total: number) => void): Promise<CarriedOver> {
+  const { database: address } = loadConfig({ DATABASE_URL: database.url });
+  if (address === undefined) throw new Error('no address');
+  return carryOver(address, { ...(onProgress && { onProgress }) });
+}
+
+async function start(): Promise<TestNode> {
+  const node = await startNode({ DATABASE_URL: database.url });
+  nodes.push(node);
+  return node;
+}
+
+async function addRoom({
+  id,
+  type = 'group',
+  owner = ben.entityUUID,
+  name = 'old',
+}: {
+  id?: number;
+  type?: string | null;
+  owner?: string | null;
+  name?: string;
+}): Promise<number> {
+  const [row] = await query<{ id: number }>(
+    database.url,
+    `INSERT INTO "Rooms" (id, name, level_admin, type, entity_owner, "createdAt", "updatedAt")
+     VALUES (coalesce($1, nextval('"Rooms_id_seq"')), $2, 999, $3, $4, now(), now()) RETURNING id`,
+    [id ?? null, name, type, owner],
+  );
+  return row?.id ?? 0;
+}
+
+async function addRule(
+  room: number,
+  uuid: string,
+  permissions: string,
+  second: number,
+): Promise<void> {
+  await query(
+    database.url,
+    `INSERT INTO "Room_permissions" (room_id, "entity_UUID", level, permissions, "createdAt", "updatedAt")
+     VALUES ($1, $2, 0, $3, $4, now())`,
+    [room, uuid, permissions, at(second)],
+  );
+}
+
+async function addMessage(
+  room: number,
+  emitter: string,
+  content: string,
+  second: number,
+): Promise<void> {
+  await query(
+    database.url,
+    `INSERT INTO "Messages" (room_id, emitter, content, "createdAt", "updatedAt") VALUES ($1, $2, $3, $4, now())`,
+    [room, emitter, content, at(second)],
+  );
+}
+
+function at(second: number): Date {
+  return new Date(Date.UTC(2021, 5, 1) + second * 1_000);
+}
+
+/** Number, kind, and the text or the rule's UUID of each entry. */
+async function log(room: number): Promise<[number, string, string][]> {
+  const rows = await query<{ seq: string; kind: string; content: string; emitter: string }>(
+    database.url,
+    'SELECT seq, kind, content, emitter FROM messages WHERE room_id = $1 ORDER BY seq',
+    [room],
+  );
+  return rows.map(({ seq, kind, content, emitter }) => [
+    Number(seq),
+    kind,
+    kind === 'member' ? emitter : content,
+  ]);
+}
+
+async function roomIds(): Promise<number[]> {
+  const rows = await query<{ id: number }>(database.url, 'SELECT id FROM rooms ORDER BY id');
+  return rows.map(({ id }) => id);
+}
