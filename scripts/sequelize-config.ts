@@ -10,6 +10,9 @@ import { startEmbeddedPostgres } from '../src/store/embedded.js';
 export default async function sequelizeConfig(): Promise<Options> {
   loadEnvFile();
   const config = loadConfig(process.env);
-  const address = config.database ?? (await startEmbeddedPostgres(config.dataDir)).address;
+  const address =
+    config.directDatabase ??
+    config.database ??
+    (await startEmbeddedPostgres(config.dataDir)).address;
   return sequelizeOptions(address);
 }

@@ -87,9 +87,24 @@ function withoutUnused(given: Given): Given {
 }
 
 function problemsOfDatabase(env: Given): string[] {
+  const problems: string[] = [];
   const missing = ['DB_NAME', 'DB_USERNAME'].filter((name) => env[name] === undefined);
-  if (env['DB_HOST'] === undefined || missing.length === 0) return [];
-  return [`${missing.join(' and ')} must be given beside DB_HOST`];
+  if (env['DB_HOST'] !== undefined && missing.length > 0) {
+    problems.push(`${missing.join(' and ')} must be given beside DB_HOST`);
+  }
+  const isPooled = environmentSchema.shape.DATABASE_POOLED.safeParse(env['DATABASE_POOLED']).data;
+  if (isPooled === true) {
+    const address = environmentSchema.shape.DATABASE_URL.safeParse(env['DATABASE_URL']).data;
+    if (env['DATABASE_URL'] === undefined && env['DB_HOST'] === undefined) {
+      problems.push('DATABASE_URL (or DB_HOST) must be given beside DATABASE_POOLED');
+    } else if (address?.options !== undefined) {
+      // A pooler refuses them or, worse, ignores them.
+      problems.push('DATABASE_URL must have no options beside DATABASE_POOLED');
+    }
+  } else if (isPooled === false && env['DATABASE_DIRECT_URL'] !== undefined) {
+    problems.push('DATABASE_DIRECT_URL must stand beside DATABASE_POOLED=true');
+  }
+  return problems;
 }
 
 /** A line break is that of a file's last line: the application that signs the tokens does not have it. */
@@ -158,6 +173,8 @@ function toConfig(env: Environment) {
     directRoomLevel: env.DIRECT_ROOM_LEVEL,
     /** Undefined: embedded in `dataDir`. */
     database: databaseAddress(env),
+    /** For migrations; undefined: `database`. */
+    directDatabase: env.DATABASE_DIRECT_URL,
     databasePoolSize: env.DB_POOL_SIZE,
     dataDir: env.DATA_DIR,
     migrateOnStart: env.MIGRATE_ON_START,
@@ -171,7 +188,11 @@ function toConfig(env: Environment) {
 }
 
 function databaseAddress(env: Environment): DatabaseAddress | undefined {
-  if (env.DATABASE_URL !== undefined) return env.DATABASE_URL;
+  const address = env.DATABASE_URL ?? addressOfParts(env);
+  return env.DATABASE_POOLED && address !== undefined ? { ...address, isPooled: true } : address;
+}
+
+function addressOfParts(env: Environment): DatabaseAddress | undefined {
   if (env.DB_HOST === undefined) return undefined;
   return {
     host: env.DB_HOST,

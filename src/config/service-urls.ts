@@ -19,6 +19,8 @@ export interface DatabaseAddress {
   readonly options?: string | undefined;
   readonly applicationName?: string | undefined;
   readonly connectTimeoutMs?: number | undefined;
+  /** A pooler like PgBouncer answers there, and lends a connection for one transaction at a time. */
+  readonly isPooled?: boolean;
 }
 
 /** The value of a URL, or the reason that it cannot be used: a sentence without its subject that never holds a value. */

@@ -91,6 +91,14 @@ const DATABASE = z
     DB_POOL_SIZE: count(10, { max: 1_000 }).describe(
       'Connections for REST: half of them for reading, half for changes, which wait for locked rooms. Live rooms and probes have 6 more, searches 2, and storing messages has LOG_BATCHES_IN_FLIGHT',
     ),
+    DATABASE_POOLED: flag(false).describe(
+      'true: DATABASE_URL (or DB_HOST) leads to PgBouncer, or another pooler, in transaction mode: nothing is kept on a connection between transactions. The url then has no options (ALTER ROLE ... SET search_path instead)',
+    ),
+    DATABASE_DIRECT_URL: url(parseDatabaseUrl)
+      .optional()
+      .describe(
+        'Beside DATABASE_POOLED: the same database past the pooler, for migrations, which may take longer than a pooler allows; none: they go through the pooler, too',
+      ),
     DATA_DIR: folder
       .default('./data')
       .describe('Folder of the embedded database and of the random secret'),

@@ -6,8 +6,9 @@ import { startEmbeddedPostgres } from './embedded.js';
 import { tryToStore } from './append.js';
 import { Outage } from './outage.js';
 import { createPgClients, type PgClient, type PgClients } from './pg-client.js';
+import { clientWithSettings } from './pooled-client.js';
 import { StoreSequelize } from './sequelize.js';
-import { withSettings, type Settings } from './settings.js';
+import type { Settings } from './settings.js';
 import { plain, PreparedStatements, type RunStatement } from './prepared.js';
 
 /** The oid of `int8` in pg_type. */
@@ -73,6 +74,8 @@ export interface Database {
   readonly runAppend: RunStatement;
   readonly embedded: boolean;
   readonly address: DatabaseAddress;
+  /** For migrations: past the pooler, if the configuration has such an address. */
+  readonly directAddress: DatabaseAddress;
   /** Resolves with the reason if the embedded database broke; a server may come back, so then it never resolves. */
   readonly failed: Promise<Error>;
   /** Runs `check` on each new connection before it is used; if it rejects, the connection is closed. */
@@ -89,7 +92,7 @@ export interface Database {
  * @throws {DataDirInUseError}
  */
 export async function connectDatabase(
-  config: Pick<Config, 'database' | 'databasePoolSize' | 'dataDir' | 'limits'>,
+  config: Pick<Config, 'database' | 'directDatabase' | 'databasePoolSize' | 'dataDir' | 'limits'>,
   logger: Logger,
 ): Promise<Database> {
   const embedded =
@@ -107,6 +110,7 @@ export async function connectDatabase(
     runAppend,
     embedded: embedded !== null,
     address,
+    directAddress: config.directDatabase ?? address,
     failed: embedded?.failed ?? new Promise(() => undefined),
     onConnect(check) {
       for (const pool of pools.all) {
@@ -228,7 +232,7 @@ function optionsOf(
     // Without it, Sequelize sends a statement of its own on each connection. Its types lack this option.
     ...({ keepDefaultTimezone: true } as Options),
     dialect: 'postgres',
-    dialectModule: ourPg(clients, settings),
+    dialectModule: ourPg(clients, address, settings),
     host: address.host,
     port: address.port,
     database: address.database,
@@ -263,7 +267,7 @@ function isUsable(connection: unknown): boolean {
  * `pg` with our client, and with int8 as a number instead of a string: seqs stay below 2^53. A copy for our Sequelize
  * alone, as `pg` belongs to the whole process.
  */
-function ourPg({ Client }: PgClients, settings?: Settings): object {
+function ourPg({ Client }: PgClients, address: DatabaseAddress, settings?: Settings): object {
   const types = {
     ...pg.types,
     getTypeParser: (oid: number, format?: 'text' | 'binary'): unknown =>
@@ -271,6 +275,6 @@ function ourPg({ Client }: PgClients, settings?: Settings): object {
   };
   return Object.create(pg, {
     types: { value: types },
-    Client: { value: withSettings(Client, settings) },
+    Client: { value: clientWithSettings(Client, address, settings) },
   }) as object;
 }

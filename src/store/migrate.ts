@@ -28,7 +28,7 @@ interface MigrateOptions extends Omit<ReachOptions, 'logger'> {
  * @throws {StartError} if the database does not answer, has tables of another application, or can't be migrated
  */
 export async function migrate(
-  database: Pick<Database, 'address'>,
+  database: Pick<Database, 'directAddress'>,
   logger: Logger,
   { lockTimeoutMs = LOCK_TIMEOUT_MS, ...patience }: MigrateOptions = {},
 ): Promise<string[]> {
@@ -38,7 +38,7 @@ export async function migrate(
   const sequelize = openOneConnection(database);
   try {
     await begin(sequelize, lockTimeoutMs);
-    await lock(sequelize, database.address.database, lockTimeoutMs, logger);
+    await lock(sequelize, database.directAddress.database, lockTimeoutMs, logger);
     const done = await run(sequelize, migrations, logger);
     await sequelize.query('COMMIT');
     return done;
@@ -54,7 +54,7 @@ export async function migrate(
  * @throws {StartError} if some are pending, or the database does not answer
  */
 export async function requireMigrated(
-  database: Pick<Database, 'address'>,
+  database: Pick<Database, 'directAddress'>,
   logger: Logger,
   patience: Omit<ReachOptions, 'logger'> = {},
 ): Promise<void> {
@@ -69,11 +69,11 @@ export async function requireMigrated(
 }
 
 async function inspect(
-  { address }: Pick<Database, 'address'>,
+  { directAddress }: Pick<Database, 'directAddress'>,
   migrations: readonly Migration[],
   options: ReachOptions,
 ): Promise<Schema> {
-  const schema = await reachDatabase(address, options, (client) =>
+  const schema = await reachDatabase(directAddress, options, (client) =>
     inspectSchema(client, migrations),
   );
   if (schema.unknown.length > 0) {
@@ -89,8 +89,8 @@ async function inspect(
  * A Sequelize with one connection, so that all its queries are part of one transaction. The advisory lock belongs to
  * that transaction and ends with it, also behind a pooler that lends connections by the transaction.
  */
-function openOneConnection({ address }: Pick<Database, 'address'>): Sequelize {
-  return new Sequelize({ ...sequelizeOptions(address), pool: { max: 1, min: 1 } });
+function openOneConnection({ directAddress }: Pick<Database, 'directAddress'>): Sequelize {
+  return new Sequelize({ ...sequelizeOptions(directAddress), pool: { max: 1, min: 1 } });
 }
 
 /** Begins the transaction, independent of the defaults that a role or a database sets. */

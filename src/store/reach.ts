@@ -4,9 +4,7 @@ import type { DatabaseAddress } from '../config/load.js';
 import { StartError } from '../errors.js';
 import type { Logger } from '../logger.js';
 import { isReadOnly } from './pg-errors.js';
-import { withSettings } from './settings.js';
-
-const Client = withSettings(pg.Client);
+import { clientWithSettings } from './pooled-client.js';
 
 /** Long enough for a database to start or to recover from a crash. */
 const PATIENCE_MS = 60_000;
@@ -77,10 +75,11 @@ export async function reachDatabase<T>(
 type Attempt<T> = { readonly answer: T } | { readonly error: Error; readonly mayPass: boolean };
 
 async function tryToAsk<T>(
-  { host, port, database, username, password, ssl, options, applicationName }: DatabaseAddress,
+  address: DatabaseAddress,
   ask: (client: pg.Client) => Promise<T>,
 ): Promise<Attempt<T>> {
-  const client = new Client({
+  const { host, port, database, username, password, ssl, options, applicationName } = address;
+  const client = new (clientWithSettings(pg.Client, address))({
     host,
     port,
     database,

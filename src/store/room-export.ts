@@ -1,4 +1,4 @@
-import { QueryTypes, type Sequelize, type Transaction } from 'sequelize';
+import { QueryTypes, Transaction, type Sequelize } from 'sequelize';
 import type { Rule } from '../access/permissions.js';
 import type { Entry } from './entry.js';
 import type { Room } from './models/room.js';
@@ -81,10 +81,9 @@ export function exportRoom<T>(
   roomId: number,
   use: (room: ExportedRoom | undefined) => Promise<T>,
 ): Promise<T> {
-  return sequelize.transaction(async (transaction) => {
-    await sequelize.query('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY', {
-      transaction,
-    });
+  const { REPEATABLE_READ: isolationLevel } = Transaction.ISOLATION_LEVELS;
+  return sequelize.transaction({ isolationLevel }, async (transaction) => {
+    await sequelize.query('SET TRANSACTION READ ONLY', { transaction });
     // Whoever takes the pages may be slow, and nobody waits for this transaction.
     await sequelize.query('SET LOCAL idle_in_transaction_session_timeout = 0', { transaction });
     return use(await readRoom(sequelize, roomId, transaction));

@@ -1,4 +1,10 @@
-import { ConnectionError, Sequelize, type Options, type Transaction } from 'sequelize';
+import {
+  ConnectionError,
+  Sequelize,
+  Transaction,
+  type Options,
+  type TransactionOptions,
+} from 'sequelize';
 import { connectionError } from './pg-errors.js';
 import type { Outage } from './outage.js';
 import type { PgClient } from './pg-client.js';
@@ -36,10 +42,14 @@ export class StoreSequelize extends Sequelize {
   }
 
   /**
-   * Only with a function as its argument. Sequelize's own transactions print to the console if their ROLLBACK fails.
+   * With a function as its last argument, and of the options with `isolationLevel` alone. Sequelize's own transactions
+   * print to the console if their ROLLBACK fails.
    */
-  override transaction(...[work]: unknown[]): Promise<never> {
-    return this.#answered(transact(this.#transactions, work as Work)) as Promise<never>;
+  override transaction(...args: unknown[]): Promise<never> {
+    const work = args.pop() as Work;
+    const [{ isolationLevel = Transaction.ISOLATION_LEVELS.READ_COMMITTED } = {}] =
+      args as TransactionOptions[];
+    return this.#answered(transact(this.#transactions, isolationLevel, work)) as Promise<never>;
   }
 
   override close(): Promise<void> {
@@ -68,10 +78,10 @@ export function giveBack(pool: Pool, connection: PgClient): void {
 }
 
 /** Runs `work` in a transaction: commits if it resolves, rolls back if it rejects. */
-async function transact(pool: Pool, work: Work): Promise<unknown> {
+async function transact(pool: Pool, isolation: string, work: Work): Promise<unknown> {
   const connection = (await pool.getConnection({ type: 'write' })) as PgClient;
   try {
-    await run(connection, 'BEGIN');
+    await run(connection, `BEGIN ISOLATION LEVEL ${isolation}`);
     // `connection` is all that Sequelize's query needs of a transaction.
     const result = await work({ connection } as unknown as Transaction);
     await run(connection, 'COMMIT');

@@ -1,8 +1,8 @@
 import { callbackify } from 'node:util';
-import type pg from 'pg';
+import pg from 'pg';
 import { isCancelled } from './pg-errors.js';
 
-/** Settings of a session of Postgres, by name. */
+/** Settings of a session or a transaction of Postgres, by name. */
 export type Settings = Readonly<Record<string, string>>;
 
 /**
@@ -32,6 +32,13 @@ const SETTINGS: Settings = {
   idle_in_transaction_session_timeout: `${IDLE_IN_TRANSACTION_MS}`,
 };
 
+/** Those that a transaction may have for itself. How long a session is idle is the business of its pooler. */
+const OF_TRANSACTIONS: Settings = Object.fromEntries(
+  Object.entries({ statement_timeout: '0', ...SETTINGS }).filter(
+    ([name]) => name !== 'default_transaction_isolation' && name !== 'idle_session_timeout',
+  ),
+);
+
 /**
  * Attempts to set up a session: it may begin with a statement_timeout of a millisecond, which cancels an attempt on a
  * busy machine. A trade-off: a session that needs more is refused.
@@ -43,12 +50,26 @@ const ATTEMPTS = 20;
  * an older server does not know are left out. synchronous_commit must not be off, as an acknowledged message would not
  * be stored yet; which standbys a commit waits for is up to the operator.
  */
-function statementFor(settings: string): string {
-  return `SET statement_timeout = 0;
-    SELECT set_config(name, wanted, false)
-    FROM json_each_text(${settings}) AS given (name, wanted) WHERE current_setting(name, true) IS NOT NULL
+function statementFor(more: Settings): string {
+  return `SET statement_timeout = 0; ${setAll({ ...SETTINGS, ...more }, false)}`;
+}
+
+/** Sets our settings, and `more`, for the rest of a transaction. */
+export function beginSettings(more: Settings): string {
+  return setAll({ ...OF_TRANSACTIONS, ...more }, true);
+}
+
+/** The same for a statement alone; fails if its transaction is not `read committed`. */
+export function statementSettings(more: Settings): string {
+  return setAll({ transaction_isolation: 'read committed', ...OF_TRANSACTIONS, ...more }, true);
+}
+
+function setAll(settings: Settings, isLocal: boolean): string {
+  const json = pg.escapeLiteral(JSON.stringify(settings));
+  return `SELECT set_config(name, wanted, ${isLocal})
+    FROM json_each_text(${json}) AS given (name, wanted) WHERE current_setting(name, true) IS NOT NULL
     UNION ALL
-    SELECT set_config('synchronous_commit', 'on', false)
+    SELECT set_config('synchronous_commit', 'on', ${isLocal})
     WHERE current_setting('synchronous_commit') = 'off'`;
 }
 
@@ -67,7 +88,7 @@ export function withSettings(Base: typeof pg.Client, more: Settings = {}): typeo
     }
 
     async #set(): Promise<pg.Client> {
-      const statement = statementFor(this.escapeLiteral(JSON.stringify({ ...SETTINGS, ...more })));
+      const statement = statementFor(more);
       for (let attempts = 1; ; attempts += 1) {
         try {
           await this.query(statement);

@@ -27,6 +27,7 @@ describe('the configuration', () => {
       issuer: undefined,
       directRoomLevel: 0,
       database: undefined,
+      directDatabase: undefined,
       databasePoolSize: 10,
       dataDir: './data',
       migrateOnStart: true,
@@ -119,6 +120,36 @@ describe('the configuration', () => {
 
   it.each(['false', 'False', '0'])('reads MIGRATE_ON_START=%s as false', (value) => {
     expect(loadConfig({ MIGRATE_ON_START: value }).migrateOnStart).toBe(false);
+  });
+});
+
+describe('a pooler', () => {
+  it('is at DATABASE_URL or DB_HOST, and passed by DATABASE_DIRECT_URL', () => {
+    const direct = 'postgres://ana:hush@db.example/chat';
+    const byUrl = { DATABASE_URL, DATABASE_POOLED: 'true', DATABASE_DIRECT_URL: direct };
+    const byParts = { DB_HOST: 'db', DB_NAME: 'chat', DB_USERNAME: 'ana', DATABASE_POOLED: '1' };
+
+    expect(loadConfig(byUrl)).toMatchObject({
+      database: { host: 'db.example', port: 5433, isPooled: true },
+      directDatabase: { host: 'db.example', port: 5432 },
+    });
+    expect(loadConfig(byParts).database).toMatchObject({ host: 'db', isPooled: true });
+    expect(loadConfig({ DATABASE_URL }).database).not.toHaveProperty('isPooled');
+  });
+
+  it.each([
+    [{ DATABASE_POOLED: 'true' }, 'DATABASE_URL (or DB_HOST) must be given beside DATABASE_POOLED'],
+    [
+      { DATABASE_POOLED: 'true', DATABASE_URL: `${DATABASE_URL}?options=-c%20search_path%3Da` },
+      'DATABASE_URL must have no options beside DATABASE_POOLED',
+    ],
+    [
+      { DATABASE_DIRECT_URL: DATABASE_URL },
+      'DATABASE_DIRECT_URL must stand beside DATABASE_POOLED=true',
+    ],
+    [{ DATABASE_POOLED: 'perhaps' }, 'DATABASE_POOLED must be true or false'],
+  ])('is refused: %j', (given, problem) => {
+    expect(problemsOf(given)).toEqual([problem]);
   });
 });
 

@@ -12,8 +12,11 @@ export interface PgBouncer {
 
 const DEBIAN_FOLDER = '/usr/sbin';
 
-/** Starts a PgBouncer in front of the database of `url`, from local programs or apt-get. */
-export async function startPgBouncer(url: string): Promise<PgBouncer> {
+/**
+ * Starts a PgBouncer in front of the server of `url`, from local programs (the first on the PATH) or apt-get.
+ * @param poolSize the connections to a database that it lends
+ */
+export async function startPgBouncer(url: string, poolSize = 20): Promise<PgBouncer> {
   if (find() === undefined) await installDebianPackage('pgbouncer');
   const programs = find();
   if (programs === undefined) {
@@ -33,6 +36,7 @@ listen_port = ${ownPort}
 unix_socket_dir =
 auth_type = any
 pool_mode = transaction
+default_pool_size = ${poolSize}
 `,
   );
   const ownUrl = new URL(url);

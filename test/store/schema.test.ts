@@ -434,5 +434,5 @@ describe('a table that the migrations have made', () => {
 function addressOf(url: string): Parameters<typeof migrate>[0] {
   const { database } = loadConfig({ DATABASE_URL: url });
   if (database === undefined) throw new Error('no address');
-  return { address: database };
+  return { directAddress: database };
 }
