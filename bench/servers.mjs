@@ -63,6 +63,9 @@ export function createServers({ postgres, redisUrl, pin, server, profile }) {
         HOST: '127.0.0.1',
         PORT: String(port),
         JWT_MASTER_SECRET: SECRET,
+        // What a node can do, not what one user may.
+        MESSAGES_PER_SECOND: '0',
+        ROOM_MESSAGES_PER_SECOND: '0',
         DATABASE_URL: await databaseUrl(database),
         REDIS_URL: redisUrl,
       },

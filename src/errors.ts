@@ -1,11 +1,12 @@
 import type { CloseReason } from './protocol/close-codes.js';
 import type { StatusWord } from './protocol/v1/events.js';
+import type { StatusWord as StatusWordV2 } from './protocol/v2/events.js';
 
 interface ErrorEntry {
   /** HTTP status of the response. */
   readonly status: number;
   /** The word of the status frame over the socket. */
-  readonly word: StatusWord;
+  readonly word: StatusWord | Extract<StatusWordV2, 'RATELIMITED'>;
   /** The close code that follows the word; undefined: the socket stays open. */
   readonly close?: CloseReason;
   /** A sentence for the documents of the API. */
@@ -124,6 +125,11 @@ export const ERRORS = {
     word: 'INVALID',
     when: '`GET /chat` without a WebSocket upgrade.',
   },
+  RATELIMITED: {
+    status: 429,
+    word: 'RATELIMITED',
+    when: 'More than a limit allows: wait for `meta.retry_after_ms`, and try again.',
+  },
   HEADERS_TOO_LARGE: {
     status: 431,
     word: 'INVALID',
@@ -158,6 +164,8 @@ export interface ErrorDetails {
   readonly errors?: readonly FieldError[];
   /** With REF_USED: the number of the entry that has the ref. */
   readonly seq?: number;
+  /** With RATELIMITED: milliseconds until the same may be tried again. */
+  readonly retryAfterMs?: number;
   /** The underlying error: logged, never sent. */
   readonly cause?: unknown;
 }
@@ -169,6 +177,7 @@ export class ChatError extends Error {
   readonly detail: string | undefined;
   readonly errors: readonly FieldError[] | undefined;
   readonly seq: number | undefined;
+  readonly retryAfterMs: number | undefined;
 
   constructor(code: ErrorCode, details: ErrorDetails = {}) {
     super(details.detail ?? code, { cause: details.cause });
@@ -178,9 +187,10 @@ export class ChatError extends Error {
     this.detail = details.detail;
     this.errors = details.errors;
     this.seq = details.seq;
+    this.retryAfterMs = details.retryAfterMs;
   }
 
-  get word(): StatusWord {
+  get word(): ErrorEntry['word'] {
     return ERRORS[this.code].word;
   }
 

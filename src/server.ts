@@ -11,6 +11,7 @@ import { createRedisBroker } from './broker/redis.js';
 import { createHub } from './feeds/hub.js';
 import { createFlushQueue } from './feeds/flush-queue.js';
 import { createChat } from './chat/upgrade.js';
+import { createMessageLimits } from './limits/message-limits.js';
 import type { Config } from './config/load.js';
 import { createApp } from './http/app.js';
 import { answerError, createConnections } from './http/connections.js';
@@ -80,10 +81,12 @@ export async function createServer(
     logger,
   });
 
+  const messageLimits = createMessageLimits(limits);
   const actions = createActions({
     store,
     hub,
     verify,
+    messageLimits,
     directRoomLevel: config.directRoomLevel,
     logger,
   });
@@ -114,6 +117,7 @@ export async function createServer(
     hub,
     actions,
     limits,
+    messageLimits,
     logger,
     flushQueue,
     corsOrigins: config.corsOrigins,

@@ -1,5 +1,6 @@
 import type { VerifyToken } from '../access/token.js';
 import type { Hub } from '../feeds/hub.js';
+import type { MessageLimits } from '../limits/message-limits.js';
 import type { Logger } from '../logger.js';
 import type { Store } from '../store/store.js';
 import { createMemberActions, type MemberActions } from './members.js';
@@ -25,11 +26,13 @@ export interface ActionContext {
   readonly store: Store;
   readonly hub: Pick<
     Hub,
-    'markerMoved' | 'online' | 'open' | 'publish' | 'publishDeletion' | 'invite'
+    'active' | 'markerMoved' | 'online' | 'open' | 'publish' | 'publishDeletion' | 'invite'
   >;
   readonly verify: VerifyToken;
   /** The `levelOnEntity` that opening a direct room takes. */
   readonly directRoomLevel: number;
+  /** Undefined if they are off. */
+  readonly messageLimits?: MessageLimits | undefined;
   readonly logger: Logger;
 }
 
@@ -38,12 +41,13 @@ export function createActions({
   hub,
   verify,
   directRoomLevel,
+  messageLimits: limits,
   logger,
 }: ActionContext): Actions {
   return {
     rooms: createRoomActions({ ...store, hub, directRoomLevel }),
     members: createMemberActions({ ...store, hub }),
-    messages: createMessageActions({ ...store, hub }),
+    messages: createMessageActions({ ...store, hub, limits }),
     readMarkers: createReadMarkerActions({ ...store, hub }),
     users: createUserActions({ ...store, verify, logger }),
   };

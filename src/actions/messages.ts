@@ -1,7 +1,8 @@
-import { may, requirePermission, type Caller } from '../access/permissions.js';
+import { may, permissionsOf, requirePermission, type Caller } from '../access/permissions.js';
 import { ChatError } from '../errors.js';
 import type { Feed } from '../feeds/feed.js';
 import type { Hub } from '../feeds/hub.js';
+import type { MessageLimits } from '../limits/message-limits.js';
 import type { ChangedMessage, Changes } from '../store/changes.js';
 import type { Entry } from '../store/entry.js';
 import type { Appended } from '../store/group-commit.js';
@@ -116,12 +117,12 @@ export interface MessageActions {
   settledIn(roomId: number): Promise<void> | undefined;
   /**
    * Stores a message in a room, open or not, and returns it as it is now.
-   * @throws {ChatError} as `feedFor` and `Log.append`; DELETED if it was deleted since
+   * @throws {ChatError} as `feedFor` and `Log.append`; RATELIMITED; DELETED if it was deleted since
    */
   post(caller: Caller, roomId: number, message: NewMessage): Promise<PostedMessage>;
   /**
    * Replaces the text of the caller's own message. The room's feed has delivered the change by then.
-   * @throws {ChatError} as `Changes.edit`
+   * @throws {ChatError} as `Changes.edit`; RATELIMITED
    */
   edit(caller: Caller, roomId: number, edit: Edit): Promise<MadeChange>;
   /**
@@ -131,12 +132,12 @@ export interface MessageActions {
   getOwn(caller: Caller, roomId: number, seq: number): Promise<FoundMessage>;
   /**
    * Deletes a message: the caller's own, or as an admin anybody's.
-   * @throws {ChatError} as `Changes.remove`
+   * @throws {ChatError} as `Changes.remove`; RATELIMITED
    */
   remove(caller: Caller, roomId: number, deletion: Deletion): Promise<MadeChange>;
   /**
    * Puts an emoji on a message, or takes it off.
-   * @throws {ChatError} as `Changes.react`
+   * @throws {ChatError} as `Changes.react`; RATELIMITED
    */
   react(caller: Caller, roomId: number, reaction: NewReaction): Promise<MadeChange>;
   /**
@@ -179,13 +180,16 @@ export function createMessageActions({
   log,
   changes,
   hub,
+  limits,
 }: {
   rooms: Pick<Rooms, 'accessFor'>;
   history: History;
   search: Search;
   log: Pick<Log, 'append' | 'settledIn' | 'read'>;
   changes: Changes;
-  hub: Pick<Hub, 'open' | 'publish'>;
+  hub: Pick<Hub, 'active' | 'open' | 'publish'>;
+  /** Undefined if they are off. */
+  limits?: MessageLimits | undefined;
 }): MessageActions {
   async function access(
     caller: Caller,
@@ -281,6 +285,13 @@ export function createMessageActions({
     return { message: seen, snapshot: { head, epoch } };
   }
 
+  /** Counts a message or a change. @throws {ChatError} RATELIMITED */
+  function count(caller: Caller, roomId: number, feed = hub.active(roomId)): void {
+    if (limits === undefined) return;
+    const hasRights = feed !== undefined && permissionsOf(caller, feed.access) !== '';
+    limits.take(caller.userUUID, hasRights ? roomId : undefined);
+  }
+
   async function publish(roomId: number, changing: Promise<ChangedMessage>): Promise<MadeChange> {
     const { seq, entry } = await changing;
     if (entry !== undefined) await hub.publish(roomId, [entry]);
@@ -293,15 +304,28 @@ export function createMessageActions({
     settledIn: (roomId) => log.settledIn(roomId),
 
     async post(caller, roomId, message) {
-      const { seq, known } = await send(caller, await feedFor(caller, roomId), message);
+      const feed = await feedFor(caller, roomId);
+      count(caller, roomId, feed);
+      const { seq, known } = await send(caller, feed, message);
       return { ...(await getOwn(caller, roomId, seq)), isNew: !known };
     },
 
     getOwn,
 
-    edit: (caller, roomId, input) => publish(roomId, changes.edit(caller, roomId, input)),
-    remove: (caller, roomId, input) => publish(roomId, changes.remove(caller, roomId, input)),
-    react: (caller, roomId, input) => publish(roomId, changes.react(caller, roomId, input)),
+    async edit(caller, roomId, input) {
+      count(caller, roomId);
+      return publish(roomId, changes.edit(caller, roomId, input));
+    },
+
+    async remove(caller, roomId, input) {
+      count(caller, roomId);
+      return publish(roomId, changes.remove(caller, roomId, input));
+    },
+
+    async react(caller, roomId, input) {
+      count(caller, roomId);
+      return publish(roomId, changes.react(caller, roomId, input));
+    },
 
     async openHistory(caller, roomId, gone) {
       const snapshot = await readablePlace(caller, roomId, gone);

@@ -1,6 +1,7 @@
 import type { VerifyToken } from '../access/token.js';
 import type { Actions } from '../actions/actions.js';
 import type { Limits } from '../config/load.js';
+import type { MessageLimits } from '../limits/message-limits.js';
 import type { Hub } from '../feeds/hub.js';
 import type { DebugLog, Logger } from '../logger.js';
 import type { Decoded } from '../protocol/v1/commands.js';
@@ -16,6 +17,8 @@ export interface SessionContext {
   readonly hub: Pick<Hub, 'active' | 'epoch' | 'open' | 'userSessions'>;
   readonly actions: Pick<Actions, 'members' | 'messages' | 'readMarkers' | 'rooms'>;
   readonly limits: Limits;
+  /** Undefined if they are off. */
+  readonly messageLimits?: MessageLimits | undefined;
   readonly logger: Logger;
   /** Undefined if the level is off. */
   readonly debug?: DebugLog | undefined;

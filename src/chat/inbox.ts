@@ -46,10 +46,14 @@ export class Inbox<Frame> {
   push(frame: Frame): void {
     this.#frames.push(frame);
     if (this.#work === undefined) this.#run();
-    if (this.#frames.length >= this.#maxFrames && !this.#paused) {
-      this.#paused = true;
-      this.#source.pause();
-    }
+    if (this.#frames.length >= this.#maxFrames) this.pause();
+  }
+
+  /** Pauses the socket until the frames that came are handled; for while one is. */
+  pause(): void {
+    if (this.#paused) return;
+    this.#paused = true;
+    this.#source.pause();
   }
 
   /** Resolves once all frames are handled. */
@@ -60,8 +64,7 @@ export class Inbox<Frame> {
   /** Pauses the socket for good; resolves when the frames before are handled. */
   stop(): Promise<void> {
     this.#stopped = true;
-    this.#paused = true;
-    this.#source.pause();
+    this.pause();
     return this.idle();
   }
 

@@ -49,8 +49,11 @@ export abstract class Session implements Subscriber {
   readonly #inbox: Inbox<Frame>;
   readonly #keepalive: Keepalive;
   #state: State = { name: 'greeting', refusals: 0 };
-  /** When the writer last had room again after it was full, by `performance.now()`: that wait is the client's own. */
-  #drainedAt = 0;
+  /**
+   * When frames were last handled again after the writer was full, or after a rest, by `performance.now()`: that wait is the
+   * client's own.
+   */
+  #resumedAt = 0;
   #closeReason: CloseReason | undefined;
 
   constructor(id: number, socket: WebSocket, writer: SocketWriter, context: SessionContext) {
@@ -197,6 +200,13 @@ export abstract class Session implements Subscriber {
     if (this.#state.refusals >= this.context.limits.authAttempts) this.close('TOKEN');
   }
 
+  /** Does not read the socket until then, because of a limit. For `answer`, whose promise keeps other frames waiting. */
+  protected async rest(until: Promise<void>): Promise<void> {
+    this.#inbox.pause();
+    await until;
+    this.#resumedAt = performance.now();
+  }
+
   /** The error for the client; any other error is logged. */
   protected known(error: unknown): ChatError {
     if (error instanceof ChatError) return error;
@@ -218,7 +228,7 @@ export abstract class Session implements Subscriber {
   #handle(frame: Frame): Promise<void> | void {
     if (this.writer.isFull) {
       return this.writer.drained().then(() => {
-        this.#drainedAt = performance.now();
+        this.#resumedAt = performance.now();
         return this.#handle(frame);
       });
     }
@@ -238,7 +248,7 @@ export abstract class Session implements Subscriber {
       this.close('TOO_BIG');
       return;
     }
-    const cameAt = at === undefined ? undefined : Math.max(at, this.#drainedAt);
+    const cameAt = at === undefined ? undefined : Math.max(at, this.#resumedAt);
     return this.answer(isBinary ? undefined : data.toString(), cameAt);
   }
 

@@ -192,7 +192,10 @@ export function createChat(
 
     async quiesce() {
       closing = true;
-      await Promise.all([...sessions].map((session) => session.quiesce()));
+      const quiet = [...sessions].map((session) => session.quiesce());
+      // Messages that wait for their turn are stored now.
+      options.messageLimits?.release();
+      await Promise.all(quiet);
     },
 
     async close() {

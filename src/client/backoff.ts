@@ -22,10 +22,10 @@ export class Retry {
   #failures = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  /** It failed: calls `again` after the wait, at least `leastMs`, instead of what was to be called. */
+  /** It failed: calls `again` after the wait, instead of what was to be called; from `leastMs` to twice that, if the server says. */
   failed(again: () => void, leastMs = 0): void {
     this.cancel();
-    this.#timer = setTimeout(again, leastMs + backoff(this.#failures, MOST_RETRY_MS));
+    this.#timer = setTimeout(again, leastMs + backoff(this.#failures, leastMs || MOST_RETRY_MS));
     this.#failures += 1;
   }
 

@@ -273,7 +273,8 @@ export class ChatClient extends Emitter<ChatClientEvents> {
       for (const room of this.#rooms.values()) if (room.joining === ref) room.joinAnswered(status);
     } else if (word === 'SENT' || word === 'OK') {
       this.#settle(ref, seq ?? upto ?? 0);
-    } else if (word === 'UNAVAILABLE') {
+    } else if (word === 'UNAVAILABLE' || status.retry_after_ms) {
+      // RATELIMITED says when to send it again.
       this.#roomOf(pending.command.room_id).sender.unavailable(status);
     } else {
       this.#outbox.refuse(ref, new ChatError(reason, { detail, seq }));

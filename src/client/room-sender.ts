@@ -101,7 +101,7 @@ export class RoomSender {
     this.transmit();
   }
 
-  /** A command, or the `join`, was UNAVAILABLE: it is sent again. */
+  /** A command, or the `join`, was UNAVAILABLE or RATELIMITED: it is sent again. */
   unavailable({ retry_after_ms: leastMs = 0 }: Status): void {
     this.#doubt();
     this.#retry.failed(() => {

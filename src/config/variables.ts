@@ -165,6 +165,18 @@ export const SOCKET_LIMITS = z
     ),
     // Longer than a busy Postgres needs (lock_timeout is 2 s), and not longer than a person waits for an answer.
     STORE_TIMEOUT_MS: count(5_000).describe('Milliseconds for which a command waits for the store'),
+    // Nobody types so fast; a bot that does can wait.
+    MESSAGES_PER_SECOND: count(5, { min: 0 }).describe(
+      'Messages, edits, deletions and reactions a second of one user, over REST and all sockets of a node; 0: any number',
+    ),
+    // A few photos and texts at once, or what was written offline.
+    MESSAGES_BURST: count(20).describe(
+      'How many of these a user may send at once after a pause, which fills up again by MESSAGES_PER_SECOND',
+    ),
+    // Ten times what people can read.
+    ROOM_MESSAGES_PER_SECOND: count(50, { min: 0 }).describe(
+      'How many of these one room takes a second, and at once, from all sockets of a node; 0: any number',
+    ),
     // As many as a node stores in 0.4 s at its fastest: bench, `durable`, 48,000 a second.
     LOG_QUEUE_ENTRIES: count(20_000).describe('Messages of a node that wait to be stored'),
     // A thousand of the longest messages (8,000 characters of 4 bytes).

@@ -32,6 +32,8 @@ export function errorEnvelope(error: ChatError): { meta: Meta; content: object }
       ...(error.detail !== undefined && { detail: error.detail }),
       ...(error.errors !== undefined && { errors: error.errors }),
       ...(error.seq !== undefined && { seq: error.seq }),
+      // oxlint-disable-next-line id-match -- the name of a key on the wire
+      ...(error.retryAfterMs !== undefined && { retry_after_ms: error.retryAfterMs }),
     },
     content: {},
   };

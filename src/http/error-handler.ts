@@ -56,6 +56,9 @@ export function createErrorHandler(logger: Logger): Middleware<LoggedState> {
     ctx.status = error.status;
     // Headers that HTTP asks for beside these statuses (RFC 9110 sections 11.6.1 and 15.5.22).
     if (error.code === 'UNAUTHORIZED') ctx.set('WWW-Authenticate', 'Bearer');
+    if (error.retryAfterMs !== undefined) {
+      ctx.set('Retry-After', String(Math.ceil(error.retryAfterMs / 1_000)));
+    }
     if (error.code === 'UPGRADE_REQUIRED') ctx.set('Upgrade', 'websocket');
     ctx.body = errorEnvelope(error);
   };

@@ -53,6 +53,8 @@ const problem = z
         .int()
         .describe('With REF_USED: the number of the entry that has the `ref`.')
         .optional(),
+      // oxlint-disable-next-line id-match -- the name of a key on the wire
+      retry_after_ms: z.int().min(1).describe('With RATELIMITED: when to try again.').optional(),
     }),
     content: z.object({}),
   })

@@ -23,6 +23,7 @@ beforeAll(async () => {
   actions = createActions({
     store,
     hub: {
+      active: () => undefined,
       open: () => Promise.resolve(undefined),
       publish,
       publishDeletion: () => undefined,

@@ -1,4 +1,4 @@
-import { SECRET } from './node.js';
+import { SECRET, UNLIMITED } from './node.js';
 import { runProgram, type Program } from './process.js';
 
 const LISTENING = /listening on http:\/\/localhost:(\d+)/;
@@ -13,13 +13,13 @@ export interface NodeProcess {
   end(signal: NodeJS.Signals): Promise<number | string>;
 }
 
-/** Starts a node of the build on a free port; `env` as .env.example has it, `execPath` of the Node that runs it. */
+/** Starts a node of the build on a free port and without limits; `env` as .env.example has it, `execPath` of the Node that runs it. */
 export async function startNodeProcess(
   env: Readonly<Record<string, string>>,
   execPath?: string,
 ): Promise<NodeProcess> {
   const program = runProgram('src/main.js', {
-    env: { PORT: '0', JWT_MASTER_SECRET: SECRET, ...env },
+    env: { PORT: '0', JWT_MASTER_SECRET: SECRET, ...UNLIMITED, ...env },
     ...(execPath !== undefined && { execPath }),
   });
   return {

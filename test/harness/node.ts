@@ -4,6 +4,12 @@ import { createLogger } from '../../src/logger.js';
 /** The secret of every node of the tests. */
 export const SECRET = 'a-secret-of-the-tests-with-48-characters-in-all';
 
+/** Without the limits of how much one user, room or address may do: most tests do more, and say nothing of it. */
+export const UNLIMITED: Readonly<Record<string, string>> = {
+  MESSAGES_PER_SECOND: '0',
+  ROOM_MESSAGES_PER_SECOND: '0',
+};
+
 export interface TestNode {
   readonly server: Server;
   /** `http://127.0.0.1:port` */
@@ -13,7 +19,7 @@ export interface TestNode {
   close(): Promise<void>;
 }
 
-/** A node in this process, on a free port; `env` as .env.example has it. */
+/** A node in this process, on a free port and without limits; `env` as .env.example has it. */
 export async function startNode(
   env: Readonly<Record<string, string | undefined>>,
 ): Promise<TestNode> {
@@ -22,6 +28,7 @@ export async function startNode(
     HOST: '127.0.0.1',
     LOG_LEVEL: 'silent',
     JWT_MASTER_SECRET: SECRET,
+    ...UNLIMITED,
     ...env,
   });
   const server = await createServer(

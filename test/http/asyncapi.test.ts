@@ -84,7 +84,7 @@ describe('the AsyncAPI document', () => {
       `v2.${type}`,
       [...new Set(wordsIn(answers))].filter((word) => word !== '1000'),
     ]);
-    const always = new Set(['UNAVAILABLE', 'INTERNAL']);
+    const always = new Set(['UNAVAILABLE', 'INTERNAL', 'RATELIMITED']);
     const served = Object.entries(asyncApi.operations)
       .filter(([name]) => name.startsWith('v2.') && name !== 'v2.send')
       .map(([name, { reply }]) => [
@@ -152,7 +152,7 @@ describe('the frames of a node', () => {
 
   beforeAll(async () => {
     world = await createChatWorld();
-    node = await world.start();
+    node = await world.start({ MESSAGES_PER_SECOND: '1', MESSAGES_BURST: '40' });
     room = await createRoom(node, admin);
   });
   afterAll(() => world.close());
@@ -270,6 +270,10 @@ describe('the frames of a node', () => {
     await after(theirs, 'CONNECTED', () => {
       // The entries again, without what was replaced or deleted.
       theirs.send({ ...joinAll, rooms: [{ room_id: room, after: 0 }], max: 10_000 });
+    });
+    await after(theirs, 'RATELIMITED', () => {
+      const message = { type: 'message', room_id: room, content: 'again' };
+      for (let sent = 0; sent < 50; sent += 1) theirs.send(message);
     });
     await after(theirs, 'access', () =>
       request(node, 'DELETE', `/rooms/${room}/members/${guest.userUUID}`, { as: admin }),

@@ -21,6 +21,7 @@ it('a request that the store never answers is UNAVAILABLE in time, and a late re
       store: { rooms: { rulesOf } } as unknown as Store,
       hub: {
         publish: () => undefined,
+        active: () => undefined,
         open: () => Promise.resolve(undefined),
         publishDeletion: () => undefined,
         markerMoved: () => undefined,

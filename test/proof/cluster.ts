@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { startExitGuard } from '../harness/exit-guard.js';
-import { SECRET } from '../harness/node.js';
+import { SECRET, UNLIMITED } from '../harness/node.js';
 import { ClusterNode } from './cluster-node.js';
 import { readStoredRoom } from '../harness/room-state.js';
 import { storedWords } from '../../src/store/message-words.js';
@@ -214,6 +214,8 @@ export class Cluster {
           HOST: '127.0.0.1',
           LOG_LEVEL: 'warn',
           JWT_MASTER_SECRET: SECRET,
+          // Its clients send more than people do.
+          ...UNLIMITED,
           ...env,
         },
         folder: this.folder,

@@ -1,6 +1,6 @@
 import { withDeadline } from '../../deadline.js';
 import type { LossReason } from '../../feeds/subscribers.js';
-import type { Decoded } from '../../protocol/v1/commands.js';
+import type { CommandType, Decoded } from '../../protocol/v1/commands.js';
 import {
   encodeQuery,
   encodeStatus,
@@ -57,7 +57,9 @@ export class SessionV1 extends Session implements CommandSession {
     const known = this.known(error);
     // Version 1 has a sentence for people, unless a client must tell the error from others of its word.
     const reason = known.code === 'REF_USED' ? known.code : known.detail;
-    this.status(known.word, { ...about, seq: known.seq, reason });
+    // Version 1 has no word for it: its messages wait for their turn instead.
+    const word = known.word === 'RATELIMITED' ? 'UNAVAILABLE' : known.word;
+    this.status(word, { ...about, seq: known.seq, reason });
     if (known.close !== undefined) this.close(known.close);
   }
 
@@ -75,6 +77,13 @@ export class SessionV1 extends Session implements CommandSession {
       { session: this.id, room: this.subscriptions.selected?.roomId, ...summaryOf(decoded) },
       'command',
     );
+    const turn = isCommand(decoded, 'message') ? this.#turn() : undefined;
+    if (turn !== undefined) {
+      return this.rest(turn).then(() => {
+        this.#setTime(undefined);
+        if (!this.isClosed) return dispatch(this, this.#stateName, decoded);
+      });
+    }
     // A message may follow others in flight; any other frame is answered behind their echoes.
     if (this.inFlight.size > 0 && !isMessage(decoded)) {
       this.#cameAt ??= performance.now();
@@ -83,6 +92,16 @@ export class SessionV1 extends Session implements CommandSession {
       });
     }
     return dispatch(this, this.#stateName, decoded);
+  }
+
+  /** When a message may be sent, if not now. What can't be sent anyway has no turn. */
+  #turn(): Promise<void> | undefined {
+    const { messageLimits } = this.context;
+    const { selected } = this.subscriptions;
+    if (messageLimits === undefined || selected === undefined) return undefined;
+    const { userUUID } = this.identity;
+    const roomId = selected.permits(this.identity) ? selected.roomId : undefined;
+    return messageLimits.turn(userUUID, roomId);
   }
 
   /**
@@ -104,7 +123,11 @@ function summaryOf(decoded: Decoded): { command: string; room?: number } {
   return { command: command.type, ...('roomId' in command && { room: command.roomId }) };
 }
 
+function isCommand(decoded: Decoded, type: CommandType): boolean {
+  return decoded.kind === 'command' && decoded.command.type === type;
+}
+
 function isMessage(decoded: Decoded): boolean {
-  if (decoded.kind === 'command') return decoded.command.type === 'message';
+  if (isCommand(decoded, 'message')) return true;
   return decoded.kind === 'malformed' && decoded.malformed.type === 'message';
 }

@@ -8,7 +8,7 @@ type Message = Commands['message'];
 /**
  * Sends a message to a room, joined or not. The next message follows at once: a client may have many in flight, and
  * they keep their order.
- * @throws {ChatError} NOT_FOUND, UNAVAILABLE
+ * @throws {ChatError} NOT_FOUND, RATELIMITED, UNAVAILABLE
  */
 export function send(
   session: CommandSession,
@@ -20,6 +20,7 @@ export function send(
   if (feed === undefined || !feed.permits(session.identity)) {
     return sendAfterReading(session, message, cameAt);
   }
+  context.messageLimits?.take(session.identity.userUUID, message.roomId);
   const isLate = performance.now() - cameAt > context.limits.storeTimeoutMs / 2;
   store(session, feed, message, isLate ? cameAt : undefined);
   // A room that hangs may use up the window of the socket: then the others go on, one message at a time.
@@ -40,7 +41,11 @@ async function sendAfterReading(
   const feed = await session.withinDeadline(cameAt, () =>
     messages.feedFor(session.identity, message.roomId),
   );
-  if (!session.isClosed) store(session, feed, message, cameAt);
+  if (session.isClosed) return;
+  const { context, identity } = session;
+  const countedRoom = feed.permits(identity) ? feed.roomId : undefined;
+  context.messageLimits?.take(identity.userUUID, countedRoom);
+  store(session, feed, message, cameAt);
 }
 
 /** @param cameAt if given, the message has the rest of the command's time, instead of the log's own limit */

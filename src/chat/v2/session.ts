@@ -14,6 +14,7 @@ import { Session } from '../session.js';
 import type { CommandSession, JoinedPlace, Origin } from './command.js';
 import { CommandOrder } from './command-order.js';
 import { dispatch } from './dispatch.js';
+import { FloodGuard } from './flood-guard.js';
 import { authenticate } from './token.js';
 
 /** A session of version 2: many rooms, each with commands of its own. */
@@ -25,6 +26,9 @@ export class SessionV2 extends Session implements CommandSession {
     this.context.limits.inboxFrames + this.context.limits.roomsPerSocket,
     this.context.limits.storeTimeoutMs,
   );
+  readonly #flood = new FloodGuard();
+  /** While the socket is not read because of a flood. */
+  #pause: Promise<void> | undefined;
   /** By joined room, the session's permissions as it was last told. */
   readonly #permissions = new Map<number, string>();
   /** By room whose marker is being looked up, where it was moved meanwhile. */
@@ -109,10 +113,11 @@ export class SessionV2 extends Session implements CommandSession {
   }
 
   fail(error: unknown, { ref, roomId }: Origin): void {
-    const { status, word, code, detail, seq } = this.known(error);
-    const details = { ref, roomId, seq, reason: code, detail };
+    const { status, word, code, detail, seq, retryAfterMs } = this.known(error);
+    const details = { ref, roomId, seq, reason: code, detail, retryAfterMs };
     // Version 1 does not tell what is not there from what may not be seen.
     this.status(status === 404 ? 'NOTFOUND' : word, details);
+    if (retryAfterMs !== undefined) this.#rateLimited(retryAfterMs);
   }
 
   refuse(error: unknown, origin: Origin): void {
@@ -126,13 +131,28 @@ export class SessionV2 extends Session implements CommandSession {
 
   /** A command never keeps the frames behind it from being read; those that must wait are bounded by their order. */
   protected answer(text: string | undefined, cameAt: number | undefined): Promise<void> | void {
+    if (this.#pause !== undefined) {
+      return this.rest(this.#pause).then(() => {
+        if (!this.isClosed) return this.answer(text, undefined);
+      });
+    }
     const { decodeV2: decode, debug } = this.context;
     const decoded = text === undefined ? ({ kind: 'not-json' } as const) : decode(text);
     debug?.({ session: this.id, ...summaryOf(decoded) }, 'command');
     dispatch(this, decoded, cameAt ?? performance.now());
+    if (this.#pause !== undefined) return this.rest(this.#pause);
     // Verifying a token takes as long as decoding many messages: other sockets get a turn.
     const isToken = decoded.kind === 'command' && decoded.command.type === 'token';
     return isToken ? Promise.resolve() : undefined;
+  }
+
+  #rateLimited(retryAfterMs: number): void {
+    const measure = this.#flood.refused(retryAfterMs, performance.now());
+    if (measure === 'close') this.close('TOO_FAST');
+    if (measure === undefined || measure === 'close') return;
+    this.#pause = this.context.messageLimits?.pause(measure.pauseMs).then(() => {
+      this.#pause = undefined;
+    });
   }
 
   protected override settled(): Promise<void> {

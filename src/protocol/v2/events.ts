@@ -29,6 +29,7 @@ export const STATUS_WORDS = [
   'NOTFOUND',
   'NOTAUTHORIZED',
   'INVALID',
+  'RATELIMITED',
   'UNAVAILABLE',
   'INTERNAL',
   'BADJSON',
@@ -58,6 +59,7 @@ export interface StatusDetails {
   readonly entityUUID?: string | undefined;
   readonly expiresInMs?: number | undefined;
   readonly limits?: Readonly<Record<string, number>> | undefined;
+  readonly retryAfterMs?: number | undefined;
 }
 
 const STATUS_KEYS: Readonly<Record<keyof StatusDetails, string>> = {
@@ -77,6 +79,7 @@ const STATUS_KEYS: Readonly<Record<keyof StatusDetails, string>> = {
   entityUUID: 'entityUUID',
   expiresInMs: 'expires_in_ms',
   limits: 'limits',
+  retryAfterMs: 'retry_after_ms',
 };
 
 /** Text of an answer: its details in the order in which they are given, without those that are undefined. */

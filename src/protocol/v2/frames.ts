@@ -160,6 +160,14 @@ const STATUSES = {
       seq: seqShape.describe('With REF_USED: the number of the entry that has the ref.').optional(),
     },
   },
+  RATELIMITED: {
+    says: 'More messages and changes than the user, or the room, may have. Nothing was done.',
+    fields: {
+      ...problem,
+      reason: z.enum(['RATELIMITED']),
+      retry_after_ms: z.int().min(1).describe('Send the command again after this time.'),
+    },
+  },
   UNAVAILABLE: {
     says: 'The store did not answer, or too much waits. Send the command again.',
     fields: { ...problem, reason: z.enum(['UNAVAILABLE']) },
@@ -236,7 +244,7 @@ interface About {
   readonly answers: readonly StatusWord[];
 }
 
-const CHANGED = ['SENT', 'NOTFOUND', 'NOTAUTHORIZED', 'INVALID'] as const;
+const CHANGED = ['SENT', 'NOTFOUND', 'NOTAUTHORIZED', 'INVALID', 'RATELIMITED'] as const;
 const TOLD = ['OK', 'NOTFOUND', 'NOTAUTHORIZED', 'INVALID'] as const;
 
 /** By type, each command; its answers are without UNAVAILABLE and INTERNAL, which any may get. */

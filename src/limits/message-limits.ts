@@ -1,0 +1,91 @@
+import type { Limits } from '../config/load.js';
+import { ChatError } from '../errors.js';
+import { TokenBuckets } from './token-buckets.js';
+
+/**
+ * How many messages a user may send, and a room may get, on this node; edits, deletions and reactions count alike. Undefined
+ * as a room: the user is not known to have rights in it, so that nobody uses up the messages of a room of others.
+ */
+export interface MessageLimits {
+  /** @throws {ChatError} RATELIMITED, with the time until the same would be taken; nothing is counted then */
+  take(userUUID: string, roomId: number | undefined): void;
+  /** Counts a message that can't be refused; resolves when it may be stored, undefined: now. */
+  turn(userUUID: string, roomId: number | undefined): Promise<void> | undefined;
+  /** Resolves after a time, for a socket that is not read meanwhile. */
+  pause(ms: number): Promise<void>;
+  /** The node shuts down: whoever waits has waited long enough, and nobody waits any more. */
+  release(): void;
+}
+
+/** @returns undefined if all of these limits are off */
+export function createMessageLimits({
+  messagesPerSecond,
+  messagesBurst,
+  roomMessagesPerSecond,
+}: Pick<Limits, 'messagesPerSecond' | 'messagesBurst' | 'roomMessagesPerSecond'>):
+  MessageLimits | undefined {
+  const users =
+    messagesPerSecond === 0
+      ? undefined
+      : new TokenBuckets<string>({ perSecond: messagesPerSecond, burst: messagesBurst });
+  const rooms =
+    roomMessagesPerSecond === 0
+      ? undefined
+      : new TokenBuckets<number>({
+          perSecond: roomMessagesPerSecond,
+          burst: roomMessagesPerSecond,
+        });
+  if (users === undefined && rooms === undefined) return undefined;
+  /** By what ends it, the timer of each wait. */
+  const waits = new Map<() => void, NodeJS.Timeout>();
+  let isReleased = false;
+
+  function waitMs(userUUID: string, roomId: number | undefined, now: number): number {
+    const forUser = users?.waitMs(userUUID, now) ?? 0;
+    const forRoom = roomId === undefined ? 0 : (rooms?.waitMs(roomId, now) ?? 0);
+    return Math.max(forUser, forRoom);
+  }
+
+  function count(userUUID: string, roomId: number | undefined, now: number): void {
+    users?.take(userUUID, now);
+    if (roomId !== undefined) rooms?.take(roomId, now);
+  }
+
+  function pause(ms: number): Promise<void> {
+    if (isReleased) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => {
+        waits.delete(resolve);
+        resolve();
+      }, ms);
+      waits.set(resolve, timer);
+    });
+  }
+
+  return {
+    take(userUUID, roomId) {
+      const now = performance.now();
+      const ms = waitMs(userUUID, roomId, now);
+      if (ms > 0) throw new ChatError('RATELIMITED', { retryAfterMs: Math.ceil(ms) });
+      count(userUUID, roomId, now);
+    },
+
+    turn(userUUID, roomId) {
+      const now = performance.now();
+      const ms = waitMs(userUUID, roomId, now);
+      count(userUUID, roomId, now);
+      return ms > 0 ? pause(ms) : undefined;
+    },
+
+    pause,
+
+    release() {
+      isReleased = true;
+      for (const [resolve, timer] of waits) {
+        clearTimeout(timer);
+        resolve();
+      }
+      waits.clear();
+    },
+  };
+}
