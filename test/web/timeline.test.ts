@@ -41,6 +41,30 @@ describe('Heights', () => {
     expect(heights.total).toBe(20);
   });
 
+  it('has the sums of the heights, however rows come, go and grow', () => {
+    const heights = new Heights(10);
+    const measured = new Map<number, number>();
+    let keys: number[] = [];
+    for (let step = 1; step <= 60; step += 1) {
+      const page = Array.from({ length: step % 7 }, (_, n) => 100 * step + n);
+      const kept = keys.filter((key) => key % 13 !== step % 13);
+      keys = step % 3 === 0 ? [...kept, ...page] : [...page, ...kept];
+      heights.setKeys(keys);
+      for (const [index, key] of keys.entries()) {
+        if (key % 3 !== step % 3) continue;
+        heights.measure(index, 5 + step);
+        measured.set(key, 5 + step);
+      }
+      let offset = 0;
+      for (const [index, key] of keys.entries()) {
+        expect(heights.offsetOf(index)).toBe(offset);
+        expect(heights.indexAt(offset)).toBe(index);
+        offset += measured.get(key) ?? 10;
+      }
+      expect(heights.total).toBe(offset);
+    }
+  });
+
   it('finds the row at each place, and the nearest one beyond the ends', () => {
     const heights = new Heights(10);
     expect(heights.indexAt(5)).toBe(0);

@@ -1,4 +1,4 @@
-import { useState } from 'preact/hooks';
+import { useMemo, useState } from 'preact/hooks';
 import type { Message, Room } from '../../../src/client/index.js';
 import { nameOf, useChat } from '../chat-context.js';
 import { dayName, fullDate, timeOf } from '../i18n/dates.js';
@@ -36,6 +36,8 @@ export function MessageRow(props: Props) {
   const isOwn = emitter === session.userUUID;
   const user = chat.users.get(emitter);
   const name = nameOf(emitter, user);
+  // To write a date takes longer than all else of a row.
+  const date = useMemo(() => fullDate(createdAt), [createdAt]);
   const isMention = !isOwn && message.mentions.includes(session.userUUID);
   const hasActions = (isHovered || isActive) && message.seq !== undefined;
 
@@ -55,7 +57,7 @@ export function MessageRow(props: Props) {
       aria-setsize={count}
       aria-posinset={index + 1}
       tabIndex={-1}
-      aria-label={t('message.from', { name, time: fullDate(createdAt) })}
+      aria-label={t('message.from', { name, time: date })}
       onFocusCapture={() => {
         onActive(index);
       }}
@@ -107,7 +109,7 @@ export function MessageRow(props: Props) {
                     {t('message.edited')}
                   </span>
                 )}
-                <time dateTime={createdAt.toISOString()} title={fullDate(createdAt)}>
+                <time dateTime={createdAt.toISOString()} title={date}>
                   {timeOf(createdAt)}
                 </time>
                 {isOwn && <MessageState room={room} message={message} />}

@@ -35,6 +35,8 @@ interface Props<Item> {
 const ESTIMATE_PX = 56;
 /** Rows are rendered so far outside of what is visible: about a flick of a finger. */
 const OVERSCAN_PX = 800;
+/** With less than this rendered, it is time to render others: not at every row that goes by. */
+const LEAST_OVERSCAN_PX = 400;
 /** A list that is so near to its end follows it. */
 const NEAR_END_PX = 48;
 
@@ -137,8 +139,8 @@ export function VirtualList<Item>(props: Props<Item>) {
       const key = heights.keyOf(index);
       if (key !== undefined) anchor.current = { key, top: heights.offsetOf(index) - top };
     }
-    const now = rangeOf(heights, anchor.current, element);
-    if (now.start < range.start || now.end > range.end) rerender(undefined);
+    const least = rangeOf(heights, anchor.current, element, LEAST_OVERSCAN_PX);
+    if (least.start < range.start || least.end > range.end) rerender(undefined);
     tell();
   }
 
@@ -236,6 +238,7 @@ function rangeOf(
   heights: Heights,
   anchor: Anchor,
   element: HTMLElement | null,
+  overscan = OVERSCAN_PX,
 ): { readonly start: number; readonly end: number } {
   const height = element?.clientHeight ?? innerHeight;
   const index = anchor === 'end' ? -1 : heights.indexOf(anchor.key);
@@ -245,7 +248,7 @@ function rangeOf(
   } else {
     top = heights.offsetOf(index) - (Number.isNaN(anchor.top) ? height / 3 : anchor.top);
   }
-  const start = heights.indexAt(top - OVERSCAN_PX);
-  const end = Math.min(heights.count, heights.indexAt(top + height + OVERSCAN_PX) + 1);
+  const start = heights.indexAt(top - overscan);
+  const end = Math.min(heights.count, heights.indexAt(top + height + overscan) + 1);
   return { start: heights.count === 0 ? 0 : start, end };
 }
