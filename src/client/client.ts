@@ -112,6 +112,9 @@ export class ChatClient extends Emitter<ChatClientEvents> {
       placeChanged: (room) => {
         this.#placeChanged(room);
       },
+      stored: (type, row) => {
+        this.#stored(type, row);
+      },
       joined: (room) => {
         this.#list?.joined(room);
       },
@@ -250,8 +253,7 @@ export class ChatClient extends Emitter<ChatClientEvents> {
     if (roomId === undefined) return;
     if (seq !== undefined) {
       const entry = frame.data as Entry;
-      const { emitter, ref } = entry;
-      if (ref !== undefined && emitter === this.user?.userUUID) this.#settle(ref, seq);
+      this.#stored(frame.type, entry);
       this.#rooms.get(roomId)?.take(frame.type, entry);
       return;
     }
@@ -280,6 +282,13 @@ export class ChatClient extends Emitter<ChatClientEvents> {
       this.#outbox.refuse(ref, new ChatError(reason, { detail, seq }));
       this.#roomOf(pending.command.room_id).settled(pending);
     }
+  }
+
+  /** Settles the command whose outcome it is, if there is one: others may have the same ref, even in other rooms. */
+  #stored(type: string, { room_id: roomId, emitter, ref = '', seq }: Entry | MessageRow): void {
+    const command = this.#outbox.get(ref)?.command;
+    const isOwn = emitter === this.user?.userUUID;
+    if (isOwn && command?.type === type && command.room_id === roomId) this.#settle(ref, seq);
   }
 
   #settle(ref: string, seq: number): void {

@@ -4,7 +4,7 @@ import type { Json, MessageRow, Reaction } from './wire.js';
 export interface Message {
   /** Its number in the room; undefined until it is stored. */
   readonly seq: number | undefined;
-  /** The sender's own name for it; undefined for a message of a page. */
+  /** The sender's own name for it; undefined for a message of others that came with a page. */
   readonly ref: string | undefined;
   /** `userUUID` of the sender. */
   readonly emitter: string;

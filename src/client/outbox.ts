@@ -9,10 +9,6 @@ export interface Pending {
   readonly outcome: Promise<number>;
   readonly resolve: (seq: number) => void;
   readonly reject: (error: ChatError) => void;
-  /** Whether it may be stored, though nothing said so yet: it was sent, or kept by an earlier client. */
-  isDoubtful: boolean;
-  /** Whether a page that was loaded since seems to have it: its rows have no refs. */
-  isHidden: boolean;
 }
 
 /** The commands of all rooms that are not settled yet, in the order in which they were given. */
@@ -66,7 +62,7 @@ export class Outbox {
     if (command.type !== 'read') {
       this.#keep((storage) => storage.put(command as UnsentCommand));
     }
-    return this.#put(command, false);
+    return this.#put(command);
   }
 
   /** The command with a ref was stored, or carried out, with a number. */
@@ -95,12 +91,12 @@ export class Outbox {
     return pending;
   }
 
-  #put(command: Pending['command'], isDoubtful: boolean): Promise<number> {
+  #put(command: Pending['command']): Promise<number> {
     let settle: Pick<Pending, 'resolve' | 'reject'> | undefined;
     const outcome = new Promise<number>((resolve, reject) => {
       settle = { resolve, reject };
     });
-    const pending = { command, at: new Date(), outcome, isDoubtful, isHidden: false };
+    const pending = { command, at: new Date(), outcome };
     this.#pending.set(command.ref, Object.assign(pending, settle));
     return outcome;
   }
@@ -125,8 +121,8 @@ export class Outbox {
     const given = [...this.#pending];
     this.#pending.clear();
     for (const command of kept) {
-      // Rooms send one at a time. Nobody waits for its outcome any more.
-      this.#put(command, this.oldest(command.room_id) === undefined).catch(() => undefined);
+      // Nobody waits for its outcome any more.
+      this.#put(command).catch(() => undefined);
     }
     // If a command was kept while the others were loaded, it is among them: somebody waits for this one.
     for (const [ref, pending] of given) this.#pending.set(ref, pending);

@@ -23,7 +23,7 @@ interface PagedRoom {
   readonly id: number;
   readonly phase: string;
   /** A page was added to the state. */
-  paged: (isLast: boolean) => void;
+  paged: (rows: readonly MessageRow[]) => void;
 }
 
 interface Client {
@@ -100,7 +100,7 @@ export class RoomPages {
         this.isDue = false;
         this.#retry.worked();
       }
-      this.#room.paged(isLast);
+      this.#room.paged(answer.rows);
     }
     return this.hasOlder;
   }

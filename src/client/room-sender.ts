@@ -45,7 +45,7 @@ export class RoomSender {
   get messages(): readonly Message[] {
     return this.#host.outbox
       .of(this.#room.id)
-      .filter(({ command, isHidden }) => command.type === 'message' && !isHidden)
+      .filter(({ command }) => command.type === 'message')
       .map((pending) => this.messageOf(pending));
   }
 
@@ -103,7 +103,6 @@ export class RoomSender {
 
   /** A command, or the `join`, was UNAVAILABLE or RATELIMITED: it is sent again. */
   unavailable({ retry_after_ms: leastMs = 0 }: Status): void {
-    this.#doubt();
     this.#retry.failed(() => {
       this.#sent = undefined;
       this.#room.rejoin();
@@ -114,24 +113,6 @@ export class RoomSender {
   /** The socket is closed. */
   disconnected(): void {
     this.#retry.cancel();
-    this.#doubt();
     this.#sent = undefined;
-  }
-
-  /** What may be stored, and is likely to be among messages that were loaded just now, is shown by these alone. */
-  hide(loaded: readonly Message[]): void {
-    this.#doubt();
-    const { outbox, client } = this.#host;
-    const own = loaded.filter(({ emitter }) => emitter === client.user?.userUUID);
-    const texts = new Set(own.map(({ content }) => content));
-    for (const pending of outbox.of(this.#room.id)) {
-      pending.isHidden = pending.isDoubtful && texts.has(pending.command.content ?? '');
-    }
-  }
-
-  /** The command that is on its way may be stored. */
-  #doubt(): void {
-    const pending = this.#host.outbox.get(this.#sent ?? '');
-    if (pending !== undefined) pending.isDoubtful = true;
   }
 }

@@ -38,9 +38,12 @@ export class RoomState {
 
   /** In the order of their numbers. Another list after each change. */
   get messages(): readonly Message[] {
-    this.#shown ??= this.#held
-      .filter(({ isWithheld }) => !isWithheld)
-      .map(({ message }) => message);
+    if (this.#shown === undefined) {
+      const shown: Message[] = [];
+      // There may be very many.
+      for (const { message, isWithheld } of this.#held) if (!isWithheld) shown.push(message);
+      this.#shown = shown;
+    }
     return this.#shown;
   }
 
@@ -112,19 +115,21 @@ export class RoomState {
     }
   }
 
-  /** Adds the new ones at once: each by itself would move all that is behind it. */
+  /** Adds the rows of an answer, which are in order, at once: each by itself would move all that is behind it. */
   #addRows(rows: readonly MessageRow[], head: number): void {
     const added: Held[] = [];
     for (const row of rows) {
       const asOf = Math.max(head, row.rev ?? row.seq);
       const known = this.#find(row.seq);
       if (known !== undefined && known.asOf > asOf) continue;
-      const ref = known?.message.ref;
-      const held = { message: messageOf({ ...row, ref }, row.seq), isWithheld: false, asOf };
+      const message = messageOf({ ref: known?.message.ref, ...row }, row.seq);
+      const held = { message, isWithheld: false, asOf };
       if (known === undefined) added.push(held);
       else this.#put(held);
     }
-    this.#held = [...added, ...this.#held].toSorted((a, b) => a.message.seq - b.message.seq);
+    const isBefore = (added.at(-1)?.message.seq ?? 0) < (this.first ?? Infinity);
+    this.#held = [...added, ...this.#held];
+    if (!isBefore) this.#held.sort((a, b) => a.message.seq - b.message.seq);
     this.#shown = undefined;
   }
 

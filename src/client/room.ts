@@ -5,7 +5,7 @@ import { RoomHints } from './room-hints.js';
 import { RoomPages, type MessagePage, type Range } from './room-pages.js';
 import { RoomSender, type SenderHost } from './room-sender.js';
 import { RoomState } from './room-state.js';
-import type { Answer, Entry, Hint, Json, Status } from './wire.js';
+import type { Answer, Entry, Hint, Json, MessageRow, Status } from './wire.js';
 
 /**
  * `idle`: nobody looks at it. `joining`: until the server has let the client in, again after each reconnect. `closed`: by
@@ -52,6 +52,8 @@ export interface RoomHost extends SenderHost {
   };
   /** The room is to be joined, or left, as it says now. */
   placeChanged: (room: Room) => void;
+  /** An entry of a type, or a message, is stored. */
+  stored: (type: string, row: Entry | MessageRow) => void;
   /** The server has let the client in. */
   joined: (room: Room) => void;
 }
@@ -103,9 +105,13 @@ export class Room extends Emitter<RoomEvents> {
     this.sender = new RoomSender(this, host);
   }
 
-  /** Its messages, the oldest first; those that are not stored yet, without a `seq`, are last. Another list at a change. */
+  /** Its messages, the oldest first; those that are not stored yet, without a `seq`, are last. Another list whenever one of them changes. */
   get messages(): readonly Message[] {
-    this.#messages ??= [...this.#state.messages, ...(this.#isOpen ? this.sender.messages : [])];
+    if (this.#messages === undefined) {
+      const unsent = this.#isOpen ? this.sender.messages : [];
+      const { messages } = this.#state;
+      this.#messages = unsent.length === 0 ? messages : [...messages, ...unsent];
+    }
     return this.#messages;
   }
 
@@ -372,8 +378,8 @@ export class Room extends Emitter<RoomEvents> {
   }
 
   /** @internal A page was loaded. */
-  paged(isLast: boolean): void {
-    if (isLast) this.sender.hide(this.#state.messages);
+  paged(rows: readonly MessageRow[]): void {
+    for (const row of rows) this.#host.stored('message', row);
     this.#changed();
   }
 

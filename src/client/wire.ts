@@ -80,6 +80,8 @@ export interface MessageRow {
   readonly seq: number;
   readonly room_id: number;
   readonly emitter: string;
+  /** Only of the user's own messages. */
+  readonly ref?: string;
   readonly content: string;
   readonly createdAt: string;
   readonly edited_at?: string;

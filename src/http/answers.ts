@@ -110,6 +110,7 @@ export const messageContent = z
     room_id: roomIdShape,
     seq: seqShape.describe('The number of the message in its room.'),
     emitter: uuidShape.describe('The `userUUID` of the sender.'),
+    ref: z.string().describe("The caller's own name for it, if they have sent it.").optional(),
     content: z.string().meta({
       description: 'The text as it is now; empty beside `data` alone.',
       examples: ['Fueled up and ready to go'],

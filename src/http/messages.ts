@@ -175,13 +175,14 @@ export const messageRoutes: readonly Route[] = [read, readOne, post, edit, remov
 
 /** A message in an answer; its id is its seq. What it lacks is left out, so that a plain one is as in version 1. */
 export function encodeMessage(message: HistoryMessage): object {
-  const { roomId, seq, emitter, content, createdAt, updatedAt } = message;
+  const { roomId, seq, emitter, ref, content, createdAt, updatedAt } = message;
   const { data, replyTo, mentions, reactions, replies, rev, textSeq } = message;
   return {
     id: seq,
     room_id: roomId,
     seq,
     emitter,
+    ...(ref !== null && { ref }),
     content,
     ...(data !== null && { data: JSON.parse(data) as object }),
     ...(replyTo !== null && { reply_to: replyTo }),

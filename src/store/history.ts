@@ -8,6 +8,8 @@ export interface HistoryMessage {
   readonly roomId: number;
   readonly seq: number;
   readonly emitter: string;
+  /** The sender's own name for it; null if there is none, or if somebody else reads. */
+  readonly ref: string | null;
   /** Empty only beside `data`. */
   readonly content: string;
   /** A JSON object, as text. */
@@ -373,12 +375,13 @@ function held(rows: readonly MessageRow[]): HistoryMessage[] {
 
 /** A message alone, without the columns beside its own. */
 export function messageOf(row: HistoryMessage): HistoryMessage {
-  const { roomId, seq, emitter, content, data, replyTo, mentions } = row;
+  const { roomId, seq, emitter, ref, content, data, replyTo, mentions } = row;
   const { reactions, replies, rev, textSeq, createdAt, updatedAt } = row;
   return {
     roomId,
     seq,
     emitter,
+    ref,
     content,
     data,
     replyTo,

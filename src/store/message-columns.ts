@@ -37,6 +37,6 @@ function replies(head: string | undefined): string {
  */
 export function messageColumns(user: string, head?: string): string {
   return `m.room_id AS "roomId", m.seq, m.emitter, m.content, m.data, m.reply_to AS "replyTo", m.mentions,
-    ${reactions(user)} AS reactions, ${replies(head)} AS replies,
+    CASE WHEN m.emitter = ${user} THEN m.ref END AS ref, ${reactions(user)} AS reactions, ${replies(head)} AS replies,
     m.rev, m.text_seq AS "textSeq", m."createdAt", m."updatedAt"`;
 }

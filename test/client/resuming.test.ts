@@ -291,6 +291,35 @@ it('a message that was stored before the page ended is never shown twice', async
   expect(Math.max(...shown)).toBe(1);
 });
 
+it('a page settles the messages that it has by their refs, and no others of the same text or ref', async () => {
+  const [id, other] = [await roomOfBoth(), await roomOfBoth()];
+  for (const ref of ['first', 'stored']) {
+    const body = { content: 'hi', ref };
+    await request(node, 'POST', `/rooms/${id}/messages`, { as: ben, body });
+  }
+  const storage = storageOf();
+  await storage.put({ type: 'message', ref: 'stored', room_id: id, content: 'hi' });
+  await storage.put({ type: 'message', ref: 'again', room_id: id, content: 'hi' });
+  await storage.put({ type: 'message', ref: 'first', room_id: other, content: 'there' });
+  const held: (() => void)[] = [];
+  class Socket extends WebSocket {
+    override send(frame: string): void {
+      if (frame.includes('"type":"message"')) held.push(() => super.send(frame));
+      else super.send(frame);
+    }
+  }
+  const client = clientOf(ben, node.url, { storage, WebSocket: Socket });
+  const room = client.room(id);
+  await until(room, () => room.messages[0]?.seq !== undefined);
+  expect(room.messages.map(({ ref }) => ref)).toEqual(['first', 'stored', 'again']);
+  expect(client.unsent).toBe(2);
+
+  for (const send of held) send();
+  await until(client.room(other), () => client.unsent === 0);
+  const { content } = await request(node, 'GET', `/rooms/${other}/messages`, { as: ben });
+  expect(content).toMatchObject([{ content: 'there', ref: 'first' }]);
+});
+
 /** Resolves once a text is stored. */
 async function storedIn(roomId: number, content: string): Promise<void> {
   const sql = 'SELECT 1 FROM messages WHERE room_id = $1 AND content = $2';

@@ -220,6 +220,7 @@ describe('GET /rooms/:id/messages/:seq', () => {
       room_id: own,
       seq,
       emitter: ana.userUUID,
+      ref: 'a',
       content: 'ho',
       data: { a: 1 },
       createdAt: expect.any(String),
@@ -232,7 +233,7 @@ describe('GET /rooms/:id/messages/:seq', () => {
     const page = await request(node, 'GET', `/rooms/${own}/messages?thread=${seq}&limit=1`, {
       as: ana,
     });
-    expect(page.content).toMatchObject([{ content: 'hi', reply_to: seq }]);
+    expect(page.content).toMatchObject([{ content: 'hi', reply_to: seq, ref: 'b' }]);
     const query = `?limit=1&thread=${seq}&before=${rev - 1}`;
     expect(page.meta).toEqual({ ...answer.meta, next: query });
     const before = await request(node, 'GET', `/rooms/${own}/messages${query}`, { as: ana });

@@ -87,6 +87,7 @@ describe('POST /rooms/:id/messages', () => {
       room_id: room,
       seq: root + 1,
       emitter: ben.userUUID,
+      ref: 'a',
       content: 'hi',
       data: { a: [1] },
       reply_to: root,
@@ -189,7 +190,7 @@ describe('POST /rooms/:id/messages', () => {
 
     expect([status, Object.keys(content as object)]).toEqual([
       200,
-      ['id', 'room_id', 'seq', 'emitter', 'content', 'createdAt', 'updatedAt'],
+      ['id', 'room_id', 'seq', 'emitter', 'ref', 'content', 'createdAt', 'updatedAt'],
     ]);
     expect(await get(seq, bot)).toMatchObject({ status: 403 });
     await putRule(east, ana, room, { userUUID: bot.userUUID, permissions: 'r' });

@@ -44,7 +44,7 @@ describe.each(storeHosts)('messages over %s', (_, openHost) => {
     room = await newRoom();
     const { seq: first } = await say(store.log, room, 'the first', { author: ben });
     const mentions = [ana.userUUID, randomUUID()];
-    const said = { author: ana, data: '{"a":[1]}', replyTo: first, mentions };
+    const said = { author: ana, ref: 'r1', data: '{"a":[1]}', replyTo: first, mentions };
     const { seq } = await say(store.log, room, 'pineapple', said);
     await react(seq, ben, '👍');
     const edit = { target: seq, content: 'pineapples', data: '{"a":[2]}' };
@@ -65,6 +65,7 @@ describe.each(storeHosts)('messages over %s', (_, openHost) => {
         roomId: room.roomId,
         seq,
         emitter: ana.userUUID,
+        ref: 'r1',
         content: 'pineapples',
         data: '{"a":[2]}',
         replyTo: first,
@@ -85,6 +86,7 @@ describe.each(storeHosts)('messages over %s', (_, openHost) => {
     const found = await store.search.page(ana, { text: 'pineapples', limit: 1 });
     expect(found?.messages).toEqual(messages);
     expect(await one(seq, ben)).toMatchObject({
+      ref: null,
       reactions: [
         { emoji: '👍', mine: true },
         { emoji: '🎉', mine: false },
