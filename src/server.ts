@@ -27,6 +27,7 @@ import { watchForLoneNodes } from './store/lone-node.js';
 import { migrate, requireMigrated } from './store/migrate.js';
 import { startStoringWords } from './store/message-words.js';
 import { startPurging } from './store/purge.js';
+import { openRevocations, type Revocations } from './store/revocations.js';
 import { createStore } from './store/store.js';
 
 export { ConfigError, loadConfig, type Config } from './config/load.js';
@@ -66,7 +67,7 @@ export async function createServer(
   }
   const page = config.page ? await readPage() : undefined;
   const secret = config.jwtSecret ?? (await readOrCreateSecret(config.dataDir));
-  const { database, epoch } = await openDatabase(config, logger);
+  const { database, epoch, revocations } = await openDatabase(config, logger);
   const { limits } = config;
   const store = createStore({ database, limits, logger });
   const verify = createVerifier({ secret, audience: config.audience, issuer: config.issuer });
@@ -74,6 +75,7 @@ export async function createServer(
   const hub = createHub({
     log: store.log,
     epoch,
+    revocations,
     flushQueue,
     createBroker: brokerOf(config, logger),
     repairsGaps: config.repairsGaps,
@@ -85,6 +87,7 @@ export async function createServer(
   const actions = createActions({
     store,
     hub,
+    revocations,
     verify,
     messageLimits,
     directRoomLevel: config.directRoomLevel,
@@ -121,7 +124,11 @@ export async function createServer(
     logger,
     flushQueue,
     corsOrigins: config.corsOrigins,
+    isRevoked: (identity) => revocations.covers(identity),
     refuse: answerError,
+  });
+  revocations.onRevoked((userUUID) => {
+    chat.endRevoked(userUUID);
   });
   let closing: Promise<void> | undefined;
   const isClosing = (): boolean => closing !== undefined;
@@ -181,13 +188,14 @@ export async function createServer(
 async function openDatabase(
   config: Config,
   logger: Logger,
-): Promise<{ database: Database; epoch: Epoch }> {
+): Promise<{ database: Database; epoch: Epoch; revocations: Revocations }> {
   const database = await connectDatabase(config, logger);
   try {
     const prepare = config.migrateOnStart ? migrate : requireMigrated;
     const failed = await Promise.race([prepare(database, logger), database.failed]);
     if (failed instanceof Error) throw failed;
-    return { database, epoch: await openEpoch(database, logger) };
+    const epoch = await openEpoch(database, logger);
+    return { database, epoch, revocations: await openRevocations(database) };
   } catch (error) {
     await database.close();
     throw error;

@@ -2,6 +2,7 @@ import type { VerifyToken } from '../access/token.js';
 import type { Hub } from '../feeds/hub.js';
 import type { MessageLimits } from '../limits/message-limits.js';
 import type { Logger } from '../logger.js';
+import type { Revocations } from '../store/revocations.js';
 import type { Store } from '../store/store.js';
 import { createMemberActions, type MemberActions } from './members.js';
 import { createMessageActions, type MessageActions } from './messages.js';
@@ -26,8 +27,16 @@ export interface ActionContext {
   readonly store: Store;
   readonly hub: Pick<
     Hub,
-    'active' | 'markerMoved' | 'online' | 'open' | 'publish' | 'publishDeletion' | 'invite'
+    | 'active'
+    | 'markerMoved'
+    | 'online'
+    | 'open'
+    | 'publish'
+    | 'publishDeletion'
+    | 'publishRevocation'
+    | 'invite'
   >;
+  readonly revocations: Pick<Revocations, 'covers' | 'revoke'>;
   readonly verify: VerifyToken;
   /** The `levelOnEntity` that opening a direct room takes. */
   readonly directRoomLevel: number;
@@ -39,6 +48,7 @@ export interface ActionContext {
 export function createActions({
   store,
   hub,
+  revocations,
   verify,
   directRoomLevel,
   messageLimits: limits,
@@ -49,6 +59,6 @@ export function createActions({
     members: createMemberActions({ ...store, hub }),
     messages: createMessageActions({ ...store, hub, limits }),
     readMarkers: createReadMarkerActions({ ...store, hub }),
-    users: createUserActions({ ...store, verify, logger }),
+    users: createUserActions({ ...store, hub, revocations, verify, logger }),
   };
 }

@@ -1,6 +1,9 @@
 import type { Identity, Profile, VerifyToken } from '../access/token.js';
+import { ChatError } from '../errors.js';
+import type { Hub } from '../feeds/hub.js';
 import type { Logger } from '../logger.js';
 import { isUnavailable } from '../store/pg-errors.js';
+import type { Revocation, Revocations } from '../store/revocations.js';
 import type { User, Users } from '../store/users.js';
 
 /** Users whose last token a node knows again, however often it is used. Beyond them, each use costs a part of a query. */
@@ -16,6 +19,11 @@ export interface UserActions {
    */
   signIn(token: string): Identity;
   /**
+   * Revokes all tokens that a user has, on every node: they are refused, and sockets with them are closed.
+   * @throws {ChatError} UNAVAILABLE
+   */
+  revoke(userUUID: string): Promise<Revocation>;
+  /**
    * The names and pictures of users; those of whom no token has told anything are left out.
    * @throws {ChatError} UNAVAILABLE
    */
@@ -24,10 +32,14 @@ export interface UserActions {
 
 export function createUserActions({
   users,
+  hub,
+  revocations,
   verify,
   logger,
 }: {
   users: Users;
+  hub: Pick<Hub, 'publishRevocation'>;
+  revocations: Pick<Revocations, 'covers' | 'revoke'>;
   verify: VerifyToken;
   logger: Logger;
 }): UserActions {
@@ -70,8 +82,17 @@ export function createUserActions({
   return {
     signIn(token) {
       const identity = verify(token);
+      if (revocations.covers(identity)) {
+        throw new ChatError('UNAUTHORIZED', { detail: 'the token was revoked' });
+      }
       if (identity.profile !== undefined) remember(identity.userUUID, identity.profile);
       return identity;
+    },
+
+    async revoke(userUUID) {
+      const revocation = await revocations.revoke(userUUID);
+      hub.publishRevocation(revocation);
+      return revocation;
     },
 
     find: (uuids) => users.find(uuids),

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer, type ServerOptions, type WebSocket } from 'ws';
-import { bearerToken } from '../access/token.js';
+import { bearerToken, type Identity } from '../access/token.js';
 import { allowsOrigin, type Origins } from '../config/origins.js';
 import { ChatError } from '../errors.js';
 import { debugLog } from '../logger.js';
@@ -48,6 +48,8 @@ export interface Chat {
   isHandshake(request: IncomingMessage): boolean;
   /** For the `upgrade` event of a `http.Server`; the stream must have an error listener. */
   upgrade(request: IncomingMessage, stream: Duplex, head: Buffer): void;
+  /** Closes the sessions of a user whose tokens are no longer accepted. */
+  endRevoked(userUUID: string): void;
   /** Number of open sessions. */
   readonly size: number;
   /** Takes no more sessions and commands; resolves when the commands before are answered. */
@@ -63,6 +65,7 @@ export function createChat(
     readonly flushQueue: FlushQueue;
     /** The allowed origins of browsers. */
     readonly corsOrigins: Origins;
+    readonly isRevoked: (identity: Identity) => boolean;
     /** Refuses an upgrade with the error envelope of REST, and closes its stream. */
     readonly refuse: (stream: Duplex, error: ChatError, headers?: readonly string[]) => void;
   },
@@ -188,6 +191,14 @@ export function createChat(
       handshakes.run(() => {
         shakeHands(request, stream, head);
       });
+    },
+
+    endRevoked(userUUID) {
+      for (const session of sessions) {
+        if (session.userUUID === userUUID && options.isRevoked(session.identity)) {
+          session.close('TOKEN');
+        }
+      }
     },
 
     async quiesce() {

@@ -32,10 +32,15 @@ interface User {
   readonly user: string;
   readonly entity: string;
   readonly level: number;
+  /** Whether it is a token of the application's server. */
+  readonly server?: boolean;
 }
 
 /** Signs a token for a user by the secret of the environment, with its `aud` and `iss`. */
-export async function signToken({ user, entity, level }: User, expiresAt: Date): Promise<string> {
+export async function signToken(
+  { user, entity, level, server = false }: User,
+  expiresAt: Date,
+): Promise<string> {
   loadEnvFile();
   const config = loadConfig(process.env);
   const secret = config.jwtSecret ?? (await readOrCreateSecret(config.dataDir));
@@ -48,13 +53,14 @@ export async function signToken({ user, entity, level }: User, expiresAt: Date):
       entityUUID: entity,
       userUUID: user,
       levelOnEntity: level,
+      ...(server && { server }),
     },
     secret,
   );
 }
 
 export default command({
-  help: `usage: nano-messaging token [USER] [--entity UUID] [--level NUMBER] [--hours NUMBER]
+  help: `usage: nano-messaging token [USER] [--entity UUID] [--level NUMBER] [--hours NUMBER] [--server]
 
 Prints a token that the server accepts, signed with its secret (JWT_MASTER_SECRET, or the one in DATA_DIR): the token
 alone on stdout, its claims on stderr.
@@ -63,22 +69,24 @@ alone on stdout, its claims on stderr.
   --entity   the UUID of the organisation that they belong to (default: the same one for every token)
   --level    their level in it (default: 999; 100 and more may create rooms)
   --hours    until it expires (default: 24; at most 876000)
+  --server   a token of the application's server, for the routes that no user may call
 
 Examples:
   TOKEN=$(nano-messaging token)
   nano-messaging token 74c141a9-9cc6-43dc-8f3d-fe81c4f9f5fe --level 1 --hours 0.5
 `,
   positionals: ['user'],
-  options: { ...userOptions, hours: { type: 'string' } },
+  options: { ...userOptions, hours: { type: 'string' }, server: { type: 'boolean' } },
   input: z.object({
     ...userFields,
     hours: number.refine((hours) => hours <= MAX_HOURS, `must be ${MAX_HOURS} or less`).default(24),
+    server: z.boolean().default(false),
   }),
   async run({ hours, ...user }) {
     const expiresAt = new Date(new Date().getTime() + hours * 3_600_000);
     const token = await signToken(user, expiresAt);
     process.stderr.write(
-      `user ${user.user}, entity ${user.entity}, level ${user.level}, until ${expiresAt.toISOString()}\n`,
+      `${user.server ? 'server token: ' : ''}user ${user.user}, entity ${user.entity}, level ${user.level}, until ${expiresAt.toISOString()}\n`,
     );
     process.stdout.write(`${token}\n`);
   },

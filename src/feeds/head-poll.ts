@@ -3,6 +3,7 @@ import { withDeadline } from '../deadline.js';
 import type { Logger } from '../logger.js';
 import type { Epoch } from '../store/epoch.js';
 import type { Log } from '../store/log.js';
+import type { Revocations } from '../store/revocations.js';
 import type { Feed } from './feed.js';
 
 /**
@@ -22,7 +23,10 @@ interface UnannouncedHead {
   isLost: boolean;
 }
 
-/** Compares the positions of all feeds with the log, and so finds entries that the broker has lost. */
+/**
+ * Compares the positions of all feeds with the log, and so finds entries that the broker has lost; and finds revocations of
+ * tokens that it has lost.
+ */
 export interface HeadPoll {
   /** Resolves when a comparison that began after the call has ended. */
   compare(): Promise<void>;
@@ -39,6 +43,7 @@ export interface HeadPoll {
 export function createHeadPoll({
   log,
   epoch,
+  revocations,
   activeFeeds,
   onDeleted,
   receivesAll,
@@ -47,6 +52,7 @@ export function createHeadPoll({
 }: {
   log: Log;
   epoch: Epoch;
+  revocations: Pick<Revocations, 'refresh'>;
   activeFeeds: () => readonly Feed[];
   /** The room no longer exists. */
   onDeleted: (feed: Feed) => void;
@@ -106,6 +112,7 @@ export function createHeadPoll({
   async function compareHeads(): Promise<void> {
     comparedAt = performance.now();
     await epoch.confirm();
+    await revocations.refresh();
     const feeds = activeFeeds();
     forgetClosed(feeds);
     if (feeds.length === 0) return;

@@ -6,6 +6,7 @@ import { debugLog, type Logger } from '../logger.js';
 import type { Entry } from '../store/entry.js';
 import type { Epoch } from '../store/epoch.js';
 import type { Log } from '../store/log.js';
+import type { Revocation, Revocations } from '../store/revocations.js';
 import type { EndReason } from './subscribers.js';
 import { Feed } from './feed.js';
 import { createHeadPoll } from './head-poll.js';
@@ -50,6 +51,8 @@ export interface Hub {
   invite(roomId: number, rules: readonly InvitingRule[]): void;
   /** Tells a user's sessions that a read marker was moved, here but for the one that moved it, and on the peers. */
   markerMoved(marker: MovedMarker, origin?: UserSession): void;
+  /** Tells the peers that the tokens of a user are revoked. */
+  publishRevocation(revocation: Revocation): void;
   /** The users who are online in a room, as far as the peers say so in time. */
   online(roomId: number): Promise<Pick<ReadonlySet<string>, 'has'>>;
   close(): Promise<void>;
@@ -58,6 +61,7 @@ export interface Hub {
 export function createHub({
   log,
   epoch,
+  revocations,
   flushQueue,
   createBroker,
   repairsGaps,
@@ -66,6 +70,7 @@ export function createHub({
 }: {
   log: Log;
   epoch: Epoch;
+  revocations: Pick<Revocations, 'take' | 'refresh'>;
   flushQueue: FlushQueue;
   createBroker: CreateBroker;
   repairsGaps: boolean;
@@ -100,6 +105,7 @@ export function createHub({
       invited(roomId, rule) {
         userSessions.tellInvited(roomId, rule);
       },
+      revoked: revocations.take,
       typing: (roomId, userUUIDs, rulesHead) =>
         feeds.get(roomId)?.typedElsewhere(userUUIDs, rulesHead),
       hintsOf: (roomId) => feeds.get(roomId)?.hints,
@@ -109,6 +115,7 @@ export function createHub({
   const poll = createHeadPoll({
     log,
     epoch,
+    revocations,
     activeFeeds,
     receivesAll: () => peers.receivesAll,
     onDeleted(feed) {
@@ -260,6 +267,8 @@ export function createHub({
       tellMarker(marker, origin);
       peers.userEvents.tellMarker(marker);
     },
+
+    publishRevocation: peers.userEvents.tellRevocation,
 
     online(roomId) {
       const feed = active(roomId);

@@ -86,6 +86,8 @@ const peerMessageSchema = z.object({
   markers: z.array(z.tuple([roomSchema, z.string(), numberSchema, z.boolean()])).optional(),
   /** Rules that invite somebody: the room, the user or entity, the level, and the permissions. */
   invitations: z.array(z.tuple([roomSchema, z.string(), z.number(), z.string()])).optional(),
+  /** Revocations of the tokens of users: the user, and when, in milliseconds since 1970. */
+  revoked: z.array(z.tuple([z.string(), numberSchema])).optional(),
   /** The sender shuts down: it has published all that it stored. */
   closes: z.literal(true).optional(),
   /** The sender has found that the log went back, and moves to the channels of the new epoch. */

@@ -79,7 +79,7 @@ export interface Peers {
   /** Publishes a message that must not be late, even if no peer is known to have the room open. */
   publishToAll(roomId: number, message: { entries: readonly Entry[] } | { deleted: true }): void;
   /** Tells all peers what users are told whatever rooms they have joined. */
-  readonly userEvents: Pick<UserEvents, 'tellInvitations' | 'tellMarker'>;
+  readonly userEvents: Pick<UserEvents, 'tellInvitations' | 'tellMarker' | 'tellRevocation'>;
   /** The users who are online on peers in a room that is not open here. */
   online(roomId: number): Promise<ReadonlySet<string>>;
   /** Moves to the channels of a new installation: the log has another epoch. */
@@ -243,7 +243,8 @@ export function createPeers({
     if (roomId !== undefined) receiveForRoom(roomId, sender, message);
     else if (message.asks !== undefined) presence.asked(sender, message.asks);
     else if (message.online !== undefined) presence.listed(sender, message.online);
-    else if ((message.markers ?? message.invitations) !== undefined) userEvents.receive(message);
+    else if ((message.markers ?? message.invitations ?? message.revoked) !== undefined)
+      userEvents.receive(message);
     else if (message.closes) receiveClose(sender);
     else if (message.epochChanges) handlers.epochChanged();
     else if (message.rooms === undefined) receiveHeartbeat(sender, message);

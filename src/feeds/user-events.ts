@@ -1,4 +1,5 @@
 import type { Rule } from '../access/permissions.js';
+import type { Revocation } from '../store/revocations.js';
 import type { MovedMarker, PeerMessage } from './peer-messages.js';
 
 /** About 60 KB. */
@@ -13,6 +14,8 @@ export interface UserEventHandlers {
   markerMoved(marker: MovedMarker): void;
   /** A peer has stored a rule that invites somebody. */
   invited(roomId: number, rule: InvitingRule): void;
+  /** The tokens of a user were revoked on a peer. */
+  revoked(revocation: Revocation): void;
 }
 
 /** What is told to users whatever rooms they have joined, and so to all peers. */
@@ -21,8 +24,10 @@ export interface UserEvents {
   tellMarker(marker: MovedMarker): void;
   /** Tells all peers of rules that invite somebody. */
   tellInvitations(roomId: number, rules: readonly InvitingRule[]): void;
+  /** Tells all peers that the tokens of a user are revoked. */
+  tellRevocation(revocation: Revocation): void;
   /** Takes what a peer has told. */
-  receive(message: Pick<PeerMessage, 'markers' | 'invitations'>): void;
+  receive(message: Pick<PeerMessage, 'markers' | 'invitations' | 'revoked'>): void;
 }
 
 /** @param publish sends a message to all peers */
@@ -57,13 +62,18 @@ export function createUserEvents(
       publish({ invitations });
     },
 
-    receive({ markers: moved = [], invitations = [] }) {
+    tellRevocation({ userUUID, revokedAt }) {
+      publish({ revoked: [[userUUID, revokedAt]] });
+    },
+
+    receive({ markers: moved = [], invitations = [], revoked = [] }) {
       for (const [roomId, userUUID, upto, isBack] of moved) {
         handlers.markerMoved({ roomId, userUUID, upto, isBack });
       }
       for (const [roomId, entityUUID, level, permissions] of invitations) {
         handlers.invited(roomId, { entityUUID, level, permissions });
       }
+      for (const [userUUID, revokedAt] of revoked) handlers.revoked({ userUUID, revokedAt });
     },
   };
 }

@@ -177,6 +177,11 @@ export const claimsContent = z
   .record(z.string(), z.unknown())
   .meta({ description: 'The claims of the token.' });
 
+export const revocationContent = z.object({
+  userUUID: uuidShape,
+  revokedAt: instantShape.describe('Tokens that were issued until then are refused.'),
+});
+
 export const devNamesContent = z.object({ names: z.array(z.string()) });
 
 export const devTokenContent = z.object({ token: z.string() });

@@ -63,9 +63,12 @@ export function createApp(options: AppOptions): Koa {
   app.use(requireHttp);
   if (options.page !== undefined) app.use(options.page);
 
+  const token = new Router<RouteState>();
   const routers: Record<Access, Router<RouteState>> = {
     open: new Router(),
-    token: new Router(),
+    token,
+    // One path may have methods for users and for the application's server.
+    server: token,
     page: new Router(),
   };
   routers.token.use(authenticate(options.verify));

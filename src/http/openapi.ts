@@ -72,7 +72,7 @@ export function createOpenApi(limits: TextLimits): Json {
       tags: [route.about.tag],
       summary: route.about.summary,
       description: `Who may call it: ${route.about.who}.`,
-      security: route.access === 'token' ? [{ token: [] }] : [],
+      security: needsToken(route) ? [{ token: [] }] : [],
       ...partsOf(route, limits, schemas),
       responses: { ...answersOf(route, schemas), ...refusalsOf(route, responses, schemas) },
     };
@@ -108,6 +108,10 @@ function templateOf({ path }: Route): string {
   const shapeOf = (path: string): string => path.replaceAll(/:\w+/g, ':');
   const first = ROUTES.find((route) => shapeOf(route.path) === shapeOf(path));
   return (first?.path ?? path).replaceAll(/:(\w+)/g, '{$1}');
+}
+
+function needsToken({ access }: Route): boolean {
+  return access === 'token' || access === 'server';
 }
 
 /** The parameters and the body of a route. */
@@ -200,7 +204,8 @@ function refusalsOf(route: Route, responses: Record<string, Json>, schemas: Json
   const refusals: Refusal[] = [
     ...(hasInput ? (['INVALID'] as const) : []),
     ...(route.body ? OF_BODY : []),
-    ...(route.access === 'token' ? OF_TOKEN : []),
+    ...(needsToken(route) ? OF_TOKEN : []),
+    ...(route.access === 'server' ? (['FORBIDDEN'] as const) : []),
     ...(route.about.errors ?? []),
     'INTERNAL',
   ];

@@ -5,7 +5,7 @@ import type { Actions } from '../actions/actions.js';
 import type { DevUsers } from '../actions/dev-users.js';
 import type { ErrorCode } from '../errors.js';
 import type { TextLimits } from '../protocol/message-fields.js';
-import type { AuthenticatedState } from './authenticate.js';
+import { requireServer, type AuthenticatedState } from './authenticate.js';
 import { respond, type Reply } from './envelope.js';
 import type { OwnPageState } from './own-page.js';
 import { whenGone } from './pages.js';
@@ -13,10 +13,10 @@ import type { Readiness } from './readiness.js';
 import { validate } from './validate.js';
 
 /**
- * Who may call a route: anybody, a caller with a valid token, or the server's own page in development. What the caller may
- * do there, the use case decides.
+ * Who may call a route: anybody, a caller with a valid token, the application's server (by its own kind of token), or the
+ * server's own page in development. What the caller may do there, the use case decides.
  */
-export type Access = 'open' | 'token' | 'page';
+export type Access = 'open' | 'token' | 'server' | 'page';
 
 /** What the routes of a node work on. */
 export interface Services {
@@ -29,7 +29,7 @@ export interface Services {
 
 /** A request as its route's schemas have it. */
 interface RouteRequest<A extends Access, Params, Query, Body> {
-  readonly caller: A extends 'token' ? Identity : undefined;
+  readonly caller: A extends 'token' | 'server' ? Identity : undefined;
   readonly devUsers: A extends 'page' ? DevUsers : undefined;
   readonly params: Params;
   readonly query: Query;
@@ -108,6 +108,7 @@ export function serve(route: Route, services: Services): RouterMiddleware<RouteS
   const { params, query } = route;
   const body = typeof route.body === 'function' ? route.body(services.limits) : route.body;
   return async (ctx) => {
+    if (route.access === 'server') requireServer(ctx.state.caller);
     const request = {
       caller: ctx.state.caller,
       devUsers: ctx.state.devUsers,

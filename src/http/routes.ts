@@ -10,6 +10,7 @@ import { readMarkerRoutes } from './read-markers.js';
 import { roomRoutes } from './rooms.js';
 import { route, type Route } from './route.js';
 import { searchRoutes } from './search.js';
+import { sessionRoutes } from './sessions.js';
 import { userRoutes } from './users.js';
 
 /** Requests for the WebSocket's path that are no handshakes. */
@@ -57,6 +58,7 @@ export const ROUTES: readonly Route[] = [
   ...searchRoutes,
   ...readMarkerRoutes,
   ...userRoutes,
+  ...sessionRoutes,
   testToken,
   ...devTokenRoutes,
 ];

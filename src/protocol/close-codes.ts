@@ -17,7 +17,7 @@ export const CLOSE_CODES = {
   OVERLOAD: { code: 1013, reconnect: true },
   /** A frame was not a JSON object. */
   BAD_JSON: { code: 4400, reconnect: false },
-  /** The token was refused too often, or has expired: come back with a fresh one. */
+  /** The token was refused too often, has expired, or was revoked: come back with a fresh one. */
   TOKEN: { code: 4401, reconnect: true },
   /** No token came in time. */
   TOO_LATE: { code: 4408, reconnect: true },

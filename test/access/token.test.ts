@@ -20,7 +20,34 @@ describe('a token', () => {
   it.each(['HS256', 'HS384', 'HS512'] as const)('is accepted with %s', (algorithm) => {
     const identity = verify(jwt.sign(CLAIMS, SECRET, { algorithm, noTimestamp: true }));
 
-    expect(identity).toEqual({ ...CLAIMS, expiresAt: undefined, claims: CLAIMS });
+    expect(identity).toEqual({ ...CLAIMS, isServer: false, claims: CLAIMS });
+  });
+
+  it.each([
+    [true, true],
+    [false, false],
+    ['true', false],
+    [1, false],
+    [null, false],
+    [[true], false],
+    [undefined, false],
+  ])('is of the application itself if its claim server is true: %j', (claim, isServer) => {
+    const token = jwt.sign({ ...CLAIMS, server: claim }, SECRET, { noTimestamp: true });
+
+    expect(verify(token)).toMatchObject({ ...CLAIMS, isServer });
+  });
+
+  it('is nobody, if it is of the application and names no user', () => {
+    const nobody = '00000000-0000-0000-0000-000000000000';
+
+    expect(verify(jwt.sign({ server: true }, SECRET))).toMatchObject({
+      userUUID: nobody,
+      entityUUID: nobody,
+      levelOnEntity: 0,
+      isServer: true,
+    });
+    expectRefused(jwt.sign({ server: true, userUUID: 'ana' }, SECRET));
+    expectRefused(jwt.sign({ server: 'true' }, SECRET));
   });
 
   it('is refused with another secret, and without one', () => {

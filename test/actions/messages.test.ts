@@ -6,7 +6,13 @@ import type { Hub } from '../../src/feeds/hub.js';
 import type { HistoryMessage } from '../../src/store/history.js';
 import type { Store } from '../../src/store/store.js';
 import { SECRET } from '../harness/node.js';
-import { openPostgres, QUIET, storeOver, type StoreHost } from '../harness/store-hosts.js';
+import {
+  NO_REVOCATIONS,
+  openPostgres,
+  QUIET,
+  storeOver,
+  type StoreHost,
+} from '../harness/store-hosts.js';
 import { newCaller, removeRule, roomOf, say, writerOver } from '../harness/writers.js';
 
 const ALWAYS = { from: new Date('2000-01-01'), until: new Date('2100-01-01') };
@@ -27,10 +33,12 @@ beforeAll(async () => {
       open: () => Promise.resolve(undefined),
       publish,
       publishDeletion: () => undefined,
+      publishRevocation: () => undefined,
       markerMoved: () => undefined,
       invite: () => undefined,
       online: () => Promise.resolve(new Set()),
     },
+    revocations: NO_REVOCATIONS,
     verify: createVerifier({ secret: SECRET }),
     directRoomLevel: 0,
     logger: QUIET,

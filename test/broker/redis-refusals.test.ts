@@ -54,6 +54,7 @@ describe('a node with a useless Redis', () => {
         epochChanged: () => undefined,
         markerMoved: () => undefined,
         invited: () => undefined,
+        revoked: () => undefined,
         typing: () => undefined,
         hintsOf: () => undefined,
         allHints: () => [],

@@ -27,6 +27,8 @@ const identity = {
   entityUUID: randomUUID(),
   levelOnEntity: 0,
   expiresAt: undefined,
+  issuedAt: undefined,
+  isServer: false,
   profile: undefined,
   claims: {},
 };

@@ -67,6 +67,14 @@ describe('the command token', () => {
       levelOnEntity: 7,
     });
     expect((identity.expiresAt ?? 0) - Date.now()).toBeLessThan(3_700_000);
+    expect(identity.isServer).toBe(false);
+  });
+
+  it('makes a server token with --server', async () => {
+    const { token, stderr } = await createToken(['--server']);
+    const verify = createVerifier({ secret: await readOrCreateSecret(join(folder, 'data')) });
+    expect(verify(token).isServer).toBe(true);
+    expect(stderr).toMatch(/^server token: user /);
   });
 
   it.each([

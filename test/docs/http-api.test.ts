@@ -24,6 +24,7 @@ let world: ChatWorld;
 let secretDir: DataDir;
 let node: TestNode;
 let caller: Person;
+const server = person({}, { server: true });
 
 beforeAll(async () => {
   world = await createChatWorld();
@@ -40,7 +41,7 @@ async function run(command: string): Promise<string> {
   const { stdout } = await promisify(execFile)(
     'bash',
     ['-ec', command.replaceAll('http://localhost:7777', node.url)],
-    { env: { ...process.env, TOKEN: caller.token } },
+    { env: { ...process.env, TOKEN: caller.token, SERVER_TOKEN: server.token } },
   );
   return stdout;
 }
@@ -51,7 +52,7 @@ function steady(answer: string): unknown {
     const text = String(value);
     if (/^(?:uuid|epoch)$/.test(key) && /^[0-9a-f-]{36}$/.test(text)) return 'a UUID';
     if (
-      /^(?:createdAt|updatedAt|edited_at)$/.test(key) &&
+      /^(?:createdAt|updatedAt|edited_at|revokedAt)$/.test(key) &&
       /^\d{4}-\d\d-\d\dT[\d:.]{12}Z$/.test(text)
     ) {
       return 'a date';

@@ -138,6 +138,7 @@ describe('the tables of HTTP-API.md', () => {
 
   const accessOf = (who = ''): string => {
     if (who.startsWith('anybody')) return 'open';
+    if (who.startsWith('the application')) return 'server';
     return who.startsWith('the chat page') ? 'page' : 'token';
   };
 

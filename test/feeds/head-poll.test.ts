@@ -6,6 +6,7 @@ import { createLogger } from '../../src/logger.js';
 import type { Entry } from '../../src/store/entry.js';
 import type { Log } from '../../src/store/log.js';
 import { deferred } from '../harness/deferred.js';
+import { NO_REVOCATIONS } from '../harness/store-hosts.js';
 
 const ROOM = 7;
 const SLOW_MS = 10_000;
@@ -77,6 +78,7 @@ beforeEach(() => {
   poll = createHeadPoll({
     log,
     epoch: { uuid: '', confirm: () => Promise.resolve(), renew, onChange: () => undefined },
+    revocations: NO_REVOCATIONS,
     activeFeeds: () => [feed],
     onDeleted: ({ roomId }) => deleted.push(roomId),
     receivesAll: () => receivesAll,

@@ -11,7 +11,7 @@ import type { Entry } from '../../src/store/entry.js';
 import type { Epoch } from '../../src/store/epoch.js';
 import type { Log, RoomState } from '../../src/store/log.js';
 import { deferred } from '../harness/deferred.js';
-import { QUIET } from '../harness/store-hosts.js';
+import { NO_REVOCATIONS, QUIET } from '../harness/store-hosts.js';
 
 const ROOM = 1;
 const STORE_TIMEOUT_MS = 100;
@@ -91,6 +91,7 @@ function hubOver(log: Partial<Log>, broker: Partial<Broker> = {}, epoch: Partial
       onChange: () => undefined,
       ...epoch,
     },
+    revocations: NO_REVOCATIONS,
     flushQueue: createFlushQueue(),
     createBroker: () => ({
       isUp: true,

@@ -64,6 +64,7 @@ function startNode({ position = 1, installation = INSTALLATION } = {}): Node {
       epochChanged: () => (moves += 1),
       markerMoved: () => undefined,
       invited: () => undefined,
+      revoked: () => undefined,
       typing: () => undefined,
       hintsOf: () => undefined,
       allHints: () => [],

@@ -56,6 +56,7 @@ async function startNode(): Promise<Node> {
       epochChanged: () => undefined,
       markerMoved: () => undefined,
       invited: () => undefined,
+      revoked: () => undefined,
       typing: () => undefined,
       hintsOf: (roomId) => (roomId === ROOM ? hints : undefined),
       allHints: () => [hints],

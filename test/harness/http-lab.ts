@@ -164,10 +164,9 @@ export class HttpLab {
       ':seq': String(this.message),
       ...given,
     };
-    return ROUTES.filter(({ access }) => access === 'token').map(({ method, path }) => [
-      method,
-      path.replaceAll(/:\w+/g, (name) => values[name] ?? name),
-    ]);
+    return ROUTES.filter(({ access }) => access === 'token' || access === 'server').map(
+      ({ method, path }) => [method, path.replaceAll(/:\w+/g, (name) => values[name] ?? name)],
+    );
   }
 
   async close(): Promise<void> {

@@ -1,12 +1,22 @@
 import { loadConfig } from '../../src/config/load.js';
 import { createLogger } from '../../src/logger.js';
 import { connectDatabase, type Database } from '../../src/store/connect.js';
+import type { Revocations } from '../../src/store/revocations.js';
 import { createStore, type Store } from '../../src/store/store.js';
 import { createMigratedDataDir } from './data-dir.js';
 import { createMigratedDatabase } from './services.js';
 
 export const QUIET = createLogger({ level: 'silent', production: true });
 export const LIMITS = loadConfig({}).limits;
+
+/** Nobody's tokens are revoked. */
+export const NO_REVOCATIONS: Revocations = {
+  covers: () => false,
+  revoke: () => Promise.reject(new Error('nothing is revoked here')),
+  take: () => undefined,
+  refresh: () => Promise.resolve(),
+  onRevoked: () => undefined,
+};
 
 /** A migrated database that a contract test of the store runs over. */
 export interface StoreHost {

@@ -9,7 +9,7 @@ import type { Store } from '../../src/store/store.js';
 import { request } from '../harness/api.js';
 import { deferred } from '../harness/deferred.js';
 import { SECRET } from '../harness/node.js';
-import { LIMITS, QUIET } from '../harness/store-hosts.js';
+import { LIMITS, NO_REVOCATIONS, QUIET } from '../harness/store-hosts.js';
 import { person } from '../harness/tokens.js';
 
 it('a request that the store never answers is UNAVAILABLE in time, and a late result is dropped', async () => {
@@ -24,10 +24,12 @@ it('a request that the store never answers is UNAVAILABLE in time, and a late re
         active: () => undefined,
         open: () => Promise.resolve(undefined),
         publishDeletion: () => undefined,
+        publishRevocation: () => undefined,
         markerMoved: () => undefined,
         invite: () => undefined,
         online: () => Promise.resolve(new Set()),
       },
+      revocations: NO_REVOCATIONS,
       verify,
       directRoomLevel: 0,
       logger: QUIET,

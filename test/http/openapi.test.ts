@@ -208,7 +208,12 @@ describe('the answers of a node', () => {
     }
     await ask('PUT', `/rooms/${room}/read`, { body: { upto: 3 } });
 
+    const server = person({}, { server: true });
+    const revoked = { userUUID: randomUUID() };
+    await ask('POST', '/sessions/revoke', { as: server, body: revoked });
+
     // What each use case refuses.
+    await ask('POST', '/sessions/revoke', { as: server, body: {} });
     await ask('POST', '/rooms', { as: guest, body: { name: 'a', level_admin: 9, type: 'group' } });
     await ask('PUT', `/rooms/${randomUUID()}`, { as: guest, body: wanted });
     const admins = { userUUID: stranger.userUUID, permissions: 'rwa', level: 1_000 };
