@@ -65,6 +65,8 @@ function logAddress(server: Server, { address, port, family }: AddressInfo, logg
   const host = `${LOCALHOST.has(address) ? 'localhost' : byAddress}:${port}`;
   logger.info({ address, port }, `listening on http://${host} (WebSocket: ws://${host}/chat)`);
   if (server.hasPage) logger.info(`chat page: http://${host}/`);
+  const { metricsAddress } = server;
+  if (metricsAddress !== undefined) logger.info(metricsAddress, 'metrics are served at /metrics');
   if (server.embedded) {
     logger.info(
       'Postgres is embedded in DATA_DIR and there is no Redis: one process only (see .env.example)',

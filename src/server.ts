@@ -38,6 +38,8 @@ export interface Server {
   listen(): Promise<AddressInfo>;
   /** The address that it listens on; undefined before `listen` and after `close`. */
   readonly address: AddressInfo | undefined;
+  /** The address of `/metrics`, likewise; undefined without METRICS_PORT. */
+  readonly metricsAddress: AddressInfo | undefined;
   /** Whether the database is the embedded one. */
   readonly embedded: boolean;
   /** Whether the chat page is served at `/`. */
@@ -69,7 +71,11 @@ export async function createServer(
   const secret = config.jwtSecret ?? (await readOrCreateSecret(config.dataDir));
   const { database, epoch, revocations } = await openDatabase(config, logger);
   const { limits } = config;
-  const store = createStore({ database, limits, logger });
+  // Loaded only if somebody measures.
+  const metrics =
+    config.metrics && (await import('./metrics/metrics.js')).createMetrics(config.metrics, logger);
+  const observer = metrics?.observer;
+  const store = createStore({ database, limits, logger, observer });
   const verify = createVerifier({ secret, audience: config.audience, issuer: config.issuer });
   const flushQueue = createFlushQueue();
   const hub = createHub({
@@ -81,6 +87,7 @@ export async function createServer(
     repairsGaps: config.repairsGaps,
     limits,
     logger,
+    observer,
   });
 
   const messageLimits = createMessageLimits(limits);
@@ -110,7 +117,7 @@ export async function createServer(
     : watchForLoneNodes({ database, isLone: config.redisUrl === undefined, logger });
   async function stopTasks(): Promise<void> {
     stopWatching?.();
-    await Promise.all([stopPurging(), stopStoringWords()]);
+    await Promise.all([stopPurging(), stopStoringWords(), metrics?.close()]);
   }
 
   const chat = createChat({
@@ -122,6 +129,7 @@ export async function createServer(
     limits,
     messageLimits,
     logger,
+    observer,
     flushQueue,
     corsOrigins: config.corsOrigins,
     isRevoked: (identity) => revocations.covers(identity),
@@ -147,6 +155,14 @@ export async function createServer(
     page,
     limits,
     logger,
+    observer,
+  });
+  metrics?.watch({
+    chat,
+    hub,
+    epoch,
+    unsettled: () => store.log.unsettled(),
+    poolUses: () => database.poolUses(),
   });
   const handle = app.callback();
   const connections = createConnections({
@@ -169,7 +185,11 @@ export async function createServer(
     get address() {
       return http.listening ? (http.address() as AddressInfo) : undefined;
     },
+    get metricsAddress() {
+      return metrics?.address;
+    },
     async listen() {
+      await metrics?.listen();
       http.listen({ port: config.port, ...(config.host !== undefined && { host: config.host }) });
       await once(http, 'listening');
       return http.address() as AddressInfo;

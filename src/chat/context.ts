@@ -4,6 +4,7 @@ import type { Limits } from '../config/load.js';
 import type { MessageLimits } from '../limits/message-limits.js';
 import type { Hub } from '../feeds/hub.js';
 import type { DebugLog, Logger } from '../logger.js';
+import type { Observer } from '../observer.js';
 import type { Decoded } from '../protocol/v1/commands.js';
 import type { Decoded as DecodedV2 } from '../protocol/v2/commands.js';
 
@@ -22,4 +23,5 @@ export interface SessionContext {
   readonly logger: Logger;
   /** Undefined if the level is off. */
   readonly debug?: DebugLog | undefined;
+  readonly observer?: Observer | undefined;
 }

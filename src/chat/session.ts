@@ -1,6 +1,6 @@
 import type { WebSocket } from 'ws';
 import type { Identity } from '../access/token.js';
-import { ChatError, toChatError } from '../errors.js';
+import { ChatError, toChatError, type ErrorCode } from '../errors.js';
 import type { SocketWriter } from '../feeds/socket-writer.js';
 import type { LossReason, Subscriber } from '../feeds/subscribers.js';
 import { CLOSE_CODES, type CloseReason } from '../protocol/close-codes.js';
@@ -207,11 +207,19 @@ export abstract class Session implements Subscriber {
     this.#resumedAt = performance.now();
   }
 
-  /** The error for the client; any other error is logged. */
+  /** The error for the client, which is counted; any other error is logged. */
   protected known(error: unknown): ChatError {
-    if (error instanceof ChatError) return error;
-    this.context.logger.error({ err: error, session: this.id }, 'command failed');
-    return toChatError(error);
+    const known = toChatError(error);
+    if (known !== error) {
+      this.context.logger.error({ err: error, session: this.id }, 'command failed');
+    }
+    this.refused(known.code);
+    return known;
+  }
+
+  /** Counts a refusal for the operator. */
+  protected refused(reason: ErrorCode): void {
+    this.context.observer?.refused('socket', reason);
   }
 
   /**

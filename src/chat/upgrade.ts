@@ -6,7 +6,7 @@ import { allowsOrigin, type Origins } from '../config/origins.js';
 import { ChatError } from '../errors.js';
 import { debugLog } from '../logger.js';
 import { Pace } from '../pace.js';
-import { CLOSE_CODES } from '../protocol/close-codes.js';
+import { CLOSE_CODES, type CloseReason } from '../protocol/close-codes.js';
 import { encodeQuery } from '../protocol/v1/events.js';
 import { SUBPROTOCOL_V2 } from '../protocol/versions.js';
 import { encodeFrame } from '../feeds/ws-frame.js';
@@ -52,6 +52,9 @@ export interface Chat {
   endRevoked(userUUID: string): void;
   /** Number of open sessions. */
   readonly size: number;
+  readonly sessions: Iterable<Pick<Session, 'version' | 'isReady' | 'writer'>>;
+  /** Bytes that wait for sockets to read them. */
+  readonly backlogBytes: number;
   /** Takes no more sessions and commands; resolves when the commands before are answered. */
   quiesce(): Promise<void>;
   /** Closes all sessions with 1012; resolves when their peers have answered. */
@@ -70,7 +73,7 @@ export function createChat(
     readonly refuse: (stream: Duplex, error: ChatError, headers?: readonly string[]) => void;
   },
 ): Chat {
-  const { limits, logger, flushQueue } = options;
+  const { limits, logger, flushQueue, observer } = options;
   const context: SessionContext = { ...options, debug: debugLog(logger) };
   let opened = 0;
   const sessions = new Set<Session>();
@@ -123,11 +126,13 @@ export function createChat(
       sessions.delete(session);
       if (sessions.size === 0) lastEnded?.();
       void session.ended();
+      const reason = session.closeReason ?? closeReasonOf(code);
+      observer?.sessionEnded(session.version, reason ?? 'OTHER');
       logger.info(
         {
           session: session.id,
           code,
-          reason: session.closeReason ?? closeReasonOf(code),
+          reason: reason ?? String(code),
           user: session.userUUID,
           ms: Math.round(performance.now() - session.openedAt),
         },
@@ -139,8 +144,13 @@ export function createChat(
     return session;
   }
 
+  function refuse(stream: Duplex, error: ChatError, headers?: readonly string[]): void {
+    observer?.refused('socket', error.code);
+    options.refuse(stream, error, headers);
+  }
+
   server.on('wsClientError', ({ message }, stream) => {
-    options.refuse(stream, new ChatError('INVALID', { detail: message }), [VERSIONS]);
+    refuse(stream, new ChatError('INVALID', { detail: message }), [VERSIONS]);
   });
 
   function refusal(request: IncomingMessage): ChatError | undefined {
@@ -162,7 +172,7 @@ export function createChat(
   function shakeHands(request: IncomingMessage, stream: Duplex, head: Buffer): void {
     const refused = refusal(request);
     if (refused !== undefined) {
-      options.refuse(stream, refused);
+      refuse(stream, refused);
       return;
     }
     // `ws` refuses a list of protocols.
@@ -179,6 +189,12 @@ export function createChat(
   return {
     get size() {
       return sessions.size;
+    },
+
+    sessions,
+
+    get backlogBytes() {
+      return backlog.bytes;
     },
 
     isHandshake(request) {
@@ -236,8 +252,9 @@ function pathOf({ url = '' }: IncomingMessage): string {
   return path;
 }
 
-/** The name of a code that the peer or `ws` chose; 1005 and 1006 stand for no code. */
-function closeReasonOf(code: number): string {
-  const known = Object.entries(CLOSE_CODES).find(([, entry]) => entry.code === code);
-  return known?.[0] ?? (code === 1006 ? 'CONNECTION_LOST' : String(code));
+/** The name of a code that the peer or `ws` chose, if it has one; 1005 and 1006 stand for no code. */
+function closeReasonOf(code: number): CloseReason | 'CONNECTION_LOST' | undefined {
+  const names = Object.keys(CLOSE_CODES) as CloseReason[];
+  const known = names.find((name) => CLOSE_CODES[name].code === code);
+  return known ?? (code === 1006 ? 'CONNECTION_LOST' : undefined);
 }

@@ -66,6 +66,7 @@ export function loadConfig(env: Given): Config {
     ...problemsOfSecrets(given),
     ...problemsOfContent(given),
     ...problemsOfProduction(given),
+    ...problemsOfMetrics(given),
   );
   if (!result.success || problems.length > 0) throw new ConfigError(problems);
   return toConfig(result.data);
@@ -156,6 +157,15 @@ function problemsOfProduction(env: Given): string[] {
   return problems;
 }
 
+function problemsOfMetrics({ PORT, METRICS_PORT }: Given): string[] {
+  const { shape } = environmentSchema;
+  const port = shape.METRICS_PORT.safeParse(METRICS_PORT).data;
+  const isFixed = port !== undefined && port !== 0;
+  return isFixed && port === shape.PORT.safeParse(PORT).data
+    ? ['METRICS_PORT must be another port than PORT']
+    : [];
+}
+
 function toConfig(env: Environment) {
   return Object.freeze({
     production: env.NODE_ENV === 'production',
@@ -165,6 +175,11 @@ function toConfig(env: Environment) {
     logLevel: env.LOG_LEVEL,
     corsOrigins: env.CORS_ORIGIN,
     timeZone: env.TZ,
+    /** Where `/metrics` is; undefined: nothing is measured. */
+    metrics:
+      env.METRICS_PORT === undefined
+        ? undefined
+        : { port: env.METRICS_PORT, host: env.METRICS_HOST },
     page: env.PAGE === 'on',
     /** Undefined: the secret in `dataDir` (access/secret.ts). */
     jwtSecret: env.JWT_MASTER_SECRET,

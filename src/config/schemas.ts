@@ -16,13 +16,13 @@ export const count = (fallback: number, { min = 1, max = MAX_COUNT } = {}) =>
     .refine((value) => value >= min && value <= max, `must be from ${min} to ${max}`)
     .default(fallback);
 
-export const port = (fallback: number) =>
-  z
-    .string()
-    .regex(/^\d{1,5}$/, 'must be a port number')
-    .transform(Number)
-    .refine((value) => value <= MAX_PORT, `must be at most ${MAX_PORT}`)
-    .default(fallback);
+export const portNumber = z
+  .string()
+  .regex(/^\d{1,5}$/, 'must be a port number')
+  .transform(Number)
+  .refine((value) => value <= MAX_PORT, `must be at most ${MAX_PORT}`);
+
+export const port = (fallback: number) => portNumber.default(fallback);
 
 /** One of some lower-case words, in any case. */
 export const oneOf = <const T extends string>(words: readonly T[], problem: string) =>

@@ -8,6 +8,7 @@ import {
   oneOf,
   origins,
   port,
+  portNumber,
   timeZone,
   url,
 } from './schemas.js';
@@ -49,6 +50,15 @@ const PROCESS = z.object({
   TZ: timeZone
     .default('UTC')
     .describe('Time zone in which the days of the history begin (IANA name)'),
+  METRICS_PORT: portNumber
+    .optional()
+    .describe(
+      'Port of /metrics, for Prometheus (docs/OPERATIONS.md); 0: any that is free; none: nothing is measured',
+    ),
+  // Whoever may read them learns how many users chat when.
+  METRICS_HOST: host
+    .default('127.0.0.1')
+    .describe('Address of /metrics; 0.0.0.0: every interface, which no firewall should leave open'),
 });
 
 const TOKENS = z.object({

@@ -1,6 +1,7 @@
 import { may, type Caller, type RoomAccess, type Rule } from '../access/permissions.js';
 import { ChatError } from '../errors.js';
 import type { DebugLog } from '../logger.js';
+import type { Observer } from '../observer.js';
 import type { Hint } from '../protocol/v2/commands.js';
 import type { Entry } from '../store/entry.js';
 import type { LiveRoom } from '../store/live-room.js';
@@ -34,6 +35,7 @@ export class Feed implements LiveRoom {
   readonly hints: RoomHints;
   readonly #log: Log;
   readonly #debug: DebugLog | undefined;
+  readonly #observer: Observer | undefined;
   readonly #publish: (entries: readonly Entry[]) => void;
   readonly #repairsGaps: boolean;
   readonly #onOldSeqs: () => Promise<void> | void;
@@ -63,6 +65,7 @@ export class Feed implements LiveRoom {
     log: Log;
     /** Undefined if the level is off. */
     debug?: DebugLog | undefined;
+    observer?: Observer | undefined;
     flushQueue: FlushQueue;
     /** False only to show that the proof can fail: then missed entries are skipped. */
     repairsGaps?: boolean;
@@ -80,16 +83,20 @@ export class Feed implements LiveRoom {
     this.roomId = options.roomId;
     this.#log = options.log;
     this.#debug = options.debug;
+    this.#observer = options.observer;
     this.#publish = options.publish;
     this.#onOldSeqs = options.onOldSeqs;
     this.#onReadFailure = options.onReadFailure;
     this.#repairsGaps = options.repairsGaps ?? true;
     const reach = (seq: number): Promise<void> => this.#reach(seq);
+    const { observer } = options;
+    const lastDate = observer && ((): string => this.#lastCreatedAt);
     this.#subscribers = [
-      new Subscribers({ ...options, reach, version: 1 }),
+      new Subscribers({ ...options, reach, lastDate, version: 1 }),
       new Subscribers({
         ...options,
         reach,
+        lastDate,
         version: 2,
         onLive: (subscriber) => {
           this.hints.wake(subscriber);
@@ -473,6 +480,7 @@ export class Feed implements LiveRoom {
       if ((entries.at(-1)?.seq ?? 0) < after + GAP_PAGE_ENTRIES && !sawGap) break;
     }
     if (this.#position > from) {
+      this.#observer?.gapRepaired(this.#position - from);
       this.#debug?.({ room: this.roomId, after: from, upTo: this.#position }, 'gap repaired');
     }
     // An entry that is still early is not in the log: no node has appended it.

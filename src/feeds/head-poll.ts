@@ -1,6 +1,7 @@
 import type { Limits } from '../config/load.js';
 import { withDeadline } from '../deadline.js';
 import type { Logger } from '../logger.js';
+import type { Observer } from '../observer.js';
 import type { Epoch } from '../store/epoch.js';
 import type { Log } from '../store/log.js';
 import type { Revocations } from '../store/revocations.js';
@@ -49,6 +50,7 @@ export function createHeadPoll({
   receivesAll,
   limits,
   logger,
+  observer,
 }: {
   log: Log;
   epoch: Epoch;
@@ -60,6 +62,7 @@ export function createHeadPoll({
   receivesAll: () => boolean;
   limits: Pick<Limits, 'storeTimeoutMs' | 'pollIntervalMs' | 'pollIntervalBrokerDownMs'>;
   logger: Logger;
+  observer?: Observer | undefined;
 }): HeadPoll {
   const unannounced = new Map<Feed, UnannouncedHead>();
   let comparing: Promise<void> | undefined;
@@ -119,6 +122,7 @@ export function createHeadPoll({
     // Taken before the query: entries that are appended meanwhile may be beyond its snapshot.
     const positions = feeds.map((feed) => feed.position);
     const heads = await log.heads(feeds.map((feed) => feed.roomId));
+    let behind = 0;
     for (const [at, feed] of feeds.entries()) {
       const head = heads.get(feed.roomId);
       const position = positions[at] ?? 0;
@@ -142,10 +146,12 @@ export function createHeadPoll({
         return;
       } else {
         expectAnnouncement(feed, head);
+        if (head > feed.position) behind += 1;
         feed.headFound(head);
         feed.resumeCatchUp();
       }
     }
+    observer?.headsCompared(behind);
     pauseMs = Math.min(2 * (performance.now() - comparedAt), PAUSE_MAX_MS);
   }
 
@@ -179,6 +185,7 @@ export function createHeadPoll({
         unannounced.delete(feed);
       } else if (!found.isLost && now - found.foundAt >= ANNOUNCED_WITHIN_MS) {
         found.isLost = true;
+        observer?.headLost();
         lostAt = now;
       }
     }

@@ -3,6 +3,7 @@ import type { Limits } from '../config/load.js';
 import { withDeadline } from '../deadline.js';
 import { ChatError } from '../errors.js';
 import { debugLog, type Logger } from '../logger.js';
+import type { Observer } from '../observer.js';
 import type { Entry } from '../store/entry.js';
 import type { Epoch } from '../store/epoch.js';
 import type { Log } from '../store/log.js';
@@ -28,6 +29,10 @@ export interface Hub {
   readonly epoch: string;
   /** Whether this node receives its own heartbeats through the broker. */
   readonly brokerIsUp: boolean;
+  /** The number of open rooms. */
+  readonly roomCount: number;
+  /** The number of other nodes that are heard. */
+  readonly peerCount: number;
   /** The sessions of version 2 on this node. */
   readonly userSessions: UserSessions;
   /** The room's feed, if it is active. */
@@ -67,6 +72,7 @@ export function createHub({
   repairsGaps,
   limits,
   logger,
+  observer,
 }: {
   log: Log;
   epoch: Epoch;
@@ -76,6 +82,7 @@ export function createHub({
   repairsGaps: boolean;
   limits: Pick<Limits, 'storeTimeoutMs' | 'pollIntervalMs' | 'pollIntervalBrokerDownMs'>;
   logger: Logger;
+  observer?: Observer | undefined;
 }): Hub {
   /** A read that never answers must not block the reads after it. */
   const feedLog: Log = {
@@ -92,6 +99,7 @@ export function createHub({
     createBroker,
     installation: epoch.uuid,
     logger,
+    observer,
     handlers: {
       entries: (roomId, entries) => feeds.get(roomId)?.take(entries),
       head: (roomId, head) => feeds.get(roomId)?.headAnnounced(head),
@@ -123,6 +131,7 @@ export function createHub({
     },
     limits,
     logger,
+    observer,
   });
 
   epoch.onChange(() => {
@@ -135,6 +144,7 @@ export function createHub({
       roomId,
       log: feedLog,
       debug,
+      observer,
       flushQueue,
       repairsGaps,
       publish: (entries) => {
@@ -229,6 +239,14 @@ export function createHub({
       return peers.isUp;
     },
 
+    get roomCount() {
+      return feeds.size;
+    },
+
+    get peerCount() {
+      return peers.count;
+    },
+
     userSessions,
 
     active,
@@ -246,6 +264,7 @@ export function createHub({
     },
 
     publish(roomId, entries) {
+      if (observer !== undefined) for (const { kind } of entries) observer.appended(kind);
       const taken = feeds.get(roomId)?.takeOwn(entries);
       peers.publishToAll(roomId, { entries });
       return taken;

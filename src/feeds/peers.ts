@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Broker, CreateBroker } from '../broker/broker.js';
 import type { Logger } from '../logger.js';
+import type { Observer } from '../observer.js';
 import type { Entry } from '../store/entry.js';
 import { PeerChannels } from './peer-channels.js';
 import {
@@ -69,6 +70,8 @@ export interface Peers {
   readonly isUp: boolean;
   /** Whether this node receives the entries of all peers: false for a while after any may have been lost. */
   readonly receivesAll: boolean;
+  /** The number of peers that are heard. */
+  readonly count: number;
   /** Opens a room: resolves when this node receives its entries. */
   join(roomId: number): Promise<void>;
   leave(roomId: number): Promise<void>;
@@ -93,12 +96,14 @@ export function createPeers({
   installation,
   handlers,
   logger,
+  observer,
 }: {
   createBroker: CreateBroker;
   /** Separates installations that share one Redis and its prefix. */
   installation: string;
   handlers: PeerHandlers;
   logger: Logger;
+  observer?: Observer | undefined;
 }): Peers {
   const node = randomBytes(6).toString('base64url');
   let incarnation = 0;
@@ -124,6 +129,8 @@ export function createPeers({
   let isUp = false;
   /** Own heartbeats that were sent since one was received. */
   let missed = 0;
+  /** When the first of these was sent, by `performance.now()`; undefined if nobody measures. */
+  let sentAt: number | undefined;
   let settling = SETTLING;
   let downSince = performance.now();
   let warnedAt = -Infinity;
@@ -153,6 +160,10 @@ export function createPeers({
     return registry.count(roomId) === 0 && registry.isComplete && isUp && settling === 0;
   }
 
+  function heardPeers(): Peer[] {
+    return [...registry.peers].filter(({ missed }) => missed < MISSED_MAX);
+  }
+
   /** The channels that this node receives. */
   function openChannels(): string[] {
     const ofRooms = Array.from(registry.rooms, (roomId) => channels.ofRoom(roomId));
@@ -169,6 +180,7 @@ export function createPeers({
   }
 
   function sendHeartbeat(): void {
+    if (observer !== undefined) sentAt ??= performance.now();
     publish(channels.nodes, {});
   }
 
@@ -180,6 +192,7 @@ export function createPeers({
     incarnation += 1;
     name = `${node}.${incarnation}`;
     missed = 0;
+    sentAt = undefined;
     announcer.stop();
     if (!isUp) return;
     isUp = false;
@@ -255,6 +268,8 @@ export function createPeers({
     if (sender !== name) return;
     if (roomId === undefined) {
       missed = 0;
+      if (sentAt !== undefined) observer?.heartbeatReturned(performance.now() - sentAt);
+      sentAt = undefined;
       if (!isUp && broker.isUp) goUp();
     } else if (unconfirmed.has(roomId) && parsePeerMessage(raw)?.rooms !== undefined) {
       unconfirmed.delete(roomId);
@@ -357,6 +372,10 @@ export function createPeers({
       );
     },
 
+    get count() {
+      return heardPeers().length;
+    },
+
     async join(roomId) {
       registry.addRoom(roomId);
       await broker.subscribe(channels.ofRoom(roomId));
@@ -391,8 +410,7 @@ export function createPeers({
     userEvents,
 
     online(roomId) {
-      const heard = [...registry.peers].filter(({ missed }) => missed < MISSED_MAX);
-      return presence.find(roomId, isUp ? heard.map((peer) => peer.name) : []);
+      return presence.find(roomId, isUp ? heardPeers().map((peer) => peer.name) : []);
     },
 
     moveTo(next) {

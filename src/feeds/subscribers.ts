@@ -1,5 +1,6 @@
 import type { Caller, RoomAccess } from '../access/permissions.js';
 import type { Version } from '../protocol/versions.js';
+import type { Observer } from '../observer.js';
 import type { Log } from '../store/log.js';
 import type { SocketWriter } from './socket-writer.js';
 import { CatchUpPages, writePage, type FramePage, type Reach } from './catch-up.js';
@@ -45,6 +46,8 @@ interface Pass {
   readonly cursors: Iterator<Cursor>;
   /** The head when the pass began: each cursor that it has passed is at least there. */
   readonly from: number;
+  /** The date of that entry; undefined if nobody measures. */
+  readonly date: string | undefined;
 }
 
 /**
@@ -57,6 +60,8 @@ export class Subscribers implements FlushableRoom {
   readonly #flushQueue: FlushQueue;
   readonly #onReadFailure: (error: unknown) => void;
   readonly #onLive: ((subscriber: Subscriber) => void) | undefined;
+  readonly #observer: Observer | undefined;
+  readonly #lastDate: (() => string) | undefined;
   readonly #pages: CatchUpPages;
   readonly #cursors = new Map<Subscriber, Cursor>();
   /** Frames of the entries beyond `#recentFrom`, in order. */
@@ -79,11 +84,16 @@ export class Subscribers implements FlushableRoom {
     onReadFailure: (error: unknown) => void;
     /** A subscriber that was behind is live. */
     onLive?: (subscriber: Subscriber) => void;
+    observer?: Observer | undefined;
+    /** The date of the last entry that was delivered, for the observer. */
+    lastDate?: (() => string) | undefined;
   }) {
     this.version = options.version;
     this.#flushQueue = options.flushQueue;
     this.#onReadFailure = options.onReadFailure;
     this.#onLive = options.onLive;
+    this.#observer = options.observer;
+    this.#lastDate = options.lastDate;
     this.#pages = new CatchUpPages(options);
   }
 
@@ -204,9 +214,14 @@ export class Subscribers implements FlushableRoom {
   flush(sockets: number): number {
     let left = sockets;
     while (left > 0 && this.#recent.length > 0) {
-      this.#pass ??= { cursors: this.#cursors.values(), from: this.#head };
+      this.#pass ??= {
+        cursors: this.#cursors.values(),
+        from: this.#head,
+        date: this.#lastDate?.(),
+      };
       const next = this.#pass.cursors.next();
       if (next.done === true) {
+        if (this.#pass.date !== undefined) this.#observer?.delivered(this.#pass.date);
         this.#forgetUpTo(this.#pass.from);
         continue;
       }
@@ -231,6 +246,7 @@ export class Subscribers implements FlushableRoom {
     if (cursor.isBehind || cursor.position === this.#head) return undefined;
     const frames = this.#framesBeyond(cursor.position);
     if (frames !== undefined && cursor.writer.isFull) {
+      this.#observer?.fellBehind();
       cursor.isBehind = true;
       this.#catchUp(cursor);
       return undefined;

@@ -10,6 +10,7 @@ import { allowsOrigin, type Origins } from '../config/origins.js';
 import { withDeadline } from '../deadline.js';
 import { ChatError } from '../errors.js';
 import { debugLog, type Logger } from '../logger.js';
+import type { Observer } from '../observer.js';
 import { authenticate, type AuthenticatedState } from './authenticate.js';
 import { uuidSchema } from '../protocol/values.js';
 import { jsonBody } from './body.js';
@@ -31,6 +32,7 @@ export interface AppOptions extends Services {
   /** Undefined: there is none. */
   readonly page: Middleware | undefined;
   readonly logger: Logger;
+  readonly observer?: Observer | undefined;
 }
 
 /** The REST side, as a Koa application: middleware in order, then the routes. */
@@ -59,7 +61,7 @@ export function createApp(options: AppOptions): Koa {
   // Before authentication: a preflight carries no token.
   app.use(allowPagesOf(options.corsOrigins));
   app.use(noStore);
-  app.use(createErrorHandler(options.logger));
+  app.use(createErrorHandler(options.logger, options.observer));
   app.use(requireHttp);
   if (options.page !== undefined) app.use(options.page);
 

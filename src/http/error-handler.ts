@@ -1,6 +1,7 @@
 import type { Middleware } from 'koa';
 import { ChatError, toChatError, type ErrorCode } from '../errors.js';
 import type { Logger } from '../logger.js';
+import type { Observer } from '../observer.js';
 import { errorEnvelope } from './envelope.js';
 
 /** An answer repeats this much of a path, as much as the log does. */
@@ -27,7 +28,7 @@ const CODE_BY_STATUS: Readonly<Record<number, ErrorCode>> = {
  * The one error path: every error that is thrown further in is answered in the envelope. An error that isn't meant for
  * the client is logged, and answered as INTERNAL.
  */
-export function createErrorHandler(logger: Logger): Middleware<LoggedState> {
+export function createErrorHandler(logger: Logger, observer?: Observer): Middleware<LoggedState> {
   return async (ctx, next) => {
     let error: ChatError;
     try {
@@ -51,6 +52,7 @@ export function createErrorHandler(logger: Logger): Middleware<LoggedState> {
         );
       }
     }
+    observer?.refused('rest', error.code);
     // Otherwise Node would parse the rest of the body as the connection's next request.
     if (error.code === 'TOO_LARGE') ctx.req.unpipe().resume();
     ctx.status = error.status;

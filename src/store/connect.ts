@@ -72,6 +72,8 @@ export interface Database {
   readonly runSearch: RunStatement;
   /** Runs what the log appends, LOG_BATCHES_IN_FLIGHT statements at a time at most. */
   readonly runAppend: RunStatement;
+  /** The pools as they are now. */
+  poolUses(): PoolUse[];
   readonly embedded: boolean;
   readonly address: DatabaseAddress;
   /** For migrations: past the pooler, if the configuration has such an address. */
@@ -84,6 +86,24 @@ export interface Database {
   ping(): Promise<void>;
   /** Resolves in little more than CLOSE_GRACE_MS, even if queries hang. */
   close(): Promise<void>;
+}
+
+/** The connections of a pool. */
+export interface PoolUse {
+  readonly pool: string;
+  /** Those that are open. */
+  readonly open: number;
+  /** Those of them that work. */
+  readonly used: number;
+  /** Queries that wait for a connection. */
+  readonly waiting: number;
+}
+
+/** Sequelize's pool, which its types lack. */
+interface SequelizePool {
+  readonly size: number;
+  readonly using: number;
+  readonly waiting: number;
 }
 
 /**
@@ -101,13 +121,14 @@ export async function connectDatabase(
   if (address === undefined) throw new Error('no address of a database');
   const outage = new Outage(logger);
   const pools = embedded ? openOne(address, outage) : openPools(address, outage, config);
-  const { sequelize, rooms, pages, runSearch, runAppend, clients } = pools;
+  const { sequelize, rooms, pages, runSearch, runAppend, poolUses, clients } = pools;
   return {
     sequelize,
     rooms,
     pages,
     runSearch,
     runAppend,
+    poolUses,
     embedded: embedded !== null,
     address,
     directAddress: config.directDatabase ?? address,
@@ -151,7 +172,7 @@ export async function connectDatabase(
 
 type Pools = Pick<
   Database,
-  'sequelize' | 'rooms' | 'pages' | 'runSearch' | 'runAppend' | 'close'
+  'sequelize' | 'rooms' | 'pages' | 'runSearch' | 'runAppend' | 'poolUses' | 'close'
 > & {
   readonly all: readonly Sequelize[];
   readonly clients: PgClients;
@@ -172,6 +193,7 @@ function openOne(address: DatabaseAddress, outage: Outage): Pools {
     pages: sequelize,
     runSearch: plain(sequelize),
     runAppend: plain(sequelize),
+    poolUses: () => [useOf('all', sequelize)],
     all: [sequelize],
     clients,
     close: () => sequelize.close(),
@@ -207,6 +229,14 @@ function openPools(
     pages,
     runSearch: preparedSearches.run,
     runAppend: preparedAppends.run,
+    poolUses: () => [
+      useOf('rest', sequelize),
+      useOf('changes', changes),
+      useOf('rooms', rooms),
+      useOf('pages', pages),
+      useOf('searches', searches, preparedSearches),
+      useOf('appends', appends, preparedAppends),
+    ],
     all,
     clients,
     async close() {
@@ -214,6 +244,20 @@ function openPools(
       preparedSearches.close();
       await Promise.all(all.map((pool) => pool.close()));
     },
+  };
+}
+
+function useOf(
+  pool: string,
+  { connectionManager }: Sequelize,
+  prepared?: PreparedStatements,
+): PoolUse {
+  const { pool: of } = connectionManager as unknown as { readonly pool: SequelizePool };
+  return {
+    pool,
+    open: of.size,
+    used: of.using - (prepared?.idleCount ?? 0),
+    waiting: of.waiting,
   };
 }
 

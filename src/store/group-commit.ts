@@ -139,6 +139,11 @@ export class GroupCommit {
     });
   }
 
+  /** As `Log.unsettled`. */
+  get unsettled(): UnsettledMessages['size'] {
+    return this.#unsettled.size;
+  }
+
   /** As `Log.settledIn`. */
   settledIn(roomId: number): Promise<void> | undefined {
     for (const { roomIds, settled } of this.#inFlight) if (roomIds.has(roomId)) return settled;

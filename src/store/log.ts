@@ -1,6 +1,7 @@
 import { QueryTypes, type Sequelize } from 'sequelize';
 import type { Caller, RoomAccess, Rule } from '../access/permissions.js';
 import { debugLog, type Logger } from '../logger.js';
+import type { Observer } from '../observer.js';
 import { appendEntries, type CheckedDraft, type Outcome } from './append.js';
 import type { Entry, EntryDraft } from './entry.js';
 import { isolateRefused } from './isolate-refused.js';
@@ -39,6 +40,8 @@ export interface Log {
    * undefined if none is left.
    */
   settledIn(roomId: number): Promise<void> | undefined;
+  /** The messages that are not settled, and the bytes of their content. */
+  unsettled(): { readonly entries: number; readonly bytes: number };
   /**
    * Entries after `after` up to `upTo`, in order, at most `limit`. A text that was set later is that of a message that
    * has `textSeq`, which may be beyond `upTo`.
@@ -96,6 +99,7 @@ export function createLog({
   runAppend,
   limits,
   logger,
+  observer,
 }: {
   /** For queries of a few rows. */
   rooms: Sequelize;
@@ -104,6 +108,7 @@ export function createLog({
   runAppend: RunStatement;
   limits: GroupCommitLimits;
   logger: Logger;
+  observer?: Observer | undefined;
 }): Log {
   const debug = debugLog(logger);
   const groupCommit = new GroupCommit({ storeBatch, limits, logger });
@@ -116,6 +121,11 @@ export function createLog({
   ): Promise<readonly Outcome[]> {
     const sentAt = performance.now();
     const outcomes = await isolateRefused((part) => appendOrBusy(part, waitsForLocks), checked);
+    observer?.batchStored(
+      checked.length,
+      outcomes.filter(({ outcome }) => outcome === 'stored').length,
+      performance.now() - sentAt,
+    );
     debug?.(
       {
         rooms: [...new Set(checked.map(({ draft }) => draft.roomId))],
@@ -173,6 +183,7 @@ export function createLog({
   return {
     append: (room, caller, draft) => groupCommit.append(room, caller, draft),
     settledIn: (roomId) => groupCommit.settledIn(roomId),
+    unsettled: () => groupCommit.unsettled,
 
     async read(roomId, { after, upTo, limit }) {
       // Seqs have no gaps, so this range holds one page, and any plan of it is cheap.

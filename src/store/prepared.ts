@@ -72,6 +72,11 @@ export class PreparedStatements {
     }
   };
 
+  /** Connections that are kept here and do nothing; to the pool they are in use. */
+  get idleCount(): number {
+    return this.#idle.length;
+  }
+
   /** Gives the connections back to the pool, which can be closed only after that. */
   close(): void {
     this.#closed = true;

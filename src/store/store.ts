@@ -1,5 +1,6 @@
 import type { Limits } from '../config/load.js';
 import type { Logger } from '../logger.js';
+import type { Observer } from '../observer.js';
 import { SEARCH_CONNECTIONS, type Database } from './connect.js';
 import { createChanges, type Changes } from './changes.js';
 import { FairLimit } from './fair-limit.js';
@@ -46,10 +47,12 @@ export function createStore({
   database: { sequelize, rooms, pages, runSearch, runAppend, embedded },
   limits,
   logger,
+  observer,
 }: {
   database: Database;
   limits: Limits;
   logger: Logger;
+  observer?: Observer | undefined;
 }): Store {
   const models = { room: defineRoom(sequelize), rule: defineRule(sequelize) };
   const readers = (tasks: number): FairLimit<string> => new FairLimit(tasks, limits.storeTimeoutMs);
@@ -72,6 +75,7 @@ export function createStore({
       // The embedded one runs one statement at a time: two batches would only be smaller ones.
       limits: embedded ? { ...limits, logBatchesInFlight: 1 } : limits,
       logger,
+      observer,
     }),
   };
 }

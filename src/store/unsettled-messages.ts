@@ -46,6 +46,11 @@ export class UnsettledMessages {
     }, limits.storeTimeoutMs / SWEEPS).unref();
   }
 
+  /** The number of messages, and the bytes of their content. */
+  get size(): { readonly entries: number; readonly bytes: number } {
+    return { entries: this.#entries, bytes: this.#bytes };
+  }
+
   /** Whether a message of this number of bytes may be added. */
   hasSpaceFor(bytes: number): boolean {
     const { logQueueEntries, logQueueBytes } = this.#limits;

@@ -21,6 +21,7 @@ describe('the configuration', () => {
       logLevel: 'info',
       corsOrigins: '*',
       timeZone: 'UTC',
+      metrics: undefined,
       page: true,
       jwtSecret: undefined,
       audience: undefined,
@@ -56,6 +57,8 @@ describe('the configuration', () => {
       LOG_LEVEL: 'debug',
       CORS_ORIGIN: 'HTTPS://app.example:443/, http://localhost:3000',
       TZ: 'Europe/Madrid',
+      METRICS_PORT: '9464',
+      METRICS_HOST: '[::1]',
       PAGE: 'off',
       AUDIENCE: 'chat',
       ISSUER: 'app',
@@ -74,6 +77,7 @@ describe('the configuration', () => {
       logLevel: 'debug',
       corsOrigins: ['https://app.example', 'http://localhost:3000'],
       timeZone: 'Europe/Madrid',
+      metrics: { port: 9464, host: '::1' },
       page: false,
       jwtSecret: SECRET,
       audience: 'chat',
@@ -229,6 +233,13 @@ describe('the problems of a configuration', () => {
       'JWT_MASTER_SECRET must be given in production',
       'DATABASE_URL (or DB_HOST, DB_NAME, DB_USERNAME) must be given in production',
     ]);
+  });
+
+  it.each(['7777', '8080'])('name a METRICS_PORT that is the PORT: %s', (METRICS_PORT) => {
+    const problem = 'METRICS_PORT must be another port than PORT';
+    const PORT = METRICS_PORT === '7777' ? undefined : METRICS_PORT;
+    expect(problemsOf({ PORT, METRICS_PORT })).toEqual([problem]);
+    expect(loadConfig({ PORT: '0', METRICS_PORT: '0' }).metrics?.port).toBe(0);
   });
 
   it('are what its message lists', () => {

@@ -81,6 +81,7 @@ function hubOver(log: Partial<Log>, broker: Partial<Broker> = {}, epoch: Partial
       heads: (roomIds) => Promise.resolve(new Map(roomIds.map((id) => [id, HEAD]))),
       append: () => NEVER,
       settledIn: () => undefined,
+      unsettled: () => ({ entries: 0, bytes: 0 }),
       close: () => NEVER,
       ...log,
     },

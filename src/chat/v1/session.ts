@@ -39,8 +39,12 @@ export class SessionV1 extends Session implements CommandSession {
   }
 
   refuse(word: 'TOKEN?' | 'BADAUTH', reason?: string): void {
-    if (word === 'TOKEN?') this.query(word);
-    else this.status(word, { reason });
+    if (word === 'BADAUTH') {
+      this.status(word, { reason });
+    } else {
+      this.refused('UNAUTHORIZED');
+      this.query(word);
+    }
     this.countRefusal();
   }
 
@@ -49,6 +53,12 @@ export class SessionV1 extends Session implements CommandSession {
   }
 
   status(word: StatusWord, details: StatusDetails = {}): void {
+    if (word === 'BADAUTH') this.refused('UNAUTHORIZED');
+    else if (word === 'INVALID') this.refused('INVALID');
+    this.#answerStatus(word, details);
+  }
+
+  #answerStatus(word: StatusWord, details: StatusDetails): void {
     const { roomId = this.subscriptions.selected?.roomId } = details;
     this.reply(word, encodeStatus(word, details), roomId);
   }
@@ -59,7 +69,7 @@ export class SessionV1 extends Session implements CommandSession {
     const reason = known.code === 'REF_USED' ? known.code : known.detail;
     // Version 1 has no word for it: its messages wait for their turn instead.
     const word = known.word === 'RATELIMITED' ? 'UNAVAILABLE' : known.word;
-    this.status(word, { ...about, seq: known.seq, reason });
+    this.#answerStatus(word, { ...about, seq: known.seq, reason });
     if (known.close !== undefined) this.close(known.close);
   }
 
