@@ -18,6 +18,12 @@ interface Frame {
   readonly at: number | undefined;
 }
 
+/**
+ * A client is warned so long before its token ends, or when a quarter of the time is left: enough to fetch another one, and
+ * less than the client library leaves, which does so by itself.
+ */
+const WARNED_BEFORE_MS = 30_000;
+
 /** A session before and after its first valid token. */
 type State =
   | {
@@ -32,6 +38,8 @@ type State =
       readonly tokenEndsAt: number;
       /** The same by the clock, in whole seconds. */
       readonly tokenEndsOn: number;
+      /** When the client is warned of it, by `performance.now()`; Infinity: it has been. */
+      warnsAt: number;
     };
 
 /** One socket: its user, its deadlines, and its end. What its frames mean is for a class of each protocol version. */
@@ -167,6 +175,9 @@ export abstract class Session implements Subscriber {
       // The end is a date. A clock that is set back must not put it off, and a process that was suspended must not miss
       // it: the earlier one of both counts.
       return this.close('TOKEN');
+    } else if (now >= this.#state.warnsAt) {
+      this.#state.warnsAt = Infinity;
+      this.tokenExpiring();
     }
     if (!this.#keepalive.check(now, this.#inbox.isPaused)) this.terminate();
   }
@@ -179,13 +190,21 @@ export abstract class Session implements Subscriber {
 
   identify(identity: Identity): void {
     const { expiresAt = Infinity } = identity;
+    // oxlint-disable-next-line no-restricted-properties -- the end of a token is a date
+    const leftMs = expiresAt - Date.now();
+    const tokenEndsAt = Math.ceil(performance.now() + leftMs);
     this.#state = {
       name: 'ready',
       identity,
-      // oxlint-disable-next-line no-restricted-properties -- the end of a token is a date
-      tokenEndsAt: Math.ceil(performance.now() + expiresAt - Date.now()),
+      tokenEndsAt,
       tokenEndsOn: Math.ceil(expiresAt / 1000),
+      warnsAt: tokenEndsAt - Math.min(WARNED_BEFORE_MS, leftMs / 4),
     };
+  }
+
+  /** The token ends soon. Version 1 has no word for it. */
+  protected tokenExpiring(): void {
+    return undefined;
   }
 
   /** Resolves when the commands that were taken up are stored or answered. */

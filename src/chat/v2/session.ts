@@ -155,6 +155,10 @@ export class SessionV2 extends Session implements CommandSession {
     });
   }
 
+  protected override tokenExpiring(): void {
+    this.status('EXPIRING', { expiresInMs: this.tokenEndsInMs });
+  }
+
   protected override settled(): Promise<void> {
     return this.order.idle();
   }

@@ -22,6 +22,7 @@ interface FrameEntry {
 export const STATUS_WORDS = [
   'READY',
   'BADAUTH',
+  'EXPIRING',
   'CONNECTED',
   'SENT',
   'OK',

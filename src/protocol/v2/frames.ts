@@ -115,6 +115,10 @@ const STATUSES = {
     says: 'The token is not accepted, or is missing.',
     fields: { ...problem, reason: z.enum(['UNAUTHORIZED']) },
   },
+  EXPIRING: {
+    says: 'The token ends soon: send another one. No command asks for it.',
+    fields: { expires_in_ms: z.int().describe('Until the socket is closed with 4401.') },
+  },
   CONNECTED: {
     says: 'The room is joined; its entries beyond `from` follow.',
     fields: {

@@ -107,6 +107,27 @@ describe('the subprotocol', () => {
 });
 
 describe('a token', () => {
+  it('is announced to end, once, and another one keeps the socket and its rooms', async () => {
+    // Deadlines of a quarter of a second are checked often.
+    const watchful = await world.start({ PONG_TIMEOUT_MS: '1000' });
+    const soon = person(ana, { exp: secondsFromNow(-2) });
+    const client = await ChatClient.enterV2(watchful, soon, room);
+    const [expiring] = await client.expect('EXPIRING');
+    expect(expiring).toEqual({
+      type: 'status',
+      data: 'EXPIRING',
+      expires_in_ms: expect.any(Number) as number,
+    });
+    expect(expiring?.['expires_in_ms']).toBeLessThan(1_000);
+    client.send({ type: 'token', content: ana.token });
+    await client.expect('READY');
+    client.send({ type: 'message', room_id: room, content: 'still here', ref: 'still' });
+    const [message] = await client.take(1);
+    expect(data(message)).toMatchObject({ content: 'still here' });
+    await client.expect('SENT');
+    await client.close();
+  });
+
   it('is answered with READY: who, for how long, and the limits', async () => {
     const client = await ChatClient.openV2(node.chatUrl);
     client.send({ type: 'token', content: ana.token, ref: 'a1' });
