@@ -2,7 +2,8 @@ import type { AddressInfo } from 'node:net';
 import { once } from 'node:events';
 import { createDevTokens } from './access/dev-users.js';
 import { readOrCreateSecret } from './access/secret.js';
-import { createVerifier, type VerifyToken } from './access/token.js';
+import { openKeySet } from './access/key-set.js';
+import { createVerifier, fetchingKeys, type VerifyToken } from './access/token.js';
 import { createActions } from './actions/actions.js';
 import { createDevUsers } from './actions/dev-users.js';
 import type { CreateBroker } from './broker/broker.js';
@@ -68,7 +69,7 @@ export async function createServer(
     );
   }
   const page = config.page ? await readPage() : undefined;
-  const secret = config.jwtSecret ?? (await readOrCreateSecret(config.dataDir));
+  const secret = config.jwtSecret ?? (await ownSecret(config));
   const { database, epoch, revocations } = await openDatabase(config, logger);
   const { limits } = config;
   // Loaded only if somebody measures.
@@ -76,7 +77,7 @@ export async function createServer(
     config.metrics && (await import('./metrics/metrics.js')).createMetrics(config.metrics, logger);
   const observer = metrics?.observer;
   const store = createStore({ database, limits, logger, observer });
-  const verify = createVerifier({ secret, audience: config.audience, issuer: config.issuer });
+  const verify = await createTokenVerifier(config, secret, logger);
   const flushQueue = createFlushQueue();
   const hub = createHub({
     log: store.log,
@@ -102,7 +103,7 @@ export async function createServer(
   });
   // No application has a secret that was made here, and production does not start with one.
   const devUsers =
-    config.page && config.jwtSecret === undefined
+    config.page && config.jwtSecret === undefined && secret !== undefined
       ? createDevUsers({
           sign: createDevTokens({ secret, audience: config.audience, issuer: config.issuer }),
           rooms: actions.rooms,
@@ -203,6 +204,26 @@ export async function createServer(
       return closing;
     },
   };
+}
+
+/** The secret of an installation whose tokens no application signs. */
+async function ownSecret({ hasPublicKeys, dataDir }: Config): Promise<string | undefined> {
+  return hasPublicKeys ? undefined : readOrCreateSecret(dataDir);
+}
+
+async function createTokenVerifier(
+  { audience, issuer, oldSecrets, publicKeys, keySetUrl, hasPublicKeys }: Config,
+  secret: string | undefined,
+  logger: Logger,
+): Promise<VerifyToken> {
+  const keySet = keySetUrl && (await openKeySet(keySetUrl, logger));
+  const verify = createVerifier({
+    secrets: [...(secret === undefined ? [] : [secret]), ...oldSecrets],
+    ...(hasPublicKeys && { publicKeys: () => [...publicKeys, ...(keySet?.keys ?? [])] }),
+    audience,
+    issuer,
+  });
+  return keySet === undefined ? verify : fetchingKeys(verify, keySet);
 }
 
 async function openDatabase(

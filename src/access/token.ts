@@ -1,13 +1,8 @@
-import { createSecretKey, type KeyObject } from 'node:crypto';
-import jwt from 'jsonwebtoken';
 import { z } from 'zod';
 import { ChatError } from '../errors.js';
 import { textProblem, textSchema, uuidSchema } from '../protocol/values.js';
-
-/** HMAC with the shared secret. `none` and the asymmetric algorithms are refused. */
-const ALGORITHMS: jwt.Algorithm[] = ['HS256', 'HS384', 'HS512'];
-/** Seconds that the clocks of signer and server may differ: more than NTP leaves, less than a user would notice. */
-const LEEWAY_S = 5;
+import type { KeySet } from './key-set.js';
+import { createSignatureCheck, LEEWAY_S, UnknownKeyError, type TokenKeys } from './signature.js';
 
 const level = z.union(
   [
@@ -89,28 +84,30 @@ export interface Identity {
   readonly claims: Readonly<Record<string, unknown>>;
 }
 
-/** @throws {ChatError} UNAUTHORIZED, with a sentence about the problem of the token */
-export type VerifyToken = (token: string) => Identity;
+/**
+ * The user of a token; a promise if its key has to be fetched first.
+ * @throws {ChatError} UNAUTHORIZED, with a sentence about the problem of the token
+ */
+export type VerifyToken = (token: string) => Identity | Promise<Identity>;
+
+/** A verifier that fetches the set of keys again for a token whose key is unknown. */
+export function fetchingKeys(verify: (token: string) => Identity, keySet: KeySet): VerifyToken {
+  return (token) => {
+    try {
+      return verify(token);
+    } catch (error) {
+      const refreshed = error instanceof UnknownKeyError ? keySet.refresh() : undefined;
+      if (refreshed === undefined) throw error;
+      return refreshed.then(() => verify(token));
+    }
+  };
+}
 
 /** Creates the function that verifies tokens. `audience` and `issuer` are checked if they are given. */
-export function createVerifier(options: {
-  secret: string;
-  audience?: string | undefined;
-  issuer?: string | undefined;
-}): VerifyToken {
-  const verifyOptions: jwt.VerifyOptions & { complete: true } = {
-    complete: true,
-    algorithms: ALGORITHMS,
-    clockTolerance: LEEWAY_S,
-    ...(options.audience !== undefined && { audience: options.audience }),
-    ...(options.issuer !== undefined && { issuer: options.issuer }),
-  };
-
-  // Made once: given a string, jsonwebtoken tries for each token whether it is a public key.
-  const key = createSecretKey(Buffer.from(options.secret));
-
+export function createVerifier(keys: TokenKeys): (token: string) => Identity {
+  const check = createSignatureCheck(keys);
   return (token) => {
-    const payload = verify(token, key, verifyOptions);
+    const payload = check(token);
     const schema = payload['server'] === true ? serverClaimsSchema : claimsSchema;
     const claims = schema.safeParse(payload);
     if (!claims.success) {
@@ -140,31 +137,6 @@ function profileOf(
 ): Profile | undefined {
   if (name === undefined && picture === undefined) return undefined;
   return { name, picture, signedAt: iat === undefined ? undefined : new Date(iat * 1000) };
-}
-
-function verify(
-  token: string,
-  key: KeyObject,
-  options: jwt.VerifyOptions & { complete: true },
-): jwt.JwtPayload {
-  let verified: jwt.Jwt;
-  try {
-    verified = jwt.verify(token, key, options);
-  } catch (error) {
-    // A JsonWebTokenError names the check that failed and never holds the token. A TypeError or SyntaxError, which a
-    // truncated token may cause, would tell a client nothing.
-    const detail = error instanceof jwt.JsonWebTokenError ? error.message : 'jwt malformed';
-    throw new ChatError('UNAUTHORIZED', { detail, cause: error });
-  }
-  const { header, payload } = verified;
-  // RFC 7515 section 4.1.11: a token with critical extensions is refused by a verifier that doesn't know them. We know none.
-  if ('crit' in header) {
-    throw new ChatError('UNAUTHORIZED', { detail: "the token's header has crit" });
-  }
-  if (typeof payload === 'string') {
-    throw new ChatError('UNAUTHORIZED', { detail: 'the token has no claims' });
-  }
-  return payload;
 }
 
 /** The token of an `Authorization: Bearer` header. The case of the scheme is ignored (RFC 7235). */

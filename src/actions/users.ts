@@ -17,7 +17,7 @@ export interface UserActions {
    * the background: nobody waits for it, and if it fails, the user's next token tells it again.
    * @throws {ChatError} UNAUTHORIZED
    */
-  signIn(token: string): Identity;
+  signIn(token: string): Identity | Promise<Identity>;
   /**
    * Revokes all tokens that a user has, on every node: they are refused, and sockets with them are closed.
    * @throws {ChatError} UNAVAILABLE
@@ -79,14 +79,18 @@ export function createUserActions({
     isStoring = false;
   }
 
+  function accept(identity: Identity): Identity {
+    if (revocations.covers(identity)) {
+      throw new ChatError('UNAUTHORIZED', { detail: 'the token was revoked' });
+    }
+    if (identity.profile !== undefined) remember(identity.userUUID, identity.profile);
+    return identity;
+  }
+
   return {
     signIn(token) {
-      const identity = verify(token);
-      if (revocations.covers(identity)) {
-        throw new ChatError('UNAUTHORIZED', { detail: 'the token was revoked' });
-      }
-      if (identity.profile !== undefined) remember(identity.userUUID, identity.profile);
-      return identity;
+      const verified = verify(token);
+      return verified instanceof Promise ? verified.then(accept) : accept(verified);
     },
 
     async revoke(userUUID) {

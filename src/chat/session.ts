@@ -18,6 +18,11 @@ interface Frame {
   readonly at: number | undefined;
 }
 
+/** The token of an upgrade's header. */
+interface HeaderToken {
+  readonly token: string;
+}
+
 /**
  * A client is warned so long before its token ends, or when a quarter of the time is left: enough to fetch another one, and
  * less than the client library leaves, which does so by itself.
@@ -54,7 +59,7 @@ export abstract class Session implements Subscriber {
   /** By `performance.now()`. */
   readonly openedAt = performance.now();
   readonly #socket: WebSocket;
-  readonly #inbox: Inbox<Frame>;
+  readonly #inbox: Inbox<Frame | HeaderToken>;
   readonly #keepalive: Keepalive;
   #state: State = { name: 'greeting', refusals: 0 };
   /**
@@ -70,7 +75,7 @@ export abstract class Session implements Subscriber {
     this.writer = writer;
     this.context = context;
     this.#keepalive = new Keepalive(writer, context.limits);
-    this.#inbox = new Inbox<Frame>(socket, context.limits.inboxFrames, (frame) =>
+    this.#inbox = new Inbox<Frame | HeaderToken>(socket, context.limits.inboxFrames, (frame) =>
       this.#handle(frame),
     );
     socket.on('message', (data: Buffer, isBinary) => {
@@ -109,8 +114,12 @@ export abstract class Session implements Subscriber {
     return this.#state.name === 'ready';
   }
 
-  /** Handles a token that came with the upgrade. */
-  abstract authenticate(token: string): void;
+  /** Takes a token that came with the upgrade, before any frame. */
+  begin(token: string): void {
+    this.#inbox.push({ token });
+  }
+
+  protected abstract authenticate(token: string): Promise<void> | void;
 
   abstract roomLost(roomId: number, reason: LossReason): void;
 
@@ -252,7 +261,7 @@ export abstract class Session implements Subscriber {
   }
 
   /** Never throws or rejects: an error is answered, and logged if it is a fault of this server. */
-  #handle(frame: Frame): Promise<void> | void {
+  #handle(frame: Frame | HeaderToken): Promise<void> | void {
     if (this.writer.isFull) {
       return this.writer.drained().then(() => {
         this.#resumedAt = performance.now();
@@ -261,7 +270,8 @@ export abstract class Session implements Subscriber {
     }
     if (this.isClosed) return;
     try {
-      return this.#answer(frame)?.catch((error: unknown) => {
+      const answering = 'token' in frame ? this.authenticate(frame.token) : this.#answer(frame);
+      return answering?.catch((error: unknown) => {
         this.#failed(error);
       });
     } catch (error) {

@@ -140,7 +140,7 @@ export function createChat(
       );
     });
     const token = bearerToken(request.headers.authorization);
-    if (token !== undefined) session.authenticate(token);
+    if (token !== undefined) session.begin(token);
     return session;
   }
 
@@ -210,11 +210,14 @@ export function createChat(
     },
 
     endRevoked(userUUID) {
-      for (const session of sessions) {
-        if (session.userUUID === userUUID && options.isRevoked(session.identity)) {
-          session.close('TOKEN');
+      // A token that was accepted a moment ago may not be a session's yet.
+      setImmediate(() => {
+        for (const session of sessions) {
+          if (session.userUUID === userUUID && options.isRevoked(session.identity)) {
+            session.close('TOKEN');
+          }
         }
-      }
+      });
     },
 
     async quiesce() {

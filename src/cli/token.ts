@@ -3,7 +3,7 @@ import jwt from 'jsonwebtoken';
 import { z } from 'zod';
 import { DEV_ENTITY } from '../access/dev-users.js';
 import { readOrCreateSecret } from '../access/secret.js';
-import { loadConfig, loadEnvFile } from '../config/load.js';
+import { ConfigError, loadConfig, loadEnvFile } from '../config/load.js';
 import { uuidSchema } from '../protocol/values.js';
 import { command, type Options } from './command.js';
 
@@ -43,6 +43,11 @@ export async function signToken(
 ): Promise<string> {
   loadEnvFile();
   const config = loadConfig(process.env);
+  if (config.jwtSecret === undefined && config.hasPublicKeys) {
+    throw new ConfigError([
+      'JWT_MASTER_SECRET must be given: this server takes tokens that the application signs with a key of its own',
+    ]);
+  }
   const secret = config.jwtSecret ?? (await readOrCreateSecret(config.dataDir));
   return jwt.sign(
     {

@@ -28,6 +28,9 @@ const ENVELOPE_BYTES = 2_048;
 /** Variables whose white space may be meant. */
 const PASSWORDS = new Set(['JWT_MASTER_SECRET', 'DB_PASSWORD']);
 
+/** Variables with what an application's tokens are verified with. */
+const KEYS = ['JWT_MASTER_SECRET', 'JWT_PUBLIC_KEY', 'JWKS_URL'] as const;
+
 /** Parts of a database's address that DATABASE_URL makes needless. */
 const DATABASE_PARTS = new Set(['DB_HOST', 'DB_PORT', 'DB_NAME', 'DB_USERNAME', 'DB_PASSWORD']);
 
@@ -140,14 +143,20 @@ function problemsOfProduction(env: Given): string[] {
   if (env['NODE_ENV']?.toLowerCase() !== 'production') return [];
   const problems: string[] = [];
   const secret = env['JWT_MASTER_SECRET'];
-  // The problem of its file is told already.
-  if (secret === undefined && env['JWT_MASTER_SECRET_FILE'] === undefined) {
-    problems.push('JWT_MASTER_SECRET must be given in production');
+  // The problem of a file is told already.
+  if (KEYS.every((name) => env[name] === undefined && env[`${name}_FILE`] === undefined)) {
+    problems.push('JWT_MASTER_SECRET (or JWT_PUBLIC_KEY, or JWKS_URL) must be given in production');
   } else if (secret === WELL_KNOWN_SECRET) {
     problems.push('JWT_MASTER_SECRET is the example that everybody knows');
   } else if (secret !== undefined && secret.length < MIN_SECRET_CHARACTERS) {
     problems.push(
       `JWT_MASTER_SECRET must have at least ${MIN_SECRET_CHARACTERS} characters in production`,
+    );
+  }
+  const old = environmentSchema.shape.JWT_OLD_SECRETS.safeParse(env['JWT_OLD_SECRETS']).data ?? [];
+  if (old.some((each) => each === WELL_KNOWN_SECRET || each.length < MIN_SECRET_CHARACTERS)) {
+    problems.push(
+      `JWT_OLD_SECRETS must have at least ${MIN_SECRET_CHARACTERS} characters each in production`,
     );
   }
   const database = ['DATABASE_URL', 'DATABASE_URL_FILE', 'DB_HOST'];
@@ -181,8 +190,13 @@ function toConfig(env: Environment) {
         ? undefined
         : { port: env.METRICS_PORT, host: env.METRICS_HOST },
     page: env.PAGE === 'on',
-    /** Undefined: the secret in `dataDir` (access/secret.ts). */
+    /** Undefined: the secret in `dataDir` (access/secret.ts), unless the application signs with keys of its own. */
     jwtSecret: env.JWT_MASTER_SECRET,
+    oldSecrets: env.JWT_OLD_SECRETS ?? [],
+    publicKeys: env.JWT_PUBLIC_KEY ?? [],
+    /** Where more public keys are. */
+    keySetUrl: env.JWKS_URL,
+    hasPublicKeys: env.JWT_PUBLIC_KEY !== undefined || env.JWKS_URL !== undefined,
     audience: env.AUDIENCE,
     issuer: env.ISSUER,
     directRoomLevel: env.DIRECT_ROOM_LEVEL,

@@ -2,6 +2,7 @@ import { isIP } from 'node:net';
 import { IANAZone } from 'luxon';
 import { z } from 'zod';
 import { parseOrigins } from './origins.js';
+import { parsePublicKeys } from './public-keys.js';
 import { MAX_PORT, type Parsed } from './service-urls.js';
 
 /** The longest delay of a timer of Node, and the largest `integer` of Postgres: limits reach both. */
@@ -33,7 +34,7 @@ export const flag = (fallback: boolean) =>
     .transform((value) => value === 'true' || value === '1')
     .default(fallback);
 
-/** The URL of a service. It may hold a password, so problems never repeat it. */
+/** A text of a form of its own. It may hold a password, so problems never repeat it. */
 export const url = <T>(parse: (text: string) => Parsed<T>) =>
   z.string().transform((text, context) => {
     const parsed = parse(text);
@@ -41,6 +42,24 @@ export const url = <T>(parse: (text: string) => Parsed<T>) =>
     context.addIssue(parsed.problem);
     return z.NEVER;
   });
+
+/** Former secrets; each is tried for a token that the present one did not sign. */
+const MAX_OLD_SECRETS = 4;
+
+export const oldSecrets = z
+  .string()
+  .transform((text) => text.split(',').map((secret) => secret.trim()))
+  .refine((secrets) => secrets.length <= MAX_OLD_SECRETS, `must be ${MAX_OLD_SECRETS} or fewer`)
+  .refine((secrets) => !secrets.includes(''), 'must be secrets, divided by commas')
+  .optional();
+
+export const publicKeys = url(parsePublicKeys).optional();
+
+export const httpUrl = url((text) =>
+  /^https?:\/\//i.test(text) && URL.canParse(text)
+    ? { value: new URL(text) }
+    : { problem: 'must be a URL that begins with https:// or http://' },
+);
 
 /** An IPv6 address may stand in brackets, as in a URL. */
 const unbracketed = z.string().transform((text) => text.replace(/^\[(.*)\]$/, '$1'));

@@ -5,10 +5,13 @@ import {
   flag,
   folder,
   host,
+  httpUrl,
+  oldSecrets,
   oneOf,
   origins,
   port,
   portNumber,
+  publicKeys,
   timeZone,
   url,
 } from './schemas.js';
@@ -20,7 +23,7 @@ import { DEFAULT_POSTGRES_PORT, parseDatabaseUrl, parseRedisUrl } from './servic
  */
 const MIN_OUTBOX_BYTES = 65_536;
 
-/** Marks a row that may come from a file: NAME_FILE holds its path. */
+/** Marks a row that may come from a file: NAME_FILE holds its path. A public key is none, but is a file, too. */
 const SECRET = { secret: true };
 
 /** How the process runs, listens and logs. */
@@ -66,9 +69,24 @@ const TOKENS = z.object({
     .string()
     .optional()
     .describe(
-      'Secret that your application signs its tokens with: 32 characters or more (openssl rand -base64 48), for HS256, HS384 or HS512; none: a random one is made in DATA_DIR',
+      'Secret that your application signs its tokens with: 32 characters or more (openssl rand -base64 48), for HS256, HS384 or HS512; none, and neither JWT_PUBLIC_KEY nor JWKS_URL: a random one is made in DATA_DIR',
     )
     .meta(SECRET),
+  JWT_OLD_SECRETS: oldSecrets
+    .describe(
+      'Up to 4 former secrets, divided by commas, whose tokens are still accepted: until the last of those has ended',
+    )
+    .meta(SECRET),
+  JWT_PUBLIC_KEY: publicKeys
+    .describe(
+      'Public key of your application as PEM, or several one after the other: RSA (2048 bits or more) for RS256, P-256 for ES256, Ed25519 for EdDSA',
+    )
+    .meta(SECRET),
+  JWKS_URL: httpUrl
+    .optional()
+    .describe(
+      'URL of such keys as a JSON Web Key Set: fetched at start and every 10 minutes, and for a token with an unknown kid at most once a minute',
+    ),
   AUDIENCE: z.string().optional().describe('aud that a token must have; none: it is not checked'),
   ISSUER: z.string().optional().describe('iss that a token must have; none: it is not checked'),
   // The level of a token that names none: every user may write to every other one.

@@ -16,12 +16,12 @@ export function requireServer(caller: Identity): void {
 
 /** Requires a valid token (`Authorization: Bearer <jwt>`) and sets `ctx.state.caller`. */
 export function authenticate(verify: VerifyToken): Middleware<AuthenticatedState> {
-  return (ctx, next) => {
+  return async (ctx, next) => {
     const token = bearerToken(ctx.get('Authorization'));
     if (token === undefined) {
       throw new ChatError('UNAUTHORIZED', { detail: 'this needs Authorization: Bearer <jwt>' });
     }
-    ctx.state.caller = verify(token);
+    ctx.state.caller = await verify(token);
     return next();
   };
 }

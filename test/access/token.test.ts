@@ -10,7 +10,7 @@ const CLAIMS = { userUUID: USER, entityUUID: ENTITY, levelOnEntity: 7 };
 /** Seconds since the epoch; the clock of these tests stands still. */
 const NOW = 1_800_000_000;
 
-const verify = createVerifier({ secret: SECRET });
+const verify = createVerifier({ secrets: [SECRET] });
 
 afterEach(() => {
   vi.useRealTimers();
@@ -82,13 +82,13 @@ describe('a token', () => {
     const token = jwt.sign(CLAIMS, privateKey, { algorithm: 'RS256' });
 
     for (const secret of [publicKey, privateKey, SECRET]) {
-      expect(() => createVerifier({ secret })(token)).toThrow(
+      expect(() => createVerifier({ secrets: [secret] })(token)).toThrow(
         expect.objectContaining({ code: 'UNAUTHORIZED' }),
       );
     }
     // A server whose secret is an RSA key accepts no token signed with its public half either.
     expect(() =>
-      createVerifier({ secret: privateKey })(handmade({ alg: 'HS256' }, CLAIMS, publicKey)),
+      createVerifier({ secrets: [privateKey] })(handmade({ alg: 'HS256' }, CLAIMS, publicKey)),
     ).toThrow(expect.objectContaining({ code: 'UNAUTHORIZED' }));
   });
 
@@ -303,7 +303,7 @@ describe('the claims of a token', () => {
 });
 
 describe('audience and issuer', () => {
-  const both = createVerifier({ secret: SECRET, audience: 'chat', issuer: 'app' });
+  const both = createVerifier({ secrets: [SECRET], audience: 'chat', issuer: 'app' });
 
   it('are ignored if none is configured', () => {
     expect(verify(sign({ ...CLAIMS, aud: 'any', iss: 'any' })).userUUID).toBe(USER);
@@ -328,8 +328,8 @@ describe('audience and issuer', () => {
   });
 
   it('are checked independently', () => {
-    const audience = createVerifier({ secret: SECRET, audience: 'chat' });
-    const issuer = createVerifier({ secret: SECRET, issuer: 'app' });
+    const audience = createVerifier({ secrets: [SECRET], audience: 'chat' });
+    const issuer = createVerifier({ secrets: [SECRET], issuer: 'app' });
 
     expect(audience(sign({ ...CLAIMS, aud: 'chat', iss: 'any' })).userUUID).toBe(USER);
     expect(issuer(sign({ ...CLAIMS, aud: 'any', iss: 'app' })).userUUID).toBe(USER);

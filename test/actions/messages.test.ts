@@ -39,7 +39,7 @@ beforeAll(async () => {
       online: () => Promise.resolve(new Set()),
     },
     revocations: NO_REVOCATIONS,
-    verify: createVerifier({ secret: SECRET }),
+    verify: createVerifier({ secrets: [SECRET] }),
     directRoomLevel: 0,
     logger: QUIET,
   });

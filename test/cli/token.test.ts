@@ -36,7 +36,7 @@ describe('the command token', () => {
     const { code, token, stdout, stderr } = await createToken([]);
     expect(code).toBe(0);
     expect(stdout).toBe(`${token}\n`);
-    const verify = createVerifier({ secret: await readOrCreateSecret(join(folder, 'data')) });
+    const verify = createVerifier({ secrets: [await readOrCreateSecret(join(folder, 'data'))] });
     const identity = verify(token);
     expect(identity.userUUID).toMatch(UUID);
     expect(identity.levelOnEntity).toBe(999);
@@ -60,7 +60,7 @@ describe('the command token', () => {
     const entity = 'AAAAAAAA-2222-3333-4444-555555555555';
     const args = [user, '--entity', entity, '--level', '7', '--hours', '1'];
     const { token } = await createToken(args);
-    const identity = createVerifier({ secret, audience: 'chat', issuer: 'api' })(token);
+    const identity = createVerifier({ secrets: [secret], audience: 'chat', issuer: 'api' })(token);
     expect(identity).toMatchObject({
       userUUID: user,
       entityUUID: entity.toLowerCase(),
@@ -72,7 +72,7 @@ describe('the command token', () => {
 
   it('makes a server token with --server', async () => {
     const { token, stderr } = await createToken(['--server']);
-    const verify = createVerifier({ secret: await readOrCreateSecret(join(folder, 'data')) });
+    const verify = createVerifier({ secrets: [await readOrCreateSecret(join(folder, 'data'))] });
     expect(verify(token).isServer).toBe(true);
     expect(stderr).toMatch(/^server token: user /);
   });

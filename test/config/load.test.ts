@@ -1,3 +1,4 @@
+import { generateKeyPairSync } from 'node:crypto';
 import fc from 'fast-check';
 import { inspect } from 'node:util';
 import { afterEach, describe, expect, it, vi } from 'vitest';
@@ -6,11 +7,20 @@ import { environmentSchema, SECRETS } from '../../src/config/variables.js';
 
 const SECRET = 'x'.repeat(32);
 const DATABASE_URL = 'postgres://ana:hush@db.example:5433/chat';
+const PUBLIC_KEY = pem('public', 'ed25519');
 const PRODUCTION = { NODE_ENV: 'production', JWT_MASTER_SECRET: SECRET, DATABASE_URL };
 
 afterEach(() => {
   vi.restoreAllMocks();
 });
+
+function pem(half: 'public' | 'private', kind: 'ed25519' | 'x25519'): string {
+  // Each has its own overload, with the same options.
+  const keys = kind === 'ed25519' ? generateKeyPairSync(kind) : generateKeyPairSync(kind);
+  const [key, type] =
+    half === 'public' ? ([keys.publicKey, 'spki'] as const) : ([keys.privateKey, 'pkcs8'] as const);
+  return String(key.export({ type, format: 'pem' }));
+}
 
 describe('the configuration', () => {
   it('needs nothing: every variable has a default', () => {
@@ -24,6 +34,10 @@ describe('the configuration', () => {
       metrics: undefined,
       page: true,
       jwtSecret: undefined,
+      oldSecrets: [],
+      publicKeys: [],
+      keySetUrl: undefined,
+      hasPublicKeys: false,
       audience: undefined,
       issuer: undefined,
       directRoomLevel: 0,
@@ -230,7 +244,7 @@ describe('the problems of a configuration', () => {
       'MIGRATE_ON_START must be true or false',
       'REDIS_URL must be a URL that begins with redis:// or rediss://',
       'PING_INTERVAL_MS must be a whole number',
-      'JWT_MASTER_SECRET must be given in production',
+      'JWT_MASTER_SECRET (or JWT_PUBLIC_KEY, or JWKS_URL) must be given in production',
       'DATABASE_URL (or DB_HOST, DB_NAME, DB_USERNAME) must be given in production',
     ]);
   });
@@ -320,6 +334,7 @@ describe('production', () => {
     ['an empty secret', { JWT_MASTER_SECRET: '' }, 'JWT_MASTER_SECRET'],
     ['a short secret', { JWT_MASTER_SECRET: 'x'.repeat(31) }, 'at least 32 characters'],
     ['the well-known secret', { JWT_MASTER_SECRET: 'NOTASECRETANYMORE' }, 'everybody knows'],
+    ['a short former secret', { JWT_OLD_SECRETS: `${SECRET},short` }, 'JWT_OLD_SECRETS'],
     ['no database', { DATABASE_URL: undefined }, 'DATABASE_URL'],
     ['an empty database', { DATABASE_URL: '' }, 'DATABASE_URL'],
   ])('does not start with %s', (_, given, problem) => {
@@ -328,6 +343,15 @@ describe('production', () => {
     expect(problems).toHaveLength(1);
     expect(problems[0]).toContain(problem);
   });
+
+  it.each([{ JWT_PUBLIC_KEY: PUBLIC_KEY }, { JWKS_URL: 'https://app.example/keys' }])(
+    'needs no secret beside keys of the application: %j',
+    (given) => {
+      const config = loadConfig({ ...PRODUCTION, JWT_MASTER_SECRET: undefined, ...given });
+
+      expect(config).toMatchObject({ jwtSecret: undefined, hasPublicKeys: true });
+    },
+  );
 
   it.each(['Production', 'PRODUCTION', ' production\n'])(
     'is recognised as NODE_ENV=%j',
@@ -364,6 +388,40 @@ describe('production', () => {
     const config = loadConfig({ NODE_ENV: 'test', JWT_MASTER_SECRET: 'NOTASECRETANYMORE' });
 
     expect(config).toMatchObject({ production: false, jwtSecret: 'NOTASECRETANYMORE' });
+  });
+});
+
+describe('the keys of tokens', () => {
+  it.each([
+    [{ JWT_OLD_SECRETS: 'a,,b' }, 'JWT_OLD_SECRETS must be secrets, divided by commas'],
+    [{ JWT_OLD_SECRETS: 'a,b,c,d,e' }, 'JWT_OLD_SECRETS must be 4 or fewer'],
+    [
+      { JWT_PUBLIC_KEY: 'key.pem' },
+      'JWT_PUBLIC_KEY must be a public key as PEM (-----BEGIN PUBLIC KEY)',
+    ],
+    [
+      { JWT_PUBLIC_KEY: pem('private', 'ed25519') },
+      'JWT_PUBLIC_KEY is a private key: only the application may have it',
+    ],
+    ...[pem('public', 'x25519'), PUBLIC_KEY.replace('MCow', 'AAAA')].map(
+      (key) =>
+        [
+          { JWT_PUBLIC_KEY: key },
+          'JWT_PUBLIC_KEY must be keys of RSA (2048 bits or more), of P-256, or Ed25519',
+        ] as const,
+    ),
+    [{ JWKS_URL: 'ftp://a' }, 'JWKS_URL must be a URL that begins with https:// or http://'],
+  ] as const)('are refused if they are of no use: %#', (given, problem) => {
+    expect(problemsOf(given)).toEqual([problem]);
+  });
+
+  it('may be several, with escaped line breaks', () => {
+    const JWT_PUBLIC_KEY = [PUBLIC_KEY, PUBLIC_KEY].join('').replaceAll('\n', String.raw`\n`);
+
+    const { publicKeys, oldSecrets } = loadConfig({ JWT_PUBLIC_KEY, JWT_OLD_SECRETS: 'a, b' });
+
+    expect(publicKeys.map(({ algorithm }) => algorithm)).toEqual(['EdDSA', 'EdDSA']);
+    expect(oldSecrets).toEqual(['a', 'b']);
   });
 });
 

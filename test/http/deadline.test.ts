@@ -15,7 +15,7 @@ import { person } from '../harness/tokens.js';
 it('a request that the store never answers is UNAVAILABLE in time, and a late result is dropped', async () => {
   const late = deferred();
   const rulesOf = (): Promise<never[]> => late.promise.then(() => []);
-  const verify = createVerifier({ secret: SECRET });
+  const verify = createVerifier({ secrets: [SECRET] });
   const app = createApp({
     actions: createActions({
       store: { rooms: { rulesOf } } as unknown as Store,

@@ -29,8 +29,8 @@ export class SessionV1 extends Session implements CommandSession {
     return this.subscriptions.selected === undefined ? 'lobby' : 'room';
   }
 
-  authenticate(token: string): void {
-    authenticate(this, token);
+  protected authenticate(token: string): Promise<void> | void {
+    return authenticate(this, token);
   }
 
   roomLost(roomId: number, reason: LossReason): void {

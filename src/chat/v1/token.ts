@@ -1,26 +1,36 @@
 import { toChatError } from '../../errors.js';
+import { verify } from '../verify.js';
 import type { CommandSession, Handler, Handlers } from './command.js';
 
 /** The first token: READY, or BADAUTH, which counts. */
-export function authenticate(session: CommandSession, content: string): void {
-  try {
-    session.identify(session.context.verify(content));
-    session.status('READY');
-  } catch (error) {
-    session.refuse('BADAUTH', toChatError(error).detail);
-  }
+export function authenticate(session: CommandSession, content: string): Promise<void> | void {
+  return verify(
+    session,
+    content,
+    (identity) => {
+      session.identify(identity);
+      session.status('READY');
+    },
+    (error) => {
+      session.refuse('BADAUTH', toChatError(error).detail);
+    },
+  );
 }
 
 /** A later token; a bad one changes nothing. */
-function refresh(session: CommandSession, content: string): void {
-  try {
-    session.identify(session.context.verify(content));
-  } catch (error) {
-    session.status('BADAUTH', { reason: toChatError(error).detail });
-    return;
-  }
-  session.status('READY');
-  session.subscriptions.recheck();
+function refresh(session: CommandSession, content: string): Promise<void> | void {
+  return verify(
+    session,
+    content,
+    (identity) => {
+      session.identify(identity);
+      session.status('READY');
+      session.subscriptions.recheck();
+    },
+    (error) => {
+      session.status('BADAUTH', { reason: toChatError(error).detail });
+    },
+  );
 }
 
 /**
@@ -29,8 +39,7 @@ function refresh(session: CommandSession, content: string): void {
  */
 const later: Handler<'token'> = {
   handle(session, { content }) {
-    refresh(session, content);
-    return Promise.resolve();
+    return refresh(session, content) ?? Promise.resolve();
   },
   handleMalformed(session, { problem }) {
     session.status('BADAUTH', { reason: problem });
@@ -40,7 +49,7 @@ const later: Handler<'token'> = {
 export const token: Handlers<'token'> = {
   greeting: {
     handle(session, { content }) {
-      authenticate(session, content);
+      return authenticate(session, content);
     },
     handleMalformed(session, { problem }) {
       session.refuse('BADAUTH', problem);

@@ -89,18 +89,24 @@ export class CommandOrder {
    */
   takeAlone(cameAt: number, work: Work): boolean {
     if (this.#isIdle) {
-      void work(false);
+      const turn = work(false);
+      if (turn !== undefined) this.#raiseBarrier(turn);
       return true;
     }
     if (this.#waiting >= this.#maxWaiting) return false;
     const turn = this.#wait(cameAt, work, this.idle());
     // What comes from now on waits for the barrier, which waits for these.
     this.#lanes = new Map();
+    this.#raiseBarrier(turn);
+    return true;
+  }
+
+  /** What comes from now on waits for this turn. */
+  #raiseBarrier(turn: Promise<void>): void {
     const barrier = turn.then(() => {
       if (this.#barrier === barrier) this.#barrier = undefined;
     });
     this.#barrier = barrier;
-    return true;
   }
 
   /** Resolves when all that was taken so far is done, the messages in flight included. */

@@ -24,12 +24,16 @@ interface Taking {
 
 const MESSAGE: Taking = { isMessage: true };
 
-/** Answers one frame. */
-export function dispatch(session: CommandSession, decoded: Decoded, cameAt: number): void {
+/** Answers one frame; the promise is that of a first token whose key has to be fetched. */
+export function dispatch(
+  session: CommandSession,
+  decoded: Decoded,
+  cameAt: number,
+): Promise<void> | void {
   switch (decoded.kind) {
     case 'command':
-      if (session.isReady) handle(session, decoded.command, cameAt);
-      else greet(session, decoded.command);
+      if (!session.isReady) return greet(session, decoded.command);
+      handle(session, decoded.command, cameAt);
       return;
     case 'malformed': {
       const code = decoded.type === 'token' ? 'UNAUTHORIZED' : 'INVALID';
@@ -46,10 +50,10 @@ export function dispatch(session: CommandSession, decoded: Decoded, cameAt: numb
 }
 
 /** Handles a command before a token is accepted. */
-function greet(session: CommandSession, command: Command): void {
+function greet(session: CommandSession, command: Command): Promise<void> | void {
   const { type, ref } = command;
-  if (type === 'token') authenticate(session, command);
-  else if (type === 'ping') session.status('PONG', { ref });
+  if (type === 'token') return authenticate(session, command);
+  if (type === 'ping') session.status('PONG', { ref });
   else if (type === 'quit') session.close('NORMAL');
   else refuse(session, tokenMissing(), { ref });
 }
@@ -58,9 +62,7 @@ function handle(session: CommandSession, command: Command, cameAt: number): void
   const { ref } = command;
   switch (command.type) {
     case 'token':
-      return takeAlone(session, { ref, cameAt }, () => {
-        refresh(session, command);
-      });
+      return takeAlone(session, { ref, cameAt }, () => refresh(session, command));
     case 'join':
       for (const room of command.rooms) {
         // A room that is joined has one name, so that its commands keep their order.
@@ -137,7 +139,7 @@ function take(
 }
 
 /** Does a command's work when all before it is done. Errors are answered. */
-function takeAlone(session: CommandSession, origin: TimedOrigin, work: () => void): void {
+function takeAlone(session: CommandSession, origin: TimedOrigin, work: CommandWork): void {
   const isTaken = session.order.takeAlone(origin.cameAt, (isLate) =>
     attempt(session, origin, isLate ? refuseWith(tooLate) : work),
   );

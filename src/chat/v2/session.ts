@@ -34,8 +34,8 @@ export class SessionV2 extends Session implements CommandSession {
   /** By room whose marker is being looked up, where it was moved meanwhile. */
   readonly #movedMarkers = new Map<number, number | undefined>();
 
-  authenticate(content: string): void {
-    authenticate(this, { content });
+  protected authenticate(content: string): Promise<void> | void {
+    return authenticate(this, { content });
   }
 
   accept(identity: Identity, ref: string | undefined): void {
@@ -139,7 +139,8 @@ export class SessionV2 extends Session implements CommandSession {
     const { decodeV2: decode, debug } = this.context;
     const decoded = text === undefined ? ({ kind: 'not-json' } as const) : decode(text);
     debug?.({ session: this.id, ...summaryOf(decoded) }, 'command');
-    dispatch(this, decoded, cameAt ?? performance.now());
+    const working = dispatch(this, decoded, cameAt ?? performance.now());
+    if (working !== undefined) return working;
     if (this.#pause !== undefined) return this.rest(this.#pause);
     // Verifying a token takes as long as decoding many messages: other sockets get a turn.
     const isToken = decoded.kind === 'command' && decoded.command.type === 'token';

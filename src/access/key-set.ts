@@ -1,0 +1,122 @@
+import { createPublicKey, type JsonWebKey } from 'node:crypto';
+import { z } from 'zod';
+import { algorithmOf, type PublicKey } from '../config/public-keys.js';
+import type { Logger } from '../logger.js';
+
+/** An unknown `kid` has the set fetched again at most so often: anybody may send one. */
+const LEAST_INTERVAL_MS = 60_000;
+/** After so long a set is fetched anew in the background, so that a key that was withdrawn does not verify for ever. */
+const MAX_AGE_MS = 600_000;
+/** Somebody waits for it. */
+const TIMEOUT_MS = 4_000;
+/** Some dozens of keys with certificates. */
+const MAX_BYTES = 262_144;
+const MAX_KEYS = 100;
+
+const setSchema = z.object({
+  keys: z.array(z.looseObject({ kty: z.string() })).max(MAX_KEYS),
+});
+
+/** The members of a JSON Web Key (RFC 7517) that say what it is for. */
+const purposeSchema = z.object({
+  kid: z.string().optional(),
+  use: z.literal('sig').optional(),
+  // oxlint-disable-next-line id-match -- a member of a JSON Web Key
+  key_ops: z
+    .array(z.string())
+    .refine((uses) => uses.includes('verify'))
+    .optional(),
+  alg: z.string().optional(),
+});
+
+/** The keys at a URL (JWKS), as they were last fetched. */
+export interface KeySet {
+  readonly keys: readonly PublicKey[];
+  /**
+   * Fetches the set again for a token whose key is not in it; resolves when that is done, or has failed. Undefined if the
+   * last attempt began less than a minute ago.
+   */
+  refresh(): Promise<void> | undefined;
+}
+
+/** Fetches the set for the first time. While its source is down, the keys stay as they were. */
+export async function openKeySet(url: URL, logger: Logger): Promise<KeySet> {
+  let keys: readonly PublicKey[] = [];
+  let triedAt = -Infinity;
+  let fetching: Promise<void> | undefined;
+  let isDown = false;
+
+  function start(): Promise<void> {
+    triedAt = performance.now();
+    fetching ??= fetchKeys(url)
+      .then(
+        (fetched) => {
+          keys = fetched;
+          if (isDown) logger.info({ keys: keys.length }, 'JWKS_URL answers again');
+          isDown = false;
+        },
+        (error: unknown) => {
+          if (!isDown)
+            logger.warn({ err: error }, 'fetching JWKS_URL failed, its keys stay as they were');
+          isDown = true;
+        },
+      )
+      .finally(() => {
+        fetching = undefined;
+      });
+    return fetching;
+  }
+
+  await start();
+  return {
+    get keys() {
+      if (performance.now() - triedAt > MAX_AGE_MS) void start();
+      return keys;
+    },
+    refresh() {
+      return fetching ?? (performance.now() - triedAt >= LEAST_INTERVAL_MS ? start() : undefined);
+    },
+  };
+}
+
+async function fetchKeys(url: URL): Promise<readonly PublicKey[]> {
+  const response = await fetch(url, {
+    headers: { accept: 'application/jwk-set+json, application/json' },
+    redirect: 'error',
+    signal: AbortSignal.timeout(TIMEOUT_MS),
+  });
+  if (!response.ok) {
+    await response.body?.cancel();
+    throw new Error(`status ${response.status}`);
+  }
+  const { keys } = setSchema.parse(JSON.parse(await textOf(response)));
+  const usable = keys.flatMap((key) => publicKeyOf(key) ?? []);
+  if (usable.length === 0) throw new Error('the set has no key for RS256, ES256 or EdDSA');
+  return usable;
+}
+
+async function textOf({ body }: Response): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const chunk of body ?? []) {
+    bytes += chunk.length;
+    if (bytes > MAX_BYTES) throw new Error(`the set has more than ${MAX_BYTES} bytes`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString();
+}
+
+/** The key for verifying; undefined if it is of another kind, or for something else. */
+function publicKeyOf(jwk: JsonWebKey): PublicKey | undefined {
+  const { data: purpose } = purposeSchema.safeParse(jwk);
+  if (purpose === undefined) return undefined;
+  try {
+    const key = createPublicKey({ key: jwk, format: 'jwk' });
+    const algorithm = algorithmOf(key);
+    if (algorithm === undefined || (purpose.alg ?? algorithm) !== algorithm) return undefined;
+    return { id: purpose.kid, algorithm, key };
+  } catch {
+    // A kind of key that Node does not know, or half a key.
+    return undefined;
+  }
+}

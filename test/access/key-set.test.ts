@@ -1,0 +1,101 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { openKeySet, type KeySet } from '../../src/access/key-set.js';
+import { QUIET } from '../harness/store-hosts.js';
+import {
+  createKeySigner,
+  KEY_ALGORITHMS,
+  startKeySource,
+  type KeySource,
+} from '../harness/signers.js';
+
+const signers = KEY_ALGORITHMS.map(createKeySigner);
+const next = createKeySigner('EdDSA');
+let source: KeySource;
+
+beforeEach(async () => {
+  vi.useFakeTimers({ toFake: ['performance'] });
+  source = await startKeySource(...signers);
+});
+afterEach(async () => {
+  vi.useRealTimers();
+  await source.close();
+});
+
+const open = (): Promise<KeySet> => openKeySet(new URL(source.url), QUIET);
+
+const idsOf = ({ keys }: KeySet): unknown[] => keys.map(({ id }) => id);
+
+const kids = signers.map(({ kid }) => kid);
+
+describe('a set of keys', () => {
+  it('is fetched at start, each key for its own algorithm', async () => {
+    const set = await open();
+
+    expect(idsOf(set)).toEqual(kids);
+    expect(set.keys.map(({ algorithm }) => algorithm)).toEqual(KEY_ALGORITHMS);
+  });
+
+  it('is fetched again at most once a minute, whoever asks', async () => {
+    const set = await open();
+    source.answer = [...signers, next];
+    for (let i = 0; i < 100; i += 1) expect(set.refresh()).toBeUndefined();
+
+    vi.advanceTimersByTime(60_000);
+    await Promise.all([set.refresh(), set.refresh()]);
+
+    expect(idsOf(set)).toEqual([...kids, next.kid]);
+    expect(set.refresh()).toBeUndefined();
+    expect(source.requests).toBe(2);
+  });
+
+  it('forgets a key that its source has withdrawn, after ten minutes', async () => {
+    const set = await open();
+    source.answer = [next];
+    vi.advanceTimersByTime(600_001);
+    expect(idsOf(set)).toEqual(kids);
+
+    await set.refresh();
+
+    expect(idsOf(set)).toEqual([next.kid]);
+  });
+
+  it.each([
+    ['is down', 503],
+    ['has moved', 302],
+    ['answers with a page', '<html>'],
+    ['answers with another object', '{"keys":{}}'],
+    ['has no key', '{"keys":[]}'],
+    ['has only other keys', '{"keys":[{"kty":"oct","k":"c2VjcmV0"},{"kty":"RSA"}]}'],
+    ['answers without end', `{"keys":[],"x":"${'x'.repeat(300_000)}"}`],
+  ])('stays as it was while its source %s', async (_, answer) => {
+    const set = await open();
+    source.answer = answer;
+    vi.advanceTimersByTime(60_000);
+
+    await set.refresh();
+
+    expect(source.requests).toBe(2);
+    expect(idsOf(set)).toEqual(kids);
+    source.answer = [next];
+    vi.advanceTimersByTime(60_000);
+    await set.refresh();
+    expect(idsOf(set)).toEqual([next.kid]);
+  });
+
+  it('leaves out keys for something else', async () => {
+    const odd = [{ use: 'enc' }, { key_ops: ['sign'] }, { alg: 'RS512' }, { kty: 'oct' }];
+    const keys = [signers[0]?.jwk, ...odd.map((part) => ({ ...signers[0]?.jwk, ...part }))];
+    source.answer = JSON.stringify({ keys });
+
+    expect(idsOf(await open())).toEqual(kids.slice(0, 1));
+  });
+
+  it('is empty if its source was never up', async () => {
+    const { url } = source;
+    await source.close();
+    const set = await openKeySet(new URL(url), QUIET);
+
+    expect(idsOf(set)).toEqual([]);
+    source = await startKeySource();
+  });
+});
