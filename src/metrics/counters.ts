@@ -1,5 +1,7 @@
 import { Counter, Histogram, type Registry } from 'prom-client';
-import type { Observer } from '../observer.js';
+import { ERRORS } from '../errors.js';
+import type { EndOfSession, Observer } from '../observer.js';
+import { CLOSE_CODES, type CloseReason } from '../protocol/close-codes.js';
 import { ENTRY_KIND_NAMES } from '../protocol/entry-kinds.js';
 
 /**
@@ -9,6 +11,13 @@ import { ENTRY_KIND_NAMES } from '../protocol/entry-kinds.js';
 const SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
 /** Up to MAX_BATCH_ENTRIES of group-commit.ts. */
 const ENTRIES = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000];
+
+const ERROR_CODES = Object.keys(ERRORS);
+const ENDS: readonly EndOfSession[] = [
+  ...(Object.keys(CLOSE_CODES) as CloseReason[]),
+  'CONNECTION_LOST',
+  'OTHER',
+];
 
 /** Metrics of what happens between two scrapes, and the observer that counts it. */
 export function createCounters(registry: Registry): Observer {
@@ -82,12 +91,18 @@ export function createCounters(registry: Registry): Observer {
     labelNames: ['over', 'reason'],
     registers,
   });
+  for (const reason of ERROR_CODES) {
+    for (const over of ['rest', 'socket']) refusals.inc({ over, reason }, 0);
+  }
   const ended = new Counter({
     name: 'nano_messaging_sessions_ended_total',
     help: 'Sockets that have closed',
     labelNames: ['version', 'reason'],
     registers,
   });
+  for (const reason of ENDS) {
+    for (const version of [1, 2]) ended.inc({ version, reason }, 0);
+  }
 
   return {
     batchStored(entries, stored, ms) {

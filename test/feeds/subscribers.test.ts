@@ -6,6 +6,7 @@ import { Backlog } from '../../src/feeds/backlog.js';
 import { SocketWriter } from '../../src/feeds/socket-writer.js';
 import type { FlushQueue } from '../../src/feeds/flush-queue.js';
 import { frameOf as frameOfEntry } from '../../src/feeds/catch-up.js';
+import type { Observer } from '../../src/observer.js';
 import type { Entry } from '../../src/store/entry.js';
 import type { Log } from '../../src/store/log.js';
 
@@ -239,3 +240,31 @@ it('a writer is drained once, when the bytes written before its end are sent', a
 async function turns(count: number): Promise<void> {
   for (let turns = 0; turns < count; turns += 1) await new Promise(setImmediate);
 }
+
+it('an observer is told when all live sockets have an entry, and which reader is too slow', () => {
+  const observer = { delivered: vi.fn<Observer['delivered']>(), fellBehind: vi.fn<() => void>() };
+  const subscribers = new Subscribers({
+    roomId: ROOM,
+    version: 1,
+    log: LOG,
+    reach: () => Promise.resolve(),
+    flushQueue: NO_TURN,
+    onReadFailure: () => undefined,
+    observer: observer as unknown as Observer,
+    lastDate: () => 'the date of the last entry',
+  });
+  const [quick, slow] = [new Reader(0), new Reader(0)];
+  subscribers.join(quick);
+  subscribers.join(slow);
+  // The stream passes a first piece on to its reader, which does not come, and keeps the second.
+  for (let n = 0; n < 2; n += 1) slow.writer.write(Buffer.alloc(2 * OUTBOX_BYTES));
+  expect(slow.writer.isFull).toBe(true);
+  subscribers.deliver(1, frameOf(ROOM, 1));
+
+  subscribers.flush(1);
+  expect(observer.delivered).not.toHaveBeenCalled();
+  subscribers.flush(1);
+  expect(observer.delivered.mock.calls).toEqual([['the date of the last entry']]);
+  expect(observer.fellBehind).toHaveBeenCalledTimes(1);
+  expect(quick.seen()).toEqual([1]);
+});
