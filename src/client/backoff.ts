@@ -1,7 +1,5 @@
 /** The bound of the first wait. */
 const FIRST_WAIT_MS = 500;
-/** Doubled so often, the bound is beyond any that is asked for. */
-const MOST_DOUBLINGS = 10;
 
 /**
  * The wait before something is tried again: a random part (full jitter) of a bound that doubles with each failure, so that
@@ -10,8 +8,7 @@ const MOST_DOUBLINGS = 10;
  * @returns milliseconds
  */
 export function backoff(failures: number, mostMs: number): number {
-  const bound = FIRST_WAIT_MS * 2 ** Math.min(failures, MOST_DOUBLINGS);
-  return Math.random() * Math.min(bound, mostMs);
+  return Math.random() * Math.min(FIRST_WAIT_MS * 2 ** failures, mostMs);
 }
 
 /** The longest wait of `Retry`: the server itself waits as long for its database. */

@@ -113,7 +113,14 @@ export class Connection {
       this.#lost();
     });
     const { url, WebSocket } = this.#options;
-    const socket = new WebSocket(url, SUBPROTOCOL_V2);
+    let socket: Socket;
+    try {
+      socket = new WebSocket(url, SUBPROTOCOL_V2);
+    } catch {
+      // Whatever the browser forbids now, it may allow later.
+      this.#lost();
+      return;
+    }
     this.#socket = socket;
     // Fetched while the socket is opened.
     const token = this.#options.token();

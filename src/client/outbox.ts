@@ -1,4 +1,5 @@
 import { ChatError } from './errors.js';
+import { inTime } from './platform.js';
 import type { UnsentCommand, UnsentStorage } from './storage.js';
 
 /** A command that is sent until it is answered. `read` is not kept: the next one says more. */
@@ -41,10 +42,7 @@ export class Outbox {
 
   /** The one of a room that goes next. */
   oldest(roomId: number): Pending | undefined {
-    for (const pending of this.#pending.values()) {
-      if (pending.command.room_id === roomId) return pending;
-    }
-    return undefined;
+    return this.of(roomId)[0];
   }
 
   get(ref: string): Pending | undefined {
@@ -92,12 +90,11 @@ export class Outbox {
   }
 
   #put(command: Pending['command']): Promise<number> {
-    let settle: Pick<Pending, 'resolve' | 'reject'> | undefined;
+    const pending = { command, at: new Date() } as Pending;
     const outcome = new Promise<number>((resolve, reject) => {
-      settle = { resolve, reject };
+      Object.assign(pending, { resolve, reject });
     });
-    const pending = { command, at: new Date(), outcome };
-    this.#pending.set(command.ref, Object.assign(pending, settle));
+    this.#pending.set(command.ref, Object.assign(pending, { outcome }));
     return outcome;
   }
 
@@ -113,8 +110,7 @@ export class Outbox {
   async #load(loaded: () => void): Promise<void> {
     let kept: readonly UnsentCommand[] = [];
     try {
-      // In a later turn: whoever made this has not got it yet.
-      kept = (await Promise.resolve(this.#storage).then((storage) => storage?.load())) ?? [];
+      kept = [...((await inTime(() => this.#storage?.load())) ?? [])];
     } catch {
       // What was kept can't be read: the client works without it.
     }

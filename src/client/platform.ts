@@ -33,3 +33,14 @@ export const defaults: { WebSocket: SocketClass | undefined } = { WebSocket: pla
 export function newRef(): string {
   return crypto.getRandomValues(new Uint32Array(4)).join('-');
 }
+
+/** What the application gives must come within so long. */
+const MOST_WAIT_MS = 30_000;
+
+/** Asks the application for something, in a later turn. Rejects if it takes too long, and would hold up all else. */
+export function inTime<Value>(give: () => Value | Promise<Value>): Promise<Value> {
+  const late = new Promise<never>((_, reject) => {
+    AbortSignal.timeout(MOST_WAIT_MS).addEventListener('abort', reject);
+  });
+  return Promise.race([Promise.resolve().then(give), late]);
+}

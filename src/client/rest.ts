@@ -1,4 +1,5 @@
 import { ChatError } from './errors.js';
+import { inTime } from './platform.js';
 import type { Answer } from './wire.js';
 
 /** Until an answer is complete: the server's own time limits are shorter. */
@@ -50,7 +51,7 @@ export class Rest {
 
   async #fetchToken(): Promise<string> {
     try {
-      return await this.#options.token();
+      return await inTime(this.#options.token);
     } catch (error) {
       throw new ChatError('NO_TOKEN', { cause: error });
     }
@@ -83,9 +84,6 @@ export class Rest {
 
 /** The query of a URL, of all that is defined. */
 export function queryOf(fields: Readonly<Record<string, string | number | undefined>>): string {
-  const query = new URLSearchParams();
-  for (const [name, value] of Object.entries(fields)) {
-    if (value !== undefined) query.set(name, String(value));
-  }
-  return `?${query.toString()}`;
+  const defined = JSON.parse(JSON.stringify(fields)) as Record<string, string>;
+  return `?${String(new URLSearchParams(defined))}`;
 }

@@ -78,7 +78,7 @@ export class RoomSender {
     if (pending === undefined) return;
     const { command } = pending;
     const frame = JSON.stringify(command);
-    if (new TextEncoder().encode(frame).length > (client.limits?.frame ?? Infinity)) {
+    if (new Blob([frame]).size > (client.limits?.frame ?? Infinity)) {
       // The server would close the socket, again and again.
       outbox.refuse(command.ref, new ChatError('TOO_LARGE'));
       this.#room.settled(pending);

@@ -24,10 +24,10 @@ export class Users {
     this.#changed = changed;
   }
 
-  /** What is known of a user now; the client's event `users` says when there is more. */
+  /** What is known of a user now, undefined if nothing is; the client's event `users` says when there is more. */
   get(userUUID: string): UserRow | undefined {
     const user = this.#known.get(userUUID);
-    const isNamed = typeof (user?.name ?? user?.picture) === 'string';
+    const isNamed = (user?.name ?? user?.picture) != null;
     const now = performance.now();
     // A user of whom the server knows nothing is not asked for at each look.
     if (!isNamed && now - (this.#askedAt.get(userUUID) ?? -Infinity) > UNKNOWN_MS) {
@@ -44,9 +44,7 @@ export class Users {
     if (this.#wanted.size > 0) setTimeout(() => void this.#load());
     try {
       const { content } = await this.#client.request('GET', `/users?ids=${ids.join(',')}`);
-      // Users of whom the server knows nothing are left out.
-      const nobodies = ids.map((userUUID) => ({ userUUID, name: null, picture: null }));
-      for (const user of [...nobodies, ...content]) this.#known.set(user.userUUID, user);
+      for (const user of content) this.#known.set(user.userUUID, user);
       this.#changed();
     } catch {
       // Whoever needs them next asks again.

@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it, vi } from 'vitest';
-import { WebSocketServer, type WebSocket } from 'ws';
+import { WebSocket, WebSocketServer } from 'ws';
 import { ChatClient } from '../../src/client/node.js';
 import { CLOSE_CODES } from '../../src/protocol/close-codes.js';
 
@@ -306,3 +306,31 @@ function stubBrowser(): EventTarget & { visibilityState: string } {
   vi.stubGlobal('addEventListener', target.addEventListener.bind(target));
   return target;
 }
+
+it('a request whose token takes for ever is rejected with NO_TOKEN', async () => {
+  const waiting = new AbortController();
+  vi.spyOn(AbortSignal, 'timeout').mockReturnValue(waiting.signal);
+  const client = connect(() => new Promise<never>(() => undefined));
+  const asked = client.request('GET', '/me/rooms');
+  waiting.abort();
+  await expect(asked).rejects.toMatchObject({ reason: 'NO_TOKEN' });
+});
+
+it('tries again if a WebSocket is not allowed to be made', async () => {
+  let isAllowed = false;
+  class Socket extends WebSocket {
+    constructor(address: string, protocol: string) {
+      if (!isAllowed) throw new Error('insecure');
+      super(address, protocol);
+    }
+  }
+  const client = new ChatClient(url, { token: () => 'a token', WebSocket: Socket });
+  clients.push(client);
+  client.on('state', look);
+  expect(client.state).toBe('offline');
+  await vi.advanceTimersByTimeAsync(500);
+  expect(client.state).toBe('offline');
+  isAllowed = true;
+  client.reconnect();
+  await letIn(client, 1);
+});

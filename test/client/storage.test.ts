@@ -106,3 +106,22 @@ it('what was kept goes before what was given while it was loaded, and a ref is t
   expect(await again).toBe(5);
   expect(put).toHaveBeenCalledTimes(1);
 });
+
+it.each([
+  ['takes for ever', () => new Promise<never>(() => undefined)],
+  ['answers with no list', () => ({ broken: true }) as never],
+])('a storage that %s keeps no command from being sent', async (_, load) => {
+  const waiting = new AbortController();
+  const timeout = vi.spyOn(AbortSignal, 'timeout').mockReturnValue(waiting.signal);
+  const loaded = vi.fn<() => void>();
+  const outbox = new Outbox({ load, put: () => undefined, delete: () => undefined }, loaded);
+  await vi.waitFor(() => {
+    expect(timeout).toHaveBeenCalledTimes(1);
+  });
+  waiting.abort();
+  await vi.waitFor(() => {
+    expect(loaded).toHaveBeenCalledTimes(1);
+  });
+  expect(outbox.isLoaded).toBe(true);
+  timeout.mockRestore();
+});
