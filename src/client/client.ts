@@ -76,7 +76,7 @@ export class ChatClient extends Emitter<ChatClientEvents> {
   constructor(url: string | URL, options: ChatClientOptions) {
     super();
     const WebSocket = options.WebSocket ?? defaults.WebSocket;
-    if (WebSocket === undefined) throw new Error('no WebSocket: give one in the options');
+    if (WebSocket === undefined) throw new Error('no WebSocket');
     const base = new URL(url, platform.location?.href);
     if (!base.pathname.endsWith('/')) base.pathname += '/';
     const socketUrl = new URL('chat', base);
@@ -241,7 +241,10 @@ export class ChatClient extends Emitter<ChatClientEvents> {
     room.joining = ref;
     // Each by itself: one that is malformed would have the others refused, too.
     const rooms = [room.place];
-    this.#connection.send({ type: 'join', rooms, max, ...(room.isOpen && { with: hints }), ref });
+    const wanted = hints.filter(
+      (hint) => room.isOpen || (hint === 'presence' && room.type === 'user2user'),
+    );
+    this.#connection.send({ type: 'join', rooms, max, with: wanted, ref });
   }
 
   #received(frame: Frame): void {

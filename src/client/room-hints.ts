@@ -43,8 +43,8 @@ export class RoomHints {
   /** Without names there are too many users online to tell who. */
   presence({ count, online, join, leave }: Hint): void {
     this.onlineCount = count;
-    const isCount = online === undefined && join === undefined && leave === undefined;
-    const now = new Set(isCount ? [] : (online ?? [...this.online, ...(join ?? [])]));
+    const isChange = join !== undefined || leave !== undefined;
+    const now = new Set(online ?? (isChange ? [...this.online, ...(join ?? [])] : []));
     for (const user of leave ?? []) now.delete(user);
     this.online = now;
   }

@@ -65,6 +65,11 @@ export class RoomList extends Emitter<RoomListEvents> {
     return this.#items;
   }
 
+  /** Whether the other user of a direct room is online, as far as it is followed. */
+  isOnline({ id, with: other }: RoomRow): boolean {
+    return this.#followed.get(id)?.room.online.has(other?.userUUID ?? '') ?? false;
+  }
+
   /** Loads the next page. @throws {ChatError} */
   loadMore(): Promise<void> {
     return this.#queue(async () => {
@@ -155,7 +160,7 @@ export class RoomList extends Emitter<RoomListEvents> {
   }
 
   /** To join a room accepts the invitation: that is left to the user. */
-  #follow({ id, permissions, accepted, head, epoch }: RoomRow): void {
+  #follow({ id, permissions, accepted, head, epoch, type }: RoomRow): void {
     const { client, roomOf } = this.#options;
     if (!accepted || !permissions.includes('r')) return;
     if (this.#followed.has(id) || this.#followed.size >= (client.limits?.rooms ?? 0) / 2) return;
@@ -169,6 +174,9 @@ export class RoomList extends Emitter<RoomListEvents> {
       room.on('reset', () => {
         this.#later(id, REFRESH_MS);
       }),
+      room.on('presence', () => {
+        this.emit('change');
+      }),
       room.on('access', (permissions) => {
         if (permissions === '') return;
         this.#do(() => {
@@ -181,6 +189,7 @@ export class RoomList extends Emitter<RoomListEvents> {
       }),
     ];
     this.#followed.set(id, { room, ends });
+    room.type = type;
     room.follow(head, epoch);
     // It was open before, and entries that the row has not were told to nobody here.
     if (room.last > head) this.#later(id);
@@ -244,7 +253,7 @@ export class RoomList extends Emitter<RoomListEvents> {
   /** The rows with this one at its place, as `GET /me/rooms` has it: behind a reconnect, others may be younger. */
   #placed(row: RoomRow): readonly RoomRow[] {
     const others = this.#items.filter(({ id }) => id !== row.id);
-    // Without messages it counts by its creation, which is not told: it is new, most likely.
+    // Without messages it counts by its creation, which is not told: it stays, or it is new, most likely.
     const at = row.last_message?.createdAt ?? '~';
     const before = others.filter(({ id, last_message: last }) => {
       const otherAt = last?.createdAt ?? '';

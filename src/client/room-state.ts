@@ -127,7 +127,7 @@ export class RoomState {
       if (known === undefined) added.push(held);
       else this.#put(held);
     }
-    const isBefore = (added.at(-1)?.message.seq ?? 0) < (this.first ?? Infinity);
+    const isBefore = (rows.at(-1)?.seq ?? 0) < (this.first ?? 0);
     this.#held = [...added, ...this.#held];
     if (!isBefore) this.#held.sort((a, b) => a.message.seq - b.message.seq);
     this.#shown = undefined;

@@ -5,7 +5,7 @@ import { RoomHints } from './room-hints.js';
 import { RoomPages, type MessagePage, type Range } from './room-pages.js';
 import { RoomSender, type SenderHost } from './room-sender.js';
 import { RoomState } from './room-state.js';
-import type { Answer, Entry, Hint, Json, MessageRow, Status } from './wire.js';
+import type { Answer, Entry, Hint, Json, MessageRow, RoomRow, Status } from './wire.js';
 
 /**
  * `idle`: nobody looks at it. `joining`: until the server has let the client in, again after each reconnect. `closed`: by
@@ -81,6 +81,8 @@ export class Room extends Emitter<RoomEvents> {
   readUpto = 0;
   /** @internal The `ref` of the `join` that is on its way. */
   joining: string | undefined;
+  /** @internal Of those that are followed: of direct ones, one sees who is online. */
+  type: RoomRow['type'] | undefined;
   /** @internal Its commands. */
   readonly sender: RoomSender;
   readonly #host: RoomHost;

@@ -193,3 +193,22 @@ it('the list is loaded page by page, and again as far as it was', async () => {
   await until(list, () => list.items.length === 52);
   expect(new Set(list.items.map(({ id }) => id))).toEqual(new Set(ids.slice(1)));
 });
+
+it('a direct room in the list shows who is online, without being opened', async () => {
+  const [ben, carla] = [person(), person()];
+  const { content } = await request(node, 'POST', '/rooms', {
+    as: ben,
+    body: { type: 'user2user', userUUID: carla.userUUID },
+  });
+  const { id } = (content as { room: { id: number } }).room;
+  await request(node, 'PUT', `/rooms/${id}/invitation`, { as: carla, body: { accepted: true } });
+  const list = await loaded(clientOf(ben).rooms());
+  const isOnline = (): boolean => list.items.some((row) => list.isOnline(row));
+  expect(isOnline()).toBe(false);
+
+  const other = clientOf(carla);
+  await loaded(other.rooms());
+  await until(list, isOnline);
+  other.close();
+  await until(list, () => !isOnline());
+});

@@ -1,8 +1,5 @@
-import { useMemo } from 'preact/hooks';
 import type { RoomRow } from '../../../src/client/index.js';
 import { nameOf, titleOf, useChat } from '../chat-context.js';
-import { useEvents } from '../hooks.js';
-import { openDirectRoom } from '../room/open-rooms.js';
 import { shortDate } from '../i18n/dates.js';
 import { t, tCount } from '../i18n/text.js';
 import { Avatar } from '../ui/avatar.js';
@@ -22,7 +19,7 @@ export function RoomItem({ row, isCurrent, onOpen }: Props) {
   const { unread, mentions, last_message: last } = row;
   const title = titleOf(row);
   const { with: other } = row;
-  const isOnline = useIsOnline(row);
+  const isOnline = useChat().rooms.isOnline(row);
   return (
     <li>
       <a
@@ -67,19 +64,6 @@ export function RoomItem({ row, isCurrent, onOpen }: Props) {
       </a>
     </li>
   );
-}
-
-/** Nothing to tell of. */
-const NOTHING = { on: () => () => undefined };
-
-/** Whether the other user of a direct room is online. */
-function useIsOnline({ id, with: other, accepted, permissions }: RoomRow): boolean {
-  const { chat } = useChat();
-  // To open an invitation is to accept it.
-  const isOpen = other != null && accepted && permissions.includes('r');
-  const room = useMemo(() => (isOpen ? openDirectRoom(chat, id) : undefined), [chat, id, isOpen]);
-  useEvents(room ?? NOTHING, 'presence', 'change');
-  return other != null && room?.online.has(other.userUUID) === true;
 }
 
 function LastMessage({ row, isCurrent }: Props) {

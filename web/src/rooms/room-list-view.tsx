@@ -14,7 +14,8 @@ export function RoomListView({ roomId }: { readonly roomId: number | undefined }
   const { fail } = useToasts();
   const isLoading = useRef(false);
   useEvents(rooms, 'change');
-  useEvents(chat, 'users');
+  // While it is offline, nobody is known to be online.
+  useEvents(chat, 'users', 'state');
 
   function scrolled({ scrollHeight, scrollTop, clientHeight }: HTMLElement): void {
     const isNearEnd = scrollHeight - scrollTop - clientHeight < NEAR_END_PX;
