@@ -212,6 +212,20 @@ describe('the keyboard', () => {
     expect(await page.locator('.reaction[aria-pressed=true]').count()).toBe(1);
   });
 
+  it('stays among the messages when the one that it is at is deleted', async () => {
+    const page = await lab.open(node, ana, { at: `/rooms/${room}`, viewport: DESKTOP });
+    const input = page.getByRole('textbox', { name: 'Message' });
+    await input.fill('to be deleted');
+    await input.press('Enter');
+    const row = page.locator('.row', { hasText: 'to be deleted' });
+    await row.locator('.check').waitFor();
+    await row.focus();
+    await row.getByRole('button', { name: 'Delete' }).press('Enter');
+    await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).press('Enter');
+    await row.waitFor({ state: 'detached' });
+    expect(await page.locator('.row:focus').count()).toBe(1);
+  });
+
   it('edits the own last message by the arrow up, and gives up by Escape', async () => {
     const page = await lab.open(node, ana, { at: `/rooms/${room}`, viewport: DESKTOP });
     const input = page.getByRole('textbox', { name: 'Message' });

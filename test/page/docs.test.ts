@@ -1,5 +1,6 @@
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { findingsOf } from '../harness/accessibility.js';
 import { createRoom } from '../harness/api.js';
 import { startBrowser } from '../harness/browser.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
@@ -8,6 +9,18 @@ import type { TestNode } from '../harness/node.js';
 import { person } from '../harness/tokens.js';
 
 const ana = person({ levelOnEntity: 100 }, { name: 'Ana' });
+
+/**
+ * Of Swagger UI's own markup and colours: links within buttons, a field for the body without a name, a level of headings
+ * that is left out, a title outside of its main landmark, and white on light green.
+ */
+const FAULTS_OF_THE_VIEWER = [
+  'nested-interactive',
+  'label',
+  'heading-order',
+  'region',
+  'color-contrast',
+];
 
 let world: ChatWorld;
 let node: TestNode;
@@ -76,6 +89,16 @@ describe('the page of the API', () => {
     await send.locator('.live-responses-table').getByText('"content": "hi"').waitFor();
     await page.close();
     expect(problems).toEqual([]);
+  });
+
+  it('gives axe-core nothing to find, light or dark', async () => {
+    const page = await open();
+    await page.locator('.opblock-summary-control').first().click();
+    for (const colorScheme of ['light', 'dark'] as const) {
+      await page.emulateMedia({ colorScheme });
+      expect(await findingsOf(page, FAULTS_OF_THE_VIEWER)).toEqual([]);
+    }
+    await page.close();
   });
 
   it('is off with PAGE=off, and the documents are not', async () => {

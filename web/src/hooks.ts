@@ -49,10 +49,14 @@ export function useEvents<Name extends string>(
 export function useFocusReturn(): void {
   useLayoutEffect(() => {
     const before = document.activeElement;
+    // A button that shows only while its row has the focus is gone by then.
+    const around = before?.parentElement?.closest('[tabindex]');
     return () => {
       // While a dialog is open, what is behind it takes no focus.
       queueMicrotask(() => {
-        if (before instanceof HTMLElement) before.focus({ preventScroll: true });
+        for (const element of [around, before]) {
+          if (element instanceof HTMLElement) element.focus({ preventScroll: true });
+        }
       });
     };
   }, []);

@@ -56,6 +56,8 @@ export function VirtualList<Item>(props: Props<Item>) {
   const wanted = useRef<number | undefined>(undefined);
   const [, rerender] = useReducer((count: number) => count + 1, 0);
 
+  const focused = focusedRow(body.current);
+  const focusedKey = focused === undefined ? undefined : heights.keyOf(focused);
   const keys = useMemo(() => items.map(keyOf), [items]);
   const isOther = heights.setKeys(keys);
   const range = rangeOf(heights, anchor.current, scroller.current);
@@ -114,12 +116,23 @@ export function VirtualList<Item>(props: Props<Item>) {
       const now = rangeOf(heights, anchor.current, scroller.current);
       if (isMeasured || now.start !== range.start || now.end !== range.end) rerender(undefined);
     }
+    keepFocus();
     if (wanted.current !== undefined) {
       const child = body.current?.querySelector<HTMLElement>(`[data-index="${wanted.current}"]`);
       child?.focus({ preventScroll: true });
       if (child != null) wanted.current = undefined;
     }
     tell();
+  }
+
+  /** The row that had the focus may be rendered no more: the next one takes it if it is gone, else the list. */
+  function keepFocus(): void {
+    if (focusedKey === undefined || document.activeElement !== document.body) return;
+    if (heights.indexOf(focusedKey) === -1) {
+      wanted.current = Math.min(focused ?? 0, heights.count - 1);
+    } else {
+      scroller.current?.focus({ preventScroll: true });
+    }
   }
 
   /** At once: what is scrolled to must be there. */
@@ -227,6 +240,14 @@ export function VirtualList<Item>(props: Props<Item>) {
       </div>
     </div>
   );
+}
+
+/** The index of the row in which the focus is, or a dialog of it. */
+function focusedRow(body: HTMLElement | null): number | undefined {
+  const focused = document.activeElement;
+  if (focused === null || body?.contains(focused) !== true) return undefined;
+  const index = focused.closest<HTMLElement>('[data-index]')?.dataset['index'];
+  return index === undefined ? undefined : Number(index);
 }
 
 function distanceToEnd({ scrollHeight, scrollTop, clientHeight }: HTMLElement): number {
