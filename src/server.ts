@@ -9,6 +9,7 @@ import { createDevUsers } from './actions/dev-users.js';
 import type { CreateBroker } from './broker/broker.js';
 import { createLocalBroker } from './broker/local.js';
 import { createRedisBroker } from './broker/redis.js';
+import { createShardedBroker } from './broker/sharded.js';
 import { createHub } from './feeds/hub.js';
 import { createFlushQueue } from './feeds/flush-queue.js';
 import { createChat } from './chat/upgrade.js';
@@ -63,7 +64,7 @@ export async function createServer(
   config: Config,
   logger: Logger = createLogger({ level: config.logLevel, production: config.production }),
 ): Promise<Server> {
-  if (config.production && config.redisUrl === undefined) {
+  if (config.production && config.redisUrls.length === 0) {
     logger.warn(
       'no REDIS_URL: this must be the only process on its database, or messages between processes are late',
     );
@@ -115,7 +116,7 @@ export async function createServer(
   const stopStoringWords = startStoringWords({ sequelize: database.sequelize, logger });
   const stopWatching = database.embedded
     ? undefined
-    : watchForLoneNodes({ database, isLone: config.redisUrl === undefined, logger });
+    : watchForLoneNodes({ database, isLone: config.redisUrls.length === 0, logger });
   async function stopTasks(): Promise<void> {
     stopWatching?.();
     await Promise.all([stopPurging(), stopStoringWords(), metrics?.close()]);
@@ -244,7 +245,13 @@ async function openDatabase(
 }
 
 function brokerOf(config: Config, logger: Logger): CreateBroker {
-  const { redisUrl: url, redisPrefix: prefix } = config;
-  if (url === undefined) return createLocalBroker;
-  return (onMessage) => createRedisBroker({ url, prefix, logger, onMessage });
+  const { redisUrls, redisPrefix: prefix } = config;
+  const [first, ...others] = redisUrls.map(
+    (url): CreateBroker =>
+      (onMessage) =>
+        createRedisBroker({ url, prefix, logger, onMessage }),
+  );
+  if (first === undefined) return createLocalBroker;
+  if (others.length === 0) return first;
+  return (onMessage) => createShardedBroker([first, ...others], onMessage);
 }

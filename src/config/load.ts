@@ -66,6 +66,7 @@ export function loadConfig(env: Given): Config {
   // Checked even if a variable is wrong by itself, so that all problems are reported at once.
   problems.push(
     ...problemsOfDatabase(given),
+    ...problemsOfRedis(given),
     ...problemsOfSecrets(given),
     ...problemsOfContent(given),
     ...problemsOfProduction(given),
@@ -109,6 +110,11 @@ function problemsOfDatabase(env: Given): string[] {
     problems.push('DATABASE_DIRECT_URL must stand beside DATABASE_POOLED=true');
   }
   return problems;
+}
+
+function problemsOfRedis(env: Given): string[] {
+  const isDoubled = env['REDIS_URL'] !== undefined && env['REDIS_URLS'] !== undefined;
+  return isDoubled ? ['REDIS_URL and REDIS_URLS must not both be given'] : [];
 }
 
 /** A line break is that of a file's last line: the application that signs the tokens does not have it. */
@@ -207,8 +213,8 @@ function toConfig(env: Environment) {
     databasePoolSize: env.DB_POOL_SIZE,
     dataDir: env.DATA_DIR,
     migrateOnStart: env.MIGRATE_ON_START,
-    /** Undefined: the in-process broker. */
-    redisUrl: env.REDIS_URL,
+    /** Each carries a part of the channels; none: the in-process broker. */
+    redisUrls: env.REDIS_URLS ?? (env.REDIS_URL === undefined ? [] : [env.REDIS_URL]),
     redisPrefix: env.REDIS_PREFIX,
     limits: limitsOf(env),
     /** False only to show that the proof can fail: a feed then skips the entries that it missed. */

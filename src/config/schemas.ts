@@ -3,7 +3,7 @@ import { IANAZone } from 'luxon';
 import { z } from 'zod';
 import { parseOrigins } from './origins.js';
 import { parsePublicKeys } from './public-keys.js';
-import { MAX_PORT, type Parsed } from './service-urls.js';
+import { MAX_PORT, parseRedisUrl, type Parsed } from './service-urls.js';
 
 /** The longest delay of a timer of Node, and the largest `integer` of Postgres: limits reach both. */
 const MAX_COUNT = 2_147_483_647;
@@ -60,6 +60,18 @@ export const httpUrl = url((text) =>
     ? { value: new URL(text) }
     : { problem: 'must be a URL that begins with https:// or http://' },
 );
+
+/** Several URLs of Redis, divided by commas. Another Redis a URL, or a node would receive each message twice. */
+export const redisUrls = z.string().transform((text, context) => {
+  const urls: string[] = [];
+  for (const [index, item] of text.split(',').entries()) {
+    const parsed = parseRedisUrl(item.trim());
+    if ('problem' in parsed) context.addIssue(`(number ${index + 1}) ${parsed.problem}`);
+    else urls.push(parsed.value);
+  }
+  if (new Set(urls).size < urls.length) context.addIssue('names a Redis twice');
+  return urls;
+});
 
 /** An IPv6 address may stand in brackets, as in a URL. */
 const unbracketed = z.string().transform((text) => text.replace(/^\[(.*)\]$/, '$1'));

@@ -12,6 +12,7 @@ import {
   port,
   portNumber,
   publicKeys,
+  redisUrls,
   timeZone,
   url,
 } from './schemas.js';
@@ -117,7 +118,7 @@ const DATABASE = z
     // The size of a pool of `pg` by default. With the others a node has 22 of the 100 connections that Postgres takes
     // by default.
     DB_POOL_SIZE: count(10, { max: 1_000 }).describe(
-      'Connections for REST: half of them for reading, half for changes, which wait for locked rooms. Live rooms and probes have 6 more, searches 2, and storing messages has LOG_BATCHES_IN_FLIGHT',
+      'Connections for REST: half of them for reading, half for changes, which wait for locked rooms. Live rooms and probes have 6 more, searches 2, and storing messages has LOG_BATCHES_IN_FLIGHT: in all 22 a node by default, so that four nodes fit a Postgres of 100 connections, and more behind a pooler',
     ),
     DATABASE_POOLED: flag(false).describe(
       'true: DATABASE_URL (or DB_HOST) leads to PgBouncer, or another pooler, in transaction mode: nothing is kept on a connection between transactions. The url then has no options (ALTER ROLE ... SET search_path instead)',
@@ -126,7 +127,8 @@ const DATABASE = z
       .optional()
       .describe(
         'Beside DATABASE_POOLED: the same database past the pooler, for migrations, which may take longer than a pooler allows; none: they go through the pooler, too',
-      ),
+      )
+      .meta(SECRET),
     DATA_DIR: folder
       .default('./data')
       .describe('Folder of the embedded database and of the random secret'),
@@ -142,6 +144,12 @@ const REDIS = z
       .optional()
       .describe(
         'redis:// or, for TLS, rediss://. Options: family (0, 4 or 6), db, path (of a socket)',
+      )
+      .meta(SECRET),
+    REDIS_URLS: redisUrls
+      .optional()
+      .describe(
+        'Instead of REDIS_URL: several, divided by commas, each of which carries a part of the rooms; in the same order on every node',
       )
       .meta(SECRET),
     REDIS_PREFIX: z

@@ -46,7 +46,7 @@ describe('the configuration', () => {
       databasePoolSize: 10,
       dataDir: './data',
       migrateOnStart: true,
-      redisUrl: undefined,
+      redisUrls: [],
       redisPrefix: 'nano-messaging',
       // The numbers of docs/PROTOCOL.md.
       limits: expect.objectContaining({
@@ -99,7 +99,7 @@ describe('the configuration', () => {
       databasePoolSize: 25,
       dataDir: '/var/lib/chat',
       migrateOnStart: false,
-      redisUrl: 'rediss://:hush@pubsub:6379/1',
+      redisUrls: ['rediss://:hush@pubsub:6379/1'],
       redisPrefix: 'mine',
       limits: { logBatchesInFlight: 8 },
     });
@@ -167,6 +167,28 @@ describe('a pooler', () => {
     ],
     [{ DATABASE_POOLED: 'perhaps' }, 'DATABASE_POOLED must be true or false'],
   ])('is refused: %j', (given, problem) => {
+    expect(problemsOf(given)).toEqual([problem]);
+  });
+});
+
+describe('several Redis', () => {
+  it('are divided by commas', () => {
+    const urls = ['redis://one:6379', 'rediss://:hush@two:6379'];
+
+    expect(loadConfig({ REDIS_URLS: urls.join(', ') }).redisUrls).toEqual(urls);
+  });
+
+  it.each([
+    [
+      { REDIS_URLS: 'redis://one', REDIS_URL: 'redis://two' },
+      'REDIS_URL and REDIS_URLS must not both be given',
+    ],
+    [{ REDIS_URLS: 'redis://one,redis://one' }, 'REDIS_URLS names a Redis twice'],
+    [
+      { REDIS_URLS: 'redis://one,http://two' },
+      'REDIS_URLS (number 2) must be a URL that begins with redis:// or rediss://',
+    ],
+  ])('are refused: %j', (given, problem) => {
     expect(problemsOf(given)).toEqual([problem]);
   });
 });

@@ -45,7 +45,7 @@ describe('a file of a secret', () => {
       loadConfig({ DATABASE_URL }).database,
     );
     const REDIS_URL = 'redis://:hush@pubsub:6379';
-    expect(loadConfig({ REDIS_URL_FILE: file(`${REDIS_URL}\n`) }).redisUrl).toBe(REDIS_URL);
+    expect(loadConfig({ REDIS_URL_FILE: file(`${REDIS_URL}\n`) }).redisUrls).toEqual([REDIS_URL]);
   });
 
   it('gives the password of a database by parts', () => {
@@ -75,8 +75,10 @@ describe('a file of a secret', () => {
   it('counts as absent if its variable is empty', () => {
     expect(loadConfig({ REDIS_URL_FILE: '' })).toEqual(loadConfig({}));
     const REDIS_URL = 'redis://pubsub';
-    expect(loadConfig({ REDIS_URL, REDIS_URL_FILE: ' ' }).redisUrl).toBe(REDIS_URL);
-    expect(loadConfig({ REDIS_URL: '', REDIS_URL_FILE: file(REDIS_URL) }).redisUrl).toBe(REDIS_URL);
+    expect(loadConfig({ REDIS_URL, REDIS_URL_FILE: ' ' }).redisUrls).toEqual([REDIS_URL]);
+    expect(loadConfig({ REDIS_URL: '', REDIS_URL_FILE: file(REDIS_URL) }).redisUrls).toEqual([
+      REDIS_URL,
+    ]);
   });
 
   it.each(SECRETS)('is refused beside the variable itself: %s', (name) => {

@@ -58,7 +58,7 @@ describe('docker-compose.yml', async () => {
       production: true,
       jwtSecret: (await secretOf('jwt_master_secret')).trim(),
       database: { host: 'db', password: (await secretOf('db_password')).trim() },
-      redisUrl: `redis://:${(await secretOf('redis_password')).trim()}@pubsub:6379`,
+      redisUrls: [`redis://:${(await secretOf('redis_password')).trim()}@pubsub:6379`],
     });
   });
 
