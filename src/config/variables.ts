@@ -118,7 +118,7 @@ const DATABASE = z
     // The size of a pool of `pg` by default. With the others a node has 22 of the 100 connections that Postgres takes
     // by default.
     DB_POOL_SIZE: count(10, { max: 1_000 }).describe(
-      'Connections for REST: half of them for reading, half for changes, which wait for locked rooms. Live rooms and probes have 6 more, searches 2, and storing messages has LOG_BATCHES_IN_FLIGHT: in all 22 a node by default, so that four nodes fit a Postgres of 100 connections, and more behind a pooler',
+      'Connections for REST: half of them for reading, half for changes, which wait for locked rooms. Live rooms, probes and searches have 8 more (with less than 10 for REST fewer, 4 at least), and storing messages has LOG_BATCHES_IN_FLIGHT: in all 22 a node, so that four nodes fit a Postgres of 100. Ten fit with a 2 here and 3 LOG_BATCHES_IN_FLIGHT (9 a node), or behind a pooler',
     ),
     DATABASE_POOLED: flag(false).describe(
       'true: DATABASE_URL (or DB_HOST) leads to PgBouncer, or another pooler, in transaction mode: nothing is kept on a connection between transactions. The url then has no options (ALTER ROLE ... SET search_path instead)',

@@ -8,7 +8,7 @@ import type { SocketWriter } from './socket-writer.js';
 
 /**
  * Entries of one page, at most. A trade-off, not a measurement: a usual page is one write of CHUNK_BYTES (250 frames of
- * USUAL_FRAME_BYTES), one of the longest messages has 8 MB, and each of PAGE_CONNECTIONS may hold one.
+ * USUAL_FRAME_BYTES), one of the longest messages has 8 MB, and up to four may be read at a time (connect.ts).
  */
 const MAX_PAGE_ENTRIES = 250;
 /** At least; a trade-off, too: neither long frames nor an almost full writer cost a query an entry. */

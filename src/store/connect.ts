@@ -33,10 +33,35 @@ const ROOM_CONNECTIONS = 2;
  * Pages of live rooms that are read at a time. A trade-off: each keeps its rows in memory until they are written to
  * sockets.
  */
-export const PAGE_CONNECTIONS = 4;
-
+const PAGE_CONNECTIONS = 4;
 /** Searches that run at a time: each keeps a core of Postgres busy. */
-export const SEARCH_CONNECTIONS = 2;
+const SEARCH_CONNECTIONS = 2;
+/** The default of DB_POOL_SIZE. With fewer for REST, a node also has fewer for pages and searches. */
+const FULL_POOL_SIZE = 10;
+
+/** The connections of a node to a Postgres server, at most, by their use. */
+export interface Connections {
+  readonly reading: number;
+  readonly changes: number;
+  readonly rooms: number;
+  readonly pages: number;
+  readonly searches: number;
+  readonly appends: number;
+}
+
+/** Ten nodes with a pool of 2 and three batches in flight have 90 of the 100 connections of a Postgres. */
+export function shareConnections(poolSize: number, logBatchesInFlight: number): Connections {
+  const part = (most: number): number =>
+    Math.min(most, Math.max(1, Math.floor((most * poolSize) / FULL_POOL_SIZE)));
+  return {
+    reading: Math.ceil(poolSize / 2),
+    changes: Math.max(1, Math.floor(poolSize / 2)),
+    rooms: ROOM_CONNECTIONS,
+    pages: part(PAGE_CONNECTIONS),
+    searches: part(SEARCH_CONNECTIONS),
+    appends: logBatchesInFlight,
+  };
+}
 
 /**
  * A statement of a search is cancelled after twenty times the 50 ms that a whole search may take: a prefix of one letter
@@ -68,12 +93,13 @@ export interface Database {
   readonly rooms: Sequelize;
   /** For pages of the logs of live rooms. */
   readonly pages: Sequelize;
-  /** Runs statements of searches, SEARCH_CONNECTIONS at a time at most; one is cancelled if it takes too long. */
+  /** Runs statements of searches, `connections.searches` at a time at most; one is cancelled if it takes too long. */
   readonly runSearch: RunStatement;
   /** Runs what the log appends, LOG_BATCHES_IN_FLIGHT statements at a time at most. */
   readonly runAppend: RunStatement;
   /** The pools as they are now. */
   poolUses(): PoolUse[];
+  readonly connections: Connections;
   readonly embedded: boolean;
   readonly address: DatabaseAddress;
   /** For migrations: past the pooler, if the configuration has such an address. */
@@ -120,7 +146,11 @@ export async function connectDatabase(
   const address = config.database ?? embedded?.address;
   if (address === undefined) throw new Error('no address of a database');
   const outage = new Outage(logger);
-  const pools = embedded ? openOne(address, outage) : openPools(address, outage, config);
+  const { limits, databasePoolSize } = config;
+  const connections = shareConnections(databasePoolSize, limits.logBatchesInFlight);
+  const pools = embedded
+    ? openOne(address, outage)
+    : openPools(address, outage, { connections, storeTimeoutMs: limits.storeTimeoutMs });
   const { sequelize, rooms, pages, runSearch, runAppend, poolUses, clients } = pools;
   return {
     sequelize,
@@ -129,6 +159,7 @@ export async function connectDatabase(
     runSearch,
     runAppend,
     poolUses,
+    connections,
     embedded: embedded !== null,
     address,
     directAddress: config.directDatabase ?? address,
@@ -203,9 +234,8 @@ function openOne(address: DatabaseAddress, outage: Outage): Pools {
 function openPools(
   address: DatabaseAddress,
   outage: Outage,
-  { databasePoolSize, limits }: Pick<Config, 'databasePoolSize' | 'limits'>,
+  { connections, storeTimeoutMs }: { connections: Connections; storeTimeoutMs: number },
 ): Pools {
-  const { storeTimeoutMs, logBatchesInFlight } = limits;
   const clients = createPgClients(storeTimeoutMs);
   const settings = { lock_timeout: `${LOCK_TIMEOUT_MS}` };
   const poolOf = (max: number, more?: Settings): Options => ({
@@ -213,13 +243,12 @@ function openPools(
     ...ASK_NOTHING,
     pool: { max, acquire: ACQUIRE_FACTOR * storeTimeoutMs, validate: isUsable },
   });
-  const half = databasePoolSize / 2;
-  const changes = new StoreSequelize(poolOf(Math.max(1, Math.floor(half))), outage);
-  const sequelize = new StoreSequelize(poolOf(Math.ceil(half)), outage, changes);
-  const rooms = new StoreSequelize(poolOf(ROOM_CONNECTIONS), outage);
-  const pages = new StoreSequelize(poolOf(PAGE_CONNECTIONS), outage);
-  const searches = new StoreSequelize(poolOf(SEARCH_CONNECTIONS, SEARCH_SETTINGS), outage);
-  const appends = new StoreSequelize(poolOf(logBatchesInFlight, APPEND_SETTINGS), outage);
+  const changes = new StoreSequelize(poolOf(connections.changes), outage);
+  const sequelize = new StoreSequelize(poolOf(connections.reading), outage, changes);
+  const rooms = new StoreSequelize(poolOf(connections.rooms), outage);
+  const pages = new StoreSequelize(poolOf(connections.pages), outage);
+  const searches = new StoreSequelize(poolOf(connections.searches, SEARCH_SETTINGS), outage);
+  const appends = new StoreSequelize(poolOf(connections.appends, APPEND_SETTINGS), outage);
   const preparedAppends = new PreparedStatements(appends, outage);
   const preparedSearches = new PreparedStatements(searches, outage);
   const all = [sequelize, changes, rooms, pages, searches, appends];

@@ -5,7 +5,6 @@ import type { Observer } from '../observer.js';
 import { appendEntries, type CheckedDraft, type Outcome } from './append.js';
 import type { Entry, EntryDraft } from './entry.js';
 import { isolateRefused } from './isolate-refused.js';
-import { PAGE_CONNECTIONS } from './connect.js';
 import { FairLimit } from './fair-limit.js';
 import { GroupCommit, type Appended, type GroupCommitLimits } from './group-commit.js';
 import type { LiveRoom } from './live-room.js';
@@ -96,6 +95,7 @@ interface StateRow extends Omit<RoomAccess, 'rules'> {
 export function createLog({
   rooms,
   pages,
+  pageReaders,
   runAppend,
   limits,
   logger,
@@ -105,6 +105,8 @@ export function createLog({
   rooms: Sequelize;
   /** For pages of the log. */
   pages: Sequelize;
+  /** Pages that are read at a time. */
+  pageReaders: number;
   runAppend: RunStatement;
   limits: GroupCommitLimits;
   logger: Logger;
@@ -113,7 +115,7 @@ export function createLog({
   const debug = debugLog(logger);
   const groupCommit = new GroupCommit({ storeBatch, limits, logger });
   // Rooms take turns at the connections, which would else go to the rooms that asked first.
-  const readers = new FairLimit<number>(PAGE_CONNECTIONS, limits.storeTimeoutMs);
+  const readers = new FairLimit<number>(pageReaders, limits.storeTimeoutMs);
 
   async function storeBatch(
     checked: readonly CheckedDraft[],

@@ -1,7 +1,7 @@
 import type { Limits } from '../config/load.js';
 import type { Logger } from '../logger.js';
 import type { Observer } from '../observer.js';
-import { SEARCH_CONNECTIONS, type Database } from './connect.js';
+import type { Database } from './connect.js';
 import { createChanges, type Changes } from './changes.js';
 import { FairLimit } from './fair-limit.js';
 import { createHistory, type History } from './history.js';
@@ -44,7 +44,7 @@ export interface Store {
 
 /** The store over an open, migrated database. To close it, close `log` first, then the database. */
 export function createStore({
-  database: { sequelize, rooms, pages, runSearch, runAppend, embedded },
+  database: { sequelize, rooms, pages, runSearch, runAppend, connections, embedded },
   limits,
   logger,
   observer,
@@ -67,10 +67,11 @@ export function createStore({
     readMarkers: createReadMarkers({ sequelize }),
     users: createUsers({ sequelize }),
     history: createHistory({ sequelize, readers: historyReaders }),
-    search: createSearch({ run: runSearch, readers: readers(SEARCH_CONNECTIONS) }),
+    search: createSearch({ run: runSearch, readers: readers(connections.searches) }),
     log: createLog({
       rooms,
       pages,
+      pageReaders: connections.pages,
       runAppend,
       // The embedded one runs one statement at a time: two batches would only be smaller ones.
       limits: embedded ? { ...limits, logBatchesInFlight: 1 } : limits,

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadConfig } from '../../src/config/load.js';
 import { connectDatabase, type Database } from '../../src/store/connect.js';
 import type { Store } from '../../src/store/store.js';
+import { query } from '../harness/database.js';
 import { deferred } from '../harness/deferred.js';
 import { openPostgres, QUIET, storeOver, type StoreHost } from '../harness/store-hosts.js';
 import { emptyRoom, newCaller, readAll, say, TestWriter } from '../harness/writers.js';
@@ -52,6 +53,36 @@ describe('while all changes hang', () => {
     const outcomes = await Promise.allSettled(changes);
     expect(outcomes.some(({ status }) => status === 'fulfilled')).toBe(true);
   });
+});
+
+it('ten nodes with a DB_POOL_SIZE of 2 and 3 LOG_BATCHES_IN_FLIGHT have 90 connections, however busy they are', async () => {
+  const host = await openPostgres();
+  const database = await connectDatabase(
+    loadConfig({ DATABASE_URL: host.url, DB_POOL_SIZE: '2', LOG_BATCHES_IN_FLIGHT: '3' }),
+    QUIET,
+  );
+  const { sequelize, rooms, pages, runAppend, runSearch, connections } = database;
+  const text = 'SELECT pg_sleep(0.2)';
+  await Promise.all([
+    ...Array.from({ length: 5 }, () => sequelize.query(text)),
+    ...Array.from({ length: 5 }, () =>
+      sequelize.transaction((transaction) => sequelize.query(text, { transaction })),
+    ),
+    ...Array.from({ length: 5 }, () => rooms.query(text)),
+    ...Array.from({ length: 5 }, () => pages.query(text)),
+    ...Array.from({ length: connections.searches }, () => runSearch({ text }, [])),
+    ...Array.from({ length: connections.appends }, () => runAppend({ text }, [])),
+  ]);
+
+  // Those that were used are kept for a while.
+  const [held] = await query<{ count: number }>(
+    host.url,
+    `SELECT count(*)::int AS count FROM pg_stat_activity
+     WHERE datname = current_database() AND pid <> pg_backend_pid()`,
+  );
+  expect(held?.count).toBe(9);
+  await database.close();
+  await host.close();
 });
 
 /** The error of a promise that must reject. */
