@@ -38,6 +38,7 @@ const SLOW = [
   'page/hostile',
   'page/faults',
   'page/docs',
+  'journeys/rolling-restart',
   'journeys/going-down',
   'journeys/half-open',
   'journeys/many-rooms',

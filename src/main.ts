@@ -83,7 +83,8 @@ async function start(): Promise<void> {
   try {
     const { createServer } = await import('./server.js');
     const server = await createServer(config, log);
-    running = { server, timeoutMs: config.limits.shutdownTimeoutMs };
+    const { drainSeconds, shutdownTimeoutMs } = config.limits;
+    running = { server, timeoutMs: drainSeconds * 1_000 + shutdownTimeoutMs };
     void server.failed.then((error) => {
       if (signalled) return;
       log.fatal(`exiting: ${error.message}`);

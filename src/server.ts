@@ -199,7 +199,7 @@ export async function createServer(
     close() {
       closing ??= shutDownNode(
         { chat, log: store.log, connections, hub, stopTasks, database },
-        limits.shutdownTimeoutMs,
+        { drainMs: limits.drainSeconds * 1_000, timeoutMs: limits.shutdownTimeoutMs },
         logger,
       );
       return closing;

@@ -17,17 +17,18 @@ export interface RunningNode {
 }
 
 /**
- * Accepts no more connections, then ends the parts of a node one after the other. Never rejects, and resolves before
- * the time is up.
+ * Accepts no more connections, closes sockets evenly over `drainMs`, if that is not 0, then ends the parts of a node one
+ * after the other. Never rejects, and resolves before `drainMs` and `timeoutMs` are up.
  */
-export function shutDownNode(
+export async function shutDownNode(
   { chat, log, connections, hub, stopTasks, database }: RunningNode,
-  timeoutMs: number,
+  { drainMs, timeoutMs }: { readonly drainMs: number; readonly timeoutMs: number },
   logger: Logger,
 ): Promise<void> {
   const { server } = connections;
   const closed = server.listening ? once(server, 'close') : Promise.resolve();
   server.close();
+  if (drainMs > 0) await chat.drain(drainMs);
   // The shares are a trade-off, not a measurement: messages have the most, as they may be lost otherwise, and sockets
   // as long as their clients have to answer a close frame (2 s of 8 s). The last tenth is left for a busy machine.
   const parts: readonly ShutdownPart[] = [
@@ -61,7 +62,7 @@ export function shutDownNode(
     { name: 'rooms', until: 0.8, end: () => Promise.all([hub.close(), stopTasks()]) },
     { name: 'database', until: 0.9, end: () => database.close() },
   ];
-  return shutDown(parts, timeoutMs, logger);
+  await shutDown(parts, timeoutMs, logger);
 }
 
 /** A part of a node, in the order of shutting down. */

@@ -121,6 +121,9 @@ export abstract class Session implements Subscriber {
 
   protected abstract authenticate(token: string): Promise<void> | void;
 
+  /** Tells the client when this server, which goes down, closes the socket, if the version has a word for that. */
+  abstract closesAfter(ms: number): void;
+
   abstract roomLost(roomId: number, reason: LossReason): void;
 
   /**

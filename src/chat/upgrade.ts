@@ -11,6 +11,7 @@ import { encodeQuery } from '../protocol/v1/events.js';
 import { SUBPROTOCOL_V2 } from '../protocol/versions.js';
 import { encodeFrame } from '../feeds/ws-frame.js';
 import { Backlog, closeFullest } from '../feeds/backlog.js';
+import { drain } from './drain.js';
 import { startHeartbeat } from './heartbeat.js';
 import { SocketWriter } from '../feeds/socket-writer.js';
 import { readInTurns } from './reading.js';
@@ -55,6 +56,8 @@ export interface Chat {
   readonly sessions: Iterable<Pick<Session, 'version' | 'isReady' | 'writer'>>;
   /** Bytes that wait for sockets to read them. */
   readonly backlogBytes: number;
+  /** Takes no more sessions, and closes those that are open evenly over `ms`; resolves when each had its turn. */
+  drain(ms: number): Promise<void>;
   /** Takes no more sessions and commands; resolves when the commands before are answered. */
   quiesce(): Promise<void>;
   /** Closes all sessions with 1012; resolves when their peers have answered. */
@@ -218,6 +221,11 @@ export function createChat(
           }
         }
       });
+    },
+
+    async drain(ms) {
+      closing = true;
+      await drain(sessions, ms);
     },
 
     async quiesce() {

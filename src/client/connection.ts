@@ -55,8 +55,8 @@ export class Connection {
   #socket: Socket | undefined;
   /** Attempts since it was last online. */
   #attempts = 0;
-  /** What the server asked to wait at least. */
-  #leastWaitMs = 0;
+  /** When the server asked to come back at the earliest, by `performance.now()`. */
+  #notBefore = 0;
   /** The wait, the time limit of an attempt, or the next ping. */
   #timer: ReturnType<typeof setTimeout> | undefined;
   /** Whether it waits for the answer to a ping. */
@@ -153,19 +153,14 @@ export class Connection {
 
   #received(frame: Frame): void {
     const status = frame as Status;
-    const { data: word, ref, retry_after_ms: retryAfterMs } = status;
+    const { data: word, ref } = status;
     if (frame.type === 'status' && ref === undefined) {
-      if (retryAfterMs !== undefined) this.#leastWaitMs = retryAfterMs;
-      if (word === 'READY') {
-        this.#ready(status);
-        return;
-      }
-      if (word === 'BADAUTH') {
-        // If it was a refresh, the token before is still good.
-        if (this.state !== 'online') this.#lost('UNAUTHORIZED');
-        return;
-      }
+      this.#notBefore = performance.now() + (status.retry_after_ms ?? 0);
+      if (word === 'READY') this.#ready(status);
+      // If it was a refresh, the token before is still good.
+      if (word === 'BADAUTH' && this.state !== 'online') this.#lost('UNAUTHORIZED');
     }
+    // An answer without a ref is dropped there.
     this.#options.onFrame(frame);
   }
 
@@ -173,7 +168,6 @@ export class Connection {
     this.#refreshWithin(ready.expires_in_ms);
     if (this.state === 'online') return;
     this.#attempts = 0;
-    this.#leastWaitMs = 0;
     this.#pingLater();
     this.state = 'online';
     this.#options.onReady(ready);
@@ -218,10 +212,10 @@ export class Connection {
   /** The connection is broken, or never came about: waits, and tries again. */
   #lost(reason?: OfflineReason): void {
     this.#drop();
-    this.#startTimer(this.#leastWaitMs + backoff(this.#attempts, MOST_WAIT_MS), () => {
+    const leastMs = this.#notBefore - performance.now();
+    this.#startTimer(backoff(this.#attempts, MOST_WAIT_MS, leastMs), () => {
       this.#connect();
     });
-    this.#leastWaitMs = 0;
     this.#become('offline', reason);
   }
 

@@ -240,6 +240,10 @@ const NODE_LIMITS = z
     POLL_INTERVAL_BROKER_DOWN_MS: count(250).describe(
       'The same while this node or another one is not heard through Redis',
     ),
+    // 0: who presses Ctrl-C waits for nobody.
+    DRAIN_SECONDS: count(0, { min: 0, max: 3_600 }).describe(
+      'Seconds over which sockets are closed after SIGTERM, before SHUTDOWN_TIMEOUT_MS begins; 0: all at once',
+    ),
     // `docker stop` kills after 10 s.
     SHUTDOWN_TIMEOUT_MS: count(8_000).describe(
       'Milliseconds that the process may take to end after SIGTERM',

@@ -279,6 +279,11 @@ describe('the frames of a node', () => {
       request(node, 'DELETE', `/rooms/${room}/members/${guest.userUUID}`, { as: admin }),
     );
     await Promise.all([mine.close(), theirs.close()]);
+    const leaving = await world.start({ DRAIN_SECONDS: '1' });
+    const drained = await ChatClient.openV2(leaving.chatUrl);
+    const closed = leaving.close();
+    for (const frame of await drained.take(2)) names.add(nameOfFrame(frame));
+    await closed;
     expect([...names].toSorted()).toEqual(documented('v2'));
   });
 

@@ -33,6 +33,9 @@ export class SessionV1 extends Session implements CommandSession {
     return authenticate(this, token);
   }
 
+  /** Version 1 gets no new word. */
+  closesAfter(): void {}
+
   roomLost(roomId: number, reason: LossReason): void {
     this.subscriptions.lost(roomId);
     this.status('NOTAUTHORIZED', { roomId, reason });

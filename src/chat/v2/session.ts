@@ -86,6 +86,10 @@ export class SessionV2 extends Session implements CommandSession {
     return this.subscriptions.leave(roomId);
   }
 
+  closesAfter(ms: number): void {
+    if (!this.isClosed) this.status('DRAIN', { retryAfterMs: ms });
+  }
+
   roomLost(roomId: number, reason: LossReason): void {
     this.#permissions.delete(roomId);
     this.subscriptions.lost(roomId);

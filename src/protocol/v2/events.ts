@@ -34,6 +34,7 @@ export const STATUS_WORDS = [
   'UNAVAILABLE',
   'INTERNAL',
   'BADJSON',
+  'DRAIN',
 ] as const;
 
 export type StatusWord = (typeof STATUS_WORDS)[number];
@@ -59,8 +60,8 @@ export interface StatusDetails {
   readonly userUUID?: string | undefined;
   readonly entityUUID?: string | undefined;
   readonly expiresInMs?: number | undefined;
-  readonly limits?: Readonly<Record<string, number>> | undefined;
   readonly retryAfterMs?: number | undefined;
+  readonly limits?: Readonly<Record<string, number>> | undefined;
 }
 
 const STATUS_KEYS: Readonly<Record<keyof StatusDetails, string>> = {
@@ -79,8 +80,8 @@ const STATUS_KEYS: Readonly<Record<keyof StatusDetails, string>> = {
   userUUID: 'userUUID',
   entityUUID: 'entityUUID',
   expiresInMs: 'expires_in_ms',
-  limits: 'limits',
   retryAfterMs: 'retry_after_ms',
+  limits: 'limits',
 };
 
 /** Text of an answer: its details in the order in which they are given, without those that are undefined. */

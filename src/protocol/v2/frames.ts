@@ -184,6 +184,10 @@ const STATUSES = {
     says: 'The frame was not a JSON object. Close code 4400 follows.',
     fields: { ...problem, reason: z.enum(['BAD_JSON']) },
   },
+  DRAIN: {
+    says: 'The server goes down: it closes the socket with 1012 after this time. Reconnect then, not before.',
+    fields: { retry_after_ms: z.int().min(0) },
+  },
 } satisfies Record<StatusWord, { says: string; fields: z.core.$ZodLooseShape }>;
 
 const ofUser = { room_id: roomIdShape, emitter: uuidShape };

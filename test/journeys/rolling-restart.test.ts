@@ -1,0 +1,186 @@
+import { once } from 'node:events';
+import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ChatClient as Library, type Room } from '../../src/client/node.js';
+import { CLOSE_CODES } from '../../src/protocol/close-codes.js';
+import { createRoom, putRule } from '../harness/api.js';
+import { ChatClient } from '../harness/chat-client.js';
+import { query, type TestDatabase } from '../harness/database.js';
+import { startNodeProcess, type NodeProcess } from '../harness/node-process.js';
+import { createMigratedDatabase, redisUrl } from '../harness/services.js';
+import { person } from '../harness/tokens.js';
+import { until } from '../harness/until.js';
+
+const NODES = 3;
+const DRAIN_SECONDS = 3;
+const TIMEOUT_MS = 180_000;
+/** Of each version. */
+const READERS = 30;
+/**
+ * Sockets that may come in any second. Restarted nodes pass theirs on, so the last one has some 35 of the 60: in 3 s,
+ * a third of them a second, and some more by the random part of the clients' waits. Without a drain, all of them come back
+ * within half a second.
+ */
+const MOST_A_SECOND = 25;
+
+const ana = person({ levelOnEntity: 999 });
+
+/** A port that gives each connection to the next node that accepts it, as a load balancer without sticky sessions. */
+interface Balancer {
+  readonly url: string;
+  /** When each socket of a chat came. */
+  readonly arrivals: number[];
+  close(): void;
+}
+
+async function openBalancer(nodes: readonly NodeProcess[]): Promise<Balancer> {
+  const arrivals: number[] = [];
+  const open = new Set<Socket>();
+  let next = 0;
+  function lead(client: Socket, attempts: number): void {
+    const { port } = new URL(nodes[next++ % nodes.length]?.url ?? '');
+    const upstream = connect(Number(port), '127.0.0.1');
+    upstream.once('connect', () => {
+      open.add(upstream);
+      upstream.on('close', () => client.destroy());
+      client.on('close', () => upstream.destroy());
+      client.once('data', (head: Buffer) => {
+        if (head.includes('GET /chat')) arrivals.push(performance.now());
+      });
+      client.pipe(upstream).pipe(client);
+    });
+    upstream.on('error', () => {
+      if (open.has(upstream)) return;
+      if (attempts > 1) lead(client, attempts - 1);
+      else client.destroy();
+    });
+  }
+  const server: Server = createServer((client) => {
+    client.on('error', () => undefined);
+    lead(client, nodes.length);
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    arrivals,
+    close() {
+      for (const socket of open) socket.destroy();
+      server.close();
+    },
+  };
+}
+
+/** The most arrivals within any second. */
+function mostInASecond(arrivals: readonly number[]): number {
+  return Math.max(
+    ...arrivals.map((at, index) => arrivals.slice(index).filter((one) => one < at + 1_000).length),
+  );
+}
+
+describe('a rolling restart of three nodes under load', { timeout: TIMEOUT_MS }, () => {
+  const nodes: NodeProcess[] = [];
+  const over = new AbortController();
+  let database: TestDatabase;
+  let balancer: Balancer;
+  let room: number;
+  const start = (): Promise<NodeProcess> =>
+    startNodeProcess({
+      DATABASE_URL: database.url,
+      REDIS_URL: redisUrl(),
+      REDIS_PREFIX: new URL(database.url).pathname.slice(1),
+      DRAIN_SECONDS: String(DRAIN_SECONDS),
+      MESSAGES_PER_SECOND: '0',
+    });
+
+  beforeAll(async () => {
+    database = await createMigratedDatabase();
+    while (nodes.length < NODES) nodes.push(await start());
+    balancer = await openBalancer(nodes);
+    room = await createRoom(nodes[0] as NodeProcess, ana);
+    await putRule(nodes[0] as NodeProcess, ana, room, {
+      entity_UUID: ana.entityUUID,
+      permissions: 'rw',
+      level: 0,
+    });
+  }, TIMEOUT_MS);
+  afterAll(async () => {
+    over.abort();
+    balancer.close();
+    await Promise.all(nodes.map((node) => node.end('SIGKILL')));
+    await database.drop();
+  });
+
+  /** A reader of version 1, which comes back with the number of its last message. */
+  async function followV1(seqs: number[], codes: number[]): Promise<void> {
+    const { token } = person({ entityUUID: ana.entityUUID });
+    while (!over.signal.aborted) {
+      const client = await ChatClient.open(`${balancer.url.replace('http', 'ws')}/chat`);
+      client.socket.on('message', (bytes: Buffer) => {
+        const { type, data } = JSON.parse(bytes.toString()) as { type: string; data: object };
+        if (type === 'message') seqs.push((data as { seq: number }).seq);
+      });
+      client.send({ type: 'token', content: token });
+      client.send({ type: 'select_room', room_id: room, after: seqs.at(-1) ?? 0 });
+      codes.push((await client.closed()).code);
+    }
+  }
+
+  it('loses nothing, doubles nothing, and has sockets come back evenly', async () => {
+    const library = Array.from({ length: READERS }, () => {
+      const { token } = person({ entityUUID: ana.entityUUID });
+      const client = new Library(balancer.url, { token: () => token });
+      return { client, room: client.room(room) };
+    });
+    await Promise.all(library.map((reader) => until(reader.room, () => reader.room.isLive)));
+    const seqs = Array.from({ length: READERS }, (): number[] => []);
+    const codes: number[] = [];
+    const followers = seqs.map((of) => followV1(of, codes));
+    const [{ room: writer, client: first }] = library as [{ room: Room; client: Library }];
+    let sent = 0;
+    const writing = (async () => {
+      for (; !over.signal.aborted; sent += 1) {
+        await writer.send(`message ${sent}`);
+        await delay(20);
+      }
+    })();
+    await until(writer, () => writer.messages.length >= 10);
+    const told = await ChatClient.enterV2(nodes[0] as NodeProcess, ana);
+    balancer.arrivals.splice(0);
+
+    for (let index = 0; index < NODES; index += 1) {
+      const old = nodes.splice(index, 1, await start())[0] as NodeProcess;
+      expect(await old.end('SIGTERM')).toBe(0);
+    }
+    const arrivals = [...balancer.arrivals];
+    over.abort();
+    await writing;
+
+    expect(codes.length).toBeGreaterThanOrEqual(READERS);
+    expect(new Set(codes)).toEqual(new Set([CLOSE_CODES.RESTART.code]));
+    expect(mostInASecond(arrivals)).toBeLessThanOrEqual(MOST_A_SECOND);
+    await told.closed();
+    const [drain] = told.unread('status');
+    expect(drain).toMatchObject({ data: 'DRAIN', retry_after_ms: DRAIN_SECONDS * 1_000 });
+    const stored = await query<{ seq: number; content: string }>(
+      database.url,
+      "SELECT seq::int, content FROM messages WHERE room_id = $1 AND kind = 'message' ORDER BY seq",
+      [room],
+    );
+    const texts = stored.map(({ content }) => content);
+    expect(texts).toEqual(Array.from({ length: sent }, (_, n) => `message ${n}`));
+    await Promise.all(
+      library.map((reader) => until(reader.room, () => reader.room.messages.length >= sent)),
+    );
+    for (const reader of library) {
+      expect(reader.room.messages.map(({ content }) => content)).toEqual(texts);
+      reader.client.close();
+    }
+    expect(first.unsent).toBe(0);
+    const numbers = stored.map(({ seq }) => seq);
+    await expect.poll(() => seqs, { timeout: 20_000 }).toEqual(seqs.map(() => numbers));
+    await Promise.all(nodes.map((node) => node.end('SIGTERM')));
+    await Promise.all(followers);
+    expect(seqs).toEqual(seqs.map(() => numbers));
+  });
+});
