@@ -10,7 +10,7 @@ const UNIT = [
   'test/chat/{inbox,reading,v2/command-order,v2/flood-guard,v2/message}.test.ts',
   'test/cli/{renumbering,room-file}.test.ts',
   'test/docs/{architecture,environment,links,promises}.test.ts',
-  'test/limits/token-buckets.test.ts',
+  'test/limits/{client-address,token-buckets}.test.ts',
   'test/feeds/{backlog,catch-up,flush-queue,head-poll,peers,presence,room-announcer,room-hints,subscribers,ws-frame}.test.ts',
   'test/http/{health,page,period,reading}.test.ts',
   'test/web/*.test.ts',

@@ -66,6 +66,8 @@ export function createServers({ postgres, redisUrl, pin, server, profile }) {
         // What a node can do, not what one user may.
         MESSAGES_PER_SECOND: '0',
         ROOM_MESSAGES_PER_SECOND: '0',
+        REQUESTS_PER_SECOND: '0',
+        FAILED_TOKENS_PER_MINUTE: '0',
         DATABASE_URL: await databaseUrl(database),
         REDIS_URL: redisUrl,
       },

@@ -13,6 +13,9 @@ import { createShardedBroker } from './broker/sharded.js';
 import { createHub } from './feeds/hub.js';
 import { createFlushQueue } from './feeds/flush-queue.js';
 import { createChat } from './chat/upgrade.js';
+import { createAddressOf } from './limits/client-address.js';
+import { createFailedTokens } from './limits/failed-tokens.js';
+import { createRates } from './limits/rates.js';
 import { createMessageLimits } from './limits/message-limits.js';
 import type { Config } from './config/load.js';
 import { createApp } from './http/app.js';
@@ -33,6 +36,8 @@ import { openRevocations, type Revocations } from './store/revocations.js';
 import { createStore } from './store/store.js';
 
 export { ConfigError, loadConfig, type Config } from './config/load.js';
+
+const SECONDS_A_MINUTE = 60;
 
 /** A node: REST and `/chat` on one port. */
 export interface Server {
@@ -119,11 +124,34 @@ export async function createServer(
     : watchForLoneNodes({ database, isLone: config.redisUrls.length === 0, logger });
   async function stopTasks(): Promise<void> {
     stopWatching?.();
+    rates.close();
     await Promise.all([stopPurging(), stopStoringWords(), metrics?.close()]);
   }
 
-  const chat = createChat({
+  const addressOf = createAddressOf(config.trustedProxies);
+  const { requestsPerSecond, requestsBurst, failedTokensPerMinute } = limits;
+  const countsRates = requestsPerSecond > 0 || failedTokensPerMinute > 0;
+  // One of several is enough to count.
+  const [url] = config.redisUrls;
+  const { redisPrefix: prefix } = config;
+  const rates = createRates({
+    redis: countsRates && url !== undefined ? { url, prefix } : undefined,
+    logger,
+  });
+  const tokens = createFailedTokens({
     verify: signIn,
+    rate:
+      failedTokensPerMinute > 0
+        ? rates.create('failed-tokens', failedTokensPerMinute, SECONDS_A_MINUTE)
+        : undefined,
+  });
+  const requestRate =
+    requestsPerSecond > 0
+      ? rates.create('requests', requestsBurst, Math.ceil(requestsBurst / requestsPerSecond))
+      : undefined;
+  const chat = createChat({
+    tokens,
+    addressOf,
     decode: createDecoder(limits),
     decodeV2: createDecoderV2(limits),
     hub,
@@ -144,7 +172,9 @@ export async function createServer(
   const isClosing = (): boolean => closing !== undefined;
   const app = createApp({
     actions,
-    verify: signIn,
+    tokens,
+    addressOf,
+    requestRate,
     readiness: createReadiness({
       pingDatabase: () => database.ping(),
       brokerIsUp: () => hub.brokerIsUp,

@@ -1,6 +1,7 @@
-import { Redis, type RedisOptions } from 'ioredis';
+import { Redis } from 'ioredis';
 import type { Logger } from '../logger.js';
 import type { Broker, OnMessage } from './broker.js';
+import { addressOf } from './redis-address.js';
 
 /**
  * Reconnect attempts begin fast and stay frequent: a node without Redis polls the database meanwhile. The times here
@@ -246,25 +247,6 @@ export function createRedisBroker(options: {
       for (const connection of [publisher, subscriber]) connection.disconnect();
       return Promise.resolve();
     },
-  };
-}
-
-/**
- * The address and the user in a URL of Redis. The rest is left out: ioredis would select the database in the path, which
- * pub/sub ignores, and take each name of the query for an option.
- */
-function addressOf(
-  url: string,
-): Pick<RedisOptions, 'host' | 'port' | 'username' | 'password' | 'family' | 'tls'> {
-  const { protocol, hostname, port, username, password, searchParams } = new URL(url);
-  const family = Number(searchParams.get('family'));
-  return {
-    host: hostname.replace(/^\[|\]$/g, '') || 'localhost',
-    ...(port !== '' && { port: Number(port) }),
-    ...(username !== '' && { username: decodeURIComponent(username) }),
-    ...(password !== '' && { password: decodeURIComponent(password) }),
-    ...((family === 4 || family === 6) && { family }),
-    ...(protocol === 'rediss:' && { tls: {} }),
   };
 }
 

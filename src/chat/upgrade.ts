@@ -3,7 +3,9 @@ import type { Duplex } from 'node:stream';
 import { WebSocketServer, type ServerOptions, type WebSocket } from 'ws';
 import { bearerToken, type Identity } from '../access/token.js';
 import { allowsOrigin, type Origins } from '../config/origins.js';
-import { ChatError } from '../errors.js';
+import { ChatError, toChatError } from '../errors.js';
+import type { AddressOf } from '../limits/client-address.js';
+import type { FailedTokens } from '../limits/failed-tokens.js';
 import { debugLog } from '../logger.js';
 import { Pace } from '../pace.js';
 import { CLOSE_CODES, type CloseReason } from '../protocol/close-codes.js';
@@ -67,7 +69,9 @@ export interface Chat {
 }
 
 export function createChat(
-  options: SessionContext & {
+  options: Omit<SessionContext, 'verify'> & {
+    readonly tokens: FailedTokens;
+    readonly addressOf: AddressOf;
     readonly flushQueue: FlushQueue;
     /** The allowed origins of browsers. */
     readonly corsOrigins: Origins;
@@ -77,7 +81,7 @@ export function createChat(
   },
 ): Chat {
   const { limits, logger, flushQueue, observer } = options;
-  const context: SessionContext = { ...options, debug: debugLog(logger) };
+  const shared = { ...options, debug: debugLog(logger) };
   let opened = 0;
   const sessions = new Set<Session>();
   const backlog = new Backlog(limits.outboxTotalBytes, () => {
@@ -112,6 +116,11 @@ export function createChat(
   function open(socket: WebSocket, stream: Duplex, request: IncomingMessage): Session {
     readInTurns(socket);
     opened += 1;
+    const address = options.addressOf(request);
+    const context: SessionContext = {
+      ...shared,
+      verify: (token) => options.tokens.verify(token, address),
+    };
     const SessionOfVersion = socket.protocol === SUBPROTOCOL_V2 ? SessionV2 : SessionV1;
     const session = new SessionOfVersion(
       opened,
@@ -119,7 +128,7 @@ export function createChat(
       new SocketWriter(socket, stream, flushQueue, limits.outboxBytes, backlog),
       context,
     );
-    context.debug?.({ session: session.id }, 'session opened');
+    context.debug?.({ session: session.id, address }, 'session opened');
     sessions.add(session);
     socket.on('error', (error) => {
       // ws closes by itself, with the code that fits: 1007, 1009, 1002.
@@ -136,6 +145,7 @@ export function createChat(
           session: session.id,
           code,
           reason: reason ?? String(code),
+          address,
           user: session.userUUID,
           ms: Math.round(performance.now() - session.openedAt),
         },
@@ -163,6 +173,11 @@ export function createChat(
     if (closing) return new ChatError('UNAVAILABLE', { detail: 'the server is going down' });
     if (request.method !== 'GET') {
       return new ChatError('METHOD_NOT_ALLOWED', { detail: 'a WebSocket is opened by GET' });
+    }
+    try {
+      options.tokens.check(options.addressOf(request));
+    } catch (error) {
+      return toChatError(error);
     }
     const { origin } = request.headers;
     // A client without an Origin is no browser.

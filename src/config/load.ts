@@ -189,6 +189,8 @@ function toConfig(env: Environment) {
     host: env.HOST,
     logLevel: env.LOG_LEVEL,
     corsOrigins: env.CORS_ORIGIN,
+    /** Undefined: none. */
+    trustedProxies: env.TRUSTED_PROXIES,
     timeZone: env.TZ,
     /** Where `/metrics` is; undefined: nothing is measured. */
     metrics:

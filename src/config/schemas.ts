@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { parseOrigins } from './origins.js';
 import { parsePublicKeys } from './public-keys.js';
 import { MAX_PORT, parseRedisUrl, type Parsed } from './service-urls.js';
+import { parseTrustedProxies } from './trusted-proxies.js';
 
 /** The longest delay of a timer of Node, and the largest `integer` of Postgres: limits reach both. */
 const MAX_COUNT = 2_147_483_647;
@@ -89,6 +90,15 @@ export const origins = z.string().transform((text, context) => {
   const parsed = parseOrigins(text);
   if (parsed !== undefined) return parsed;
   context.addIssue('must be *, or origins like https://app.example, divided by commas');
+  return z.NEVER;
+});
+
+export const trustedProxies = z.string().transform((text, context) => {
+  const parsed = parseTrustedProxies(text);
+  if (parsed !== undefined) return parsed;
+  context.addIssue(
+    'must be a number, or addresses and networks like 10.0.0.0/8, divided by commas',
+  );
   return z.NEVER;
 });
 

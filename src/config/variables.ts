@@ -14,6 +14,7 @@ import {
   publicKeys,
   redisUrls,
   timeZone,
+  trustedProxies,
   url,
 } from './schemas.js';
 import { DEFAULT_POSTGRES_PORT, parseDatabaseUrl, parseRedisUrl } from './service-urls.js';
@@ -47,6 +48,11 @@ const PROCESS = z.object({
     .default('*')
     .describe(
       'Origins whose pages may call the server, as https://app.example, divided by commas; *: any',
+    ),
+  TRUSTED_PROXIES: trustedProxies
+    .optional()
+    .describe(
+      'Proxies whose X-Forwarded-For tells the address of a client: addresses and networks (10.0.0.0/8, loopback, linklocal, uniquelocal), divided by commas, or how many there are on the way; none: the address of the connection counts, so that all clients behind a proxy are one',
     ),
   PAGE: oneOf(['on', 'off'], 'must be on or off')
     .default('on')
@@ -226,6 +232,17 @@ export const SOCKET_LIMITS = z
 
 const NODE_LIMITS = z
   .object({
+    // A page of a chat asks some dozens of times when it opens, then rarely.
+    REQUESTS_PER_SECOND: count(10, { min: 0 }).describe(
+      'Requests a second of one user, on average; 0: any number',
+    ),
+    REQUESTS_BURST: count(100).describe(
+      'How many of these a user may send at once: they are counted in windows of REQUESTS_BURST / REQUESTS_PER_SECOND seconds',
+    ),
+    // An application fetches a fresh token after the first failure.
+    FAILED_TOKENS_PER_MINUTE: count(10, { min: 0 }).describe(
+      'Tokens a minute that may fail from one address (of IPv6: one /64), over REST and the socket; then no token from there is taken until the minute is over. 0: any number',
+    ),
     // As FRAME_BYTES: a message has the same size over REST.
     BODY_BYTES: count(131_072).describe('Bytes of the body of a request'),
     // Two that work, and two that may have stalled beside them. Above 64 a node would have most of Postgres' connections.

@@ -2,13 +2,15 @@ import cors from '@koa/cors';
 import { Router, type RouterParameterMiddleware } from '@koa/router';
 import Koa, { type Context, type Middleware } from 'koa';
 import helmet from 'koa-helmet';
-import type { VerifyToken } from '../access/token.js';
 import type { DevUsers } from '../actions/dev-users.js';
 import type { RoomActions } from '../actions/rooms.js';
 import type { Limits } from '../config/load.js';
 import { allowsOrigin, type Origins } from '../config/origins.js';
 import { withDeadline } from '../deadline.js';
 import { ChatError } from '../errors.js';
+import type { AddressOf } from '../limits/client-address.js';
+import type { FailedTokens } from '../limits/failed-tokens.js';
+import type { Rate } from '../limits/rates.js';
 import { debugLog, type Logger } from '../logger.js';
 import type { Observer } from '../observer.js';
 import { authenticate, type AuthenticatedState } from './authenticate.js';
@@ -18,15 +20,19 @@ import { serveDocuments } from './documents.js';
 import { noStore } from './envelope.js';
 import { createErrorHandler, type LoggedState } from './error-handler.js';
 import { ownPage } from './own-page.js';
+import { limitRequests, RATE_HEADERS } from './request-rate.js';
 import { ROUTES } from './routes.js';
 import { serve, type Access, type RouteState, type Services } from './route.js';
 
 export interface AppOptions extends Services {
-  readonly verify: VerifyToken;
+  readonly tokens: Pick<FailedTokens, 'verify'>;
+  readonly addressOf: AddressOf;
+  /** Of the requests of a user; undefined: it is not limited. */
+  readonly requestRate: Rate | undefined;
   readonly isClosing: () => boolean;
   readonly corsOrigins: Origins;
   readonly limits: Services['limits'] &
-    Pick<Limits, 'bodyBytes' | 'roomsPerSocket' | 'storeTimeoutMs'>;
+    Pick<Limits, 'bodyBytes' | 'requestsBurst' | 'roomsPerSocket' | 'storeTimeoutMs'>;
   /** Undefined: nobody becomes one. */
   readonly devUsers: DevUsers | undefined;
   /** Undefined: there is none. */
@@ -44,7 +50,7 @@ export function createApp(options: AppOptions): Koa {
     options.logger.debug({ err: error }, 'response aborted');
   });
   app.use(onlyPaths);
-  app.use(logRequests(options.logger));
+  app.use(logRequests(options.logger, options.addressOf));
   app.use(hangUpWhen(options.isClosing));
   app.use(
     helmet({
@@ -73,7 +79,10 @@ export function createApp(options: AppOptions): Koa {
     server: token,
     page: new Router(),
   };
-  routers.token.use(authenticate(options.verify));
+  routers.token.use(authenticate(options.tokens));
+  if (options.requestRate !== undefined) {
+    routers.token.use(limitRequests(options.requestRate, options.limits.requestsBurst));
+  }
   for (const router of [routers.token, routers.page]) {
     router.use(jsonBody(options.limits.bodyBytes));
     router.use(answerWithin(options.limits.storeTimeoutMs));
@@ -102,7 +111,10 @@ function allowPagesOf(origins: Origins): Middleware {
     const origin = ctx.get('Origin');
     return allowsOrigin(origins, origin) ? origin : '';
   };
-  return cors({ origin: originOf, exposeHeaders: ['Link', 'WWW-Authenticate'] });
+  return cors({
+    origin: originOf,
+    exposeHeaders: ['Link', 'Retry-After', 'WWW-Authenticate', ...RATE_HEADERS],
+  });
 }
 
 /** The pattern of Node's `_http_server.js`, which has sent the 100 by then. */
@@ -162,7 +174,7 @@ function routeOf({ method, matched }: Context): unknown {
 const HEALTH_PATHS = new Set(['/healthz', '/readyz']);
 
 /** Logs a line a request, without headers, query and body. */
-function logRequests(logger: Logger): Middleware<LoggedState> {
+function logRequests(logger: Logger, addressOf: AddressOf): Middleware<LoggedState> {
   const debug = debugLog(logger);
   let requests = 0;
   return async (ctx, next) => {
@@ -170,6 +182,8 @@ function logRequests(logger: Logger): Middleware<LoggedState> {
     requests += 1;
     const request = requests;
     ctx.state.request = request;
+    // Now: a connection that has ended has none.
+    ctx.state.address = addressOf(ctx.req);
     debug?.({ request, method: ctx.method, path: ctx.path }, 'request received');
     await next();
     // Probes come every few seconds.
@@ -182,6 +196,7 @@ function logRequests(logger: Logger): Middleware<LoggedState> {
         route: routeOf(ctx),
         status: ctx.status,
         ms: Math.round(performance.now() - startedAt),
+        address: ctx.state.address,
         user: (ctx.state as Partial<AuthenticatedState>).caller?.userUUID,
       },
       'request',

@@ -240,11 +240,16 @@ export function answerError(
       'Connection: close',
       'Content-Type: application/json; charset=utf-8',
       `Content-Length: ${Buffer.byteLength(body)}`,
+      ...retryAfter(error),
       ...headers,
       '',
       body,
     ].join('\r\n'),
   );
+}
+
+function retryAfter({ retryAfterMs }: ChatError): string[] {
+  return retryAfterMs === undefined ? [] : [`Retry-After: ${Math.ceil(retryAfterMs / 1_000)}`];
 }
 
 /** The members of a list in a header, in lower case. */

@@ -11,6 +11,8 @@ const MAX_PATH_CHARACTERS = 200;
 export interface LoggedState {
   /** Counts the requests of this node; log lines have it. */
   request: number;
+  /** Of the client. */
+  address: string;
 }
 
 /** Errors of koa and koa-bodyparser carry an HTTP status. A client can cause these. */

@@ -109,7 +109,7 @@ const post = route({
     statuses: [200, 201],
     content: messageContent,
     meta: snapshotMeta,
-    errors: ['FORBIDDEN', 'NOT_FOUND', 'NO_SUCH_MESSAGE', 'REF_USED', 'DELETED', 'RATELIMITED'],
+    errors: ['FORBIDDEN', 'NOT_FOUND', 'NO_SUCH_MESSAGE', 'REF_USED', 'DELETED'],
   },
   params: roomPath,
   body(limits) {
@@ -134,7 +134,7 @@ const edit = route({
     body: { content: 'Lift-off!' },
     content: messageContent,
     meta: snapshotMeta,
-    errors: ['FORBIDDEN', 'NOT_FOUND', 'NO_SUCH_MESSAGE', 'REF_USED', 'DELETED', 'RATELIMITED'],
+    errors: ['FORBIDDEN', 'NOT_FOUND', 'NO_SUCH_MESSAGE', 'REF_USED', 'DELETED'],
   },
   params: messagePath,
   body(limits) {
@@ -161,7 +161,7 @@ const remove = route({
     summary: 'Deletes a message',
     who: 'the sender, or an admin of the room',
     content: deletionContent,
-    errors: ['FORBIDDEN', 'NOT_FOUND', 'NO_SUCH_MESSAGE', 'REF_USED', 'RATELIMITED'],
+    errors: ['FORBIDDEN', 'NOT_FOUND', 'NO_SUCH_MESSAGE', 'REF_USED'],
   },
   params: messagePath,
   query: deletion,

@@ -34,7 +34,7 @@ const OF_HTTP: readonly ErrorCode[] = [
   'HEADERS_TOO_LARGE',
 ];
 
-const OF_TOKEN: readonly ErrorCode[] = ['UNAUTHORIZED', 'UNAVAILABLE'];
+const OF_TOKEN: readonly ErrorCode[] = ['UNAUTHORIZED', 'RATELIMITED', 'UNAVAILABLE'];
 
 const OF_BODY: readonly ErrorCode[] = ['BAD_JSON', 'TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE'];
 

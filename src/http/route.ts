@@ -6,6 +6,7 @@ import type { DevUsers } from '../actions/dev-users.js';
 import type { ErrorCode } from '../errors.js';
 import type { TextLimits } from '../protocol/message-fields.js';
 import { requireServer, type AuthenticatedState } from './authenticate.js';
+import type { LoggedState } from './error-handler.js';
 import { respond, type Reply } from './envelope.js';
 import type { OwnPageState } from './own-page.js';
 import { whenGone } from './pages.js';
@@ -98,7 +99,7 @@ function parametersOf(querystring: string): Record<string, string | string[]> {
 }
 
 /** What the middleware before a route sets, by its access. */
-export type RouteState = AuthenticatedState & OwnPageState;
+export type RouteState = LoggedState & AuthenticatedState & OwnPageState;
 
 /**
  * Koa's middleware for a route: decodes, calls its handler, encodes. Behind `authenticate` or `ownPage` unless the route is

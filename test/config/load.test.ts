@@ -214,6 +214,24 @@ describe('the address to listen on', () => {
   );
 });
 
+describe('the trusted proxies', () => {
+  it.each([
+    ['2', 2],
+    ['10.0.0.0/8, ::1,loopback', ['10.0.0.0/8', '::1', 'loopback']],
+  ])('are read: TRUSTED_PROXIES=%s', (given, proxies) => {
+    expect(loadConfig({ TRUSTED_PROXIES: given }).trustedProxies).toEqual(proxies);
+  });
+
+  it.each(['proxy.example', '10.0.0.0/33', '10.0.0.1,', '-1', 'true'])(
+    'are refused: TRUSTED_PROXIES=%s',
+    (given) => {
+      expect(problemsOf({ TRUSTED_PROXIES: given })).toEqual([
+        'TRUSTED_PROXIES must be a number, or addresses and networks like 10.0.0.0/8, divided by commas',
+      ]);
+    },
+  );
+});
+
 describe('the folder of the data', () => {
   it.each(['/var/lib/chat', './data', '../~data', 'C:\\chat', 'price$1'])(
     'is accepted: %s',

@@ -8,6 +8,8 @@ export const SECRET = 'a-secret-of-the-tests-with-48-characters-in-all';
 export const UNLIMITED: Readonly<Record<string, string>> = {
   MESSAGES_PER_SECOND: '0',
   ROOM_MESSAGES_PER_SECOND: '0',
+  REQUESTS_PER_SECOND: '0',
+  FAILED_TOKENS_PER_MINUTE: '0',
 };
 
 export interface TestNode {

@@ -40,9 +40,13 @@ afterAll(async () => {
 async function serve(path: string): Promise<Server> {
   const app = createApp({
     actions: {} as Actions,
-    verify() {
-      throw new ChatError('UNAUTHORIZED');
+    tokens: {
+      verify() {
+        throw new ChatError('UNAUTHORIZED');
+      },
     },
+    addressOf: () => '',
+    requestRate: undefined,
     readiness: { missing: () => Promise.resolve([]), brokerIsUp: true },
     isClosing: () => false,
     corsOrigins: '*',

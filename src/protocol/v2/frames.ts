@@ -165,7 +165,7 @@ const STATUSES = {
     },
   },
   RATELIMITED: {
-    says: 'More messages and changes than the user, or the room, may have. Nothing was done.',
+    says: 'More messages and changes than the user, or the room, may have, or more refused tokens of an address. Nothing was done.',
     fields: {
       ...problem,
       reason: z.enum(['RATELIMITED']),
@@ -260,7 +260,7 @@ export const COMMANDS: Readonly<Record<CommandType, About>> = {
   token: {
     says: 'Identifies the user, or refreshes the token.',
     example: { type: 'token', content: '<jwt>', ref: '1' },
-    answers: ['READY', 'BADAUTH'],
+    answers: ['READY', 'BADAUTH', 'RATELIMITED'],
   },
   join: {
     says: 'Joins rooms, each of which is answered by itself.',

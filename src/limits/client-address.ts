@@ -1,0 +1,47 @@
+import type { IncomingMessage } from 'node:http';
+import { isIP, isIPv6 } from 'node:net';
+import proxyAddr from 'proxy-addr';
+import type { TrustedProxies } from '../config/trusted-proxies.js';
+
+/** The address of the client that a request came from, as the log shows it; `unknown` if its connection is gone. */
+export type AddressOf = (request: IncomingMessage) => string;
+
+const GROUPS_OF_IPV6 = 8;
+/** A network of 64 bits: the least that a provider gives to a customer (RFC 6177), who may use all its addresses. */
+const GROUPS_OF_CUSTOMER = 4;
+
+/** @param trusted undefined: `X-Forwarded-For` is ignored, since anybody may send it */
+export function createAddressOf(trusted: TrustedProxies | undefined): AddressOf {
+  const ownAddressOf: AddressOf = ({ socket }) => plain(socket.remoteAddress ?? '') ?? 'unknown';
+  if (trusted === undefined) return ownAddressOf;
+  const trusts =
+    typeof trusted === 'number'
+      ? (_address: string, hop: number): boolean => hop < trusted
+      : proxyAddr.compile([...trusted]);
+  return (request) =>
+    // A proxy may name what is no address.
+    plain(proxyAddr(request, trusts)) ?? ownAddressOf(request);
+}
+
+/** An address as it is counted: those of one customer are one. */
+export function networkOf(address: string): string {
+  if (!isIPv6(address)) return address;
+  const [before = '', after] = address.split('::');
+  const groups = before === '' ? [] : before.split(':');
+  if (after !== undefined) {
+    const rest = after === '' ? [] : after.split(':');
+    while (groups.length + rest.length < GROUPS_OF_IPV6) groups.push('0');
+    groups.push(...rest);
+  }
+  const network = groups.slice(0, GROUPS_OF_CUSTOMER);
+  return `${network.map((group) => Number.parseInt(group, 16).toString(16)).join(':')}::/64`;
+}
+
+/** An address without a port, as some proxies add one, and IPv4 as such; undefined if it is none. */
+function plain(text: string): string | undefined {
+  const address = text
+    .replace(/^\[(.*)\](?::\d+)?$/, '$1')
+    .replace(/^(\d+\.\d+\.\d+\.\d+):\d+$/, '$1')
+    .replace(/^::ffff:(?=\d+\.)/i, '');
+  return isIP(address) === 0 ? undefined : address;
+}

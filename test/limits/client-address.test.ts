@@ -1,0 +1,39 @@
+import { expect, it } from 'vitest';
+import { parseTrustedProxies } from '../../src/config/trusted-proxies.js';
+import { createAddressOf, networkOf, type AddressOf } from '../../src/limits/client-address.js';
+
+/** The address of a client whose connection and header are given; `trusted` as TRUSTED_PROXIES has it. */
+function addressOf(trusted: string | undefined, remoteAddress: string, forwarded: string): string {
+  const proxies = trusted === undefined ? undefined : parseTrustedProxies(trusted);
+  const headers = { 'x-forwarded-for': forwarded };
+  const request = { headers, socket: { remoteAddress } } as unknown;
+  return createAddressOf(proxies)(request as Parameters<AddressOf>[0]);
+}
+
+it.each([
+  [undefined, '10.0.0.1', '203.0.113.7', '10.0.0.1'],
+  ['10.0.0.0/8', '10.0.0.1', '203.0.113.7', '203.0.113.7'],
+  ['10.0.0.0/8', '::ffff:10.0.0.1', '203.0.113.7', '203.0.113.7'],
+  ['10.0.0.0/8', '192.0.2.1', '203.0.113.7', '192.0.2.1'],
+  ['10.0.0.0/8', '10.0.0.1', '198.51.100.1, 203.0.113.7, 10.0.0.2', '203.0.113.7'],
+  ['loopback, 192.0.2.1', '127.0.0.1', '203.0.113.7, 192.0.2.1', '203.0.113.7'],
+  ['1', '192.0.2.1', '198.51.100.1, 203.0.113.7', '203.0.113.7'],
+  ['2', '192.0.2.1', '198.51.100.1, 203.0.113.7', '198.51.100.1'],
+  ['0', '192.0.2.1', '203.0.113.7', '192.0.2.1'],
+  ['1', '192.0.2.1', '203.0.113.7:4711', '203.0.113.7'],
+  ['1', '192.0.2.1', '[2001:db8::1]:4711', '2001:db8::1'],
+  ['1', '192.0.2.1', 'unknown', '192.0.2.1'],
+])('with the proxies %s, a connection from %s for %s is of %s', (trusted, from, header, client) => {
+  expect(addressOf(trusted, from, header)).toBe(client);
+});
+
+it.each([
+  ['203.0.113.7', '203.0.113.7'],
+  ['2001:db8:1:2:3:4:5:6', '2001:db8:1:2::/64'],
+  ['2001:0DB8:1:2::6', '2001:db8:1:2::/64'],
+  ['2001:db8::6', '2001:db8:0:0::/64'],
+  ['::1', '0:0:0:0::/64'],
+  ['fe80::1%eth0', 'fe80:0:0:0::/64'],
+])('the address %s counts as %s', (address, network) => {
+  expect(networkOf(address)).toBe(network);
+});

@@ -1,0 +1,136 @@
+import { once } from 'node:events';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { WebSocket } from 'ws';
+import { request } from '../harness/api.js';
+import { ChatClient } from '../harness/chat-client.js';
+import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
+import type { TestNode } from '../harness/node.js';
+import { person, sign } from '../harness/tokens.js';
+
+const LIMITS = {
+  REQUESTS_PER_SECOND: '1',
+  REQUESTS_BURST: '5',
+  FAILED_TOKENS_PER_MINUTE: '4',
+  TRUSTED_PROXIES: 'loopback',
+};
+const bad = { ...person(), token: 'x.y.z' };
+
+let world: ChatWorld;
+let east: TestNode;
+let west: TestNode;
+/** Its Redis does not answer. */
+let alone: TestNode;
+
+beforeAll(async () => {
+  world = await createChatWorld();
+  [east, west, alone] = await Promise.all([
+    world.start(LIMITS),
+    world.start(LIMITS),
+    world.start({ ...LIMITS, REDIS_URL: 'redis://127.0.0.1:1' }),
+  ]);
+});
+afterAll(() => world.close());
+
+/** The headers of a request through a proxy. */
+const through = (address: string): { headers: Record<string, string> } => ({
+  headers: { 'X-Forwarded-For': `198.51.100.9, ${address}` },
+});
+
+/** The status with which an upgrade is refused. */
+async function refusedUpgrade(node: TestNode, address: string): Promise<number | undefined> {
+  const socket = new WebSocket(node.chatUrl, through(address));
+  socket.on('error', () => undefined);
+  const [, response] = (await once(socket, 'unexpected-response')) as [
+    unknown,
+    { statusCode?: number; headers: Record<string, string>; destroy(): void },
+  ];
+  response.destroy();
+  expect(Number(response.headers['retry-after'])).toBeGreaterThan(0);
+  return response.statusCode;
+}
+
+/** The statuses of `count` requests of a new user, in turns over the nodes. */
+async function statuses(nodes: readonly TestNode[], count: number): Promise<number[]> {
+  const as = person();
+  const given: number[] = [];
+  for (let n = 0; n < count; n += 1) {
+    const node = nodes[n % nodes.length];
+    if (node !== undefined) given.push((await request(node, 'GET', '/test/token', { as })).status);
+  }
+  return given;
+}
+
+describe('the requests of a user', () => {
+  it('are counted by all nodes together, and refused beyond the limit', async () => {
+    expect(await statuses([east, west], 6)).toEqual([200, 200, 200, 200, 200, 429]);
+  });
+
+  it('are told how many are left, and when to come back', async () => {
+    const as = person();
+    for (const left of ['4', '3', '2', '1', '0', '0']) {
+      const { headers } = await request(east, 'GET', '/test/token', { as });
+      expect(headers.get('RateLimit-Limit')).toBe('5');
+      expect(headers.get('RateLimit-Remaining')).toBe(left);
+      expect(Number(headers.get('RateLimit-Reset'))).toBeLessThanOrEqual(5);
+    }
+    const { headers, meta } = await request(east, 'GET', '/test/token', { as });
+    expect(meta).toMatchObject({ reason: 'RATELIMITED' });
+    expect(headers.get('Retry-After')).toBe(headers.get('RateLimit-Reset'));
+    expect(headers.get('Access-Control-Expose-Headers')).toContain('RateLimit-Reset');
+  });
+
+  it('are counted by the node itself while Redis does not answer', async () => {
+    expect(await statuses([alone], 6)).toEqual([200, 200, 200, 200, 200, 429]);
+  });
+
+  it('are not limited with a server token', async () => {
+    const { userUUID, entityUUID } = person();
+    const as = { ...person(), token: sign({ userUUID, entityUUID, server: true }) };
+    for (let n = 0; n < 10; n += 1) {
+      expect((await request(east, 'GET', '/test/token', { as })).status).toBe(200);
+    }
+  });
+
+  it('are not limited without a token', async () => {
+    for (let n = 0; n < 10; n += 1) {
+      expect((await request(east, 'GET', '/healthz')).status).toBe(200);
+    }
+  });
+});
+
+describe('the failed tokens of an address', () => {
+  it('count over REST and the socket, and then no token from there is taken', async () => {
+    const at = through('203.0.113.1');
+    for (let n = 0; n < 2; n += 1) {
+      expect((await request(west, 'GET', '/rooms', { as: bad, ...at })).status).toBe(401);
+    }
+    const client = await ChatClient.open(west.chatUrl, at);
+    client.send({ type: 'token', content: bad.token });
+    client.send({ type: 'token', content: bad.token });
+    await client.expect('START?', 'BADAUTH', 'BADAUTH');
+
+    await expect
+      .poll(async () => (await request(west, 'GET', '/rooms', { as: person(), ...at })).status)
+      .toBe(429);
+    expect(await refusedUpgrade(west, '203.0.113.1')).toBe(429);
+    client.send({ type: 'token', content: person().token });
+    await client.expect('BADAUTH');
+    expect(await client.closed()).toMatchObject({ code: 4401 });
+  });
+
+  it('do not count for others', async () => {
+    const other = through('203.0.113.2');
+    expect((await request(west, 'GET', '/rooms', { as: person(), ...other })).status).toBe(200);
+    const client = await ChatClient.openV2(west.chatUrl, other);
+    client.send({ type: 'token', content: person().token });
+    await client.expect('START?', 'READY');
+    await client.close();
+  });
+
+  it('of a network of IPv6 are one, also while Redis does not answer', async () => {
+    for (let host = 1; host <= 4; host += 1) {
+      await request(alone, 'GET', '/rooms', { as: bad, ...through(`2001:db8::${host}`) });
+    }
+    expect(await refusedUpgrade(alone, '2001:db8::99')).toBe(429);
+  });
+});
