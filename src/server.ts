@@ -15,6 +15,7 @@ import { createFlushQueue } from './feeds/flush-queue.js';
 import { createChat } from './chat/upgrade.js';
 import { createAddressOf } from './limits/client-address.js';
 import { createFailedTokens } from './limits/failed-tokens.js';
+import { createSocketLimits } from './limits/socket-limits.js';
 import { createRates } from './limits/rates.js';
 import { createMessageLimits } from './limits/message-limits.js';
 import type { Config } from './config/load.js';
@@ -151,6 +152,7 @@ export async function createServer(
       : undefined;
   const chat = createChat({
     tokens,
+    socketLimits: createSocketLimits(limits),
     addressOf,
     decode: createDecoder(limits),
     decodeV2: createDecoderV2(limits),

@@ -18,6 +18,8 @@ export interface SessionContext {
   readonly hub: Pick<Hub, 'active' | 'epoch' | 'open' | 'userSessions'>;
   readonly actions: Pick<Actions, 'members' | 'messages' | 'readMarkers' | 'rooms'>;
   readonly limits: Limits;
+  /** Counts the socket as that of a user, if that is limited: false if they have too many. */
+  readonly takePlace?: ((userUUID: string) => boolean) | undefined;
   /** Undefined if they are off. */
   readonly messageLimits?: MessageLimits | undefined;
   readonly logger: Logger;

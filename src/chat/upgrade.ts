@@ -6,6 +6,7 @@ import { allowsOrigin, type Origins } from '../config/origins.js';
 import { ChatError, toChatError } from '../errors.js';
 import type { AddressOf } from '../limits/client-address.js';
 import type { FailedTokens } from '../limits/failed-tokens.js';
+import type { SocketLimits } from '../limits/socket-limits.js';
 import { debugLog } from '../logger.js';
 import { Pace } from '../pace.js';
 import { CLOSE_CODES, type CloseReason } from '../protocol/close-codes.js';
@@ -71,6 +72,8 @@ export interface Chat {
 export function createChat(
   options: Omit<SessionContext, 'verify'> & {
     readonly tokens: FailedTokens;
+    /** Undefined if they are off. */
+    readonly socketLimits: SocketLimits | undefined;
     readonly addressOf: AddressOf;
     readonly flushQueue: FlushQueue;
     /** The allowed origins of browsers. */
@@ -117,9 +120,11 @@ export function createChat(
     readInTurns(socket);
     opened += 1;
     const address = options.addressOf(request);
+    const place = options.socketLimits?.open(address);
     const context: SessionContext = {
       ...shared,
       verify: (token) => options.tokens.verify(token, address),
+      takePlace: place && ((userUUID) => place.identify(userUUID)),
     };
     const SessionOfVersion = socket.protocol === SUBPROTOCOL_V2 ? SessionV2 : SessionV1;
     const session = new SessionOfVersion(
@@ -136,6 +141,7 @@ export function createChat(
     });
     socket.on('close', (code) => {
       sessions.delete(session);
+      place?.release();
       if (sessions.size === 0) lastEnded?.();
       void session.ended();
       const reason = session.closeReason ?? closeReasonOf(code);
@@ -175,7 +181,9 @@ export function createChat(
       return new ChatError('METHOD_NOT_ALLOWED', { detail: 'a WebSocket is opened by GET' });
     }
     try {
-      options.tokens.check(options.addressOf(request));
+      const address = options.addressOf(request);
+      options.tokens.check(address);
+      options.socketLimits?.check(address);
     } catch (error) {
       return toChatError(error);
     }

@@ -185,6 +185,18 @@ export const SOCKET_LIMITS = z
     DATA_BYTES: count(4_096).describe('Bytes of the `data` of a message, as JSON in UTF-8'),
     // The power of two above the 110,336 bytes that 8,000 characters and their data may take (`problemsOfContent`).
     FRAME_BYTES: count(131_072).describe('Bytes of a frame'),
+    // A phone, a tablet, two computers, some tabs on each.
+    SOCKETS_PER_USER: count(10, { min: 0 }).describe(
+      'Sockets of one user on a node; 0: any number',
+    ),
+    // An office behind one address, or a household with all its devices.
+    SOCKETS_PER_ADDRESS: count(100, { min: 0 }).describe(
+      'Sockets from one address (of IPv6: one /64) on a node; 0: any number',
+    ),
+    // All clients of a full node may come back at once; one that waits for its token holds some 5 KB.
+    SOCKETS_BEFORE_READY: count(10_000, { min: 0 }).describe(
+      'Sockets of a node that are not `READY`; 0: any number',
+    ),
     // Half of Node's limit for the headers of a request (`maxHeaderSize`, 16 KiB), which bounds a token over REST.
     FRAME_BYTES_BEFORE_READY: count(8_192).describe('Bytes of a frame before `READY`'),
     // A person has some dozens of rooms open for reading; a thousand would be replayed for each reconnect.

@@ -10,6 +10,9 @@ export const UNLIMITED: Readonly<Record<string, string>> = {
   ROOM_MESSAGES_PER_SECOND: '0',
   REQUESTS_PER_SECOND: '0',
   FAILED_TOKENS_PER_MINUTE: '0',
+  SOCKETS_PER_USER: '0',
+  SOCKETS_PER_ADDRESS: '0',
+  SOCKETS_BEFORE_READY: '0',
 };
 
 export interface TestNode {
