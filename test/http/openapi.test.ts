@@ -16,7 +16,7 @@ import { person, type Person } from '../harness/tokens.js';
 const httpApi = readFileSync(new URL('../../docs/HTTP-API.md', import.meta.url), 'utf8');
 
 /** Reasons that a request alone does not bring about. */
-const FAULTS = new Set(['INTERNAL', 'UNAVAILABLE']);
+const FAULTS = new Set(['INTERNAL', 'UNAVAILABLE', 'RATELIMITED']);
 /** Reasons that every route has with a body. */
 const OF_BODY = new Set(['BAD_JSON', 'TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE']);
 
