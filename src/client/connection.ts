@@ -176,9 +176,10 @@ export class Connection {
   }
 
   /** Sends a fresh token before the present one ends; again and again in what is left, until one is accepted. */
-  #refreshWithin(leftMs = Infinity): void {
+  #refreshWithin(leftMs = 0): void {
     clearTimeout(this.#refresh);
-    if (leftMs < LEAST_REFRESH_MS || leftMs === Infinity) return;
+    // Without an end there is nothing to refresh.
+    if (leftMs < LEAST_REFRESH_MS) return;
     const delay = Math.min(Math.max(leftMs - REFRESH_BEFORE_MS, leftMs / 2), MOST_DELAY_MS);
     this.#refresh = setTimeout(() => {
       this.#refreshWithin(leftMs - delay);
