@@ -25,7 +25,7 @@ export function algorithmOf(key: KeyObject): KeyAlgorithm | undefined {
   return kind === 'ed25519' ? 'EdDSA' : undefined;
 }
 
-const PEM = /-----BEGIN ([A-Z0-9 ]+)-----.+?-----END \1-----/gs;
+const PEM = /-----BEGIN ([A-Z0-9 ]+)-----.+?-----END [A-Z0-9 ]+-----/gs;
 
 /** Public keys as PEM, one after the other. */
 export function parsePublicKeys(text: string): Parsed<readonly PublicKey[]> {
