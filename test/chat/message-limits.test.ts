@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, expect, it, vi } from 'vitest';
 import { ChatClient as LibraryClient } from '../../src/client/node.js';
@@ -92,7 +93,11 @@ it('messages that wait for their turn are stored when the node shuts down', asyn
   const closing = await world.start({ MESSAGES_PER_SECOND: '1', MESSAGES_BURST: '1' });
   const { who, room } = await member(closing);
   const client = await ChatClient.enter(closing, who, room);
+  // In one packet: what is not read yet when the node shuts down is sent again by its client.
+  const { _socket: stream } = client.socket as unknown as { _socket: Socket };
+  stream.cork();
   for (const text of texts(20)) client.say(text);
+  stream.uncork();
   expect(await client.messages(1)).toEqual(['0']);
   const closed = closing.close();
   expect(await client.messages(19)).toEqual(texts(20).slice(1));

@@ -17,7 +17,7 @@ import { ChatClient, numberOf, type ServerFrame } from '../harness/chat-client.j
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import { asyncApi, nameOfFrame, requireDocumentedFrame } from '../harness/documented-frames.js';
 import type { TestNode } from '../harness/node.js';
-import { person } from '../harness/tokens.js';
+import { person, secondsFromNow } from '../harness/tokens.js';
 
 const LIMITS = { contentCharacters: 8_000, dataBytes: 4_096, roomsPerSocket: 128 };
 const protocol = readFileSync(new URL('../../docs/PROTOCOL.md', import.meta.url), 'utf8');
@@ -279,10 +279,13 @@ describe('the frames of a node', () => {
       request(node, 'DELETE', `/rooms/${room}/members/${guest.userUUID}`, { as: admin }),
     );
     await Promise.all([mine.close(), theirs.close()]);
-    const leaving = await world.start({ DRAIN_SECONDS: '1' });
-    const drained = await ChatClient.openV2(leaving.chatUrl);
+    // Its deadlines are checked often.
+    const leaving = await world.start({ DRAIN_SECONDS: '1', PONG_TIMEOUT_MS: '1000' });
+    const soon = person({}, { exp: secondsFromNow(-2) });
+    const drained = await ChatClient.enterV2(leaving, soon);
+    for (const frame of await drained.expect('EXPIRING')) names.add(nameOfFrame(frame));
     const closed = leaving.close();
-    for (const frame of await drained.take(2)) names.add(nameOfFrame(frame));
+    for (const frame of await drained.expect('DRAIN')) names.add(nameOfFrame(frame));
     await closed;
     expect([...names].toSorted()).toEqual(documented('v2'));
   });

@@ -73,6 +73,7 @@ describe.each(storeHosts)('the history over %s', (_, openHost) => {
           seq: 7,
           emitter: author.userUUID,
           content: '6',
+          ref: 'ref 6',
           data: null,
           replyTo: null,
           mentions: null,
