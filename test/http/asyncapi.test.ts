@@ -248,7 +248,10 @@ describe('the frames of a node', () => {
       theirs.send({ type: 'read', room_id: room, upto: target, ref: 'u' });
     });
     const reply = { reply_to: target, mentions: [guest.userUUID] };
-    mine.send({ type: 'message', room_id: room, content: 'ho', ...reply, ref: 'm' });
+    // The others may not edit it, once it is there.
+    await after(theirs, 'message', () => {
+      mine.send({ type: 'message', room_id: room, content: 'ho', ...reply, ref: 'm' });
+    });
     mine.send({ type: 'message', room_id: room, content: 'other', ref: 'm' });
     mine.send({ type: 'message', room_id: room });
     theirs.send({ type: 'edit', room_id: room, target, content: 'he', data: {}, ref: 'e' });
