@@ -1,6 +1,6 @@
-import type { VerifyToken } from '../access/token.js';
 import type { Actions } from '../actions/actions.js';
 import type { Limits } from '../config/load.js';
+import type { FailedTokens } from '../limits/failed-tokens.js';
 import type { MessageLimits } from '../limits/message-limits.js';
 import type { Hub } from '../feeds/hub.js';
 import type { DebugLog, Logger } from '../logger.js';
@@ -10,7 +10,7 @@ import type { Decoded as DecodedV2 } from '../protocol/v2/commands.js';
 
 /** What all sessions of a node share. */
 export interface SessionContext {
-  readonly verify: VerifyToken;
+  readonly tokens: Pick<FailedTokens, 'verify'>;
   /** Decodes frames of version 1. */
   readonly decode: (frame: string) => Decoded;
   /** Decodes frames of version 2. */
@@ -18,8 +18,6 @@ export interface SessionContext {
   readonly hub: Pick<Hub, 'active' | 'epoch' | 'open' | 'userSessions'>;
   readonly actions: Pick<Actions, 'members' | 'messages' | 'readMarkers' | 'rooms'>;
   readonly limits: Limits;
-  /** Counts the socket as that of a user, if that is limited: false if they have too many. */
-  readonly takePlace?: ((userUUID: string) => boolean) | undefined;
   /** Undefined if they are off. */
   readonly messageLimits?: MessageLimits | undefined;
   readonly logger: Logger;

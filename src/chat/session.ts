@@ -3,6 +3,7 @@ import type { Identity } from '../access/token.js';
 import { ChatError, toChatError, type ErrorCode } from '../errors.js';
 import type { SocketWriter } from '../feeds/socket-writer.js';
 import type { LossReason, Subscriber } from '../feeds/subscribers.js';
+import type { SocketPlace } from '../limits/socket-limits.js';
 import { CLOSE_CODES, type CloseReason } from '../protocol/close-codes.js';
 import type { Version } from '../protocol/versions.js';
 import type { SessionContext } from './context.js';
@@ -29,6 +30,15 @@ interface HeaderToken {
  */
 const WARNED_BEFORE_MS = 30_000;
 
+/** Who opened a socket, before a token says it. */
+interface SessionClient {
+  /** A number of this node's. */
+  readonly id: number;
+  readonly address: string;
+  /** Undefined if sockets are not limited. */
+  readonly place: SocketPlace | undefined;
+}
+
 /** A session before and after its first valid token. */
 type State =
   | {
@@ -51,6 +61,7 @@ type State =
 export abstract class Session implements Subscriber {
   /** Counts the sessions of this node; log lines have it. */
   readonly id: number;
+  readonly address: string;
   abstract readonly version: Version;
   readonly context: SessionContext;
   readonly writer: SocketWriter;
@@ -59,6 +70,7 @@ export abstract class Session implements Subscriber {
   /** By `performance.now()`. */
   readonly openedAt = performance.now();
   readonly #socket: WebSocket;
+  readonly #place: SocketPlace | undefined;
   readonly #inbox: Inbox<Frame | HeaderToken>;
   readonly #keepalive: Keepalive;
   #state: State = { name: 'greeting', refusals: 0 };
@@ -69,8 +81,15 @@ export abstract class Session implements Subscriber {
   #resumedAt = 0;
   #closeReason: CloseReason | undefined;
 
-  constructor(id: number, socket: WebSocket, writer: SocketWriter, context: SessionContext) {
+  constructor(
+    { id, address, place }: SessionClient,
+    socket: WebSocket,
+    writer: SocketWriter,
+    context: SessionContext,
+  ) {
     this.id = id;
+    this.address = address;
+    this.#place = place;
     this.#socket = socket;
     this.writer = writer;
     this.context = context;
@@ -212,7 +231,7 @@ export abstract class Session implements Subscriber {
       tokenEndsOn: Math.ceil(expiresAt / 1000),
       warnsAt: tokenEndsAt - Math.min(WARNED_BEFORE_MS, leftMs / 4),
     };
-    if (this.context.takePlace?.(identity.userUUID) === false) this.close('OVERLOAD');
+    if (this.#place?.identify(identity.userUUID) === false) this.close('OVERLOAD');
   }
 
   /** The token ends soon. Version 1 has no word for it. */

@@ -70,7 +70,7 @@ export interface Chat {
 }
 
 export function createChat(
-  options: Omit<SessionContext, 'verify'> & {
+  options: SessionContext & {
     readonly tokens: FailedTokens;
     /** Undefined if they are off. */
     readonly socketLimits: SocketLimits | undefined;
@@ -84,7 +84,7 @@ export function createChat(
   },
 ): Chat {
   const { limits, logger, flushQueue, observer } = options;
-  const shared = { ...options, debug: debugLog(logger) };
+  const context: SessionContext = { ...options, debug: debugLog(logger) };
   let opened = 0;
   const sessions = new Set<Session>();
   const backlog = new Backlog(limits.outboxTotalBytes, () => {
@@ -121,14 +121,9 @@ export function createChat(
     opened += 1;
     const address = options.addressOf(request);
     const place = options.socketLimits?.open(address);
-    const context: SessionContext = {
-      ...shared,
-      verify: (token) => options.tokens.verify(token, address),
-      takePlace: place && ((userUUID) => place.identify(userUUID)),
-    };
     const SessionOfVersion = socket.protocol === SUBPROTOCOL_V2 ? SessionV2 : SessionV1;
     const session = new SessionOfVersion(
-      opened,
+      { id: opened, address, place },
       socket,
       new SocketWriter(socket, stream, flushQueue, limits.outboxBytes, backlog),
       context,

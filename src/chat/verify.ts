@@ -6,13 +6,17 @@ import type { SessionContext } from './context.js';
  * `accept` throws, `refuse` gets, too. A session that was closed meanwhile is told nothing.
  */
 export function verify(
-  session: { readonly context: SessionContext; readonly isClosed: boolean },
+  session: {
+    readonly context: SessionContext;
+    readonly address: string;
+    readonly isClosed: boolean;
+  },
   token: string,
   accept: (identity: Identity) => void,
   refuse: (error: unknown) => void,
 ): Promise<void> | void {
   try {
-    const verified = session.context.verify(token);
+    const verified = session.context.tokens.verify(token, session.address);
     if (!(verified instanceof Promise)) {
       accept(verified);
       return;

@@ -116,7 +116,9 @@ export async function inspectSchema(
 async function requireFunctions(client: pg.ClientBase): Promise<void> {
   await requireFunction('appended', () => tryToAppend(onClient(client)));
   // With a letter that is not ASCII: then it calls the others.
-  await requireFunction('searched', () => client.query(`SELECT search_words('é')`));
+  await requireFunction('searched', () =>
+    client.query(`SELECT search_words('é'), search_estimate('a')`),
+  );
 }
 
 async function requireFunction(purpose: string, attempt: () => Promise<unknown>): Promise<void> {

@@ -76,11 +76,11 @@ async function readyOver({
   const flushQueue = createFlushQueue();
   const limits = { ...LIMITS, storeTimeoutMs: STORE_TIMEOUT_MS };
   const session = new SessionV1(
-    1,
+    { id: 1, address: '127.0.0.1', place: undefined },
     client as unknown as WebSocket,
     new SocketWriter(client, client.stream, flushQueue, limits.outboxBytes, new Backlog()),
     {
-      verify: () => identity,
+      tokens: { verify: () => identity },
       decode: createDecoder(limits),
       decodeV2: createDecoderV2(limits),
       hub: {

@@ -214,6 +214,7 @@ describe('a database', () => {
     ['ALTER TABLE rooms RENAME TO halls', 'the database has no table rooms'],
     ['DROP ROUTINE append_batch', "messages can't be appended: function append_batch("],
     ['DROP ROUTINE search_fold', "messages can't be searched: function search_fold("],
+    ['DROP ROUTINE search_estimate', "messages can't be searched: function search_estimate("],
     ['DROP INDEX messages_ref', 'the table messages lacks its unique key (room_id, emitter, ref)'],
     ['ALTER TABLE messages ALTER seq TYPE integer', 'seq is integer, not bigint'],
   ])('with a missing or changed part is refused: %s', async (damage, complaint) => {

@@ -12,6 +12,8 @@ export type StateName = 'greeting' | 'lobby' | 'room';
 /** A session, as its commands use it. */
 export interface CommandSession {
   readonly context: SessionContext;
+  /** Of the client, as its failed tokens are counted. */
+  readonly address: string;
   /** Of a session that is ready. */
   readonly identity: Identity;
   readonly subscriptions: Subscriptions;

@@ -24,6 +24,8 @@ export interface JoinedPlace {
 /** A session of version 2, as its commands use it. */
 export interface CommandSession extends UserSession {
   readonly context: SessionContext;
+  /** Of the client, as its failed tokens are counted. */
+  readonly address: string;
   /** Of a session that is ready. */
   readonly identity: Identity;
   readonly isReady: boolean;

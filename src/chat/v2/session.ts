@@ -26,7 +26,8 @@ export class SessionV2 extends Session implements CommandSession {
     this.context.limits.inboxFrames + this.context.limits.roomsPerSocket,
     this.context.limits.storeTimeoutMs,
   );
-  readonly #flood = new FloodGuard();
+  /** Undefined until a command is refused as RATELIMITED. */
+  #flood: FloodGuard | undefined;
   /** While the socket is not read because of a flood. */
   #pause: Promise<void> | undefined;
   /** By joined room, the session's permissions as it was last told. */
@@ -152,6 +153,7 @@ export class SessionV2 extends Session implements CommandSession {
   }
 
   #rateLimited(retryAfterMs: number): void {
+    this.#flood ??= new FloodGuard();
     const measure = this.#flood.refused(retryAfterMs, performance.now());
     if (measure === 'close') this.close('TOO_FAST');
     if (measure === undefined || measure === 'close') return;
