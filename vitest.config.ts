@@ -5,7 +5,7 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
 /** Files that need neither Postgres nor Redis nor a process of their own: the whole project takes seconds. */
 const UNIT = [
   'test/*.test.ts',
-  'test/{access,bench,config,deploy,proof,protocol}/**/*.test.ts',
+  'test/{access,bench,config,deploy,hooks,proof,protocol}/**/*.test.ts',
   'test/client/{bundle,connection,room-state.property,storage}.test.ts',
   'test/chat/{inbox,reading,v2/command-order,v2/flood-guard,v2/message}.test.ts',
   'test/cli/{renumbering,room-file}.test.ts',

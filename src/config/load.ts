@@ -71,6 +71,7 @@ export function loadConfig(env: Given): Config {
     ...problemsOfContent(given),
     ...problemsOfProduction(given),
     ...problemsOfMetrics(given),
+    ...problemsOfHooks(given),
   );
   if (!result.success || problems.length > 0) throw new ConfigError(problems);
   return toConfig(result.data);
@@ -181,6 +182,16 @@ function problemsOfMetrics({ PORT, METRICS_PORT }: Given): string[] {
     : [];
 }
 
+/** Variables with a URL whose requests are signed. */
+const SIGNED_URLS = ['WEBHOOK_URL'] as const;
+
+function problemsOfHooks(env: Given): string[] {
+  if (env['WEBHOOK_SECRET'] !== undefined || env['WEBHOOK_SECRET_FILE'] !== undefined) return [];
+  return SIGNED_URLS.filter((name) => env[name] !== undefined).map(
+    (name) => `WEBHOOK_SECRET must be given beside ${name}`,
+  );
+}
+
 function toConfig(env: Environment) {
   return Object.freeze({
     production: env.NODE_ENV === 'production',
@@ -218,6 +229,10 @@ function toConfig(env: Environment) {
     /** Each carries a part of the channels; none: the in-process broker. */
     redisUrls: env.REDIS_URLS ?? (env.REDIS_URL === undefined ? [] : [env.REDIS_URL]),
     redisPrefix: env.REDIS_PREFIX,
+    /** Where events are posted; undefined: nowhere. */
+    webhookUrl: env.WEBHOOK_URL,
+    /** Each signs what is posted; some if there is a URL to post to. */
+    webhookSecrets: env.WEBHOOK_SECRET ?? [],
     limits: limitsOf(env),
     /** False only to show that the proof can fail: a feed then skips the entries that it missed. */
     repairsGaps: !env.NANO_TEST_NO_GAP_REPAIR,

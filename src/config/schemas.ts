@@ -62,6 +62,34 @@ export const httpUrl = url((text) =>
     : { problem: 'must be a URL that begins with https:// or http://' },
 );
 
+/** A URL that requests are sent to by `fetch`, which refuses a name and a password in it. */
+export const hookUrl = httpUrl.refine(
+  ({ username, password }) => username === '' && password === '',
+  'must have no user name and no password',
+);
+
+/** Standard Webhooks, "Signature scheme": a secret has 24 to 64 bytes. */
+const MIN_WEBHOOK_SECRET_BYTES = 24;
+const MAX_WEBHOOK_SECRET_BYTES = 64;
+/** The present one and its successor. */
+const MAX_WEBHOOK_SECRETS = 2;
+
+export const webhookSecrets = z
+  .string()
+  .transform((text) => text.split(',').map((secret) => secret.trim()))
+  .refine(
+    (secrets) => secrets.length <= MAX_WEBHOOK_SECRETS && secrets.every(isWebhookSecret),
+    `must be whsec_ and ${MIN_WEBHOOK_SECRET_BYTES} to ${MAX_WEBHOOK_SECRET_BYTES} bytes in base64 (echo "whsec_$(openssl rand -base64 32)"), or two of these, divided by a comma`,
+  )
+  .optional();
+
+function isWebhookSecret(text: string): boolean {
+  const [, base64 = ''] =
+    /^whsec_((?:[a-z0-9+/]{4})*(?:[a-z0-9+/]{2}==|[a-z0-9+/]{3}=)?)$/i.exec(text) ?? [];
+  const { length } = Buffer.from(base64, 'base64');
+  return length >= MIN_WEBHOOK_SECRET_BYTES && length <= MAX_WEBHOOK_SECRET_BYTES;
+}
+
 /** Several URLs of Redis, divided by commas. Another Redis a URL, or a node would receive each message twice. */
 export const redisUrls = z.string().transform((text, context) => {
   const urls: string[] = [];

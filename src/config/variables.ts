@@ -4,6 +4,7 @@ import {
   databaseHost,
   flag,
   folder,
+  hookUrl,
   host,
   httpUrl,
   oldSecrets,
@@ -16,6 +17,7 @@ import {
   timeZone,
   trustedProxies,
   url,
+  webhookSecrets,
 } from './schemas.js';
 import { DEFAULT_POSTGRES_PORT, parseDatabaseUrl, parseRedisUrl } from './service-urls.js';
 
@@ -167,6 +169,22 @@ const REDIS = z
   })
   .describe('Redis tells the nodes of one chat what is new; none: a single process.');
 
+const HOOKS = z
+  .object({
+    WEBHOOK_URL: hookUrl
+      .optional()
+      .describe(
+        'URL to which each event is posted: messages, edits, deletions, members, rooms, read markers (docs/WEBHOOKS.md); none: nothing is posted',
+      )
+      .meta(SECRET),
+    WEBHOOK_SECRET: webhookSecrets
+      .describe(
+        'Secret that these requests are signed with, as Standard Webhooks has it: whsec_ and 24 to 64 bytes in base64; two, divided by a comma, while it is changed',
+      )
+      .meta(SECRET),
+  })
+  .describe("Requests to the application's own server.");
+
 export const SOCKET_LIMITS = z
   .object({
     // A slow phone signs in within a few seconds; until then anybody may hold the socket open.
@@ -299,6 +317,7 @@ export const environmentSchema = z.object({
   ...TOKENS.shape,
   ...DATABASE.shape,
   ...REDIS.shape,
+  ...HOOKS.shape,
   ...LIMITS.shape,
   ...TEST.shape,
 });
@@ -314,6 +333,7 @@ export const VARIABLE_GROUPS = [
   TOKENS,
   DATABASE,
   REDIS,
+  HOOKS,
   SOCKET_LIMITS,
   NODE_LIMITS,
   TEST,

@@ -48,6 +48,8 @@ describe('the configuration', () => {
       migrateOnStart: true,
       redisUrls: [],
       redisPrefix: 'nano-messaging',
+      webhookUrl: undefined,
+      webhookSecrets: [],
       // The numbers of docs/PROTOCOL.md.
       limits: expect.objectContaining({
         authTimeoutMs: 10_000,
@@ -462,6 +464,51 @@ describe('the keys of tokens', () => {
 
     expect(publicKeys.map(({ algorithm }) => algorithm)).toEqual(['EdDSA', 'EdDSA']);
     expect(oldSecrets).toEqual(['a', 'b']);
+  });
+});
+
+describe('webhooks', () => {
+  const WEBHOOK_URL = 'https://app.example/hooks';
+  const secretOf = (bytes: number): string => `whsec_${Buffer.alloc(bytes, 1).toString('base64')}`;
+
+  it('are off by default', () => {
+    const { webhookUrl, webhookSecrets } = loadConfig({});
+
+    expect([webhookUrl, webhookSecrets]).toEqual([undefined, []]);
+  });
+
+  it('are signed with one secret, or with two while it is changed', () => {
+    const [old, next] = [secretOf(24), secretOf(64)];
+    const { webhookUrl, webhookSecrets } = loadConfig({ WEBHOOK_URL, WEBHOOK_SECRET: old });
+
+    expect(webhookUrl?.href).toBe(WEBHOOK_URL);
+    expect(webhookSecrets).toEqual([old]);
+    const both = loadConfig({ WEBHOOK_URL, WEBHOOK_SECRET: `${old}, ${next}` });
+    expect(both.webhookSecrets).toEqual([old, next]);
+  });
+
+  it.each([
+    '',
+    'whsec_',
+    'a secret that is no base64',
+    Buffer.alloc(32).toString('base64'),
+    secretOf(23),
+    secretOf(65),
+    `${secretOf(32)}=`,
+    `${secretOf(32)},`,
+    [1, 2, 3].map(() => secretOf(32)).join(','),
+  ])('are refused with the secret %j', (WEBHOOK_SECRET) => {
+    const problems = problemsOf({ WEBHOOK_URL, WEBHOOK_SECRET });
+
+    expect(problems).toHaveLength(1);
+    expect(problems[0]).toMatch(/^WEBHOOK_SECRET must be (whsec_ and 24 to 64 bytes|given beside)/);
+  });
+
+  it.each([
+    ['ftp://app.example', 'WEBHOOK_URL must be a URL that begins with https:// or http://'],
+    ['https://ana:hush@app.example', 'WEBHOOK_URL must have no user name and no password'],
+  ])('are refused to %s', (url, problem) => {
+    expect(problemsOf({ WEBHOOK_URL: url, WEBHOOK_SECRET: secretOf(32) })).toEqual([problem]);
   });
 });
 
