@@ -250,16 +250,10 @@ export class RoomList extends Emitter<RoomListEvents> {
     this.emit('change');
   }
 
-  /** The rows with this one at its place, as `GET /me/rooms` has it: behind a reconnect, others may be younger. */
+  /** The rows with this one, in the order of `GET /me/rooms`. */
   #placed(row: RoomRow): readonly RoomRow[] {
     const others = this.#items.filter(({ id }) => id !== row.id);
-    // Without messages it counts by its creation, which is not told: it stays, or it is new, most likely.
-    const at = row.last_message?.createdAt ?? '~';
-    const before = others.filter(({ id, last_message: last }) => {
-      const otherAt = last?.createdAt ?? '';
-      return otherAt > at || (otherAt === at && id > row.id);
-    });
-    return others.toSpliced(before.length, 0, row);
+    return [row, ...others].toSorted((a, b) => dateOf(b) - dateOf(a) || b.id - a.id);
   }
 
   #row(id: number): RoomRow | undefined {
@@ -307,4 +301,9 @@ export class RoomList extends Emitter<RoomListEvents> {
     }, ms);
     this.#refreshes.set(what, timer);
   }
+}
+
+/** By which the server sorts: of the last message, or else of the room. */
+function dateOf(row: RoomRow): number {
+  return Date.parse((row.last_message ?? row).createdAt);
 }

@@ -108,6 +108,7 @@ export interface RoomRow {
   readonly data: Json | null;
   readonly head: number;
   readonly epoch: string;
+  readonly createdAt: string;
   readonly permissions: string;
   readonly accepted: boolean;
   readonly read: number;

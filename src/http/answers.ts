@@ -157,6 +157,7 @@ export const roomSummaryContent = z
     data: dataShape.nullable(),
     head: placeShape.describe("The number of the room's last entry."),
     epoch,
+    createdAt: instantShape,
     permissions: permissionsShape.describe('What the caller may do.'),
     accepted: z.boolean(),
     read: placeShape.describe("The caller's read marker."),

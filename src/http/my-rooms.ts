@@ -80,8 +80,8 @@ export const myRoomRoutes: readonly Route[] = [list, one];
 
 /** A room in an answer, as the caller sees it. */
 function encodeSummary(room: RoomSummary): object {
-  const { id, uuid, name, type, data, head, epoch, permissions, accepted } = room;
-  const { read, unread, mentions, lastMessage } = room;
+  const { id, uuid, name, type, data, head, epoch, createdAt } = room;
+  const { permissions, accepted, read, unread, mentions, lastMessage } = room;
   return {
     id,
     uuid,
@@ -90,6 +90,7 @@ function encodeSummary(room: RoomSummary): object {
     data: data === null ? null : (JSON.parse(data) as object),
     head,
     epoch,
+    createdAt,
     permissions,
     accepted,
     read,

@@ -24,6 +24,7 @@ export interface RoomSummary {
   /** A JSON object, as text. */
   readonly data: string | null;
   readonly head: number;
+  readonly createdAt: Date;
   /** The uuid of the log. */
   readonly epoch: string;
   /** Those of `rwa` that the caller has. */
@@ -125,6 +126,7 @@ function summaries(candidates: string, condition: string): string {
     ORDER BY at DESC, id DESC LIMIT $4
   )
   SELECT room.id, room.uuid, room.name, room.type, room.data, room.head, room.permissions, room.accepted, room.at,
+    room."createdAt",
     marker.read, counted.unread, counted.mentions, to_json(last) AS "lastMessage",
     CASE WHEN room.other IS NOT NULL
       THEN json_build_object('userUUID', room.other, 'name', u.name, 'picture', u.picture) END AS "with",

@@ -86,8 +86,6 @@ async function story(
     const id = await createRoom(node, ana);
     await putRule(node, ana, id, { userUUID: ben.userUUID, permissions: 'rw' });
     await request(node, 'PUT', `/rooms/${id}/invitation`, { as: ben, body: { accepted: true } });
-    // None without a message: how those are sorted is not in their rows.
-    await post(id, ana, { content: 'begin' });
     rooms.push(id);
   }
   const device = clientOf(ben);
@@ -168,6 +166,23 @@ it('rooms with last messages of one millisecond are ordered as by the server', a
   await query(databaseUrl, sql, [ids, new Date()]);
   const list = await loaded(clientOf(ben).rooms());
   await query(databaseUrl, 'UPDATE rooms SET name = $2 WHERE id = $1', [first, 'asked for again']);
+  list.refresh(first);
+  await until(list, () => list.items.some(({ name }) => name === 'asked for again'));
+  expect(list.items.map(({ id }) => id)).toEqual(ids.toReversed());
+});
+
+it('rooms without messages keep their places, by their creation', async () => {
+  const ben = person();
+  const ids: number[] = [];
+  for (let count = 0; count < 3; count += 1) {
+    const id = await createRoom(node, ana);
+    await putRule(node, ana, id, { userUUID: ben.userUUID, permissions: 'r' });
+    ids.push(id);
+  }
+  const [first = 0] = ids;
+  const list = await loaded(clientOf(ben).rooms());
+  const sql = 'UPDATE rooms SET name = $2 WHERE id = $1';
+  await query(world.databaseUrl, sql, [first, 'asked for again']);
   list.refresh(first);
   await until(list, () => list.items.some(({ name }) => name === 'asked for again'));
   expect(list.items.map(({ id }) => id)).toEqual(ids.toReversed());

@@ -59,6 +59,7 @@ describe('GET /me/rooms and GET /rooms/:id', () => {
         data: { topic: 'tea' },
         head: 6,
         epoch,
+        createdAt: expect.stringMatching(/^\d{4}-\d\d-\d\dT[\d:.]{12}Z$/),
         permissions: 'rw',
         accepted: false,
         read: 4,
