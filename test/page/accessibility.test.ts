@@ -226,6 +226,21 @@ describe('the keyboard', () => {
     expect(await page.locator('.row:focus').count()).toBe(1);
   });
 
+  it('stays in the room when its only message is deleted', async () => {
+    const lonely = await createRoom(node, ana, { name: 'Lonely' });
+    const body = { content: 'the only one' };
+    await request(node, 'POST', `/rooms/${lonely}/messages`, { as: ana, body });
+    const page = await lab.open(node, ana, { at: `/rooms/${lonely}`, viewport: DESKTOP });
+    const row = page.locator('.row', { hasText: 'the only one' });
+    await row.focus();
+    await row.getByRole('button', { name: 'Delete' }).press('Enter');
+    await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).press('Enter');
+    await row.waitFor({ state: 'detached' });
+    const empty = page.locator('.empty:focus');
+    await empty.waitFor();
+    expect(await empty.textContent()).toMatch(/no messages/i);
+  });
+
   it('edits the own last message by the arrow up, and gives up by Escape', async () => {
     const page = await lab.open(node, ana, { at: `/rooms/${room}`, viewport: DESKTOP });
     const input = page.getByRole('textbox', { name: 'Message' });

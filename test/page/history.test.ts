@@ -143,6 +143,8 @@ describe('a room with more unread messages than a page', () => {
     await first.waitFor();
     expect(await first.locator('.message-text').textContent()).toMatch(/^message 101 /);
     expect((await unread()).unread).toBe(100);
+    // Not all that are below are loaded.
+    expect(await own.locator('.present-button .badge').textContent()).toMatch(/^\d\d\+$/);
 
     await own.getByRole('button', { name: /jump to present/i }).click();
     await own.locator('.message-text', { hasText: 'message 500' }).waitFor();

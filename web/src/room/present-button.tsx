@@ -11,8 +11,8 @@ interface Props {
   readonly onClick: () => void;
 }
 
-/** More is not worth counting. */
-const MOST_COUNTED = 99;
+/** More is not worth counting: the list of rooms does not either. */
+const MOST_COUNTED = 100;
 
 /** Leads back to the newest message, and says how many there are below. */
 export function PresentButton({ messages, upto = Infinity, onClick }: Props) {
@@ -20,6 +20,8 @@ export function PresentButton({ messages, upto = Infinity, onClick }: Props) {
   const count = messages
     .slice(-MOST_COUNTED)
     .filter(({ seq = 0, emitter }) => seq > upto && emitter !== userUUID).length;
+  // Those between are not loaded.
+  const isMore = count === MOST_COUNTED || upto + 1 < (messages[0]?.seq ?? 0);
   return (
     <button
       class="present-button"
@@ -31,7 +33,7 @@ export function PresentButton({ messages, upto = Infinity, onClick }: Props) {
       <Icon name="down" />
       {count > 0 && (
         <span class="badge" aria-hidden>
-          {count}
+          {isMore ? `${Math.min(count, MOST_COUNTED - 1)}+` : count}
         </span>
       )}
     </button>

@@ -89,14 +89,7 @@ export function RoomTimeline(props: Props) {
 
   if (isLoading) return <Skeleton />;
   if (messages.length === 0) {
-    return (
-      <div class="timeline-frame">
-        <div class="empty">
-          <h2>{t('room.empty')}</h2>
-          <p>{t('room.emptyHint')}</p>
-        </div>
-      </div>
-    );
+    return <Empty hadFocus={active !== undefined} />;
   }
   return (
     <div class="timeline-frame">
@@ -133,6 +126,22 @@ export function RoomTimeline(props: Props) {
         />
       )}
       <Announcer room={room} />
+    </div>
+  );
+}
+
+/** @param hadFocus whether the last message, which is gone, had the focus: then this takes it */
+function Empty({ hadFocus }: { readonly hadFocus: boolean }) {
+  const box = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    if (hadFocus && document.activeElement === document.body) box.current?.focus();
+  }, []);
+  return (
+    <div class="timeline-frame">
+      <div ref={box} class="empty" tabIndex={-1}>
+        <h2>{t('room.empty')}</h2>
+        <p>{t('room.emptyHint')}</p>
+      </div>
     </div>
   );
 }
