@@ -39,6 +39,7 @@ const SLOW = [
   'page/faults',
   'page/docs',
   'journeys/rolling-restart',
+  'journeys/workers',
   'journeys/going-down',
   'journeys/half-open',
   'journeys/many-rooms',

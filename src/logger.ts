@@ -46,8 +46,14 @@ function serializeError(error: unknown): unknown {
 /**
  * Creates the process' log on stdout, or on stderr (`fd` 2) if stdout has something else: JSON in production, readable
  * lines otherwise. Callers never pass headers or tokens; `redact` is the second line of defence.
+ * @param options.worker the number of this worker, which each line then has; 0: the process is none
  */
-export function createLogger(options: { level: string; production: boolean; fd?: 1 | 2 }): Logger {
+export function createLogger(options: {
+  level: string;
+  production: boolean;
+  fd?: 1 | 2;
+  worker?: number;
+}): Logger {
   const settings = {
     level: options.level,
     serializers: {
@@ -63,7 +69,7 @@ export function createLogger(options: { level: string; production: boolean; fd?:
   });
   // If the disk is full, the node continues without its log. The waiting lines are written once there is room.
   output.on('error', () => undefined);
-  return options.production
+  const logger = options.production
     ? pino(settings, output)
     : // Not as a pino transport: its worker thread would lose the last lines when the process exits.
       pino(
@@ -76,4 +82,6 @@ export function createLogger(options: { level: string; production: boolean; fd?:
           destination: output,
         }),
       );
+  const { worker = 0 } = options;
+  return worker > 0 ? logger.child({ worker }) : logger;
 }

@@ -3,35 +3,49 @@
  * The process. It handles signals before it loads the rest, which takes a moment: the kernel drops a SIGTERM that
  * process 1 does not handle, so a container would hang until it is killed.
  */
+import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import type { Config } from './config/load.js';
 import type { Logger } from './logger.js';
 import type { Server } from './server.js';
+import type { Order, Report } from './workers.js';
 
 let logger: Logger | undefined;
-/** The server to close; undefined while the process starts. */
-let running: { server: Server; timeoutMs: number } | undefined;
+/** What a signal shuts down, and its exit code; undefined while the process starts. */
+let running: { readonly close: () => Promise<number>; readonly timeoutMs: number } | undefined;
 let signalled = false;
+/** The number of this worker (workers.ts), from 1; 0: the process is none. */
+const worker = Number(process.env['NANO_WORKER'] ?? 0);
 
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   process.on(signal, () => {
     // A second signal means that the operator does not want to wait.
     if (signalled) process.exit(1);
-    signalled = true;
-    logger?.info({ signal }, 'shutting down');
-    // No client is served yet, and whatever the start has begun survives a kill: Postgres rolls it back.
-    if (running === undefined) process.exit(0);
-    shutDown(running);
+    end({ signal });
   });
 }
 
-function shutDown({ server, timeoutMs }: NonNullable<typeof running>): void {
+if (worker > 0) {
+  process.on('message', (order: Order) => {
+    if (order === 'shut down' && !signalled) end({});
+  });
+}
+
+function end(reason: { readonly signal?: NodeJS.Signals }): void {
+  signalled = true;
+  logger?.info(reason, 'shutting down');
+  // No client is served yet, and whatever the start has begun survives a kill: Postgres rolls it back.
+  if (running === undefined) process.exit(0);
+  shutDown(running);
+}
+
+function shutDown({ close, timeoutMs }: NonNullable<typeof running>): void {
   setTimeout(() => {
     logger?.error('shutdown timed out');
     process.exit(1);
   }, timeoutMs).unref();
-  server.close().then(
-    () => process.exit(0),
+  close().then(
+    (code) => process.exit(code),
     (error: unknown) => {
       logger?.error({ err: error }, 'shutdown failed');
       process.exit(1);
@@ -49,7 +63,8 @@ async function readConfig(): Promise<Config> {
   const { ConfigError, loadConfig, loadEnvFile } = await import('./config/load.js');
   try {
     loadEnvFile();
-    return loadConfig(process.env);
+    const config = loadConfig(process.env);
+    return worker > 0 ? (await import('./workers.js')).configOfWorker(config, worker) : config;
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     process.stderr.write(`${error.message}\n`);
@@ -64,9 +79,11 @@ function logAddress(server: Server, { address, port, family }: AddressInfo, logg
   const byAddress = family === 'IPv6' ? `[${address}]` : address;
   const host = `${LOCALHOST.has(address) ? 'localhost' : byAddress}:${port}`;
   logger.info({ address, port }, `listening on http://${host} (WebSocket: ws://${host}/chat)`);
-  if (server.hasPage) logger.info(`chat page: http://${host}/`);
   const { metricsAddress } = server;
   if (metricsAddress !== undefined) logger.info(metricsAddress, 'metrics are served at /metrics');
+  // The same for all workers.
+  if (worker > 1) return;
+  if (server.hasPage) logger.info(`chat page: http://${host}/`);
   if (server.embedded) {
     logger.info(
       'Postgres is embedded in DATA_DIR and there is no Redis: one process only (see .env.example)',
@@ -75,22 +92,55 @@ function logAddress(server: Server, { address, port, family }: AddressInfo, logg
   logger.info('make a token: npx nano-messaging token');
 }
 
+/** Starts the server of this process; in a worker, it listens when the primary says so. */
+async function startServer(config: Config, log: Logger): Promise<void> {
+  const { createServer } = await import('./server.js');
+  const server = await createServer(config, log);
+  running = { close: () => server.close().then(() => 0), timeoutMs: shutdownMs(config) };
+  void server.failed.then((error) => {
+    if (signalled) return;
+    log.fatal(`exiting: ${error.message}`);
+    process.exit(1);
+  });
+  if (worker > 0) {
+    report('ready');
+    await once(process, 'message');
+    if (signalled) return;
+  }
+  logAddress(server, await server.listen(), log);
+  if (worker > 0) report('listening');
+}
+
+function report(message: Report): void {
+  process.send?.(message);
+}
+
+/** Starts the workers of this process, each of which is a server. */
+async function startWorkers(config: Config, log: Logger): Promise<void> {
+  const { createWorkers } = await import('./workers.js');
+  const workers = createWorkers(config.workers, log);
+  running = { close: () => workers.close(), timeoutMs: shutdownMs(config) };
+  const code = await workers.start();
+  if (signalled) return;
+  // The worker has logged why.
+  if (code !== undefined) process.exit(code);
+  log.info({ workers: config.workers }, 'all workers listen');
+}
+
+/** How long a shutdown may take, in milliseconds. */
+function shutdownMs({ limits: { drainSeconds, shutdownTimeoutMs } }: Config): number {
+  return drainSeconds * 1_000 + shutdownTimeoutMs;
+}
+
 async function start(): Promise<void> {
   const config = await readConfig();
   const { createLogger } = await import('./logger.js');
-  const log = createLogger({ level: config.logLevel, production: config.production });
+  const { logLevel: level, production } = config;
+  const log = createLogger({ level, production, worker });
   logger = log;
   try {
-    const { createServer } = await import('./server.js');
-    const server = await createServer(config, log);
-    const { drainSeconds, shutdownTimeoutMs } = config.limits;
-    running = { server, timeoutMs: drainSeconds * 1_000 + shutdownTimeoutMs };
-    void server.failed.then((error) => {
-      if (signalled) return;
-      log.fatal(`exiting: ${error.message}`);
-      process.exit(1);
-    });
-    logAddress(server, await server.listen(), log);
+    const isPrimary = worker === 0 && config.workers > 1;
+    await (isPrimary ? startWorkers(config, log) : startServer(config, log));
   } catch (error) {
     const { StartError } = await import('./errors.js');
     // If the system refuses a port or a file, Node's message names it.

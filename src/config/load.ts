@@ -1,7 +1,7 @@
 import type { z } from 'zod';
 import { ConfigError } from './config-error.js';
 import { readSecretFiles, type Given } from './secret-files.js';
-import type { DatabaseAddress } from './service-urls.js';
+import { MAX_PORT, type DatabaseAddress } from './service-urls.js';
 import { environmentSchema, LIMITS, SECRETS } from './variables.js';
 
 export { ConfigError } from './config-error.js';
@@ -72,6 +72,7 @@ export function loadConfig(env: Given): Config {
     ...problemsOfProduction(given),
     ...problemsOfMetrics(given),
     ...problemsOfHooks(given),
+    ...problemsOfWorkers(given),
   );
   if (!result.success || problems.length > 0) throw new ConfigError(problems);
   return toConfig(result.data);
@@ -173,13 +174,33 @@ function problemsOfProduction(env: Given): string[] {
   return problems;
 }
 
-function problemsOfMetrics({ PORT, METRICS_PORT }: Given): string[] {
+function problemsOfMetrics({ PORT, METRICS_PORT, WORKERS }: Given): string[] {
   const { shape } = environmentSchema;
-  const port = shape.METRICS_PORT.safeParse(METRICS_PORT).data;
-  const isFixed = port !== undefined && port !== 0;
-  return isFixed && port === shape.PORT.safeParse(PORT).data
+  const first = shape.METRICS_PORT.safeParse(METRICS_PORT).data;
+  const port = shape.PORT.safeParse(PORT).data;
+  if (first === undefined || first === 0 || port === undefined) return [];
+  const last = first + (shape.WORKERS.safeParse(WORKERS).data ?? 1) - 1;
+  if (last > MAX_PORT) return ['METRICS_PORT must leave a port to each of the WORKERS'];
+  if (port < first || port > last) return [];
+  return first === last
     ? ['METRICS_PORT must be another port than PORT']
-    : [];
+    : [`METRICS_PORT to ${last}, a port for each of the WORKERS, must not contain PORT`];
+}
+
+/** Workers hear each other through Redis alone, and the embedded database has one process. */
+function problemsOfWorkers(env: Given): string[] {
+  const workers = environmentSchema.shape.WORKERS.safeParse(env['WORKERS']).data ?? 1;
+  if (workers === 1) return [];
+  // The problem of a file is told already.
+  const isMissing = (name: string) => env[name] === undefined && env[`${name}_FILE`] === undefined;
+  const problems: string[] = [];
+  if (['DATABASE_URL', 'DB_HOST'].every(isMissing)) {
+    problems.push('DATABASE_URL (or DB_HOST) must be given beside WORKERS above 1');
+  }
+  if (['REDIS_URL', 'REDIS_URLS'].every(isMissing)) {
+    problems.push('REDIS_URL (or REDIS_URLS) must be given beside WORKERS above 1');
+  }
+  return problems;
 }
 
 /** Variables with a URL whose requests are signed. */
@@ -198,6 +219,8 @@ function toConfig(env: Environment) {
     port: env.PORT,
     /** Undefined: every interface. */
     host: env.HOST,
+    /** Processes that share the port; 1: this one alone. */
+    workers: env.WORKERS,
     logLevel: env.LOG_LEVEL,
     corsOrigins: env.CORS_ORIGIN,
     /** Undefined: none. */

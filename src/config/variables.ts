@@ -40,6 +40,10 @@ const PROCESS = z.object({
   // No well-known service has it, and no rights are needed for it.
   PORT: port(7777).describe('Port to listen on; 0: any that is free'),
   HOST: host.optional().describe('Address to listen on; none: every interface'),
+  // Each has 22 connections to Postgres by default, and 100 MB: more cores than that are better used by more machines.
+  WORKERS: count(1, { max: 64 }).describe(
+    'Processes that share the port, for a machine with several cores: one a core, which Postgres and Redis may need as well. Each is a node, so every limit, pool and number "of a node" is its own; DATABASE_URL and REDIS_URL must be given. 1: a single process',
+  ),
   LOG_LEVEL: oneOf(
     ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'],
     'is not a level of pino',
@@ -65,7 +69,7 @@ const PROCESS = z.object({
   METRICS_PORT: portNumber
     .optional()
     .describe(
-      'Port of /metrics, for Prometheus (docs/OPERATIONS.md); 0: any that is free; none: nothing is measured',
+      'Port of /metrics, for Prometheus (docs/OPERATIONS.md), of the first of WORKERS, and the next ports of the others; 0: any that is free; none: nothing is measured',
     ),
   // Whoever may read them learns how many users chat when.
   METRICS_HOST: host
@@ -126,7 +130,7 @@ const DATABASE = z
     // The size of a pool of `pg` by default. With the others a node has 22 of the 100 connections that Postgres takes
     // by default.
     DB_POOL_SIZE: count(10, { max: 1_000 }).describe(
-      'Connections for REST: half of them for reading, half for changes, which wait for locked rooms. Live rooms, probes and searches have 8 more (with less than 10 for REST fewer, 4 at least), and storing messages has LOG_BATCHES_IN_FLIGHT: in all 22 a node, so that four nodes fit a Postgres of 100. Ten fit with a 2 here and 3 LOG_BATCHES_IN_FLIGHT (9 a node), or behind a pooler',
+      'Connections for REST: half of them for reading, half for changes, which wait for locked rooms. Live rooms, probes and searches have 8 more (with less than 10 for REST fewer, 4 at least), and storing messages has LOG_BATCHES_IN_FLIGHT: in all 22 a node, so that four nodes fit a Postgres of 100. Each of the WORKERS is a node. Ten nodes fit with a 2 here and 3 LOG_BATCHES_IN_FLIGHT (9 a node), or behind a pooler',
     ),
     DATABASE_POOLED: flag(false).describe(
       'true: DATABASE_URL (or DB_HOST) leads to PgBouncer, or another pooler, in transaction mode: nothing is kept on a connection between transactions. The url then has no options (ALTER ROLE ... SET search_path instead)',

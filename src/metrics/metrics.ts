@@ -62,8 +62,8 @@ export function createMetrics(
     },
 
     async listen() {
-      // `once` rejects with the error of an address that can't be had.
-      server.listen(address);
+      // `once` rejects with the error of an address that can't be had. A worker shares this port with no other one.
+      server.listen({ ...address, exclusive: true });
       await once(server, 'listening');
       server.on('error', (error) => {
         logger.warn({ err: error }, 'connection for metrics not accepted');

@@ -28,6 +28,7 @@ describe('the configuration', () => {
       production: false,
       port: 7777,
       host: undefined,
+      workers: 1,
       logLevel: 'info',
       corsOrigins: '*',
       timeZone: 'UTC',
@@ -73,6 +74,7 @@ describe('the configuration', () => {
       LOG_LEVEL: 'debug',
       CORS_ORIGIN: 'HTTPS://app.example:443/, http://localhost:3000',
       TZ: 'Europe/Madrid',
+      WORKERS: '4',
       METRICS_PORT: '9464',
       METRICS_HOST: '[::1]',
       PAGE: 'off',
@@ -93,6 +95,7 @@ describe('the configuration', () => {
       logLevel: 'debug',
       corsOrigins: ['https://app.example', 'http://localhost:3000'],
       timeZone: 'Europe/Madrid',
+      workers: 4,
       metrics: { port: 9464, host: '::1' },
       page: false,
       jwtSecret: SECRET,
@@ -296,6 +299,29 @@ describe('the problems of a configuration', () => {
     const PORT = METRICS_PORT === '7777' ? undefined : METRICS_PORT;
     expect(problemsOf({ PORT, METRICS_PORT })).toEqual([problem]);
     expect(loadConfig({ PORT: '0', METRICS_PORT: '0' }).metrics?.port).toBe(0);
+  });
+
+  it('name ports for metrics of workers that contain the PORT, or are none', () => {
+    const shared = { DATABASE_URL, REDIS_URL: 'redis://pubsub', WORKERS: '3' };
+    expect(problemsOf({ ...shared, PORT: '9466', METRICS_PORT: '9464' })).toEqual([
+      'METRICS_PORT to 9466, a port for each of the WORKERS, must not contain PORT',
+    ]);
+    expect(problemsOf({ ...shared, METRICS_PORT: '65534' })).toEqual([
+      'METRICS_PORT must leave a port to each of the WORKERS',
+    ]);
+    expect(loadConfig({ ...shared, PORT: '9467', METRICS_PORT: '9464' }).workers).toBe(3);
+    expect(loadConfig({ ...shared, METRICS_PORT: '65533' }).workers).toBe(3);
+  });
+
+  it('name what workers lack to hear each other', () => {
+    const database = 'DATABASE_URL (or DB_HOST) must be given beside WORKERS above 1';
+    const redis = 'REDIS_URL (or REDIS_URLS) must be given beside WORKERS above 1';
+    expect(problemsOf({ WORKERS: '2' })).toEqual([database, redis]);
+    expect(problemsOf({ WORKERS: '2', DATABASE_URL })).toEqual([redis]);
+    expect(problemsOf({ WORKERS: '2', REDIS_URL: 'redis://pubsub' })).toEqual([database]);
+    expect(problemsOf({ WORKERS: 'auto' })).toEqual(['WORKERS must be a whole number']);
+    expect(problemsOf({ WORKERS: '65' })).toEqual(['WORKERS must be from 1 to 64']);
+    expect(loadConfig({ WORKERS: '1' }).workers).toBe(1);
   });
 
   it('are what its message lists', () => {
