@@ -21,7 +21,7 @@ export const DEV_USERS = {
 export type DevName = keyof typeof DEV_USERS;
 
 function devUser(name: string, userUUID: string, levelOnEntity: number): DevUser {
-  return { name, userUUID, entityUUID: DEV_ENTITY, levelOnEntity };
+  return { name, userUUID, entityUUID: DEV_ENTITY, levelOnEntity, isServer: false };
 }
 
 /** Makes a token of such a user. */

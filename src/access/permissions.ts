@@ -27,10 +27,12 @@ export interface RoomAccess<RoomRule extends Rule = Rule> {
 export interface CountedAccess extends RoomAccess {
   /** Counts all rules of the room, of which `rules` may hold only a few. */
   readonly ruleCount: number;
+  /** Of a direct room: its two users, who alone may have rules. */
+  readonly pair?: readonly string[] | null;
 }
 
-/** The part of an identity that permissions depend on. */
-export type Caller = Pick<Identity, 'userUUID' | 'entityUUID' | 'levelOnEntity'>;
+/** The part of an identity that permissions depend on. The application's server has every right in every room. */
+export type Caller = Pick<Identity, 'userUUID' | 'entityUUID' | 'levelOnEntity' | 'isServer'>;
 
 /** The definition of a user2user room. */
 const MAX_USERS_OF_A_PAIR = 2;
@@ -52,13 +54,15 @@ export function countingRules<RoomRule extends Rule>(
   return { own, entity: counts ? byEntity : undefined };
 }
 
-/** Whether the caller's own rule has `b`, which takes all permissions, even those of an owner. */
+/** Whether the caller's own rule has `b`, which takes all permissions, even those of an owner. No ban binds a server. */
 export function isBanned(caller: Caller, room: RoomAccess): boolean {
+  if (caller.isServer) return false;
   return room.rules.get(caller.userUUID)?.permissions.includes('b') ?? false;
 }
 
-/** Whether the caller has a permission: by any rule that counts for them, and never if banned. */
+/** Whether the caller has a permission: as a server, or by any rule that counts for them, and never if banned. */
 export function may(caller: Caller, room: RoomAccess, letter: 'r' | 'w' | 'a'): boolean {
+  if (caller.isServer) return true;
   if (isBanned(caller, room)) return false;
   const { own, entity } = countingRules(caller, room);
   return (
@@ -88,6 +92,7 @@ function ownsRoom(caller: Caller, room: RoomAccess): boolean {
 
 /** The highest level at which the caller may grant `a`, and up to which they may change or remove a rule with `a`. */
 export function rankOf(caller: Caller, room: RoomAccess): number {
+  if (caller.isServer) return Infinity;
   const { own, entity } = countingRules(caller, room);
   return Math.max(
     0,
@@ -121,6 +126,32 @@ export function requireMayDelete(caller: Caller, room: RoomAccess, emitter: stri
   requirePermission(caller, room, emitter === caller.userUUID ? 'r' : 'a');
 }
 
+/**
+ * Checks that the caller may edit a message of `emitter`: their own, a server anybody's.
+ * @throws {ChatError} FORBIDDEN
+ */
+export function requireMayEdit(caller: Caller, emitter: string): void {
+  if (caller.isServer || emitter === caller.userUUID) return;
+  throw new ChatError('FORBIDDEN', { detail: 'only its sender may edit a message' });
+}
+
+/** @throws {ChatError} FORBIDDEN if the caller's token is not one of the application's server */
+export function requireServer({ isServer }: Pick<Caller, 'isServer'>): void {
+  if (!isServer) throw new ChatError('FORBIDDEN', { detail: 'this needs a server token' });
+}
+
+/** @throws {ChatError} FORBIDDEN if the caller's level in their entity is lower; a server needs none */
+export function requireLevel({ levelOnEntity, isServer }: Caller, level: number): void {
+  if (isServer || levelOnEntity >= level) return;
+  throw new ChatError('FORBIDDEN', { detail: `this needs a level of ${level}` });
+}
+
+/** @throws {ChatError} FORBIDDEN if the room belongs to another entity than the caller's; to a server, all belong */
+export function requireOwnEntity({ entityUUID, isServer }: Caller, room: RoomAccess): void {
+  if (isServer || room.entityOwner === entityUUID) return;
+  throw new ChatError('FORBIDDEN', { detail: 'the room belongs to another entity' });
+}
+
 /** @throws {ChatError} FORBIDDEN if the caller is no admin of the room */
 export function requireAdmin(caller: Caller, room: RoomAccess): void {
   if (!isAdmin(caller, room)) {
@@ -144,7 +175,8 @@ export function requireMayPutRule(
     throw new ChatError('OUTRANKED', { detail: `the caller's rank in the room is ${rank}` });
   }
   if (before !== undefined) return;
-  if (room.type === 'user2user' && room.ruleCount >= MAX_USERS_OF_A_PAIR) {
+  const isOfOthers = room.pair?.includes(wanted.entityUUID) === false;
+  if (isOfOthers || (room.type === 'user2user' && room.ruleCount >= MAX_USERS_OF_A_PAIR)) {
     throw new ChatError('ROOM_FULL', { detail: 'a user2user room has two members' });
   }
   if (room.ruleCount >= room.maxEntityRules) {
@@ -194,9 +226,12 @@ export function isInvitation({ permissions, accepted }: Rule, before?: Rule): bo
   return before === undefined ? !accepted : before.permissions.includes('b');
 }
 
-/** The rule that lets the caller read the room: their own if it grants `r`, else their entity's. */
+/**
+ * The rule that lets the caller read the room: their own if it grants `r`, else their entity's. A server needs none, and
+ * consents to none.
+ */
 export function enteringRule(caller: Caller, room: RoomAccess): Rule | undefined {
-  if (isBanned(caller, room)) return undefined;
+  if (caller.isServer || isBanned(caller, room)) return undefined;
   const { own, entity } = countingRules(caller, room);
   return [own, entity].find((rule) => rule?.permissions.includes('r'));
 }

@@ -22,8 +22,11 @@ const MAX_PICTURE_CHARACTERS = 2_048;
 /** The last instant of a Date, in seconds. */
 const MAX_SECONDS = 8_640_000_000_000;
 
-/** The `userUUID` and `entityUUID` of a server token that names none: RFC 9562's Nil UUID, which is no user's. */
-const NIL_UUID = '00000000-0000-0000-0000-000000000000';
+/**
+ * The `userUUID` and `entityUUID` of a server token that names none, and so the emitter of what the system does: RFC 9562's
+ * Nil UUID, which is no user's.
+ */
+export const NIL_UUID = '00000000-0000-0000-0000-000000000000';
 
 /** What others may see of a user. */
 export const profileFields = {

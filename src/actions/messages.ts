@@ -121,7 +121,7 @@ export interface MessageActions {
    */
   post(caller: Caller, roomId: number, message: NewMessage): Promise<PostedMessage>;
   /**
-   * Replaces the text of the caller's own message. The room's feed has delivered the change by then.
+   * Replaces the text of a message: the caller's own, or as the application's server anybody's. The room's feed has delivered the change by then.
    * @throws {ChatError} as `Changes.edit`; RATELIMITED
    */
   edit(caller: Caller, roomId: number, edit: Edit): Promise<MadeChange>;
@@ -289,7 +289,7 @@ export function createMessageActions({
   function count(caller: Caller, roomId: number, feed = hub.active(roomId)): void {
     if (limits === undefined) return;
     const hasRights = feed !== undefined && permissionsOf(caller, feed.access) !== '';
-    limits.take(caller.userUUID, hasRights ? roomId : undefined);
+    limits.take(caller, hasRights ? roomId : undefined);
   }
 
   async function publish(roomId: number, changing: Promise<ChangedMessage>): Promise<MadeChange> {

@@ -2,10 +2,14 @@ import {
   forbidden,
   isInvitation,
   requireAdmin,
+  requireLevel,
+  requireOwnEntity,
+  requireServer,
   type Caller,
   type RoomAccess,
   type Rule,
 } from '../access/permissions.js';
+import { NIL_UUID } from '../access/token.js';
 import { ChatError } from '../errors.js';
 import type { Hub } from '../feeds/hub.js';
 import { MAX_INTEGER } from '../protocol/values.js';
@@ -34,7 +38,11 @@ export type NewRoom = Pick<Room, 'name' | 'type' | 'levelAdmin' | 'maxEntityRule
 
 /** A room as an application wants it, whether it exists or not. What is left out stays, or has its default. */
 export type WantedRoom = Pick<Room, 'name' | 'type'> &
-  Partial<RoomSettings> & { readonly rules: readonly WantedRule[] };
+  Partial<RoomSettings> & {
+    /** Of a room that the application's server makes; by default the caller's entity. A room that exists has the same. */
+    readonly entityOwner?: string | undefined;
+    readonly rules: readonly WantedRule[];
+  };
 
 /** A room that was found, changed or created. */
 export interface PutRoom {
@@ -63,7 +71,8 @@ export interface RoomActions {
   create(caller: Caller, wanted: NewRoom): Promise<Room>;
   /**
    * Makes or changes the room with this uuid, and puts rules; others stay. The same again changes nothing.
-   * @throws {ChatError} FORBIDDEN, also if the room belongs to another entity; INVALID if it is of another type;
+   * @throws {ChatError} FORBIDDEN, also if the room belongs to another entity, or `entityOwner` is given by a user;
+   * INVALID if it is of another type than wanted, or does not belong to `entityOwner`;
    * OUTRANKED, TOO_MANY_RULES, ROOM_FULL, UNAVAILABLE
    */
   put(caller: Caller, uuid: string, wanted: WantedRoom): Promise<PutRoom>;
@@ -147,11 +156,12 @@ export function createRoomActions({
     async create(caller, wanted) {
       requireLevel(caller, CREATOR_LEVEL);
       const room = { ...wanted, entityOwner: caller.entityUUID };
-      return rooms.create(room, firstRules(caller, wanted.type), caller.userUUID);
+      return rooms.create(room, firstRules(caller, room), caller.userUUID);
     },
 
-    async put(caller, uuid, { type, rules: wantedRules, ...settings }) {
+    async put(caller, uuid, { type, entityOwner, rules: wantedRules, ...settings }) {
       requireLevel(caller, CREATOR_LEVEL);
+      if (entityOwner !== undefined) requireServer(caller);
       let rules: readonly Rule[] = [];
       const found = await rooms.findOrCreate({ uuid }, caller.userUUID, () => {
         const draft = {
@@ -159,7 +169,7 @@ export function createRoomActions({
           maxEntityRules: DEFAULT_MAX_RULES,
           ...settings,
           type,
-          entityOwner: caller.entityUUID,
+          entityOwner: entityOwner ?? caller.entityUUID,
         };
         rules = rulesOfNew(caller, draft, wantedRules);
         return { draft, rules };
@@ -178,7 +188,7 @@ export function createRoomActions({
           decide: (room) => ruleToPut(caller, room, wanted),
         })),
         authorize(room) {
-          requireMayPutRoom(caller, room, type);
+          requireMayPutRoom(caller, room, { type, entityOwner });
         },
       });
       return { room, created: false };
@@ -186,6 +196,9 @@ export function createRoomActions({
 
     async openDirect(caller, userUUID) {
       requireLevel(caller, directRoomLevel);
+      if (caller.userUUID === NIL_UUID) {
+        throw new ChatError('FORBIDDEN', { detail: 'a direct room is of two users: name one' });
+      }
       if (userUUID === caller.userUUID) throw invalid('userUUID', 'must be that of another user');
       const [first = '', second = ''] = [caller.userUUID, userUUID].toSorted();
       const wanted = [caller.userUUID, userUUID].map((uuid): Rule => ({
@@ -262,8 +275,11 @@ export function createRoomActions({
   };
 }
 
-/** The rules of a new room: its creator's, and in a group room that of their entity. */
-function firstRules({ userUUID, entityUUID, levelOnEntity }: Caller, type: Room['type']): Rule[] {
+/** The rules of a new room: its creator's, and in a group room that of its entity. The system needs none. */
+function firstRules(
+  { userUUID, levelOnEntity }: Caller,
+  { type, entityOwner }: Pick<Room, 'type' | 'entityOwner'>,
+): Rule[] {
   const creator: Rule = {
     entityUUID: userUUID,
     // A token may have a larger one than the column takes.
@@ -271,14 +287,14 @@ function firstRules({ userUUID, entityUUID, levelOnEntity }: Caller, type: Room[
     permissions: 'rwa',
     accepted: true,
   };
-  if (type !== 'group' || entityUUID === userUUID) return [creator];
   const entity: Rule = {
-    entityUUID,
+    entityUUID: entityOwner,
     level: CREATOR_LEVEL,
     permissions: 'rw',
     accepted: true,
   };
-  return [creator, entity];
+  const rules = type === 'group' && entityOwner !== userUUID ? [creator, entity] : [creator];
+  return rules.filter(({ entityUUID }) => entityUUID !== NIL_UUID);
 }
 
 /**
@@ -290,7 +306,7 @@ function rulesOfNew(
   room: Omit<RoomAccess, 'rules'>,
   wanted: readonly WantedRule[],
 ): Rule[] {
-  const rules = new Map(firstRules(caller, room.type).map((rule) => [rule.entityUUID, rule]));
+  const rules = new Map(firstRules(caller, room).map((rule) => [rule.entityUUID, rule]));
   for (const rule of wanted) {
     const access = { ...room, rules, ruleCount: rules.size };
     rules.set(rule.entityUUID, ruleToPut(caller, access, rule));
@@ -300,19 +316,19 @@ function rulesOfNew(
 
 /**
  * @throws {ChatError} FORBIDDEN if the room is another entity's, or the caller no admin; INVALID if it is of another type
+ * or entity than wanted
  */
-function requireMayPutRoom(caller: Caller, room: RoomAccess, type: Room['type']): void {
-  if (room.entityOwner !== caller.entityUUID) {
-    throw new ChatError('FORBIDDEN', { detail: 'the room belongs to another entity' });
-  }
+function requireMayPutRoom(
+  caller: Caller,
+  room: RoomAccess,
+  { type, entityOwner = room.entityOwner }: Pick<WantedRoom, 'type' | 'entityOwner'>,
+): void {
+  requireOwnEntity(caller, room);
   requireAdmin(caller, room);
   if (room.type !== type) throw invalid('type', `must be ${room.type}, as the room is`);
-}
-
-/** @throws {ChatError} FORBIDDEN */
-function requireLevel({ levelOnEntity }: Caller, level: number): void {
-  if (levelOnEntity >= level) return;
-  throw new ChatError('FORBIDDEN', { detail: `this needs a level of ${level}` });
+  if (room.entityOwner !== entityOwner) {
+    throw invalid('entity_owner', `must be ${room.entityOwner}, as the room's is`);
+  }
 }
 
 function invalid(field: string, message: string): ChatError {

@@ -1,4 +1,4 @@
-import { enteringRule, type Caller } from '../access/permissions.js';
+import { enteringRule, may, type Caller } from '../access/permissions.js';
 import { ChatError } from '../errors.js';
 import type { Feed } from '../feeds/feed.js';
 import type { SessionContext } from './context.js';
@@ -15,7 +15,9 @@ export function enterWithoutWaiting(
 ): Feed | undefined {
   const feed = hub.active(roomId);
   if (feed === undefined || after > feed.position) return undefined;
-  return enteringRule(caller, feed.access)?.accepted === true ? feed : undefined;
+  const { access } = feed;
+  const isAdmitted = may(caller, access, 'r') && enteringRule(caller, access)?.accepted !== false;
+  return isAdmitted ? feed : undefined;
 }
 
 /**
@@ -32,12 +34,12 @@ export async function enter(
   if (feed === undefined) throw new ChatError('NOT_FOUND');
   // This node may not have heard yet of a right that another node granted, or of an entry that the client has
   // received from another node.
-  const isAhead = enteringRule(caller, feed.access) === undefined || after > feed.position;
+  const isAhead = !may(caller, feed.access, 'r') || after > feed.position;
   if (isAhead) await feed.refresh();
+  if (!may(caller, feed.access, 'r')) throw new ChatError('FORBIDDEN');
   const rule = enteringRule(caller, feed.access);
-  if (rule === undefined) throw new ChatError('FORBIDDEN');
   // Entering is consent.
-  if (!rule.accepted) await actions.members.accept(caller, roomId, rule);
+  if (rule?.accepted === false) await actions.members.accept(caller, roomId, rule);
   // The feed may have been closed meanwhile.
   const entered = await hub.open(roomId);
   if (entered === undefined) throw new ChatError('NOT_FOUND');

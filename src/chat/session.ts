@@ -231,7 +231,7 @@ export abstract class Session implements Subscriber {
       tokenEndsOn: Math.ceil(expiresAt / 1000),
       warnsAt: tokenEndsAt - Math.min(WARNED_BEFORE_MS, leftMs / 4),
     };
-    if (this.#place?.identify(identity.userUUID) === false) this.close('OVERLOAD');
+    if (this.#place?.identify(identity) === false) this.close('OVERLOAD');
   }
 
   /** The token ends soon. Version 1 has no word for it. */

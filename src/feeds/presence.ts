@@ -75,15 +75,21 @@ export class Presence {
     return this.#uuidsOf(({ nodes }) => nodes > 0);
   }
 
-  /** A session has joined the room. */
-  entered({ userUUID }: Caller): void {
+  /** A session has joined the room. One of the application's server is nobody's presence. */
+  entered({ userUUID, isServer }: Caller): void {
+    if (isServer) return;
     const user = this.#user(userUUID);
     if (user.sessions === 0 && !this.#leaving.delete(user)) this.#addHere(user);
     user.sessions += 1;
   }
 
   /** A session has left the room. `isRemoved`: its user may not read it any more. */
-  left({ userUUID, entityUUID, levelOnEntity }: Caller, isRemoved: boolean, now: number): void {
+  left(
+    { userUUID, entityUUID, levelOnEntity, isServer }: Caller,
+    isRemoved: boolean,
+    now: number,
+  ): void {
+    if (isServer) return;
     const user = this.#user(userUUID);
     user.sessions -= 1;
     if (user.sessions > 0) return;
@@ -92,7 +98,7 @@ export class Presence {
       return;
     }
     // A session's identity has all claims of its token, which are not to be kept for so long.
-    const kept = { userUUID, entityUUID, levelOnEntity };
+    const kept = { userUUID, entityUUID, levelOnEntity, isServer };
     this.#leaving.set(user, { caller: kept, until: now + GRACE_MS });
   }
 

@@ -119,9 +119,9 @@ export class RoomHints implements FlushableRoom {
     this.changed();
   }
 
-  /** A session has another token: in version 1, it may be that of another user. */
+  /** A session has another token: it may be a server's, or in version 1 that of another user. */
   identify({ identity }: Subscriber, before: Caller): void {
-    if (identity.userUUID === before.userUUID) return;
+    if (identity.userUUID === before.userUUID && identity.isServer === before.isServer) return;
     this.presence.left(before, false, performance.now());
     this.presence.entered(identity);
     this.changed();

@@ -9,13 +9,6 @@ export interface AuthenticatedState {
   caller: Identity;
 }
 
-/** @throws {ChatError} FORBIDDEN if the caller's token is not one of the application's server */
-export function requireServer(caller: Identity): void {
-  if (!caller.isServer) {
-    throw new ChatError('FORBIDDEN', { detail: 'this needs a server token' });
-  }
-}
-
 /** Requires a valid token (`Authorization: Bearer <jwt>`) and sets `ctx.state.caller`. */
 export function authenticate(
   tokens: Pick<FailedTokens, 'verify'>,

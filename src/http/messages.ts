@@ -1,8 +1,9 @@
 import { z } from 'zod';
 import type { MessagePage, MessagePages } from '../actions/messages.js';
 import { messageFields, type TextLimits } from '../protocol/message-fields.js';
-import { refSchema } from '../protocol/values.js';
+import { refSchema, uuidSchema } from '../protocol/values.js';
 import type { HistoryMessage } from '../store/history.js';
+import { actingAs } from './acting.js';
 import {
   deletionContent,
   messageContent,
@@ -114,10 +115,13 @@ const post = route({
   params: roomPath,
   body(limits) {
     const { message, messageOf } = fieldsOf(limits);
-    return z.strictObject(message).transform(messageOf);
+    return z
+      .strictObject({ ...message, emitter: uuidSchema.nullish() })
+      .transform(({ emitter, ...given }, issues) => ({ emitter, sent: messageOf(given, issues) }));
   },
-  async handle({ caller, params, body }, { actions }) {
-    const { message, snapshot, isNew } = await actions.messages.post(caller, params.id, body);
+  async handle({ caller, params, body: { emitter, sent } }, { actions }) {
+    const sender = actingAs(caller, emitter);
+    const { message, snapshot, isNew } = await actions.messages.post(sender, params.id, sent);
     return { content: encodeMessage(message), snapshot, status: isNew ? 201 : 200 };
   },
 });
@@ -139,17 +143,20 @@ const edit = route({
   params: messagePath,
   body(limits) {
     const { text, editOf } = fieldsOf(limits);
-    return z.strictObject(text).transform(editOf);
+    return z
+      .strictObject({ ...text, emitter: uuidSchema.nullish() })
+      .transform(({ emitter, ...given }, issues) => ({ emitter, text: editOf(given, issues) }));
   },
   async handle({ caller, params: { id, seq }, body }, { actions }) {
-    await actions.messages.edit(caller, id, { ...body, target: seq });
-    const { message, snapshot } = await actions.messages.getOwn(caller, id, seq);
+    const editor = actingAs(caller, body.emitter);
+    await actions.messages.edit(editor, id, { ...body.text, target: seq });
+    const { message, snapshot } = await actions.messages.getOwn(editor, id, seq);
     return { content: encodeMessage(message), snapshot };
   },
 });
 
-/** DELETE has no body: its ref is a parameter. */
-const deletion = z.object({ ref: refSchema('').optional() });
+/** DELETE has no body: its fields are parameters. */
+const deletion = z.object({ ref: refSchema('').optional(), emitter: uuidSchema.optional() });
 
 const remove = route({
   method: 'DELETE',
@@ -167,7 +174,8 @@ const remove = route({
   query: deletion,
   async handle({ caller, params, query }, { actions }) {
     const wanted = { target: params.seq, ref: query.ref };
-    return { content: await actions.messages.remove(caller, params.id, wanted) };
+    const remover = actingAs(caller, query.emitter);
+    return { content: await actions.messages.remove(remover, params.id, wanted) };
   },
 });
 

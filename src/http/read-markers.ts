@@ -1,11 +1,17 @@
 import { z } from 'zod';
+import { uuidSchema } from '../protocol/values.js';
+import { actingAs } from './acting.js';
 import { readContent } from './answers.js';
 import { route, type Route } from './route.js';
 import { flag, numberFrom, roomPath } from './validate.js';
 
 const range = z
-  .strictObject({ upto: numberFrom(0, Number.MAX_SAFE_INTEGER), back: flag.nullish() })
-  .transform(({ upto, back }) => ({ upto, isBack: back ?? false }));
+  .strictObject({
+    upto: numberFrom(0, Number.MAX_SAFE_INTEGER),
+    back: flag.nullish(),
+    emitter: uuidSchema.nullish(),
+  })
+  .transform(({ upto, back, emitter }) => ({ emitter, range: { upto, isBack: back ?? false } }));
 
 const move = route({
   method: 'PUT',
@@ -22,8 +28,9 @@ const move = route({
   },
   params: roomPath,
   body: range,
-  async handle({ caller, params, body }, { actions }) {
-    return { content: { upto: await actions.readMarkers.move(caller, params.id, body) } };
+  async handle({ caller, params, body: { emitter, range } }, { actions }) {
+    const reader = actingAs(caller, emitter);
+    return { content: { upto: await actions.readMarkers.move(reader, params.id, range) } };
   },
 });
 

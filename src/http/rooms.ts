@@ -65,16 +65,18 @@ const wantedRoom = z
     ...newSettings,
     name: roomName,
     type: roomType,
+    entity_owner: uuidSchema.nullish(),
     rules: listSchema(newRule, {
       max: MAX_PUT_RULES,
       problem: 'must be a list of rules',
       tooLong: `has more than ${MAX_PUT_RULES} rules`,
     }).nullish(),
   })
-  .transform(({ type, rules, name, ...given }) => ({
+  .transform(({ type, entity_owner: entityOwner, rules, name, ...given }) => ({
     ...settingsOf(given),
     name,
     type,
+    entityOwner: entityOwner ?? undefined,
     rules: rules ?? [],
   }));
 

@@ -1,11 +1,12 @@
 import type { RouterMiddleware } from '@koa/router';
 import type { z } from 'zod';
+import { requireServer } from '../access/permissions.js';
 import type { Identity } from '../access/token.js';
 import type { Actions } from '../actions/actions.js';
 import type { DevUsers } from '../actions/dev-users.js';
 import type { ErrorCode } from '../errors.js';
 import type { TextLimits } from '../protocol/message-fields.js';
-import { requireServer, type AuthenticatedState } from './authenticate.js';
+import type { AuthenticatedState } from './authenticate.js';
 import type { LoggedState } from './error-handler.js';
 import { respond, type Reply } from './envelope.js';
 import type { OwnPageState } from './own-page.js';

@@ -1,16 +1,18 @@
+import type { Caller } from '../access/permissions.js';
 import type { Limits } from '../config/load.js';
 import { ChatError } from '../errors.js';
 import { TokenBuckets } from './token-buckets.js';
 
 /**
  * How many messages a user may send, and a room may get, on this node; edits, deletions and reactions count alike. Undefined
- * as a room: the user is not known to have rights in it, so that nobody uses up the messages of a room of others.
+ * as a room: the user is not known to have rights in it, so that nobody uses up the messages of a room of others. Nothing
+ * is counted of the application's server, which sends for all of its users.
  */
 export interface MessageLimits {
   /** @throws {ChatError} RATELIMITED, with the time until the same would be taken; nothing is counted then */
-  take(userUUID: string, roomId: number | undefined): void;
+  take(caller: Caller, roomId: number | undefined): void;
   /** Counts a message that can't be refused; resolves when it may be stored, undefined: now. */
-  turn(userUUID: string, roomId: number | undefined): Promise<void> | undefined;
+  turn(caller: Caller, roomId: number | undefined): Promise<void> | undefined;
   /** Resolves after a time, for a socket that is not read meanwhile. */
   pause(ms: number): Promise<void>;
   /** The node shuts down: whoever waits has waited long enough, and nobody waits any more. */
@@ -63,14 +65,16 @@ export function createMessageLimits({
   }
 
   return {
-    take(userUUID, roomId) {
+    take({ userUUID, isServer }, roomId) {
+      if (isServer) return;
       const now = performance.now();
       const ms = waitMs(userUUID, roomId, now);
       if (ms > 0) throw new ChatError('RATELIMITED', { retryAfterMs: Math.ceil(ms) });
       count(userUUID, roomId, now);
     },
 
-    turn(userUUID, roomId) {
+    turn({ userUUID, isServer }, roomId) {
+      if (isServer) return undefined;
       const now = performance.now();
       const ms = waitMs(userUUID, roomId, now);
       count(userUUID, roomId, now);

@@ -1,3 +1,4 @@
+import type { Caller } from '../access/permissions.js';
 import type { Limits } from '../config/load.js';
 import { ChatError } from '../errors.js';
 import { networkOf } from './client-address.js';
@@ -8,10 +9,10 @@ const RETRY_AFTER_MS = 5_000;
 /** One open socket, as it is counted. */
 export interface SocketPlace {
   /**
-   * The socket is that of a user from now on.
-   * @returns whether the user may have it
+   * The socket is that of a caller from now on. Those of the application's server are not counted.
+   * @returns whether the caller may have it
    */
-  identify(userUUID: string): boolean;
+  identify(caller: Pick<Caller, 'userUUID' | 'isServer'>): boolean;
   /** The socket has ended. */
   release(): void;
 }
@@ -49,22 +50,26 @@ export function createSocketLimits({
 
     open(address) {
       const network = networkOf(address);
+      let isWaiting = true;
       let user: string | undefined;
       add(ofNetworks, network, 1);
       waiting += 1;
       return {
-        identify(userUUID) {
-          if (user === userUUID) return true;
-          if (user === undefined) waiting -= 1;
-          else add(ofUsers, user, -1);
-          user = userUUID;
+        identify({ userUUID, isServer }) {
+          if (isWaiting) waiting -= 1;
+          isWaiting = false;
+          const counted = isServer ? undefined : userUUID;
+          if (counted === user) return true;
+          if (user !== undefined) add(ofUsers, user, -1);
+          user = counted;
+          if (user === undefined) return true;
           add(ofUsers, user, 1);
           return socketsPerUser === 0 || (ofUsers.get(user) ?? 0) <= socketsPerUser;
         },
         release() {
           add(ofNetworks, network, -1);
-          if (user === undefined) waiting -= 1;
-          else add(ofUsers, user, -1);
+          if (isWaiting) waiting -= 1;
+          if (user !== undefined) add(ofUsers, user, -1);
         },
       };
     },

@@ -35,7 +35,12 @@ export async function importSettings(
     await storeUsers(sequelize, id, users.slice(from, from + AT_ONCE));
   }
   const change = createRoomChange({ sequelize });
-  const caller = { userUUID: entityOwner, entityUUID: entityOwner, levelOnEntity: 0 };
+  const caller = {
+    userUUID: entityOwner,
+    entityUUID: entityOwner,
+    levelOnEntity: 0,
+    isServer: false,
+  };
   for (let from = 0; from === 0 || from < rules.length; from += AT_ONCE) {
     const some = rules.slice(from, from + AT_ONCE);
     await change(id, caller, {

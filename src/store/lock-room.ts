@@ -43,6 +43,7 @@ export async function loadRoom(
   const [row] = await sequelize.query<RoomQueryRow>(
     `SELECT head, (SELECT uuid FROM log_epoch) AS epoch, type, entity_owner AS "entityOwner", level_admin AS "levelAdmin",
        max_entity_rules AS "maxEntityRules", rule_count AS "ruleCount",
+       CASE WHEN first_user IS NOT NULL THEN json_build_array(first_user, second_user) END AS pair,
        (SELECT coalesce(json_agg(rule), '[]') FROM (
           SELECT room_id AS "roomId", "entity_UUID" AS "entityUUID", level, permissions, accepted, since,
             "createdAt", "updatedAt"

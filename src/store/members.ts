@@ -32,14 +32,17 @@ export interface Members {
   ): Promise<MembersPage | undefined>;
 }
 
+/** Whether the caller may read the room, as a server ($7) any. */
+const MAY_LIST = `($7::boolean OR ${MAY_READ})`;
+
 /** The members of room $4, none if the caller may not read it. */
-const MEMBERS = `SELECT ${MAY_READ} AS "mayRead", (
+const MEMBERS = `SELECT ${MAY_LIST} AS "mayRead", (
     SELECT coalesce(json_agg(page ORDER BY page."entityUUID"), '[]') FROM (
       SELECT p.room_id AS "roomId", p."entity_UUID" AS "entityUUID", p.level, p.permissions, p.accepted,
         p."createdAt", p."updatedAt", u.name, u.picture
       FROM (
         SELECT * FROM room_permissions
-        WHERE room_id = r.id AND ($5::uuid IS NULL OR "entity_UUID" > $5) AND ${MAY_READ}
+        WHERE room_id = r.id AND ($5::uuid IS NULL OR "entity_UUID" > $5) AND ${MAY_LIST}
         ORDER BY "entity_UUID" LIMIT $6
       ) AS p
       -- By LIMIT, so that each is looked up by its key.
@@ -57,8 +60,9 @@ export function createMembers({
   readers: FairLimit<string>;
 }): Members {
   return {
-    async page({ userUUID, entityUUID, levelOnEntity }, roomId, { behind, limit }, gone) {
-      const bind = [userUUID, entityUUID, levelOnEntity, roomId, behind ?? null, limit];
+    async page(caller, roomId, { behind, limit }, gone) {
+      const { userUUID, entityUUID, levelOnEntity, isServer } = caller;
+      const bind = [userUUID, entityUUID, levelOnEntity, roomId, behind ?? null, limit, isServer];
       const [page] = await readers.run(
         userUUID,
         () => sequelize.query<MembersPage>(MEMBERS, { bind, type: QueryTypes.SELECT }),

@@ -1,5 +1,6 @@
 import {
   requireMayDelete,
+  requireMayEdit,
   requirePermission,
   type Caller,
   type RoomAccess,
@@ -97,7 +98,7 @@ export interface NewReaction extends About {
   readonly on: boolean;
 }
 
-/** Replaces content and data of the caller's own message. */
+/** Replaces content and data of a message: one's own, or as the application's server anybody's. */
 export function edit(caller: Caller, { target, ref, content, data }: Edit): MessageChange {
   return {
     kind: 'edit',
@@ -110,9 +111,7 @@ export function edit(caller: Caller, { target, ref, content, data }: Edit): Mess
     },
     isSaidBy: (entry) => entry.content === content && entry.data === data,
     apply(message, _room, seq) {
-      if (message.emitter !== caller.userUUID) {
-        throw new ChatError('FORBIDDEN', { detail: 'only its sender may edit a message' });
-      }
+      requireMayEdit(caller, message.emitter);
       requireNotDeleted(message);
       if (message.content === content && message.data === data) {
         return message.textSeq ?? message.seq;

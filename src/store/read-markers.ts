@@ -62,11 +62,14 @@ interface MovedRow {
   readonly upto: number | null;
 }
 
-/** The rooms $1 of the callers $2 to $4 (users, entities, levels), each at the place `n`; without rooms that don't exist. */
-const ASKED = `SELECT asked.n::integer AS n, asked.user_uuid, r.id AS room_id, r.head, ${ofAsked(MAY_READ)} AS "mayRead",
-      greatest(${ofAsked(READS_SINCE)}, 0) AS since
-    FROM unnest($1::integer[], $2::uuid[], $3::uuid[], $4::float8[])
-      WITH ORDINALITY AS asked (room_id, user_uuid, entity_uuid, level, n)
+/**
+ * The rooms $1 of the callers $2 to $5 (users, entities, levels, whether it is a server), each at the place `n`; without
+ * rooms that don't exist.
+ */
+const ASKED = `SELECT asked.n::integer AS n, asked.user_uuid, r.id AS room_id, r.head,
+      asked.is_server OR ${ofAsked(MAY_READ)} AS "mayRead", greatest(${ofAsked(READS_SINCE)}, 0) AS since
+    FROM unnest($1::integer[], $2::uuid[], $3::uuid[], $4::float8[], $5::boolean[])
+      WITH ORDINALITY AS asked (room_id, user_uuid, entity_uuid, level, is_server, n)
     CROSS JOIN LATERAL (SELECT * FROM rooms WHERE id = asked.room_id LIMIT 1) AS r
     ${ofAsked(RULES_OF_CALLER)}`;
 
@@ -75,13 +78,13 @@ const FIND = `WITH found AS MATERIALIZED (${ASKED})
     SELECT upto FROM read_markers WHERE room_id = found.room_id AND user_uuid = found.user_uuid LIMIT 1
   )) AS upto FROM found`;
 
-/** Moves to $5, also backwards if $6. In the order of the keys, so that two statements never wait for each other. */
+/** Moves to $6, also backwards if $7. In the order of the keys, so that two statements never wait for each other. */
 const MOVE = `WITH found AS MATERIALIZED (${ASKED}), moved AS (
     INSERT INTO read_markers (room_id, user_uuid, upto)
-    SELECT room_id, user_uuid, greatest(since, least(head, ($5::bigint[])[n])) FROM found
+    SELECT room_id, user_uuid, greatest(since, least(head, ($6::bigint[])[n])) FROM found
     WHERE "mayRead" ORDER BY room_id, user_uuid
     ON CONFLICT (room_id, user_uuid) DO UPDATE SET upto = excluded.upto
-    WHERE read_markers.upto < excluded.upto OR ($6 AND read_markers.upto <> excluded.upto)
+    WHERE read_markers.upto < excluded.upto OR ($7 AND read_markers.upto <> excluded.upto)
     RETURNING room_id, user_uuid, upto
   )
   SELECT n, "mayRead", moved.upto FROM found LEFT JOIN moved USING (room_id, user_uuid)`;
@@ -100,6 +103,7 @@ export function createReadMarkers({ sequelize }: { sequelize: Sequelize }): Read
       asked.map(({ caller }) => caller.userUUID),
       asked.map(({ caller }) => caller.entityUUID),
       asked.map(({ caller }) => caller.levelOnEntity),
+      asked.map(({ caller }) => caller.isServer),
       ...more,
     ];
     const rows = await sequelize.query<Row>(sql, { bind, type: QueryTypes.SELECT });

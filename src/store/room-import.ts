@@ -282,7 +282,7 @@ async function apply(
   });
 }
 
-type Messages = Map<number, { readonly emitter: string; isDeleted: boolean }>;
+type Messages = Map<number, { isDeleted: boolean }>;
 
 /** The messages that entries are about, or answer, as they were before the changes among these entries. */
 async function readMessages(
@@ -292,24 +292,20 @@ async function readMessages(
   transaction: Transaction,
 ): Promise<Messages> {
   const seqs = entries.flatMap(({ target, replyTo }) => target ?? replyTo ?? []);
-  const rows = await sequelize.query<{ seq: number; emitter: string; isDeleted: boolean }>(
-    `SELECT seq, emitter, deleted_by IS NOT NULL AS "isDeleted" FROM messages
+  const rows = await sequelize.query<{ seq: number; isDeleted: boolean }>(
+    `SELECT seq, deleted_by IS NOT NULL AS "isDeleted" FROM messages
      WHERE room_id = $1 AND seq = ANY ($2::bigint[]) AND kind = 'message'`,
     { bind: [roomId, seqs], type: QueryTypes.SELECT, transaction },
   );
   return new Map(rows.map(({ seq, ...message }) => [seq, message]));
 }
 
-function problemOf(
-  { kind, target, replyTo, emitter }: MessageEntry,
-  messages: Messages,
-): string | undefined {
+function problemOf({ target, replyTo }: MessageEntry, messages: Messages): string | undefined {
   if (replyTo !== undefined && !messages.has(replyTo))
     return 'reply_to is not the number of a message';
   if (target === undefined) return undefined;
   const message = messages.get(target);
   if (message === undefined) return 'target is not the number of a message';
   if (message.isDeleted) return 'the message was deleted by an earlier line';
-  if (kind === 'edit' && message.emitter !== emitter) return 'only its sender may edit a message';
   return undefined;
 }

@@ -66,7 +66,7 @@ export interface RoomList {
    * @param gone aborted when the client is gone: then nothing more is read
    */
   page(caller: Caller, filter: RoomFilter, gone?: AbortSignal): Promise<RoomSummary[]>;
-  /** One of them; undefined if the room is none of them. */
+  /** One of them, to a server any; undefined if the room is none of them. */
   one(caller: Caller, roomId: number, gone?: AbortSignal): Promise<RoomSummary | undefined>;
 }
 
@@ -80,8 +80,8 @@ const ENTRIES_PASSED = 10_000;
 /** Rooms that a query sorts at most, the newest ones: each costs a look into its log. */
 const ROOMS_SORTED = 10_000;
 
-/** The other user of a user2user room `r`. */
-const OTHER_USER = `CASE WHEN r.type = 'user2user' THEN coalesce(
+/** The other user of a user2user room `r`; null to a server that is none of the two. */
+const OTHER_USER = `CASE WHEN r.type = 'user2user' AND own.permissions IS NOT NULL THEN coalesce(
     CASE $1::uuid WHEN r.first_user THEN r.second_user WHEN r.second_user THEN r.first_user END,
     (SELECT "entity_UUID" FROM room_permissions WHERE room_id = r.id AND "entity_UUID" <> $1 LIMIT 1)) END`;
 
@@ -101,20 +101,20 @@ const MESSAGES = `room_id = room.id AND room.reads AND seq > room.head - ${ENTRI
 
 /**
  * Of the candidates, rooms by id, those that the caller may read or is invited to, as far as they fulfil a condition on
- * `room`: $4 at most, the newest first. Everything beyond the rooms of the page is looked up by a key or the log's
+ * `room`: $4 at most, the newest first. `isServer` is the SQL of whether the caller has every right. Everything beyond the rooms of the page is looked up by a key or the log's
  * end. LATERAL with LIMIT has each looked up by its key, whatever the planner thinks of how many there are.
  */
-function summaries(candidates: string, condition: string): string {
+function summaries(candidates: string, condition: string, isServer = 'false'): string {
   return `WITH mine AS MATERIALIZED (
-    SELECT r.id, r.uuid, r.name, r.type, r.data, r.head, r."createdAt", ${MAY_READ} AS reads,
-      ${PERMISSIONS} AS permissions, ${OTHER_USER} AS other,
+    SELECT r.id, r.uuid, r.name, r.type, r.data, r.head, r."createdAt", ${isServer} OR ${MAY_READ} AS reads,
+      CASE WHEN ${isServer} THEN 'rwa' ELSE ${PERMISSIONS} END AS permissions, ${OTHER_USER} AS other,
       CASE WHEN ${READS_BY_OWN} THEN own.accepted WHEN ${READS_BY_ENTITY} THEN entity.accepted
-        ELSE coalesce(own.accepted, entity.accepted) END AS accepted,
+        ELSE coalesce(own.accepted, entity.accepted, true) END AS accepted,
       ${READS_SINCE} AS since
     FROM (${candidates}) AS candidate
     CROSS JOIN LATERAL (SELECT * FROM rooms WHERE id = candidate.id LIMIT 1) AS r
     ${RULES_OF_CALLER}
-    WHERE ${NOT_BANNED} AND (${READS_BY_OWN} OR ${READS_BY_ENTITY}
+    WHERE ${isServer} OR ${NOT_BANNED} AND (${READS_BY_OWN} OR ${READS_BY_ENTITY}
       OR own.accepted = false OR (${ENTITY_COUNTS} AND entity.accepted = false))
   ), page AS MATERIALIZED (
     SELECT room.*, last.seq AS last_seq, coalesce(last."createdAt", room."createdAt") AS at
@@ -163,8 +163,8 @@ const PAGE = summaries(
       OR (coalesce(last."createdAt", room."createdAt"), room.id) < ($7::timestamptz, $8::integer))`,
 );
 
-/** The room $5. */
-const ONE = summaries('SELECT $5::integer AS id', 'true');
+/** The room $5, for a server if $6. */
+const ONE = summaries('SELECT $5::integer AS id', 'true', '$6::boolean');
 
 /** A room as Postgres has it: in JSON, dates are text. */
 type SummaryRow = Omit<RoomSummary, 'lastMessage'> & {
@@ -216,7 +216,7 @@ export function createRoomList({
       ),
 
     async one(caller, roomId, gone) {
-      const [room] = await query(ONE, caller, [1, roomId], gone);
+      const [room] = await query(ONE, caller, [1, roomId, caller.isServer], gone);
       return room;
     },
   };

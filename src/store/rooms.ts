@@ -72,7 +72,7 @@ export interface Rooms {
   ): Promise<RuleWithRoom[]>;
   /**
    * Rooms that the caller may read, and the group rooms of their entity, in the order of ids, in pages that may be
-   * empty.
+   * empty. To a server, all rooms.
    * @param gone aborted when the client is gone: then nothing more is read
    */
   visibleTo(
@@ -152,15 +152,21 @@ const LISTED = `WITH candidate AS (
     (SELECT coalesce(json_agg(page), '[]')
      FROM (SELECT * FROM listed ORDER BY id DESC LIMIT $6 OFFSET $7) AS page) AS rules`;
 
+/** The columns of a `ListedRoom`, of a room `r`. */
+const LISTED_COLUMNS = `r.id, r.uuid, r.name, r.type, r.level_admin AS "levelAdmin", r.entity_owner AS "entityOwner",
+    r.max_entity_rules AS "maxEntityRules",
+    to_char(r."createdAt" AT TIME ZONE 'UTC', '${ISO_8601}') AS "createdAt",
+    to_char(r."updatedAt" AT TIME ZONE 'UTC', '${ISO_8601}') AS "updatedAt"`;
+
+/** All rooms with ids above $1: a server may see them. */
+const ALL = `SELECT ${LISTED_COLUMNS}, true AS "isVisible"
+  FROM rooms AS r WHERE id > $1 ORDER BY id LIMIT ${VISIBLE_PAGE}`;
+
 /**
  * Candidates with ids above $4, and whether the caller may see them: those that they may read, and the groups of their
  * entity. Each of the three sources of candidates is read by its index, a page at most.
  */
-const VISIBLE = `SELECT r.id, r.uuid, r.name, r.type, r.level_admin AS "levelAdmin", r.entity_owner AS "entityOwner",
-    r.max_entity_rules AS "maxEntityRules",
-    to_char(r."createdAt" AT TIME ZONE 'UTC', '${ISO_8601}') AS "createdAt",
-    to_char(r."updatedAt" AT TIME ZONE 'UTC', '${ISO_8601}') AS "updatedAt",
-    ${MAY_READ} OR (r.type = 'group' AND r.entity_owner = $2 AND ${NOT_BANNED}) AS "isVisible"
+const VISIBLE = `SELECT ${LISTED_COLUMNS}, ${MAY_READ} OR (r.type = 'group' AND r.entity_owner = $2 AND ${NOT_BANNED}) AS "isVisible"
   FROM (
     (SELECT room_id AS id FROM room_permissions WHERE "entity_UUID" = $1 AND room_id > $4
      ORDER BY room_id LIMIT ${VISIBLE_PAGE})
@@ -284,13 +290,14 @@ export function createRooms({
       return rules;
     },
 
-    async *visibleTo(caller, gone) {
-      const { userUUID, entityUUID, levelOnEntity } = caller;
+    async *visibleTo({ userUUID, entityUUID, levelOnEntity, isServer }, gone) {
+      const sql = isServer ? ALL : VISIBLE;
+      const whose = isServer ? [] : [userUUID, entityUUID, levelOnEntity];
       for (let after = 0, more = true; more;) {
-        const bind = [userUUID, entityUUID, levelOnEntity, after];
+        const bind = [...whose, after];
         const rows = await readers.run(
           userUUID,
-          () => sequelize.query<VisibleRow>(VISIBLE, { bind, type: QueryTypes.SELECT }),
+          () => sequelize.query<VisibleRow>(sql, { bind, type: QueryTypes.SELECT }),
           gone,
         );
         yield rows.filter(({ isVisible }) => isVisible);

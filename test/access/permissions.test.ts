@@ -8,9 +8,13 @@ import {
   may,
   rankOf,
   requireAdmin,
+  requireLevel,
+  requireMayEdit,
   requireMayPutRule,
   requireMayRemoveRule,
+  requireOwnEntity,
   requirePermission,
+  requireServer,
   type Caller,
   type CountedAccess,
   type RoomAccess,
@@ -379,6 +383,54 @@ describe('an invitation', () => {
   });
 });
 
+describe('the application’s server', () => {
+  const server = caller({ isServer: true, levelOnEntity: 0 });
+
+  it('has every permission and outranks every rule, whatever rules there are', () => {
+    for (const type of ['group', 'user2user'] as const) {
+      const rules = [rule(USER, 'b'), rule(OTHER, 'rwa', { level: 2_147_483_647 })];
+      const access = room(rules, { type });
+
+      expect(lettersOf(server, access)).toBe('rwa');
+      expect(isBanned(server, access)).toBe(false);
+      expect(isAdmin(server, access)).toBe(true);
+      expect(codeOf(() => requireMayRemoveRule(server, access, OTHER))).toBeUndefined();
+      expect(codeOf(() => requireMayPutRule(server, access, rule(OTHER, 'rw')))).toBeUndefined();
+    }
+  });
+
+  it('adds no rule to a room that is full, and none of a stranger to a direct room', () => {
+    const full = room([rule(USER, 'rw')], { maxEntityRules: 1 });
+    const direct = { ...room([rule(USER, 'rw')], { type: 'user2user' }), pair: [USER, ENTITY] };
+
+    expect(codeOf(() => requireMayPutRule(server, full, rule(OTHER, 'r')))).toBe('TOO_MANY_RULES');
+    expect(codeOf(() => requireMayPutRule(server, direct, rule(OTHER, 'r')))).toBe('ROOM_FULL');
+    expect(codeOf(() => requireMayPutRule(server, direct, rule(ENTITY, 'r')))).toBeUndefined();
+  });
+
+  it('enters by no rule', () => {
+    expect(enteringRule(server, room([rule(USER, 'rw')]))).toBeUndefined();
+  });
+
+  it('edits the messages of all, needs no level, and owns all rooms', () => {
+    const others = [
+      () => requireMayEdit(server, OTHER),
+      () => requireLevel(server, 1_000),
+      () => requireOwnEntity(server, room()),
+      () => requireServer(server),
+    ];
+    expect(others.map(codeOf)).toEqual([undefined, undefined, undefined, undefined]);
+    const nobody = caller({ levelOnEntity: 999 });
+    const refused = [
+      () => requireMayEdit(nobody, OTHER),
+      () => requireLevel(nobody, 1_000),
+      () => requireOwnEntity(nobody, room()),
+      () => requireServer(nobody),
+    ];
+    expect(refused.map(codeOf)).toEqual(['FORBIDDEN', 'FORBIDDEN', 'FORBIDDEN', 'FORBIDDEN']);
+  });
+});
+
 describe('the rule by which a caller enters', () => {
   it('is their own if it grants r, else their entity’s', () => {
     const byEntity = rule(ENTITY, 'rw');
@@ -406,7 +458,7 @@ describe('the rule by which a caller enters', () => {
 });
 
 function caller(given: Partial<Caller> = {}): Caller {
-  return { userUUID: USER, entityUUID: ENTITY, levelOnEntity: 10, ...given };
+  return { userUUID: USER, entityUUID: ENTITY, levelOnEntity: 10, isServer: false, ...given };
 }
 
 /** A room with all of its rules. */

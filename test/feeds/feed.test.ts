@@ -19,8 +19,18 @@ import { entryOf, removeRule } from '../harness/writers.js';
 
 const PATIENCE_MS = 20_000;
 const logger = createLogger({ level: 'silent', production: true });
-const owner = { userUUID: randomUUID(), entityUUID: randomUUID(), levelOnEntity: 100 };
-const member = { userUUID: randomUUID(), entityUUID: randomUUID(), levelOnEntity: 0 };
+const owner = {
+  userUUID: randomUUID(),
+  entityUUID: randomUUID(),
+  levelOnEntity: 100,
+  isServer: false,
+};
+const member = {
+  userUUID: randomUUID(),
+  entityUUID: randomUUID(),
+  levelOnEntity: 0,
+  isServer: false,
+};
 
 let testDatabase: TestDatabase;
 let database: Database;

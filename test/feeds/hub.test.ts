@@ -18,7 +18,7 @@ const STORE_TIMEOUT_MS = 100;
 const UNAVAILABLE = { status: 'rejected', reason: { code: 'UNAVAILABLE' } };
 const NEVER = new Promise<never>(() => undefined);
 
-const ana = { userUUID: randomUUID(), entityUUID: randomUUID(), levelOnEntity: 0 };
+const ana = { userUUID: randomUUID(), entityUUID: randomUUID(), levelOnEntity: 0, isServer: false };
 const opened: Hub[] = [];
 
 afterEach(async () => {

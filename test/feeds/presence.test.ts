@@ -74,7 +74,7 @@ async function close({ peers, hints }: Node): Promise<void> {
 }
 
 function session(userUUID: string): Subscriber {
-  const identity = { userUUID, entityUUID: '', levelOnEntity: 0 };
+  const identity = { userUUID, entityUUID: '', levelOnEntity: 0, isServer: false };
   return { version: 1, identity, writer: {} as Subscriber['writer'], roomLost: () => undefined };
 }
 

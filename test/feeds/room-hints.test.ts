@@ -16,7 +16,7 @@ class Session implements Subscriber {
   readonly writer: Subscriber['writer'];
 
   constructor(userUUID: string) {
-    this.identity = { userUUID, entityUUID: '', levelOnEntity: 0 };
+    this.identity = { userUUID, entityUUID: '', levelOnEntity: 0, isServer: false };
     // eslint-disable-next-line typescript/no-this-alias
     const session = this;
     this.writer = {

@@ -35,7 +35,7 @@ function frameOf(roomId: number, seq: number): Buffer {
 
 class Reader implements Subscriber {
   readonly version = 1;
-  readonly identity = { userUUID: '', entityUUID: '', levelOnEntity: 0 };
+  readonly identity = { userUUID: '', entityUUID: '', levelOnEntity: 0, isServer: false };
   readonly writer: SocketWriter;
   /** Its position when it joined. */
   readonly after: number;

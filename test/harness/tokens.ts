@@ -7,12 +7,13 @@ export interface Person {
   readonly userUUID: string;
   readonly entityUUID: string;
   readonly levelOnEntity: number;
+  readonly isServer: boolean;
   readonly token: string;
 }
 
 /** By default a new user of a new entity at level 0; `claims` are laid over the token's own. */
 export function person(
-  given: Partial<Omit<Person, 'token'>> = {},
+  given: Partial<Omit<Person, 'token' | 'isServer'>> = {},
   claims: Readonly<Record<string, unknown>> = {},
 ): Person {
   const identity = {
@@ -20,7 +21,12 @@ export function person(
     entityUUID: given.entityUUID ?? randomUUID(),
     levelOnEntity: given.levelOnEntity ?? 0,
   };
-  return { ...identity, token: sign({ ...identity, exp: secondsFromNow(3600), ...claims }) };
+  const isServer = claims['server'] === true;
+  return {
+    ...identity,
+    isServer,
+    token: sign({ ...identity, exp: secondsFromNow(3600), ...claims }),
+  };
 }
 
 export function sign(claims: object, secret = SECRET, options: jwt.SignOptions = {}): string {

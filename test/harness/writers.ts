@@ -50,7 +50,13 @@ export function writerOver(log: Log, roomId: number): TestWriter {
 
 /** A user of a new entity. */
 export function newCaller(given: Partial<Caller> = {}): Caller {
-  return { userUUID: randomUUID(), entityUUID: randomUUID(), levelOnEntity: 0, ...given };
+  return {
+    userUUID: randomUUID(),
+    entityUUID: randomUUID(),
+    levelOnEntity: 0,
+    isServer: false,
+    ...given,
+  };
 }
 
 /** Appends a message of `author` to the writer's room. */

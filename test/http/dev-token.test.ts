@@ -35,7 +35,7 @@ async function become(name: string, at = node): Promise<Person & { claims: unkno
   const answer = await request(at, 'POST', PATH, { body: { name } });
   expect(answer).toMatchObject({ status: 200, content: { token: expect.any(String) as string } });
   const { token } = answer.content as { token: string };
-  const as = { userUUID: '', entityUUID: '', levelOnEntity: 0, token };
+  const as = { userUUID: '', entityUUID: '', levelOnEntity: 0, isServer: false, token };
   const { content: claims } = await request(at, 'GET', '/test/token', { as });
   return { ...as, ...(claims as Person), token, claims };
 }

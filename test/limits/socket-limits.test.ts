@@ -53,6 +53,22 @@ it('a user has so many sockets, of any version, and another one when one of them
   await Promise.all([second.close(), fourth.close()]);
 });
 
+it('a server token has any number of sockets, whose refreshed tokens count as those that they are', async () => {
+  const server = person({}, { server: true });
+  const user = person({ userUUID: server.userUUID });
+  const clients = await Promise.all(
+    [1, 2, 3].map((host) => ChatClient.openV2(node.chatUrl, from(`198.51.100.${host}`))),
+  );
+  for (const client of clients) {
+    client.send({ type: 'token', content: server.token });
+    await client.expect('START?', 'READY');
+  }
+  for (const client of clients) client.send({ type: 'token', content: user.token });
+  const closed = clients[2]?.closed();
+  expect(await closed).toMatchObject({ code: 1013, reason: 'OVERLOAD' });
+  await Promise.all(clients.map((client) => client.close()));
+});
+
 it('an address has so many sockets, and another address has its own', async () => {
   const clients = await Promise.all(
     [1, 2, 3].map((host) => ChatClient.open(node.chatUrl, from(`2001:db8::${host}`))),

@@ -154,8 +154,18 @@ describe('the plans of Postgres', () => {
     }
   }
 
-  const member = { userUUID: randomUUID(), entityUUID: randomUUID(), levelOnEntity: 0 };
-  const caller = { userUUID: randomUUID(), entityUUID: randomUUID(), levelOnEntity: 0 };
+  const member = {
+    userUUID: randomUUID(),
+    entityUUID: randomUUID(),
+    levelOnEntity: 0,
+    isServer: false,
+  };
+  const caller = {
+    userUUID: randomUUID(),
+    entityUUID: randomUUID(),
+    levelOnEntity: 0,
+    isServer: false,
+  };
   const rule = { entityUUID: randomUUID(), level: 0, permissions: 'rw', accepted: true };
 
   /** Adds a rule, then changes it, then removes it. */
@@ -304,7 +314,12 @@ describe('the plans of Postgres', () => {
 
   it('look for messages of others among the newest entries only, whatever the marker', async () => {
     const { sequelize } = host.database;
-    const author = { userUUID: emitter, entityUUID: randomUUID(), levelOnEntity: 0 };
+    const author = {
+      userUUID: emitter,
+      entityUUID: randomUUID(),
+      levelOnEntity: 0,
+      isServer: false,
+    };
     await sequelize.query(
       `INSERT INTO room_permissions (room_id, "entity_UUID", level, permissions, accepted, "createdAt", "updatedAt")
        VALUES ($1, $2, 0, 'r', true, now(), now())`,

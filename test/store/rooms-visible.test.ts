@@ -81,6 +81,7 @@ describe.each(storeHosts)('rooms that a caller sees over %s', (_, openHost) => {
               userUUID: uuids[user] ?? '',
               entityUUID: uuids[entity] ?? '',
               levelOnEntity,
+              isServer: false,
             };
             expect(await visibleTo(caller)).toMatchObject(
               rooms.filter(({ access }) => sees(caller, access)).map(({ room }) => asJson(room)),

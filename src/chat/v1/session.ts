@@ -112,9 +112,8 @@ export class SessionV1 extends Session implements CommandSession {
     const { messageLimits } = this.context;
     const { selected } = this.subscriptions;
     if (messageLimits === undefined || selected === undefined) return undefined;
-    const { userUUID } = this.identity;
     const roomId = selected.permits(this.identity) ? selected.roomId : undefined;
-    return messageLimits.turn(userUUID, roomId);
+    return messageLimits.turn(this.identity, roomId);
   }
 
   /**

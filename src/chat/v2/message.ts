@@ -20,7 +20,7 @@ export function send(
   if (feed === undefined || !feed.permits(session.identity)) {
     return sendAfterReading(session, message, cameAt);
   }
-  context.messageLimits?.take(session.identity.userUUID, message.roomId);
+  context.messageLimits?.take(session.identity, message.roomId);
   const isLate = performance.now() - cameAt > context.limits.storeTimeoutMs / 2;
   store(session, feed, message, isLate ? cameAt : undefined);
   // A room that hangs may use up the window of the socket: then the others go on, one message at a time.
@@ -44,7 +44,7 @@ async function sendAfterReading(
   if (session.isClosed) return;
   const { context, identity } = session;
   const countedRoom = feed.permits(identity) ? feed.roomId : undefined;
-  context.messageLimits?.take(identity.userUUID, countedRoom);
+  context.messageLimits?.take(identity, countedRoom);
   store(session, feed, message, cameAt);
 }
 
