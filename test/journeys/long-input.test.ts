@@ -139,12 +139,12 @@ async function slowOf(
 
 describe('the longest body', () => {
   const uuid = randomUUID();
-  const message = { content: 'a', data: {}, reply_to: 1, mentions: [], ref: 'a' };
+  const message = { content: 'a', data: {}, reply_to: 1, mentions: [], ref: 'a', emitter: uuid };
   const settings = { name: 'a room', data: {}, level_admin: 1, max_entity_rules: 1 };
   /** The fields of each body, with values that are right. */
   const bodies: Record<string, object> = {
     'POST /rooms': { name: 'a room', level_admin: 1, type: 'group', max_entity_rules: 1 },
-    [`PUT /rooms/${uuid}`]: { ...settings, type: 'group', rules: [] },
+    [`PUT /rooms/${uuid}`]: { ...settings, type: 'group', entity_owner: uuid, rules: [] },
     'PATCH /rooms/ROOM': settings,
     'PUT /rooms/ROOM/members': {
       userUUID: uuid,
@@ -154,9 +154,9 @@ describe('the longest body', () => {
       level: 0,
     },
     'PUT /rooms/ROOM/invitation': { accepted: true, use_parent_entity: true },
-    'PUT /rooms/ROOM/read': { upto: 1, back: true },
+    'PUT /rooms/ROOM/read': { upto: 1, back: true, emitter: uuid },
     'POST /rooms/ROOM/messages': message,
-    'PATCH /rooms/ROOM/messages/1': { content: 'a', data: {}, ref: 'a' },
+    'PATCH /rooms/ROOM/messages/1': { content: 'a', data: {}, ref: 'a', emitter: uuid },
     'POST /sessions/revoke': { userUUID: uuid },
     'POST /dev/token': { name: 'Ana' },
   };
@@ -222,6 +222,7 @@ describe('the longest path, query and header', () => {
     'GET /VALUE',
     'DELETE /rooms/VALUE',
     'DELETE /rooms/ROOM/members/VALUE',
+    ...['ref', 'emitter'].map((name) => `DELETE /rooms/ROOM/messages/1?${name}=VALUE`),
     ...['dateFrom', 'dateTo', 'timezone', 'before', 'after', 'limit', 'other'].map(
       (name) => `GET /rooms/ROOM/messages?${name}=VALUE`,
     ),
