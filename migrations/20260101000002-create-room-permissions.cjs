@@ -13,6 +13,8 @@ module.exports = {
       level: { type: Sequelize.INTEGER, allowNull: false },
       permissions: { type: Sequelize.STRING(4), allowNull: false },
       accepted: { type: Sequelize.BOOLEAN, allowNull: false, defaultValue: false },
+      // What `permissions` are again once nobody in the room blocks the user any more; null if nobody does.
+      unblocked: { type: Sequelize.STRING(4) },
       // Seq of the entry that added the rule; changes keep it.
       since: { type: Sequelize.BIGINT, allowNull: false, defaultValue: 0 },
       createdAt: { type: 'timestamp(3) with time zone', allowNull: false },

@@ -29,6 +29,11 @@ export interface CountedAccess extends RoomAccess {
   readonly ruleCount: number;
   /** Of a direct room: its two users, who alone may have rules. */
   readonly pair?: readonly string[] | null;
+  /**
+   * Of a user2user room: the users whom another one blocks, among its members and those whose rules are to change;
+   * undefined if that is not known yet.
+   */
+  readonly blocked?: ReadonlySet<string>;
 }
 
 /** The part of an identity that permissions depend on. The application's server has every right in every room. */
@@ -184,6 +189,24 @@ export function requireMayPutRule(
       detail: `the room has ${room.maxEntityRules} rules already`,
     });
   }
+  requireNoBlock(room);
+}
+
+/**
+ * Checks that no user of a direct room blocks the other. The answer is the same for both, whoever blocked whom.
+ * @throws {ChatError} FORBIDDEN
+ */
+export function requireNoBlock({ blocked }: Pick<CountedAccess, 'blocked'>): void {
+  if (blocked === undefined || blocked.size === 0) return;
+  throw new ChatError('FORBIDDEN', { detail: 'these users can have no direct room' });
+}
+
+/**
+ * What is left of a rule's permissions while another user of the direct room blocks its user: all but `w`. A rule that
+ * has nothing else bans meanwhile, since one without permissions is none.
+ */
+export function withoutWriting(permissions: string): string {
+  return permissions.replace('w', '') || 'b';
 }
 
 /**

@@ -4,6 +4,7 @@ import type { MessageLimits } from '../limits/message-limits.js';
 import type { Logger } from '../logger.js';
 import type { Revocations } from '../store/revocations.js';
 import type { Store } from '../store/store.js';
+import { createBlockActions, type BlockActions } from './blocks.js';
 import { createMemberActions, type MemberActions } from './members.js';
 import { createMessageActions, type MessageActions } from './messages.js';
 import { createReadMarkerActions, type ReadMarkerActions } from './read-markers.js';
@@ -20,6 +21,7 @@ export interface Actions {
   readonly messages: MessageActions;
   readonly readMarkers: ReadMarkerActions;
   readonly users: UserActions;
+  readonly blocks: BlockActions;
 }
 
 /** What the use cases work on. */
@@ -60,5 +62,6 @@ export function createActions({
     messages: createMessageActions({ ...store, hub, limits }),
     readMarkers: createReadMarkerActions({ ...store, hub }),
     users: createUserActions({ ...store, hub, revocations, verify, logger }),
+    blocks: createBlockActions({ ...store, hub }),
   };
 }

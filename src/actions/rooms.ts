@@ -3,6 +3,7 @@ import {
   isInvitation,
   requireAdmin,
   requireLevel,
+  requireNoBlock,
   requireOwnEntity,
   requireServer,
   type Caller,
@@ -79,7 +80,7 @@ export interface RoomActions {
   /**
    * Makes or finds the one direct room of the caller and another user, in which both may write and nobody is an admin. A
    * rule that one of them has given up is restored.
-   * @throws {ChatError} FORBIDDEN, INVALID, UNAVAILABLE
+   * @throws {ChatError} FORBIDDEN, also if one of them blocks the other; INVALID, UNAVAILABLE
    */
   openDirect(caller: Caller, userUUID: string): Promise<PutRoom>;
   /**
@@ -229,6 +230,7 @@ export function createRoomActions({
       }
       for (const rule of wanted) {
         const changed = await rules.change(id, caller, rule.entityUUID, (room) => {
+          requireNoBlock(room);
           const before = room.rules.get(rule.entityUUID);
           return before === undefined || rule.accepted ? rule : before;
         });

@@ -101,6 +101,12 @@ const user = z.object({ userUUID: uuidShape, name, picture }).meta({ id: 'User' 
 
 export const userListContent = z.array(user);
 
+export const blockContent = z
+  .object({ userUUID: uuidShape.describe('The blocked user.'), createdAt: instantShape })
+  .meta({ id: 'Block', description: 'A user whom the caller blocks.' });
+
+export const blockListContent = z.array(blockContent);
+
 /** At which a count is cut. */
 const MANY = 100;
 

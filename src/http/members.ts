@@ -145,7 +145,7 @@ const answerInvitation = route({
 export const memberRoutes: readonly Route[] = [list, put, remove, answerInvitation];
 
 /** A rule in an answer. */
-function encodeRule(rule: Omit<RuleRow, 'since'>): object {
+function encodeRule(rule: Omit<RuleRow, 'since' | 'unblocked'>): object {
   const { roomId, entityUUID, level, permissions, accepted, createdAt, updatedAt } = rule;
   return {
     room_id: roomId,

@@ -1,5 +1,6 @@
 import { ChatError } from '../errors.js';
 import { claimsContent } from './answers.js';
+import { blockRoutes } from './blocks.js';
 import { devTokenRoutes } from './dev-token.js';
 import { entryRoutes } from './entries.js';
 import { healthRoutes } from './health.js';
@@ -58,6 +59,7 @@ export const ROUTES: readonly Route[] = [
   ...searchRoutes,
   ...readMarkerRoutes,
   ...userRoutes,
+  ...blockRoutes,
   ...sessionRoutes,
   testToken,
   ...devTokenRoutes,

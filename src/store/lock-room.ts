@@ -17,9 +17,11 @@ export interface LoadedRoom extends CountedAccess, LogPlace {
   ruleCount: number;
   /** By UUID, those that were asked for and exist. */
   readonly rules: Map<string, RuleRow>;
+  readonly blocked: ReadonlySet<string>;
 }
 
-interface RoomQueryRow extends Omit<LoadedRoom, 'rules'> {
+interface RoomQueryRow extends Omit<LoadedRoom, 'rules' | 'blocked'> {
+  readonly blocked: readonly string[];
   readonly rules: readonly (Omit<RuleRow, 'createdAt' | 'updatedAt'> & {
     /** ISO 8601, as Postgres writes it. */
     readonly createdAt: string;
@@ -45,13 +47,19 @@ export async function loadRoom(
        max_entity_rules AS "maxEntityRules", rule_count AS "ruleCount",
        CASE WHEN first_user IS NOT NULL THEN json_build_array(first_user, second_user) END AS pair,
        (SELECT coalesce(json_agg(rule), '[]') FROM (
-          SELECT room_id AS "roomId", "entity_UUID" AS "entityUUID", level, permissions, accepted, since,
+          SELECT room_id AS "roomId", "entity_UUID" AS "entityUUID", level, permissions, accepted, unblocked, since,
             "createdAt", "updatedAt"
           FROM room_permissions WHERE room_id = rooms.id AND "entity_UUID" = ANY ($2::uuid[])) AS rule
-       ) AS rules
+       ) AS rules,
+       (SELECT coalesce(json_agg(DISTINCT b.blocked), '[]')
+        FROM (SELECT $3::uuid[] || ARRAY[first_user, second_user] || ARRAY(
+            SELECT "entity_UUID" FROM room_permissions WHERE room_id = rooms.id) AS uuids WHERE type = 'user2user'
+          ) AS users
+        JOIN blocks AS b ON b.blocker = ANY (users.uuids) AND b.blocked = ANY (users.uuids)
+       ) AS blocked
      FROM rooms WHERE id = $1`,
     {
-      bind: [roomId, [...new Set([...uuids, ...targets])]],
+      bind: [roomId, [...new Set([...uuids, ...targets])], [...targets]],
       type: QueryTypes.SELECT,
       ...(transaction && { transaction }),
     },
@@ -61,7 +69,7 @@ export async function loadRoom(
     rule.entityUUID,
     { ...rule, createdAt: new Date(rule.createdAt), updatedAt: new Date(rule.updatedAt) },
   ]);
-  return { ...row, rules: new Map(rules) };
+  return { ...row, rules: new Map(rules), blocked: new Set(row.blocked) };
 }
 
 /**

@@ -5,7 +5,7 @@ import type { RuleRow } from './models/rule.js';
 import { MAY_READ, RULES_OF_CALLER } from './readable.js';
 
 /** A rule, and what is known of its user; null: nothing, as of an entity. */
-export type Member = Omit<RuleRow, 'since' | 'createdAt' | 'updatedAt'> & {
+export type Member = Omit<RuleRow, 'since' | 'unblocked' | 'createdAt' | 'updatedAt'> & {
   readonly name: string | null;
   readonly picture: string | null;
   /** ISO 8601, as Postgres writes it. */

@@ -99,7 +99,8 @@ async function readRoom(
   if (room === undefined) return undefined;
   const options = { type: QueryTypes.SELECT, transaction } as const;
   const rules = await sequelize.query<DatedRule>(
-    `SELECT "entity_UUID" AS "entityUUID", level, permissions, accepted, since
+    // Without what blocks take away, as these stay here.
+    `SELECT "entity_UUID" AS "entityUUID", level, coalesce(unblocked, permissions) AS permissions, accepted, since
      FROM room_permissions WHERE room_id = $1 ORDER BY "entity_UUID"`,
     { ...options, bind: [roomId] },
   );

@@ -3,6 +3,7 @@ import { QueryTypes, type Sequelize } from 'sequelize';
 import type { Caller, RoomAccess, Rule } from '../access/permissions.js';
 import { ChatError } from '../errors.js';
 import type { Logger } from '../logger.js';
+import { requireNoBlockBetween } from './blocks.js';
 import { loadRoom, lockRoom, type LogPlace } from './lock-room.js';
 import { appendLocked } from './append.js';
 import { ruleContent } from './entry.js';
@@ -29,7 +30,7 @@ export type ListedRoom = Omit<Room, 'data' | 'createdAt' | 'updatedAt'> & {
 };
 
 /** One of the caller's rules, with the fields of its room. */
-export type RuleWithRoom = Omit<RuleRow, 'since'> &
+export type RuleWithRoom = Omit<RuleRow, 'since' | 'unblocked'> &
   Pick<Room, 'id' | 'uuid' | 'name' | 'type' | 'levelAdmin' | 'entityOwner'>;
 
 /** A room to be created. */
@@ -39,7 +40,10 @@ export type NewRoom = Omit<RoomDraft, 'uuid' | 'firstUser' | 'secondUser'>;
 export type RoomWithRules = RoomAccess<RuleRow> & LogPlace;
 
 export interface Rooms {
-  /** Creates a room with its first rules, which are the first entries of its log. */
+  /**
+   * Creates a room with its first rules, which are the first entries of its log.
+   * @throws {ChatError} FORBIDDEN if it is a user2user room, and one of the users blocks the other
+   */
   create(draft: NewRoom, rules: readonly Rule[], emitter: string): Promise<Room>;
   /**
    * Finds the room of a key, or creates it as `create` does. Of several calls at once, on any nodes, one creates it.
@@ -202,6 +206,10 @@ export function createRooms({
     emitter: string,
   ): Promise<Room | undefined> {
     return sequelize.transaction(async (transaction) => {
+      const [one, other] = draft.type === 'user2user' ? rules : [];
+      if (one !== undefined && other !== undefined) {
+        await requireNoBlockBetween(sequelize, one.entityUUID, other.entityUUID, transaction);
+      }
       // If another transaction inserts the same room, this waits for its end.
       const [inserted] = await models.room.bulkCreate([{ ...draft, ruleCount: rules.length }], {
         ignoreDuplicates: true,

@@ -1,5 +1,10 @@
 import type { Sequelize, Transaction } from 'sequelize';
-import type { Caller, CountedAccess, Rule } from '../access/permissions.js';
+import {
+  withoutWriting,
+  type Caller,
+  type CountedAccess,
+  type Rule,
+} from '../access/permissions.js';
 import { ChatError } from '../errors.js';
 import { loadRoom, lockRoom, type LoadedRoom } from './lock-room.js';
 import { appendLocked, type CheckedDraft } from './append.js';
@@ -47,6 +52,9 @@ interface Decided {
   /** Undefined if nothing has changed. */
   readonly entry: CheckedDraft | undefined;
 }
+
+/** A rule, and what it is without a block, if there is one. */
+type BlockableRule = Rule & Partial<Pick<RuleRow, 'unblocked'>>;
 
 /** The room's next entry, which a change appends. */
 interface NextEntry {
@@ -120,16 +128,16 @@ export async function writeRules(
   await sequelize.query(
     `WITH written AS (
        INSERT INTO room_permissions
-         (room_id, "entity_UUID", level, permissions, accepted, since, "createdAt", "updatedAt")
-       SELECT $1::int, * FROM unnest($2::uuid[], $3::int[], $4::text[], $5::boolean[], $6::bigint[],
-         $7::timestamptz[], $8::timestamptz[])
+         (room_id, "entity_UUID", level, permissions, accepted, unblocked, since, "createdAt", "updatedAt")
+       SELECT $1::int, * FROM unnest($2::uuid[], $3::int[], $4::text[], $5::boolean[], $6::text[], $7::bigint[],
+         $8::timestamptz[], $9::timestamptz[])
        ON CONFLICT (room_id, "entity_UUID") DO UPDATE SET level = excluded.level,
-         permissions = excluded.permissions, accepted = excluded.accepted, since = excluded.since,
-         "createdAt" = excluded."createdAt", "updatedAt" = excluded."updatedAt"
+         permissions = excluded.permissions, accepted = excluded.accepted, unblocked = excluded.unblocked,
+         since = excluded.since, "createdAt" = excluded."createdAt", "updatedAt" = excluded."updatedAt"
      ), removed AS (
-       DELETE FROM room_permissions WHERE room_id = $1 AND "entity_UUID" = ANY ($9::uuid[])
+       DELETE FROM room_permissions WHERE room_id = $1 AND "entity_UUID" = ANY ($10::uuid[])
      )
-     UPDATE rooms SET rule_count = $10 WHERE id = $1 AND rule_count <> $10`,
+     UPDATE rooms SET rule_count = $11 WHERE id = $1 AND rule_count <> $11`,
     {
       bind: [
         roomId,
@@ -137,6 +145,7 @@ export async function writeRules(
         rows.map(({ level }) => level),
         rows.map(({ permissions }) => permissions),
         rows.map(({ accepted }) => accepted),
+        rows.map(({ unblocked }) => unblocked ?? null),
         rows.map(({ since }) => since),
         rows.map(({ createdAt }) => createdAt.toISOString()),
         rows.map(({ updatedAt }) => updatedAt.toISOString()),
@@ -149,7 +158,7 @@ export async function writeRules(
 }
 
 /**
- * Decides a change and applies it to `room`.
+ * Decides a change and applies it to `room`, with what blocks leave of it.
  * @throws {ChatError} NOT_FOUND if the rule to be removed does not exist; errors of `decide`
  */
 export function decideRule(
@@ -159,7 +168,7 @@ export function decideRule(
   next: NextEntry,
 ): Decided {
   const before = room.rules.get(target);
-  const wanted = decide(room);
+  const wanted = underBlock(room, decide(room));
   if (before !== undefined && wanted !== undefined && isSame(before, wanted)) {
     return { rule: before, before, entry: undefined };
   }
@@ -183,9 +192,24 @@ export function decideRule(
   return { rule, before, entry: { draft, rulesHead: null, keepsRights } };
 }
 
+/**
+ * A rule as it holds while somebody in the room blocks its user, or as it is without: whatever its rule is changed to, a
+ * blocked user does not write, and has all of it once unblocked.
+ */
+function underBlock(
+  { blocked }: LoadedRoom,
+  rule: BlockableRule | undefined,
+): BlockableRule | undefined {
+  if (rule === undefined) return undefined;
+  const permissions = rule.unblocked ?? rule.permissions;
+  return blocked.has(rule.entityUUID)
+    ? { ...rule, permissions: withoutWriting(permissions), unblocked: permissions }
+    : { ...rule, permissions, unblocked: null };
+}
+
 function rowOf(
   roomId: number,
-  { entityUUID, level, permissions, accepted }: Rule,
+  { entityUUID, level, permissions, accepted, unblocked }: BlockableRule,
   before: RuleRow | undefined,
   { seq, moment }: NextEntry,
 ): RuleRow {
@@ -195,17 +219,19 @@ function rowOf(
     level,
     permissions,
     accepted,
+    unblocked: unblocked ?? null,
     since: before?.since ?? seq,
     createdAt: before?.createdAt ?? moment,
     updatedAt: moment,
   };
 }
 
-function isSame(one: Rule, other: Rule): boolean {
+function isSame(one: BlockableRule, other: BlockableRule): boolean {
   return (
     one.level === other.level &&
     one.permissions === other.permissions &&
-    one.accepted === other.accepted
+    one.accepted === other.accepted &&
+    (one.unblocked ?? null) === (other.unblocked ?? null)
   );
 }
 

@@ -2,6 +2,7 @@ import type { Limits } from '../config/load.js';
 import type { Logger } from '../logger.js';
 import type { Observer } from '../observer.js';
 import type { Database } from './connect.js';
+import { createBlocks, type Blocks } from './blocks.js';
 import { createChanges, type Changes } from './changes.js';
 import { FairLimit } from './fair-limit.js';
 import { createHistory, type History } from './history.js';
@@ -34,6 +35,7 @@ export interface Store {
   readonly roomList: RoomList;
   readonly members: Members;
   readonly rules: Rules;
+  readonly blocks: Blocks;
   readonly changes: Changes;
   readonly history: History;
   readonly search: Search;
@@ -63,6 +65,7 @@ export function createStore({
     roomList: createRoomList({ sequelize, readers: historyReaders }),
     members: createMembers({ sequelize, readers: roomReaders }),
     rules: createRules({ sequelize }),
+    blocks: createBlocks({ sequelize }),
     changes: createChanges({ sequelize }),
     readMarkers: createReadMarkers({ sequelize }),
     users: createUsers({ sequelize }),

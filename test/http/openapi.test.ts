@@ -208,6 +208,12 @@ describe('the answers of a node', () => {
     }
     await ask('PUT', `/rooms/${room}/read`, { body: { upto: 3 } });
 
+    const blocked = `/blocks/${randomUUID()}`;
+    for (const method of ['PUT', 'PUT', 'GET', 'DELETE', 'DELETE', 'GET'])
+      await ask(method, blocked);
+    for (const method of ['PUT', 'GET', 'DELETE']) await ask(method, '/blocks/x');
+    await ask('GET', '/blocks');
+
     const server = person({}, { server: true });
     const revoked = { userUUID: randomUUID() };
     await ask('POST', '/sessions/revoke', { as: server, body: revoked });

@@ -350,7 +350,7 @@ describe.each(storeHosts)('the rules of a room over %s', (_, openHost) => {
 
   async function storedRow(roomId: number, uuid: string): Promise<RuleRow | undefined> {
     const [row] = await host.database.sequelize.query<RuleRow>(
-      `SELECT room_id AS "roomId", "entity_UUID" AS "entityUUID", level, permissions, accepted,
+      `SELECT room_id AS "roomId", "entity_UUID" AS "entityUUID", level, permissions, accepted, unblocked,
          since, "createdAt", "updatedAt"
        FROM room_permissions WHERE room_id = $1 AND "entity_UUID" = $2`,
       { bind: [roomId, uuid], type: QueryTypes.SELECT },
