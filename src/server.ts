@@ -83,7 +83,11 @@ export async function createServer(
   const metrics =
     config.metrics && (await import('./metrics/metrics.js')).createMetrics(config.metrics, logger);
   const observer = metrics?.observer;
-  const store = createStore({ database, limits, logger, observer });
+  const tracing =
+    config.tracing &&
+    (await import('./tracing/tracing.js')).createTracing(config.tracing, epoch, logger);
+  const tracer = tracing?.tracer;
+  const store = createStore({ database, limits, logger, observer, tracer });
   const verify = await createTokenVerifier(config, secret, logger);
   const flushQueue = createFlushQueue();
   const hub = createHub({
@@ -96,6 +100,7 @@ export async function createServer(
     limits,
     logger,
     observer,
+    tracer,
   });
 
   const messageLimits = createMessageLimits(limits);
@@ -126,7 +131,7 @@ export async function createServer(
   async function stopTasks(): Promise<void> {
     stopWatching?.();
     rates.close();
-    await Promise.all([stopPurging(), stopStoringWords(), metrics?.close()]);
+    await Promise.all([stopPurging(), stopStoringWords(), metrics?.close(), tracing?.close()]);
   }
 
   const addressOf = createAddressOf(config.trustedProxies);

@@ -231,6 +231,12 @@ function toConfig(env: Environment) {
       env.METRICS_PORT === undefined
         ? undefined
         : { port: env.METRICS_PORT, host: env.METRICS_HOST },
+    /** Where traces are sent to; undefined: nothing is traced. */
+    tracing: env.OTEL_EXPORTER_OTLP_ENDPOINT && {
+      endpoint: env.OTEL_EXPORTER_OTLP_ENDPOINT,
+      serviceName: env.OTEL_SERVICE_NAME,
+      ratio: env.OTEL_TRACES_SAMPLER_ARG,
+    },
     page: env.PAGE === 'on',
     /** Undefined: the secret in `dataDir` (access/secret.ts), unless the application signs with keys of its own. */
     jwtSecret: env.JWT_MASTER_SECRET,

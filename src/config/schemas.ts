@@ -18,6 +18,15 @@ export const count = (fallback: number, { min = 1, max = MAX_COUNT } = {}) =>
     .refine((value) => value >= min && value <= max, `must be from ${min} to ${max}`)
     .default(fallback);
 
+/** A number from 0 to 1. */
+export const share = (fallback: number) =>
+  z
+    .string()
+    .regex(/^\d*\.?\d+$/, 'must be a number from 0 to 1')
+    .transform(Number)
+    .refine((value) => value <= 1, 'must be a number from 0 to 1')
+    .default(fallback);
+
 export const portNumber = z
   .string()
   .regex(/^\d{1,5}$/, 'must be a port number')

@@ -14,6 +14,7 @@ import {
   portNumber,
   publicKeys,
   redisUrls,
+  share,
   timeZone,
   trustedProxies,
   url,
@@ -75,6 +76,15 @@ const PROCESS = z.object({
   METRICS_HOST: host
     .default('127.0.0.1')
     .describe('Address of /metrics; 0.0.0.0: every interface, which no firewall should leave open'),
+  OTEL_EXPORTER_OTLP_ENDPOINT: httpUrl
+    .optional()
+    .describe(
+      'URL of a collector of OpenTelemetry, for traces over OTLP/HTTP: the spans go to v1/traces below it (docs/OPERATIONS.md); none: nothing is traced',
+    ),
+  OTEL_SERVICE_NAME: z.string().default('nano-messaging').describe('Name of the service in traces'),
+  OTEL_TRACES_SAMPLER_ARG: share(1).describe(
+    'Share of the entries that are traced, 0 to 1, the same on all nodes',
+  ),
 });
 
 const TOKENS = z.object({

@@ -2,6 +2,7 @@ import { may, type Caller, type RoomAccess, type Rule } from '../access/permissi
 import { ChatError } from '../errors.js';
 import type { DebugLog } from '../logger.js';
 import type { Observer } from '../observer.js';
+import type { Tracer } from '../tracer.js';
 import type { Hint } from '../protocol/v2/commands.js';
 import type { Entry } from '../store/entry.js';
 import type { LiveRoom } from '../store/live-room.js';
@@ -66,6 +67,7 @@ export class Feed implements LiveRoom {
     /** Undefined if the level is off. */
     debug?: DebugLog | undefined;
     observer?: Observer | undefined;
+    tracer?: Tracer | undefined;
     flushQueue: FlushQueue;
     /** False only to show that the proof can fail: then missed entries are skipped. */
     repairsGaps?: boolean;

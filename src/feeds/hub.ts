@@ -4,6 +4,7 @@ import { withDeadline } from '../deadline.js';
 import { ChatError } from '../errors.js';
 import { debugLog, type Logger } from '../logger.js';
 import type { Observer } from '../observer.js';
+import type { Tracer } from '../tracer.js';
 import type { Entry } from '../store/entry.js';
 import type { Epoch } from '../store/epoch.js';
 import type { Log } from '../store/log.js';
@@ -73,6 +74,7 @@ export function createHub({
   limits,
   logger,
   observer,
+  tracer,
 }: {
   log: Log;
   epoch: Epoch;
@@ -83,6 +85,7 @@ export function createHub({
   limits: Pick<Limits, 'storeTimeoutMs' | 'pollIntervalMs' | 'pollIntervalBrokerDownMs'>;
   logger: Logger;
   observer?: Observer | undefined;
+  tracer?: Tracer | undefined;
 }): Hub {
   /** A read that never answers must not block the reads after it. */
   const feedLog: Log = {
@@ -145,6 +148,7 @@ export function createHub({
       log: feedLog,
       debug,
       observer,
+      tracer,
       flushQueue,
       repairsGaps,
       publish: (entries) => {
@@ -265,6 +269,7 @@ export function createHub({
 
     publish(roomId, entries) {
       if (observer !== undefined) for (const { kind } of entries) observer.appended(kind);
+      if (tracer !== undefined) tracePublished(tracer, roomId, entries);
       const taken = feeds.get(roomId)?.takeOwn(entries);
       peers.publishToAll(roomId, { entries });
       return taken;
@@ -300,4 +305,13 @@ export function createHub({
       await Promise.all([peers.close(), poll.close()]);
     },
   };
+}
+
+/** Of what is stored by other statements than messages are, only the date is known. */
+function tracePublished(tracer: Tracer, roomId: number, entries: readonly Entry[]): void {
+  const to = performance.now();
+  for (const { seq, kind, createdAt } of entries) {
+    const from = Math.min(to, Date.parse(createdAt) - performance.timeOrigin);
+    tracer.appended({ roomId, seq }, kind, { from, to });
+  }
 }

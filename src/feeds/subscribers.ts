@@ -1,6 +1,7 @@
 import type { Caller, RoomAccess } from '../access/permissions.js';
 import type { Version } from '../protocol/versions.js';
 import type { Observer } from '../observer.js';
+import type { Tracer } from '../tracer.js';
 import type { Log } from '../store/log.js';
 import type { SocketWriter } from './socket-writer.js';
 import { CatchUpPages, writePage, type FramePage, type Reach } from './catch-up.js';
@@ -41,6 +42,14 @@ interface Cursor {
   reading: Promise<FramePage> | undefined;
 }
 
+/** The frame of an entry that some cursors have not got yet. */
+interface RecentFrame {
+  readonly seq: number;
+  readonly frame: Buffer;
+  /** By `performance.now()`; undefined if nobody traces. */
+  readonly takenAt: number | undefined;
+}
+
 /** One walk over all cursors. */
 interface Pass {
   readonly cursors: Iterator<Cursor>;
@@ -64,8 +73,10 @@ export class Subscribers implements FlushableRoom {
   readonly #lastDate: (() => string) | undefined;
   readonly #pages: CatchUpPages;
   readonly #cursors = new Map<Subscriber, Cursor>();
+  readonly #roomId: number;
+  readonly #tracer: Tracer | undefined;
   /** Frames of the entries beyond `#recentFrom`, in order. */
-  #recent: { readonly seq: number; readonly frame: Buffer }[] = [];
+  #recent: RecentFrame[] = [];
   #recentFrom = 0;
   /** By position, the recent frames beyond it as one buffer for all cursors there. */
   readonly #dueFrames = new Map<number, Buffer>();
@@ -85,6 +96,7 @@ export class Subscribers implements FlushableRoom {
     /** A subscriber that was behind is live. */
     onLive?: (subscriber: Subscriber) => void;
     observer?: Observer | undefined;
+    tracer?: Tracer | undefined;
     /** The date of the last entry that was delivered, for the observer. */
     lastDate?: (() => string) | undefined;
   }) {
@@ -92,7 +104,9 @@ export class Subscribers implements FlushableRoom {
     this.#flushQueue = options.flushQueue;
     this.#onReadFailure = options.onReadFailure;
     this.#onLive = options.onLive;
+    this.#roomId = options.roomId;
     this.#observer = options.observer;
+    this.#tracer = options.tracer;
     this.#lastDate = options.lastDate;
     this.#pages = new CatchUpPages(options);
   }
@@ -139,7 +153,7 @@ export class Subscribers implements FlushableRoom {
     this.#head = seq;
     if (this.#dueFrames.size > 0) this.#dueFrames.clear();
     if (frame !== undefined && this.#cursors.size > 0) {
-      this.#recent.push({ seq, frame });
+      this.#recent.push({ seq, frame, takenAt: this.#tracer && performance.now() });
       this.#flushQueue.addRoom(this);
     } else if (this.#recent.length === 0) {
       this.#recentFrom = seq;
@@ -222,6 +236,7 @@ export class Subscribers implements FlushableRoom {
       const next = this.#pass.cursors.next();
       if (next.done === true) {
         if (this.#pass.date !== undefined) this.#observer?.delivered(this.#pass.date);
+        if (this.#tracer !== undefined) this.#traceUpTo(this.#pass.from, this.#tracer);
         this.#forgetUpTo(this.#pass.from);
         continue;
       }
@@ -264,6 +279,15 @@ export class Subscribers implements FlushableRoom {
     joined = frames.length === 1 ? first : Buffer.concat(frames);
     this.#dueFrames.set(head, joined);
     return joined;
+  }
+
+  #traceUpTo(head: number, tracer: Tracer): void {
+    const to = performance.now();
+    for (const { seq, takenAt = to } of this.#recent) {
+      if (seq > head) break;
+      const place = { roomId: this.#roomId, seq };
+      tracer.delivered(place, { from: takenAt, to }, this.version);
+    }
   }
 
   /** Ends the pass: every cursor is at `head` at least. */

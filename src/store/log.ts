@@ -2,6 +2,7 @@ import { QueryTypes, type Sequelize } from 'sequelize';
 import type { Caller, RoomAccess, Rule } from '../access/permissions.js';
 import { debugLog, type Logger } from '../logger.js';
 import type { Observer } from '../observer.js';
+import type { Tracer } from '../tracer.js';
 import { appendEntries, type CheckedDraft, type Outcome } from './append.js';
 import type { Entry, EntryDraft } from './entry.js';
 import { isolateRefused } from './isolate-refused.js';
@@ -100,6 +101,7 @@ export function createLog({
   limits,
   logger,
   observer,
+  tracer,
 }: {
   /** For queries of a few rows. */
   rooms: Sequelize;
@@ -111,6 +113,7 @@ export function createLog({
   limits: GroupCommitLimits;
   logger: Logger;
   observer?: Observer | undefined;
+  tracer?: Tracer | undefined;
 }): Log {
   const debug = debugLog(logger);
   const groupCommit = new GroupCommit({ storeBatch, limits, logger });
@@ -123,6 +126,7 @@ export function createLog({
   ): Promise<readonly Outcome[]> {
     const sentAt = performance.now();
     const outcomes = await isolateRefused((part) => appendOrBusy(part, waitsForLocks), checked);
+    if (tracer !== undefined) traceStored(tracer, checked, outcomes, sentAt);
     observer?.batchStored(
       checked.length,
       outcomes.filter(({ outcome }) => outcome === 'stored').length,
@@ -183,7 +187,10 @@ export function createLog({
   }
 
   return {
-    append: (room, caller, draft) => groupCommit.append(room, caller, draft),
+    append: (room, caller, draft) =>
+      tracer === undefined
+        ? groupCommit.append(room, caller, draft)
+        : traced(tracer, draft, () => groupCommit.append(room, caller, draft)),
     settledIn: (roomId) => groupCommit.settledIn(roomId),
     unsettled: () => groupCommit.unsettled,
 
@@ -238,4 +245,30 @@ export function createLog({
 
     close: () => groupCommit.close(),
   };
+}
+
+async function traced(
+  tracer: Tracer,
+  { roomId, kind }: EntryDraft,
+  append: () => Promise<Appended>,
+): Promise<Appended> {
+  const from = performance.now();
+  const appended = await append();
+  const { seq, known } = appended;
+  if (!known) tracer.appended({ roomId, seq }, kind, { from, to: performance.now() });
+  return appended;
+}
+
+function traceStored(
+  tracer: Tracer,
+  checked: readonly CheckedDraft[],
+  outcomes: readonly Outcome[],
+  from: number,
+): void {
+  const span = { from, to: performance.now() };
+  for (const [index, { draft }] of checked.entries()) {
+    const outcome = outcomes[index];
+    if (outcome?.outcome !== 'stored') continue;
+    tracer.stored({ roomId: draft.roomId, seq: outcome.seq }, span, checked.length);
+  }
 }

@@ -1,6 +1,7 @@
 import type { Limits } from '../config/load.js';
 import type { Logger } from '../logger.js';
 import type { Observer } from '../observer.js';
+import type { Tracer } from '../tracer.js';
 import type { Database } from './connect.js';
 import { createBlocks, type Blocks } from './blocks.js';
 import { createChanges, type Changes } from './changes.js';
@@ -50,11 +51,13 @@ export function createStore({
   limits,
   logger,
   observer,
+  tracer,
 }: {
   database: Database;
   limits: Limits;
   logger: Logger;
   observer?: Observer | undefined;
+  tracer?: Tracer | undefined;
 }): Store {
   const models = { room: defineRoom(sequelize), rule: defineRule(sequelize) };
   const readers = (tasks: number): FairLimit<string> => new FairLimit(tasks, limits.storeTimeoutMs);
@@ -80,6 +83,7 @@ export function createStore({
       limits: embedded ? { ...limits, logBatchesInFlight: 1 } : limits,
       logger,
       observer,
+      tracer,
     }),
   };
 }

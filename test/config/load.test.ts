@@ -33,6 +33,7 @@ describe('the configuration', () => {
       corsOrigins: '*',
       timeZone: 'UTC',
       metrics: undefined,
+      tracing: undefined,
       page: true,
       jwtSecret: undefined,
       oldSecrets: [],
