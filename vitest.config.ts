@@ -40,6 +40,7 @@ const SLOW = [
   'page/docs',
   'journeys/rolling-restart',
   'journeys/workers',
+  'journeys/haproxy',
   'journeys/going-down',
   'journeys/half-open',
   'journeys/many-rooms',

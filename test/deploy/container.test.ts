@@ -14,8 +14,9 @@ import { loadConfig } from '../../src/config/load.js';
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
 interface Service {
+  readonly extends?: { readonly file: string; readonly service: string };
   readonly environment?: Readonly<Record<string, string>>;
-  readonly secrets: readonly string[];
+  readonly secrets?: readonly string[];
   readonly ports?: readonly string[];
 }
 
@@ -42,13 +43,30 @@ describe('the secrets of docker-compose.yml', () => {
   });
 });
 
-describe('docker-compose.yml', async () => {
-  const { services, secrets } = parse(await readFile(`${ROOT}/docker-compose.yml`, 'utf8'), {
-    merge: true,
-  }) as { services: Record<string, Service>; secrets: Record<string, { file: string }> };
+interface ComposeFile {
+  readonly services: Readonly<Record<string, Service>>;
+  readonly secrets: Readonly<Record<string, { file: string }>>;
+}
 
-  it('configures the server for production, with the secrets that were made', async () => {
-    const given = Object.entries(services['api']?.environment ?? {}).map(([name, value]) => [
+/** A compose file, with what its services extend. */
+async function readCompose(name: string): Promise<ComposeFile> {
+  const file = parse(await readFile(join(ROOT, name), 'utf8'), { merge: true }) as ComposeFile;
+  const services: Record<string, Service> = {};
+  for (const [key, { extends: base, ...own }] of Object.entries(file.services)) {
+    const extended = base && (await readCompose(base.file)).services[base.service];
+    services[key] = { ...extended, ...own };
+  }
+  return { ...file, services };
+}
+
+describe.each([
+  { name: 'docker-compose.yml', nodes: ['api'] },
+  { name: 'docker-compose.scale.yml', nodes: ['api1', 'api2', 'api3'] },
+])('$name', async ({ name, nodes }) => {
+  const { services, secrets } = await readCompose(name);
+
+  it.each(nodes)('configures %s for production, with the secrets that were made', async (node) => {
+    const given = Object.entries(services[node]?.environment ?? {}).map(([name, value]) => [
       name,
       value.replace('/run/secrets', join(folder, 'secrets')),
     ]);
@@ -72,8 +90,8 @@ describe('docker-compose.yml', async () => {
     }
   });
 
-  it.each(Object.entries(services))('confines %s', (_, service) => {
-    expect(service).toMatchObject({
+  it.each(Object.keys(services))('confines %s', (service) => {
+    expect(services[service]).toMatchObject({
       read_only: true,
       cap_drop: ['ALL'],
       security_opt: ['no-new-privileges:true'],
@@ -86,6 +104,22 @@ describe('docker-compose.yml', async () => {
   it('opens one port, on the loopback unless told', () => {
     const ports = Object.values(services).flatMap((service) => service.ports ?? []);
     expect(ports).toEqual(['${PUBLISH:-127.0.0.1:7777}:7777']);
+  });
+});
+
+describe('docker-compose.scale.yml', async () => {
+  const { services } = await readCompose('docker-compose.scale.yml');
+  const haproxy = await readFile(join(ROOT, 'deploy/haproxy/haproxy.cfg'), 'utf8');
+
+  it('has the nodes that HAProxy knows, which believe one proxy', () => {
+    const known = [...haproxy.matchAll(/^ *server (\w+) "\$\{NODE_\d-(\w+):7777\}"$/gm)];
+    const nodes = Object.keys(services).filter((name) => name.startsWith('api'));
+
+    expect(known.map(([, , host]) => host)).toEqual(nodes);
+    for (const [, server, host] of known) expect(server).toBe(host);
+    for (const node of nodes) {
+      expect(services[node]?.environment).toMatchObject({ TRUSTED_PROXIES: '1', PORT: '7777' });
+    }
   });
 });
 

@@ -22,6 +22,8 @@ export interface ServerFolder {
 export interface ServerOptions {
   file: string;
   args: string[];
+  /** Beside the environment of this process. */
+  env?: Readonly<Record<string, string>>;
   /** One attempt to reach the server, bounded in time; rejects while it is not ready. */
   ready(): Promise<void>;
   stopSignal: NodeJS.Signals;
@@ -56,6 +58,7 @@ export function createServerFolder(name: string): ServerFolder {
     const child = spawn(options.file, options.args, {
       ...account,
       cwd: path,
+      env: { ...process.env, ...options.env },
       detached: true, // Ctrl-C in a terminal must not end the server under the running tests.
       stdio: ['ignore', log, log],
     });

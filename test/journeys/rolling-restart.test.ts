@@ -1,16 +1,13 @@
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
-import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ChatClient as Library, type Room } from '../../src/client/node.js';
 import { CLOSE_CODES } from '../../src/protocol/close-codes.js';
-import { createRoom, putRule } from '../harness/api.js';
 import { ChatClient } from '../harness/chat-client.js';
-import { query, type TestDatabase } from '../harness/database.js';
+import type { TestDatabase } from '../harness/database.js';
 import { startNodeProcess, type NodeProcess } from '../harness/node-process.js';
 import { createMigratedDatabase, redisUrl } from '../harness/services.js';
 import { person } from '../harness/tokens.js';
-import { until } from '../harness/until.js';
+import { startRoomLoad } from '../harness/room-load.js';
 
 const NODES = 3;
 const DRAIN_SECONDS = 3;
@@ -80,10 +77,8 @@ function mostInASecond(arrivals: readonly number[]): number {
 
 describe('a rolling restart of three nodes under load', { timeout: TIMEOUT_MS }, () => {
   const nodes: NodeProcess[] = [];
-  const over = new AbortController();
   let database: TestDatabase;
   let balancer: Balancer;
-  let room: number;
   const start = (): Promise<NodeProcess> =>
     startNodeProcess({
       DATABASE_URL: database.url,
@@ -97,54 +92,21 @@ describe('a rolling restart of three nodes under load', { timeout: TIMEOUT_MS },
     database = await createMigratedDatabase();
     while (nodes.length < NODES) nodes.push(await start());
     balancer = await openBalancer(nodes);
-    room = await createRoom(nodes[0] as NodeProcess, ana);
-    await putRule(nodes[0] as NodeProcess, ana, room, {
-      entity_UUID: ana.entityUUID,
-      permissions: 'rw',
-      level: 0,
-    });
   }, TIMEOUT_MS);
   afterAll(async () => {
-    over.abort();
     balancer.close();
     await Promise.all(nodes.map((node) => node.end('SIGKILL')));
     await database.drop();
   });
 
-  /** A reader of version 1, which comes back with the number of its last message. */
-  async function followV1(seqs: number[], codes: number[]): Promise<void> {
-    const { token } = person({ entityUUID: ana.entityUUID });
-    while (!over.signal.aborted) {
-      const client = await ChatClient.open(`${balancer.url.replace('http', 'ws')}/chat`);
-      client.socket.on('message', (bytes: Buffer) => {
-        const { type, data } = JSON.parse(bytes.toString()) as { type: string; data: object };
-        if (type === 'message') seqs.push((data as { seq: number }).seq);
-      });
-      client.send({ type: 'token', content: token });
-      client.send({ type: 'select_room', room_id: room, after: seqs.at(-1) ?? 0 });
-      codes.push((await client.closed()).code);
-    }
-  }
-
   it('loses nothing, doubles nothing, and has sockets come back evenly', async () => {
-    const library = Array.from({ length: READERS }, () => {
-      const { token } = person({ entityUUID: ana.entityUUID });
-      const client = new Library(balancer.url, { token: () => token });
-      return { client, room: client.room(room) };
+    const load = await startRoomLoad({
+      url: balancer.url,
+      databaseUrl: database.url,
+      owner: ana,
+      readers: READERS,
     });
-    await Promise.all(library.map((reader) => until(reader.room, () => reader.room.isLive)));
-    const seqs = Array.from({ length: READERS }, (): number[] => []);
-    const codes: number[] = [];
-    const followers = seqs.map((of) => followV1(of, codes));
-    const [{ room: writer, client: first }] = library as [{ room: Room; client: Library }];
-    let sent = 0;
-    const writing = (async () => {
-      for (; !over.signal.aborted; sent += 1) {
-        await writer.send(`message ${sent}`);
-        await delay(20);
-      }
-    })();
-    await until(writer, () => writer.messages.length >= 10);
+    await load.more(10);
     const told = await ChatClient.enterV2(nodes[0] as NodeProcess, ana);
     balancer.arrivals.splice(0);
 
@@ -153,34 +115,14 @@ describe('a rolling restart of three nodes under load', { timeout: TIMEOUT_MS },
       expect(await old.end('SIGTERM')).toBe(0);
     }
     const arrivals = [...balancer.arrivals];
-    over.abort();
-    await writing;
+    await load.expectWhole();
 
-    expect(codes.length).toBeGreaterThanOrEqual(READERS);
-    expect(new Set(codes)).toEqual(new Set([CLOSE_CODES.RESTART.code]));
+    expect(load.codes.length).toBeGreaterThanOrEqual(READERS);
+    expect(new Set(load.codes)).toEqual(new Set([CLOSE_CODES.RESTART.code]));
     expect(mostInASecond(arrivals)).toBeLessThanOrEqual(MOST_A_SECOND);
     await told.closed();
     const [drain] = told.unread('status');
     expect(drain).toMatchObject({ data: 'DRAIN', retry_after_ms: DRAIN_SECONDS * 1_000 });
-    const stored = await query<{ seq: number; content: string }>(
-      database.url,
-      "SELECT seq::int, content FROM messages WHERE room_id = $1 AND kind = 'message' ORDER BY seq",
-      [room],
-    );
-    const texts = stored.map(({ content }) => content);
-    expect(texts).toEqual(Array.from({ length: sent }, (_, n) => `message ${n}`));
-    await Promise.all(
-      library.map((reader) => until(reader.room, () => reader.room.messages.length >= sent)),
-    );
-    for (const reader of library) {
-      expect(reader.room.messages.map(({ content }) => content)).toEqual(texts);
-      reader.client.close();
-    }
-    expect(first.unsent).toBe(0);
-    const numbers = stored.map(({ seq }) => seq);
-    await expect.poll(() => seqs, { timeout: 20_000 }).toEqual(seqs.map(() => numbers));
-    await Promise.all(nodes.map((node) => node.end('SIGTERM')));
-    await Promise.all(followers);
-    expect(seqs).toEqual(seqs.map(() => numbers));
+    await load.close();
   });
 });
