@@ -134,7 +134,7 @@ export async function createServer(
     await Promise.all([stopPurging(), stopStoringWords(), metrics?.close(), tracing?.close()]);
   }
 
-  const addressOf = createAddressOf(config.trustedProxies);
+  const addressOf = createAddressOf(config.trustedProxies, logger);
   const { requestsPerSecond, requestsBurst, failedTokensPerMinute } = limits;
   const countsRates = requestsPerSecond > 0 || failedTokensPerMinute > 0;
   // One of several is enough to count.

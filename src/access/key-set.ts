@@ -5,6 +5,8 @@ import type { Logger } from '../logger.js';
 
 /** An unknown `kid` has the set fetched again at most so often: anybody may send one. */
 const LEAST_INTERVAL_MS = 60_000;
+/** The same until a set was had: nobody can sign in without it. */
+const LEAST_INTERVAL_AT_FIRST_MS = 1_000;
 /** After so long a set is fetched anew in the background, so that a key that was withdrawn does not verify for ever. */
 const MAX_AGE_MS = 600_000;
 /** Somebody waits for it. */
@@ -34,7 +36,7 @@ export interface KeySet {
   readonly keys: readonly PublicKey[];
   /**
    * Fetches the set again for a token whose key is not in it; resolves when that is done, or has failed. Undefined if the
-   * last attempt began less than a minute ago.
+   * last attempt began less than a minute ago, or a second as long as there is no set.
    */
   refresh(): Promise<void> | undefined;
 }
@@ -74,7 +76,8 @@ export async function openKeySet(url: URL, logger: Logger): Promise<KeySet> {
       return keys;
     },
     refresh() {
-      return fetching ?? (performance.now() - triedAt >= LEAST_INTERVAL_MS ? start() : undefined);
+      const least = keys.length === 0 ? LEAST_INTERVAL_AT_FIRST_MS : LEAST_INTERVAL_MS;
+      return fetching ?? (performance.now() - triedAt >= least ? start() : undefined);
     },
   };
 }

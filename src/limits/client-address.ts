@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import { isIP, isIPv6 } from 'node:net';
 import proxyAddr from 'proxy-addr';
 import type { TrustedProxies } from '../config/trusted-proxies.js';
+import type { Logger } from '../logger.js';
 
 /** The address of the client that a request came from, as the log shows it; `unknown` if its connection is gone. */
 export type AddressOf = (request: IncomingMessage) => string;
@@ -10,10 +11,22 @@ const GROUPS_OF_IPV6 = 8;
 /** A network of 64 bits: the least that a provider gives to a customer (RFC 6177), who may use all its addresses. */
 const GROUPS_OF_CUSTOMER = 4;
 
-/** @param trusted undefined: `X-Forwarded-For` is ignored, since anybody may send it */
-export function createAddressOf(trusted: TrustedProxies | undefined): AddressOf {
+/** @param trusted undefined: `X-Forwarded-For` is ignored, since anybody may send it; the first one is logged */
+export function createAddressOf(
+  trusted: TrustedProxies | undefined,
+  logger: Pick<Logger, 'warn'>,
+): AddressOf {
   const ownAddressOf: AddressOf = ({ socket }) => plain(socket.remoteAddress ?? '') ?? 'unknown';
-  if (trusted === undefined) return ownAddressOf;
+  if (trusted === undefined) {
+    let isTold = false;
+    return (request) => {
+      if (!isTold && request.headers['x-forwarded-for'] !== undefined) {
+        isTold = true;
+        logger.warn('X-Forwarded-For is ignored: behind a proxy, set TRUSTED_PROXIES');
+      }
+      return ownAddressOf(request);
+    };
+  }
   const trusts =
     typeof trusted === 'number'
       ? (_address: string, hop: number): boolean => hop < trusted

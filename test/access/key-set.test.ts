@@ -90,7 +90,23 @@ describe('a set of keys', () => {
     expect(idsOf(await open())).toEqual(kids.slice(0, 1));
   });
 
-  it('is empty if its source was never up', async () => {
+  it('is empty until its source is up, and asks each second for a token', async () => {
+    source.answer = 503;
+    const set = await open();
+    expect(idsOf(set)).toEqual([]);
+    for (let i = 0; i < 100; i += 1) expect(set.refresh()).toBeUndefined();
+    source.answer = [next];
+    vi.advanceTimersByTime(1_000);
+
+    await set.refresh();
+
+    expect(idsOf(set)).toEqual([next.kid]);
+    expect(source.requests).toBe(2);
+    vi.advanceTimersByTime(1_000);
+    expect(set.refresh()).toBeUndefined();
+  });
+
+  it('is empty if there is nobody at its address', async () => {
     const { url } = source;
     await source.close();
     const set = await openKeySet(new URL(url), QUIET);

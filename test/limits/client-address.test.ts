@@ -2,12 +2,15 @@ import { expect, it } from 'vitest';
 import { parseTrustedProxies } from '../../src/config/trusted-proxies.js';
 import { createAddressOf, networkOf, type AddressOf } from '../../src/limits/client-address.js';
 
+const warnings: unknown[] = [];
+const logger = { warn: (text: unknown) => void warnings.push(text) };
+
 /** The address of a client whose connection and header are given; `trusted` as TRUSTED_PROXIES has it. */
 function addressOf(trusted: string | undefined, remoteAddress: string, forwarded: string): string {
   const proxies = trusted === undefined ? undefined : parseTrustedProxies(trusted);
   const headers = { 'x-forwarded-for': forwarded };
   const request = { headers, socket: { remoteAddress } } as unknown;
-  return createAddressOf(proxies)(request as Parameters<AddressOf>[0]);
+  return createAddressOf(proxies, logger)(request as Parameters<AddressOf>[0]);
 }
 
 it.each([
@@ -25,6 +28,17 @@ it.each([
   ['1', '192.0.2.1', 'unknown', '192.0.2.1'],
 ])('with the proxies %s, a connection from %s for %s is of %s', (trusted, from, header, client) => {
   expect(addressOf(trusted, from, header)).toBe(client);
+});
+
+it('the first X-Forwarded-For is logged if no proxy is trusted', () => {
+  const of = createAddressOf(undefined, logger);
+  const socket = { remoteAddress: '10.0.0.1' };
+  const forwarded = { headers: { 'x-forwarded-for': '203.0.113.7' }, socket };
+  warnings.length = 0;
+  of({ headers: {}, socket } as Parameters<AddressOf>[0]);
+  expect(warnings).toEqual([]);
+  for (let n = 0; n < 3; n += 1) of(forwarded as unknown as Parameters<AddressOf>[0]);
+  expect(warnings).toEqual([expect.stringContaining('TRUSTED_PROXIES')]);
 });
 
 it.each([
