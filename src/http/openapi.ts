@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { ERRORS, type ErrorCode } from '../errors.js';
 import type { TextLimits } from '../protocol/message-fields.js';
 import { createJsonSchemas, type Json, type JsonSchemas } from './json-schemas.js';
+import { RATE_HEADERS } from './request-rate.js';
 import type { Route } from './route.js';
 import { ROUTES } from './routes.js';
 
@@ -37,6 +38,29 @@ const OF_HTTP: readonly ErrorCode[] = [
 const OF_TOKEN: readonly ErrorCode[] = ['UNAUTHORIZED', 'RATELIMITED', 'UNAVAILABLE'];
 
 const OF_BODY: readonly ErrorCode[] = ['BAD_JSON', 'TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE'];
+
+const LINK: Json = { description: 'The next page, with `rel="next"`.', schema: { type: 'string' } };
+
+const RETRY_AFTER: Json = {
+  description: 'Seconds to wait.',
+  required: true,
+  schema: { type: 'integer', minimum: 1 },
+};
+
+/** Of each answer to a user, unless the operator has switched the limit off. */
+const RATE_HEADERS_DESCRIBED: Record<(typeof RATE_HEADERS)[number], Json> = {
+  'RateLimit-Limit': rateHeader('Requests that a user may send in a window of time.'),
+  'RateLimit-Remaining': rateHeader('Requests that are left of them.'),
+  'RateLimit-Reset': rateHeader('Seconds until the window ends.'),
+};
+
+const RATE_REFERENCES: Json = Object.fromEntries(
+  RATE_HEADERS.map((name) => [name, { $ref: `#/components/headers/${name}` }]),
+);
+
+function rateHeader(description: string): Json {
+  return { description, schema: { type: 'integer', minimum: 0 } };
+}
 
 const problem = z
   .object({
@@ -91,6 +115,7 @@ export function createOpenApi(limits: TextLimits): Json {
     components: {
       schemas: schemas.components,
       responses,
+      headers: RATE_HEADERS_DESCRIBED,
       securitySchemes: {
         token: {
           type: 'http',
@@ -166,17 +191,17 @@ function withoutDigits(property: Json): Json {
   return first !== undefined && isDouble ? { ...first, ...rest } : property;
 }
 
-function answersOf({ about }: Route, schemas: JsonSchemas): Json {
-  const { statuses = [200], content, meta } = about;
+function answersOf(route: Route, schemas: JsonSchemas): Json {
+  const { statuses = [200], content, meta } = route.about;
+  const headers = {
+    ...(meta?.shape['next'] && { Link: LINK }),
+    ...(needsToken(route) && RATE_REFERENCES),
+  };
   const answers = statuses.map((status) => [
     String(status),
     {
       description: STATUS_CODES[status],
-      ...(meta?.shape['next'] && {
-        headers: {
-          Link: { description: 'The next page, with `rel="next"`.', schema: { type: 'string' } },
-        },
-      }),
+      ...(Object.keys(headers).length > 0 && { headers }),
       ...(content && {
         content: {
           'application/json': {
@@ -229,11 +254,15 @@ function refusalsOf(route: Route, responses: Record<string, Json>, schemas: Json
 function responseOf(status: string, reasons: readonly ErrorCode[], schemas: JsonSchemas): Json {
   const [first] = reasons;
   const code = status === 'default' && first !== undefined ? ERRORS[first].status : Number(status);
+  const headers = {
+    ...(reasons.includes('UNAUTHORIZED') && {
+      'WWW-Authenticate': { schema: { const: 'Bearer' } },
+    }),
+    ...(reasons.includes('RATELIMITED') && { 'Retry-After': RETRY_AFTER, ...RATE_REFERENCES }),
+  };
   return {
     description: reasons.map((reason) => `\`${reason}\`: ${ERRORS[reason].when}`).join('\n\n'),
-    ...(reasons.includes('UNAUTHORIZED') && {
-      headers: { 'WWW-Authenticate': { schema: { const: 'Bearer' } } },
-    }),
+    ...(Object.keys(headers).length > 0 && { headers }),
     content: {
       'application/json': {
         schema: {

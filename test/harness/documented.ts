@@ -11,7 +11,7 @@ export const openApi = JSON.parse(JSON.stringify(createOpenApi(LIMITS), strict))
 interface OpenApi {
   readonly tags: readonly { readonly name: string }[];
   readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>;
-  readonly components: { readonly responses: Readonly<Record<string, unknown>> };
+  readonly components: { readonly responses: Readonly<Record<string, Answer>> };
 }
 
 interface Operation {
@@ -20,7 +20,11 @@ interface Operation {
   readonly requestBody?: {
     readonly content: { readonly 'application/json': { readonly example: unknown } };
   };
-  readonly responses: Readonly<Record<string, { readonly $ref?: string }>>;
+  readonly responses: Readonly<Record<string, Answer & { readonly $ref?: string }>>;
+}
+
+interface Answer {
+  readonly headers?: object;
 }
 
 /** A JSON.stringify replacer: an object has no other keys than those of its schema. */

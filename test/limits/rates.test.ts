@@ -4,6 +4,7 @@ import { WebSocket } from 'ws';
 import { request } from '../harness/api.js';
 import { ChatClient } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
+import { openApi } from '../harness/documented.js';
 import type { TestNode } from '../harness/node.js';
 import { person, sign } from '../harness/tokens.js';
 
@@ -60,6 +61,14 @@ async function statuses(nodes: readonly TestNode[], count: number): Promise<numb
   return given;
 }
 
+/** The names of the headers that the document has of an answer, in lower case. */
+function documentedHeaders(path: string, status: number): string[] {
+  const { $ref: reference, headers } = openApi.paths[path]?.['get']?.responses[status] ?? {};
+  const name = reference?.replace('#/components/responses/', '') ?? '';
+  const found = headers ?? openApi.components.responses[name]?.headers ?? {};
+  return Object.keys(found).map((header) => header.toLowerCase());
+}
+
 describe('the requests of a user', () => {
   it('are counted by all nodes together, and refused beyond the limit', async () => {
     // Until a node has reached Redis, it counts by itself.
@@ -80,6 +89,17 @@ describe('the requests of a user', () => {
     expect(meta).toMatchObject({ reason: 'RATELIMITED' });
     expect(headers.get('Retry-After')).toBe(headers.get('RateLimit-Reset'));
     expect(headers.get('Access-Control-Expose-Headers')).toContain('RateLimit-Reset');
+  });
+
+  it('are answered with the headers that the document has', async () => {
+    const as = person();
+    for (const status of [200, 200, 200, 200, 200, 429]) {
+      const answer = await request(east, 'GET', '/test/token', { as });
+      const sent = [...answer.headers.keys()].filter((name) => /^(ratelimit|retry)-/.test(name));
+      expect(answer.status).toBe(status);
+      expect(documentedHeaders('/test/token', status)).toEqual(expect.arrayContaining(sent));
+      expect(sent.length).toBe(status === 200 ? 3 : 4);
+    }
   });
 
   it('are counted by the node itself while Redis does not answer', async () => {
