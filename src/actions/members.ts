@@ -2,6 +2,7 @@ import {
   forbidden,
   invitedRule,
   isInvitation,
+  requireAdmin,
   requireMayPutRule,
   requireMayRemoveRule,
   type Caller,
@@ -11,10 +12,17 @@ import {
 import { ChatError } from '../errors.js';
 import type { Hub } from '../feeds/hub.js';
 import type { Member, Members } from '../store/members.js';
+import type { Rooms } from '../store/rooms.js';
 import type { ChangedRule, Decide, Rules } from '../store/rules.js';
 
 /** A rule as it is to be; its consent is not the admin's to give. */
 export type WantedRule = Omit<Rule, 'accepted'>;
+
+/** A rule as the application's server wants it; without permissions it is removed, if there is one. */
+export type BulkRule = WantedRule & {
+  /** Undefined: a new rule is not accepted, and a change leaves it as it is. */
+  readonly accepted: boolean | undefined;
+};
 
 /** An answer to an invitation. */
 export interface InvitationAnswer {
@@ -50,6 +58,12 @@ export interface MemberActions {
    */
   put(caller: Caller, roomId: number, wanted: WantedRule): Promise<ChangedRule>;
   /**
+   * Puts and removes rules of different UUIDs, all or none, as one entry.
+   * @returns the seq of the entry; undefined if nothing has changed
+   * @throws {ChatError} NOT_FOUND, FORBIDDEN, OUTRANKED, TOO_MANY_RULES, ROOM_FULL, UNAVAILABLE
+   */
+  putAll(caller: Caller, roomId: number, wanted: readonly BulkRule[]): Promise<number | undefined>;
+  /**
    * Removes the rule of a UUID.
    * @throws {ChatError} NOT_FOUND, FORBIDDEN, OUTRANKED, UNAVAILABLE
    */
@@ -68,10 +82,12 @@ export interface MemberActions {
 
 export function createMemberActions({
   members,
+  rooms,
   rules,
   hub,
 }: {
   members: Members;
+  rooms: Pick<Rooms, 'change'>;
   rules: Rules;
   hub: Pick<Hub, 'invite' | 'online' | 'publish'>;
 }): MemberActions {
@@ -100,6 +116,27 @@ export function createMemberActions({
       return change(caller, roomId, wanted.entityUUID, (room) => ruleToPut(caller, room, wanted));
     },
 
+    async putAll(caller, roomId, wanted) {
+      // The removed ones first: they leave places to others.
+      const ordered = wanted.toSorted(
+        (one, other) => Number(one.permissions !== '') - Number(other.permissions !== ''),
+      );
+      const { entries, inviting } = await rooms.change(roomId, caller, {
+        settings: {},
+        rules: ordered.map((rule) => ({
+          target: rule.entityUUID,
+          decide: (room) => bulkRuleToPut(caller, room, rule),
+        })),
+        inOneEntry: true,
+        authorize(room) {
+          requireAdmin(caller, room);
+        },
+      });
+      if (entries.length > 0) void hub.publish(roomId, entries);
+      hub.invite(roomId, inviting);
+      return entries[0]?.seq;
+    },
+
     remove(caller, roomId, uuid) {
       return change(caller, roomId, uuid, (room) => {
         requireMayRemoveRule(caller, room, uuid);
@@ -123,6 +160,17 @@ export function createMemberActions({
       });
     },
   };
+}
+
+/** A rule as it is to be stored; undefined: it is to be removed. @throws {ChatError} as `ruleToPut` */
+function bulkRuleToPut(
+  caller: Caller,
+  room: CountedAccess,
+  { accepted, ...wanted }: BulkRule,
+): Rule | undefined {
+  if (wanted.permissions === '') return undefined;
+  const rule = ruleToPut(caller, room, wanted);
+  return { ...rule, accepted: accepted ?? rule.accepted };
 }
 
 /**

@@ -210,7 +210,17 @@ async function usersCome(chat: ChatClient): Promise<void> {
 
 /** What an entry says, behind the name of its emitter. */
 function whatOf(type: string, item: Item, subject: string): string {
-  const { target, emoji, on, permissions, content, data, reply_to: replyTo, name } = item as Entry;
+  const {
+    target,
+    emoji,
+    on,
+    permissions,
+    content,
+    data,
+    reply_to: replyTo,
+    name,
+    members,
+  } = item as Entry;
   const text = content === undefined ? '(changed later)' : content || JSON.stringify(data ?? {});
   switch (type) {
     case 'message':
@@ -223,6 +233,8 @@ function whatOf(type: string, item: Item, subject: string): string {
       return ` ${on === true ? 'puts' : 'takes'} ${emoji ?? 'an emoji'} ${on === true ? 'on' : 'off'} ${target}`;
     case 'member':
       return permissions === '' ? ` removes ${subject}` : ` gives ${subject}: ${permissions}`;
+    case 'members':
+      return ` changes ${members?.length ?? 0} rules`;
     case 'room':
       return ` changes the room: ${name}`;
     default:

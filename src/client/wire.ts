@@ -59,6 +59,12 @@ export interface Entry {
   readonly permissions?: string;
   readonly level?: number;
   readonly accepted?: boolean;
+  readonly members?: readonly {
+    readonly entity_UUID: string;
+    readonly level: number;
+    readonly permissions: string;
+    readonly accepted: boolean;
+  }[];
   readonly name?: string;
 }
 

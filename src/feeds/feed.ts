@@ -347,8 +347,8 @@ export class Feed implements LiveRoom {
       this.#access = changed.access;
       this.#rulesHead = entry.seq;
       this.#rulesDate = entry.createdAt;
-      concerned = this.#concernedBy(changed.rule).filter((one) => !this.#dropIfRevoked(one));
-      this.hints.recheck((caller) => may(caller, this.#access, 'r'), changed.rule);
+      concerned = this.#concernedBy(changed.rules).filter((one) => !this.#dropIfRevoked(one));
+      this.hints.recheck((caller) => may(caller, this.#access, 'r'), changed.rules);
     }
     const { seq, target, textSeq } = entry;
     for (const subscribers of this.#subscribers) {
@@ -380,15 +380,16 @@ export class Feed implements LiveRoom {
     void this.#onOldSeqs();
   }
 
-  /** The subscribers whose rights a rule may change; without a rule, those whose rights the room's settings may change. */
-  #concernedBy(rule: Rule | undefined): Subscriber[] {
-    const uuid = rule?.entityUUID ?? this.#access.entityOwner;
+  /** The subscribers whose rights rules may change; without rules, those whose rights the room's settings may change. */
+  #concernedBy(rules: readonly Rule[] | undefined): Subscriber[] {
+    const { entityOwner } = this.#access;
+    const uuids = new Set(rules?.map(({ entityUUID }) => entityUUID) ?? [entityOwner]);
     const concerned: Subscriber[] = [];
     // Not over `#all`, which takes several times as long: thousands may enter a room at once, each by an entry.
     for (const subscribers of this.#subscribers) {
       for (const one of subscribers.all()) {
         const { userUUID, entityUUID } = one.identity;
-        if (uuid === userUUID || uuid === entityUUID) concerned.push(one);
+        if (uuids.has(userUUID) || uuids.has(entityUUID)) concerned.push(one);
       }
     }
     return concerned;

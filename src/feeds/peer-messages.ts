@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { ENTRY_KIND_NAMES, type EntryKind } from '../protocol/entry-kinds.js';
-import { reactionOf, roomSettingsOf, ruleOf, type Entry } from '../store/entry.js';
+import { reactionOf, roomSettingsOf, ruleOf, rulesOf, type Entry } from '../store/entry.js';
 
 /** An entry whose content a feed can't apply would break the feed. */
 const HAS_VALID_CONTENT: Readonly<Record<EntryKind, (entry: Entry) => boolean>> = {
@@ -10,6 +10,7 @@ const HAS_VALID_CONTENT: Readonly<Record<EntryKind, (entry: Entry) => boolean>> 
   reaction: (entry) =>
     hasTarget(entry) && (entry.isWithheld === true || has(reactionSchema, reactionOf, entry)),
   member: (entry) => has(ruleSchema, ruleOf, entry),
+  members: (entry) => has(z.array(ruleSchema), rulesOf, entry),
   room: (entry) => has(roomSettingsSchema, roomSettingsOf, entry),
 };
 

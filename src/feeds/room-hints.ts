@@ -135,16 +135,16 @@ export class RoomHints implements FlushableRoom {
   }
 
   /**
-   * Rights have changed by a rule, or by the room's settings. Who has lost the right is not online any more, and nothing
-   * that waits is told of them: of nobody, as the rule may be that of an entity.
+   * Rights have changed by rules, or by the room's settings. Who has lost the right is not online any more, and nothing
+   * that waits is told of them: of nobody, as a rule may be that of an entity.
    */
-  recheck(mayRead: (caller: Caller) => boolean, rule: Rule | undefined): void {
+  recheck(mayRead: (caller: Caller) => boolean, rules: readonly Rule[] = []): void {
     this.presence.recheck(mayRead);
-    if (rule !== undefined && !grants(rule, 'w')) {
+    if (rules.some((rule) => !grants(rule, 'w'))) {
       this.#typing.clear();
       this.#typingHere.clear();
     }
-    if (rule !== undefined && !grants(rule, 'r')) this.#read.clear();
+    if (rules.some((rule) => !grants(rule, 'r'))) this.#read.clear();
     this.changed();
   }
 

@@ -73,6 +73,10 @@ export const ruleContent = z
   .object({ ...ruleFields, ...dates })
   .meta({ id: 'Rule', description: 'What a user or an entity may do in a room.' });
 
+export const bulkContent = z.object({
+  seq: seqShape.nullable().describe('The number of the entry; `null` if nothing has changed.'),
+});
+
 export const ruleWithRoomListContent = z.array(
   z
     .object({ ...roomNames, ...roomOwner, ...ruleFields, ...dates })

@@ -1,8 +1,14 @@
 import { z } from 'zod';
-import { MAX_INTEGER, UUID_PROBLEM, permissionsSchema, uuidSchema } from '../protocol/values.js';
+import {
+  listSchema,
+  MAX_INTEGER,
+  UUID_PROBLEM,
+  permissionsSchema,
+  uuidSchema,
+} from '../protocol/values.js';
 import type { PresentMember } from '../actions/members.js';
 import type { RuleRow } from '../store/models/rule.js';
-import { memberListContent, nextMeta, ruleContent } from './answers.js';
+import { bulkContent, memberListContent, nextMeta, ruleContent } from './answers.js';
 import { cursorOf, encodeCursor } from './cursor.js';
 import { queryOf } from './pages.js';
 import { route, type Route } from './route.js';
@@ -17,25 +23,73 @@ const member = z
 const DEFAULT_PAGE = 100;
 const MAX_PAGE = 1_000;
 
+const names = { userUUID: member, entity_UUID: member, entityUUID: member };
+const level = numberFrom(0, MAX_INTEGER);
+
+/** The UUID that a rule is given by one of three names. */
+function namedUUID(
+  { userUUID, entity_UUID, entityUUID }: z.output<z.ZodObject<typeof names>>,
+  context: z.RefinementCtx,
+): string {
+  const [uuid, ...others] = new Set([userUUID, entity_UUID, entityUUID].filter(Boolean));
+  if (uuid !== undefined && others.length === 0) return uuid;
+  context.addIssue({
+    code: 'custom',
+    path: ['userUUID'],
+    message: 'or entity_UUID must be given, and one of them only',
+  });
+  return z.NEVER;
+}
+
 /** A rule as it is to be. */
 export const newRule = z
+  .strictObject({ ...names, permissions: permissionsSchema, level })
+  .transform(({ permissions, level, ...given }, context) => ({
+    entityUUID: namedUUID(given, context),
+    permissions,
+    level,
+  }));
+
+/** As many as a page of members. */
+const MAX_BULK = 1_000;
+
+/** One of many rules as they are to be, or without permissions as they are not to be. */
+const bulkRule = z
   .strictObject({
-    userUUID: member,
-    entity_UUID: member,
-    entityUUID: member,
-    permissions: permissionsSchema,
-    level: numberFrom(0, MAX_INTEGER),
+    ...names,
+    permissions: z.union(
+      [z.literal(''), permissionsSchema],
+      'must be letters of rwba, each once, or empty',
+    ),
+    level: level.default(0),
+    accepted: flag.nullish(),
   })
-  .transform(({ userUUID, entity_UUID, entityUUID, ...rule }, context) => {
-    const [uuid, ...others] = new Set([userUUID, entity_UUID, entityUUID].filter(Boolean));
-    if (uuid !== undefined && others.length === 0) return { ...rule, entityUUID: uuid };
-    context.addIssue({
-      code: 'custom',
-      path: ['userUUID'],
-      message: 'or entity_UUID must be given, and one of them only',
-    });
-    return z.NEVER;
-  });
+  .transform(({ permissions, level, accepted, ...given }, context) => ({
+    entityUUID: namedUUID(given, context),
+    permissions,
+    level,
+    accepted: accepted ?? undefined,
+  }));
+
+const bulk = z.strictObject({
+  members: listSchema(bulkRule, {
+    max: MAX_BULK,
+    problem: 'must be a list of rules',
+    tooLong: `has more than ${MAX_BULK} rules`,
+  }).superRefine((rules, context) => {
+    const seen = new Set<string>();
+    for (const [index, { entityUUID }] of rules.entries()) {
+      if (seen.has(entityUUID)) {
+        context.addIssue({
+          code: 'custom',
+          path: [index],
+          message: 'is a second rule of its UUID',
+        });
+      }
+      seen.add(entityUUID);
+    }
+  }),
+});
 
 const memberPath = z.object({ id: roomId, uuid: uuidSchema });
 
@@ -102,6 +156,32 @@ const put = route({
   },
 });
 
+const putAll = route({
+  method: 'PUT',
+  path: '/rooms/:id/members/bulk',
+  access: 'server',
+  about: {
+    name: 'putMembers',
+    tag: 'Members',
+    summary: 'Adds, changes and removes many rules at once',
+    who: 'the application, by a server token',
+    body: {
+      members: [
+        { userUUID: '74c141a9-9cc6-43dc-8f3d-fe81c4f9f5fe', permissions: 'rw', accepted: true },
+        { userUUID: '0b6e2f7a-1c4d-4e8f-8a9b-5c6d7e8f9a0b', permissions: '' },
+      ],
+    },
+    content: bulkContent,
+    errors: ['TOO_MANY_RULES', 'ROOM_FULL', 'NOT_FOUND'],
+  },
+  params: roomPath,
+  body: bulk,
+  async handle({ caller, params, body }, { actions }) {
+    const seq = await actions.members.putAll(caller, params.id, body.members);
+    return { content: { seq: seq ?? null } };
+  },
+});
+
 const remove = route({
   method: 'DELETE',
   path: '/rooms/:id/members/:uuid',
@@ -142,7 +222,7 @@ const answerInvitation = route({
   },
 });
 
-export const memberRoutes: readonly Route[] = [list, put, remove, answerInvitation];
+export const memberRoutes: readonly Route[] = [list, put, putAll, remove, answerInvitation];
 
 /** A rule in an answer. */
 function encodeRule(rule: Omit<RuleRow, 'since' | 'unblocked'>): object {

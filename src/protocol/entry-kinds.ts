@@ -17,6 +17,7 @@ export const ENTRY_KINDS = {
   delete: { isInHistory: false, changesRights: false },
   reaction: { isInHistory: false, changesRights: false },
   member: { isInHistory: false, changesRights: true },
+  members: { isInHistory: false, changesRights: true },
   room: { isInHistory: false, changesRights: true },
 } as const satisfies Record<string, EntryKindRow>;
 

@@ -4,7 +4,7 @@ import { appendLocked } from './append.js';
 import type { Entry } from './entry.js';
 import { lockRoom } from './lock-room.js';
 import { plain } from './prepared.js';
-import { decideRule, writeRules } from './rules.js';
+import { decideRule, memberDraft, writeRules } from './rules.js';
 
 /** Makes the keys of the advisory locks of pairs: an arbitrary number, the same in every process. */
 const LOCK_SEED = 7_777_015;
@@ -89,10 +89,10 @@ export function createBlocks({ sequelize }: { sequelize: Sequelize }): Blocks {
     const rule = room?.rules.get(target);
     if (room === undefined || rule === undefined) return [];
     const next = { seq: room.head + 1, moment: new Date() };
-    const { entry } = decideRule(room, roomId, { caller, target, decide: () => rule }, next);
-    if (entry === undefined) return [];
+    const { change } = decideRule(room, roomId, { target, decide: () => rule }, next);
+    if (change === undefined) return [];
     await writeRules(sequelize, roomId, new Set([target]), room, transaction);
-    return appendLocked(plain(sequelize, transaction), [entry]);
+    return appendLocked(plain(sequelize, transaction), [memberDraft(roomId, caller, change)]);
   }
 
   async function find(

@@ -9,8 +9,8 @@ export interface Entry {
   readonly kind: EntryKind;
   readonly emitter: string;
   /**
-   * The text of a message or of an edit, which may be empty beside `data`; a reaction, a rule or a room as JSON
-   * (`reactionOf`, `ruleOf`, `roomSettingsOf`); else empty.
+   * The text of a message or of an edit, which may be empty beside `data`; a reaction, rules or a room as JSON
+   * (`reactionOf`, `ruleOf`, `rulesOf`, `roomSettingsOf`); else empty.
    */
   readonly content: string;
   readonly ref: string | null;
@@ -92,14 +92,30 @@ export function roomSettingsOf(entry: Entry): Pick<RoomSettings, 'levelAdmin' | 
 /** The content of a `member` entry, as JSON. */
 type RuleContent = Omit<Rule, 'entityUUID'> & { readonly entity_UUID: string };
 
+function contentOf({ entityUUID, level, permissions, accepted }: Rule): RuleContent {
+  return { entity_UUID: entityUUID, level, permissions, accepted };
+}
+
 /** The content of a `member` entry. A removed rule is one with empty permissions. */
-export function ruleContent({ entityUUID, level, permissions, accepted }: Rule): string {
-  const content: RuleContent = { entity_UUID: entityUUID, level, permissions, accepted };
-  return JSON.stringify(content);
+export function ruleContent(rule: Rule): string {
+  return JSON.stringify(contentOf(rule));
+}
+
+/** The content of a `members` entry, likewise. */
+export function rulesContent(rules: readonly Rule[]): string {
+  return JSON.stringify({ members: rules.map(contentOf) });
 }
 
 /** The rule that a `member` entry sets; its permissions are empty if the entry removes it. */
 export function ruleOf(entry: Entry): Rule {
-  const { entity_UUID, ...rule } = JSON.parse(entry.content) as RuleContent;
+  return ruleIn(JSON.parse(entry.content) as RuleContent);
+}
+
+/** The rules that a `members` entry sets, likewise. */
+export function rulesOf(entry: Entry): Rule[] {
+  return (JSON.parse(entry.content) as { members: RuleContent[] }).members.map(ruleIn);
+}
+
+function ruleIn({ entity_UUID, ...rule }: RuleContent): Rule {
   return { entityUUID: entity_UUID, ...rule };
 }

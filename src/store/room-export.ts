@@ -55,11 +55,12 @@ type Row = Pick<MessageEntry, 'seq' | 'kind' | 'emitter' | 'content' | 'ref'> & 
 /** Numbers of which one statement looks at the entries: in a large room, all would take longer than a statement may. */
 const LOOKED_AT_ONCE = 100_000;
 
-const KINDS = `('message', 'edit', 'delete', 'reaction')`;
+/** The kinds of entries that are about messages, as a list of SQL. */
+export const KINDS_ABOUT_MESSAGES = `('message', 'edit', 'delete', 'reaction')`;
 
 const READ_PAGE = `SELECT seq, kind, emitter, content, ref, target, data, reply_to AS "replyTo", mentions,
     nullif(deleted_by IS NOT NULL, false) AS "isDeleted", "createdAt"
-  FROM messages WHERE room_id = $1 AND seq > $2 AND seq <= $3 AND kind IN ${KINDS} ORDER BY seq`;
+  FROM messages WHERE room_id = $1 AND seq > $2 AND seq <= $3 AND kind IN ${KINDS_ABOUT_MESSAGES} ORDER BY seq`;
 
 /** The users of the room $1 of whom there is a name, a picture or a marker; $2 are those who have written. */
 const READ_USERS = `SELECT uuid AS "userUUID", name, picture, upto
@@ -114,7 +115,7 @@ async function readRoom(
   for (let after = 0; after < head; after += LOOKED_AT_ONCE) {
     const rows = await sequelize.query<{ emitter: string; count: number }>(
       `SELECT emitter, count(*) FROM messages
-       WHERE room_id = $1 AND seq > $2 AND seq <= $3 AND kind IN ${KINDS} GROUP BY emitter`,
+       WHERE room_id = $1 AND seq > $2 AND seq <= $3 AND kind IN ${KINDS_ABOUT_MESSAGES} GROUP BY emitter`,
       { ...options, bind: [roomId, after, Math.min(after + LOOKED_AT_ONCE, head)] },
     );
     for (const row of rows) {

@@ -3,7 +3,7 @@ import { reactionOf, type Entry, type Reaction } from './entry.js';
 import { lockRoom } from './lock-room.js';
 import { emojiKey } from './message-change.js';
 import type { Room } from './models/room.js';
-import type { MessageEntry } from './room-export.js';
+import { KINDS_ABOUT_MESSAGES, type MessageEntry } from './room-export.js';
 import { findRoom } from './room-settings.js';
 
 /** Why an entry can't be imported. */
@@ -36,7 +36,7 @@ export async function roomToImport(
   if (room === undefined) return undefined;
   const [place] = await sequelize.query<{ first: number; users: readonly string[] | null }>(
     `SELECT coalesce(
-       (SELECT seq FROM messages WHERE room_id = $1 AND kind NOT IN ('member', 'room') ORDER BY seq LIMIT 1),
+       (SELECT seq FROM messages WHERE room_id = $1 AND kind IN ${KINDS_ABOUT_MESSAGES} ORDER BY seq LIMIT 1),
        head + 1) AS first,
        CASE type WHEN 'user2user' THEN
          (SELECT json_agg("entity_UUID") FROM room_permissions WHERE room_id = $1) END AS users

@@ -14,7 +14,14 @@ import type { Room } from './models/room.js';
 import { isUnavailable } from './pg-errors.js';
 import { plain } from './prepared.js';
 import { RoomBatches, type Refused } from './room-batches.js';
-import { decideRule, writeRules, type AskedRule } from './rules.js';
+import {
+  decideRule,
+  memberDraft,
+  membersDraft,
+  writeRules,
+  type AskedRule,
+  type RuleChange,
+} from './rules.js';
 
 /** What one room alone has, and may have before it exists: a uuid, or the users of a direct room, the smaller UUID first. */
 export type UniqueKey = { readonly uuid: string } | { readonly pair: readonly [string, string] };
@@ -23,6 +30,8 @@ export type UniqueKey = { readonly uuid: string } | { readonly pair: readonly [s
 export interface RoomChange {
   readonly settings: Partial<RoomSettings>;
   readonly rules: readonly Omit<AskedRule, 'caller'>[];
+  /** Whether all changes of rules are one `members` entry, not a `member` entry each. */
+  readonly inOneEntry?: boolean;
   /** Throws if the caller may not. */
   readonly authorize: (room: RoomAccess) => void;
 }
@@ -142,7 +151,7 @@ function targetsOf({ rules }: RoomChange): string[] {
 function decide(
   access: LoadedRoom | undefined,
   room: Room | undefined,
-  { caller, change: { settings, rules, authorize } }: AskedChange,
+  { caller, change: { settings, rules, inOneEntry = false, authorize } }: AskedChange,
 ): Decided {
   if (access === undefined || room === undefined) {
     throw new ChatError('NOT_FOUND', { detail: 'there is no such room' });
@@ -166,23 +175,27 @@ function decide(
   }
   // The caller's rights are those that they had before; the room's size is the new one.
   const { maxEntityRules } = changed;
-  const uuids = new Set<string>();
-  const inviting: Rule[] = [];
-  for (const rule of rules) {
-    const next = { seq: access.head + drafts.length + 1, moment };
+  const first = access.head + drafts.length + 1;
+  const changes: RuleChange[] = [];
+  for (const { target, decide: decideOne } of rules) {
+    const next = { seq: inOneEntry ? first : first + changes.length, moment };
     const asked = {
-      ...rule,
-      caller,
-      decide: (room: CountedAccess) => rule.decide({ ...room, maxEntityRules }),
+      target,
+      decide: (room: CountedAccess) => decideOne({ ...room, maxEntityRules }),
     };
-    const { entry, before, rule: decided } = decideRule(access, room.id, asked, next);
-    if (entry === undefined) continue;
-    drafts.push(entry);
-    uuids.add(rule.target);
-    if (isInvitation(decided, before)) inviting.push(decided);
+    const { change } = decideRule(access, room.id, asked, next);
+    if (change !== undefined) changes.push(change);
   }
-  const after = hasNewSettings ? changed : room;
-  return { access, room: after, hasNewSettings, rules: uuids, inviting, drafts };
+  if (!inOneEntry) drafts.push(...changes.map((change) => memberDraft(room.id, caller, change)));
+  else if (changes.length > 0) drafts.push(membersDraft(room.id, caller, changes));
+  return {
+    access,
+    room: hasNewSettings ? changed : room,
+    hasNewSettings,
+    rules: new Set(changes.map(({ rule }) => rule.entityUUID)),
+    inviting: changes.flatMap(({ rule, before }) => (isInvitation(rule, before) ? [rule] : [])),
+    drafts,
+  };
 }
 
 async function writeSettings(

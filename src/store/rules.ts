@@ -8,7 +8,7 @@ import {
 import { ChatError } from '../errors.js';
 import { loadRoom, lockRoom, type LoadedRoom } from './lock-room.js';
 import { appendLocked, type CheckedDraft } from './append.js';
-import { ruleContent, type Entry, type EntryDraft } from './entry.js';
+import { ruleContent, rulesContent, type Entry } from './entry.js';
 import type { RuleRow } from './models/rule.js';
 import { plain } from './prepared.js';
 import { RoomBatches, type Refused } from './room-batches.js';
@@ -45,12 +45,21 @@ export interface AskedRule {
   readonly decide: Decide;
 }
 
-/** A change that was decided, and its entry before it is appended. */
+/** A change of a rule, as an entry tells it. */
+export interface RuleChange {
+  /** As it is now, with empty permissions if it was removed. */
+  readonly rule: Rule;
+  /** Undefined if it is new. */
+  readonly before: Rule | undefined;
+}
+
+/** A change that was decided. */
 interface Decided {
-  readonly rule: RuleRow;
+  /** As it is stored now, or as it was before it was removed; undefined if there was none to remove. */
+  readonly rule: RuleRow | undefined;
   readonly before: Rule | undefined;
   /** Undefined if nothing has changed. */
-  readonly entry: CheckedDraft | undefined;
+  readonly change: RuleChange | undefined;
 }
 
 /** A rule, and what it is without a block, if there is one. */
@@ -76,30 +85,28 @@ export function createRules({ sequelize }: { sequelize: Sequelize }): Rules {
     const room = await lockRoom(sequelize, roomId, callers, targets, transaction);
     if (room === undefined) throw noSuchRoom();
     const moment = new Date();
-    let head = room.head;
-    const decided = batch.map((asked): Decided | Refused => {
+    const drafts: CheckedDraft[] = [];
+    const changed = new Set<string>();
+    const decided = batch.map((asked) => {
       try {
-        const one = decideRule(room, roomId, asked, { seq: head + 1, moment });
-        if (one.entry !== undefined) head += 1;
+        const next = { seq: room.head + drafts.length + 1, moment };
+        const one = existing(decideRule(room, roomId, asked, next));
+        if (one.change !== undefined) {
+          drafts.push(memberDraft(roomId, asked.caller, one.change));
+          changed.add(asked.target);
+        }
         return one;
       } catch (error) {
         return { error };
       }
     });
-    const changes = decided.flatMap((one) =>
-      'error' in one || one.entry === undefined ? [] : [{ rule: one.rule, entry: one.entry }],
-    );
-    if (changes.length > 0) {
-      const uuids = new Set(changes.map(({ rule }) => rule.entityUUID));
-      await writeRules(sequelize, roomId, uuids, room, transaction);
-    }
-    const entries = await appendLocked(
-      plain(sequelize, transaction),
-      changes.map(({ entry }) => entry),
-    );
-    return decided.map((one) =>
-      'error' in one ? one : { ...one, entry: one.entry && entries.shift() },
-    );
+    if (drafts.length > 0) await writeRules(sequelize, roomId, changed, room, transaction);
+    const entries = await appendLocked(plain(sequelize, transaction), drafts);
+    return decided.map((one) => {
+      if ('error' in one) return one;
+      const { rule, before, change } = one;
+      return { rule, before, entry: change && entries.shift() };
+    });
   }
 
   return {
@@ -108,8 +115,8 @@ export function createRules({ sequelize }: { sequelize: Sequelize }): Rules {
       if (room === undefined) throw noSuchRoom();
       const asked = { caller, target, decide };
       const next = { seq: room.head + 1, moment: new Date() };
-      const { rule, before, entry } = decideRule(room, roomId, asked, next);
-      if (entry === undefined) return { rule, before, entry };
+      const { rule, before, change } = existing(decideRule(room, roomId, asked, next));
+      if (change === undefined) return { rule, before, entry: undefined };
       return batches.make(roomId, asked);
     },
   };
@@ -157,39 +164,66 @@ export async function writeRules(
   );
 }
 
+/** @throws {ChatError} NOT_FOUND if the rule to be removed does not exist */
+function existing(decided: Decided): Decided & { readonly rule: RuleRow } {
+  const { rule } = decided;
+  if (rule === undefined) throw new ChatError('NOT_FOUND', { detail: 'there is no such rule' });
+  return { ...decided, rule };
+}
+
 /**
  * Decides a change and applies it to `room`, with what blocks leave of it.
- * @throws {ChatError} NOT_FOUND if the rule to be removed does not exist; errors of `decide`
+ * @throws {ChatError} errors of `decide`
  */
 export function decideRule(
   room: LoadedRoom,
   roomId: number,
-  { caller, target, decide }: AskedRule,
+  { target, decide }: Omit<AskedRule, 'caller'>,
   next: NextEntry,
 ): Decided {
   const before = room.rules.get(target);
   const wanted = underBlock(room, decide(room));
-  if (before !== undefined && wanted !== undefined && isSame(before, wanted)) {
-    return { rule: before, before, entry: undefined };
+  if (wanted === undefined) {
+    if (before === undefined) return { rule: undefined, before, change: undefined };
+    room.rules.delete(target);
+    room.ruleCount -= 1;
+    return { rule: before, before, change: { rule: { ...before, permissions: '' }, before } };
   }
-  const rule = wanted === undefined ? before : rowOf(roomId, wanted, before, next);
-  if (rule === undefined) throw new ChatError('NOT_FOUND', { detail: 'there is no such rule' });
-  if (wanted === undefined) room.rules.delete(target);
-  else room.rules.set(target, rule);
-  room.ruleCount += Number(wanted !== undefined) - Number(before !== undefined);
-  const draft: EntryDraft = {
-    roomId,
-    kind: 'member',
-    emitter: caller.userUUID,
-    content: ruleContent(wanted === undefined ? { ...rule, permissions: '' } : rule),
-    ref: null,
-  };
-  const keepsRights =
-    before !== undefined &&
-    wanted !== undefined &&
-    before.level === wanted.level &&
-    before.permissions === wanted.permissions;
-  return { rule, before, entry: { draft, rulesHead: null, keepsRights } };
+  if (before !== undefined && isSame(before, wanted)) {
+    return { rule: before, before, change: undefined };
+  }
+  const rule = rowOf(roomId, wanted, before, next);
+  room.rules.set(target, rule);
+  if (before === undefined) room.ruleCount += 1;
+  return { rule, before, change: { rule, before } };
+}
+
+/** The `member` entry of a change. */
+export function memberDraft(roomId: number, caller: Caller, change: RuleChange): CheckedDraft {
+  return draftOf(roomId, caller, 'member', ruleContent(change.rule), [change]);
+}
+
+/** The `members` entry of several changes. */
+export function membersDraft(
+  roomId: number,
+  caller: Caller,
+  changes: readonly RuleChange[],
+): CheckedDraft {
+  const content = rulesContent(changes.map(({ rule }) => rule));
+  return draftOf(roomId, caller, 'members', content, changes);
+}
+
+function draftOf(
+  roomId: number,
+  { userUUID: emitter }: Caller,
+  kind: 'member' | 'members',
+  content: string,
+  changes: readonly RuleChange[],
+): CheckedDraft {
+  const keepsRights = changes.every(
+    ({ rule, before }) => before?.level === rule.level && before.permissions === rule.permissions,
+  );
+  return { draft: { roomId, kind, emitter, content, ref: null }, rulesHead: null, keepsRights };
 }
 
 /**

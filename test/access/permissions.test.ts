@@ -5,6 +5,7 @@ import {
   invitedRule,
   isAdmin,
   isBanned,
+  isInvitation,
   may,
   rankOf,
   requireAdmin,
@@ -406,6 +407,13 @@ describe('the application’s server', () => {
     expect(codeOf(() => requireMayPutRule(server, full, rule(OTHER, 'r')))).toBe('TOO_MANY_RULES');
     expect(codeOf(() => requireMayPutRule(server, direct, rule(OTHER, 'r')))).toBe('ROOM_FULL');
     expect(codeOf(() => requireMayPutRule(server, direct, rule(ENTITY, 'r')))).toBeUndefined();
+  });
+
+  it('invites by no rule that it removes, not even by a ban', () => {
+    const removed = { ...rule(OTHER, ''), accepted: false };
+
+    expect(isInvitation(removed, rule(OTHER, 'b'))).toBe(false);
+    expect(isInvitation(removed, rule(OTHER, 'rw'))).toBe(false);
   });
 
   it('enters by no rule', () => {

@@ -65,6 +65,7 @@ const VERSIONS = [
       'delete',
       'reaction',
       'member',
+      'members',
       'room',
       'access',
       'read',

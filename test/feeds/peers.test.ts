@@ -388,6 +388,7 @@ describe('a node', () => {
     await node.peers.join(ROOM);
     await settle();
     const rule = { ...message(2), kind: 'member', content: 'no rule' };
+    const rules = { ...message(2), kind: 'members', content: '{"members":[{"level":0}]}' };
     const bodies = [
       '',
       'x',
@@ -397,6 +398,7 @@ describe('a node', () => {
       'abcdefgh.1 {"entries":[null]}',
       'abcdefgh.1 {"deleted":1}',
       `abcdefgh.1 ${JSON.stringify({ entries: [rule] })}`,
+      `abcdefgh.1 ${JSON.stringify({ entries: [rules] })}`,
       `abcdefgh.1 ${JSON.stringify({ entries: [message(2, ROOM + 1)] })}`,
       `abcdefgh.1 ${JSON.stringify({ entries: [message(-1)] })}`,
       `x ${JSON.stringify({ entries: [message(2)] })}`,

@@ -248,13 +248,17 @@ it('nothing that waits is told of who has lost the right', () => {
   const rule = { entityUUID: 'eve', level: 0, accepted: true };
   hints.typed('eve', false);
   hints.read('eve', 9);
-  hints.recheck(() => true, { ...rule, permissions: 'r' });
+  hints.recheck(() => true, [{ ...rule, permissions: 'r' }]);
   pass(1_000);
   expect(ana.take()).toEqual([['read', { room_id: ROOM, emitter: 'eve', upto: 9 }]]);
   for (const permissions of ['', 'rwb']) {
     hints.typed('eve', false);
     hints.read('eve', 10);
-    hints.recheck(() => true, { ...rule, permissions });
+    const rules = [
+      { ...rule, entityUUID: 'ana', permissions: 'rw' },
+      { ...rule, permissions },
+    ];
+    hints.recheck(() => true, rules);
     pass(1_000);
     expect(ana.take()).toEqual([]);
   }

@@ -270,6 +270,12 @@ describe('the frames of a node', () => {
     await after(mine, 'room', () =>
       request(node, 'PATCH', `/rooms/${room}`, { as: admin, body: { name: 'b', data: { a: 1 } } }),
     );
+    await after(mine, 'members', () =>
+      request(node, 'PUT', `/rooms/${room}/members/bulk`, {
+        as: person({}, { server: true }),
+        body: { members: [{ userUUID: guest.userUUID, permissions, level: 1 }] },
+      }),
+    );
     await after(theirs, 'CONNECTED', () => {
       // The entries again, without what was replaced or deleted.
       theirs.send({ ...joinAll, rooms: [{ room_id: room, after: 0 }], max: 10_000 });

@@ -217,6 +217,9 @@ describe('the answers of a node', () => {
     const server = person({}, { server: true });
     const revoked = { userUUID: randomUUID() };
     await ask('POST', '/sessions/revoke', { as: server, body: revoked });
+    const bulk = (where: unknown, members: unknown) =>
+      ask('PUT', `/rooms/${String(where)}/members/bulk`, { as: server, body: { members } });
+    await bulk(room, [{ ...rule, accepted: true }]);
 
     // What each use case refuses.
     await ask('POST', '/sessions/revoke', { as: server, body: {} });
@@ -235,12 +238,16 @@ describe('the answers of a node', () => {
     await ask('PUT', `/rooms/${fullUuid}`, { body: full });
     await ask('PUT', `/rooms/${fullUuid}`, { body: { ...full, rules } });
     await ask('PUT', `/rooms/${fullUuid}/members`, { body: rule });
+    await bulk(fullUuid, rules);
+    await bulk(randomUUID(), []);
+    await bulk(room, 1);
     const [lone, third] = [randomUUID(), randomUUID()].map((userUUID) => ({ ...rule, userUUID }));
     const twoUuid = randomUUID();
     const two = { ...wanted, type: 'user2user' };
     await ask('PUT', `/rooms/${twoUuid}`, { body: { ...two, rules: [lone] } });
     await ask('PUT', `/rooms/${twoUuid}`, { body: { ...two, rules: [third] } });
     await ask('PUT', `/rooms/${twoUuid}/members`, { body: third });
+    await bulk(twoUuid, [third]);
     await ask('GET', `/rooms/${room}/entries?after=999`);
     await ask('PUT', `/rooms/${room}/invitation`, {
       as: person({ entityUUID: admin.entityUUID }),

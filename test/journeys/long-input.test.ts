@@ -153,6 +153,7 @@ describe('the longest body', () => {
       permissions: 'rw',
       level: 0,
     },
+    'PUT /rooms/ROOM/members/bulk': { members: [] },
     'PUT /rooms/ROOM/invitation': { accepted: true, use_parent_entity: true },
     'PUT /rooms/ROOM/read': { upto: 1, back: true, emitter: uuid },
     'POST /rooms/ROOM/messages': message,

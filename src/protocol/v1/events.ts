@@ -86,6 +86,7 @@ const EVENTS: Readonly<Record<EntryKind, ((entry: EventEntry) => string | undefi
     delete: undefined,
     reaction: undefined,
     member: undefined,
+    members: undefined,
     room: undefined,
   };
 

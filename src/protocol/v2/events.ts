@@ -137,9 +137,10 @@ const FIELDS: Readonly<Record<EntryKind, (entry: FrameEntry) => string>> = {
     `,"target":${target}${isWithheld === true ? '' : textOf(content, data)}`,
   delete: ({ target }) => `,"target":${target}`,
   reaction: ({ target, content, isWithheld }) =>
-    `,"target":${target}${isWithheld === true ? '' : membersOf(content)}`,
-  member: ({ content }) => membersOf(content),
-  room: ({ content }) => membersOf(content),
+    `,"target":${target}${isWithheld === true ? '' : fieldsOf(content)}`,
+  member: ({ content }) => fieldsOf(content),
+  members: ({ content }) => fieldsOf(content),
+  room: ({ content }) => fieldsOf(content),
 };
 
 /**
@@ -157,7 +158,7 @@ function textOf(content: string, data: string | undefined): string {
   return `,"content":${JSON.stringify(content)}${data === undefined ? '' : `,"data":${data}`}`;
 }
 
-/** The members of a JSON object, which has some. */
-function membersOf(json: string): string {
+/** The fields of a JSON object, which has some. */
+function fieldsOf(json: string): string {
   return `,${json.slice(1, -1)}`;
 }

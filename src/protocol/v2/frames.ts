@@ -39,6 +39,13 @@ const text = {
   data: dataShape.optional(),
 };
 
+const rule = {
+  entity_UUID: uuidShape,
+  level: z.int().min(0).max(MAX_INTEGER),
+  permissions: permissionsShape,
+  accepted: z.boolean(),
+};
+
 /** By kind, what an entry says beside these: its fields, and a sentence. */
 const ENTRIES = {
   message: {
@@ -64,12 +71,11 @@ const ENTRIES = {
   },
   member: {
     says: 'A rule was added, changed or accepted; with empty `permissions` it was removed.',
-    fields: {
-      entity_UUID: uuidShape,
-      level: z.int().min(0).max(MAX_INTEGER),
-      permissions: permissionsShape,
-      accepted: z.boolean(),
-    },
+    fields: rule,
+  },
+  members: {
+    says: 'Several rules were added, changed or accepted at once; those with empty `permissions` were removed.',
+    fields: { members: z.array(z.object(rule)) },
   },
   room: {
     says: 'The room was changed: these are all of its settings now.',

@@ -33,6 +33,7 @@ it.each([
   ['delete', { target: 2, ref: 'd' }, { target: 2, ref: 'd' }],
   ['reaction', { target: 2, content: JSON.stringify(reaction) }, { target: 2, ...reaction }],
   ['member', { content: JSON.stringify(member) }, member],
+  ['members', { content: JSON.stringify({ members: [member] }) }, { members: [member] }],
   ['room', { content: JSON.stringify(room) }, room],
 ] as const)('a %s has its number and its fields', (kind, given, fields) => {
   expect(JSON.parse(encodeEntry({ ...entry, kind, ...given }))).toEqual({

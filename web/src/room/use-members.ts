@@ -48,7 +48,7 @@ export function useMembers(room: Room): Members {
   useEffect(() => {
     void load('', []);
     return room.on('entry', (type) => {
-      if (type === 'member') void load('', []);
+      if (type.startsWith('member')) void load('', []);
     });
   }, [room]);
 
