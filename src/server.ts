@@ -139,9 +139,9 @@ export async function createServer(
   const countsRates = requestsPerSecond > 0 || failedTokensPerMinute > 0;
   // One of several is enough to count.
   const [url] = config.redisUrls;
-  const { redisPrefix: prefix } = config;
+  const { redisPrefix: prefix, redisSentinels: sentinels } = config;
   const rates = createRates({
-    redis: countsRates && url !== undefined ? { url, prefix } : undefined,
+    redis: countsRates && url !== undefined ? { url, sentinels, prefix } : undefined,
     logger,
   });
   const tokens = createFailedTokens({
@@ -282,11 +282,11 @@ async function openDatabase(
 }
 
 function brokerOf(config: Config, logger: Logger): CreateBroker {
-  const { redisUrls, redisPrefix: prefix } = config;
+  const { redisUrls, redisSentinels: sentinels, redisPrefix: prefix } = config;
   const [first, ...others] = redisUrls.map(
     (url): CreateBroker =>
       (onMessage) =>
-        createRedisBroker({ url, prefix, logger, onMessage }),
+        createRedisBroker({ url, sentinels, prefix, logger, onMessage }),
   );
   if (first === undefined) return createLocalBroker;
   if (others.length === 0) return first;

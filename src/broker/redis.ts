@@ -1,4 +1,5 @@
 import { Redis } from 'ioredis';
+import type { Sentinels } from '../config/service-urls.js';
 import type { Logger } from '../logger.js';
 import type { Broker, OnMessage } from './broker.js';
 import { addressOf } from './redis-address.js';
@@ -33,6 +34,8 @@ const COMMANDS_AT_ONCE = 4;
  */
 export function createRedisBroker(options: {
   url: string;
+  /** Those that know the Redis that `url` names. */
+  sentinels?: Sentinels | undefined;
   prefix: string;
   logger: Logger;
   onMessage: OnMessage;
@@ -40,7 +43,7 @@ export function createRedisBroker(options: {
   const { logger, onMessage } = options;
   const prefix = `${options.prefix}:`;
   const settings = {
-    ...addressOf(options.url),
+    ...addressOf(options.url, options.sentinels),
     retryStrategy: (attempt: number) => Math.min(attempt * RETRY_STEP_MS, RETRY_MAX_MS),
     // A command that can't be sent now is dropped or made up for, never queued and never sent again.
     enableOfflineQueue: false,

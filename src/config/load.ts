@@ -1,7 +1,7 @@
 import type { z } from 'zod';
 import { ConfigError } from './config-error.js';
 import { readSecretFiles, type Given } from './secret-files.js';
-import { MAX_PORT, type DatabaseAddress } from './service-urls.js';
+import { isNameOfMaster, MAX_PORT, type DatabaseAddress } from './service-urls.js';
 import { environmentSchema, LIMITS, SECRETS } from './variables.js';
 
 export { ConfigError } from './config-error.js';
@@ -115,8 +115,21 @@ function problemsOfDatabase(env: Given): string[] {
 }
 
 function problemsOfRedis(env: Given): string[] {
-  const isDoubled = env['REDIS_URL'] !== undefined && env['REDIS_URLS'] !== undefined;
-  return isDoubled ? ['REDIS_URL and REDIS_URLS must not both be given'] : [];
+  const problems: string[] = [];
+  if (env['REDIS_URL'] !== undefined && env['REDIS_URLS'] !== undefined) {
+    problems.push('REDIS_URL and REDIS_URLS must not both be given');
+  }
+  if (env['REDIS_SENTINELS'] === undefined) return problems;
+  if (env['REDIS_URLS'] !== undefined) {
+    problems.push('REDIS_SENTINELS and REDIS_URLS must not both be given');
+  } else if (env['REDIS_URL'] === undefined && env['REDIS_URL_FILE'] === undefined) {
+    problems.push('REDIS_URL must name the master beside REDIS_SENTINELS: redis://mymaster');
+  }
+  const url = environmentSchema.shape.REDIS_URL.safeParse(env['REDIS_URL']).data;
+  if (url !== undefined && !isNameOfMaster(url)) {
+    problems.push('REDIS_URL must have the name of the master for its host, and no port or path');
+  }
+  return problems;
 }
 
 /** A line break is that of a file's last line: the application that signs the tokens does not have it. */
@@ -257,6 +270,11 @@ function toConfig(env: Environment) {
     migrateOnStart: env.MIGRATE_ON_START,
     /** Each carries a part of the channels; none: the in-process broker. */
     redisUrls: env.REDIS_URLS ?? (env.REDIS_URL === undefined ? [] : [env.REDIS_URL]),
+    /** Those that know the one Redis of `redisUrls`; undefined: its URL has its address. */
+    redisSentinels:
+      env.REDIS_SENTINELS === undefined
+        ? undefined
+        : ({ hosts: env.REDIS_SENTINELS, password: env.REDIS_SENTINEL_PASSWORD } as const),
     redisPrefix: env.REDIS_PREFIX,
     /** Where events are posted; undefined: nowhere. */
     webhookUrl: env.WEBHOOK_URL,

@@ -3,7 +3,7 @@ import { IANAZone } from 'luxon';
 import { z } from 'zod';
 import { parseOrigins } from './origins.js';
 import { parsePublicKeys } from './public-keys.js';
-import { MAX_PORT, parseRedisUrl, type Parsed } from './service-urls.js';
+import { MAX_PORT, parseRedisUrl, parseSentinels, type Parsed } from './service-urls.js';
 import { parseTrustedProxies } from './trusted-proxies.js';
 
 /** The longest delay of a timer of Node, and the largest `integer` of Postgres: limits reach both. */
@@ -110,6 +110,8 @@ export const redisUrls = z.string().transform((text, context) => {
   if (new Set(urls).size < urls.length) context.addIssue('names a Redis twice');
   return urls;
 });
+
+export const sentinels = url(parseSentinels);
 
 /** An IPv6 address may stand in brackets, as in a URL. */
 const unbracketed = z.string().transform((text) => text.replace(/^\[(.*)\]$/, '$1'));

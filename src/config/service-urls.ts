@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { parse as parseConnectionString } from 'pg-connection-string';
 
 /** The port that IANA has registered for PostgreSQL. */
@@ -64,7 +65,20 @@ const REDIS_OPTIONS: Options = {
   family: { pattern: /^[046]$/, must: '0, 4 or 6' },
   db: { pattern: /^\d{1,9}$/, must: 'the number of a database' },
   path: { pattern: /^\//, must: 'the path of a socket' },
+  sslrootcert: undefined,
+  sslcert: undefined,
+  sslkey: undefined,
 };
+const REDIS_TLS_OPTIONS = ['sslrootcert', 'sslcert', 'sslkey'] as const;
+/** The port of a Sentinel in the documentation of Redis. */
+const DEFAULT_SENTINEL_PORT = 26_379;
+
+/** The Sentinels of a Redis: they know which of its servers is the master. */
+export interface Sentinels {
+  readonly hosts: readonly { readonly host: string; readonly port: number }[];
+  /** Of the Sentinels themselves. */
+  readonly password: string | undefined;
+}
 
 /** Parses a database's URL as `pg` does. */
 export function parseDatabaseUrl(text: string): Parsed<DatabaseAddress> {
@@ -125,7 +139,37 @@ export function parseRedisUrl(text: string): Parsed<string> {
   if (!/^\/?\d{0,9}$/.test(url.pathname)) {
     return { problem: 'must have the number of a database for its path, or none' };
   }
+  for (const option of REDIS_TLS_OPTIONS) {
+    const path = url.searchParams.get(option);
+    if (path === null) continue;
+    if (url.protocol !== 'rediss:') return { problem: `option ${option} needs rediss://` };
+    try {
+      readFileSync(path);
+    } catch {
+      return { problem: 'names a certificate or key that cannot be read' };
+    }
+  }
   return { value: url.href };
+}
+
+/** Whether the URL of a Redis has nothing of an address but a host, which is a name that Sentinels know. */
+export function isNameOfMaster(url: string): boolean {
+  const { hostname, port, searchParams } = new URL(url);
+  return hostname !== '' && port === '' && !searchParams.has('path') && !searchParams.has('family');
+}
+
+/** Parses the addresses of Sentinels: a name, an IPv4 address or an IPv6 address in brackets each, and a port if it is another. */
+export function parseSentinels(text: string): Parsed<Sentinels['hosts']> {
+  const hosts: { host: string; port: number }[] = [];
+  for (const item of text.split(',')) {
+    const match = /^(?:\[([0-9a-f:.]+)\]|([a-z0-9_][\w.-]*))(?::(\d{1,5}))?$/i.exec(item.trim());
+    const port = Number(match?.[3] ?? DEFAULT_SENTINEL_PORT);
+    if (match === null || port < 1 || port > MAX_PORT) {
+      return { problem: 'must be addresses like sentinel-1:26379, divided by commas' };
+    }
+    hosts.push({ host: match[1] ?? match[2] ?? '', port });
+  }
+  return { value: hosts };
 }
 
 function isDecodable(text: string): boolean {

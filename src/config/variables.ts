@@ -14,6 +14,7 @@ import {
   portNumber,
   publicKeys,
   redisUrls,
+  sentinels,
   share,
   timeZone,
   trustedProxies,
@@ -165,7 +166,7 @@ const REDIS = z
     REDIS_URL: url(parseRedisUrl)
       .optional()
       .describe(
-        'redis:// or, for TLS, rediss://. Options: family (0, 4 or 6), db, path (of a socket)',
+        'redis:// or, for TLS, rediss://USER:PASSWORD@HOST:PORT. Options: family (0, 4 or 6), db (of no effect), path (of a socket), and for rediss:// the paths of PEM files: sslrootcert (the CA, if Node does not know it), sslcert and sslkey (if Redis wants a certificate of its clients)',
       )
       .meta(SECRET),
     REDIS_URLS: redisUrls
@@ -173,6 +174,16 @@ const REDIS = z
       .describe(
         'Instead of REDIS_URL: several, divided by commas, each of which carries a part of the rooms; in the same order on every node',
       )
+      .meta(SECRET),
+    REDIS_SENTINELS: sentinels
+      .optional()
+      .describe(
+        'Addresses of Sentinels, as sentinel-1:26379, divided by commas. The host of REDIS_URL is then the name of their master: redis://mymaster; with rediss:// they speak TLS as well',
+      ),
+    REDIS_SENTINEL_PASSWORD: z
+      .string()
+      .optional()
+      .describe('Password of the Sentinels themselves; that of Redis stands in REDIS_URL')
       .meta(SECRET),
     REDIS_PREFIX: z
       .string()

@@ -1,6 +1,7 @@
 import { Redis } from 'ioredis';
 import { RateLimiterMemory, RateLimiterRedis, RateLimiterRes } from 'rate-limiter-flexible';
 import { addressOf } from '../broker/redis-address.js';
+import type { Sentinels } from '../config/service-urls.js';
 import type { Logger } from '../logger.js';
 
 /** Redis usually answers within a millisecond; a request does not wait longer for it. */
@@ -34,13 +35,19 @@ export function createRates({
   redis,
   logger,
 }: {
-  readonly redis: { readonly url: string; readonly prefix: string } | undefined;
+  readonly redis:
+    | {
+        readonly url: string;
+        readonly sentinels: Sentinels | undefined;
+        readonly prefix: string;
+      }
+    | undefined;
   readonly logger: Logger;
 }): Rates {
   const connection =
     redis &&
     new Redis({
-      ...addressOf(redis.url),
+      ...addressOf(redis.url, redis.sentinels),
       retryStrategy: () => RETRY_MS,
       enableOfflineQueue: false,
       enableReadyCheck: false,

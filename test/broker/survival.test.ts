@@ -54,7 +54,6 @@ describe('the process survives', () => {
     '?sentinels=x',
     '?tls=x',
     '?replyMapping=resp3&protocol=2',
-    '?path=/nowhere',
   ])('redis://host%s', async (rest) => {
     expect(await run(redisUrl() + rest, 'await works();')).toBe('works\n');
   });

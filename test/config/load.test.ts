@@ -49,6 +49,7 @@ describe('the configuration', () => {
       dataDir: './data',
       migrateOnStart: true,
       redisUrls: [],
+      redisSentinels: undefined,
       redisPrefix: 'nano-messaging',
       webhookUrl: undefined,
       webhookSecrets: [],
@@ -312,6 +313,27 @@ describe('the problems of a configuration', () => {
     ]);
     expect(loadConfig({ ...shared, PORT: '9467', METRICS_PORT: '9464' }).workers).toBe(3);
     expect(loadConfig({ ...shared, METRICS_PORT: '65533' }).workers).toBe(3);
+  });
+
+  it('name what Sentinels go with', () => {
+    const REDIS_SENTINELS = 'one:26379,two:26379';
+    const name = 'REDIS_URL must have the name of the master for its host, and no port or path';
+    expect(problemsOf({ REDIS_SENTINELS })).toEqual([
+      'REDIS_URL must name the master beside REDIS_SENTINELS: redis://mymaster',
+    ]);
+    expect(problemsOf({ REDIS_SENTINELS, REDIS_URLS: 'redis://one,redis://two' })).toEqual([
+      'REDIS_SENTINELS and REDIS_URLS must not both be given',
+    ]);
+    for (const REDIS_URL of ['redis://mymaster:6379', 'redis://', 'redis://?path=/run/redis']) {
+      expect(problemsOf({ REDIS_SENTINELS, REDIS_URL })).toEqual([name]);
+    }
+    const REDIS_URL = 'redis://:hush@mymaster';
+    expect(
+      loadConfig({ REDIS_SENTINELS, REDIS_URL, REDIS_SENTINEL_PASSWORD: 'hush' }),
+    ).toMatchObject({
+      redisUrls: [REDIS_URL],
+      redisSentinels: { hosts: [{ host: 'one' }, { host: 'two' }], password: 'hush' },
+    });
   });
 
   it('name what workers lack to hear each other', () => {

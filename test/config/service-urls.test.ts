@@ -1,9 +1,11 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { parseDatabaseUrl, parseRedisUrl } from '../../src/config/service-urls.js';
+import { addressOf } from '../../src/broker/redis-address.js';
+import { parseDatabaseUrl, parseRedisUrl, parseSentinels } from '../../src/config/service-urls.js';
 
 beforeEach(() => {
   // pg warns that `require` will check less in a later version.
@@ -122,23 +124,37 @@ describe('the URL of a database', () => {
 describe('the URL of Redis', () => {
   it.each([
     ['redis://pubsub', { host: 'pubsub', port: 6379, db: 0, password: null }],
-    ['redis://pubsub/', { host: 'pubsub', db: 0 }],
+    ['redis://pubsub/', { host: 'pubsub' }],
     ['redis://', { host: 'localhost', port: 6379 }],
-    ['redis://pubsub:6380/1', { host: 'pubsub', port: 6380, db: 1 }],
-    ['redis://pubsub?db=2', { host: 'pubsub', db: 2 }],
-    ['redis://:p%40ss@pubsub', { password: 'p@ss', username: '' }],
+    ['redis://pubsub:6380/1', { host: 'pubsub', port: 6380, db: 0 }],
+    ['redis://pubsub?db=2', { host: 'pubsub', db: 0 }],
+    ['redis://:p%40ss@pubsub', { password: 'p@ss', username: null }],
     ['redis://ana:hush@pubsub', { password: 'hush', username: 'ana' }],
-    ['REDISS://:hush@pubsub:6379/1', { host: 'pubsub', db: 1, tls: true }],
+    ['REDISS://:hush@pubsub:6379/1', { host: 'pubsub', tls: {} }],
     ['redis://[::1]:6380', { host: '::1', port: 6380 }],
     ['redis://pubsub?family=6', { host: 'pubsub', family: 6 }],
     ['redis://?path=/run/redis.sock', { path: '/run/redis.sock' }],
-  ])('is parsed, and ioredis agrees: %s', (url, options) => {
+  ])('is parsed, and ioredis gets what pub/sub needs: %s', (url, options) => {
     const parsed = parseRedisUrl(url);
     const understood = 'value' in parsed ? parsed.value : '';
-    const redis = new Redis(understood, { lazyConnect: true });
+    const redis = new Redis({ ...addressOf(understood), lazyConnect: true });
 
     expect(redis.options).toMatchObject(options);
     redis.disconnect();
+  });
+
+  it('has the certificates and the key in the files that it names', () => {
+    const file = fileURLToPath(import.meta.url);
+    const text = readFileSync(file, 'utf8');
+    const parsed = parseRedisUrl(
+      `rediss://pubsub?sslrootcert=${file}&sslcert=${file}&sslkey=${file}`,
+    );
+
+    expect(addressOf('value' in parsed ? parsed.value : '').tls).toEqual({
+      ca: text,
+      cert: text,
+      key: text,
+    });
   });
 
   it.each([
@@ -167,6 +183,8 @@ describe('the URL of Redis', () => {
     ['redis://pubsub?db=mychat', 'option db must be the number of a database'],
     ['redis://pubsub?family=IPv6', 'option family must be 0, 4 or 6'],
     ['redis://?path=redis.sock', 'option path must be the path of a socket'],
+    ['rediss://pubsub?sslrootcert=/nowhere', 'names a certificate or key that cannot be read'],
+    ['redis://pubsub?sslkey=/dev/null', 'option sslkey needs rediss://'],
     ['redis://pubsub?family=4&family=6', 'option family is given twice'],
     ['redis://:1?hush@pubsub', 'has an option that is not supported'],
     ['redis://pubsub?hu5h', 'has an option that is not supported'],
@@ -187,5 +205,43 @@ describe('the URL of Redis', () => {
     ].map((name) => [`redis://pubsub?${name}=x`, `option ${name} is not supported`]),
   ])('is refused: %s', (url, problem) => {
     expect(parseRedisUrl(url)).toEqual({ problem });
+  });
+});
+
+describe('the addresses of Sentinels', () => {
+  it('have a port, or that of Redis for Sentinels', () => {
+    expect(parseSentinels('one:26380, two,[::1]:26381,10.0.0.1')).toEqual({
+      value: [
+        { host: 'one', port: 26380 },
+        { host: 'two', port: 26379 },
+        { host: '::1', port: 26381 },
+        { host: '10.0.0.1', port: 26379 },
+      ],
+    });
+  });
+
+  it.each(['one,', 'one:0', 'one:99999', 'redis://one:26379', '::1', 'one two', ':26379'])(
+    'are refused: %s',
+    (text) => {
+      expect(parseSentinels(text)).toEqual({
+        problem: 'must be addresses like sentinel-1:26379, divided by commas',
+      });
+    },
+  );
+
+  it('go with the user, the password and TLS of the URL, whose host is the name of the master', () => {
+    const sentinels = { hosts: [{ host: 'one', port: 26379 }], password: 'hush' };
+
+    expect(addressOf('rediss://ana:of-redis@My_Master', sentinels)).toMatchObject({
+      name: 'My_Master',
+      sentinels: sentinels.hosts,
+      sentinelPassword: 'hush',
+      username: 'ana',
+      password: 'of-redis',
+      tls: {},
+      sentinelTLS: {},
+      enableTLSForSentinelMode: true,
+    });
+    expect(addressOf('redis://mymaster', sentinels)).not.toHaveProperty('tls');
   });
 });

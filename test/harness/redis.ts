@@ -1,3 +1,4 @@
+import { chmodSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { startContainer } from './container.js';
@@ -51,6 +52,43 @@ async function startLocal(file: string): Promise<Redis> {
   return { url: `redis://127.0.0.1:${port}`, ...server };
 }
 
+/** A Redis of its own, from the programs of this machine. */
+export interface OwnRedis {
+  readonly port: number;
+  readonly folder: string;
+  readonly pid: number;
+  stop(): Promise<void>;
+}
+
+/** Starts the program with the arguments that `argsOf` makes in the server's folder. */
+export async function startOwnRedis(
+  argsOf: (folder: string) => string[] | Promise<string[]> = () => [],
+): Promise<OwnRedis> {
+  const file = findRedis();
+  if (file === undefined) throw new Error('This test needs redis-server on the machine.');
+  const folder = createServerFolder('redis');
+  const port = await findFreePort();
+  const more = await argsOf(folder.path);
+  const options = redisOptions(folder, { file, port });
+  const server = await folder.start({ ...options, args: [...options.args, ...more] });
+  return { port, folder: folder.path, ...server };
+}
+
+/** Starts a Sentinel, which watches as its configuration says. */
+export async function startSentinel(config: string): Promise<OwnRedis> {
+  const file = findRedis();
+  if (file === undefined) throw new Error('This test needs redis-server on the machine.');
+  const folder = createServerFolder('sentinel');
+  const port = await findFreePort();
+  const path = join(folder.path, 'sentinel.conf');
+  // It writes there what it learns, and a folder of its own account is needed for that.
+  writeFileSync(path, `port ${port}\nbind 127.0.0.1\ndir ${folder.path}\n${config}`);
+  chmodSync(path, 0o666);
+  const options = redisOptions(folder, { file, port });
+  const server = await folder.start({ ...options, args: [path, '--sentinel'] });
+  return { port, folder: folder.path, ...server };
+}
+
 /** How to start a Redis that keeps nothing. */
 export function redisOptions(
   folder: ServerFolder,
@@ -80,7 +118,8 @@ function ping(port: number): Promise<void> {
     const socket = connect(port, '127.0.0.1', () => socket.write('PING\r\n'));
     socket.setTimeout(2_000, () => socket.destroy());
     socket.once('data', (answer) => {
-      if (answer.toString().startsWith('+PONG')) resolve();
+      // With a password it refuses, and so answers.
+      if (/^(\+PONG|-NOAUTH)/.test(answer.toString())) resolve();
       socket.destroy();
     });
     socket.once('error', reject);

@@ -6,12 +6,12 @@ import { TLSSocket } from 'node:tls';
  * For localhost, and for nothing but these tests, until 2126:
  * openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 36500 -subj /CN=localhost
  */
-const KEY = `-----BEGIN PRIVATE KEY-----
+export const KEY = `-----BEGIN PRIVATE KEY-----
 MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg6J/AFfzS1WdO/AfO
 gvTdFqhIWE4SGhu/zljqhmJ2OY6hRANCAAR+7qeVn/177zs3OAm/s8Qta6f3oE/U
 oq8WjGw9q8vFQ+ti0wC2SJ81oTMZ/w/lwTsDHvvPAFDGlnQttRAsbt2q
 -----END PRIVATE KEY-----`;
-const CERTIFICATE = `-----BEGIN CERTIFICATE-----
+export const CERTIFICATE = `-----BEGIN CERTIFICATE-----
 MIIBfzCCASWgAwIBAgIUFdW8P/eVaX6Ncz9k/xNy2dMDOlAwCgYIKoZIzj0EAwIw
 FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyNTEzMDgyMFoYDzIxMjYxMTAx
 MTMwODIwWjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO

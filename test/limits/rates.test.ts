@@ -74,7 +74,7 @@ describe('the requests of a user', () => {
     // Until a node has reached Redis, it counts by itself.
     await vi.waitFor(async () => {
       expect(await statuses([east, west], 6)).toEqual([200, 200, 200, 200, 200, 429]);
-    });
+    }, 20_000);
   });
 
   it('are told how many are left, and when to come back', async () => {
