@@ -38,7 +38,8 @@ if (programs === undefined) {
 describe('the alerts', () => {
   it('are those of OPERATIONS.md', () => {
     const page = readFileSync(new URL('../../docs/OPERATIONS.md', import.meta.url), 'utf8');
-    const [, section = ''] = page.split('### Alerts\n');
+    const [, after = ''] = page.split('### Alerts\n');
+    const [section = ''] = after.split('\n## ');
     expect([...section.matchAll(/^\| `(\w+)`/gm)].map(([, name]) => name)).toEqual(ALERTS);
   });
 

@@ -1,18 +1,7 @@
-import { execFile } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { expect, it } from 'vitest';
-import { findPostgres } from '../harness/postgres.js';
-import { pathFolders } from '../harness/programs.js';
+import { canDump, runDumpProgram } from '../harness/dump.js';
 import { openPostgres, storeOver } from '../harness/store-hosts.js';
 import { newCaller, roomOf, say } from '../harness/writers.js';
-
-const dumpProgram = [findPostgres() ?? '', ...pathFolders()]
-  .map((folder) => join(folder, 'pg_dump'))
-  .find(existsSync);
-/** A server elsewhere may be newer than the program. */
-const canDump = dumpProgram !== undefined && process.env['TEST_DATABASE_URL'] === undefined;
 
 it.runIf(canDump)('a dump holds no text that was replaced or deleted', async () => {
   const host = await openPostgres();
@@ -25,9 +14,9 @@ it.runIf(canDump)('a dump holds no text that was replaced or deleted', async () 
     await say(store.log, room, 'a reply', { author, replyTo: target });
     await store.changes.edit(author, room.roomId, { target, content: 'sesame 2', data });
     await store.changes.edit(author, room.roomId, { target, content: 'sesame 3', data });
-    const replaced = await dump(host.url);
+    const replaced = await runDumpProgram('pg_dump', host.url);
     await store.changes.remove(author, room.roomId, { target });
-    const deleted = await dump(host.url);
+    const deleted = await runDumpProgram('pg_dump', host.url);
 
     expect(replaced).toContain('sesame 3');
     expect(replaced).not.toMatch(/sesame [12]/);
@@ -37,7 +26,3 @@ it.runIf(canDump)('a dump holds no text that was replaced or deleted', async () 
     await host.close();
   }
 });
-
-async function dump(url: string): Promise<string> {
-  return (await promisify(execFile)(dumpProgram ?? '', [url], { maxBuffer: 1 << 26 })).stdout;
-}
