@@ -80,7 +80,11 @@ export function createChat(
     readonly corsOrigins: Origins;
     readonly isRevoked: (identity: Identity) => boolean;
     /** Refuses an upgrade with the error envelope of REST, and closes its stream. */
-    readonly refuse: (stream: Duplex, error: ChatError, headers?: readonly string[]) => void;
+    readonly refuse: (
+      stream: Duplex,
+      error: ChatError,
+      options: { readonly headers?: readonly string[] },
+    ) => void;
   },
 ): Chat {
   const { limits, logger, flushQueue, observer } = options;
@@ -158,9 +162,9 @@ export function createChat(
     return session;
   }
 
-  function refuse(stream: Duplex, error: ChatError, headers?: readonly string[]): void {
+  function refuse(stream: Duplex, error: ChatError, headers: readonly string[] = []): void {
     observer?.refused('socket', error.code);
-    options.refuse(stream, error, headers);
+    options.refuse(stream, error, { headers });
   }
 
   server.on('wsClientError', ({ message }, stream) => {

@@ -172,7 +172,7 @@ export function createConnections(options: {
     });
   });
 
-  server.on('clientError', (error: NodeJS.ErrnoException, stream) => {
+  server.on('clientError', (error: ParserError, stream) => {
     const pending = pendingOn(stream);
     const last = answers.get(stream)?.req;
     // The request whose body is malformed; undefined if it is the head of the next request.
@@ -195,7 +195,8 @@ export function createConnections(options: {
       // It has been answered, at least in part.
       stream.destroy();
     } else {
-      answerError(stream, new ChatError(code, { detail: DETAILS[code] ?? code }));
+      const refused = new ChatError(code, { detail: DETAILS[code] ?? code });
+      answerError(stream, refused, { isBare: isHead(error) });
     }
   });
 
@@ -223,11 +224,25 @@ export function createConnections(options: {
   };
 }
 
-/** Writes an error in the envelope to the bare stream of a request that Koa never sees, and closes the stream. */
+/** An error of Node's parser. */
+interface ParserError extends NodeJS.ErrnoException {
+  /** The bytes in which it was found, which may begin in the middle of a head. */
+  readonly rawPacket?: Buffer;
+}
+
+/** Whether what could not be parsed begins like a HEAD, whose answers have no body (RFC 9110 section 9.3.2). */
+function isHead({ rawPacket }: ParserError): boolean {
+  return rawPacket?.toString('latin1', 0, 5) === 'HEAD ';
+}
+
+/**
+ * Writes an error in the envelope to the bare stream of a request that Koa never sees, and closes the stream.
+ * @param options.isBare whether the body is left out
+ */
 export function answerError(
   stream: Duplex,
   error: ChatError,
-  headers: readonly string[] = [],
+  { headers = [], isBare = false }: { headers?: readonly string[]; isBare?: boolean } = {},
 ): void {
   const body = JSON.stringify(errorEnvelope(error));
   // Nothing reads a half-open stream: a client that does not hang up would keep it for ever.
@@ -243,7 +258,7 @@ export function answerError(
       ...retryAfter(error),
       ...headers,
       '',
-      body,
+      isBare ? '' : body,
     ].join('\r\n'),
   );
 }

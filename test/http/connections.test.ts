@@ -560,6 +560,17 @@ describe('connections of a node that shuts down', () => {
   });
 });
 
+it('a head that is too large is answered with the envelope, and for HEAD without a body', async () => {
+  const headers = { 'X-Large': 'x'.repeat(17_000) };
+  const wires = { GET: await dial(), HEAD: await dial() };
+  for (const [method, wire] of Object.entries(wires)) {
+    wire.write(head(method, '/rooms', { h2c: false, headers }));
+    const { status, body } = await wire.answer(method);
+    expect({ status, hasBody: body !== '' }).toEqual({ status: 431, hasBody: method === 'GET' });
+    expect(await wire.rest()).toBe('');
+  }
+});
+
 it('a request whose body waits for an earlier answer is not late', async () => {
   const { connections, server, url } = await open(
     (incoming, response) => {
