@@ -23,6 +23,7 @@ const SLOW = [
   'journeys/stuck-readers',
   'journeys/bad-input-flood',
   'journeys/long-input',
+  'journeys/fuzz',
   'journeys/clients-v2.property',
   'store/migrate',
   'store/embedded-disk',

@@ -4,21 +4,23 @@ import { ChatClient } from './chat-client.js';
 import type { TestNode } from './node.js';
 import type { Person } from './tokens.js';
 
+type ServedNode = Pick<TestNode, 'url' | 'chatUrl'>;
+
 /** An admin and a member in a room. Their sockets show that the node still serves clients that behave. */
 export class Bystanders {
   readonly room: number;
-  readonly #node: TestNode;
+  readonly #node: ServedNode;
   readonly #admin: ChatClient;
   readonly #member: ChatClient;
 
-  private constructor(node: TestNode, room: number, admin: ChatClient, member: ChatClient) {
+  private constructor(node: ServedNode, room: number, admin: ChatClient, member: ChatClient) {
     this.#node = node;
     this.room = room;
     this.#admin = admin;
     this.#member = member;
   }
 
-  static async enter(node: TestNode, admin: Person, member: Person): Promise<Bystanders> {
+  static async enter(node: ServedNode, admin: Person, member: Person): Promise<Bystanders> {
     const room = await createRoom(node, admin);
     await putRule(node, admin, room, { userUUID: member.userUUID, permissions: 'rw' });
     return new Bystanders(

@@ -1,7 +1,7 @@
 import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js';
 import formats from 'ajv-formats';
 import { createAsyncApi } from '../../src/http/asyncapi.js';
-import { strict } from './documented.js';
+import { strict, type JsonSchema } from './documented.js';
 
 /** The AsyncAPI document, with the limits of a node by default. Clients must take keys that it does not have. */
 export const asyncApi = JSON.parse(
@@ -11,7 +11,7 @@ export const asyncApi = JSON.parse(
   ),
 ) as AsyncApi;
 
-interface AsyncApi {
+export interface AsyncApi {
   readonly channels: Readonly<
     Record<'v1' | 'v2', { readonly messages: Readonly<Record<string, DocumentedMessage>> }>
   >;
@@ -28,15 +28,9 @@ interface AsyncApi {
 }
 
 interface DocumentedMessage {
-  readonly payload: object;
+  readonly payload: JsonSchema;
   readonly examples?: readonly { readonly payload: object }[];
 }
-
-const ajv = new Ajv2020({ strict: false, allErrors: true });
-formats.default(ajv);
-ajv.addSchema(asyncApi, 'asyncapi');
-
-const validators = new Map<string, ValidateFunction>();
 
 /** The name of a frame of the server in the document: its word, or its type. */
 export function nameOfFrame({ type, data }: { type: string; data: unknown }): string {
@@ -44,13 +38,24 @@ export function nameOfFrame({ type, data }: { type: string; data: unknown }): st
 }
 
 /** Throws if a payload is not that of a message in the document, exactly as it is. */
-export function requireDocumentedFrame(version: 'v1' | 'v2', name: string, payload: object): void {
-  const validate =
-    validators.get(`${version} ${name}`) ??
-    ajv.compile({ $ref: `asyncapi#/channels/${version}/messages/${name}/payload` });
-  validators.set(`${version} ${name}`, validate);
-  if (validate(payload)) return;
-  throw new Error(
-    `no such frame in ${version}: ${JSON.stringify(payload)}\n${ajv.errorsText(validate.errors)}`,
-  );
+export type RequireFrame = (version: 'v1' | 'v2', name: string, payload: object) => void;
+
+/** Reads a document to which `strict` was applied. */
+export function readAsyncApi(document: AsyncApi): RequireFrame {
+  const ajv = new Ajv2020({ strict: false, allErrors: true });
+  formats.default(ajv);
+  ajv.addSchema(document, 'asyncapi');
+  const validators = new Map<string, ValidateFunction>();
+  return (version, name, payload) => {
+    const validate =
+      validators.get(`${version} ${name}`) ??
+      ajv.compile({ $ref: `asyncapi#/channels/${version}/messages/${name}/payload` });
+    validators.set(`${version} ${name}`, validate);
+    if (validate(payload)) return;
+    throw new Error(
+      `no such frame in ${version}: ${JSON.stringify(payload)}\n${ajv.errorsText(validate.errors)}`,
+    );
+  };
 }
+
+export const requireDocumentedFrame = readAsyncApi(asyncApi);

@@ -20,6 +20,8 @@ export async function rawRequest(
   const { hostname, port } = new URL(url);
   const outgoing = request({ host: hostname, port, path, method, headers, agent: false });
   const answered = once(outgoing, 'response') as Promise<[IncomingMessage]>;
+  // The answer is read to its end; what the server does with the connection then does not matter.
+  outgoing.on('error', () => undefined);
   outgoing.end(body);
   const [response] = await answered;
   const chunks: Buffer[] = [];

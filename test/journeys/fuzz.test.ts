@@ -1,0 +1,76 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFailed } from 'vitest';
+import { fuzz, NODE_ENV, type FuzzResult, type Sabotage } from '../fuzz/fuzz.js';
+import { Bystanders } from '../harness/bystanders.js';
+import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
+import type { NodeProcess } from '../harness/node-process.js';
+import { person } from '../harness/tokens.js';
+
+const SEED = Number(process.env['FUZZ_SEED'] ?? 20_260_115);
+const SECONDS = Number(process.env['FUZZ_SECONDS'] ?? 10);
+const TIMEOUT_MS = 240_000;
+
+let world: ChatWorld;
+let nodes: readonly [NodeProcess, NodeProcess];
+let bystanders: Bystanders;
+
+beforeAll(async () => {
+  world = await createChatWorld();
+  nodes = [await world.startProcess(NODE_ENV), await world.startProcess(NODE_ENV)];
+  bystanders = await Bystanders.enter(nodes[1], person({ levelOnEntity: 999 }), person());
+});
+afterEach(() => bystanders.expectServed());
+afterAll(async () => {
+  await bystanders.close();
+  await world.close();
+});
+
+async function fuzzed(seconds: number, sabotage?: Sabotage): Promise<FuzzResult> {
+  const result = await fuzz({ nodes, seconds, seed: SEED, shrinkSeconds: 20, sabotage });
+  onTestFailed(() => {
+    process.stderr.write(JSON.stringify({ ...result, served: [...result.totals.rest.served] }));
+  });
+  return result;
+}
+
+describe('npm run fuzz', () => {
+  it(
+    'finds no answer, no frame and no line of the log that generated input should not cause',
+    async () => {
+      const { failure, totals } = await fuzzed(SECONDS);
+      expect(failure).toBeUndefined();
+      // Most operations are not only refused.
+      expect(totals.rest.served.size).toBeGreaterThan(15);
+      expect(totals.rest.statuses.size).toBeGreaterThan(8);
+      expect(totals.sockets.frames).toBeGreaterThan(500);
+    },
+    TIMEOUT_MS,
+  );
+
+  it.each<[Sabotage, RegExp]>([
+    ['documents', /must NOT have additional properties/],
+    ['frames', /came after|did not come|answers on a socket|are not answered/],
+  ])(
+    'finds broken %s, and prints the seed and a smaller input',
+    async (sabotage, what) => {
+      const { failure } = await fuzzed(SECONDS, sabotage);
+      expect(failure?.report).toMatch(what);
+      expect(failure?.report).toMatch(/Input, made smaller \d+ times:\n[[{]/);
+      expect(failure?.seed).toBeGreaterThanOrEqual(SEED);
+    },
+    TIMEOUT_MS,
+  );
+
+  it(
+    'finds a rejection that nobody handles, and the end of the process',
+    async () => {
+      const plant = "setTimeout(()=>Promise.reject(new Error('planted')),3000)";
+      const doomed = await world.startProcess({
+        ...NODE_ENV,
+        NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(plant)}`,
+      });
+      const { failure } = await fuzz({ nodes: [doomed, nodes[1]], seconds: 60, seed: SEED });
+      expect(failure?.report).toMatch(/"uncaught exception"|the process ended with 1/);
+    },
+    TIMEOUT_MS,
+  );
+});
