@@ -84,7 +84,7 @@ export function createApp(options: AppOptions): Koa {
     routers.token.use(limitRequests(options.requestRate, options.limits.requestsBurst));
   }
   for (const router of [routers.token, routers.page]) {
-    router.use(jsonBody(options.limits.bodyBytes));
+    router.use(readBodies(options.limits.bodyBytes));
     router.use(answerWithin(options.limits.storeTimeoutMs));
   }
   routers.token.param('id', roomByUuid(options.actions.rooms));
@@ -102,6 +102,16 @@ export function createApp(options: AppOptions): Koa {
   app.use(ownPage(options.devUsers) as Middleware);
   mount(routers.page);
   return app;
+}
+
+/** Reads the bodies of routes that have one; any other body is ignored. */
+function readBodies(maxBytes: number): Middleware {
+  const withBody = new Set(
+    ROUTES.filter(({ body }) => body !== undefined).map(({ method, path }) => `${method} ${path}`),
+  );
+  const read = jsonBody(maxBytes);
+  return (ctx, next) =>
+    withBody.has(`${ctx.method} ${String(routeOf(ctx))}`) ? read(ctx, next) : next();
 }
 
 /** Sets the headers of CORS for pages of these origins only: a browser shows the answers to no other page. */

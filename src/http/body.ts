@@ -23,7 +23,7 @@ const CHARSET = /;\s*charset\s*=\s*["']?([^\s;"']*)/gi;
 
 /**
  * Reads a JSON body into `ctx.request.body`, `{}` if there is none. A body of another type or charset is refused, not
- * ignored; the body of a DELETE is ignored.
+ * ignored.
  * @throws {ChatError} UNSUPPORTED_MEDIA_TYPE, TOO_LARGE, BAD_JSON, INVALID; and what koa-bodyparser throws, with a
  *   status
  */
@@ -42,7 +42,6 @@ export function jsonBody(maxBytes: number): Middleware {
   };
   const readBytes = bodyParser(options);
   return async (ctx, next) => {
-    if (ctx.method === 'DELETE') return next();
     const { length } = ctx.request;
     const hasBody = length === undefined ? ctx.is() !== null : length > 0;
     if (hasBody) {

@@ -76,11 +76,16 @@ async function send(
   { api, urls, totals }: RestRun,
 ): Promise<string | undefined> {
   const { node, method, target, headers, body } = request;
+  const text = body?.toWellFormed() ?? '';
   const startedAt = performance.now();
   const answer = await rawRequest({ url: urls[node] ?? '' }, target, {
     method,
-    headers,
-    ...(body !== undefined && { body: body.toWellFormed() }),
+    // By itself, Node's client has none with a GET.
+    headers: {
+      ...headers,
+      ...(text !== '' && { 'content-length': String(Buffer.byteLength(text)) }),
+    },
+    body: text,
   });
   const tookMs = performance.now() - startedAt;
   const { status = 0 } = answer;

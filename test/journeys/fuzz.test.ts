@@ -63,7 +63,12 @@ describe('npm run fuzz', () => {
   it(
     'finds a rejection that nobody handles, and the end of the process',
     async () => {
-      const plant = "setTimeout(()=>Promise.reject(new Error('planted')),3000)";
+      const plant = `import { subscribe } from 'node:diagnostics_channel';
+        let sockets = 0;
+        subscribe('net.server.socket', () => {
+          sockets += 1;
+          if (sockets === 200) void Promise.reject(new Error('planted'));
+        });`;
       const doomed = await world.startProcess({
         ...NODE_ENV,
         NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(plant)}`,
