@@ -28,6 +28,7 @@ import { createDecoder } from './protocol/v1/decode.js';
 import { createDecoder as createDecoderV2 } from './protocol/v2/decode.js';
 import { shutDownNode } from './shutdown.js';
 import { connectDatabase, type Database } from './store/connect.js';
+import { createErasures } from './store/erasures.js';
 import { openEpoch, type Epoch } from './store/epoch.js';
 import { watchForLoneNodes } from './store/lone-node.js';
 import { migrate, requireMigrated } from './store/migrate.js';
@@ -103,11 +104,18 @@ export async function createServer(
     tracer,
   });
 
+  const erasures = createErasures({
+    sequelize: database.sequelize,
+    publish: (entry) => void hub.publish(entry.roomId, [entry]),
+    storeTimeoutMs: limits.storeTimeoutMs,
+    logger,
+  });
   const messageLimits = createMessageLimits(limits);
   const actions = createActions({
     store,
     hub,
     revocations,
+    erasures,
     verify,
     messageLimits,
     directRoomLevel: config.directRoomLevel,
@@ -131,7 +139,13 @@ export async function createServer(
   async function stopTasks(): Promise<void> {
     stopWatching?.();
     rates.close();
-    await Promise.all([stopPurging(), stopStoringWords(), metrics?.close(), tracing?.close()]);
+    await Promise.all([
+      stopPurging(),
+      stopStoringWords(),
+      erasures.close(),
+      metrics?.close(),
+      tracing?.close(),
+    ]);
   }
 
   const addressOf = createAddressOf(config.trustedProxies, logger);

@@ -2,6 +2,7 @@ import type { VerifyToken } from '../access/token.js';
 import type { Hub } from '../feeds/hub.js';
 import type { MessageLimits } from '../limits/message-limits.js';
 import type { Logger } from '../logger.js';
+import type { Erasures } from '../store/erasures.js';
 import type { Revocations } from '../store/revocations.js';
 import type { Store } from '../store/store.js';
 import { createBlockActions, type BlockActions } from './blocks.js';
@@ -39,6 +40,7 @@ export interface ActionContext {
     | 'invite'
   >;
   readonly revocations: Pick<Revocations, 'covers' | 'revoke'>;
+  readonly erasures: Pick<Erasures, 'erase'>;
   readonly verify: VerifyToken;
   /** The `levelOnEntity` that opening a direct room takes. */
   readonly directRoomLevel: number;
@@ -51,6 +53,7 @@ export function createActions({
   store,
   hub,
   revocations,
+  erasures,
   verify,
   directRoomLevel,
   messageLimits: limits,
@@ -61,7 +64,7 @@ export function createActions({
     members: createMemberActions({ ...store, hub }),
     messages: createMessageActions({ ...store, hub, limits }),
     readMarkers: createReadMarkerActions({ ...store, hub }),
-    users: createUserActions({ ...store, hub, revocations, verify, logger }),
+    users: createUserActions({ ...store, hub, revocations, erasures, verify, logger }),
     blocks: createBlockActions({ ...store, hub }),
   };
 }

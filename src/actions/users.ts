@@ -3,6 +3,7 @@ import { ChatError } from '../errors.js';
 import type { Hub } from '../feeds/hub.js';
 import type { Logger } from '../logger.js';
 import { isUnavailable } from '../store/pg-errors.js';
+import type { Erasure, Erasures } from '../store/erasures.js';
 import type { Revocation, Revocations } from '../store/revocations.js';
 import type { User, Users } from '../store/users.js';
 
@@ -24,6 +25,12 @@ export interface UserActions {
    */
   revoke(userUUID: string): Promise<Revocation>;
   /**
+   * Erases all that a user has written until now, and their name and picture: as `Erasures.erase`.
+   * @param caller the application's server, whose user is the emitter of the entries
+   * @throws {ChatError} UNAVAILABLE
+   */
+  erase(caller: Pick<Identity, 'userUUID'>, userUUID: string): Promise<Erasure>;
+  /**
    * The names and pictures of users; those of whom no token has told anything are left out.
    * @throws {ChatError} UNAVAILABLE
    */
@@ -34,12 +41,14 @@ export function createUserActions({
   users,
   hub,
   revocations,
+  erasures,
   verify,
   logger,
 }: {
   users: Users;
   hub: Pick<Hub, 'publishRevocation'>;
   revocations: Pick<Revocations, 'covers' | 'revoke'>;
+  erasures: Pick<Erasures, 'erase'>;
   verify: VerifyToken;
   logger: Logger;
 }): UserActions {
@@ -98,6 +107,8 @@ export function createUserActions({
       hub.publishRevocation(revocation);
       return revocation;
     },
+
+    erase: (caller, userUUID) => erasures.erase(userUUID, caller.userUUID),
 
     find: (uuids) => users.find(uuids),
   };

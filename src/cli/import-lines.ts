@@ -1,5 +1,6 @@
 import type { Sequelize } from 'sequelize';
 import { MAX_RULES } from '../protocol/room-fields.js';
+import { erasedUserOf } from '../store/entry.js';
 import { importSettings, type ImportedRule } from '../store/import-settings.js';
 import type { MessageEntry, RoomUser } from '../store/room-export.js';
 import { ImportRefusal, storeImported, type ImportedRoom } from '../store/room-import.js';
@@ -85,8 +86,8 @@ class EntryBatches {
   readonly #seqs: Renumbering;
   #batch: { readonly entry: MessageEntry; readonly line: number }[] = [];
   #bytes = 0;
-  /** Numbers in the file of messages that are to be deleted by a later line. */
-  readonly #toDelete = new Set<number>();
+  /** Numbers in the file, and emitters, of messages that are to be deleted or erased by a later line. */
+  readonly #toDelete = new Map<number, string>();
 
   constructor(sequelize: Sequelize, roomId: number, first: number) {
     this.#sequelize = sequelize;
@@ -109,8 +110,9 @@ class EntryBatches {
       }
       Object.assign(about, { [field]: now });
     }
-    if (entry.isDeleted) this.#toDelete.add(entry.seq);
+    if (entry.isDeleted) this.#toDelete.set(entry.seq, entry.emitter);
     if (entry.kind === 'delete') this.#toDelete.delete(entry.target ?? 0);
+    if (entry.kind === 'erase') this.#erased(erasedUserOf(entry));
     this.count += 1;
     this.#batch.push({ entry: about, line });
     this.#bytes += bytes;
@@ -129,7 +131,7 @@ class EntryBatches {
         `the file has ${this.count} entries, and not ${count}, as its first line says`,
       );
     }
-    const [left] = this.#toDelete;
+    const [left] = this.#toDelete.keys();
     if (left !== undefined) {
       throw new Error(`the message with seq ${left} is deleted, but no line says by whom`);
     }
@@ -138,6 +140,12 @@ class EntryBatches {
   /** The number in the room of the last entry up to this number of the file, or 0. */
   seqUpTo(number: number): number {
     return this.#seqs.upTo(number);
+  }
+
+  #erased(userUUID: string): void {
+    for (const [seq, emitter] of this.#toDelete) {
+      if (emitter === userUUID) this.#toDelete.delete(seq);
+    }
   }
 
   async #store(): Promise<void> {

@@ -11,7 +11,7 @@ import {
 } from '../protocol/room-fields.js';
 import { emojiSchema } from '../protocol/v2/decode.js';
 import { MAX_INTEGER, permissionsSchema, refSchema, uuidSchema } from '../protocol/values.js';
-import { reactionOf } from '../store/entry.js';
+import { erasedUserOf, erasureContent, reactionOf } from '../store/entry.js';
 import type { DatedRule, ExportedRoom, MessageEntry, RoomUser } from '../store/room-export.js';
 import { printableJson } from './printable.js';
 
@@ -66,6 +66,7 @@ export function entryLine(entry: MessageEntry): string {
     content: kind === 'message' && isDeleted === undefined ? content : undefined,
     data: data === undefined ? undefined : (JSON.parse(data) as unknown),
     ...(kind === 'reaction' && content !== '' && reactionOf(entry)),
+    ...(kind === 'erase' && { userUUID: erasedUserOf(entry) }),
   });
 }
 
@@ -202,8 +203,14 @@ export function lineSchema(limits: Limits) {
         content: emoji === undefined ? '' : JSON.stringify({ emoji, on, count }),
       },
     }));
-  return z.discriminatedUnion('kind', [room, rule, user, message, change, reaction], {
-    error: 'must be room, rule, user, message, edit, delete or reaction',
+  const erasure = z
+    .strictObject({ kind: z.literal('erase'), ...about, userUUID: uuidSchema })
+    .transform(({ userUUID, ref, ...entry }): EntryLine => ({
+      kind: 'entry',
+      entry: { ...entry, ref: ref ?? null, content: erasureContent(userUUID) },
+    }));
+  return z.discriminatedUnion('kind', [room, rule, user, message, change, reaction, erasure], {
+    error: 'must be room, rule, user, message, edit, delete, reaction or erase',
   });
 }
 

@@ -183,7 +183,7 @@ function textLineOf(chat: ChatClient): Format {
   }
   return async (type, item) => {
     const { seq, createdAt, emitter } = item;
-    const { entity_UUID: subject } = item as Entry;
+    const { entity_UUID: entity, userUUID: subject = entity } = item as Entry;
     const what = whatOf(type, item, subject === undefined ? '' : await nameOf(subject));
     return printable(`${seq} ${createdAt} ${await nameOf(emitter)}${what}`);
   };
@@ -231,6 +231,8 @@ function whatOf(type: string, item: Item, subject: string): string {
       return ` deletes ${target}`;
     case 'reaction':
       return ` ${on === true ? 'puts' : 'takes'} ${emoji ?? 'an emoji'} ${on === true ? 'on' : 'off'} ${target}`;
+    case 'erase':
+      return ` erases all that ${subject} has written`;
     case 'member':
       return permissions === '' ? ` removes ${subject}` : ` gives ${subject}: ${permissions}`;
     case 'members':

@@ -35,14 +35,9 @@ export class Outbox {
     return new Set([...this.#pending.values()].map(({ command }) => command.room_id));
   }
 
-  /** Those of a room. */
+  /** Those of a room; the first one goes next. */
   of(roomId: number): readonly Pending[] {
     return [...this.#pending.values()].filter(({ command }) => command.room_id === roomId);
-  }
-
-  /** The one of a room that goes next. */
-  oldest(roomId: number): Pending | undefined {
-    return this.of(roomId)[0];
   }
 
   get(ref: string): Pending | undefined {
@@ -71,10 +66,8 @@ export class Outbox {
   }
 
   /** The command with a ref was refused. */
-  refuse(ref: string, error: ChatError): Pending | undefined {
-    const pending = this.#take(ref);
-    pending?.reject(error);
-    return pending;
+  refuse(ref: string, error: ChatError): void {
+    this.#take(ref)?.reject(error);
   }
 
   /** Rejects all, and leaves what is kept to a later client. */

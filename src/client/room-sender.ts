@@ -74,7 +74,7 @@ export class RoomSender {
     const { outbox, connection, client } = this.#host;
     const isReady = connection.state === 'online' && this.#room.phase !== 'joining';
     if (!isReady || !outbox.isLoaded || this.#sent !== undefined) return;
-    const pending = outbox.oldest(this.#room.id);
+    const [pending] = outbox.of(this.#room.id);
     if (pending === undefined) return;
     const { command } = pending;
     const frame = JSON.stringify(command);

@@ -20,7 +20,7 @@ export interface RoomEvents extends Record<string, readonly unknown[]> {
   message: [message: Message];
   /** An entry of the room's log, as the server sent it: each once, in order. */
   entry: [type: string, entry: Entry];
-  /** The room began anew: the client was away for too long, or the log was set back. */
+  /** The room began anew: the client was away for too long, the log was set back, or what a user wrote was erased. */
   reset: [];
   /** The user's own permissions have changed: letters of `rwa`. */
   access: [permissions: string];
@@ -329,8 +329,12 @@ export class Room extends Emitter<RoomEvents> {
       this.#host.placeChanged(this);
     }
     if (taken !== 'taken') return;
-    const message = type === 'message' ? this.#state.get(entry.seq) : undefined;
+    const message = this.#state.get(entry.seq);
     if (type === 'message') this.#hints.stopsTyping(entry.emitter);
+    if (type === 'erase') {
+      this.#reset(entry.seq, this.epoch);
+      this.#pages.loadDue();
+    }
     this.#changed();
     this.emit('entry', type, entry);
     if (message !== undefined) this.emit('message', message);

@@ -56,6 +56,7 @@ export interface Entry {
   readonly on?: boolean;
   readonly count?: number;
   readonly entity_UUID?: string;
+  readonly userUUID?: string;
   readonly permissions?: string;
   readonly level?: number;
   readonly accepted?: boolean;

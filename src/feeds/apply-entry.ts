@@ -21,6 +21,7 @@ const APPLY: Readonly<Record<EntryKind, Apply | undefined>> = {
   edit: undefined,
   delete: undefined,
   reaction: undefined,
+  erase: undefined,
   member: (entry, access) => setRules([ruleOf(entry)], access),
   members: (entry, access) => setRules(rulesOf(entry), access),
   room: (entry, access) => ({ access: { ...access, ...roomSettingsOf(entry) } }),

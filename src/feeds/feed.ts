@@ -2,6 +2,7 @@ import { may, type Caller, type RoomAccess, type Rule } from '../access/permissi
 import { ChatError } from '../errors.js';
 import type { DebugLog } from '../logger.js';
 import type { Observer } from '../observer.js';
+import { ENTRY_KINDS } from '../protocol/entry-kinds.js';
 import type { Tracer } from '../tracer.js';
 import type { Hint } from '../protocol/v2/commands.js';
 import type { Entry } from '../store/entry.js';
@@ -350,9 +351,10 @@ export class Feed implements LiveRoom {
       concerned = this.#concernedBy(changed.rules).filter((one) => !this.#dropIfRevoked(one));
       this.hints.recheck((caller) => may(caller, this.#access, 'r'), changed.rules);
     }
-    const { seq, target, textSeq } = entry;
+    const { seq, kind, textSeq } = entry;
     for (const subscribers of this.#subscribers) {
-      if (target !== undefined) subscribers.forgetPages();
+      // During an upgrade, a newer node may have stored a kind that this one does not know.
+      if (ENTRY_KINDS[kind]?.changesMessages) subscribers.forgetPages();
       if (textSeq !== undefined && subscribers.version === 1) {
         subscribers.deliverByPages(seq);
       } else {

@@ -1,6 +1,13 @@
 import { z } from 'zod';
 import { ENTRY_KIND_NAMES, type EntryKind } from '../protocol/entry-kinds.js';
-import { reactionOf, roomSettingsOf, ruleOf, rulesOf, type Entry } from '../store/entry.js';
+import {
+  erasedUserOf,
+  reactionOf,
+  roomSettingsOf,
+  ruleOf,
+  rulesOf,
+  type Entry,
+} from '../store/entry.js';
 
 /** An entry whose content a feed can't apply would break the feed. */
 const HAS_VALID_CONTENT: Readonly<Record<EntryKind, (entry: Entry) => boolean>> = {
@@ -9,6 +16,7 @@ const HAS_VALID_CONTENT: Readonly<Record<EntryKind, (entry: Entry) => boolean>> 
   delete: hasTarget,
   reaction: (entry) =>
     hasTarget(entry) && (entry.isWithheld === true || has(reactionSchema, reactionOf, entry)),
+  erase: (entry) => has(z.string(), erasedUserOf, entry),
   member: (entry) => has(ruleSchema, ruleOf, entry),
   members: (entry) => has(z.array(ruleSchema), rulesOf, entry),
   room: (entry) => has(roomSettingsSchema, roomSettingsOf, entry),

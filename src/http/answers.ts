@@ -193,6 +193,14 @@ export const revocationContent = z.object({
   revokedAt: instantShape.describe('Tokens that were issued until then are refused.'),
 });
 
+export const erasureContent = z.object({
+  userUUID: uuidShape,
+  requestedAt: instantShape.describe('What was stored until then is erased.'),
+  rooms: z.int().min(0).describe('Rooms in which something was erased.'),
+  messages: z.int().min(0),
+  reactions: z.int().min(0),
+});
+
 export const devNamesContent = z.object({ names: z.array(z.string()) });
 
 export const devTokenContent = z.object({ token: z.string() });

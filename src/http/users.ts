@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { listSchema, uuidSchema } from '../protocol/values.js';
-import { userListContent } from './answers.js';
+import { erasureContent, userListContent } from './answers.js';
 import { route, type Route } from './route.js';
 
 /** docs/HTTP-API.md promises it; as many UUIDs as fit into a path easily. */
@@ -36,4 +36,27 @@ const find = route({
   },
 });
 
-export const userRoutes: readonly Route[] = [find];
+const erase = route({
+  method: 'DELETE',
+  path: '/users/:uuid/messages',
+  access: 'server',
+  about: {
+    name: 'eraseMessages',
+    tag: 'Users',
+    summary: 'Erases all that a user has written',
+    who: 'the application, by a server token',
+    statuses: [200, 202],
+    content: erasureContent,
+  },
+  params: z.object({ uuid: uuidSchema }),
+  async handle({ caller, params }, { actions }) {
+    const erasure = await actions.users.erase(caller, params.uuid);
+    const { userUUID, requestedAt, finishedAt, rooms, messages, reactions } = erasure;
+    return {
+      content: { userUUID, requestedAt, rooms, messages, reactions },
+      status: finishedAt === null ? 202 : 200,
+    };
+  },
+});
+
+export const userRoutes: readonly Route[] = [find, erase];

@@ -4,6 +4,8 @@ interface EntryKindRow {
   readonly isInHistory: boolean;
   /** Whether it changes rights: messages that were checked before it are checked again. */
   readonly changesRights: boolean;
+  /** Whether it changes messages: what was read of them before it may show what is gone. */
+  readonly changesMessages: boolean;
 }
 
 /**
@@ -12,13 +14,14 @@ interface EntryKindRow {
  * kind does not compile until each of them has its row.
  */
 export const ENTRY_KINDS = {
-  message: { isInHistory: true, changesRights: false },
-  edit: { isInHistory: false, changesRights: false },
-  delete: { isInHistory: false, changesRights: false },
-  reaction: { isInHistory: false, changesRights: false },
-  member: { isInHistory: false, changesRights: true },
-  members: { isInHistory: false, changesRights: true },
-  room: { isInHistory: false, changesRights: true },
+  message: { isInHistory: true, changesRights: false, changesMessages: false },
+  edit: { isInHistory: false, changesRights: false, changesMessages: true },
+  delete: { isInHistory: false, changesRights: false, changesMessages: true },
+  reaction: { isInHistory: false, changesRights: false, changesMessages: true },
+  erase: { isInHistory: false, changesRights: false, changesMessages: true },
+  member: { isInHistory: false, changesRights: true, changesMessages: false },
+  members: { isInHistory: false, changesRights: true, changesMessages: false },
+  room: { isInHistory: false, changesRights: true, changesMessages: false },
 } as const satisfies Record<string, EntryKindRow>;
 
 export type EntryKind = keyof typeof ENTRY_KINDS;

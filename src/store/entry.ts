@@ -9,8 +9,8 @@ export interface Entry {
   readonly kind: EntryKind;
   readonly emitter: string;
   /**
-   * The text of a message or of an edit, which may be empty beside `data`; a reaction, rules or a room as JSON
-   * (`reactionOf`, `ruleOf`, `rulesOf`, `roomSettingsOf`); else empty.
+   * The text of a message or of an edit, which may be empty beside `data`; a reaction, an erased user, rules or a room as
+   * JSON (`reactionOf`, `erasedUserOf`, `ruleOf`, `rulesOf`, `roomSettingsOf`); else empty.
    */
   readonly content: string;
   readonly ref: string | null;
@@ -27,8 +27,8 @@ export interface Entry {
   /** Of a message that was edited: seq of the edit whose `content` and `data` it has. */
   readonly textSeq?: number | undefined;
   /**
-   * What a message, an edit or a reaction said is not here: the message was deleted, or the edit was followed by
-   * another.
+   * What a message, an edit or a reaction said is not here: the message was deleted, what its user wrote was erased, or
+   * the edit was followed by another.
    */
   readonly isWithheld?: true | undefined;
 }
@@ -53,6 +53,16 @@ export interface Reaction {
 /** The reaction of a `reaction` entry that is not withheld. */
 export function reactionOf(entry: Pick<Entry, 'content'>): Reaction {
   return JSON.parse(entry.content) as Reaction;
+}
+
+/** The content of an `erase` entry: the user whose messages and reactions are erased. */
+export function erasureContent(userUUID: string): string {
+  return JSON.stringify({ userUUID });
+}
+
+/** The user of an `erase` entry. */
+export function erasedUserOf(entry: Pick<Entry, 'content'>): string {
+  return (JSON.parse(entry.content) as { userUUID: string }).userUUID;
 }
 
 /** What a `room` entry may change of a room. */

@@ -8,13 +8,13 @@ import { findRoom } from './room-settings.js';
 /** Numbers of a page of the log: two megabytes, if each is a message of 10,000 letters. */
 const PAGE = 200;
 
-/** An entry about messages. A text is that of now, in the row of its message. */
+/** An entry about messages. A text is that of now, in the row of its message; the content of an `erase` entry is as in the log. */
 export type MessageEntry = Pick<
   Entry,
   'seq' | 'emitter' | 'content' | 'ref' | 'createdAt' | 'target' | 'data' | 'replyTo' | 'mentions'
 > & {
-  readonly kind: 'message' | 'edit' | 'delete' | 'reaction';
-  /** Of a message: an entry that follows deletes it, and its text is gone. */
+  readonly kind: 'message' | 'edit' | 'delete' | 'reaction' | 'erase';
+  /** Of a message: an entry that follows deletes or erases it, and its text is gone. */
   readonly isDeleted?: boolean | undefined;
 };
 
@@ -56,7 +56,7 @@ type Row = Pick<MessageEntry, 'seq' | 'kind' | 'emitter' | 'content' | 'ref'> & 
 const LOOKED_AT_ONCE = 100_000;
 
 /** The kinds of entries that are about messages, as a list of SQL. */
-export const KINDS_ABOUT_MESSAGES = `('message', 'edit', 'delete', 'reaction')`;
+export const KINDS_ABOUT_MESSAGES = `('message', 'edit', 'delete', 'reaction', 'erase')`;
 
 const READ_PAGE = `SELECT seq, kind, emitter, content, ref, target, data, reply_to AS "replyTo", mentions,
     nullif(deleted_by IS NOT NULL, false) AS "isDeleted", "createdAt"

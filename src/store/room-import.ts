@@ -52,14 +52,18 @@ interface StoredRow extends Pick<Entry, 'seq' | 'kind' | 'emitter' | 'ref'> {
   readonly createdAt: Date;
 }
 
-/** The entries $2, a JSON array of rows, and the room's new head $3. */
+/**
+ * The entries $2, a JSON array of rows, and the room's new head $3. A message that is to be deleted or erased is none from
+ * the beginning, by its own number: that of the deletion follows with it.
+ */
 const INSERT = `
   WITH inserted AS (
     INSERT INTO messages
-      (room_id, seq, kind, emitter, content, ref, target, data, reply_to, mentions, "createdAt", "updatedAt")
-    SELECT $1::int, seq, kind, emitter, content, ref, target, data, "replyTo", mentions, "createdAt", "createdAt"
+      (room_id, seq, kind, emitter, content, ref, target, data, reply_to, mentions, deleted_by, "createdAt", "updatedAt")
+    SELECT $1::int, seq, kind, emitter, content, ref, target, data, "replyTo", mentions,
+      CASE WHEN "isDeleted" THEN seq END, "createdAt", "createdAt"
     FROM json_to_recordset($2::json) AS e (seq bigint, kind text, emitter uuid, content text, ref text, target bigint,
-      data text, "replyTo" bigint, mentions uuid[], "createdAt" timestamptz)
+      data text, "replyTo" bigint, mentions uuid[], "isDeleted" boolean, "createdAt" timestamptz)
   )
   UPDATE rooms SET head = $3 WHERE id = $1`;
 
@@ -68,8 +72,8 @@ const INSERT = `
  * null, $5 of the deletion or null, $6 the dates of these.
  */
 const APPLY_CHANGES = `
-  UPDATE messages AS m SET rev = c.rev, deleted_by = c.deleted_by,
-    text_seq = CASE WHEN c.deleted_by IS NULL THEN coalesce(c.text_seq, m.text_seq) END,
+  UPDATE messages AS m SET rev = c.rev, deleted_by = coalesce(c.deleted_by, m.deleted_by),
+    text_seq = CASE WHEN coalesce(c.deleted_by, m.deleted_by) IS NULL THEN coalesce(c.text_seq, m.text_seq) END,
     content = CASE WHEN c.deleted_by IS NULL THEN m.content ELSE '' END,
     data = CASE WHEN c.deleted_by IS NULL THEN m.data END,
     mentions = CASE WHEN c.deleted_by IS NULL THEN m.mentions END,
@@ -205,7 +209,7 @@ function unchanged(): Changed {
   return { rev: 0, textSeq: null, deletedBy: null, moment: null, reactions: new Map() };
 }
 
-/** What an imported entry makes of its message, by kind; a message is about none. */
+/** What an imported entry makes of its message, by kind; a message and an erasure are about none. */
 const CHANGES: Readonly<
   Record<MessageEntry['kind'], (changed: Changed, entry: MessageEntry) => void>
 > = {
@@ -218,6 +222,7 @@ const CHANGES: Readonly<
     changed.deletedBy = seq;
     changed.moment = createdAt;
   },
+  erase: () => undefined,
   reaction(changed, entry) {
     if (entry.content === '') return;
     const { seq, emitter: user } = entry;
@@ -293,7 +298,7 @@ async function readMessages(
 ): Promise<Messages> {
   const seqs = entries.flatMap(({ target, replyTo }) => target ?? replyTo ?? []);
   const rows = await sequelize.query<{ seq: number; isDeleted: boolean }>(
-    `SELECT seq, deleted_by IS NOT NULL AS "isDeleted" FROM messages
+    `SELECT seq, coalesce(deleted_by > seq, false) AS "isDeleted" FROM messages
      WHERE room_id = $1 AND seq = ANY ($2::bigint[]) AND kind = 'message'`,
     { bind: [roomId, seqs], type: QueryTypes.SELECT, transaction },
   );

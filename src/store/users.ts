@@ -47,7 +47,8 @@ export function createUsers({ sequelize }: { sequelize: Sequelize }): Users {
 
     find: (uuids) =>
       sequelize.query<User>(
-        `SELECT uuid AS "userUUID", name, picture FROM user_profiles WHERE uuid = ANY ($1::uuid[]) ORDER BY uuid`,
+        `SELECT uuid AS "userUUID", name, picture FROM user_profiles
+         WHERE uuid = ANY ($1::uuid[]) AND num_nonnulls(name, picture) > 0 ORDER BY uuid`,
         { bind: [uuids], type: QueryTypes.SELECT },
       ),
   };

@@ -7,6 +7,7 @@ import type { HistoryMessage } from '../../src/store/history.js';
 import type { Store } from '../../src/store/store.js';
 import { SECRET } from '../harness/node.js';
 import {
+  NO_ERASURES,
   NO_REVOCATIONS,
   openPostgres,
   QUIET,
@@ -39,6 +40,7 @@ beforeAll(async () => {
       online: () => Promise.resolve(new Set()),
     },
     revocations: NO_REVOCATIONS,
+    erasures: NO_ERASURES,
     verify: createVerifier({ secrets: [SECRET] }),
     directRoomLevel: 0,
     logger: QUIET,

@@ -51,11 +51,11 @@ describe('the lines of a room', () => {
   });
 
   it.each<[name: string, lines: readonly object[], problem: string]>([
-    ['a list', [[]], 'line 2: must be room, rule, user, message, edit, delete or reaction'],
+    ['a list', [[]], 'line 2: must be room, rule, user, message, edit, delete, reaction or erase'],
     [
       'an unknown kind',
       [{ kind: 'song' }],
-      'line 2: kind must be room, rule, user, message, edit, delete or reaction',
+      'line 2: kind must be room, rule, user, message, edit, delete, reaction or erase',
     ],
     [
       'an unknown key',

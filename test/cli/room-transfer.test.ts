@@ -139,6 +139,13 @@ async function livelyRoom(): Promise<number> {
   await v2.close();
   await ask(ana, 'DELETE', `/rooms/${room}/messages/${third}`);
   await send(ana, { data: { only: 'data' } });
+  const dora = person();
+  await putRule(node, ana, room, { userUUID: dora.userUUID, permissions: 'rw' });
+  const fourth = await send(dora, { content: 'erased soon', reply_to: second });
+  await ask(dora, 'PATCH', `/rooms/${room}/messages/${fourth}`, { content: 'erased sooner' });
+  await send(ana, { content: 'what was that?', reply_to: fourth });
+  await ask(person({}, { server: true }), 'DELETE', `/users/${dora.userUUID}/messages`);
+  await send(dora, { content: 'I am back' });
   return room;
 }
 
@@ -213,11 +220,12 @@ describe('a room that was exported and imported', () => {
     const copy = await createRoom(node, ana, { name: 'copy' });
     const text = await exported(room);
     expect(text).not.toContain('soon gone');
+    expect(text).not.toContain('erased soon');
 
     expect(await imported(copy, text)).toEqual({
       code: 0,
       stdout: '',
-      stderr: 'imported: 11 entries, 0 of them before\n',
+      stderr: 'imported: 16 entries, 0 of them before\n',
     });
 
     expect(await history(ben, copy)).toEqual(await history(ben, room));
@@ -296,10 +304,10 @@ describe('a room that was exported and imported', () => {
 
     const rows = (await history(ana, room)) as { content: string }[];
     const shown = rows.map(({ content }) => content).filter((content) => content !== '');
-    expect(shown).toHaveLength(3);
+    expect(shown).toHaveLength(5);
     const late = await ChatClient.enter(node, ana);
     late.send({ type: 'select_room', room_id: copy, after: 0 });
-    for (const client of [v1, late]) expect(await texts(client, 3)).toEqual(shown);
+    for (const client of [v1, late]) expect(await texts(client, 5)).toEqual(shown);
     const seqs: number[] = [];
     const head = await headOf(copy);
     while (seqs.at(-1) !== head) {

@@ -75,7 +75,7 @@ it('a storage that fails keeps no command from being sent', async () => {
     );
   });
   const sent = outbox.add(command('one'));
-  expect(outbox.oldest(1)?.command.ref).toBe('one');
+  expect(outbox.of(1)[0]?.command.ref).toBe('one');
   outbox.settle('one', 7);
   expect(await sent).toBe(7);
 });

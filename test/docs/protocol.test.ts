@@ -64,6 +64,7 @@ const VERSIONS = [
       'edit',
       'delete',
       'reaction',
+      'erase',
       'member',
       'members',
       'room',

@@ -1,6 +1,7 @@
 import { loadConfig } from '../../src/config/load.js';
 import { createLogger } from '../../src/logger.js';
 import { connectDatabase, type Database } from '../../src/store/connect.js';
+import type { Erasures } from '../../src/store/erasures.js';
 import type { Revocations } from '../../src/store/revocations.js';
 import { createStore, type Store } from '../../src/store/store.js';
 import { createMigratedDataDir } from './data-dir.js';
@@ -16,6 +17,11 @@ export const NO_REVOCATIONS: Revocations = {
   take: () => undefined,
   refresh: () => Promise.resolve(),
   onRevoked: () => undefined,
+};
+
+/** Nothing is erased. */
+export const NO_ERASURES: Pick<Erasures, 'erase'> = {
+  erase: () => Promise.reject(new Error('nothing is erased here')),
 };
 
 /** A migrated database that a contract test of the store runs over. */

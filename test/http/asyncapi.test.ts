@@ -284,6 +284,11 @@ describe('the frames of a node', () => {
       const message = { type: 'message', room_id: room, content: 'again' };
       for (let sent = 0; sent < 50; sent += 1) theirs.send(message);
     });
+    await after(mine, 'erase', () =>
+      request(node, 'DELETE', `/users/${guest.userUUID}/messages`, {
+        as: person({}, { server: true }),
+      }),
+    );
     await after(theirs, 'access', () =>
       request(node, 'DELETE', `/rooms/${room}/members/${guest.userUUID}`, { as: admin }),
     );

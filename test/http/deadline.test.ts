@@ -9,7 +9,7 @@ import type { Store } from '../../src/store/store.js';
 import { request } from '../harness/api.js';
 import { deferred } from '../harness/deferred.js';
 import { SECRET } from '../harness/node.js';
-import { LIMITS, NO_REVOCATIONS, QUIET } from '../harness/store-hosts.js';
+import { LIMITS, NO_ERASURES, NO_REVOCATIONS, QUIET } from '../harness/store-hosts.js';
 import { person } from '../harness/tokens.js';
 
 it('a request that the store never answers is UNAVAILABLE in time, and a late result is dropped', async () => {
@@ -30,6 +30,7 @@ it('a request that the store never answers is UNAVAILABLE in time, and a late re
         online: () => Promise.resolve(new Set()),
       },
       revocations: NO_REVOCATIONS,
+      erasures: NO_ERASURES,
       verify,
       directRoomLevel: 0,
       logger: QUIET,

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { get } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { Validator } from '@seriousme/openapi-schema-validator';
+import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createOpenApi } from '../../src/http/openapi.js';
 import { ROUTES } from '../../src/http/routes.js';
@@ -220,9 +221,19 @@ describe('the answers of a node', () => {
     const bulk = (where: unknown, members: unknown) =>
       ask('PUT', `/rooms/${String(where)}/members/bulk`, { as: server, body: { members } });
     await bulk(room, [{ ...rule, accepted: true }]);
+    const written = `/users/${guest.userUUID}/messages`;
+    await ask('DELETE', written, { as: server });
+    await ask('POST', messages, { as: guest, body: { content: 'locked' } });
+    const holder = new Client({ connectionString: world.databaseUrl });
+    await holder.connect();
+    await holder.query('BEGIN');
+    await holder.query('SELECT FROM rooms WHERE id = $1 FOR UPDATE', [room]);
+    await ask('DELETE', written, { as: server });
+    await holder.end();
 
     // What each use case refuses.
     await ask('POST', '/sessions/revoke', { as: server, body: {} });
+    await ask('DELETE', '/users/x/messages', { as: server });
     await ask('POST', '/rooms', { as: guest, body: { name: 'a', level_admin: 9, type: 'group' } });
     await ask('PUT', `/rooms/${randomUUID()}`, { as: guest, body: wanted });
     const admins = { userUUID: stranger.userUUID, permissions: 'rwa', level: 1_000 };

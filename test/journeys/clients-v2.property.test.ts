@@ -23,6 +23,7 @@ const TIME_LIMIT_MS = 20_000;
 const PATIENCE_MS = 20_000;
 const RECONNECT_MS = 20;
 
+const SERVER = person({}, { server: true });
 const EMOJIS = ['👍', '\u{2764}', '\u{2764}\u{FE0F}'] as const;
 
 /** What happens; a number chooses among what there is. */
@@ -45,6 +46,7 @@ type Step =
   | { readonly do: 'read'; readonly by: number; readonly n: number }
   | { readonly do: 'rule'; readonly of: number; readonly permissions: string }
   | { readonly do: 'cut' | 'leave' | 'join'; readonly by: number }
+  | { readonly do: 'erase'; readonly of: number }
   | { readonly do: 'settle' | 'restart' };
 
 type Change = Extract<Step, { n: number; do: 'edit' | 'delete' }>;
@@ -96,6 +98,10 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       do: fc.constantFrom('cut' as const, 'leave' as const, 'join' as const),
       by,
     }),
+  },
+  {
+    weight: 3,
+    arbitrary: fc.record({ do: fc.constant('erase' as const), of: fc.integer({ min: 0, max: 3 }) }),
   },
   { weight: 3, arbitrary: fc.record({ do: fc.constant('settle' as const) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('restart' as const) }) },
@@ -406,6 +412,10 @@ class Story {
       this.#requests.push(
         putRule(anyNode(step.of), this.#admin, roomId, { userUUID, permissions }),
       );
+    } else if (step.do === 'erase') {
+      const { userUUID } = [...this.v2, this.v1][step.of]?.who ?? this.#admin;
+      const path = `/users/${userUUID}/messages`;
+      this.#requests.push(request(anyNode(step.of), 'DELETE', path, { as: SERVER }));
     } else if (step.do === 'cut') this.#peer(step.by).cut();
     else if (step.do === 'leave') this.#peer(step.by).leave();
     else if (step.do === 'join') this.#peer(step.by).join();
@@ -432,6 +442,8 @@ class Story {
     const stored = await readStoredRoom(world.databaseUrl, this.roomId);
     for (const peer of this.v2) {
       await peer.until(`for ${stored.head}`, () => peer.room.last >= stored.head);
+      // It may have begun anew.
+      await peer.loadAll();
     }
     return stored;
   }
@@ -606,7 +618,10 @@ async function judgeSettled({ who, settled, sent }: PeerV2, roomId: number): Pro
       expect(stored).toMatchObject({ seq: String(seq), kind: type });
     } else {
       expect(type).not.toBe('message');
-      expect([target, Number(log.get(seq)?.target ?? seq)]).toEqual([target, target]);
+      const entry = log.get(seq);
+      // An erasure is of many messages.
+      const about = entry?.kind === 'erase' ? target : Number(entry?.target ?? seq);
+      expect([type, about]).toEqual([type, target]);
     }
   }
 }

@@ -8,6 +8,7 @@ import { emojiKey } from '../../src/store/message-change.js';
 import type { Store } from '../../src/store/store.js';
 import { storeWords } from '../../src/store/message-words.js';
 import { storeHosts, storeOver, type StoreHost } from '../harness/store-hosts.js';
+import { tablesWith } from '../harness/tables-with.js';
 import {
   newCaller,
   readAll,
@@ -605,22 +606,4 @@ function ruleOf({ userUUID }: { userUUID: string }): {
   accepted: boolean;
 } {
   return { entityUUID: userUUID, level: 0, accepted: true };
-}
-
-/** The tables that have a row with this text in any column. */
-async function tablesWith({ database }: StoreHost, text: string): Promise<string[]> {
-  const { sequelize } = database;
-  const tables = await sequelize.query<{ name: string }>(
-    `SELECT tablename AS name FROM pg_tables WHERE schemaname = 'public' ORDER BY 1`,
-    { type: QueryTypes.SELECT },
-  );
-  const found: string[] = [];
-  for (const { name } of tables) {
-    const rows = await sequelize.query(
-      `SELECT 1 FROM "${name}" AS t WHERE strpos(t::text, $1) > 0 LIMIT 1`,
-      { bind: [text], type: QueryTypes.SELECT },
-    );
-    if (rows.length > 0) found.push(name);
-  }
-  return found;
 }

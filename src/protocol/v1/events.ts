@@ -85,6 +85,7 @@ const EVENTS: Readonly<Record<EntryKind, ((entry: EventEntry) => string | undefi
     edit: undefined,
     delete: undefined,
     reaction: undefined,
+    erase: undefined,
     member: undefined,
     members: undefined,
     room: undefined,

@@ -138,6 +138,7 @@ const FIELDS: Readonly<Record<EntryKind, (entry: FrameEntry) => string>> = {
   delete: ({ target }) => `,"target":${target}`,
   reaction: ({ target, content, isWithheld }) =>
     `,"target":${target}${isWithheld === true ? '' : fieldsOf(content)}`,
+  erase: ({ content }) => fieldsOf(content),
   member: ({ content }) => fieldsOf(content),
   members: ({ content }) => fieldsOf(content),
   room: ({ content }) => fieldsOf(content),

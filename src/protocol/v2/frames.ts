@@ -69,6 +69,10 @@ const ENTRIES = {
       count: z.int().min(0).describe('Users who have it on from this entry on.').optional(),
     },
   },
+  erase: {
+    says: 'All that a user had written until a moment before was deleted: messages and reactions.',
+    fields: { userUUID: uuidShape.describe('The user.') },
+  },
   member: {
     says: 'A rule was added, changed or accepted; with empty `permissions` it was removed.',
     fields: rule,
