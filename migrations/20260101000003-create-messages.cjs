@@ -23,6 +23,8 @@ module.exports = {
       data: { type: Sequelize.TEXT },
       reply_to: { type: Sequelize.BIGINT },
       mentions: { type: Sequelize.ARRAY(Sequelize.UUID) },
+      // Of a message or an edit: true if it does not say what its sender said. Null in all others.
+      replaced: { type: Sequelize.BOOLEAN },
       createdAt: { type: 'timestamp(3) with time zone', allowNull: false },
       updatedAt: { type: 'timestamp(3) with time zone', allowNull: false },
     });

@@ -13,8 +13,8 @@
 //   entry_places[i]       its place among the room's entries that get a seq, from 1; 0: a second copy of a ref that is
 //                         in the batch already, which is not stored
 //   entry_kinds[i], ...   its columns; entry_refs and entry_targets are null if no entry has one
-//   entry_extras[i]       its columns that most entries lack, as JSON: data, reply_to, and mentions as Postgres writes
-//                         arrays; null if it lacks all of them, and no array if no entry has one
+//   entry_extras[i]       its columns that most entries lack, as JSON: data, reply_to, replaced, and mentions as Postgres
+//                         writes arrays; null if it lacks all of them, and no array if no entry has one
 //   is_patient            whether to wait for rooms that another transaction has locked
 //
 // Returns
@@ -28,7 +28,8 @@
 //                    known   nothing of it was to be stored
 // and, null unless some of the refs were stored before,
 //   known_seqs[i]  seq of the entry that was stored with this emitter and ref; null if there is none
-//   known_same[i]  whether it is of the same kind, and says the same, unless it was edited or deleted since
+//   known_same[i]  whether it is of the same kind, and says the same, unless it was edited or deleted since, or
+//                  one of the two was replaced
 // and, null unless some reply_to is no message of its room,
 //   orphans[i]     whether this entry's is not
 // and, null unless some entries were left out for these reasons,
@@ -88,7 +89,8 @@ BEGIN
     FROM unnest(entry_rooms, entry_kinds, entry_emitters, entry_refs, entry_contents, entry_extras) WITH ORDINALITY
       AS e (room, kind, emitter, ref, content, extras, ord)
     LEFT JOIN LATERAL (
-      SELECT seq, kind = e.kind AND (text_seq IS NOT NULL OR deleted_by IS NOT NULL OR (
+      SELECT seq, kind = e.kind AND (text_seq IS NOT NULL OR deleted_by IS NOT NULL OR replaced IS TRUE
+        OR e.extras::json ->> 'replaced' IS NOT NULL OR (
           content = e.content
           AND data IS NOT DISTINCT FROM e.extras::json ->> 'data'
           AND reply_to IS NOT DISTINCT FROM (e.extras::json ->> 'reply_to')::bigint
@@ -167,10 +169,10 @@ BEGIN
   END IF;
 
   INSERT INTO messages
-    (room_id, seq, kind, emitter, content, ref, target, data, reply_to, mentions, "createdAt", "updatedAt")
+    (room_id, seq, kind, emitter, content, ref, target, data, reply_to, mentions, replaced, "createdAt", "updatedAt")
   SELECT room_ids[e.room], heads[e.room] + e.place, e.kind, e.emitter, e.content, e.ref, e.target,
     e.extras::json ->> 'data', (e.extras::json ->> 'reply_to')::bigint, (e.extras::json ->> 'mentions')::uuid[],
-    moment, moment
+    (e.extras::json ->> 'replaced')::boolean, moment, moment
   FROM unnest(
     entry_rooms, entry_places, entry_kinds, entry_emitters, entry_contents, entry_refs, entry_targets, entry_extras
   ) AS e (room, place, kind, emitter, content, ref, target, extras)

@@ -6,7 +6,7 @@ interface ErrorEntry {
   /** HTTP status of the response. */
   readonly status: number;
   /** The word of the status frame over the socket. */
-  readonly word: StatusWord | Extract<StatusWordV2, 'RATELIMITED'>;
+  readonly word: StatusWord | Extract<StatusWordV2, 'RATELIMITED' | 'REJECTED'>;
   /** The close code that follows the word; undefined: the socket stays open. */
   readonly close?: CloseReason;
   /** A sentence for the documents of the API. */
@@ -119,6 +119,11 @@ export const ERRORS = {
     status: 417,
     word: 'INVALID',
     when: 'The header `Expect` is not `100-continue`.',
+  },
+  REJECTED: {
+    status: 422,
+    word: 'REJECTED',
+    when: 'The application refuses the message or the edit.',
   },
   UPGRADE_REQUIRED: {
     status: 426,

@@ -7,6 +7,14 @@ import type { Version } from './protocol/versions.js';
 export type EndOfSession = CloseReason | 'CONNECTION_LOST' | 'OTHER';
 
 /**
+ * What became of a question to the hook before storing: it was answered in one of three ways, it failed, or it was not
+ * asked because others had failed.
+ */
+export const HOOK_OUTCOMES = ['accepted', 'rejected', 'replaced', 'failed', 'skipped'] as const;
+
+export type HookOutcome = (typeof HOOK_OUTCOMES)[number];
+
+/**
  * Counts what happens on a node. Parts that have none (`observer?.`) measure nothing: without METRICS_PORT there is
  * none.
  */
@@ -27,6 +35,8 @@ export interface Observer {
   headLost(): void;
   /** A socket has read too slowly to stay live. */
   fellBehind(): void;
+  /** The hook before storing was asked, or was to be asked; its time in milliseconds. */
+  hookAsked(outcome: HookOutcome, ms: number): void;
   /** A client was answered with an error. */
   refused(over: 'rest' | 'socket', reason: ErrorCode): void;
   sessionEnded(version: Version, reason: EndOfSession): void;

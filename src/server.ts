@@ -6,10 +6,17 @@ import { openKeySet } from './access/key-set.js';
 import { createVerifier, fetchingKeys, type VerifyToken } from './access/token.js';
 import { createActions } from './actions/actions.js';
 import { createDevUsers } from './actions/dev-users.js';
+import { createScreening } from './actions/screening.js';
 import type { CreateBroker } from './broker/broker.js';
 import { createLocalBroker } from './broker/local.js';
 import { createRedisBroker } from './broker/redis.js';
 import { createShardedBroker } from './broker/sharded.js';
+import {
+  createBeforeStoring,
+  HOOK_TIMEOUT_MS,
+  type BeforeStoring,
+} from './hooks/before-storing.js';
+import { createSignedPost } from './hooks/signed-post.js';
 import { createHub } from './feeds/hub.js';
 import { createFlushQueue } from './feeds/flush-queue.js';
 import { createChat } from './chat/upgrade.js';
@@ -26,6 +33,7 @@ import { createReadiness } from './http/readiness.js';
 import { createLogger, type Logger } from './logger.js';
 import { createDecoder } from './protocol/v1/decode.js';
 import { createDecoder as createDecoderV2 } from './protocol/v2/decode.js';
+import type { Observer } from './observer.js';
 import { shutDownNode } from './shutdown.js';
 import { connectDatabase, type Database } from './store/connect.js';
 import { createErasures } from './store/erasures.js';
@@ -117,6 +125,13 @@ export async function createServer(
     revocations,
     erasures,
     verify,
+    screening:
+      config.hookUrl &&
+      createScreening({
+        hook: hookAt(config.hookUrl, config, logger, observer),
+        destinations: store.destinations,
+        limits,
+      }),
     messageLimits,
     directRoomLevel: config.directRoomLevel,
     logger,
@@ -293,6 +308,17 @@ async function openDatabase(
     await database.close();
     throw error;
   }
+}
+
+function hookAt(
+  url: URL,
+  { webhookSecrets: secrets, hookFailsOpen: failsOpen, limits }: Config,
+  logger: Logger,
+  observer: Observer | undefined,
+): BeforeStoring {
+  const { bodyBytes: maxAnswerBytes } = limits;
+  const post = createSignedPost({ url, secrets, timeoutMs: HOOK_TIMEOUT_MS, maxAnswerBytes });
+  return createBeforeStoring({ post, failsOpen, limits, logger, observer });
 }
 
 function brokerOf(config: Config, logger: Logger): CreateBroker {

@@ -10,6 +10,7 @@ import { createMemberActions, type MemberActions } from './members.js';
 import { createMessageActions, type MessageActions } from './messages.js';
 import { createReadMarkerActions, type ReadMarkerActions } from './read-markers.js';
 import { createRoomActions, type RoomActions } from './rooms.js';
+import type { Screening } from './screening.js';
 import { createUserActions, type UserActions } from './users.js';
 
 /**
@@ -44,6 +45,8 @@ export interface ActionContext {
   readonly verify: VerifyToken;
   /** The `levelOnEntity` that opening a direct room takes. */
   readonly directRoomLevel: number;
+  /** Undefined if nobody is asked before storing. */
+  readonly screening?: Screening | undefined;
   /** Undefined if they are off. */
   readonly messageLimits?: MessageLimits | undefined;
   readonly logger: Logger;
@@ -56,13 +59,14 @@ export function createActions({
   erasures,
   verify,
   directRoomLevel,
+  screening,
   messageLimits: limits,
   logger,
 }: ActionContext): Actions {
   return {
     rooms: createRoomActions({ ...store, hub, directRoomLevel }),
     members: createMemberActions({ ...store, hub }),
-    messages: createMessageActions({ ...store, hub, limits }),
+    messages: createMessageActions({ ...store, hub, limits, screening }),
     readMarkers: createReadMarkerActions({ ...store, hub }),
     users: createUserActions({ ...store, hub, revocations, erasures, verify, logger }),
     blocks: createBlockActions({ ...store, hub }),

@@ -2,6 +2,7 @@ import { may, permissionsOf, requirePermission, type Caller } from '../access/pe
 import { ChatError } from '../errors.js';
 import type { Feed } from '../feeds/feed.js';
 import type { Hub } from '../feeds/hub.js';
+import type { Verdict } from '../hooks/before-storing.js';
 import type { MessageLimits } from '../limits/message-limits.js';
 import type { ChangedMessage, Changes } from '../store/changes.js';
 import type { Entry } from '../store/entry.js';
@@ -16,6 +17,7 @@ import type {
 } from '../store/history.js';
 import type { LogPlace } from '../store/lock-room.js';
 import type { Log } from '../store/log.js';
+import type { Screening } from './screening.js';
 import type { Deletion, Edit, NewReaction } from '../store/message-change.js';
 import type { Rooms, RoomWithRules } from '../store/rooms.js';
 import type { Search, SearchPage, Wanted } from '../store/search.js';
@@ -109,20 +111,20 @@ export interface MessageActions {
   feedFor(caller: Caller, roomId: number): Promise<Feed>;
   /**
    * Stores a message in the log of an open room, by the rules that the feed knows (`feedFor`). The feed has taken the
-   * message by then. Messages are stored in the order of the calls.
-   * @throws {ChatError} as `Log.append`
+   * message by then. Messages are stored in the order of the calls, those of one user at least if the hook is asked.
+   * @throws {ChatError} as `Log.append`; REJECTED
    */
   send(caller: Caller, feed: Feed, message: NewMessage): Promise<Appended>;
   /** As `Log.settledIn`. */
   settledIn(roomId: number): Promise<void> | undefined;
   /**
    * Stores a message in a room, open or not, and returns it as it is now.
-   * @throws {ChatError} as `feedFor` and `Log.append`; RATELIMITED; DELETED if it was deleted since
+   * @throws {ChatError} as `feedFor` and `send`; RATELIMITED; DELETED if it was deleted since
    */
   post(caller: Caller, roomId: number, message: NewMessage): Promise<PostedMessage>;
   /**
    * Replaces the text of a message: the caller's own, or as the application's server anybody's. The room's feed has delivered the change by then.
-   * @throws {ChatError} as `Changes.edit`; RATELIMITED
+   * @throws {ChatError} as `Changes.edit`; RATELIMITED; REJECTED
    */
   edit(caller: Caller, roomId: number, edit: Edit): Promise<MadeChange>;
   /**
@@ -181,6 +183,7 @@ export function createMessageActions({
   changes,
   hub,
   limits,
+  screening,
 }: {
   rooms: Pick<Rooms, 'accessFor'>;
   history: History;
@@ -190,6 +193,8 @@ export function createMessageActions({
   hub: Pick<Hub, 'active' | 'open' | 'publish'>;
   /** Undefined if they are off. */
   limits?: MessageLimits | undefined;
+  /** Undefined if nobody is asked before storing. */
+  screening?: Screening | undefined;
 }): MessageActions {
   async function access(
     caller: Caller,
@@ -258,11 +263,26 @@ export function createMessageActions({
     return feed;
   }
 
-  function send(
+  function send(caller: Caller, feed: Feed, message: NewMessage): Promise<Appended> {
+    if (screening === undefined || !screening.covers(caller)) return append(caller, feed, message);
+    return screening.run(
+      { type: 'message', roomId: feed.roomId, message, caller },
+      () => {
+        const refusal = feed.refusal(caller);
+        if (refusal !== undefined) throw refusal;
+        return undefined;
+      },
+      (verdict) => append(caller, feed, message, verdict),
+    );
+  }
+
+  function append(
     caller: Caller,
     feed: Feed,
-    { content, data, replyTo, mentions, ref }: NewMessage,
+    message: NewMessage,
+    { content, data, isReplaced }: Verdict = message,
   ): Promise<Appended> {
+    const { replyTo, mentions, ref } = message;
     return log.append(feed, caller, {
       roomId: feed.roomId,
       kind: 'message',
@@ -272,7 +292,20 @@ export function createMessageActions({
       data,
       replyTo,
       mentions,
+      isReplaced,
     });
+  }
+
+  function change(caller: Caller, roomId: number, input: Edit): Promise<ChangedMessage> {
+    if (screening === undefined || !screening.covers(caller)) {
+      return changes.edit(caller, roomId, input);
+    }
+    return screening.run(
+      { type: 'edit', roomId, message: input, caller },
+      () => changes.foresee(caller, roomId, input),
+      ({ content, data, isReplaced }) =>
+        changes.edit(caller, roomId, { ...input, content, data, isReplaced }),
+    );
   }
 
   async function getOwn(caller: Caller, roomId: number, seq: number): Promise<FoundMessage> {
@@ -314,7 +347,7 @@ export function createMessageActions({
 
     async edit(caller, roomId, input) {
       count(caller, roomId);
-      return publish(roomId, changes.edit(caller, roomId, input));
+      return publish(roomId, change(caller, roomId, input));
     },
 
     async remove(caller, roomId, input) {

@@ -217,7 +217,7 @@ function problemsOfWorkers(env: Given): string[] {
 }
 
 /** Variables with a URL whose requests are signed. */
-const SIGNED_URLS = ['WEBHOOK_URL'] as const;
+const SIGNED_URLS = ['WEBHOOK_URL', 'HOOK_URL'] as const;
 
 function problemsOfHooks(env: Given): string[] {
   if (env['WEBHOOK_SECRET'] !== undefined || env['WEBHOOK_SECRET_FILE'] !== undefined) return [];
@@ -278,6 +278,10 @@ function toConfig(env: Environment) {
     redisPrefix: env.REDIS_PREFIX,
     /** Where events are posted; undefined: nowhere. */
     webhookUrl: env.WEBHOOK_URL,
+    /** Who is asked before a message is stored; undefined: nobody. */
+    hookUrl: env.HOOK_URL,
+    /** Whether a message is stored if the hook does not answer. */
+    hookFailsOpen: env.HOOK_FAIL === 'open',
     /** Each signs what is posted; some if there is a URL to post to. */
     webhookSecrets: env.WEBHOOK_SECRET ?? [],
     limits: limitsOf(env),

@@ -202,6 +202,17 @@ const HOOKS = z
         'URL to which each event is posted: messages, edits, deletions, members, rooms, read markers (docs/WEBHOOKS.md); none: nothing is posted',
       )
       .meta(SECRET),
+    HOOK_URL: hookUrl
+      .optional()
+      .describe(
+        'URL that is asked before a message or an edit is stored: it accepts, rejects or replaces it (docs/HOOKS.md); none: nobody is asked',
+      )
+      .meta(SECRET),
+    HOOK_FAIL: oneOf(['open', 'closed'], 'must be open or closed')
+      .default('open')
+      .describe(
+        'What becomes of a message if that URL gives no valid answer in time; open: it is stored; closed: it is refused as UNAVAILABLE',
+      ),
     WEBHOOK_SECRET: webhookSecrets
       .describe(
         'Secret that these requests are signed with, as Standard Webhooks has it: whsec_ and 24 to 64 bytes in base64; two, divided by a comma, while it is changed',

@@ -110,7 +110,7 @@ const post = route({
     statuses: [200, 201],
     content: messageContent,
     meta: snapshotMeta,
-    errors: ['FORBIDDEN', 'NOT_FOUND', 'NO_SUCH_MESSAGE', 'REF_USED', 'DELETED'],
+    errors: ['FORBIDDEN', 'NOT_FOUND', 'NO_SUCH_MESSAGE', 'REF_USED', 'DELETED', 'REJECTED'],
   },
   params: roomPath,
   body(limits) {
@@ -138,7 +138,7 @@ const edit = route({
     body: { content: 'Lift-off!' },
     content: messageContent,
     meta: snapshotMeta,
-    errors: ['FORBIDDEN', 'NOT_FOUND', 'NO_SUCH_MESSAGE', 'REF_USED', 'DELETED'],
+    errors: ['FORBIDDEN', 'NOT_FOUND', 'NO_SUCH_MESSAGE', 'REF_USED', 'DELETED', 'REJECTED'],
   },
   params: messagePath,
   body(limits) {

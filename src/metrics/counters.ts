@@ -1,6 +1,6 @@
 import { Counter, Histogram, type Registry } from 'prom-client';
 import { ERRORS } from '../errors.js';
-import type { EndOfSession, Observer } from '../observer.js';
+import { HOOK_OUTCOMES, type EndOfSession, type Observer } from '../observer.js';
 import { CLOSE_CODES, type CloseReason } from '../protocol/close-codes.js';
 import { ENTRY_KIND_NAMES } from '../protocol/entry-kinds.js';
 
@@ -85,6 +85,14 @@ export function createCounters(registry: Registry): Observer {
     help: 'Times that a socket had OUTBOX_BYTES unsent, so that it reads on from Postgres',
     registers,
   });
+  const hookSeconds = new Histogram({
+    name: 'nano_messaging_hook_seconds',
+    help: 'Time that messages and edits have waited for the hook before storing, their turn included',
+    labelNames: ['outcome'],
+    buckets: SECONDS,
+    registers,
+  });
+  for (const outcome of HOOK_OUTCOMES) hookSeconds.zero({ outcome });
   const refusals = new Counter({
     name: 'nano_messaging_refusals_total',
     help: 'Requests, commands and handshakes that were answered with an error',
@@ -134,6 +142,9 @@ export function createCounters(registry: Registry): Observer {
     },
     fellBehind() {
       slowReaders.inc();
+    },
+    hookAsked(outcome, ms) {
+      hookSeconds.observe({ outcome }, ms / 1_000);
     },
     refused(over, reason) {
       refusals.inc({ over, reason });

@@ -8,7 +8,8 @@ import type { RunStatement, Statement } from './prepared.js';
 /**
  * What became of a draft:
  * - `stored`: it has the room's next seq.
- * - `known`: its emitter had sent the same with this ref before; what was edited or deleted since counts as the same.
+ * - `known`: its emitter had sent the same with this ref before; what was edited or deleted since, or replaced before
+ *   it was stored, counts as the same.
  * - `used`: its emitter had sent something else with this ref before.
  * - `orphan`: it answers a seq that is no message of its room.
  * - `refused`: the database refuses its content.
@@ -210,16 +211,18 @@ async function callAppendBatch(
   return outcomesOf((row as { batch: AppendedBatch }).batch, placed);
 }
 
-function hasExtras({ data, replyTo, mentions }: EntryDraft): boolean {
-  return data !== undefined || replyTo !== undefined || mentions !== undefined;
+function hasExtras({ data, replyTo, mentions, isReplaced }: EntryDraft): boolean {
+  return (
+    data !== undefined || replyTo !== undefined || mentions !== undefined || isReplaced === true
+  );
 }
 
 /** The columns that most entries lack, as append_batch takes them. */
 function extrasOf(draft: EntryDraft): string | null {
   if (!hasExtras(draft)) return null;
-  const { data, replyTo, mentions } = draft;
+  const { data, replyTo, mentions, isReplaced } = draft;
   const array = mentions && `{${mentions.join(',')}}`;
-  return JSON.stringify({ data, reply_to: replyTo, mentions: array });
+  return JSON.stringify({ data, reply_to: replyTo, mentions: array, replaced: isReplaced });
 }
 
 /** Numbers the rooms of a batch and the drafts of each, and finds copies of refs. */
@@ -283,9 +286,9 @@ function repeated(seq: number, isSame: boolean): Outcome {
 
 /** Whether two drafts with the same ref say the same. */
 function isSame(one: EntryDraft | undefined, other: EntryDraft): boolean {
-  return (
-    one?.kind === other.kind && one.content === other.content && extrasOf(one) === extrasOf(other)
-  );
+  if (one?.kind !== other.kind) return false;
+  if (one.isReplaced || other.isReplaced) return true;
+  return one.content === other.content && extrasOf(one) === extrasOf(other);
 }
 
 /**

@@ -36,6 +36,11 @@ export interface ChangedMessage {
  * room is locked for too long.
  */
 export interface Changes {
+  /**
+   * The outcome of an edit that would store nothing; undefined if it would be stored as things are now.
+   * @throws {ChatError} as `edit`
+   */
+  foresee(caller: Caller, roomId: number, edit: Edit): Promise<ChangedMessage | undefined>;
   /** @throws {ChatError} DELETED */
   edit(caller: Caller, roomId: number, edit: Edit): Promise<ChangedMessage>;
   remove(caller: Caller, roomId: number, deletion: Deletion): Promise<ChangedMessage>;
@@ -99,10 +104,11 @@ const READ_STATE = `
        SELECT asked.emitter, asked.ref, e.seq, e.kind, e.target,
          coalesce(edited.content, e.content) AS content, edited.data,
          CASE e.kind WHEN 'edit' THEN edited.content IS NULL WHEN 'reaction' THEN e.content = '' ELSE false END
-           AS "isWithheld"
+           AS "isWithheld",
+         e.replaced IS TRUE AS "isReplaced"
        FROM unnest($4::uuid[], $5::text[]) AS asked (emitter, ref)
        CROSS JOIN LATERAL (
-         SELECT seq, kind, target, content FROM messages
+         SELECT seq, kind, target, content, replaced FROM messages
          WHERE room_id = $1 AND emitter = asked.emitter AND ref = asked.ref LIMIT 1
        ) AS e
        LEFT JOIN LATERAL (
@@ -286,6 +292,16 @@ export function createChanges({ sequelize }: { sequelize: Sequelize }): Changes 
   }
 
   return {
+    foresee(caller, roomId, input) {
+      return sequelize.transaction(async (transaction) => {
+        const room = await loadRoom(sequelize, roomId, [caller], [], transaction);
+        if (room === undefined) throw noSuchRoom();
+        const change = edit(caller, input);
+        const { messages, known } = await readState(roomId, [change], transaction);
+        const { seq, made } = decide(change, room, messages, known, room.head + 1);
+        return made === undefined ? { seq, entry: undefined } : undefined;
+      });
+    },
     edit: (caller, roomId, input) => make(roomId, edit(caller, input)),
     remove: (caller, roomId, input) => make(roomId, deletion(caller, input)),
     react: (caller, roomId, input) => make(roomId, reaction(caller, input)),
@@ -312,7 +328,10 @@ function decide(
     const isSame =
       before.kind === kind &&
       before.target === target &&
-      (before.isWithheld || change.isSaidBy(before));
+      (before.isWithheld ||
+        before.isReplaced ||
+        change.isReplaced === true ||
+        change.isSaidBy(before));
     if (!isSame) throw new ChatError('REF_USED', { seq: before.seq });
     return { seq: before.seq, made: undefined };
   }
@@ -325,7 +344,8 @@ function decide(
   message.rev = seq;
   if (ref !== null) {
     const { content, data } = said;
-    known.set(name, { seq, kind, target, content, data, isWithheld: false });
+    const isReplaced = change.isReplaced ?? false;
+    known.set(name, { seq, kind, target, content, data, isWithheld: false, isReplaced });
   }
   return { seq, made: { change, said } };
 }
@@ -346,14 +366,18 @@ function entriesOf(
     if ('error' in one || one.made === undefined) return [];
     const { seq, made } = one;
     const { change, said } = made;
-    const { kind, target, ref, caller } = change;
+    const { kind, target, ref, caller, isReplaced } = change;
     const draft = { roomId, kind, emitter: caller.userUUID, ref, target, content: '' };
     const message = messages.get(target);
     const isGone = message === undefined || change.isGoneFrom(message, seq);
     return [
       {
         entry: { ...draft, seq, ...(isGone ? { isWithheld: true } : said) },
-        stored: change.isKeptByMessage || isGone ? draft : { ...draft, content: said.content },
+        stored: {
+          ...draft,
+          isReplaced,
+          content: change.isKeptByMessage || isGone ? '' : said.content,
+        },
       },
     ];
   });

@@ -34,7 +34,10 @@ export interface Entry {
 }
 
 /** An entry before it is stored: without `seq` and date. */
-export type EntryDraft = Omit<Entry, 'seq' | 'createdAt' | 'textSeq' | 'isWithheld'>;
+export type EntryDraft = Omit<Entry, 'seq' | 'createdAt' | 'textSeq' | 'isWithheld'> & {
+  /** It does not say what its sender said, so that nothing tells whether another entry with its ref is the same. */
+  readonly isReplaced?: true | undefined;
+};
 
 /** The entry of a stored draft. All have the same keys in the same order: V8 reads such objects fastest. */
 export function entryOf(draft: EntryDraft, seq: number, createdAt: string): Entry {

@@ -42,6 +42,8 @@ export type KnownEntry = Pick<Entry, 'seq' | 'kind' | 'content'> & {
   readonly target: number | undefined;
   readonly data: string | undefined;
   readonly isWithheld: boolean;
+  /** It does not say what its sender said. */
+  readonly isReplaced: boolean;
 };
 
 /** What the entry of a change says. */
@@ -59,6 +61,8 @@ export interface MessageChange {
   readonly ref: string | null;
   /** Of a reaction. */
   readonly emoji?: string;
+  /** Of an edit that does not say what its sender said. */
+  readonly isReplaced?: true | undefined;
   /** Whether its text stands in the row of the message, not in that of its entry. */
   readonly isKeptByMessage: boolean;
   /** @throws {ChatError} FORBIDDEN if the caller may make no such change, of whatever message */
@@ -88,6 +92,8 @@ export interface Edit extends About {
   readonly content: string;
   /** A JSON object, as `JSON.stringify` writes it; undefined drops what the message has. */
   readonly data?: string | undefined;
+  /** It is not what the caller has said. */
+  readonly isReplaced?: true | undefined;
 }
 
 export type Deletion = About;
@@ -99,9 +105,13 @@ export interface NewReaction extends About {
 }
 
 /** Replaces content and data of a message: one's own, or as the application's server anybody's. */
-export function edit(caller: Caller, { target, ref, content, data }: Edit): MessageChange {
+export function edit(
+  caller: Caller,
+  { target, ref, content, data, isReplaced }: Edit,
+): MessageChange {
   return {
     kind: 'edit',
+    isReplaced,
     caller,
     target,
     ref: ref ?? null,

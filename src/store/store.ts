@@ -6,6 +6,7 @@ import type { Database } from './connect.js';
 import { createBlocks, type Blocks } from './blocks.js';
 import { createChanges, type Changes } from './changes.js';
 import { FairLimit } from './fair-limit.js';
+import { createDestinations, type Destinations } from './destinations.js';
 import { createHistory, type History } from './history.js';
 import { createLog, type Log } from './log.js';
 import { createMembers, type Members } from './members.js';
@@ -38,6 +39,7 @@ export interface Store {
   readonly rules: Rules;
   readonly blocks: Blocks;
   readonly changes: Changes;
+  readonly destinations: Destinations;
   readonly history: History;
   readonly search: Search;
   readonly log: Log;
@@ -70,6 +72,7 @@ export function createStore({
     rules: createRules({ sequelize }),
     blocks: createBlocks({ sequelize }),
     changes: createChanges({ sequelize }),
+    destinations: createDestinations({ sequelize: rooms }),
     readMarkers: createReadMarkers({ sequelize }),
     users: createUsers({ sequelize }),
     history: createHistory({ sequelize, readers: historyReaders }),

@@ -52,6 +52,8 @@ describe('the configuration', () => {
       redisSentinels: undefined,
       redisPrefix: 'nano-messaging',
       webhookUrl: undefined,
+      hookUrl: undefined,
+      hookFailsOpen: true,
       webhookSecrets: [],
       // The numbers of docs/PROTOCOL.md.
       limits: expect.objectContaining({
@@ -558,6 +560,28 @@ describe('webhooks', () => {
     ['https://ana:hush@app.example', 'WEBHOOK_URL must have no user name and no password'],
   ])('are refused to %s', (url, problem) => {
     expect(problemsOf({ WEBHOOK_URL: url, WEBHOOK_SECRET: secretOf(32) })).toEqual([problem]);
+  });
+});
+
+describe('the hook before storing', () => {
+  const HOOK_URL = 'https://app.example/before-storing';
+  const WEBHOOK_SECRET = `whsec_${Buffer.alloc(32, 1).toString('base64')}`;
+
+  it('is off by default', () => {
+    expect(loadConfig({}).hookUrl).toBeUndefined();
+  });
+
+  it('fails open unless told', () => {
+    const env = { HOOK_URL, WEBHOOK_SECRET };
+    const { hookUrl, hookFailsOpen } = loadConfig(env);
+
+    expect([hookUrl?.href, hookFailsOpen]).toEqual([HOOK_URL, true]);
+    expect(loadConfig({ ...env, HOOK_FAIL: 'closed' }).hookFailsOpen).toBe(false);
+    expect(problemsOf({ ...env, HOOK_FAIL: 'ajar' })).toEqual(['HOOK_FAIL must be open or closed']);
+  });
+
+  it('is refused without a secret to sign with', () => {
+    expect(problemsOf({ HOOK_URL })).toEqual(['WEBHOOK_SECRET must be given beside HOOK_URL']);
   });
 });
 

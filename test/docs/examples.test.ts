@@ -11,6 +11,7 @@ import { ChatClient } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import type { NodeProcess } from '../harness/node-process.js';
 import { runProgram, type Program } from '../harness/process.js';
+import { WEBHOOK_SECRET } from '../harness/receiver.js';
 import { person, type Person } from '../harness/tokens.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -34,7 +35,7 @@ beforeAll(async () => {
   const modules = join(folder, 'node_modules');
   await mkdir(modules);
   await symlink(ROOT, join(modules, 'nano-messaging'));
-  for (const name of ['react', 'react-dom', 'ws']) {
+  for (const name of ['react', 'react-dom', 'standardwebhooks', 'ws']) {
     await symlink(`${ROOT}/node_modules/${name}`, join(modules, name));
   }
 });
@@ -167,6 +168,28 @@ it('react shows a room by a hook, through an edit and a restart of its node', as
     await shown('Ana hi', 'Bruno Hello!', 'Ana still here');
   } finally {
     await site.close();
+  }
+});
+
+it('hook.mjs rejects links and replaces a word', async () => {
+  const hook = runProgram(await copyOf('hook.mjs'), { env: { WEBHOOK_SECRET, PORT: '0' } });
+  try {
+    const [, port = ''] = await hook.seen(/listening on (\d+)/);
+    const asking = await world.start({ HOOK_URL: `http://127.0.0.1:${port}`, WEBHOOK_SECRET });
+    const room = await createRoom(asking, ana);
+    const client = await ChatClient.enter(asking, ana, room);
+
+    client.say('no links: https://app.example', { ref: 'a' });
+    client.say('darn it', { ref: 'b' });
+
+    expect(await client.next()).toMatchObject({ data: 'INVALID', reason: 'No links, please.' });
+    expect(await client.messages(1)).toEqual(['**** it']);
+    await client.close();
+    expect((await fetch(`http://127.0.0.1:${port}`, { method: 'POST', body: '{}' })).status).toBe(
+      400,
+    );
+  } finally {
+    hook.child.kill();
   }
 });
 

@@ -17,6 +17,7 @@ import { ChatClient, numberOf, type ServerFrame } from '../harness/chat-client.j
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import { asyncApi, nameOfFrame, requireDocumentedFrame } from '../harness/documented-frames.js';
 import type { TestNode } from '../harness/node.js';
+import { startReceiver, WEBHOOK_SECRET } from '../harness/receiver.js';
 import { person, secondsFromNow } from '../harness/tokens.js';
 
 const LIMITS = { contentCharacters: 8_000, dataBytes: 4_096, roomsPerSocket: 128 };
@@ -84,7 +85,7 @@ describe('the AsyncAPI document', () => {
       `v2.${type}`,
       [...new Set(wordsIn(answers))].filter((word) => word !== '1000'),
     ]);
-    const always = new Set(['UNAVAILABLE', 'INTERNAL', 'RATELIMITED']);
+    const always = new Set(['UNAVAILABLE', 'INTERNAL', 'RATELIMITED', 'REJECTED']);
     const served = Object.entries(asyncApi.operations)
       .filter(([name]) => name.startsWith('v2.') && name !== 'v2.send')
       .map(([name, { reply }]) => [
@@ -293,6 +294,14 @@ describe('the frames of a node', () => {
       request(node, 'DELETE', `/rooms/${room}/members/${guest.userUUID}`, { as: admin }),
     );
     await Promise.all([mine.close(), theirs.close()]);
+    const hook = await startReceiver();
+    hook.answer = (_, response) => response.end('{"action":"reject","detail":"no"}');
+    const asking = await world.start({ HOOK_URL: hook.url, WEBHOOK_SECRET });
+    const rejected = await ChatClient.enterV2(asking, admin);
+    rejected.send({ type: 'message', room_id: room, content: 'hi', ref: 'r' });
+    for (const frame of await rejected.expect('REJECTED')) names.add(nameOfFrame(frame));
+    await rejected.close();
+    await hook.close();
     // Its deadlines are checked often.
     const leaving = await world.start({ DRAIN_SECONDS: '1', PONG_TIMEOUT_MS: '1000' });
     const soon = person({}, { exp: secondsFromNow(-2) });

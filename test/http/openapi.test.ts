@@ -12,6 +12,7 @@ import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import { createSecretDir, type DataDir } from '../harness/data-dir.js';
 import { openApi, operationOf, operations, requireDocumented } from '../harness/documented.js';
 import type { TestNode } from '../harness/node.js';
+import { startReceiver, WEBHOOK_SECRET, type Receiver } from '../harness/receiver.js';
 import { person, type Person } from '../harness/tokens.js';
 
 const httpApi = readFileSync(new URL('../../docs/HTTP-API.md', import.meta.url), 'utf8');
@@ -128,6 +129,7 @@ describe('the answers of a node', () => {
   const stranger = person();
   let world: ChatWorld;
   let secretDir: DataDir;
+  let hook: Receiver;
   let node: TestNode;
   /** By operation, the statuses and reasons that came. `request` holds each answer against the document. */
   const seen = new Map<string, Set<string>>();
@@ -135,10 +137,14 @@ describe('the answers of a node', () => {
   beforeAll(async () => {
     world = await createChatWorld();
     secretDir = await createSecretDir();
-    node = await world.start({ JWT_MASTER_SECRET: '', DATA_DIR: secretDir.path });
+    hook = await startReceiver();
+    const { url: HOOK_URL } = hook;
+    const secret = { JWT_MASTER_SECRET: '', DATA_DIR: secretDir.path };
+    node = await world.start({ ...secret, HOOK_URL, WEBHOOK_SECRET });
   });
   afterAll(async () => {
     await world.close();
+    await hook.close();
     await secretDir.remove();
   });
 
@@ -273,6 +279,10 @@ describe('the answers of a node', () => {
       const body = method === 'PATCH' ? { content: 'x' } : undefined;
       await ask(method, `${messages}/9999`, { body });
     }
+    hook.answer = (_, response) => response.end('{"action":"reject"}');
+    await ask('POST', messages, { body: { content: 'x' } });
+    await ask('PATCH', `${messages}/${seq}`, { body: { content: 'x' } });
+    hook.answer = (_, response) => response.end();
     await ask('DELETE', `${messages}/${seq}?ref=a`);
     const gone = await ask('POST', messages, { body: { content: 'gone', ref: 'b' } });
     const goneSeq = (gone.content as { seq: number }).seq;

@@ -237,6 +237,7 @@ describe('the plans of Postgres', () => {
 
   it.each<[string, (room: number) => Promise<unknown>]>([
     ['log.state', (room) => store.log.state(room)],
+    ['destinations.find', (room) => destinationOf(room)],
     ['log.heads', (room) => store.log.heads([room, room + 1])],
     ['rooms.rulesOf', () => store.rooms.rulesOf(caller, { limit: 50, offset: 0 })],
     ['rooms.visibleTo', () => drain(store.rooms.visibleTo(caller))],
@@ -255,6 +256,10 @@ describe('the plans of Postgres', () => {
     for (const plan of plans) expect(plan).not.toMatch(/Seq Scan on (messages|rooms|room_perm)/);
     expect(plans.join('\n')).toMatch(/Index.* on (rooms|room_permissions)/);
   });
+
+  function destinationOf(roomId: number): Promise<unknown> {
+    return store.destinations.find({ roomId, emitter, ref: 'a' });
+  }
 
   it.each<[string, (room: number) => Promise<unknown>]>([
     ['rules.change', (room) => changeRule(room)],

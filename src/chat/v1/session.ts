@@ -1,3 +1,4 @@
+import type { ChatError } from '../../errors.js';
 import { withDeadline } from '../../deadline.js';
 import type { LossReason } from '../../feeds/subscribers.js';
 import type { CommandType, Decoded } from '../../protocol/v1/commands.js';
@@ -70,9 +71,7 @@ export class SessionV1 extends Session implements CommandSession {
     const known = this.known(error);
     // Version 1 has a sentence for people, unless a client must tell the error from others of its word.
     const reason = known.code === 'REF_USED' ? known.code : known.detail;
-    // Version 1 has no word for it: its messages wait for their turn instead.
-    const word = known.word === 'RATELIMITED' ? 'UNAVAILABLE' : known.word;
-    this.#answerStatus(word, { ...about, seq: known.seq, reason });
+    this.#answerStatus(oldWord(known.word), { ...about, seq: known.seq, reason });
     if (known.close !== undefined) this.close(known.close);
   }
 
@@ -125,6 +124,14 @@ export class SessionV1 extends Session implements CommandSession {
     const { storeTimeoutMs } = this.context.limits;
     this.#isLate = cameAt !== undefined && performance.now() - cameAt > storeTimeoutMs / 2;
   }
+}
+
+/** The word of an error, of those that version 1 has. */
+function oldWord(word: ChatError['word']): StatusWord {
+  // Its messages wait for their turn instead.
+  if (word === 'RATELIMITED') return 'UNAVAILABLE';
+  // As of a message that can't be stored: a client neither sends it again nor leaves the room.
+  return word === 'REJECTED' ? 'INVALID' : word;
 }
 
 /** What a frame asks for, without its content, and the room that it names: lines of a feed have the same. */

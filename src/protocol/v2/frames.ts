@@ -174,6 +174,10 @@ const STATUSES = {
       seq: seqShape.describe('With REF_USED: the number of the entry that has the ref.').optional(),
     },
   },
+  REJECTED: {
+    says: 'The application refuses the message or the edit. Nothing was done.',
+    fields: { ...problem, reason: z.enum(['REJECTED']) },
+  },
   RATELIMITED: {
     says: 'More messages and changes than the user, or the room, may have, or more refused tokens of an address. Nothing was done.',
     fields: {
@@ -263,6 +267,7 @@ interface About {
 }
 
 const CHANGED = ['SENT', 'NOTFOUND', 'NOTAUTHORIZED', 'INVALID', 'RATELIMITED'] as const;
+const SAID = [...CHANGED, 'REJECTED'] as const;
 const TOLD = ['OK', 'NOTFOUND', 'NOTAUTHORIZED', 'INVALID'] as const;
 
 /** By type, each command; its answers are without UNAVAILABLE and INTERNAL, which any may get. */
@@ -291,7 +296,7 @@ export const COMMANDS: Readonly<Record<CommandType, About>> = {
   message: {
     says: 'Sends a message to a room, which need not be joined.',
     example: { type: 'message', room_id: 1, content: 'Fueled up and ready to go', ref: '4' },
-    answers: CHANGED,
+    answers: SAID,
   },
   edit: {
     says: "Replaces content and data of one's own message.",
@@ -302,7 +307,7 @@ export const COMMANDS: Readonly<Record<CommandType, About>> = {
       content: 'Fuelled up and ready to go',
       ref: '5',
     },
-    answers: CHANGED,
+    answers: SAID,
   },
   delete: {
     says: "Deletes a message: one's own, or as an admin of the room anybody's.",

@@ -1,0 +1,226 @@
+import { randomUUID } from 'node:crypto';
+import { z } from 'zod';
+import type { Caller } from '../access/permissions.js';
+import { ChatError } from '../errors.js';
+import type { Logger } from '../logger.js';
+import type { HookOutcome, Observer } from '../observer.js';
+import { messageFields, type TextLimits } from '../protocol/message-fields.js';
+import { FairLimit } from '../store/fair-limit.js';
+import { Circuit } from './circuit.js';
+import type { PostAnswer, SignedPost } from './signed-post.js';
+
+/**
+ * Milliseconds that a message may wait for the hook, its turn included; docs/HOOKS.md promises it. A sender takes up to a
+ * second for granted (Nielsen, "Response times: the 3 important limits"), and a call of a model to classify a text takes
+ * most of that.
+ */
+export const HOOK_TIMEOUT_MS = 1_500;
+/** Questions that are asked at a time. A hook that takes 50 ms answers 640 a second. A trade-off, not a measurement. */
+const ASKED_AT_ONCE = 32;
+/** Characters of a reason that are told to the sender. */
+const DETAIL_CHARACTERS = 500;
+/** The log has one line a minute about questions that failed. */
+const WARNING_INTERVAL_MS = 60_000;
+
+/** What a message or an edit says. */
+interface Said {
+  /** Empty only beside `data`. */
+  readonly content: string;
+  /** A JSON object, as `JSON.stringify` writes it. */
+  readonly data?: string | undefined;
+}
+
+/** What is about to be stored. */
+export interface Question {
+  readonly type: 'message' | 'edit';
+  readonly room: {
+    readonly id: number;
+    readonly uuid: string;
+    readonly type: string;
+    /** A JSON object, as text. */
+    readonly data: string | null;
+  };
+  readonly message: Said & {
+    readonly replyTo?: number | undefined;
+    readonly mentions?: readonly string[] | undefined;
+    readonly ref?: string | undefined;
+    /** Of an edit: seq of the message. */
+    readonly target?: number | undefined;
+  };
+  readonly caller: Caller;
+}
+
+/** What is to be stored. */
+export interface Verdict extends Said {
+  /** It is not what the sender has said. */
+  readonly isReplaced?: true;
+}
+
+/** Asks the application before a message or an edit is stored. */
+export interface BeforeStoring {
+  /**
+   * @throws {ChatError} REJECTED if the application refuses it; UNAVAILABLE if it gives no valid answer in time, and
+   * nothing may be stored without
+   */
+  ask(question: Question): Promise<Verdict>;
+}
+
+interface BeforeStoringOptions {
+  readonly post: SignedPost;
+  /** Whether a message is stored as it is if there is no valid answer. */
+  readonly failsOpen: boolean;
+  readonly limits: TextLimits;
+  readonly logger: Logger;
+  readonly observer?: Observer | undefined;
+}
+
+/** The hook has given no valid answer. */
+class HookFailure extends Error {
+  override readonly name = 'HookFailure';
+}
+
+export function createBeforeStoring({
+  post,
+  failsOpen,
+  limits,
+  logger,
+  observer,
+}: BeforeStoringOptions): BeforeStoring {
+  const answers = answersOf(limits);
+  const circuit = new Circuit();
+  // Senders take turns, so that the flood of one does not use up the time of others.
+  const turns = new FairLimit<string>(ASKED_AT_ONCE, HOOK_TIMEOUT_MS);
+  let warnedAt = -Infinity;
+  let failedSince = 0;
+
+  function warn(error: unknown, now: number): void {
+    failedSince += 1;
+    if (now - warnedAt < WARNING_INTERVAL_MS) return;
+    warnedAt = now;
+    logger.warn({ err: error, questions: failedSince }, 'the hook before storing failed');
+    failedSince = 0;
+  }
+
+  /** @throws whatever keeps it from an answer in time */
+  async function answerTo(question: Question): Promise<PostAnswer> {
+    const json = encode(question);
+    const signal = AbortSignal.timeout(HOOK_TIMEOUT_MS);
+    try {
+      const answer = await turns.run(
+        question.caller.userUUID,
+        () => post(randomUUID(), json, signal),
+        signal,
+      );
+      circuit.answered();
+      return answer;
+    } catch (error) {
+      circuit.failed(performance.now());
+      throw error;
+    }
+  }
+
+  async function judge(question: Question): Promise<Verdict | 'accept' | ChatError> {
+    const { status, text } = await answerTo(question);
+    if (status < 200 || status > 299) throw new HookFailure(`the hook answered ${status}`);
+    const answer = answers(text);
+    switch (answer.action) {
+      case 'accept':
+        return 'accept';
+      case 'reject':
+        return new ChatError('REJECTED', answer.detail == null ? {} : { detail: answer.detail });
+      case 'replace':
+        return replaced(question.message, answer, limits);
+    }
+  }
+
+  return {
+    async ask(question) {
+      const begin = performance.now();
+      const count = (outcome: HookOutcome): void => {
+        observer?.hookAsked(outcome, performance.now() - begin);
+      };
+      const isAsked = circuit.tries(begin);
+      if (isAsked) {
+        try {
+          const verdict = await judge(question);
+          if (verdict instanceof ChatError) {
+            count('rejected');
+            throw verdict;
+          }
+          count(verdict === 'accept' ? 'accepted' : 'replaced');
+          return verdict === 'accept' ? question.message : verdict;
+        } catch (error) {
+          if (error instanceof ChatError && error.code === 'REJECTED') throw error;
+          count('failed');
+          warn(error, performance.now());
+        }
+      } else {
+        count('skipped');
+      }
+      if (failsOpen) return question.message;
+      throw new ChatError('UNAVAILABLE', { detail: 'the application does not answer' });
+    },
+  };
+}
+
+/** @returns reads the text of an answer; throws if it is none */
+function answersOf(limits: TextLimits) {
+  const { text } = messageFields(limits, () => '');
+  const schema = z.discriminatedUnion('action', [
+    z.object({ action: z.literal('accept') }),
+    z.object({ action: z.literal('reject'), detail: z.string().max(DETAIL_CHARACTERS).nullish() }),
+    z.object({ action: z.literal('replace'), content: text.content, data: text.data }),
+  ]);
+  const accept = { action: 'accept' } as const;
+  return (body: string): z.output<typeof schema> =>
+    body.trim() === '' ? accept : schema.parse(JSON.parse(body));
+}
+
+/** What is left out stays as it is, and null removes it. */
+function replaced(
+  said: Said,
+  given: {
+    readonly content?: string | null | undefined;
+    readonly data?: string | null | undefined;
+  },
+  limits: TextLimits,
+): Verdict {
+  const { editOf } = messageFields(limits, () => '');
+  const { content, data } = editOf(
+    {
+      content: given.content === undefined ? said.content : given.content,
+      data: given.data === undefined ? said.data : given.data,
+    },
+    {
+      addIssue({ message }) {
+        throw new HookFailure(`the hook answered a message that may not be sent: ${message}`);
+      },
+    },
+  );
+  return { content, data, isReplaced: true };
+}
+
+function encode({ type, room, message, caller }: Question): string {
+  const { content, data, replyTo, mentions, ref, target } = message;
+  const { userUUID, entityUUID, levelOnEntity } = caller;
+  return JSON.stringify({
+    type,
+    room: { ...room, data: objectOf(room.data) },
+    message: {
+      emitter: userUUID,
+      content,
+      data: objectOf(data),
+      // oxlint-disable-next-line id-match -- the name on the wire
+      reply_to: replyTo,
+      mentions,
+      ref,
+      target,
+    },
+    caller: { userUUID, entityUUID, levelOnEntity },
+  });
+}
+
+/** @returns undefined if there is none, which JSON leaves out */
+function objectOf(json: string | null | undefined): unknown {
+  return json == null ? undefined : JSON.parse(json);
+}
