@@ -46,6 +46,7 @@ const SLOW = [
   'journeys/half-open',
   'journeys/many-rooms',
   'journeys/presence',
+  'cli/coefficients',
   'cli/package',
   'cli/main',
   'cli/tail',

@@ -54,7 +54,7 @@ export function createServers({ postgres, redisUrl, pin, server, profile }) {
         ? ['--cpu-prof', `--cpu-prof-dir=${profile}/${database}`]
         : [];
     const running = await startProcess({
-      command: [process.execPath, '--expose-gc', '--import', here('gc.mjs'), ...profiling, script],
+      command: [process.execPath, '--import', here('gc.mjs'), ...profiling, script],
       core: pin ? 0 : undefined,
       env: {
         PATH: process.env['PATH'],

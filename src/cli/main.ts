@@ -21,6 +21,7 @@ Commands:
   migrate      brings the tables of the database up to date
   carry-over   copies rooms and messages of the proof of concept
   new-epoch    tells the servers that the database was restored in place
+  size         prints what an installation of so many users needs
 
   -h, --help       shows this text; after a command, that of the command
   -v, --version    shows the version
@@ -50,6 +51,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<{ default: Command }>>> = 
   migrate: () => import('./migrate.js'),
   'carry-over': () => import('./carry-over.js'),
   'new-epoch': () => import('./new-epoch.js'),
+  size: () => import('./size.js'),
 };
 
 const EXIT_FAILED = 1;

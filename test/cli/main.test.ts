@@ -18,6 +18,7 @@ const COMMANDS = [
   'migrate',
   'carry-over',
   'new-epoch',
+  'size',
 ];
 
 let folder: string;

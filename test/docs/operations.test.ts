@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { COEFFICIENTS } from '../../src/cli/coefficients.js';
 import { missingPart, namedTests } from '../harness/named-tests.js';
 
 const root = new URL('../../', import.meta.url);
@@ -60,6 +61,18 @@ describe('OPERATIONS.md', () => {
       const items = ['Clients', 'Log', 'Metrics', 'Do'];
       expect(items.filter((name) => itemOf(text, name) === '')).toEqual([]);
     });
+  });
+
+  it('has the coefficients of the sizes', () => {
+    const cells = /^\| `(\w+)` +\| (.+?) +\| (.+?) +\| (.+?) +\|$/gm;
+    const documented = Array.from(section('Sizing').matchAll(cells), ([, ...row]) => row);
+    const table = Object.entries(COEFFICIENTS).map(([name, { value, unit, of, source }]) => [
+      name,
+      `${value.toLocaleString('en')} ${unit}`,
+      of,
+      source,
+    ]);
+    expect(documented).toEqual(table);
   });
 
   it.each(['Backup and restore', 'Upgrade'])('has tests that exist for %s', (title) => {

@@ -56,7 +56,18 @@ async function startLocal(programs: string): Promise<Postgres> {
 /** Makes a database cluster in the folder of a server; `options` start it. */
 export async function createPostgres(
   folder: ServerFolder,
-  { programs, port, maxConnections }: { programs: string; port: number; maxConnections: number },
+  {
+    programs,
+    port,
+    maxConnections,
+    settings: others = {},
+  }: {
+    programs: string;
+    port: number;
+    maxConnections: number;
+    /** By their names in postgresql.conf. */
+    settings?: Readonly<Record<string, string>>;
+  },
 ): Promise<{ url: string; dataDir: string; options: ServerOptions }> {
   const dataDir = join(folder.path, 'data');
   // A superuser may run programs, so other users of the machine must not become one.
@@ -82,6 +93,7 @@ export async function createPostgres(
     fsync: 'off',
     full_page_writes: 'off',
     synchronous_commit: 'on',
+    ...others,
   };
   const options: ServerOptions = {
     file: join(programs, 'postgres'),

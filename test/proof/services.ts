@@ -117,8 +117,13 @@ export class PostgresService extends Service {
   }
 }
 
-/** Starts a Postgres that keeps each commit over a crash (fsync). */
-export async function startPostgresService(): Promise<PostgresService> {
+/**
+ * Starts a Postgres that keeps each commit over the end of its processes.
+ * @param settings by their names in postgresql.conf
+ */
+export async function startPostgresService(
+  settings: Readonly<Record<string, string>> = {},
+): Promise<PostgresService> {
   const programs = await find(findPostgres, 'postgresql');
   const folder = createServerFolder('proof-postgres');
   const { url, dataDir, options } = await createPostgres(folder, {
@@ -126,6 +131,7 @@ export async function startPostgresService(): Promise<PostgresService> {
     port: await findSteadyPort(),
     // For the nodes' pools, and for connections that a node has given up without the server's knowledge.
     maxConnections: 500,
+    settings,
   });
   const service = new PostgresService(folder, url, dataDir, options);
   await service.start();
