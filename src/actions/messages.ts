@@ -368,7 +368,7 @@ export function createMessageActions({
         const isChecked = messages.every(({ rev }) => (rev ?? 0) <= checkedAt);
         if (!isChecked) checkedAt = (await readablePlace(caller, roomId, gone)).head;
       }
-      const reader = { userUUID: caller.userUUID, gone };
+      const reader = { userUUID: caller.userUUID, seen: snapshot, gone };
       async function* read(stretch: Stretch): MessagePages {
         for await (const messages of history.read(roomId, stretch, reader)) {
           await checkChanges(messages);

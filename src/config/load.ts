@@ -99,6 +99,12 @@ function problemsOfDatabase(env: Given): string[] {
   if (env['DB_HOST'] !== undefined && missing.length > 0) {
     problems.push(`${missing.join(' and ')} must be given beside DB_HOST`);
   }
+  const isEmbedded = ['DATABASE_URL', 'DATABASE_URL_FILE', 'DB_HOST'].every(
+    (name) => env[name] === undefined,
+  );
+  if (env['DATABASE_REPLICA_URL'] !== undefined && isEmbedded) {
+    problems.push('DATABASE_REPLICA_URL must stand beside DATABASE_URL (or DB_HOST)');
+  }
   const isPooled = environmentSchema.shape.DATABASE_POOLED.safeParse(env['DATABASE_POOLED']).data;
   if (isPooled === true) {
     const address = environmentSchema.shape.DATABASE_URL.safeParse(env['DATABASE_URL']).data;
@@ -265,6 +271,8 @@ function toConfig(env: Environment) {
     database: databaseAddress(env),
     /** For migrations; undefined: `database`. */
     directDatabase: env.DATABASE_DIRECT_URL,
+    /** For history; undefined: `database`. */
+    replicaDatabase: replicaAddress(env),
     databasePoolSize: env.DB_POOL_SIZE,
     dataDir: env.DATA_DIR,
     migrateOnStart: env.MIGRATE_ON_START,
@@ -292,6 +300,11 @@ function toConfig(env: Environment) {
 
 function databaseAddress(env: Environment): DatabaseAddress | undefined {
   const address = env.DATABASE_URL ?? addressOfParts(env);
+  return env.DATABASE_POOLED && address !== undefined ? { ...address, isPooled: true } : address;
+}
+
+function replicaAddress(env: Environment): DatabaseAddress | undefined {
+  const address = env.DATABASE_REPLICA_URL;
   return env.DATABASE_POOLED && address !== undefined ? { ...address, isPooled: true } : address;
 }
 

@@ -152,6 +152,12 @@ const DATABASE = z
         'Beside DATABASE_POOLED: the same database past the pooler, for migrations, which may take longer than a pooler allows; none: they go through the pooler, too',
       )
       .meta(SECRET),
+    DATABASE_REPLICA_URL: url(parseDatabaseUrl)
+      .optional()
+      .describe(
+        'A streaming replica of that database, for histories: it is read if it has all entries of the room, and else the database (docs/OPERATIONS.md)',
+      )
+      .meta(SECRET),
     DATA_DIR: folder
       .default('./data')
       .describe('Folder of the embedded database and of the random secret'),

@@ -1,12 +1,13 @@
 import pg from 'pg';
 import { ConnectionError, QueryTypes, type Options, type Sequelize } from 'sequelize';
-import type { Config, DatabaseAddress } from '../config/load.js';
+import type { Config, DatabaseAddress, Limits } from '../config/load.js';
 import type { Logger } from '../logger.js';
 import { startEmbeddedPostgres } from './embedded.js';
 import { tryToStore } from './append.js';
 import { Outage } from './outage.js';
 import { createPgClients, type PgClient, type PgClients } from './pg-client.js';
 import { clientWithSettings } from './pooled-client.js';
+import { createReplica, type Replica } from './replica.js';
 import { StoreSequelize } from './sequelize.js';
 import type { Settings } from './settings.js';
 import { plain, PreparedStatements, type RunStatement } from './prepared.js';
@@ -36,6 +37,13 @@ const ROOM_CONNECTIONS = 2;
 const PAGE_CONNECTIONS = 4;
 /** Searches that run at a time: each keeps a core of Postgres busy. */
 const SEARCH_CONNECTIONS = 2;
+/**
+ * Pages of messages, and of rooms with their last messages, that are read at a time. With one of rooms, they leave a
+ * connection of the default pool to others. A replica has as many connections.
+ */
+export const HISTORY_READERS = 3;
+/** A history that a silent replica holds up is late by this time: a second is noticed, and rare. */
+const REPLICA_TIMEOUT_MS = 1_000;
 /** The default of DB_POOL_SIZE. With fewer for REST, a node also has fewer for pages and searches. */
 const FULL_POOL_SIZE = 10;
 
@@ -99,6 +107,8 @@ export interface Database {
   readonly runAppend: RunStatement;
   /** The pools as they are now. */
   poolUses(): PoolUse[];
+  /** For the history; undefined: there is none. */
+  readonly replica: Replica | undefined;
   readonly connections: Connections;
   readonly embedded: boolean;
   readonly address: DatabaseAddress;
@@ -138,7 +148,10 @@ interface SequelizePool {
  * @throws {DataDirInUseError}
  */
 export async function connectDatabase(
-  config: Pick<Config, 'database' | 'directDatabase' | 'databasePoolSize' | 'dataDir' | 'limits'>,
+  config: Pick<
+    Config,
+    'database' | 'directDatabase' | 'replicaDatabase' | 'databasePoolSize' | 'dataDir' | 'limits'
+  >,
   logger: Logger,
 ): Promise<Database> {
   const embedded =
@@ -151,14 +164,19 @@ export async function connectDatabase(
   const pools = embedded
     ? openOne(address, outage)
     : openPools(address, outage, { connections, storeTimeoutMs: limits.storeTimeoutMs });
-  const { sequelize, rooms, pages, runSearch, runAppend, poolUses, clients } = pools;
+  const { sequelize, rooms, pages, runSearch, runAppend, clients } = pools;
+  const standby = config.replicaDatabase && openReplica(config.replicaDatabase, logger, limits);
   return {
     sequelize,
     rooms,
     pages,
     runSearch,
     runAppend,
-    poolUses,
+    poolUses: () => [
+      ...pools.poolUses(),
+      ...(standby === undefined ? [] : [useOf('replica', standby.sequelize)]),
+    ],
+    replica: standby && createReplica(standby.sequelize, logger),
     connections,
     embedded: embedded !== null,
     address,
@@ -193,8 +211,9 @@ export async function connectDatabase(
     async close() {
       const patience = setTimeout(() => {
         clients.destroy();
+        standby?.clients.destroy();
       }, CLOSE_GRACE_MS);
-      await pools.close();
+      await Promise.all([pools.close(), standby?.sequelize.close()]);
       clearTimeout(patience);
       await embedded?.close();
     },
@@ -274,6 +293,22 @@ function openPools(
       await Promise.all(all.map((pool) => pool.close()));
     },
   };
+}
+
+/** The pool of a replica, which is given up soon if it is silent: the database itself can answer. */
+function openReplica(
+  address: DatabaseAddress,
+  logger: Logger,
+  { storeTimeoutMs }: Limits,
+): { readonly sequelize: Sequelize; readonly clients: PgClients } {
+  const timeoutMs = Math.min(storeTimeoutMs, REPLICA_TIMEOUT_MS);
+  const clients = createPgClients(timeoutMs);
+  const options: Options = {
+    ...optionsOf(address, clients, { lock_timeout: `${timeoutMs}` }, timeoutMs),
+    ...ASK_NOTHING,
+    pool: { max: HISTORY_READERS, acquire: ACQUIRE_FACTOR * timeoutMs, validate: isUsable },
+  };
+  return { sequelize: new StoreSequelize(options, new Outage(logger, 'replica')), clients };
 }
 
 function useOf(

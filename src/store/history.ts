@@ -1,7 +1,9 @@
 import { QueryTypes, type Sequelize } from 'sequelize';
 import { ENTRY_KIND_NAMES, ENTRY_KINDS } from '../protocol/entry-kinds.js';
 import type { FairLimit } from './fair-limit.js';
+import type { LogPlace } from './lock-room.js';
 import { messageColumns, type EmojiCount } from './message-columns.js';
+import type { Replica } from './replica.js';
 
 /** A message as the history has it: as it is now. */
 export interface HistoryMessage {
@@ -40,6 +42,8 @@ export interface Period {
 /** The user who reads: users take turns. */
 export interface Reader {
   readonly userUUID: string;
+  /** The end of the room's log as they know it: a replica that has it may be read. Undefined: none is. */
+  readonly seen?: LogPlace;
   /** Aborted when the client is gone: then nothing more is read. */
   readonly gone?: AbortSignal;
 }
@@ -145,21 +149,25 @@ const BYTES = `octet_length(content) + coalesce(octet_length(data), 0) + 40 * co
 /** @param readers bounds the queries that run at a time; its keys are users */
 export function createHistory({
   sequelize,
+  replica,
   readers,
 }: {
   sequelize: Sequelize;
+  replica?: Replica | undefined;
   readers: FairLimit<string>;
 }): History {
+  /** Runs a query about the room that is the first value, on the replica if that is as far as the reader. */
   function query<Row extends object>(
     sql: string,
     bind: unknown[],
-    { userUUID, gone }: Reader,
+    { userUUID, seen, gone }: Reader,
+    orderBy: string,
   ): Promise<Row[]> {
-    return readers.run(
-      userUUID,
-      () => sequelize.query<Row>(sql, { bind, type: QueryTypes.SELECT }),
-      gone,
-    );
+    async function run(): Promise<Row[]> {
+      const rows = replica && seen && (await replica.read<Row>({ sql, bind, orderBy }, seen));
+      return rows ?? sequelize.query<Row>(sql, { bind, type: QueryTypes.SELECT });
+    }
+    return readers.run(userUUID, run, gone);
   }
 
   /** The first or the last messages of a window, oldest first, with as much text as a query may return. */
@@ -189,6 +197,7 @@ export function createHistory({
         ...(thread === undefined ? [] : [thread]),
       ],
       reader,
+      'place',
     );
   }
 
@@ -207,6 +216,7 @@ export function createHistory({
         inOrder(MESSAGES, order, 'seq'),
         bindOf(roomId, window, limit - found.length),
         reader,
+        `seq ${order}`,
       );
       for (const { seq } of rows) found.push(seq);
       rest = order === 'ASC' ? { ...rest, after: window.last } : { ...rest, last: window.after };
@@ -234,6 +244,7 @@ export function createHistory({
          ) AS part`,
         [roomId, from, period.until],
         reader,
+        'first',
       );
       if (part === undefined || part.first === null || part.last === null) break;
       first = Math.min(first, part.first);
@@ -269,6 +280,7 @@ export function createHistory({
          FROM messages AS m WHERE room_id = $1 AND seq = $2 AND ${IS_IN_HISTORY}`,
         [roomId, seq, reader.userUUID, head],
         reader,
+        'seq',
       );
       if (row === undefined) return undefined;
       return row.isDeleted ? 'deleted' : messageOf(row);

@@ -1,6 +1,12 @@
 import { ChatError } from '../errors.js';
 import type { Logger } from '../logger.js';
-import { isCancelled, isLockTimeout, isUnavailable, mayLackDisk } from './pg-errors.js';
+import {
+  isCancelled,
+  isConflictWithRecovery,
+  isLockTimeout,
+  isUnavailable,
+  mayLackDisk,
+} from './pg-errors.js';
 
 /**
  * An outage is over if something is answered and nothing has failed for this long: connections that still work may
@@ -14,12 +20,17 @@ const OVER_MS = 5_000;
  */
 export class Outage {
   readonly #logger: Logger;
+  readonly #name: string;
+  readonly #level: 'warn' | 'error';
   /** Undefined while the database answers; instants by `performance.now()`. */
   #current: { readonly since: number; failedAt: number; failures: number } | undefined;
   #mayLackDisk = false;
 
-  constructor(logger: Logger) {
+  /** @param of what does not answer: of a replica, the database itself takes the place */
+  constructor(logger: Logger, of: 'database' | 'replica' = 'database') {
     this.#logger = logger;
+    this.#name = of;
+    this.#level = of === 'replica' ? 'warn' : 'error';
   }
 
   /** Whether the disk was full, or broken, and no `hasDisk` came since. */
@@ -39,7 +50,7 @@ export class Outage {
     const now = performance.now();
     if (now - failedAt < OVER_MS) return;
     this.#current = undefined;
-    this.#logger.info({ ms: Math.round(now - since), failures }, 'database available again');
+    this.#logger.info({ ms: Math.round(now - since), failures }, `${this.#name} available again`);
   }
 
   /**
@@ -52,14 +63,14 @@ export class Outage {
     if (isLockTimeout(error)) {
       return new ChatError('UNAVAILABLE', { detail: 'the room is locked', cause: error });
     }
-    if (isCancelled(error)) {
+    if (isCancelled(error) || isConflictWithRecovery(error)) {
       return new ChatError('UNAVAILABLE', { detail: 'the query took too long', cause: error });
     }
     if (!isUnavailable(error)) return error;
     const now = performance.now();
     if (this.#current === undefined) {
       this.#current = { since: now, failedAt: now, failures: 0 };
-      this.#logger.error({ err: error }, 'database unavailable');
+      this.#logger[this.#level]({ err: error }, `${this.#name} unavailable`);
     }
     this.#current.failedAt = now;
     this.#current.failures += 1;

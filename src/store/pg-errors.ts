@@ -8,6 +8,8 @@ const READ_ONLY = '25006';
 const LOCK_NOT_AVAILABLE = '55P03';
 /** SQLSTATE query_canceled: by statement_timeout or an operator. */
 const CANCELLED = '57014';
+/** SQLSTATE serialization_failure: of a standby, a conflict with recovery. */
+const SERIALIZATION_FAILURE = '40001';
 /** SQLSTATE unique_violation. */
 const UNIQUE_VIOLATION = '23505';
 /** SQLSTATE foreign_key_violation. */
@@ -63,6 +65,11 @@ export function isUniqueViolation(error: unknown): boolean {
 /** Whether the row that a new row refers to does not exist. */
 export function isForeignKeyViolation(error: unknown): boolean {
   return sqlStateOf(error) === FOREIGN_KEY_VIOLATION;
+}
+
+/** Whether a standby has cancelled a query, because it would otherwise have had to wait with what the primary did. */
+export function isConflictWithRecovery(error: unknown): boolean {
+  return sqlStateOf(error) === SERIALIZATION_FAILURE;
 }
 
 /** Whether a statement was refused for its values. */

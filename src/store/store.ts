@@ -2,7 +2,7 @@ import type { Limits } from '../config/load.js';
 import type { Logger } from '../logger.js';
 import type { Observer } from '../observer.js';
 import type { Tracer } from '../tracer.js';
-import type { Database } from './connect.js';
+import { HISTORY_READERS, type Database } from './connect.js';
 import { createBlocks, type Blocks } from './blocks.js';
 import { createChanges, type Changes } from './changes.js';
 import { FairLimit } from './fair-limit.js';
@@ -25,11 +25,6 @@ import { createUsers, type Users } from './users.js';
  * 146 ms.
  */
 const ROOM_READERS = 1;
-/**
- * Pages of messages, and of rooms with their last messages, that are read at a time. With the one above, they leave a
- * connection of the default pool to others.
- */
-export const HISTORY_READERS = 3;
 
 /** All that is stored, in domain verbs: nothing above it knows SQL. */
 export interface Store {
@@ -49,7 +44,7 @@ export interface Store {
 
 /** The store over an open, migrated database. To close it, close `log` first, then the database. */
 export function createStore({
-  database: { sequelize, rooms, pages, runSearch, runAppend, connections, embedded },
+  database: { sequelize, rooms, pages, runSearch, runAppend, replica, connections, embedded },
   limits,
   logger,
   observer,
@@ -75,7 +70,7 @@ export function createStore({
     destinations: createDestinations({ sequelize: rooms }),
     readMarkers: createReadMarkers({ sequelize }),
     users: createUsers({ sequelize }),
-    history: createHistory({ sequelize, readers: historyReaders }),
+    history: createHistory({ sequelize, replica, readers: historyReaders }),
     search: createSearch({ run: runSearch, readers: readers(connections.searches) }),
     log: createLog({
       rooms,

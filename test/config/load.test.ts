@@ -45,6 +45,7 @@ describe('the configuration', () => {
       directRoomLevel: 0,
       database: undefined,
       directDatabase: undefined,
+      replicaDatabase: undefined,
       databasePoolSize: 10,
       dataDir: './data',
       migrateOnStart: true,
@@ -315,6 +316,16 @@ describe('the problems of a configuration', () => {
     ]);
     expect(loadConfig({ ...shared, PORT: '9467', METRICS_PORT: '9464' }).workers).toBe(3);
     expect(loadConfig({ ...shared, METRICS_PORT: '65533' }).workers).toBe(3);
+  });
+
+  it('name what a replica goes with', () => {
+    const DATABASE_REPLICA_URL = 'postgres://ana@replica/chat';
+    expect(problemsOf({ DATABASE_REPLICA_URL })).toEqual([
+      'DATABASE_REPLICA_URL must stand beside DATABASE_URL (or DB_HOST)',
+    ]);
+    const given = { DATABASE_URL, DATABASE_REPLICA_URL };
+    expect(loadConfig(given).replicaDatabase).toMatchObject({ host: 'replica' });
+    expect(loadConfig({ ...given, DATABASE_POOLED: 'true' }).replicaDatabase?.isPooled).toBe(true);
   });
 
   it('name what Sentinels go with', () => {

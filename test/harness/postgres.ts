@@ -28,7 +28,7 @@ const MAX_CONNECTIONS = 300;
 export function startPostgres(): Promise<Postgres> {
   return startService<Postgres>({
     givenUrl: process.env['TEST_DATABASE_URL'],
-    find: findPostgres,
+    find: () => findPostgres(),
     debianPackage: 'postgresql',
     startLocal,
     startContainer: startPostgresContainer,
@@ -38,11 +38,11 @@ export function startPostgres(): Promise<Postgres> {
   });
 }
 
-/** The folder of the programs; undefined if they are not on this machine. */
-export function findPostgres(): string | undefined {
+/** The folder of the programs, and of `more` of them; undefined if they are not on this machine. */
+export function findPostgres(...more: readonly string[]): string | undefined {
   const debian = versionedFolders('/usr/lib/postgresql', /^\d+$/);
   const folders = [...pathFolders(), ...debian, ...homebrewFolders(/^postgresql(@\d+)?$/)];
-  return findFolder(folders, ['initdb', 'postgres']);
+  return findFolder(folders, ['initdb', 'postgres', ...more]);
 }
 
 async function startLocal(programs: string): Promise<Postgres> {

@@ -4,7 +4,7 @@ import { Client } from 'pg';
 import { Sequelize } from 'sequelize';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { ChatError } from '../../src/errors.js';
-import { HISTORY_READERS } from '../../src/store/store.js';
+import { HISTORY_READERS } from '../../src/store/connect.js';
 import { createRoom, request } from '../harness/api.js';
 import { fillRoom } from '../harness/backlog.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
