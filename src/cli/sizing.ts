@@ -112,7 +112,7 @@ export function sizeOf(load: Load): Size {
     outBytesPerSecond:
       deliveriesPerSecond * (value('frameBytes') + load.messageBytes + PACKET_BYTES),
     inBytesPerSecond: entriesPerSecond * (value('frameBytes') + load.messageBytes + PACKET_BYTES),
-    secondsToComeBack: (socketsPerNode * connectMicros) / MICROS_A_SECOND / Math.max(1, nodes - 1),
+    secondsToComeBack: (socketsPerNode * connectMicros) / MICROS_A_SECOND / (nodes - 1),
   };
 }
 
