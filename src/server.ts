@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { once } from 'node:events';
 import { createDevTokens } from './access/dev-users.js';
@@ -134,6 +135,7 @@ export async function createServer(
       }),
     messageLimits,
     directRoomLevel: config.directRoomLevel,
+    limits,
     logger,
   });
   // No application has a secret that was made here, and production does not start with one.
@@ -206,8 +208,10 @@ export async function createServer(
   });
   let closing: Promise<void> | undefined;
   const isClosing = (): boolean => closing !== undefined;
+  const uploads = new WeakSet<IncomingMessage>();
   const app = createApp({
     actions,
+    uploads,
     tokens,
     addressOf,
     requestRate,
@@ -242,6 +246,7 @@ export async function createServer(
     upgrade: (request, stream, head) => {
       chat.upgrade(request, stream, head);
     },
+    uploads,
     logger,
   });
   const http = connections.server;

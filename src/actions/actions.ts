@@ -1,4 +1,5 @@
 import type { VerifyToken } from '../access/token.js';
+import type { Limits } from '../config/load.js';
 import type { Hub } from '../feeds/hub.js';
 import type { MessageLimits } from '../limits/message-limits.js';
 import type { Logger } from '../logger.js';
@@ -6,6 +7,7 @@ import type { Erasures } from '../store/erasures.js';
 import type { Revocations } from '../store/revocations.js';
 import type { Store } from '../store/store.js';
 import { createBlockActions, type BlockActions } from './blocks.js';
+import { createImportActions, type ImportActions } from './imports.js';
 import { createMemberActions, type MemberActions } from './members.js';
 import { createMessageActions, type MessageActions } from './messages.js';
 import { createReadMarkerActions, type ReadMarkerActions } from './read-markers.js';
@@ -24,6 +26,7 @@ export interface Actions {
   readonly readMarkers: ReadMarkerActions;
   readonly users: UserActions;
   readonly blocks: BlockActions;
+  readonly imports: ImportActions;
 }
 
 /** What the use cases work on. */
@@ -49,6 +52,7 @@ export interface ActionContext {
   readonly screening?: Screening | undefined;
   /** Undefined if they are off. */
   readonly messageLimits?: MessageLimits | undefined;
+  readonly limits: Pick<Limits, 'contentCharacters' | 'dataBytes' | 'frameBytes'>;
   readonly logger: Logger;
 }
 
@@ -60,15 +64,17 @@ export function createActions({
   verify,
   directRoomLevel,
   screening,
-  messageLimits: limits,
+  messageLimits,
+  limits,
   logger,
 }: ActionContext): Actions {
   return {
     rooms: createRoomActions({ ...store, hub, directRoomLevel }),
     members: createMemberActions({ ...store, hub }),
-    messages: createMessageActions({ ...store, hub, limits, screening }),
+    messages: createMessageActions({ ...store, hub, limits: messageLimits, screening }),
     readMarkers: createReadMarkerActions({ ...store, hub }),
     users: createUserActions({ ...store, hub, revocations, erasures, verify, logger }),
     blocks: createBlockActions({ ...store, hub }),
+    imports: createImportActions({ ...store, hub, limits }),
   };
 }

@@ -7,7 +7,7 @@ import { exportRoom, type ExportedRoom } from '../store/room-export.js';
 import { command } from './command.js';
 import { PATIENCE_MS, withDatabase } from './database.js';
 import { createProgress } from './progress.js';
-import { entryLine, roomLine, ruleLine, userLine } from './room-file.js';
+import { entryLine, roomLine, ruleLine, userLine } from '../transfer/room-file.js';
 
 export default command({
   help: `usage: nano-messaging export ROOM > FILE

@@ -2,13 +2,13 @@ import { fstatSync } from 'node:fs';
 import { z } from 'zod';
 import { roomIdSchema } from '../protocol/values.js';
 import { requireMigrated } from '../store/migrate.js';
-import { roomToImport } from '../store/room-import.js';
+import { createImports } from '../store/imports.js';
 import { command, UsageError } from './command.js';
 import { PATIENCE_MS, withDatabase } from './database.js';
-import { importLines } from './import-lines.js';
-import { parseLines } from './lines.js';
+import { importLines } from '../transfer/import-lines.js';
+import { parseLines } from '../transfer/lines.js';
 import { createProgress } from './progress.js';
-import { lineSchema } from './room-file.js';
+import { lineSchema, maxLineBytes } from '../transfer/room-file.js';
 
 export default command({
   help: `usage: nano-messaging import ROOM < FILE
@@ -34,20 +34,20 @@ Examples:
     if (process.stdin.isTTY) throw new UsageError('there is no file on stdin');
     await withDatabase(async ({ sequelize, ...database }, { logger, config }) => {
       await requireMigrated(database, logger, { patienceMs: PATIENCE_MS });
-      const target = await roomToImport(sequelize, id);
+      const imports = createImports({ sequelize });
+      const target = await imports.open(id);
       if (target === undefined) throw new Error(`there is no room ${id}`);
       const progress = createProgress(sizeOfInput());
       const options = {
         schema: lineSchema(config.limits),
-        // The longest message fits into a frame; here its sender, date and number stand beside it.
-        maxBytes: 2 * config.limits.frameBytes,
+        maxBytes: maxLineBytes(config.limits),
         onBytes: (bytes: number) => {
           progress.at(bytes);
         },
       };
       try {
         const { count, added } = await importLines(
-          sequelize,
+          imports,
           target,
           parseLines(process.stdin, options),
         );

@@ -6,7 +6,7 @@
 import { createRequire } from 'node:module';
 import { constants } from 'node:os';
 import type { Command } from './command.js';
-import { printable } from './printable.js';
+import { printable } from '../transfer/printable.js';
 
 const HELP = `usage: nano-messaging [COMMAND]
 

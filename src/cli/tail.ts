@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { ChatClient, ChatError, type Entry, type MessageRow } from '../client/node.js';
 import { roomIdSchema } from '../protocol/values.js';
 import { command } from './command.js';
-import { printable, printableJson } from './printable.js';
+import { printable, printableJson } from '../transfer/printable.js';
 import { signToken, userFields, userOptions } from './token.js';
 
 /** The server replays no more to a client that was away. */

@@ -182,6 +182,11 @@ export const roomSummaryListContent = z.array(roomSummaryContent);
 
 export const readContent = z.object({ upto: placeShape });
 
+export const importContent = z.object({
+  entries: z.int().min(0).describe('Entries of the file.'),
+  added: z.int().min(0).describe('Those of them that were not stored before.'),
+});
+
 export const nothingContent = z.object({});
 
 export const claimsContent = z

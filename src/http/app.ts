@@ -79,17 +79,21 @@ export function createApp(options: AppOptions): Koa {
     server: token,
     page: new Router(),
   };
-  routers.token.use(authenticate(options.tokens));
-  if (options.requestRate !== undefined) {
-    routers.token.use(limitRequests(options.requestRate, options.limits.requestsBurst));
+  const uploads = new Router<RouteState>();
+  for (const router of [routers.token, uploads]) {
+    router.use(authenticate(options.tokens));
+    if (options.requestRate !== undefined) {
+      router.use(limitRequests(options.requestRate, options.limits.requestsBurst));
+    }
+    router.param('id', roomByUuid(options.actions.rooms));
   }
   for (const router of [routers.token, routers.page]) {
     router.use(readBodies(options.limits.bodyBytes));
     router.use(answerWithin(options.limits.storeTimeoutMs));
   }
-  routers.token.param('id', roomByUuid(options.actions.rooms));
   for (const route of ROUTES) {
-    routers[route.access].register(route.path, [route.method], serve(route, options));
+    const router = route.upload === undefined ? routers[route.access] : uploads;
+    router.register(route.path, [route.method], serve(route, options));
   }
   serveDocuments(routers.open, options.limits);
   const mount = (router: Router<RouteState>): void => {
@@ -98,6 +102,7 @@ export function createApp(options: AppOptions): Koa {
   };
   mount(routers.open);
   mount(routers.token);
+  mount(uploads);
   // The last one: before it every request ends that is not of the own page, whatever its method.
   app.use(ownPage(options.devUsers) as Middleware);
   mount(routers.page);

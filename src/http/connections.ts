@@ -13,6 +13,7 @@ import type { Logger } from '../logger.js';
 import { Pace } from '../pace.js';
 import { errorEnvelope } from './envelope.js';
 import { createPacedReading } from './reading.js';
+import type { Uploads } from './uploads.js';
 
 /** How long a client may take for each step, in milliseconds. */
 export interface Deadlines {
@@ -78,10 +79,11 @@ export function createConnections(options: {
   readonly isHandshake: (request: IncomingMessage) => boolean;
   /** Takes over the stream of such a request. */
   readonly upgrade: (request: IncomingMessage, stream: Duplex, head: Buffer) => void;
+  readonly uploads?: Uploads;
   readonly logger: Logger;
   readonly deadlines?: Deadlines;
 }): Connections {
-  const { serve, isHandshake, upgrade, logger, deadlines = DEADLINES } = options;
+  const { serve, isHandshake, upgrade, uploads, logger, deadlines = DEADLINES } = options;
   const sockets = new Set<Socket>();
   const pace = new Pace(TASKS_A_TURN);
   const reading = createPacedReading(pace);
@@ -180,6 +182,8 @@ export function createConnections(options: {
     const code = CODE_BY_PARSER_ERROR[error.code ?? ''] ?? 'INVALID';
     // A client that opened the connection for later would take an answer for that to its first request.
     const isUnused = code === 'REQUEST_TIMEOUT' && (stream as Socket).bytesRead === 0;
+    // Node says so once; from then on `silence` alone ends it.
+    if (code === 'REQUEST_TIMEOUT' && last !== undefined && uploads?.has(last)) return;
     // The rest has arrived, and waits for its turn behind an answer.
     if (code === 'REQUEST_TIMEOUT' && pending !== undefined && stream.readableLength > 0) return;
     // A stream that is not writable ends with what was written last.

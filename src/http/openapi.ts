@@ -160,6 +160,9 @@ function partsOf(route: Route, limits: TextLimits, schemas: JsonSchemas): Json {
         content: { 'application/json': { schema: schemas.of(body), example: about.body } },
       },
     }),
+    ...(route.upload !== undefined && {
+      requestBody: { required: true, content: { [route.upload]: { schema: { type: 'string' } } } },
+    }),
   };
 }
 
@@ -229,6 +232,7 @@ function refusalsOf(route: Route, responses: Record<string, Json>, schemas: Json
   const refusals: Refusal[] = [
     ...(hasInput ? (['INVALID'] as const) : []),
     ...(route.body ? OF_BODY : []),
+    ...(route.upload === undefined ? [] : (['UNSUPPORTED_MEDIA_TYPE'] as const)),
     ...(needsToken(route) ? OF_TOKEN : []),
     ...(route.access === 'server' ? (['FORBIDDEN'] as const) : []),
     ...(route.about.errors ?? []),

@@ -12,6 +12,7 @@ import { respond, type Reply } from './envelope.js';
 import type { OwnPageState } from './own-page.js';
 import { whenGone } from './pages.js';
 import type { Readiness } from './readiness.js';
+import { uploadOf, type Uploads } from './uploads.js';
 import { validate } from './validate.js';
 
 /**
@@ -27,6 +28,7 @@ export interface Services {
   readonly limits: TextLimits;
   /** IANA name of the zone in which days of the history begin. */
   readonly timeZone: string;
+  readonly uploads: Uploads;
 }
 
 /** A request as its route's schemas have it. */
@@ -36,6 +38,8 @@ interface RouteRequest<A extends Access, Params, Query, Body> {
   readonly params: Params;
   readonly query: Query;
   readonly body: Body;
+  /** The bytes of the body of a route with `upload`, as they come. */
+  readonly upload: () => AsyncIterable<Buffer>;
   /** Aborted when the client has gone. */
   readonly gone: AbortSignal;
 }
@@ -75,6 +79,8 @@ export interface Route<
   readonly query?: z.ZodType<Query>;
   /** Of a JSON object; a function if it depends on the limits of the node. */
   readonly body?: z.ZodType<Body> | ((limits: TextLimits) => z.ZodType<Body>);
+  /** The media type of a body of any length that its handler reads as it comes, which may take as long as it keeps coming. */
+  readonly upload?: string;
   handle(request: RouteRequest<A, Params, Query, Body>, services: Services): Reply | Promise<Reply>;
 }
 
@@ -117,6 +123,7 @@ export function serve(route: Route, services: Services): RouterMiddleware<RouteS
       params: params && validate(params, ctx.params),
       query: query && validate(query, parametersOf(ctx.querystring)),
       body: body && validate(body, ctx.request.body),
+      upload: () => uploadOf(ctx, route.upload ?? '', services.uploads),
       get gone() {
         return whenGone(ctx);
       },

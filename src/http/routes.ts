@@ -4,6 +4,7 @@ import { blockRoutes } from './blocks.js';
 import { devTokenRoutes } from './dev-token.js';
 import { entryRoutes } from './entries.js';
 import { healthRoutes } from './health.js';
+import { importRoutes } from './imports.js';
 import { memberRoutes } from './members.js';
 import { messageRoutes } from './messages.js';
 import { myRoomRoutes } from './my-rooms.js';
@@ -53,6 +54,7 @@ export const ROUTES: readonly Route[] = [
   chat,
   ...roomRoutes,
   ...myRoomRoutes,
+  ...importRoutes,
   ...memberRoutes,
   ...messageRoutes,
   ...entryRoutes,

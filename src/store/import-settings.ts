@@ -3,7 +3,7 @@ import type { Rule } from '../access/permissions.js';
 import type { RoomSettings } from './entry.js';
 import type { Room } from './models/room.js';
 import type { RoomUser } from './room-export.js';
-import { createRoomChange } from './room-settings.js';
+import { createRoomChange, type ChangedRoom } from './room-settings.js';
 
 /** Rules of one transaction, and users of one statement. */
 const AT_ONCE = 500;
@@ -25,16 +25,18 @@ export interface ImportedSettings {
  * Changes the settings, and adds or changes rules, as entries of the log by the organisation that owns the room; before
  * that, stores the names and the read markers of users. A name that is known already stays, and so does a marker that is
  * further on.
+ * @returns the changes, in their order
  */
 export async function importSettings(
   sequelize: Sequelize,
   { id, entityOwner }: Room,
   { settings, rules, users }: ImportedSettings,
-): Promise<void> {
+): Promise<ChangedRoom[]> {
   for (let from = 0; from < users.length; from += AT_ONCE) {
     await storeUsers(sequelize, id, users.slice(from, from + AT_ONCE));
   }
   const change = createRoomChange({ sequelize });
+  const changes: ChangedRoom[] = [];
   const caller = {
     userUUID: entityOwner,
     entityUUID: entityOwner,
@@ -43,11 +45,12 @@ export async function importSettings(
   };
   for (let from = 0; from === 0 || from < rules.length; from += AT_ONCE) {
     const some = rules.slice(from, from + AT_ONCE);
-    await change(id, caller, {
+    const changed = await change(id, caller, {
       settings,
       rules: some.map(({ rule }) => ({ target: rule.entityUUID, decide: () => rule })),
       authorize: () => undefined,
     });
+    changes.push(changed);
     const dated = some.filter(({ since }) => since !== undefined);
     await sequelize.query(
       `UPDATE room_permissions AS r SET since = t.since FROM unnest($2::uuid[], $3::bigint[]) AS t (uuid, since)
@@ -55,6 +58,7 @@ export async function importSettings(
       { bind: [id, dated.map(({ rule }) => rule.entityUUID), dated.map(({ since }) => since)] },
     );
   }
+  return changes;
 }
 
 async function storeUsers(

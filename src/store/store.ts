@@ -8,6 +8,7 @@ import { createChanges, type Changes } from './changes.js';
 import { FairLimit } from './fair-limit.js';
 import { createDestinations, type Destinations } from './destinations.js';
 import { createHistory, type History } from './history.js';
+import { createImports, type Imports } from './imports.js';
 import { createLog, type Log } from './log.js';
 import { createMembers, type Members } from './members.js';
 import { defineRoom } from './models/room.js';
@@ -40,6 +41,7 @@ export interface Store {
   readonly log: Log;
   readonly readMarkers: ReadMarkers;
   readonly users: Users;
+  readonly imports: Imports;
 }
 
 /** The store over an open, migrated database. To close it, close `log` first, then the database. */
@@ -70,6 +72,7 @@ export function createStore({
     destinations: createDestinations({ sequelize: rooms }),
     readMarkers: createReadMarkers({ sequelize }),
     users: createUsers({ sequelize }),
+    imports: createImports({ sequelize }),
     history: createHistory({ sequelize, replica, readers: historyReaders }),
     search: createSearch({ run: runSearch, readers: readers(connections.searches) }),
     log: createLog({

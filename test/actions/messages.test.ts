@@ -13,6 +13,7 @@ import {
   QUIET,
   storeOver,
   type StoreHost,
+  LIMITS,
 } from '../harness/store-hosts.js';
 import { newCaller, removeRule, roomOf, say, writerOver } from '../harness/writers.js';
 
@@ -43,6 +44,7 @@ beforeAll(async () => {
     erasures: NO_ERASURES,
     verify: createVerifier({ secrets: [SECRET] }),
     directRoomLevel: 0,
+    limits: LIMITS,
     logger: QUIET,
   });
 });

@@ -127,7 +127,7 @@ function requestOf({
       more: moreHeaders,
       type: contentTypes,
       encoding: encodings,
-      body: bodyOf(requestBody?.content['application/json'].schema),
+      body: bodyOf(requestBody?.content['application/json']?.schema),
     })
     .map(({ node, method, places, slash, query, authorization, more, type, encoding, body }) => ({
       node,

@@ -46,7 +46,7 @@ interface Operation {
   }[];
   readonly requestBody?: {
     readonly content: {
-      readonly 'application/json': { readonly example: unknown; readonly schema: JsonSchema };
+      readonly 'application/json'?: { readonly example: unknown; readonly schema: JsonSchema };
     };
   };
   readonly responses: Readonly<Record<string, Answer & { readonly $ref?: string }>>;

@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { createConnections, type Connections, type Deadlines } from '../../src/http/connections.js';
+import type { Uploads } from '../../src/http/uploads.js';
 import { createLogger } from '../../src/logger.js';
 import { createRoom, request } from '../harness/api.js';
 import { fillRoom } from '../harness/backlog.js';
@@ -350,6 +351,7 @@ describe('a connection', () => {
 
 describe('deadlines', () => {
   const deadlines = { head: 400, request: 1_500, keepAlive: 2_500, silence: 60_000, check: 100 };
+  const uploads: Uploads = new WeakSet();
   let short: Connections;
   let url: string;
   let dripping: NodeJS.Timeout[] = [];
@@ -358,11 +360,13 @@ describe('deadlines', () => {
     short = createConnections({
       // Answers requests without a body at once, and others when their body has arrived.
       serve: (incoming, response) => {
+        if (incoming.url === '/upload') uploads.add(incoming);
         if (incoming.url === '/refused') response.end('no');
         else incoming.resume().on('end', () => response.end('yes'));
       },
       isHandshake: ({ headers }) => headers.upgrade === 'websocket',
       upgrade: (_incoming, stream) => stream.end('HTTP/1.1 101 Switching Protocols\r\n\r\n'),
+      uploads,
       logger: createLogger({ level: 'silent', production: true }),
       deadlines,
     });
@@ -444,6 +448,18 @@ describe('deadlines', () => {
     await sleep((deadlines.request + deadlines.keepAlive) / 2);
     wire.write(handshake());
     expect((await wire.answer()).status).toBe(101);
+  });
+
+  it('of a whole request are not those of an upload, which ends by silence alone', async () => {
+    const wire = await dial({ url });
+    const chunk = '1\r\nx\r\n';
+    wire.write('POST /upload HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n');
+    for (let sent = 0; sent < 5; sent += 1) {
+      await sleep(deadlines.request / 2);
+      wire.write(chunk);
+    }
+    wire.write('0\r\n\r\n');
+    expect((await wire.answer()).body).toBe('yes');
   });
 
   it('of a node are longer than those of proxies', async () => {

@@ -40,6 +40,7 @@ afterAll(async () => {
 async function serve(path: string): Promise<Server> {
   const app = createApp({
     actions: {} as Actions,
+    uploads: new WeakSet(),
     tokens: {
       verify() {
         throw new ChatError('UNAUTHORIZED');

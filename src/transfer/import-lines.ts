@@ -1,10 +1,11 @@
-import type { Sequelize } from 'sequelize';
 import { MAX_RULES } from '../protocol/room-fields.js';
 import { erasedUserOf } from '../store/entry.js';
-import { importSettings, type ImportedRule } from '../store/import-settings.js';
+import type { ImportedRule } from '../store/import-settings.js';
+import type { Imports } from '../store/imports.js';
 import type { MessageEntry, RoomUser } from '../store/room-export.js';
-import { ImportRefusal, storeImported, type ImportedRoom } from '../store/room-import.js';
-import { LineError, type ParsedLine } from './lines.js';
+import { ImportRefusal, type ImportedRoom } from '../store/room-import.js';
+import type { ChangedRoom } from '../store/room-settings.js';
+import { FileError, LineError, type ParsedLine } from './lines.js';
 import { Renumbering } from './renumbering.js';
 import type { Line, RoomLine } from './room-file.js';
 
@@ -12,24 +13,26 @@ import type { Line, RoomLine } from './room-file.js';
 const BATCH_ENTRIES = 500;
 const BATCH_BYTES = 1_048_576;
 
-interface Imported {
+export interface Imported {
   /** Entries of the file. */
   readonly count: number;
   /** Those of them that were not stored before. */
   readonly added: number;
+  /** What the settings and rules of the file have changed, in this order. */
+  readonly changes: readonly ChangedRoom[];
 }
 
 /**
  * Imports the lines of a file into an empty room: its entries, then its settings and rules, so that nobody is let in too
  * early.
- * @throws {LineError} at the first line that can't be imported; Error if the file is not whole
+ * @throws {LineError} at the first line that can't be imported; FileError if the file is not whole
  */
 export async function importLines(
-  sequelize: Sequelize,
+  imports: Pick<Imports, 'storeEntries' | 'storeSettings'>,
   { room, first, users: pair }: ImportedRoom,
   lines: AsyncIterable<ParsedLine<Line>>,
 ): Promise<Imported> {
-  const batches = new EntryBatches(sequelize, room.id, first);
+  const batches = new EntryBatches(imports, room.id, first);
   let head: RoomLine | undefined;
   const rules = new Map<string, ImportedRule>();
   const users = new Map<string, RoomUser>();
@@ -60,9 +63,9 @@ export async function importLines(
       await batches.add(value.entry, number, bytes);
     }
   }
-  if (head === undefined) throw new Error('there are no lines');
+  if (head === undefined) throw new FileError('there are no lines');
   await batches.end(head.entries);
-  await importSettings(sequelize, room, {
+  const changes = await imports.storeSettings(room, {
     settings: head.settings,
     rules: [...rules.values()].map(({ rule, since }) => ({
       rule,
@@ -72,7 +75,7 @@ export async function importLines(
       user.upto === null ? user : { ...user, upto: batches.seqUpTo(user.upto) },
     ),
   });
-  return { count: batches.count, added: batches.added };
+  return { count: batches.count, added: batches.added, changes };
 }
 
 /** Renumbers entries, and stores them in batches. */
@@ -81,7 +84,7 @@ class EntryBatches {
   count = 0;
   /** Entries that were stored, and were not before. */
   added = 0;
-  readonly #sequelize: Sequelize;
+  readonly #imports: Pick<Imports, 'storeEntries'>;
   readonly #roomId: number;
   readonly #seqs: Renumbering;
   #batch: { readonly entry: MessageEntry; readonly line: number }[] = [];
@@ -89,8 +92,8 @@ class EntryBatches {
   /** Numbers in the file, and emitters, of messages that are to be deleted or erased by a later line. */
   readonly #toDelete = new Map<number, string>();
 
-  constructor(sequelize: Sequelize, roomId: number, first: number) {
-    this.#sequelize = sequelize;
+  constructor(imports: Pick<Imports, 'storeEntries'>, roomId: number, first: number) {
+    this.#imports = imports;
     this.#roomId = roomId;
     this.#seqs = new Renumbering(first);
   }
@@ -122,18 +125,18 @@ class EntryBatches {
   /**
    * Stores the rest.
    * @param count entries that there must have been
-   * @throws {LineError}
+   * @throws {LineError, FileError}
    */
   async end(count: number): Promise<void> {
     await this.#store();
     if (this.count !== count) {
-      throw new Error(
+      throw new FileError(
         `the file has ${this.count} entries, and not ${count}, as its first line says`,
       );
     }
     const [left] = this.#toDelete.keys();
     if (left !== undefined) {
-      throw new Error(`the message with seq ${left} is deleted, but no line says by whom`);
+      throw new FileError(`the message with seq ${left} is deleted, but no line says by whom`);
     }
   }
 
@@ -155,7 +158,7 @@ class EntryBatches {
     this.#bytes = 0;
     try {
       const entries = batch.map(({ entry }) => entry);
-      this.added += await storeImported(this.#sequelize, this.#roomId, entries);
+      this.added += await this.#imports.storeEntries(this.#roomId, entries);
     } catch (error) {
       const line = error instanceof ImportRefusal ? batch[error.index]?.line : undefined;
       if (line === undefined) throw error;

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { parseLines } from '../../src/cli/lines.js';
-import { lineSchema } from '../../src/cli/room-file.js';
+import { parseLines } from '../../src/transfer/lines.js';
+import { lineSchema } from '../../src/transfer/room-file.js';
 import { loadConfig } from '../../src/config/load.js';
 
 const schema = lineSchema(loadConfig({}).limits);

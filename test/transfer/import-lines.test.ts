@@ -2,10 +2,10 @@ import { randomUUID } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { QueryTypes } from 'sequelize';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { importLines } from '../../src/cli/import-lines.js';
-import { parseLines } from '../../src/cli/lines.js';
-import { lineSchema } from '../../src/cli/room-file.js';
-import { roomToImport } from '../../src/store/room-import.js';
+import { importLines } from '../../src/transfer/import-lines.js';
+import { parseLines } from '../../src/transfer/lines.js';
+import { lineSchema } from '../../src/transfer/room-file.js';
+import { createImports } from '../../src/store/imports.js';
 import { LIMITS, openPostgres, storeOver, type StoreHost } from '../harness/store-hosts.js';
 
 const BEN = randomUUID();
@@ -47,11 +47,11 @@ function fileOf(lines: readonly object[]): string {
 }
 
 async function importText(roomId: number, text: string): Promise<void> {
-  const { sequelize } = host.database;
-  const room = await roomToImport(sequelize, roomId);
+  const imports = createImports(host.database);
+  const room = await imports.open(roomId);
   if (room === undefined) throw new Error('there is no room');
   const options = { schema: lineSchema(LIMITS), maxBytes: 100_000, onBytes: () => undefined };
-  await importLines(sequelize, room, parseLines(Readable.from([Buffer.from(text)]), options));
+  await importLines(imports, room, parseLines(Readable.from([Buffer.from(text)]), options));
 }
 
 function rulesOf(roomId: number): Promise<object[]> {

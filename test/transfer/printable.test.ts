@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { printable, printableJson } from '../../src/cli/printable.js';
+import { printable, printableJson } from '../../src/transfer/printable.js';
 
 describe('a text on a terminal', () => {
   // The cursor, the title of the window, an answer of the terminal, and the direction of what follows.

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { Renumbering } from '../../src/cli/renumbering.js';
+import { Renumbering } from '../../src/transfer/renumbering.js';
 
 it('a renumbering gives each rising number the next one, and finds it again', () => {
   fc.assert(

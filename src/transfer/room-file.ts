@@ -1,7 +1,6 @@
 import { z } from 'zod';
 import { profileFields } from '../access/token.js';
-import type { Limits } from '../config/load.js';
-import { messageFields, messageSeqSchema } from '../protocol/message-fields.js';
+import { messageFields, messageSeqSchema, type TextLimits } from '../protocol/message-fields.js';
 import {
   MAX_LEVEL_ADMIN,
   MAX_RULES,
@@ -142,8 +141,13 @@ const about = {
 };
 const target = messageSeqSchema('');
 
+/** Of the longest line: the longest message fits into a frame; here its sender, date and number stand beside it. */
+export function maxLineBytes({ frameBytes }: { readonly frameBytes: number }): number {
+  return 2 * frameBytes;
+}
+
 /** The schema of a line, for texts of limited size. */
-export function lineSchema(limits: Limits) {
+export function lineSchema(limits: TextLimits) {
   const fields = messageFields(limits, () => '');
   const message = z
     .strictObject({

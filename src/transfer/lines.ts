@@ -4,12 +4,22 @@ const NEWLINE = 0x0a;
 /** A line may have thousands of unknown keys, each as long as it likes. */
 const MAX_PROBLEM_CHARACTERS = 500;
 
+/** A file that can't be used. */
+export class FileError extends Error {
+  override readonly name: string = 'FileError';
+}
+
 /** A line that can't be used. */
-export class LineError extends Error {
+export class LineError extends FileError {
   override readonly name = 'LineError';
+  /** As in `line 4`. */
+  readonly line: string;
+  readonly problem: string;
 
   constructor(number: number, problem: string) {
     super(`line ${number}: ${problem}`);
+    this.line = `line ${number}`;
+    this.problem = problem;
   }
 }
 
@@ -26,7 +36,7 @@ interface ParseOptions<Value> {
   /** Of the longest line that is read. */
   readonly maxBytes: number;
   /** Told the bytes that were read so far. */
-  readonly onBytes: (bytes: number) => void;
+  readonly onBytes?: (bytes: number) => void;
 }
 
 /**
@@ -42,7 +52,7 @@ export async function* parseLines<Value>(
   for await (const line of splitLines(input, maxBytes)) {
     number += 1;
     read += line.length + 1;
-    onBytes(read);
+    onBytes?.(read);
     if (line.length > maxBytes) throw new LineError(number, `is longer than ${maxBytes} bytes`);
     const text = decode(line, number).trim();
     if (text !== '') yield { number, value: parse(text, schema, number), bytes: line.length };
