@@ -17,6 +17,7 @@ const PATIENCE_MS = 20_000;
 export const ana = person({ levelOnEntity: 999 });
 export const ben = person();
 export const stranger = person({ levelOnEntity: 999 });
+const server = person({}, { server: true });
 
 const ROOM_OF_APPLICATION = randomUUID();
 
@@ -156,8 +157,13 @@ export class HttpLab {
     return heard();
   }
 
-  /** All routes that need a token, each with a valid path; `:id`, `:uuid` or `:seq` may be another one. */
-  routes(given: Readonly<Record<string, string>> = {}): [method: string, path: string][] {
+  /**
+   * All routes that need a token, each with a valid path, and with a token that may call it: ana's, or the application's
+   * server's. `:id`, `:uuid` or `:seq` may be another one.
+   */
+  routes(
+    given: Readonly<Record<string, string>> = {},
+  ): [method: string, path: string, token: string][] {
     const values: Readonly<Record<string, string>> = {
       ':id': String(this.room),
       ':uuid': ben.userUUID,
@@ -165,7 +171,11 @@ export class HttpLab {
       ...given,
     };
     return ROUTES.filter(({ access }) => access === 'token' || access === 'server').map(
-      ({ method, path }) => [method, path.replaceAll(/:\w+/g, (name) => values[name] ?? name)],
+      ({ method, path, access }) => [
+        method,
+        path.replaceAll(/:\w+/g, (name) => values[name] ?? name),
+        access === 'server' ? server.token : ana.token,
+      ],
     );
   }
 
