@@ -20,6 +20,8 @@ module.exports = {
       // Seq of the room's last entry, and of the last one that changed rights.
       head: { type: Sequelize.BIGINT, allowNull: false, defaultValue: 0 },
       rules_head: { type: Sequelize.BIGINT, allowNull: false, defaultValue: 0 },
+      // Seq up to which the log is gone, because it is old: the entries beyond it have no gap.
+      horizon: { type: Sequelize.BIGINT, allowNull: false, defaultValue: 0 },
       // The date of that entry, so that an append need not look at it.
       rules_date: { type: 'timestamp(3) with time zone' },
       // Number of the room's rows in room_permissions.

@@ -43,6 +43,7 @@ import { watchForLoneNodes } from './store/lone-node.js';
 import { migrate, requireMigrated } from './store/migrate.js';
 import { startStoringWords } from './store/message-words.js';
 import { startPurging } from './store/purge.js';
+import { startRetention } from './store/retention.js';
 import { openRevocations, type Revocations } from './store/revocations.js';
 import { createStore } from './store/store.js';
 
@@ -149,6 +150,10 @@ export async function createServer(
   const signIn: VerifyToken = (token) => actions.users.signIn(token);
 
   const stopPurging = startPurging({ sequelize: database.sequelize, logger });
+  const stopRetention =
+    config.retentionDays > 0
+      ? startRetention({ sequelize: database.sequelize, days: config.retentionDays, logger })
+      : undefined;
   const stopStoringWords = startStoringWords({ sequelize: database.sequelize, logger });
   const stopWatching = database.embedded
     ? undefined
@@ -158,6 +163,7 @@ export async function createServer(
     rates.close();
     await Promise.all([
       stopPurging(),
+      stopRetention?.(),
       stopStoringWords(),
       erasures.close(),
       metrics?.close(),

@@ -62,12 +62,14 @@ export interface OpenHistory {
   during(period: Period): Promise<MessagePages | undefined>;
 }
 
-/** Entries of a log that were asked for: all beyond `after`, up to `last`. */
+/** Entries of a log that were asked for: all beyond `from`, up to `last`. */
 export interface LogPage {
   readonly snapshot: LogPlace;
+  /** The `after` that was asked for, or, if the log is gone beyond it, the number up to which it is. */
+  readonly from: number;
   /** The head, or before it. */
   readonly last: number;
-  /** In their order. A log that is deleted meanwhile ends them with NOT_FOUND. */
+  /** In their order. A log that is deleted meanwhile ends them with NOT_FOUND, entries that are with UNAVAILABLE. */
   readonly pages: AsyncGenerator<readonly Entry[], void, undefined>;
 }
 
@@ -188,7 +190,7 @@ export function createMessageActions({
   rooms: Pick<Rooms, 'accessFor'>;
   history: History;
   search: Search;
-  log: Pick<Log, 'append' | 'settledIn' | 'read'>;
+  log: Pick<Log, 'append' | 'settledIn' | 'read' | 'horizon'>;
   changes: Changes;
   hub: Pick<Hub, 'active' | 'open' | 'publish'>;
   /** Undefined if they are off. */
@@ -206,15 +208,16 @@ export function createMessageActions({
     return room;
   }
 
-  /** The end of a room's log, at which the caller may read. */
+  /** The end of a room's log, at which the caller may read, and the number up to which the log is gone. */
   async function readablePlace(
     caller: Caller,
     roomId: number,
     gone: AbortSignal,
-  ): Promise<LogPlace> {
+  ): Promise<{ snapshot: LogPlace; horizon: number }> {
     const room = await access(caller, roomId, gone);
     requirePermission(caller, room, 'r');
-    return { head: room.head, epoch: room.epoch };
+    const { head, epoch, horizon } = room;
+    return { snapshot: { head, epoch }, horizon };
   }
 
   /**
@@ -249,7 +252,10 @@ export function createMessageActions({
       const wanted = Math.min(limit, last - at);
       const entries = await log.read(roomId, { after: at, upTo: last, limit: wanted });
       // Seqs have no gaps.
-      if (entries.length < wanted) throw noSuchRoom();
+      if (entries.length < wanted) {
+        if ((await log.horizon(roomId)) === undefined) throw noSuchRoom();
+        throw new ChatError('UNAVAILABLE', { detail: 'entries were deleted meanwhile' });
+      }
       yield entries;
       at += wanted;
       limit = entriesOfAPage(entries);
@@ -361,12 +367,12 @@ export function createMessageActions({
     },
 
     async openHistory(caller, roomId, gone) {
-      const snapshot = await readablePlace(caller, roomId, gone);
+      const { snapshot, horizon } = await readablePlace(caller, roomId, gone);
       const upTo = snapshot.head;
       let checkedAt = upTo;
       async function checkChanges(messages: readonly HistoryMessage[]): Promise<void> {
         const isChecked = messages.every(({ rev }) => (rev ?? 0) <= checkedAt);
-        if (!isChecked) checkedAt = (await readablePlace(caller, roomId, gone)).head;
+        if (!isChecked) checkedAt = (await readablePlace(caller, roomId, gone)).snapshot.head;
       }
       const reader = { userUUID: caller.userUUID, seen: snapshot, gone };
       async function* read(stretch: Stretch): MessagePages {
@@ -378,7 +384,8 @@ export function createMessageActions({
       return {
         snapshot,
         async page(range) {
-          const { rest, ...page } = await history.page(roomId, { ...range, upTo }, reader);
+          const bounds = { ...range, upTo, horizon };
+          const { rest, ...page } = await history.page(roomId, bounds, reader);
           await checkChanges(page.messages);
           return { ...page, rest: rest && read(rest) };
         },
@@ -390,17 +397,18 @@ export function createMessageActions({
     },
 
     async readLog(caller, roomId, { after, limit }, gone) {
-      const snapshot = await readablePlace(caller, roomId, gone);
+      const { snapshot, horizon } = await readablePlace(caller, roomId, gone);
       const { head } = snapshot;
       if (after > head) {
         throw new ChatError('AHEAD', { detail: `after is beyond the room's head, ${head}` });
       }
-      const last = Math.min(head, after + limit);
-      return { snapshot, last, pages: entriesOf(roomId, { after, last }, gone) };
+      const from = Math.max(after, horizon);
+      const last = Math.min(head, from + limit);
+      return { snapshot, from, last, pages: entriesOf(roomId, { after: from, last }, gone) };
     },
 
     async get(caller, roomId, seq, gone) {
-      const snapshot = await readablePlace(caller, roomId, gone);
+      const { snapshot } = await readablePlace(caller, roomId, gone);
       const { head } = snapshot;
       const message = await messageAt(roomId, seq, head, { userUUID: caller.userUUID, gone }, 404);
       if ((message.rev ?? 0) > head) await readablePlace(caller, roomId, gone);

@@ -14,10 +14,11 @@ export interface ReadRange {
 
 export interface ReadMarkerActions {
   /**
-   * The seq at which the caller's read marker in a room is; 0 if they may not read the room.
+   * The seq at which the caller's read marker in a room is, 0 if they may not read the room; and the seq up to which
+   * the room's log is gone.
    * @throws {ChatError} UNAVAILABLE
    */
-  find(caller: Caller, roomId: number): Promise<number>;
+  find(caller: Caller, roomId: number): Promise<{ read: number; horizon: number }>;
   /**
    * Moves the caller's read marker in a room, never below the entry since which they may read. Their other sessions are
    * told, on all nodes.
@@ -37,8 +38,8 @@ export function createReadMarkerActions({
 }): ReadMarkerActions {
   return {
     async find(caller, roomId) {
-      const marker = await readMarkers.find(caller, roomId);
-      return marker?.upto ?? 0;
+      const { upto = 0, horizon = 0 } = (await readMarkers.find(caller, roomId)) ?? {};
+      return { read: upto, horizon };
     },
 
     async move(caller, roomId, { upto: wanted, isBack }, origin) {

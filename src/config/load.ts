@@ -275,6 +275,8 @@ function toConfig(env: Environment) {
     replicaDatabase: replicaAddress(env),
     databasePoolSize: env.DB_POOL_SIZE,
     dataDir: env.DATA_DIR,
+    /** 0: nothing is deleted because it is old. */
+    retentionDays: env.RETENTION_DAYS,
     migrateOnStart: env.MIGRATE_ON_START,
     /** Each carries a part of the channels; none: the in-process broker. */
     redisUrls: env.REDIS_URLS ?? (env.REDIS_URL === undefined ? [] : [env.REDIS_URL]),

@@ -161,6 +161,10 @@ const DATABASE = z
     DATA_DIR: folder
       .default('./data')
       .describe('Folder of the embedded database and of the random secret'),
+    // A hundred years at most: Postgres has dates as far back.
+    RETENTION_DAYS: count(0, { min: 0, max: 36_500 }).describe(
+      'Days after which what was written is deleted: messages, with their reactions, and all other entries of the log (docs/OPERATIONS.md); 0: never',
+    ),
     MIGRATE_ON_START: flag(true).describe(
       'true: migrations run at start; false: the start is refused until `npm run migrate` has run',
     ),

@@ -86,6 +86,12 @@ export class CatchUpPages {
 
   async #readFresh(range: { after: number; upTo: number; limit: number }): Promise<FramePage> {
     const read = await this.#log.read(this.#roomId, range);
+    if (read[0]?.seq !== range.after + 1) {
+      // The entry is gone, because it is old, or with its room.
+      const horizon = (await this.#log.horizon(this.#roomId)) ?? 0;
+      if (horizon >= range.upTo) return { chunks: [], last: range.upTo };
+      if (horizon > range.after) return this.#readFresh({ ...range, after: horizon });
+    }
     // Version 2 has the text at the edit alone.
     const early =
       this.#version === 1 ? read.findIndex(({ textSeq = 0 }) => textSeq > range.upTo) : -1;

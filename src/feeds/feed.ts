@@ -42,6 +42,7 @@ export class Feed implements LiveRoom {
   readonly #repairsGaps: boolean;
   readonly #onOldSeqs: () => Promise<void> | void;
   readonly #onReadFailure: (error: unknown) => void;
+  readonly #onLost: () => void;
   /** One for each version, in their order. */
   readonly #subscribers: readonly [Subscribers, Subscribers];
   readonly #early = new Map<number, Entry>();
@@ -82,6 +83,8 @@ export class Feed implements LiveRoom {
     onOldSeqs: () => Promise<void> | void;
     /** A read failed. A comparison of heads is due: it tries again, by `headFound` and `resumeCatchUp`. */
     onReadFailure: (error: unknown) => void;
+    /** Entries that it has not taken were deleted, because they are old: it can't go on. */
+    onLost: () => void;
   }) {
     this.roomId = options.roomId;
     this.#log = options.log;
@@ -90,6 +93,7 @@ export class Feed implements LiveRoom {
     this.#publish = options.publish;
     this.#onOldSeqs = options.onOldSeqs;
     this.#onReadFailure = options.onReadFailure;
+    this.#onLost = options.onLost;
     this.#repairsGaps = options.repairsGaps ?? true;
     const reach = (seq: number): Promise<void> => this.#reach(seq);
     const { observer } = options;
@@ -475,6 +479,10 @@ export class Feed implements LiveRoom {
       const range = { after, upTo: Number.MAX_SAFE_INTEGER, limit: GAP_PAGE_ENTRIES };
       const entries = await this.#log.read(this.roomId, range);
       const [had] = entries;
+      const isGap = (had?.seq ?? Infinity) > this.#position + 1;
+      if (isGap && ((await this.#log.horizon(this.roomId)) ?? 0) > this.#position) {
+        return this.#onLost();
+      }
       const isOverwritten = had?.seq === last.seq && had.createdAt !== last.createdAt;
       if (isOverwritten) return this.#markUnverified(last);
       if (had?.seq === last.seq && this.#unverified === unverified) this.markVerified();

@@ -91,6 +91,7 @@ export function createHub({
   const feedLog: Log = {
     ...log,
     read: (roomId, range) => withDeadline(limits.storeTimeoutMs, () => log.read(roomId, range)),
+    horizon: (roomId) => withDeadline(limits.storeTimeoutMs, () => log.horizon(roomId)),
   };
   const feeds = new Map<number, Feed>();
   const debug = debugLog(logger);
@@ -163,6 +164,9 @@ export function createHub({
       nextVersion: () => (version += 1),
       onOldSeqs: () => poll.compare(),
       onReadFailure: poll.readFailed,
+      onLost: () => {
+        if (feeds.get(roomId) === feed) drop(feed, 'LOG_RESET');
+      },
     });
     feeds.set(roomId, feed);
     try {

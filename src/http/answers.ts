@@ -220,6 +220,14 @@ export const snapshotMeta = z.object({
   epoch,
 });
 
+export const fromMeta = z.object({
+  from: placeShape
+    .describe(
+      'Only if it is greater than `after`: the entries up to this number are deleted, because they are old.',
+    )
+    .optional(),
+});
+
 export const nextMeta = z.object({
   next: z
     .string()

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { encodeEntry } from '../protocol/v2/events.js';
 import type { Entry } from '../store/entry.js';
-import { entryListContent, nextMeta, snapshotMeta } from './answers.js';
+import { entryListContent, fromMeta, nextMeta, snapshotMeta } from './answers.js';
 import { encodeEach, queryOf } from './pages.js';
 import { route, type Route } from './route.js';
 import { numberFrom, roomPath } from './validate.js';
@@ -25,17 +25,18 @@ const read = route({
     summary: 'Reads the log of a room, as version 2 of the socket sends it',
     who: 'the permission `r`',
     content: entryListContent,
-    meta: snapshotMeta.extend(nextMeta.shape),
+    meta: snapshotMeta.extend(fromMeta.shape).extend(nextMeta.shape),
     errors: ['AHEAD', 'FORBIDDEN', 'NOT_FOUND'],
   },
   params: roomPath,
   query: range,
   async handle({ caller, params, query, gone }, { actions }) {
     const page = await actions.messages.readLog(caller, params.id, query, gone);
-    const { snapshot, last } = page;
+    const { snapshot, from, last } = page;
     return {
       pages: encodeEach(page.pages, frameOf),
       snapshot,
+      from: from > query.after ? from : undefined,
       next: last < snapshot.head ? queryOf({ ...query, after: last }) : undefined,
     };
   },

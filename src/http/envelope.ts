@@ -19,6 +19,8 @@ export type Reply = ({ readonly content: unknown } | { readonly pages: Pages }) 
   readonly status?: number;
   /** The end of the room's log when the content was read. */
   readonly snapshot?: LogPlace;
+  /** The number behind which the content begins, if it is another one than was asked for. */
+  readonly from?: number | undefined;
   /** The query of the next page, with its `?`: relative to the request, which a proxy may have under another path. */
   readonly next?: string | undefined;
 };
@@ -45,8 +47,13 @@ function metaOf(status: number): Meta {
 
 /** Answers with a reply in the envelope. */
 export async function respond(ctx: Context, reply: Reply): Promise<void> {
-  const { status = 200, snapshot, next } = reply;
-  const meta = { ...metaOf(status), ...snapshot, ...(next !== undefined && { next }) };
+  const { status = 200, snapshot, from, next } = reply;
+  const meta = {
+    ...metaOf(status),
+    ...snapshot,
+    ...(from !== undefined && { from }),
+    ...(next !== undefined && { next }),
+  };
   if (next !== undefined) ctx.set('Link', `<${next}>; rel="next"`);
   const body =
     'pages' in reply ? await streamPages(meta, reply.pages) : { meta, content: reply.content };

@@ -74,12 +74,14 @@ export interface HistoryPage {
 export interface History {
   /**
    * A page of `limit` messages that are not deleted, as they are now: the first ones after `after` if that is given,
-   * else the last ones before `before`, else the last ones. None is beyond `upTo`, the room's head.
+   * else the last ones before `before`, else the last ones. None is beyond `upTo`, the room's head, and the log up to
+   * `horizon` is gone.
    */
   page(
     roomId: number,
     range: {
       upTo: number;
+      horizon?: number;
       after?: number | undefined;
       before?: number | undefined;
       limit: number;
@@ -258,9 +260,9 @@ export function createHistory({
   }
 
   return {
-    async page(roomId, { upTo, after, before, limit, period, thread }, reader) {
+    async page(roomId, { upTo, horizon = 0, after, before, limit, period, thread }, reader) {
       const last = Math.min(upTo, (before ?? LAST_SEQ) - 1);
-      const asked = { after: after ?? 0, last, period, thread, head: upTo };
+      const asked = { after: Math.max(after ?? 0, horizon), last, period, thread, head: upTo };
       // One more than asked for, to know whether there are more.
       const part: Part = { limit: limit + 1, order: after === undefined ? 'DESC' : 'ASC' };
       const window = windowOf(asked, part.order);

@@ -14,6 +14,8 @@ export interface LogPlace {
  * A room at one moment, for questions about permissions. Its owner may change it, to decide several changes in a row.
  */
 export interface LoadedRoom extends CountedAccess, LogPlace {
+  /** Seq up to which its log is gone (retention.ts). */
+  readonly horizon: number;
   ruleCount: number;
   /** By UUID, those that were asked for and exist. */
   readonly rules: Map<string, RuleRow>;
@@ -43,7 +45,7 @@ export async function loadRoom(
 ): Promise<LoadedRoom | undefined> {
   const uuids = callers.flatMap(({ userUUID, entityUUID }) => [userUUID, entityUUID]);
   const [row] = await sequelize.query<RoomQueryRow>(
-    `SELECT head, (SELECT uuid FROM log_epoch) AS epoch, type, entity_owner AS "entityOwner", level_admin AS "levelAdmin",
+    `SELECT head, horizon, (SELECT uuid FROM log_epoch) AS epoch, type, entity_owner AS "entityOwner", level_admin AS "levelAdmin",
        max_entity_rules AS "maxEntityRules", rule_count AS "ruleCount",
        CASE WHEN first_user IS NOT NULL THEN json_build_array(first_user, second_user) END AS pair,
        (SELECT coalesce(json_agg(rule), '[]') FROM (

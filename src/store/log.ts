@@ -49,6 +49,8 @@ export interface Log {
   read(roomId: number, range: { after: number; upTo: number; limit: number }): Promise<Entry[]>;
   /** A room's head and rules at one moment; undefined if there is no such room. */
   state(roomId: number): Promise<RoomState | undefined>;
+  /** Seq up to which the log of a room is gone, because it is old; undefined if there is no such room. */
+  horizon(roomId: number): Promise<number | undefined>;
   /** The heads of rooms, in one query; a deleted room is not in the map. */
   heads(roomIds: readonly number[]): Promise<Map<number, number>>;
   /** Takes no more messages, and resolves when those it took are stored or refused. */
@@ -233,6 +235,14 @@ export function createLog({
         headCreatedAt: headCreatedAt?.toISOString() ?? '',
         access: { ...room, rules: new Map(rules.map((rule) => [rule.entityUUID, rule])) },
       };
+    },
+
+    async horizon(roomId) {
+      const [row] = await rooms.query<{ horizon: number }>(
+        'SELECT horizon FROM rooms WHERE id = $1',
+        { bind: [roomId], type: QueryTypes.SELECT },
+      );
+      return row?.horizon;
     },
 
     async heads(roomIds) {

@@ -17,6 +17,12 @@ export interface ReadMarker {
   readonly upto: number;
 }
 
+/** Where a caller may begin to read a room on. */
+export interface ReadPlace extends ReadMarker {
+  /** Seq up to which the room's log is gone. */
+  readonly horizon: number;
+}
+
 /** A marker after a move. */
 export interface MovedMarker extends ReadMarker {
   /** False if it stayed where it was. */
@@ -26,7 +32,7 @@ export interface MovedMarker extends ReadMarker {
 /** Callers whose markers are asked for in the same moment share a statement. */
 export interface ReadMarkers {
   /** The marker of a caller in a room; undefined if there is no such room. */
-  find(caller: Caller, roomId: number): Promise<ReadMarker | undefined>;
+  find(caller: Caller, roomId: number): Promise<ReadPlace | undefined>;
   /**
    * Moves the marker of a caller who may read to `upto`, at most to the head: forwards only, unless `isBack`. In the
    * answer it is further on if it was, or if another device has moved it meanwhile.
@@ -50,7 +56,7 @@ interface AskedMove extends Asked {
   readonly isBack: boolean;
 }
 
-interface FoundRow extends ReadMarker {
+interface FoundRow extends ReadPlace {
   /** The place in the list, from 1 on. */
   readonly n: number;
 }
@@ -66,7 +72,7 @@ interface MovedRow {
  * The rooms $1 of the callers $2 to $5 (users, entities, levels, whether it is a server), each at the place `n`; without
  * rooms that don't exist.
  */
-const ASKED = `SELECT asked.n::integer AS n, asked.user_uuid, r.id AS room_id, r.head,
+const ASKED = `SELECT asked.n::integer AS n, asked.user_uuid, r.id AS room_id, r.head, r.horizon,
       asked.is_server OR ${ofAsked(MAY_READ)} AS "mayRead", greatest(${ofAsked(READS_SINCE)}, 0) AS since
     FROM unnest($1::integer[], $2::uuid[], $3::uuid[], $4::float8[], $5::boolean[])
       WITH ORDINALITY AS asked (room_id, user_uuid, entity_uuid, level, is_server, n)
@@ -74,7 +80,7 @@ const ASKED = `SELECT asked.n::integer AS n, asked.user_uuid, r.id AS room_id, r
     ${ofAsked(RULES_OF_CALLER)}`;
 
 const FIND = `WITH found AS MATERIALIZED (${ASKED})
-  SELECT n, "mayRead", greatest(since, (
+  SELECT n, "mayRead", horizon, greatest(since, (
     SELECT upto FROM read_markers WHERE room_id = found.room_id AND user_uuid = found.user_uuid LIMIT 1
   )) AS upto FROM found`;
 
@@ -110,7 +116,7 @@ export function createReadMarkers({ sequelize }: { sequelize: Sequelize }): Read
     return new Map(rows.map((row) => [row.n, row]));
   }
 
-  async function find(asked: readonly Asked[]): Promise<(ReadMarker | undefined)[]> {
+  async function find(asked: readonly Asked[]): Promise<(ReadPlace | undefined)[]> {
     const rows = await query<FoundRow>(FIND, asked);
     return asked.map((_, index) => rows.get(index + 1));
   }

@@ -105,14 +105,14 @@ async function readRoom(
      FROM room_permissions WHERE room_id = $1 ORDER BY "entity_UUID"`,
     { ...options, bind: [roomId] },
   );
-  const [place] = await sequelize.query<{ head: number }>('SELECT head FROM rooms WHERE id = $1', {
-    ...options,
-    bind: [roomId],
-  });
-  const head = place?.head ?? 0;
+  const [place] = await sequelize.query<{ head: number; horizon: number }>(
+    'SELECT head, horizon FROM rooms WHERE id = $1',
+    { ...options, bind: [roomId] },
+  );
+  const { head = 0, horizon = 0 } = place ?? {};
   let count = 0;
   const emitters = new Set<string>();
-  for (let after = 0; after < head; after += LOOKED_AT_ONCE) {
+  for (let after = horizon; after < head; after += LOOKED_AT_ONCE) {
     const rows = await sequelize.query<{ emitter: string; count: number }>(
       `SELECT emitter, count(*) FROM messages
        WHERE room_id = $1 AND seq > $2 AND seq <= $3 AND kind IN ${KINDS_ABOUT_MESSAGES} GROUP BY emitter`,
@@ -129,7 +129,7 @@ async function readRoom(
   });
 
   async function* pages(): AsyncGenerator<readonly MessageEntry[]> {
-    for (let after = 0; after < head; after += PAGE) {
+    for (let after = horizon; after < head; after += PAGE) {
       const bind = [roomId, after, Math.min(after + PAGE, head)];
       const rows = await sequelize.query<Row>(READ_PAGE, { ...options, bind });
       yield rows.map(entryOf);

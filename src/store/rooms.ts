@@ -4,7 +4,7 @@ import type { Caller, RoomAccess, Rule } from '../access/permissions.js';
 import { ChatError } from '../errors.js';
 import type { Logger } from '../logger.js';
 import { requireNoBlockBetween } from './blocks.js';
-import { loadRoom, lockRoom, type LogPlace } from './lock-room.js';
+import { loadRoom, lockRoom, type LoadedRoom, type LogPlace } from './lock-room.js';
 import { appendLocked } from './append.js';
 import { ruleContent } from './entry.js';
 import { MAX_INTEGER } from '../protocol/values.js';
@@ -37,7 +37,7 @@ export type RuleWithRoom = Omit<RuleRow, 'since' | 'unblocked'> &
 export type NewRoom = Omit<RoomDraft, 'uuid' | 'firstUser' | 'secondUser'>;
 
 /** A room with the end of its log, and with the rules that decide a caller's permissions. */
-export type RoomWithRules = RoomAccess<RuleRow> & LogPlace;
+export type RoomWithRules = RoomAccess<RuleRow> & LogPlace & Pick<LoadedRoom, 'horizon'>;
 
 export interface Rooms {
   /**

@@ -96,7 +96,7 @@ const NEWEST_FIRST = `"createdAt" DESC, room_id DESC, seq DESC`;
 function readableRooms(condition: string, toServer: string): string {
   const position =
     'LEFT JOIN LATERAL (SELECT upto FROM search_positions WHERE room_id = r.id LIMIT 1) AS p ON true';
-  return `SELECT r.id, r.head, coalesce(p.upto, 0) AS upto
+  return `SELECT r.id, r.head, r.horizon, coalesce(p.upto, 0) AS upto
   FROM (
     SELECT room_id, max(permissions) FILTER (WHERE "entity_UUID" = $1) AS by_own,
       max(permissions) FILTER (WHERE "entity_UUID" = $2) AS by_entity,
@@ -111,7 +111,7 @@ function readableRooms(condition: string, toServer: string): string {
   ${position}
   WHERE ${MAY_READ}
   UNION
-  SELECT r.id, r.head, coalesce(p.upto, 0) FROM rooms AS r ${position} WHERE $11::boolean AND ${toServer}`;
+  SELECT r.id, r.head, r.horizon, coalesce(p.upto, 0) FROM rooms AS r ${position} WHERE $11::boolean AND ${toServer}`;
 }
 
 /** The messages at the places of `place`, a list in order, as far as they fulfil a condition: $5 at most. */
@@ -174,7 +174,7 @@ function amongNewest(steps: readonly number[]): string {
   return `WITH asked AS MATERIALIZED (${TO_QUERY}), readable AS MATERIALIZED (
     ${readableRooms('($9::integer IS NULL OR room_id = $9)', 'r.id = $9')}
   ), wanted AS (
-    SELECT query, coalesce(sum(head), 0)::bigint AS entries,
+    SELECT query, coalesce(sum(head - horizon), 0)::bigint AS entries,
       CASE WHEN count(*) > ${FEW_ROOMS} THEN query
         ELSE (query::tsquery && string_agg(${roomWord('id')}, ' | ')::tsquery)::text END AS "indexQuery",
       CASE WHEN sum(head - upto) <= ${NOT_STORED}

@@ -96,7 +96,7 @@ async function readyOver({
         readMarkers: {} as SessionContext['actions']['readMarkers'],
         messages: createMessageActions({
           ...unused,
-          log: { append, settledIn: () => undefined, read: () => NEVER },
+          log: { append, settledIn: () => undefined, read: () => NEVER, horizon: () => NEVER },
         }),
       },
       limits,
@@ -118,6 +118,7 @@ function feedOf(roomId: number): Feed {
     onReadFailure: () => undefined,
     publish: () => undefined,
     onOldSeqs: () => undefined,
+    onLost: () => undefined,
   });
   const rule = { entityUUID: identity.userUUID, level: 0, permissions: 'r', accepted: true };
   feed.activate({

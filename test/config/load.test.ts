@@ -48,6 +48,7 @@ describe('the configuration', () => {
       replicaDatabase: undefined,
       databasePoolSize: 10,
       dataDir: './data',
+      retentionDays: 0,
       migrateOnStart: true,
       redisUrls: [],
       redisSentinels: undefined,

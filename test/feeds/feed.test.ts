@@ -97,6 +97,7 @@ function createFeed(
   onOldSeqs = (): void => undefined,
   debug?: DebugLog,
   onReadFailure: (error: unknown) => void = () => undefined,
+  onLost = (): void => undefined,
 ): Feed {
   return new Feed({
     roomId,
@@ -105,6 +106,7 @@ function createFeed(
     flushQueue: createFlushQueue(),
     publish: () => undefined,
     onOldSeqs,
+    onLost,
     onReadFailure,
   });
 }
@@ -504,6 +506,37 @@ describe('a feed', () => {
 
     expect(feed.position).toBe(position + 1_000);
     expect(feed.unverified).toBeUndefined();
+  });
+
+  it('is lost if entries that it has not taken were deleted, because they are old', async () => {
+    const room = await createRoom();
+    let losses = 0;
+    const feed = createFeed(room, undefined, undefined, undefined, () => (losses += 1));
+    const state = await store.log.state(room);
+    if (state === undefined) throw new Error('no such room');
+    feed.activate(state);
+    const last = (await appendElsewhere(room, 600)).at(-1)?.seq ?? 0;
+    const purge = async (horizon: number): Promise<void> => {
+      await database.sequelize.query('DELETE FROM messages WHERE room_id = $1 AND seq <= $2', {
+        bind: [room, horizon],
+      });
+      await database.sequelize.query('UPDATE rooms SET horizon = $2 WHERE id = $1', {
+        bind: [room, horizon],
+      });
+    };
+
+    // Its last entry is one that it needs no more.
+    await purge(state.head);
+    await feed.refresh();
+    expect([feed.position, losses]).toEqual([last, 0]);
+
+    const next = (await appendElsewhere(room, 600)).at(-1)?.seq ?? 0;
+    for (const horizon of [last + 1, next]) {
+      await purge(horizon);
+      await feed.refresh();
+      expect(feed.position).toBe(last);
+    }
+    expect(losses).toBe(2);
   });
 
   it('takes and promises nothing after its log went back', async () => {

@@ -36,7 +36,8 @@ const log = {
     Promise.resolve(
       Array.from({ length: (head ?? 0) - after }, (__, at) => message(after + at + 1)),
     ),
-} as Pick<Log, 'heads' | 'read'> as Log;
+  horizon: () => Promise.resolve(0),
+} as Pick<Log, 'heads' | 'read' | 'horizon'> as Log;
 
 beforeEach(() => {
   vi.useFakeTimers({
@@ -58,6 +59,7 @@ beforeEach(() => {
     flushQueue: createFlushQueue(),
     publish: () => undefined,
     onOldSeqs: () => void poll.compare(),
+    onLost: () => undefined,
     onReadFailure: () => undefined,
   });
   feed.activate({

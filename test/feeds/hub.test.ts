@@ -78,6 +78,7 @@ function hubOver(log: Partial<Log>, broker: Partial<Broker> = {}, epoch: Partial
     log: {
       read,
       state: () => Promise.resolve(stateAt(0)),
+      horizon: () => Promise.resolve(0),
       heads: (roomIds) => Promise.resolve(new Map(roomIds.map((id) => [id, HEAD]))),
       append: () => NEVER,
       settledIn: () => undefined,

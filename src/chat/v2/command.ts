@@ -41,7 +41,7 @@ export interface CommandSession extends UserSession {
    * The seq at which the user's read marker in a room is, also if it is moved meanwhile; 0 if they may not read the room.
    * @throws {ChatError} UNAVAILABLE
    */
-  findMarker(roomId: number): Promise<number>;
+  findMarker(roomId: number): Promise<{ read: number; horizon: number }>;
   /** Leaves a room; resolves when nothing of it is being read for the session. */
   leave(roomId: number): Promise<void> | undefined;
   /** The pending frames of the room that it is about go out before it. */

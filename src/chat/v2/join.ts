@@ -11,6 +11,8 @@ interface Entered {
   readonly feed: Feed;
   /** Seq at which the user's read marker is. */
   readonly read: number;
+  /** Seq up to which the room's log is gone. */
+  readonly horizon: number;
 }
 
 /**
@@ -38,9 +40,9 @@ export function join(
         enterWithoutWaiting(context, identity, id, after) ?? enter(context, identity, id, after);
       await find();
       // All sessions that join at the same time share one query.
-      const read = await session.findMarker(id);
+      const { read, horizon } = await session.findMarker(id);
       // The feed may have been closed, or a revocation may have come, meanwhile.
-      return { feed: await find(), read };
+      return { feed: await find(), read, horizon };
     }),
   );
 }
@@ -80,7 +82,7 @@ function requireSpace({ subscriptions, context: { limits } }: CommandSession): v
 /** Joins the room behind the client's last entry, or at its head if the client knows none or too old a one. */
 function connect(
   session: CommandSession,
-  { feed, read }: Entered,
+  { feed, read, horizon }: Entered,
   { after, epoch }: WantedRoom,
   { max = Infinity, with: hints, ref }: Options,
 ): void {
@@ -88,6 +90,6 @@ function connect(
     throw new ChatError('AHEAD', { detail: 'the epoch of the log is another one' });
   }
   const head = feed.position;
-  const isReplayed = after !== undefined && head - after <= max;
+  const isReplayed = after !== undefined && after >= horizon && head - after <= max;
   session.connect(feed, { from: isReplayed ? after : head, hints, read }, ref);
 }

@@ -68,11 +68,11 @@ export class SessionV2 extends Session implements CommandSession {
     this.status('CONNECTED', { ref, roomId, uuid, head, epoch, from, permissions, read });
   }
 
-  async findMarker(roomId: number): Promise<number> {
+  async findMarker(roomId: number): Promise<{ read: number; horizon: number }> {
     this.#movedMarkers.set(roomId, undefined);
     try {
-      const read = await this.context.actions.readMarkers.find(this.identity, roomId);
-      return this.#movedMarkers.get(roomId) ?? read;
+      const found = await this.context.actions.readMarkers.find(this.identity, roomId);
+      return { ...found, read: this.#movedMarkers.get(roomId) ?? found.read };
     } finally {
       this.#movedMarkers.delete(roomId);
     }

@@ -1,0 +1,159 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { QueryTypes, type Sequelize, type Transaction } from 'sequelize';
+import type { Logger } from '../logger.js';
+import { isUnavailable } from './pg-errors.js';
+
+/** Entries of one transaction, which has the lock of their room meanwhile: as many as an append stores at most. */
+const CHUNK_ENTRIES = 1_000;
+/** Rooms of which one statement looks at the oldest entry: a page of the list of all rooms. */
+const ROOMS_A_QUERY = 1_000;
+/**
+ * After a statement a node rests for this many times as long as it took. Then it deletes some thousand entries a second,
+ * more than most installations store, and takes a quarter of a core of Postgres at most.
+ */
+const REST_FACTOR = 3;
+/** From one pass over all rooms to the next: short against a day. */
+const PASS_INTERVAL_MS = 600_000;
+/** Key of the advisory lock of the retention: an arbitrary number, the same in every process. */
+const LOCK_KEY = 7_777_004;
+
+interface DueRooms {
+  /** Ids of rooms that have entries to be deleted. */
+  readonly due: readonly number[];
+  /** Of the last room that was looked at; null: there are no more. */
+  readonly last: number | null;
+}
+
+/** Rooms by id, beyond $1, whose oldest entry is older than $2 days, among the next ROOMS_A_QUERY ones. */
+const FIND_DUE = `WITH part AS MATERIALIZED (
+    SELECT id, horizon FROM rooms WHERE id > $1 ORDER BY id LIMIT ${ROOMS_A_QUERY}
+  )
+  SELECT (SELECT max(id) FROM part) AS last,
+    (SELECT coalesce(json_agg(part.id ORDER BY part.id), '[]') FROM part CROSS JOIN LATERAL (
+       SELECT "createdAt" FROM messages WHERE room_id = part.id AND seq > part.horizon ORDER BY seq LIMIT 1
+     ) AS oldest WHERE "createdAt" < now() - make_interval(days => $2)) AS due`;
+
+/**
+ * Of the next CHUNK_ENTRIES entries of the room $1 beyond $2, the number up to which all are older than $3 days. Dates
+ * follow the numbers unless a clock was set back: then an old entry waits for the younger one before it.
+ */
+const FIND_HORIZON = `SELECT coalesce(min(seq) FILTER (WHERE "createdAt" >= now() - make_interval(days => $3)) - 1, max(seq), $2)
+    AS horizon
+  FROM (
+    SELECT seq, "createdAt" FROM messages
+    WHERE room_id = $1 AND seq > $2 AND seq <= $2::bigint + ${CHUNK_ENTRIES} ORDER BY seq
+  ) AS oldest`;
+
+/** Delete the entries of the room $1 beyond $2, up to $3, with all that is about them. */
+const PURGE = [
+  // First: its locks are why the words of no message are stored after the next statement (message-words.ts).
+  'DELETE FROM messages WHERE room_id = $1 AND seq > $2 AND seq <= $3',
+  'DELETE FROM message_words WHERE room_id = $1 AND seq > $2 AND seq <= $3',
+  'DELETE FROM reactions WHERE room_id = $1 AND target > $2 AND target <= $3',
+  // Entries that are left say nothing of a message that is gone.
+  `UPDATE messages SET content = '' WHERE room_id = $1 AND target > $2 AND target <= $3 AND content <> ''`,
+] as const;
+
+const MOVE_HORIZON = `WITH moved AS (UPDATE rooms SET horizon = $2 WHERE id = $1)
+  INSERT INTO search_positions AS p (room_id, upto) VALUES ($1, $2)
+  ON CONFLICT (room_id) DO UPDATE SET upto = greatest(p.upto, excluded.upto)`;
+
+/**
+ * Deletes the oldest entries of a room, those that are older than so many days: CHUNK_ENTRIES at most, one node at a time.
+ * The room's horizon is then the seq up to which its log is gone.
+ * @returns whether there may be more; false as well if another node is at it
+ */
+export function purgeOldest(sequelize: Sequelize, roomId: number, days: number): Promise<boolean> {
+  return sequelize.transaction(async (transaction) => {
+    const options = { type: QueryTypes.SELECT, transaction } as const;
+    const [lock] = await sequelize.query<{ is_ours: boolean }>(
+      'SELECT pg_try_advisory_xact_lock($1) AS is_ours',
+      { bind: [LOCK_KEY], ...options },
+    );
+    if (lock?.is_ours !== true) return false;
+    // As a change of a message: the room first, then its entries.
+    const [room] = await sequelize.query<{ horizon: number }>(
+      'SELECT horizon FROM rooms WHERE id = $1 FOR NO KEY UPDATE',
+      { bind: [roomId], ...options },
+    );
+    if (room === undefined) return false;
+    const before = room.horizon;
+    const [found] = await sequelize.query<{ horizon: number }>(FIND_HORIZON, {
+      bind: [roomId, before, days],
+      ...options,
+    });
+    const horizon = found?.horizon ?? before;
+    if (horizon > before) await purge(sequelize, roomId, { before, horizon }, transaction);
+    return horizon === before + CHUNK_ENTRIES;
+  });
+}
+
+async function purge(
+  sequelize: Sequelize,
+  roomId: number,
+  { before, horizon }: { before: number; horizon: number },
+  transaction: Transaction,
+): Promise<void> {
+  const bind = [roomId, before, horizon];
+  for (const statement of PURGE) await sequelize.query(statement, { bind, transaction });
+  await sequelize.query(MOVE_HORIZON, { bind: [roomId, horizon], transaction });
+}
+
+/**
+ * Deletes entries that are older than so many days, room by room, with rests. Every node does; one at a time deletes.
+ * @returns stops it; resolves when nothing of it is running
+ */
+export function startRetention({
+  sequelize,
+  days,
+  logger,
+}: {
+  sequelize: Sequelize;
+  days: number;
+  logger: Logger;
+}): () => Promise<void> {
+  const stop = new AbortController();
+  const { signal } = stop;
+
+  /** @throws AbortError when it is stopped */
+  async function rested<T>(work: Promise<T>): Promise<T> {
+    const start = performance.now();
+    const result = await work;
+    await delay(REST_FACTOR * (performance.now() - start), undefined, { signal });
+    return result;
+  }
+
+  async function findDue(after: number): Promise<DueRooms> {
+    const bind = [after, days];
+    const [part] = await sequelize.query<DueRooms>(FIND_DUE, { bind, type: QueryTypes.SELECT });
+    return part ?? { due: [], last: null };
+  }
+
+  async function purgeAll(): Promise<void> {
+    for (let part = await rested(findDue(0)); part.last !== null;) {
+      for (const roomId of part.due) {
+        while (await rested(purgeOldest(sequelize, roomId, days))) continue;
+      }
+      part = await rested(findDue(part.last));
+    }
+  }
+
+  async function run(): Promise<void> {
+    while (!signal.aborted) {
+      try {
+        await purgeAll();
+      } catch (error) {
+        if (signal.aborted) return;
+        const level = isUnavailable(error) ? 'debug' : 'warn';
+        logger[level]({ err: error }, 'deleting old entries failed, will retry');
+      }
+      await delay(PASS_INTERVAL_MS, undefined, { signal }).catch(() => undefined);
+    }
+  }
+
+  const running = run();
+  return async () => {
+    stop.abort();
+    await running;
+  };
+}
