@@ -20,6 +20,7 @@ const UNIT = [
 /** Files that take ten seconds or more, longest first: one that began last would run on alone. */
 const SLOW = [
   'journeys/proof',
+  'journeys/soak',
   'journeys/stuck-readers',
   'journeys/bad-input-flood',
   'journeys/long-input',

@@ -64,12 +64,14 @@ export class ChatClient {
     ...rooms: number[]
   ): Promise<ChatClient> {
     const client = await ChatClient.openV2(node.chatUrl);
-    client.send({ type: 'token', content: who.token });
-    await client.expect('START?', 'READY');
-    for (const room_id of rooms) {
-      client.send({ type: 'join', rooms: [{ room_id }] });
-      await client.expect('CONNECTED');
-    }
+    await client.#enters(async () => {
+      client.send({ type: 'token', content: who.token });
+      await client.expect('START?', 'READY');
+      for (const room_id of rooms) {
+        client.send({ type: 'join', rooms: [{ room_id }] });
+        await client.expect('CONNECTED');
+      }
+    });
     return client;
   }
 
@@ -80,13 +82,25 @@ export class ChatClient {
     roomId?: number,
   ): Promise<ChatClient> {
     const client = await ChatClient.open(node.chatUrl);
-    client.send({ type: 'token', content: who.token });
-    await client.expect('START?', 'READY');
-    if (roomId !== undefined) {
-      client.send({ type: 'select_room', room_id: roomId });
-      await client.expect('CONNECTED');
-    }
+    await client.#enters(async () => {
+      client.send({ type: 'token', content: who.token });
+      await client.expect('START?', 'READY');
+      if (roomId !== undefined) {
+        client.send({ type: 'select_room', room_id: roomId });
+        await client.expect('CONNECTED');
+      }
+    });
     return client;
+  }
+
+  /** If it fails, nobody has the client to end it. */
+  async #enters(work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      this.terminate();
+      throw error;
+    }
   }
 
   send(command: object): void {

@@ -67,13 +67,18 @@ export class RawClient {
     after?: number,
   ): Promise<RawClient> {
     const client = new RawClient(Number(new URL(node.url).port), after);
-    client.#socket.write(handshake());
-    client.send({ type: 'token', content: who.token });
-    client.send({ type: 'select_room', room_id: roomId, after });
-    await client.until(() => client.answers.length >= 3);
-    const words = client.answers.splice(0).map(({ data }) => data);
-    if (words.join(' ') !== 'START? READY CONNECTED') throw new Error(`got ${words.join(' ')}`);
-    return client;
+    try {
+      client.#socket.write(handshake());
+      client.send({ type: 'token', content: who.token });
+      client.send({ type: 'select_room', room_id: roomId, after });
+      await client.until(() => client.answers.length >= 3);
+      const words = client.answers.splice(0).map(({ data }) => data);
+      if (words.join(' ') !== 'START? READY CONNECTED') throw new Error(`got ${words.join(' ')}`);
+      return client;
+    } catch (error) {
+      await client.terminate();
+      throw error;
+    }
   }
 
   send(command: object): void {

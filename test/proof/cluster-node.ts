@@ -13,6 +13,15 @@ const READY_TIMEOUT_MS = 30_000;
 /** A process that has not ended this long after SIGTERM is killed. */
 const END_TIMEOUT_MS = 20_000;
 const RESTART_MS = 500;
+/** A garbage collection of a large heap takes a second or two. */
+const ANSWER_TIMEOUT_MS = 20_000;
+
+/** What is looked at inside of a node. */
+export interface Probe {
+  /** Flags of Node. Modules that they import may answer messages over the process' channel. */
+  readonly flags: readonly string[];
+  readonly metricsPort: number;
+}
 
 /** The dependencies of a node. */
 interface Setup {
@@ -23,6 +32,7 @@ interface Setup {
   readonly env: Readonly<Record<string, string>>;
   readonly folder: string;
   readonly ledger: Ledger;
+  readonly probe: Probe | undefined;
   /** Called with each new process. */
   readonly onProcess: () => void;
 }
@@ -74,6 +84,23 @@ export class ClusterNode {
 
   get pid(): number | undefined {
     return this.#child?.pid;
+  }
+
+  /** `http://127.0.0.1:port/metrics`; undefined without a probe. */
+  get metricsUrl(): string | undefined {
+    const { probe } = this.#setup;
+    return probe && `${urlOf(probe.metricsPort)}/metrics`;
+  }
+
+  /** The answer of the probe in its process. */
+  async ask(question: object): Promise<unknown> {
+    const child = this.#child;
+    if (child === undefined) throw new Error(`${this.name} does not run`);
+    const signal = AbortSignal.timeout(ANSWER_TIMEOUT_MS);
+    const answered = once(child, 'message', { signal });
+    // If the process ends meanwhile, there is no answer.
+    child.send(question, () => undefined);
+    return (await answered)[0] as unknown;
   }
 
   /** Resolves when it is ready. If another process has its port at the moment, it is tried again. */
@@ -137,8 +164,9 @@ export class ClusterNode {
 
   #spawn(): void {
     const log = openSync(this.#logFile, 'a');
-    const { folder, env, port, onProcess } = this.#setup;
-    const child = spawn(process.execPath, ['--import', CLOCK, PROGRAM], {
+    const { folder, env, port, probe, onProcess } = this.#setup;
+    const flags = ['--import', CLOCK, ...(probe?.flags ?? [])];
+    const child = spawn(process.execPath, [...flags, PROGRAM], {
       // A folder without a .env.
       cwd: folder,
       env: {
@@ -146,9 +174,10 @@ export class ClusterNode {
         PORT: String(port),
         DATABASE_URL: this.databaseLinks.url,
         REDIS_URL: this.redisLinks.url,
+        ...(probe && { METRICS_PORT: String(probe.metricsPort) }),
         ...env,
       },
-      stdio: ['ignore', log, log],
+      stdio: ['ignore', log, log, ...(probe === undefined ? [] : ['ipc' as const])],
       // In a process group of its own: Ctrl-C in a terminal reaches the proof alone, which ends the nodes.
       detached: true,
     });

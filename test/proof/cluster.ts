@@ -63,12 +63,19 @@ export class Cluster {
     this.#redis = redis;
   }
 
-  /** Starts everything, each node with `env`. */
-  static async start(env: Readonly<Record<string, string>>, ledger: Ledger): Promise<Cluster> {
+  /**
+   * Starts everything, each node with `env`.
+   * @param probe the flags of Node by which nodes are looked into; by default they are not
+   */
+  static async start(
+    env: Readonly<Record<string, string>>,
+    ledger: Ledger,
+    probe?: readonly string[],
+  ): Promise<Cluster> {
     const [postgres, redis] = await Promise.all([startPostgresService(), startRedisService()]);
     const cluster = new Cluster(postgres, redis, ledger);
     try {
-      await cluster.#startNodes(env);
+      await cluster.#startNodes(env, probe);
     } catch (error) {
       await cluster.end({ keepLogs: true });
       throw error;
@@ -201,7 +208,10 @@ export class Cluster {
     if (!keepLogs) rmSync(this.folder, { recursive: true, force: true });
   }
 
-  async #startNodes(env: Readonly<Record<string, string>>): Promise<void> {
+  async #startNodes(
+    env: Readonly<Record<string, string>>,
+    probe: readonly string[] | undefined,
+  ): Promise<void> {
     const nodes: ClusterNode[] = [];
     while (nodes.length < NODES) {
       const node = await ClusterNode.create({
@@ -220,6 +230,7 @@ export class Cluster {
         },
         folder: this.folder,
         ledger: this.#ledger,
+        probe: probe && { flags: probe, metricsPort: await findSteadyPort() },
         onProcess: () => {
           this.#guardNodes();
         },

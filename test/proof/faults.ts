@@ -10,6 +10,8 @@ import type { Conditions, TcpProxy } from './tcp-proxy.js';
 /** The parts that a fault may break. */
 export interface Scene {
   readonly cluster: Cluster;
+  /** The nodes that may be ended. */
+  readonly endable: readonly ClusterNode[];
   readonly clients: readonly ProofClient[];
   readonly reader: Reader;
   readonly random: Random;
@@ -232,9 +234,9 @@ export function faultOf(name: FaultName): Fault {
 }
 
 function endNode(signal: NodeJS.Signals): Fault['inject'] {
-  return async (scene) => {
-    const node = pickNode(scene);
-    scene.note(node.name);
+  return async ({ endable, random, note }) => {
+    const node = random.pick(endable);
+    note(node.name);
     await node.stop(signal);
     return () => node.start();
   };

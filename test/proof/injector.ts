@@ -82,13 +82,14 @@ async function injectFault(
   name: FaultName,
   index: number,
   random: Random,
-  { cluster, clients, reader, ledger }: Injection,
+  { cluster, endable, clients, reader, ledger }: Injection,
 ): Promise<{ incident: Incident; restore: (() => Promise<void>) | void }> {
   const offsetMs = random.between(0, MAX_OFFSET_MS);
   if (index > 0) await delay(offsetMs);
   const incident: Incident = ledger.addIncident(name);
   const restore = await faultOf(name).inject({
     cluster,
+    endable,
     clients,
     reader,
     random,

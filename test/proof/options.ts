@@ -85,7 +85,8 @@ function parse(args: string[]): Options {
   };
 }
 
-function wholeNumber(name: string, text: string): number {
+/** @throws if the text of an option is none */
+export function wholeNumber(name: string, text: string): number {
   if (!/^\d{1,9}$/.test(text)) throw new Error(`--${name} must be a whole number`);
   return Number(text);
 }

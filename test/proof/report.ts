@@ -140,7 +140,7 @@ function seconds(ms: number): string {
 }
 
 /** Aligns the first column to the left, the others to the right. */
-function renderTable(rows: readonly (readonly string[])[]): string {
+export function renderTable(rows: readonly (readonly string[])[]): string {
   const widths = (rows[0] ?? []).map((_, column) =>
     Math.max(...rows.map((row) => row[column]?.length ?? 0)),
   );
