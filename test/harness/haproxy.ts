@@ -37,8 +37,6 @@ export async function startHaproxy(
       ...Object.fromEntries(
         nodes.map((node, index) => [`NODE_${index + 1}`, new URL(node.url).host]),
       ),
-      // Each takes two files, of which a process may have a thousand on many machines.
-      MAXCONN: '300',
     },
     async ready() {
       const { ok } = await fetch(`${url}/readyz`, { signal: AbortSignal.timeout(2_000) });
