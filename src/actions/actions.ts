@@ -11,6 +11,7 @@ import { createImportActions, type ImportActions } from './imports.js';
 import { createMemberActions, type MemberActions } from './members.js';
 import { createMessageActions, type MessageActions } from './messages.js';
 import { createReadMarkerActions, type ReadMarkerActions } from './read-markers.js';
+import { createReportActions, type ReportActions } from './reports.js';
 import { createRoomActions, type RoomActions } from './rooms.js';
 import type { Screening } from './screening.js';
 import { createUserActions, type UserActions } from './users.js';
@@ -27,6 +28,7 @@ export interface Actions {
   readonly users: UserActions;
   readonly blocks: BlockActions;
   readonly imports: ImportActions;
+  readonly reports: ReportActions;
 }
 
 /** What the use cases work on. */
@@ -68,13 +70,15 @@ export function createActions({
   limits,
   logger,
 }: ActionContext): Actions {
+  const messages = createMessageActions({ ...store, hub, limits: messageLimits, screening });
   return {
     rooms: createRoomActions({ ...store, hub, directRoomLevel }),
     members: createMemberActions({ ...store, hub }),
-    messages: createMessageActions({ ...store, hub, limits: messageLimits, screening }),
+    messages,
     readMarkers: createReadMarkerActions({ ...store, hub }),
     users: createUserActions({ ...store, hub, revocations, erasures, verify, logger }),
     blocks: createBlockActions({ ...store, hub }),
+    reports: createReportActions({ ...store, messages }),
     imports: createImportActions({ ...store, hub, limits }),
   };
 }

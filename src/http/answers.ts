@@ -105,6 +105,20 @@ const user = z.object({ userUUID: uuidShape, name, picture }).meta({ id: 'User' 
 
 export const userListContent = z.array(user);
 
+export const reportContent = z
+  .object({
+    id: z.int().min(1).describe('Of the report.'),
+    room_id: roomIdShape,
+    seq: seqShape.describe('The number of the message.'),
+    reporter: uuidShape,
+    reason: z
+      .string()
+      .nullable()
+      .meta({ examples: ['This is spam.'] }),
+    createdAt: instantShape,
+  })
+  .meta({ id: 'Report', description: 'A message that a user has reported.' });
+
 export const blockContent = z
   .object({ userUUID: uuidShape.describe('The blocked user.'), createdAt: instantShape })
   .meta({ id: 'Block', description: 'A user whom the caller blocks.' });
@@ -152,6 +166,15 @@ export const messageContent = z
     id: 'Message',
     description: 'A message as it is now. What it does not have is left out.',
   });
+
+export const reportListContent = z.array(
+  reportContent
+    .extend({
+      room_uuid: uuidOfRoom,
+      message: messageContent.nullable().describe('As it is now; `null` if it was deleted.'),
+    })
+    .meta({ id: 'ListedReport', description: 'A report, with its message.' }),
+);
 
 export const messageListContent = z.array(messageContent);
 

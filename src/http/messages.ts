@@ -24,7 +24,8 @@ const MAX_PAGE = 1_000;
 /** The number of a message. */
 const messageNumber = numberFrom(1, Number.MAX_SAFE_INTEGER);
 
-const messagePath = roomPath.extend({ seq: messageNumber });
+/** Schema of a path that names a message. */
+export const messagePath = roomPath.extend({ seq: messageNumber });
 
 const range = z.object({
   ...periodQuery,

@@ -9,6 +9,7 @@ import { memberRoutes } from './members.js';
 import { messageRoutes } from './messages.js';
 import { myRoomRoutes } from './my-rooms.js';
 import { readMarkerRoutes } from './read-markers.js';
+import { reportRoutes } from './reports.js';
 import { roomRoutes } from './rooms.js';
 import { route, type Route } from './route.js';
 import { searchRoutes } from './search.js';
@@ -57,6 +58,7 @@ export const ROUTES: readonly Route[] = [
   ...importRoutes,
   ...memberRoutes,
   ...messageRoutes,
+  ...reportRoutes,
   ...entryRoutes,
   ...searchRoutes,
   ...readMarkerRoutes,

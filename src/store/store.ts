@@ -14,6 +14,7 @@ import { createMembers, type Members } from './members.js';
 import { defineRoom } from './models/room.js';
 import { defineRule } from './models/rule.js';
 import { createReadMarkers, type ReadMarkers } from './read-markers.js';
+import { createReports, type Reports } from './reports.js';
 import { createRoomList, type RoomList } from './room-list.js';
 import { createRooms, type Rooms } from './rooms.js';
 import { createRules, type Rules } from './rules.js';
@@ -34,6 +35,7 @@ export interface Store {
   readonly members: Members;
   readonly rules: Rules;
   readonly blocks: Blocks;
+  readonly reports: Reports;
   readonly changes: Changes;
   readonly destinations: Destinations;
   readonly history: History;
@@ -68,6 +70,7 @@ export function createStore({
     members: createMembers({ sequelize, readers: roomReaders }),
     rules: createRules({ sequelize }),
     blocks: createBlocks({ sequelize }),
+    reports: createReports({ sequelize }),
     changes: createChanges({ sequelize }),
     destinations: createDestinations({ sequelize: rooms }),
     readMarkers: createReadMarkers({ sequelize }),

@@ -50,7 +50,7 @@ async function run(command: string): Promise<string> {
 function steady(answer: string): unknown {
   return JSON.parse(answer, (key, value: unknown) => {
     const text = String(value);
-    if (/^(?:uuid|epoch)$/.test(key) && /^[0-9a-f-]{36}$/.test(text)) return 'a UUID';
+    if (/^(?:uuid|room_uuid|epoch)$/.test(key) && /^[0-9a-f-]{36}$/.test(text)) return 'a UUID';
     if (
       /^(?:createdAt|updatedAt|edited_at|revokedAt|requestedAt)$/.test(key) &&
       /^\d{4}-\d\d-\d\dT[\d:.]{12}Z$/.test(text)

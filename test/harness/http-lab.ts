@@ -168,6 +168,7 @@ export class HttpLab {
       ':id': String(this.room),
       ':uuid': ben.userUUID,
       ':seq': String(this.message),
+      ':report': '1',
       ...given,
     };
     return ROUTES.filter(({ access }) => access === 'token' || access === 'server').map(

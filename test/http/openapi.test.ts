@@ -254,6 +254,17 @@ describe('the answers of a node', () => {
     await ask('DELETE', written, { as: server });
     await holder.end();
 
+    const report = await ask('POST', `${messages}/${seq}/report`, { body: { reason: 'spam' } });
+    await ask('POST', `${messages}/${seq}/report`, { body: {} });
+    await ask('POST', `${messages}/${seq}/report`, { body: { reason: '' } });
+    await ask('POST', `${messages}/9999/report`, { body: {} });
+    await ask('GET', '/reports', { as: server });
+    await ask('GET', '/reports?limit=x', { as: server });
+    const { id: reportId } = report.content as { id: number };
+    for (const id of [reportId, reportId, 'x']) {
+      await ask('DELETE', `/reports/${id}`, { as: server });
+    }
+
     // What each use case refuses.
     await ask('POST', '/sessions/revoke', { as: server, body: {} });
     await ask('DELETE', '/users/x/messages', { as: server });
@@ -305,6 +316,7 @@ describe('the answers of a node', () => {
     const goneSeq = (gone.content as { seq: number }).seq;
     await ask('DELETE', `${messages}/${goneSeq}`);
     await ask('GET', `${messages}/${goneSeq}`);
+    await ask('POST', `${messages}/${goneSeq}/report`, { body: {} });
     await ask('PATCH', `${messages}/${goneSeq}`, { body: { content: 'x' } });
     await ask('POST', messages, { body: { content: 'gone', ref: 'b' } });
     await ask('GET', '/chat');
@@ -323,7 +335,8 @@ describe('the answers of a node', () => {
         template
           .replace('{id}', String(id))
           .replace('{uuid}', guest.userUUID)
-          .replace('{seq}', '1');
+          .replace('{seq}', '1')
+          .replace('{report}', '1');
       const body = operation.requestBody?.content['application/json']?.example;
       const isOpen = ['/healthz', '/readyz', '/chat'].includes(template);
       if (isOpen) continue;

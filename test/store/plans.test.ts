@@ -238,6 +238,7 @@ describe('the plans of Postgres', () => {
   it.each<[string, (room: number) => Promise<unknown>]>([
     ['log.state', (room) => store.log.state(room)],
     ['destinations.find', (room) => destinationOf(room)],
+    ['reports.page', (room) => reportedPage(room)],
     ['log.heads', (room) => store.log.heads([room, room + 1])],
     ['rooms.rulesOf', () => store.rooms.rulesOf(caller, { limit: 50, offset: 0 })],
     ['rooms.visibleTo', () => drain(store.rooms.visibleTo(caller))],
@@ -256,6 +257,11 @@ describe('the plans of Postgres', () => {
     for (const plan of plans) expect(plan).not.toMatch(/Seq Scan on (messages|rooms|room_perm)/);
     expect(plans.join('\n')).toMatch(/Index.* on (rooms|room_permissions)/);
   });
+
+  async function reportedPage(roomId: number): Promise<unknown> {
+    await store.reports.put({ roomId, seq: 1, reporter: emitter, reason: null });
+    return store.reports.page(emitter, { after: 0, limit: 50 });
+  }
 
   function destinationOf(roomId: number): Promise<unknown> {
     return store.destinations.find({ roomId, emitter, ref: 'a' });
