@@ -10,6 +10,7 @@ const UNIT = [
   'test/chat/{inbox,reading,v2/command-order,v2/flood-guard,v2/message}.test.ts',
   'test/cli/{printable,renumbering,room-file}.test.ts',
   'test/docs/{architecture,environment,links,operations,promises}.test.ts',
+  'test/jobs/retry.test.ts',
   'test/limits/{client-address,token-buckets}.test.ts',
   'test/feeds/{backlog,catch-up,flush-queue,head-poll,peers,presence,room-announcer,room-hints,subscribers,ws-frame}.test.ts',
   'test/http/{health,page,period,reading}.test.ts',

@@ -1,6 +1,6 @@
 'use strict';
 
-// How far each user has read each room.
+// How far each user has read each room, and what they want to be notified of.
 module.exports = {
   async up(queryInterface, Sequelize) {
     await queryInterface.createTable('read_markers', {
@@ -13,6 +13,8 @@ module.exports = {
       user_uuid: { type: Sequelize.UUID, primaryKey: true },
       // Seq of the last entry that counts as read.
       upto: { type: Sequelize.BIGINT, allowNull: false },
+      // Which messages the user wants to be notified of: all, mentions or none; null: they have not said.
+      notify: { type: Sequelize.STRING(8) },
     });
   },
 

@@ -37,6 +37,10 @@ export interface Observer {
   fellBehind(): void;
   /** The hook before storing was asked, or was to be asked; its time in milliseconds. */
   hookAsked(outcome: HookOutcome, ms: number): void;
+  /** An event was posted to WEBHOOK_URL, and taken or not, after `ms` milliseconds. */
+  webhookPosted(outcome: 'taken' | 'refused', ms: number): void;
+  /** An event was not taken for 24 hours: a hole. */
+  webhookGivenUp(): void;
   /** A client was answered with an error. */
   refused(over: 'rest' | 'socket', reason: ErrorCode): void;
   sessionEnded(version: Version, reason: EndOfSession): void;

@@ -18,7 +18,8 @@ import {
   type BeforeStoring,
 } from './hooks/before-storing.js';
 import { createSignedPost } from './hooks/signed-post.js';
-import { createHub } from './feeds/hub.js';
+import { startWebhooks, type Webhooks } from './jobs/webhooks.js';
+import { createHub, type Hub } from './feeds/hub.js';
 import { createFlushQueue } from './feeds/flush-queue.js';
 import { createChat } from './chat/upgrade.js';
 import { createAddressOf } from './limits/client-address.js';
@@ -45,11 +46,15 @@ import { startStoringWords } from './store/message-words.js';
 import { startPurging } from './store/purge.js';
 import { startRetention } from './store/retention.js';
 import { openRevocations, type Revocations } from './store/revocations.js';
-import { createStore } from './store/store.js';
+import { createStore, type Store } from './store/store.js';
 
 export { ConfigError, loadConfig, type Config } from './config/load.js';
 
 const SECONDS_A_MINUTE = 60;
+/** Standard Webhooks suggests 15 to 30 s. */
+const WEBHOOK_TIMEOUT_MS = 15_000;
+/** Nobody looks at an answer, but a connection whose answer was read takes the next event. */
+const WEBHOOK_ANSWER_BYTES = 4_096;
 
 /** A node: REST and `/chat` on one port. */
 export interface Server {
@@ -98,7 +103,8 @@ export async function createServer(
     config.tracing &&
     (await import('./tracing/tracing.js')).createTracing(config.tracing, epoch, logger);
   const tracer = tracing?.tracer;
-  const store = createStore({ database, limits, logger, observer, tracer });
+  const tellsWebhooks = config.webhookUrl !== undefined;
+  const store = createStore({ database, limits, logger, observer, tracer, tellsWebhooks });
   const verify = await createTokenVerifier(config, secret, logger);
   const flushQueue = createFlushQueue();
   const hub = createHub({
@@ -112,7 +118,9 @@ export async function createServer(
     logger,
     observer,
     tracer,
+    onStored: tellsWebhooks ? (roomId) => webhooks?.wake(roomId) : undefined,
   });
+  const webhooks = postWebhooks(config, store, hub, logger, observer);
 
   const erasures = createErasures({
     sequelize: database.sequelize,
@@ -166,6 +174,7 @@ export async function createServer(
       stopRetention?.(),
       stopStoringWords(),
       erasures.close(),
+      webhooks?.close(),
       metrics?.close(),
       tracing?.close(),
     ]);
@@ -241,6 +250,7 @@ export async function createServer(
     epoch,
     unsettled: () => store.log.unsettled(),
     poolUses: () => database.poolUses(),
+    webhookBacklog: tellsWebhooks ? () => store.webhookCursors.backlog() : undefined,
   });
   const handle = app.callback();
   const connections = createConnections({
@@ -330,6 +340,31 @@ function hookAt(
   const { bodyBytes: maxAnswerBytes } = limits;
   const post = createSignedPost({ url, secrets, timeoutMs: HOOK_TIMEOUT_MS, maxAnswerBytes });
   return createBeforeStoring({ post, failsOpen, limits, logger, observer });
+}
+
+/** Posts events to WEBHOOK_URL; undefined if there is none. */
+function postWebhooks(
+  { webhookUrl: url, webhookSecrets: secrets }: Config,
+  { webhookCursors: cursors, recipients, log }: Store,
+  hub: Hub,
+  logger: Logger,
+  observer: Observer | undefined,
+): Webhooks | undefined {
+  if (url === undefined) return undefined;
+  return startWebhooks({
+    cursors,
+    recipients,
+    log,
+    post: createSignedPost({
+      url,
+      secrets,
+      timeoutMs: WEBHOOK_TIMEOUT_MS,
+      maxAnswerBytes: WEBHOOK_ANSWER_BYTES,
+    }),
+    online: (roomId) => hub.online(roomId),
+    logger,
+    observer,
+  });
 }
 
 function brokerOf(config: Config, logger: Logger): CreateBroker {

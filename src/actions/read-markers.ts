@@ -2,7 +2,7 @@ import { forbidden, type Caller } from '../access/permissions.js';
 import { ChatError } from '../errors.js';
 import type { Hub } from '../feeds/hub.js';
 import type { UserSession } from '../feeds/user-sessions.js';
-import type { ReadMarkers } from '../store/read-markers.js';
+import type { NotifyLevel, ReadMarkers } from '../store/read-markers.js';
 
 /** How far a user has read. */
 export interface ReadRange {
@@ -27,6 +27,11 @@ export interface ReadMarkerActions {
    * @throws {ChatError} NOT_FOUND; FORBIDDEN without the permission `r`; UNAVAILABLE
    */
   move(caller: Caller, roomId: number, range: ReadRange, origin?: UserSession): Promise<number>;
+  /**
+   * Sets which messages of a room the caller wants to be notified of. It is for whoever notifies: nothing else changes.
+   * @throws {ChatError} NOT_FOUND; FORBIDDEN without the permission `r`; UNAVAILABLE
+   */
+  notify(caller: Caller, roomId: number, level: NotifyLevel): Promise<void>;
 }
 
 export function createReadMarkerActions({
@@ -44,9 +49,7 @@ export function createReadMarkerActions({
 
     async move(caller, roomId, { upto: wanted, isBack }, origin) {
       const marker = await readMarkers.move(caller, roomId, wanted, isBack);
-      if (marker === undefined) {
-        throw new ChatError('NOT_FOUND', { detail: 'there is no such room' });
-      }
+      if (marker === undefined) throw noSuchRoom();
       if (!marker.mayRead) throw forbidden('r');
       const { upto } = marker;
       if (marker.isMoved) {
@@ -54,5 +57,15 @@ export function createReadMarkerActions({
       }
       return upto;
     },
+
+    async notify(caller, roomId, level) {
+      const mayRead = await readMarkers.notify(caller, roomId, level);
+      if (mayRead === undefined) throw noSuchRoom();
+      if (!mayRead) throw forbidden('r');
+    },
   };
+}
+
+function noSuchRoom(): ChatError {
+  return new ChatError('NOT_FOUND', { detail: 'there is no such room' });
 }

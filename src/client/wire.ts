@@ -121,6 +121,7 @@ export interface RoomRow {
   readonly read: number;
   readonly unread: number;
   readonly mentions: number;
+  readonly notify: 'all' | 'mentions' | 'none';
   readonly last_message: MessageRow | null;
   readonly with?: UserRow | null;
 }

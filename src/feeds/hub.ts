@@ -75,6 +75,7 @@ export function createHub({
   logger,
   observer,
   tracer,
+  onStored,
 }: {
   log: Log;
   epoch: Epoch;
@@ -86,6 +87,8 @@ export function createHub({
   logger: Logger;
   observer?: Observer | undefined;
   tracer?: Tracer | undefined;
+  /** This node has stored something in a room: entries, a read marker, its deletion. */
+  onStored?: ((roomId: number) => void) | undefined;
 }): Hub {
   /** A read that never answers must not block the reads after it. */
   const feedLog: Log = {
@@ -156,6 +159,7 @@ export function createHub({
         // A feed that was closed with messages in flight may have a successor.
         const current = feeds.get(roomId);
         if (current !== feed) current?.take(entries);
+        onStored?.(roomId);
         peers.publish(roomId, entries);
       },
       publishHints: (hints) => {
@@ -275,6 +279,7 @@ export function createHub({
       if (observer !== undefined) for (const { kind } of entries) observer.appended(kind);
       if (tracer !== undefined) tracePublished(tracer, roomId, entries);
       const taken = feeds.get(roomId)?.takeOwn(entries);
+      onStored?.(roomId);
       peers.publishToAll(roomId, { entries });
       return taken;
     },
@@ -283,16 +288,20 @@ export function createHub({
       const feed = feeds.get(roomId);
       if (feed !== undefined) drop(feed, 'ROOM_DELETED');
       peers.publishToAll(roomId, { deleted: true });
+      onStored?.(roomId);
     },
 
     invite(roomId, rules) {
       if (rules.length === 0) return;
+      // A new room is not published otherwise.
+      onStored?.(roomId);
       for (const rule of rules) userSessions.tellInvited(roomId, rule);
       peers.userEvents.tellInvitations(roomId, rules);
     },
 
     markerMoved(marker, origin) {
       tellMarker(marker, origin);
+      onStored?.(marker.roomId);
       peers.userEvents.tellMarker(marker);
     },
 

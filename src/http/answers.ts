@@ -10,6 +10,7 @@ import {
 } from '../protocol/shapes.js';
 import { ENTRY_FRAMES } from '../protocol/v2/frames.js';
 import { MAX_INTEGER } from '../protocol/values.js';
+import { NOTIFY_LEVELS } from '../store/read-markers.js';
 
 /*
  * What stands in the content of answers, as schemas, for the API's document and for tests: nothing is parsed by them.
@@ -196,6 +197,7 @@ export const roomSummaryContent = z
     read: placeShape.describe("The caller's read marker."),
     unread: z.int().min(0).max(MANY).describe('100 means 100 or more.'),
     mentions: z.int().min(0).max(MANY),
+    notify: z.enum(NOTIFY_LEVELS).describe('What the caller wants to be notified of.'),
     last_message: messageContent.nullable(),
     with: user.nullable().describe('The other user of a `user2user` room.').optional(),
   })
@@ -209,6 +211,7 @@ export const importContent = z.object({
   entries: z.int().min(0).describe('Entries of the file.'),
   added: z.int().min(0).describe('Those of them that were not stored before.'),
 });
+export const notifyContent = z.object({ level: z.enum(NOTIFY_LEVELS) });
 
 export const nothingContent = z.object({});
 

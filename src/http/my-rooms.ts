@@ -81,7 +81,7 @@ export const myRoomRoutes: readonly Route[] = [list, one];
 /** A room in an answer, as the caller sees it. */
 function encodeSummary(room: RoomSummary): object {
   const { id, uuid, name, type, data, head, epoch, createdAt } = room;
-  const { permissions, accepted, read, unread, mentions, lastMessage } = room;
+  const { permissions, accepted, read, unread, mentions, notify, lastMessage } = room;
   return {
     id,
     uuid,
@@ -96,6 +96,7 @@ function encodeSummary(room: RoomSummary): object {
     read,
     unread,
     mentions,
+    notify,
     last_message: lastMessage && encodeMessage(lastMessage),
     ...(type === 'user2user' && { with: room.with }),
   };

@@ -1,7 +1,8 @@
 import { z } from 'zod';
 import { uuidSchema } from '../protocol/values.js';
 import { actingAs } from './acting.js';
-import { readContent } from './answers.js';
+import { NOTIFY_LEVELS } from '../store/read-markers.js';
+import { notifyContent, readContent } from './answers.js';
 import { route, type Route } from './route.js';
 import { flag, numberFrom, roomPath } from './validate.js';
 
@@ -34,4 +35,28 @@ const move = route({
   },
 });
 
-export const readMarkerRoutes: readonly Route[] = [move];
+const notify = route({
+  method: 'PUT',
+  path: '/rooms/:id/notify',
+  access: 'token',
+  about: {
+    name: 'setNotifyLevel',
+    tag: 'Messages',
+    summary: 'Sets which messages the caller wants to be notified of',
+    who: 'the permission `r`',
+    body: { level: 'mentions' },
+    content: notifyContent,
+    errors: ['FORBIDDEN', 'NOT_FOUND'],
+  },
+  params: roomPath,
+  body: z.strictObject({
+    level: z.enum(NOTIFY_LEVELS, 'must be all, mentions or none'),
+    emitter: uuidSchema.nullish(),
+  }),
+  async handle({ caller, params, body: { level, emitter } }, { actions }) {
+    await actions.readMarkers.notify(actingAs(caller, emitter), params.id, level);
+    return { content: { level } };
+  },
+});
+
+export const readMarkerRoutes: readonly Route[] = [move, notify];

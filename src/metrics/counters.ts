@@ -9,6 +9,8 @@ import { ENTRY_KIND_NAMES } from '../protocol/entry-kinds.js';
  * (STORE_TIMEOUT_MS); around 50 ms, the limit of the bench, they lie closest.
  */
 const SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
+/** From a receiver beside the node to one that is not in time (WEBHOOK_TIMEOUT_MS of server.ts). */
+const WEBHOOK_SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15];
 /** Up to MAX_BATCH_ENTRIES of group-commit.ts. */
 const ENTRIES = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000];
 
@@ -102,6 +104,19 @@ export function createCounters(registry: Registry): Observer {
   for (const reason of ERROR_CODES) {
     for (const over of ['rest', 'socket']) refusals.inc({ over, reason }, 0);
   }
+  const webhooks = new Counter({
+    name: 'nano_messaging_webhooks_total',
+    help: 'Attempts to post an event to WEBHOOK_URL; given_up: events that were not taken for 24 hours',
+    labelNames: ['outcome'],
+    registers,
+  });
+  for (const outcome of ['taken', 'refused', 'given_up']) webhooks.inc({ outcome }, 0);
+  const webhookSeconds = new Histogram({
+    name: 'nano_messaging_webhook_seconds',
+    help: 'Time until WEBHOOK_URL has answered an event, or has not in time',
+    buckets: WEBHOOK_SECONDS,
+    registers,
+  });
   const ended = new Counter({
     name: 'nano_messaging_sessions_ended_total',
     help: 'Sockets that have closed',
@@ -145,6 +160,13 @@ export function createCounters(registry: Registry): Observer {
     },
     hookAsked(outcome, ms) {
       hookSeconds.observe({ outcome }, ms / 1_000);
+    },
+    webhookPosted(outcome, ms) {
+      webhooks.inc({ outcome });
+      webhookSeconds.observe(ms / 1_000);
+    },
+    webhookGivenUp() {
+      webhooks.inc({ outcome: 'given_up' });
     },
     refused(over, reason) {
       refusals.inc({ over, reason });

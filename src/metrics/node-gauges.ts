@@ -22,6 +22,9 @@ export interface WatchedNode {
   readonly unsettled: () => { readonly entries: number; readonly bytes: number };
   readonly poolUses: () => readonly PoolUse[];
   readonly epoch: { readonly uuid: string; onChange(listener: () => void): void };
+  /** Undefined without WEBHOOK_URL. */
+  readonly webhookBacklog?:
+    (() => Promise<{ readonly rooms: number; readonly oldest: Date | null }>) | undefined;
 }
 
 /** The connections of a pool to Postgres. */
@@ -38,7 +41,7 @@ interface PoolUse {
 /** Adds the metrics of a node's state. */
 export function addNodeGauges(
   registry: Registry,
-  { chat, hub, unsettled, poolUses, epoch }: WatchedNode,
+  { chat, hub, unsettled, poolUses, epoch, webhookBacklog }: WatchedNode,
 ): void {
   const gauges = new Gauges(registry);
   gauges.addLabelled({
@@ -109,6 +112,7 @@ export function addNodeGauges(
       this.set({ epoch: epoch.uuid }, 1);
     },
   });
+  if (webhookBacklog !== undefined) addWebhookGauges(gauges, webhookBacklog);
   const epochChanges = new Counter({
     name: 'nano_messaging_epoch_changes_total',
     help: 'Times that the log went back, so that all sessions began anew',
@@ -117,4 +121,28 @@ export function addNodeGauges(
   epoch.onChange(() => {
     epochChanges.inc();
   });
+}
+
+/** Of all nodes together. If the database does not answer, a scrape has the numbers of the last one. */
+function addWebhookGauges(
+  gauges: Gauges,
+  backlog: NonNullable<WatchedNode['webhookBacklog']>,
+): void {
+  let oldest: Date | null = null;
+  gauges.addLabelled({
+    name: 'nano_messaging_webhook_rooms_waiting',
+    help: 'Rooms with events that WEBHOOK_URL has not taken, on all nodes; 1000 means 1000 or more',
+    async collect() {
+      const found = await backlog().catch(() => undefined);
+      if (found === undefined) return;
+      ({ oldest } = found);
+      this.set(found.rooms);
+    },
+  });
+  gauges.add(
+    'nano_messaging_webhook_lag_seconds',
+    'Age of the oldest event that WEBHOOK_URL has not taken, on all nodes',
+    // oxlint-disable-next-line no-restricted-properties -- another machine wrote the date
+    () => (oldest === null ? 0 : Math.max(0, Date.now() - oldest.getTime()) / 1_000),
+  );
 }

@@ -1,3 +1,13 @@
+/** The types of the events that tell entries to WEBHOOK_URL. */
+export type WebhookType =
+  | 'message.created'
+  | 'message.edited'
+  | 'message.deleted'
+  | 'messages.erased'
+  | 'member.changed'
+  | 'members.changed'
+  | 'room.changed';
+
 /** What the store and the feeds need to know of a kind of entry. */
 interface EntryKindRow {
   /** Whether the history of a room has a row for it. */
@@ -6,6 +16,8 @@ interface EntryKindRow {
   readonly changesRights: boolean;
   /** Whether it changes messages: what was read of them before it may show what is gone. */
   readonly changesMessages: boolean;
+  /** The type of the event that tells it to WEBHOOK_URL; null: none does. */
+  readonly webhook: WebhookType | null;
 }
 
 /**
@@ -14,14 +26,49 @@ interface EntryKindRow {
  * kind does not compile until each of them has its row.
  */
 export const ENTRY_KINDS = {
-  message: { isInHistory: true, changesRights: false, changesMessages: false },
-  edit: { isInHistory: false, changesRights: false, changesMessages: true },
-  delete: { isInHistory: false, changesRights: false, changesMessages: true },
-  reaction: { isInHistory: false, changesRights: false, changesMessages: true },
-  erase: { isInHistory: false, changesRights: false, changesMessages: true },
-  member: { isInHistory: false, changesRights: true, changesMessages: false },
-  members: { isInHistory: false, changesRights: true, changesMessages: false },
-  room: { isInHistory: false, changesRights: true, changesMessages: false },
+  message: {
+    isInHistory: true,
+    changesRights: false,
+    changesMessages: false,
+    webhook: 'message.created',
+  },
+  edit: {
+    isInHistory: false,
+    changesRights: false,
+    changesMessages: true,
+    webhook: 'message.edited',
+  },
+  delete: {
+    isInHistory: false,
+    changesRights: false,
+    changesMessages: true,
+    webhook: 'message.deleted',
+  },
+  reaction: { isInHistory: false, changesRights: false, changesMessages: true, webhook: null },
+  erase: {
+    isInHistory: false,
+    changesRights: false,
+    changesMessages: true,
+    webhook: 'messages.erased',
+  },
+  member: {
+    isInHistory: false,
+    changesRights: true,
+    changesMessages: false,
+    webhook: 'member.changed',
+  },
+  members: {
+    isInHistory: false,
+    changesRights: true,
+    changesMessages: false,
+    webhook: 'members.changed',
+  },
+  room: {
+    isInHistory: false,
+    changesRights: true,
+    changesMessages: false,
+    webhook: 'room.changed',
+  },
 } as const satisfies Record<string, EntryKindRow>;
 
 export type EntryKind = keyof typeof ENTRY_KINDS;

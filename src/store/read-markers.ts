@@ -9,6 +9,11 @@ const MAX_BATCH = 1_000;
 /** Attempts at a statement during which a room is deleted; the next one does not find the room. */
 const MAX_ATTEMPTS = 3;
 
+/** Which messages of a room a user wants to be notified of. */
+export const NOTIFY_LEVELS = ['all', 'mentions', 'none'] as const;
+
+export type NotifyLevel = (typeof NOTIFY_LEVELS)[number];
+
 /** How far a caller has read a room. */
 export interface ReadMarker {
   /** Whether the caller may read the room. */
@@ -44,6 +49,11 @@ export interface ReadMarkers {
     upto: number,
     isBack: boolean,
   ): Promise<MovedMarker | undefined>;
+  /**
+   * Sets what a caller who may read wants to be notified of.
+   * @returns whether they may; undefined if there is no such room
+   */
+  notify(caller: Caller, roomId: number, level: NotifyLevel): Promise<boolean | undefined>;
 }
 
 interface Asked {
@@ -84,18 +94,47 @@ const FIND = `WITH found AS MATERIALIZED (${ASKED})
     SELECT upto FROM read_markers WHERE room_id = found.room_id AND user_uuid = found.user_uuid LIMIT 1
   )) AS upto FROM found`;
 
-/** Moves to $6, also backwards if $7. In the order of the keys, so that two statements never wait for each other. */
-const MOVE = `WITH found AS MATERIALIZED (${ASKED}), moved AS (
+/**
+ * Moves to $6, also backwards if $7. In the order of the keys, so that two statements never wait for each other.
+ * @param tellsWebhooks whether to note that it is to be told
+ */
+const moveOf = (
+  tellsWebhooks: boolean,
+): string => `WITH found AS MATERIALIZED (${ASKED}), moved AS (
     INSERT INTO read_markers (room_id, user_uuid, upto)
     SELECT room_id, user_uuid, greatest(since, least(head, ($6::bigint[])[n])) FROM found
     WHERE "mayRead" ORDER BY room_id, user_uuid
     ON CONFLICT (room_id, user_uuid) DO UPDATE SET upto = excluded.upto
     WHERE read_markers.upto < excluded.upto OR ($7 AND read_markers.upto <> excluded.upto)
     RETURNING room_id, user_uuid, upto
-  )
+  )${
+    tellsWebhooks
+      ? `, told AS (
+    INSERT INTO webhook_reads (room_id, user_uuid, upto, "movedAt")
+    SELECT room_id, user_uuid, upto, now() FROM moved ORDER BY room_id, user_uuid
+    ON CONFLICT (room_id, user_uuid) DO UPDATE SET upto = excluded.upto, "movedAt" = excluded."movedAt"
+  )`
+      : ''
+  }
   SELECT n, "mayRead", moved.upto FROM found LEFT JOIN moved USING (room_id, user_uuid)`;
 
-export function createReadMarkers({ sequelize }: { sequelize: Sequelize }): ReadMarkers {
+/** In a room without a marker, the level has one at 0, which counts as none. */
+const NOTIFY = `WITH found AS MATERIALIZED (${ASKED}), stored AS (
+    INSERT INTO read_markers (room_id, user_uuid, upto, notify)
+    SELECT room_id, user_uuid, 0, $6 FROM found WHERE "mayRead"
+    ON CONFLICT (room_id, user_uuid) DO UPDATE SET notify = excluded.notify
+  )
+  SELECT n, "mayRead" FROM found`;
+
+/** @param tellsWebhooks whether moved markers are posted to WEBHOOK_URL */
+export function createReadMarkers({
+  sequelize,
+  tellsWebhooks = false,
+}: {
+  sequelize: Sequelize;
+  tellsWebhooks?: boolean | undefined;
+}): ReadMarkers {
+  const moveSql = moveOf(tellsWebhooks);
   const finds = new StatementBatches(find, (waiting) => Math.min(waiting.length, MAX_BATCH));
   const moves = new StatementBatches(move, countFirstMoves);
 
@@ -136,22 +175,29 @@ export function createReadMarkers({ sequelize }: { sequelize: Sequelize }): Read
     });
   }
 
-  async function storeMoves(
-    asked: readonly AskedMove[],
-    attempt = 1,
-  ): Promise<Map<number, MovedRow>> {
+  function storeMoves(asked: readonly AskedMove[]): Promise<Map<number, MovedRow>> {
     const uptos = asked.map(({ upto }) => upto);
+    return persistently(() => query(moveSql, asked, uptos, asked[0]?.isBack ?? false));
+  }
+
+  /** Stores again if a room was deleted meanwhile. */
+  async function persistently<T>(store: () => Promise<T>, attempt = 1): Promise<T> {
     try {
-      return await query<MovedRow>(MOVE, asked, uptos, asked[0]?.isBack ?? false);
+      return await store();
     } catch (error) {
       if (!isForeignKeyViolation(error) || attempt === MAX_ATTEMPTS) throw error;
-      return storeMoves(asked, attempt + 1);
+      return persistently(store, attempt + 1);
     }
   }
 
   return {
     find: (caller, roomId) => finds.add({ caller, roomId }),
     move: (caller, roomId, upto, isBack) => moves.add({ caller, roomId, upto, isBack }),
+
+    async notify(caller, roomId, level) {
+      const rows = await persistently(() => query<FoundRow>(NOTIFY, [{ caller, roomId }], level));
+      return rows.get(1)?.mayRead;
+    },
   };
 }
 

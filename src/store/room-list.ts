@@ -4,6 +4,7 @@ import type { FairLimit } from './fair-limit.js';
 import type { HistoryMessage } from './history.js';
 import { messageColumns } from './message-columns.js';
 import type { RoomType } from './models/room.js';
+import type { NotifyLevel } from './read-markers.js';
 import {
   ENTITY_COUNTS,
   MAY_READ,
@@ -36,6 +37,8 @@ export interface RoomSummary {
   /** Messages of others above the marker, UNREAD_COUNTED at most; and those of them that mention the caller. */
   readonly unread: number;
   readonly mentions: number;
+  /** Which messages the caller wants to be notified of. */
+  readonly notify: NotifyLevel;
   /** The last one that is not deleted; null if there is none, or if the caller may not read. */
   readonly lastMessage: HistoryMessage | null;
   /** The other user of a user2user room; null if there is none. */
@@ -127,14 +130,16 @@ function summaries(candidates: string, condition: string, isServer = 'false'): s
   )
   SELECT room.id, room.uuid, room.name, room.type, room.data, room.head, room.permissions, room.accepted, room.at,
     room."createdAt",
-    marker.read, counted.unread, counted.mentions, to_json(last) AS "lastMessage",
+    marker.read, counted.unread, counted.mentions, marker.notify, to_json(last) AS "lastMessage",
     CASE WHEN room.other IS NOT NULL
       THEN json_build_object('userUUID', room.other, 'name', u.name, 'picture', u.picture) END AS "with",
     (SELECT uuid FROM log_epoch) AS epoch
   FROM page AS room
+  LEFT JOIN LATERAL (
+    SELECT upto, notify FROM read_markers WHERE room_id = room.id AND user_uuid = $1 LIMIT 1
+  ) AS stored ON true
   CROSS JOIN LATERAL (
-    SELECT greatest(room.since, 0,
-      (SELECT upto FROM read_markers WHERE room_id = room.id AND user_uuid = $1 LIMIT 1)) AS read
+    SELECT greatest(room.since, 0, stored.upto) AS read, coalesce(stored.notify, 'all') AS notify
   ) AS marker
   CROSS JOIN LATERAL (
     SELECT count(*) AS unread, count(*) FILTER (WHERE mentions && ARRAY[$1, $2]::uuid[]) AS mentions

@@ -14,12 +14,14 @@ import { createMembers, type Members } from './members.js';
 import { defineRoom } from './models/room.js';
 import { defineRule } from './models/rule.js';
 import { createReadMarkers, type ReadMarkers } from './read-markers.js';
+import { createRecipients, type Recipients } from './recipients.js';
 import { createReports, type Reports } from './reports.js';
 import { createRoomList, type RoomList } from './room-list.js';
 import { createRooms, type Rooms } from './rooms.js';
 import { createRules, type Rules } from './rules.js';
 import { createSearch, type Search } from './search.js';
 import { createUsers, type Users } from './users.js';
+import { createWebhookCursors, type WebhookCursors } from './webhook-cursors.js';
 
 /**
  * Pages of rooms that are read at a time. With more, several pages arrive in one turn of the event loop. Measured with
@@ -44,21 +46,28 @@ export interface Store {
   readonly readMarkers: ReadMarkers;
   readonly users: Users;
   readonly imports: Imports;
+  readonly webhookCursors: WebhookCursors;
+  readonly recipients: Recipients;
 }
 
-/** The store over an open, migrated database. To close it, close `log` first, then the database. */
+/**
+ * The store over an open, migrated database. To close it, close `log` first, then the database.
+ * @param tellsWebhooks whether there is a WEBHOOK_URL
+ */
 export function createStore({
   database: { sequelize, rooms, pages, runSearch, runAppend, replica, connections, embedded },
   limits,
   logger,
   observer,
   tracer,
+  tellsWebhooks,
 }: {
   database: Database;
   limits: Limits;
   logger: Logger;
   observer?: Observer | undefined;
   tracer?: Tracer | undefined;
+  tellsWebhooks?: boolean;
 }): Store {
   const models = { room: defineRoom(sequelize), rule: defineRule(sequelize) };
   const readers = (tasks: number): FairLimit<string> => new FairLimit(tasks, limits.storeTimeoutMs);
@@ -73,7 +82,9 @@ export function createStore({
     reports: createReports({ sequelize }),
     changes: createChanges({ sequelize }),
     destinations: createDestinations({ sequelize: rooms }),
-    readMarkers: createReadMarkers({ sequelize }),
+    readMarkers: createReadMarkers({ sequelize, tellsWebhooks }),
+    webhookCursors: createWebhookCursors({ sequelize }),
+    recipients: createRecipients({ sequelize }),
     users: createUsers({ sequelize }),
     imports: createImports({ sequelize }),
     history: createHistory({ sequelize, replica, readers: historyReaders }),

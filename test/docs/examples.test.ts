@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import type { Browser } from 'playwright-core';
 import { build, preview } from 'vite';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
-import { createRoom } from '../harness/api.js';
+import { createRoom, putRule, request } from '../harness/api.js';
 import { startBrowser } from '../harness/browser.js';
 import { ChatClient } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
@@ -190,6 +190,31 @@ it('hook.mjs rejects links and replaces a word', async () => {
     );
   } finally {
     hook.child.kill();
+  }
+});
+
+it('webhooks.mjs says whom to notify of a message', async () => {
+  const receiver = runProgram(await copyOf('webhooks.mjs'), {
+    args: ['0'],
+    env: { WEBHOOK_SECRET },
+  });
+  try {
+    const [, WEBHOOK_URL = ''] = await receiver.seen(/listening on (\S+)/);
+    const poster = await world.start({ WEBHOOK_URL, WEBHOOK_SECRET });
+    const room = await createRoom(poster, ana);
+    const guest = person({}, { name: 'Guest' });
+    // Until a token has told their name, nobody knows that they are a user.
+    await request(poster, 'GET', '/test/token', { as: guest });
+    await putRule(poster, ana, room, { userUUID: guest.userUUID, permissions: 'r' });
+
+    const client = await ChatClient.enter(poster, ana, room);
+    client.say('hi');
+    await receiver.seen(new RegExp(`notify ${guest.userUUID}: hi \\(1 unread\\)`));
+    expect(receiver.stdout()).not.toContain(`notify ${ana.userUUID}`);
+    expect(await fetch(WEBHOOK_URL, { method: 'POST', body: '{}' })).toMatchObject({ status: 401 });
+    await client.close();
+  } finally {
+    receiver.child.kill();
   }
 });
 

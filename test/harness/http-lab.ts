@@ -34,6 +34,7 @@ export const WITH_BODY = [
   ],
   ['PUT', ({ room }: Place) => `/rooms/${room}/invitation`, { accepted: true }],
   ['PUT', ({ room }: Place) => `/rooms/${room}/read`, { upto: 1 }],
+  ['PUT', ({ room }: Place) => `/rooms/${room}/notify`, { level: 'none' }],
   ['PUT', () => `/rooms/${ROOM_OF_APPLICATION}`, { name: 'a', type: 'group' }],
   ['POST', ({ room }: Place) => `/rooms/${room}/messages`, { data: { a: 1 } }],
   ['PATCH', ({ room, message }: Place) => `/rooms/${room}/messages/${message}`, { data: { a: 1 } }],

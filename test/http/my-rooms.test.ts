@@ -65,6 +65,7 @@ describe('GET /me/rooms and GET /rooms/:id', () => {
         read: 4,
         unread: 2,
         mentions: 0,
+        notify: 'all',
         last_message: {
           id: 6,
           room_id: room,

@@ -214,6 +214,7 @@ describe('the answers of a node', () => {
       expect(await ask('GET', path)).toMatchObject({ status: 200 });
     }
     await ask('PUT', `/rooms/${room}/read`, { body: { upto: 3 } });
+    await ask('PUT', `/rooms/${room}/notify`, { body: { level: 'none' } });
 
     const blocked = `/blocks/${randomUUID()}`;
     for (const method of ['PUT', 'PUT', 'GET', 'DELETE', 'DELETE', 'GET'])

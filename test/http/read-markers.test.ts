@@ -81,3 +81,46 @@ describe('PUT /rooms/:id/read', () => {
     expect(answer.meta.errors?.map((error) => error.field)).toEqual([field]);
   });
 });
+
+describe('PUT /rooms/:id/notify', () => {
+  const notify = (as: Person, level: string, on = node): Promise<Answer> =>
+    request(on, 'PUT', `/rooms/${room}/notify`, { as, body: { level } });
+
+  const shown = async (as: Person): Promise<unknown> => {
+    const { content } = await request(elsewhere, 'GET', `/rooms/${room}`, { as });
+    const { notify, read } = content as { notify: string; read: number };
+    return { notify, read };
+  };
+
+  it('sets what the caller is to be notified of, for them alone, on every node', async () => {
+    expect(await shown(ben)).toEqual({ notify: 'all', read: 4 });
+
+    expect(await notify(ben, 'mentions')).toMatchObject({
+      status: 200,
+      content: { level: 'mentions' },
+    });
+    expect(await shown(ben)).toEqual({ notify: 'mentions', read: 4 });
+    expect(await shown(ana)).toMatchObject({ notify: 'all' });
+    await notify(ben, 'none', elsewhere);
+    const rooms = await request(node, 'GET', '/me/rooms', { as: ben });
+    expect(rooms.content).toContainEqual(expect.objectContaining({ id: room, notify: 'none' }));
+  });
+
+  it('stays if the marker is moved, and leaves the marker where it is', async () => {
+    await notify(ben, 'none');
+    await read(ben, { upto: 6 });
+    expect(await shown(ben)).toEqual({ notify: 'none', read: 6 });
+
+    await notify(ben, 'all');
+    expect(await shown(ben)).toEqual({ notify: 'all', read: 6 });
+  });
+
+  it('needs the permission r, and a room', async () => {
+    expect(await notify(person(), 'none')).toMatchObject({ meta: { reason: 'FORBIDDEN' } });
+    const nowhere = await request(node, 'PUT', '/rooms/2000000000/notify', {
+      as: ben,
+      body: { level: 'none' },
+    });
+    expect(nowhere.meta.reason).toBe('NOT_FOUND');
+  });
+});

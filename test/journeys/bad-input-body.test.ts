@@ -277,6 +277,17 @@ describe('the body of PUT /rooms/:id/read', () => {
   });
 });
 
+describe('the body of PUT /rooms/:id/notify', () => {
+  it.each<[string, string, object]>([
+    ['nothing', 'level', {}],
+    ['another level', 'level', { level: 'some' }],
+    ['null as level', 'level', { level: null }],
+    ['an unknown key', 'upto', { level: 'all', upto: 1 }],
+  ])('is 400 INVALID with %s, and the answer names the field', async (_what, field, body) => {
+    expectInvalid(await lab.call('PUT', `/rooms/${lab.room}/notify`, { body }), field);
+  });
+});
+
 describe('the body of PATCH /rooms/:id and PUT /rooms/:uuid', () => {
   it.each<[string, string, unknown]>([
     ['an empty name', 'name', ''],

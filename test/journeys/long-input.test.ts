@@ -156,6 +156,7 @@ describe('the longest body', () => {
     'PUT /rooms/ROOM/members/bulk': { members: [] },
     'PUT /rooms/ROOM/invitation': { accepted: true, use_parent_entity: true },
     'PUT /rooms/ROOM/read': { upto: 1, back: true, emitter: uuid },
+    'PUT /rooms/ROOM/notify': { level: 'none', emitter: uuid },
     'POST /rooms/ROOM/messages': message,
     'PATCH /rooms/ROOM/messages/1': { content: 'a', data: {}, ref: 'a', emitter: uuid },
     'POST /rooms/ROOM/messages/1/report': { reason: 'a' },

@@ -256,6 +256,7 @@ describe('a server token, on two nodes,', { timeout: 60_000 }, () => {
       ['PATCH', '/messages/1', { content: 'a' }],
       ['DELETE', `/messages/1?emitter=${ben.userUUID}`, undefined],
       ['PUT', '/read', { upto: 1 }],
+      ['PUT', '/notify', { level: 'none' }],
     ])('for others never by another token: %s %s', async (method, where, fields) => {
       const body = fields && { ...fields, emitter: ben.userUUID };
       for (const as of [ana, ben]) {

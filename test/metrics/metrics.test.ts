@@ -7,6 +7,7 @@ import { ChatClient } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import type { TestNode } from '../harness/node.js';
 import { openOutlet, type Outlet } from '../harness/outlet.js';
+import { startReceiver, WEBHOOK_SECRET, type Receiver } from '../harness/receiver.js';
 import { redisUrl } from '../harness/services.js';
 import { person } from '../harness/tokens.js';
 
@@ -15,6 +16,7 @@ const ben = person();
 
 let world: ChatWorld;
 let redis: Outlet;
+let receiver: Receiver;
 /** Measures, and hears the others through an outlet. */
 let east: TestNode;
 let west: TestNode;
@@ -23,7 +25,13 @@ let room: number;
 beforeAll(async () => {
   world = await createChatWorld();
   redis = await openOutlet(redisUrl());
-  east = await world.start({ METRICS_PORT: '0', REDIS_URL: redis.url });
+  receiver = await startReceiver();
+  east = await world.start({
+    METRICS_PORT: '0',
+    REDIS_URL: redis.url,
+    WEBHOOK_URL: receiver.url,
+    WEBHOOK_SECRET,
+  });
   west = await world.start();
   room = await createRoom(east, ana);
   await putRule(east, ana, room, { userUUID: ben.userUUID, permissions: 'rw' });
@@ -31,6 +39,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await world.close();
   await redis.close();
+  await receiver.close();
 });
 
 function fetchMetrics(path = '/metrics', init: RequestInit = {}): Promise<Response> {

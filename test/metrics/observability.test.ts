@@ -9,6 +9,7 @@ import { ChatClient } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import type { TestNode } from '../harness/node.js';
 import { findPrometheus, startPrometheus, type Prometheus } from '../harness/prometheus.js';
+import { startReceiver, WEBHOOK_SECRET, type Receiver } from '../harness/receiver.js';
 import { person } from '../harness/tokens.js';
 
 const FOLDER = fileURLToPath(new URL('../../deploy/observability/', import.meta.url));
@@ -63,6 +64,7 @@ describe.skipIf(programs === undefined)('with a Prometheus,', () => {
   let world: ChatWorld;
   let node: TestNode;
   let prometheus: Prometheus;
+  let receiver: Receiver;
   /** A copy that the account of the servers can read. */
   let copy: string;
 
@@ -71,7 +73,9 @@ describe.skipIf(programs === undefined)('with a Prometheus,', () => {
     cpSync(FOLDER, copy, { recursive: true });
     spawnSync('chmod', ['-R', 'a+rX', copy]);
     world = await createChatWorld();
-    node = await world.start({ METRICS_PORT: '0' });
+    receiver = await startReceiver();
+    const webhooks = { WEBHOOK_URL: receiver.url, WEBHOOK_SECRET };
+    node = await world.start({ METRICS_PORT: '0', ...webhooks });
     prometheus = await startPrometheus(programs ?? '', {
       target: `127.0.0.1:${node.server.metricsAddress?.port}`,
       rules: join(copy, 'alerts.yml'),
@@ -83,6 +87,7 @@ describe.skipIf(programs === undefined)('with a Prometheus,', () => {
   afterAll(async () => {
     await prometheus.stop();
     await world.close();
+    await receiver.close();
     rmSync(copy, { recursive: true });
   });
 

@@ -246,6 +246,7 @@ describe('the plans of Postgres', () => {
     ['roomList.page', () => store.roomList.page(member, { limit: 50 })],
     ['roomList.page, found by a text', () => store.roomList.page(member, { text: 'a', limit: 50 })],
     ['roomList.one', (room) => store.roomList.one(member, room)],
+    ['recipients.find', () => store.recipients.find(crowded, [])],
     ['members.page', (room) => store.members.page(caller, room, { limit: 50 })],
     ['rules.change', (room) => changeRule(room)],
     ['changes', (room) => changeMessages(room)],

@@ -1,7 +1,7 @@
 import type { EntryKind } from '../entry-kinds.js';
 
 /** What a frame needs of an entry; what is undefined, or was withheld, is left out. */
-interface FrameEntry {
+export interface FrameEntry {
   readonly kind: EntryKind;
   readonly roomId: number;
   readonly seq: number;
@@ -150,10 +150,15 @@ const FIELDS: Readonly<Record<EntryKind, (entry: FrameEntry) => string>> = {
  * during an upgrade, has a frame as well: clients count.
  */
 export function encodeEntry(entry: FrameEntry): string {
+  return `{"type":"${entry.kind}","data":${encodeFields(entry)}}`;
+}
+
+/** The `data` of that frame, as JSON. */
+export function encodeFields(entry: FrameEntry): string {
   const { kind, roomId, seq, emitter, createdAt, ref } = entry;
   const own = FIELDS[kind]?.(entry) ?? '';
   const sent = ref === null ? '' : `,"ref":${JSON.stringify(ref)}`;
-  return `{"type":"${kind}","data":{"room_id":${roomId},"seq":${seq},"emitter":"${emitter}","createdAt":"${createdAt}"${sent}${own}}}`;
+  return `{"room_id":${roomId},"seq":${seq},"emitter":"${emitter}","createdAt":"${createdAt}"${sent}${own}}`;
 }
 
 function textOf(content: string, data: string | undefined): string {

@@ -1,0 +1,431 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { Caller } from '../../src/access/permissions.js';
+import { createSignedPost } from '../../src/hooks/signed-post.js';
+import { startWebhooks, type Webhooks } from '../../src/jobs/webhooks.js';
+import { createStore, type Store } from '../../src/store/store.js';
+import { fillRoom } from '../harness/backlog.js';
+import { query } from '../harness/database.js';
+import {
+  startReceiver,
+  WEBHOOK_SECRET,
+  type Delivery,
+  type Receiver,
+} from '../harness/receiver.js';
+import { LIMITS, openPostgres, QUIET, type StoreHost } from '../harness/store-hosts.js';
+import { emptyRoom, newCaller, removeRoom, say, TestWriter } from '../harness/writers.js';
+
+const HOUR_MS = 3_600_000;
+/** Longer than the lease of a room. */
+const LEASE_MS = 40_001;
+/** Attempts at an event within 24 hours. */
+const ATTEMPTS = 11;
+/** Rooms whose events a node posts at the same time. */
+const MAX_ROOMS = 16;
+
+/** A node, as far as webhooks need one. */
+interface Poster extends Webhooks {
+  readonly store: Store;
+  /** Sends a message; `tells` is false if the node does not live to post it. */
+  say(roomId: number, content: string, tells?: boolean): Promise<number>;
+}
+
+let host: StoreHost;
+let receiver: Receiver;
+let posters: Poster[];
+
+beforeEach(async () => {
+  [host, receiver] = await Promise.all([openPostgres(), startReceiver()]);
+  posters = [];
+});
+afterEach(async () => {
+  await Promise.all(posters.map((poster) => poster.close()));
+  await receiver.close();
+  await host.close();
+});
+
+/** @param timeoutMs of a request */
+async function startPoster(timeoutMs = 15_000): Promise<Poster> {
+  const database = await host.another();
+  const store = createStore({ database, limits: LIMITS, logger: QUIET, tellsWebhooks: true });
+  const webhooks = startWebhooks({
+    cursors: store.webhookCursors,
+    recipients: store.recipients,
+    log: store.log,
+    post: createSignedPost({
+      url: new URL(receiver.url),
+      secrets: [WEBHOOK_SECRET],
+      timeoutMs,
+      maxAnswerBytes: 1_024,
+    }),
+    online: () => Promise.resolve(new Set()),
+    logger: QUIET,
+  });
+  const poster: Poster = {
+    ...webhooks,
+    store,
+    async say(roomId, content, tells = true) {
+      const { seq } = await say(store.log, new TestWriter(roomId), content);
+      if (tells) webhooks.wake(roomId);
+      return seq;
+    },
+  };
+  posters.push(poster);
+  await untilBegun();
+  return poster;
+}
+
+/** Older entries are not posted. */
+async function untilBegun(): Promise<void> {
+  await vi.waitFor(async () => {
+    expect(await query(host.url, 'SELECT FROM webhook_start')).toHaveLength(1);
+  });
+}
+
+/** Lets time pass for a room: what is due is so by the clock of Postgres, which can't be set. */
+async function passTime(roomId: number, ms: number): Promise<void> {
+  await query(
+    host.url,
+    `UPDATE webhook_cursors SET "dueAt" = "dueAt" - $2::float8 * interval '1 millisecond' WHERE room_id = $1`,
+    [roomId, ms],
+  );
+}
+
+async function untilAttempts(roomId: number, attempts: number): Promise<void> {
+  await vi.waitFor(async () => {
+    const rows = await query<{ attempts: number }>(
+      host.url,
+      'SELECT attempts FROM webhook_cursors WHERE room_id = $1',
+      [roomId],
+    );
+    expect(rows).toEqual([{ attempts }]);
+  }, 30_000);
+}
+
+/** Until nothing of a room is left, and no node has it. */
+async function untilIdle(roomId: number): Promise<void> {
+  await vi.waitFor(async () => {
+    expect(await cursorOf(roomId)).toMatchObject({ isDue: null });
+  });
+}
+
+const idsOf = (deliveries: readonly Delivery[]): string[] => deliveries.map(({ id }) => id);
+
+const contentsOf = (deliveries: readonly Delivery[]): unknown[] =>
+  deliveries.map(({ body }) => body.data['content']);
+
+/** The deliveries of a room. */
+const of = (roomId: number, deliveries = receiver.taken): Delivery[] =>
+  deliveries.filter(({ body }) => body.data['room_id'] === roomId);
+
+const refuse =
+  (isRefused: (delivery: Delivery) => boolean, status = 500): Receiver['answer'] =>
+  (delivery, response) => {
+    response.writeHead(isRefused(delivery) ? status : 204).end();
+  };
+
+describe('webhooks', () => {
+  it('tell of each message once, in the order of its room, from two nodes', async () => {
+    const nodes = [await startPoster(), await startPoster()];
+    const [first] = nodes;
+    if (first === undefined) return;
+    const rooms = await Promise.all([1, 2, 3].map(() => emptyRoom(first.store)));
+    receiver.answer = (_, response) => {
+      // In no order among requests that are on their way at once.
+      void delay(Math.random() * 5).then(() => response.writeHead(200).end('{}'));
+    };
+    const said = await Promise.all(
+      rooms.flatMap((room) =>
+        nodes.map(async (node, index) => {
+          for (let n = 0; n < 20; n += 1) await node.say(room, `${index} ${n}`);
+        }),
+      ),
+    );
+
+    await receiver.until(() => receiver.taken.length >= 40 * rooms.length);
+
+    expect(said).toHaveLength(6);
+    for (const room of rooms) {
+      const expected = Array.from({ length: 40 }, (_, index) => `${room}:${index + 1}`);
+      expect(idsOf(of(room))).toEqual(expected);
+    }
+    expect(receiver.got).toHaveLength(40 * rooms.length);
+  });
+
+  it.each([
+    ['500', refuse(() => true)],
+    ['a redirect', refuse(() => true, 302)],
+    ['410', refuse(() => true, 410)],
+    ['nothing', () => undefined],
+    ['half an answer', (_, response) => response.writeHead(200).write('{')],
+    ['a reset', (_, response) => response.destroy()],
+  ] as [string, Receiver['answer']][])(
+    'are posted again with the same id if the answer is %s, and the next one waits',
+    async (_, answer) => {
+      const node = await startPoster(200);
+      const room = await emptyRoom(node.store);
+      const { answer: take } = receiver;
+      receiver.answer = answer;
+
+      await node.say(room, 'one');
+      await node.say(room, 'two');
+      await untilAttempts(room, 1);
+      expect(idsOf(receiver.got)).toEqual([`${room}:1`]);
+      receiver.answer = take;
+      await passTime(room, HOUR_MS);
+      node.wake(room);
+      await receiver.until(() => receiver.taken.length === 2);
+
+      expect(idsOf(receiver.got)).toEqual([`${room}:1`, `${room}:1`, `${room}:2`]);
+      expect(contentsOf(receiver.taken)).toEqual(['one', 'two']);
+    },
+  );
+
+  it('are given up after 24 hours, as a hole that the next event tells, and stop their room alone', async () => {
+    const node = await startPoster();
+    const [room, other] = [await emptyRoom(node.store), await emptyRoom(node.store)];
+    receiver.answer = refuse(({ id }) => id === `${room}:1`);
+
+    await node.say(room, 'poison');
+    await node.say(room, 'two');
+    for (let attempts = 1; attempts < ATTEMPTS; attempts += 1) {
+      await untilAttempts(room, attempts);
+      await node.say(other, 'meanwhile');
+      await passTime(room, 12 * HOUR_MS);
+      node.wake(room);
+    }
+    await receiver.until(() => of(room).length === 1 && of(other).length === ATTEMPTS - 1);
+
+    expect(idsOf(of(room, receiver.got))).toEqual([
+      ...Array.from({ length: ATTEMPTS }, () => `${room}:1`),
+      `${room}:2`,
+    ]);
+    expect(of(room)[0]?.body.data).toMatchObject({ content: 'two', hole: { from: 1, to: 1 } });
+    await node.say(room, 'three');
+    await receiver.until(() => of(room).length === 2);
+    expect(of(room)[1]?.body.data).not.toHaveProperty('hole');
+  });
+
+  it('tell of entries that the log does not have any more as of a hole', async () => {
+    const node = await startPoster();
+    const room = await emptyRoom(node.store);
+    await node.say(room, 'one');
+    await untilIdle(room);
+    await node.close();
+    const last = await fillRoom(host.url, room, 100);
+    await query(host.url, 'DELETE FROM messages WHERE room_id = $1 AND seq < $2', [
+      room,
+      last.last,
+    ]);
+
+    const next = await startPoster();
+    next.wake(room);
+    await receiver.until(() => receiver.taken.length === 2);
+    expect(receiver.taken[1]).toMatchObject({ id: `${room}:101` });
+    expect(receiver.taken[1]?.body.data).toMatchObject({ hole: { from: 2, to: 100 } });
+
+    // The whole log.
+    await untilIdle(room);
+    await next.close();
+    await fillRoom(host.url, room, 1);
+    await query(host.url, 'DELETE FROM messages');
+    const another = await startPoster();
+    another.wake(room);
+    await vi.waitFor(async () => {
+      expect(await cursorOf(room)).toMatchObject({ upto: '102', isDue: null });
+    });
+    await another.say(room, 'on');
+    await receiver.until(() => receiver.taken.length === 3);
+    expect(receiver.taken[2]?.body.data).toMatchObject({ hole: { from: 102, to: 102 } });
+  });
+
+  it('never have a text that was deleted or replaced before', async () => {
+    const node = await startPoster();
+    const room = await emptyRoom(node.store);
+    const author = newCaller();
+    const write = (content: string): Promise<{ seq: number }> =>
+      say(node.store.log, new TestWriter(room), content, { author });
+    await allow(room, author);
+    receiver.answer = refuse(() => true);
+    await write('secret');
+    await write('typo');
+    node.wake(room);
+    await untilAttempts(room, 1);
+
+    receiver.answer = refuse(() => false);
+    await node.store.changes.remove(author, room, { target: 1 });
+    await node.store.changes.edit(author, room, {
+      target: 2,
+      content: 'right',
+      data: undefined,
+    });
+    await passTime(room, HOUR_MS);
+    node.wake(room);
+    await receiver.until(() => receiver.taken.length === 4);
+
+    expect(receiver.taken.map(({ body }) => [body.type, body.data['content']])).toEqual([
+      ['message.created', undefined],
+      ['message.created', undefined],
+      ['message.deleted', undefined],
+      ['message.edited', 'right'],
+    ]);
+  });
+
+  it('begin with what is stored after they were switched on, in new rooms with the first entry', async () => {
+    const { store } = await startPoster();
+    await posters.pop()?.close();
+    await query(host.url, 'TRUNCATE webhook_start, webhook_cursors');
+    const [old, quiet] = [await emptyRoom(store), await emptyRoom(store)];
+    await say(store.log, new TestWriter(old), 'before');
+    await say(store.log, new TestWriter(quiet), 'before');
+
+    const node = await startPoster();
+    const fresh = await emptyRoom(store);
+    await node.say(old, 'after');
+    await node.say(fresh, 'first');
+    await receiver.until(() => receiver.taken.length === 2);
+
+    expect(idsOf(receiver.taken).toSorted()).toEqual([`${old}:2`, `${fresh}:1`].toSorted());
+    expect(receiver.got).toHaveLength(2);
+  });
+
+  it('tell of what a node stored that was killed before it told anybody', async () => {
+    const node = await startPoster();
+    const room = await emptyRoom(node.store);
+
+    await node.say(room, 'one', false);
+    await receiver.until(() => receiver.taken.length === 1);
+
+    expect(contentsOf(receiver.taken)).toEqual(['one']);
+  });
+
+  it('are posted by another node once the lease of a node that hangs is over', async () => {
+    const dead = await startPoster();
+    const room = await emptyRoom(dead.store);
+    receiver.answer = () => undefined;
+    await dead.say(room, 'one');
+    await dead.say(room, 'two');
+    await receiver.until(() => receiver.got.length === 1);
+
+    receiver.answer = refuse(() => false);
+    const node = await startPoster();
+    node.wake(room);
+    await passTime(room, LEASE_MS);
+    await receiver.until(() => receiver.taken.length === 2);
+
+    expect(idsOf(receiver.taken)).toEqual([`${room}:1`, `${room}:2`]);
+    const cursor = await cursorOf(room);
+    await dead.close();
+    // The node whose lease is over moves nothing.
+    expect(await cursorOf(room)).toEqual(cursor);
+  });
+
+  it('are left to other nodes at once by a node that shuts down, without a failed attempt', async () => {
+    const first = await startPoster();
+    const room = await emptyRoom(first.store);
+    receiver.answer = () => undefined;
+    await first.say(room, 'one');
+    await receiver.until(() => receiver.got.length === 1);
+
+    await first.close();
+    expect(await cursorOf(room)).toMatchObject({ upto: '0', attempts: 0, isDue: true });
+    receiver.answer = refuse(() => false);
+    const second = await startPoster();
+    second.wake(room);
+    await receiver.until(() => receiver.taken.length === 1);
+
+    expect(idsOf(receiver.taken)).toEqual([`${room}:1`]);
+  });
+
+  it('tell that a room was deleted', async () => {
+    const node = await startPoster();
+    const room = await emptyRoom(node.store);
+    const [stored] = await query<{ uuid: string }>(host.url, 'SELECT uuid FROM rooms');
+    await node.say(room, 'one');
+    await receiver.until(() => receiver.taken.length === 1);
+
+    await removeRoom(node.store, room);
+    node.wake(room);
+    await receiver.until(() => receiver.taken.length === 2);
+
+    expect(receiver.taken[1]).toMatchObject({
+      id: `${room}:deleted`,
+      body: { type: 'room.deleted', data: { room_id: room, room: stored } },
+    });
+    await vi.waitFor(async () => {
+      expect(await query(host.url, 'SELECT FROM webhook_cursors')).toEqual([]);
+    });
+  });
+
+  it('tell how far users have read, once the entries up to there are told', async () => {
+    const node = await startPoster();
+    const reader = newCaller();
+    const room = await emptyRoom(node.store);
+    await allow(room, reader);
+    receiver.answer = refuse(() => true);
+    await node.say(room, 'one');
+    await node.say(room, 'two');
+    await untilAttempts(room, 1);
+    await node.store.readMarkers.move(reader, room, 1, false);
+    await node.store.readMarkers.move(reader, room, 2, false);
+
+    receiver.answer = refuse(() => false);
+    await passTime(room, HOUR_MS);
+    node.wake(room);
+    await receiver.until(() => receiver.taken.length === 3);
+
+    expect(idsOf(receiver.taken)).toEqual([
+      `${room}:1`,
+      `${room}:2`,
+      expect.stringMatching(new RegExp(`^${room}:read:${reader.userUUID}:\\d+$`)),
+    ]);
+    expect(receiver.taken[2]?.body.data).toMatchObject({ emitter: reader.userUUID, upto: 2 });
+    await vi.waitFor(async () => {
+      expect(await query(host.url, 'SELECT FROM webhook_reads')).toEqual([]);
+    });
+  });
+});
+
+describe('a receiver that is down', () => {
+  it('costs a few attempts, gives nothing up, and gets everything in order once it is back', async () => {
+    const ROOMS = 1_000;
+    const node = await startPoster();
+    const rooms: number[] = [];
+    for (let n = 0; n < ROOMS; n += 1) rooms.push(await emptyRoom(node.store));
+    const { answer: take } = receiver;
+    receiver.answer = refuse(() => true);
+
+    await Promise.all(rooms.map((room) => node.say(room, 'one')));
+    // Each room fails once at most while the receiver counts as up: then one is tried at a time.
+    await Promise.all(rooms.map((room) => node.say(room, 'two')));
+    await receiver.until(() => receiver.got.length >= MAX_ROOMS + 2);
+    expect(receiver.got.length).toBeLessThan(2 * MAX_ROOMS);
+    // Neither does a day of it give an event up.
+    for (const { body } of receiver.got) {
+      await passTime(Number(body.data['room_id']), 24 * HOUR_MS);
+    }
+    receiver.answer = take;
+    await receiver.until(() => receiver.taken.length >= 2 * ROOMS);
+
+    for (const room of rooms) expect(idsOf(of(room))).toEqual([`${room}:1`, `${room}:2`]);
+  }, 180_000);
+});
+
+/** Lets a user read and write, without an entry. */
+async function allow(roomId: number, { userUUID }: Caller): Promise<void> {
+  await query(
+    host.url,
+    `INSERT INTO room_permissions (room_id, "entity_UUID", level, permissions, accepted, "createdAt", "updatedAt")
+     VALUES ($1, $2, 0, 'rw', true, now(), now())`,
+    [roomId, userUUID],
+  );
+}
+
+async function cursorOf(roomId: number): Promise<object | undefined> {
+  const [row] = await query(
+    host.url,
+    `SELECT upto, attempts, "dueAt" <= now() AS "isDue" FROM webhook_cursors WHERE room_id = $1`,
+    [roomId],
+  );
+  return row;
+}
