@@ -5,6 +5,7 @@ import type { Logger } from '../logger.js';
 import { isUnavailable } from '../store/pg-errors.js';
 import type { Erasure, Erasures } from '../store/erasures.js';
 import type { Revocation, Revocations } from '../store/revocations.js';
+import type { UserMessage, UserMessages } from '../store/user-messages.js';
 import type { User, Users } from '../store/users.js';
 
 /** Users whose last token a node knows again, however often it is used. Beyond them, each use costs a part of a query. */
@@ -31,6 +32,16 @@ export interface UserActions {
    */
   erase(caller: Pick<Identity, 'userUUID'>, userUUID: string): Promise<Erasure>;
   /**
+   * All that a user has written: as `UserMessages.read`.
+   * @param caller the application's server
+   * @param gone aborted if the client has gone: then nothing more is read
+   */
+  messagesOf(
+    caller: Pick<Identity, 'userUUID'>,
+    userUUID: string,
+    gone: AbortSignal,
+  ): AsyncGenerator<readonly UserMessage[], void, undefined>;
+  /**
    * The names and pictures of users; those of whom no token has told anything are left out.
    * @throws {ChatError} UNAVAILABLE
    */
@@ -39,6 +50,7 @@ export interface UserActions {
 
 export function createUserActions({
   users,
+  userMessages,
   hub,
   revocations,
   erasures,
@@ -46,6 +58,7 @@ export function createUserActions({
   logger,
 }: {
   users: Users;
+  userMessages: UserMessages;
   hub: Pick<Hub, 'publishRevocation'>;
   revocations: Pick<Revocations, 'covers' | 'revoke'>;
   erasures: Pick<Erasures, 'erase'>;
@@ -107,6 +120,9 @@ export function createUserActions({
       hub.publishRevocation(revocation);
       return revocation;
     },
+
+    messagesOf: (caller, userUUID, gone) =>
+      userMessages.read(userUUID, { userUUID: caller.userUUID, gone }),
 
     erase: (caller, userUUID) => erasures.erase(userUUID, caller.userUUID),
 

@@ -232,6 +232,24 @@ export const erasureContent = z.object({
   reactions: z.int().min(0),
 });
 
+export const userMessageLine = z
+  .object({
+    room_id: roomIdShape,
+    room_uuid: uuidOfRoom,
+    seq: seqShape.describe('The number of the message in its room.'),
+    ref: z.string().describe("The sender's own name for it.").optional(),
+    content: z.string().meta({
+      description: 'The text as it is now; empty beside `data` alone.',
+      examples: ['Fueled up and ready to go'],
+    }),
+    data: dataShape.optional(),
+    reply_to: seqShape.describe('The number of the message that this one answers.').optional(),
+    mentions: z.array(uuidShape).optional(),
+    createdAt: instantShape,
+    edited_at: instantShape.describe('When it was edited last.').optional(),
+  })
+  .meta({ id: 'UserMessage', description: 'A message of a user, as a line of JSON.' });
+
 export const devNamesContent = z.object({ names: z.array(z.string()) });
 
 export const devTokenContent = z.object({ token: z.string() });

@@ -2,7 +2,7 @@ import { STATUS_CODES } from 'node:http';
 import type { Context, Middleware } from 'koa';
 import type { ChatError } from '../errors.js';
 import type { LogPlace } from '../store/lock-room.js';
-import { streamPages, type Pages } from './pages.js';
+import { streamLines, streamPages, type Pages } from './pages.js';
 
 /** What stands beside an answer's content. */
 interface Meta {
@@ -13,8 +13,13 @@ interface Meta {
   readonly [key: string]: unknown;
 }
 
-/** What a route answers with: content at once, or in pages that are sent as they are read. */
-export type Reply = ({ readonly content: unknown } | { readonly pages: Pages }) & {
+/**
+ * What a route answers with: content at once, or in pages that are sent as they are read, in the envelope or as lines of
+ * JSON without it.
+ */
+export type Reply = (
+  { readonly content: unknown } | { readonly pages: Pages } | { readonly lines: Pages }
+) & {
   /** 200 if it is left out. */
   readonly status?: number;
   /** The end of the room's log when the content was read. */
@@ -45,7 +50,10 @@ function metaOf(status: number): Meta {
   return { code: status, message: STATUS_CODES[status] ?? '' };
 }
 
-/** Answers with a reply in the envelope. */
+/** The media type of lines of JSON. */
+export const LINES_TYPE = 'application/x-ndjson';
+
+/** Answers with a reply. */
 export async function respond(ctx: Context, reply: Reply): Promise<void> {
   const { status = 200, snapshot, from, next } = reply;
   const meta = {
@@ -54,6 +62,13 @@ export async function respond(ctx: Context, reply: Reply): Promise<void> {
     ...(from !== undefined && { from }),
     ...(next !== undefined && { next }),
   };
+  if ('lines' in reply) {
+    const body = await streamLines(reply.lines);
+    ctx.status = status;
+    ctx.type = LINES_TYPE;
+    ctx.body = body;
+    return;
+  }
   if (next !== undefined) ctx.set('Link', `<${next}>; rel="next"`);
   const body =
     'pages' in reply ? await streamPages(meta, reply.pages) : { meta, content: reply.content };

@@ -3,6 +3,7 @@ import { STATUS_CODES } from 'node:http';
 import { z } from 'zod';
 import { ERRORS, type ErrorCode } from '../errors.js';
 import type { TextLimits } from '../protocol/message-fields.js';
+import { LINES_TYPE } from './envelope.js';
 import { createJsonSchemas, type Json, type JsonSchemas } from './json-schemas.js';
 import { RATE_HEADERS } from './request-rate.js';
 import type { Route } from './route.js';
@@ -17,7 +18,7 @@ export const { version: VERSION } = createRequire(import.meta.url)(
 
 const DESCRIPTION = `Rooms, members and messages of nano-messaging; /asyncapi.json describes the WebSocket.
 
-Each answer is JSON: \`meta\` is the outcome, \`content\` is the result. Later versions may add keys to \`meta\` and to
+Each answer is JSON, or, of one route, lines of it: \`meta\` is the outcome, \`content\` is the result. Later versions may add keys to \`meta\` and to
 objects in \`content\`: ignore keys that you do not know. In a body, \`null\` means the same as leaving an optional field
 out. Each route with GET also answers HEAD.`;
 
@@ -195,7 +196,7 @@ function withoutDigits(property: Json): Json {
 }
 
 function answersOf(route: Route, schemas: JsonSchemas): Json {
-  const { statuses = [200], content, meta } = route.about;
+  const { statuses = [200], content, line, meta } = route.about;
   const headers = {
     ...(meta?.shape['next'] && { Link: LINK }),
     ...(needsToken(route) && RATE_REFERENCES),
@@ -205,6 +206,7 @@ function answersOf(route: Route, schemas: JsonSchemas): Json {
     {
       description: STATUS_CODES[status],
       ...(Object.keys(headers).length > 0 && { headers }),
+      ...(line && { content: { [LINES_TYPE]: { schema: schemas.of(line) } } }),
       ...(content && {
         content: {
           'application/json': {

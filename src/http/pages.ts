@@ -43,6 +43,24 @@ export async function streamPages(meta: object, pages: Pages): Promise<Readable>
   return Readable.from(encodePages(meta, first.value ?? [], pages));
 }
 
+/** Likewise the items of pages, each as a line of JSON; the first page may be empty. */
+export async function streamLines(pages: Pages): Promise<Readable> {
+  const first = await pages.next();
+  return Readable.from(encodeLines(first.value ?? [], pages));
+}
+
+async function* encodeLines(
+  first: readonly object[],
+  rest: AsyncIterable<readonly object[]>,
+): AsyncGenerator<string> {
+  if (first.length > 0) yield linesOf(first);
+  for await (const page of rest) if (page.length > 0) yield linesOf(page);
+}
+
+function linesOf(page: readonly object[]): string {
+  return page.map((item) => `${JSON.stringify(item)}\n`).join('');
+}
+
 async function* encodePages(
   meta: object,
   first: readonly object[],

@@ -58,6 +58,8 @@ interface About {
   readonly statuses?: readonly number[];
   /** The content of an answer, and what its `meta` has beside the outcome; no answer is parsed by these. */
   readonly content?: z.ZodType;
+  /** Instead of content: a line of an answer that is lines of JSON. */
+  readonly line?: z.ZodType;
   readonly meta?: z.ZodObject;
   /** Errors beyond those of every route with its access and schemas, some with another status than they have. */
   readonly errors?: readonly (ErrorCode | { readonly code: ErrorCode; readonly status: number })[];

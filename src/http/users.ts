@@ -1,6 +1,8 @@
 import { z } from 'zod';
 import { listSchema, uuidSchema } from '../protocol/values.js';
-import { erasureContent, userListContent } from './answers.js';
+import { erasureContent, userListContent, userMessageLine } from './answers.js';
+import type { UserMessage } from '../store/user-messages.js';
+import { encodeEach } from './pages.js';
 import { route, type Route } from './route.js';
 
 /** docs/HTTP-API.md promises it; as many UUIDs as fit into a path easily. */
@@ -59,4 +61,39 @@ const erase = route({
   },
 });
 
-export const userRoutes: readonly Route[] = [find, erase];
+const readMessages = route({
+  method: 'GET',
+  path: '/users/:uuid/messages',
+  access: 'server',
+  about: {
+    name: 'exportMessages',
+    tag: 'Users',
+    summary: 'All that a user has written, as lines of JSON',
+    who: 'the application, by a server token',
+    line: userMessageLine,
+  },
+  params: z.object({ uuid: uuidSchema }),
+  handle: ({ caller, params, gone }, { actions }) => ({
+    lines: encodeEach(actions.users.messagesOf(caller, params.uuid, gone), encodeUserMessage),
+  }),
+});
+
+export const userRoutes: readonly Route[] = [find, readMessages, erase];
+
+/** A message as a line; what it does not have is left out. */
+function encodeUserMessage(message: UserMessage): object {
+  const { roomId, roomUUID, seq, ref, content, createdAt } = message;
+  const { data, replyTo, mentions, editedAt } = message;
+  return {
+    room_id: roomId,
+    room_uuid: roomUUID,
+    seq,
+    ...(ref !== null && { ref }),
+    content,
+    ...(data !== null && { data: JSON.parse(data) as object }),
+    ...(replyTo !== null && { reply_to: replyTo }),
+    ...(mentions !== null && { mentions }),
+    createdAt,
+    ...(editedAt !== null && { edited_at: editedAt }),
+  };
+}

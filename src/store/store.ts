@@ -20,6 +20,7 @@ import { createRoomList, type RoomList } from './room-list.js';
 import { createRooms, type Rooms } from './rooms.js';
 import { createRules, type Rules } from './rules.js';
 import { createSearch, type Search } from './search.js';
+import { createUserMessages, type UserMessages } from './user-messages.js';
 import { createUsers, type Users } from './users.js';
 import { createWebhookCursors, type WebhookCursors } from './webhook-cursors.js';
 
@@ -48,6 +49,7 @@ export interface Store {
   readonly imports: Imports;
   readonly webhookCursors: WebhookCursors;
   readonly recipients: Recipients;
+  readonly userMessages: UserMessages;
 }
 
 /**
@@ -87,6 +89,7 @@ export function createStore({
     recipients: createRecipients({ sequelize }),
     users: createUsers({ sequelize }),
     imports: createImports({ sequelize }),
+    userMessages: createUserMessages({ sequelize, readers: historyReaders }),
     history: createHistory({ sequelize, replica, readers: historyReaders }),
     search: createSearch({ run: runSearch, readers: readers(connections.searches) }),
     log: createLog({

@@ -16,7 +16,10 @@ export interface Answer {
   readonly content: unknown;
 }
 
-/** One request; every answer must be an envelope whose code is the status, and as the OpenAPI document has it. */
+/**
+ * One request; every answer must be an envelope whose code is the status, and as the OpenAPI document has it. Lines of JSON
+ * are put into one.
+ */
 export async function request(
   node: Pick<TestNode, 'url'>,
   method: string,
@@ -36,11 +39,21 @@ export async function request(
     },
     ...(body !== undefined && { body: typeof body === 'string' ? body : JSON.stringify(body) }),
   });
-  const { meta, content } = (await response.json()) as Pick<Answer, 'meta' | 'content'>;
+  const { meta, content } = await envelopeOf(response);
   if (meta.code !== response.status) throw new Error(`meta.code ${meta.code}, not the status`);
   const { status } = response;
   requireDocumented(method, path, { status, meta, content });
   return { status, headers: response.headers, meta, content };
+}
+
+async function envelopeOf(response: Response): Promise<Pick<Answer, 'meta' | 'content'>> {
+  const text = await response.text();
+  if (response.headers.get('content-type') !== 'application/x-ndjson') {
+    return JSON.parse(text) as Pick<Answer, 'meta' | 'content'>;
+  }
+  const content = text.split('\n').filter((line) => line !== '');
+  const meta = { code: response.status, message: response.statusText };
+  return { meta, content: content.map((line): unknown => JSON.parse(line)) };
 }
 
 /** Creates a room as `owner`, who needs a level of 100; returns its id. */

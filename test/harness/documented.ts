@@ -2,6 +2,9 @@ import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js';
 import formats from 'ajv-formats';
 import { createOpenApi } from '../../src/http/openapi.js';
 
+/** The media type of lines of JSON. */
+const LINES = 'application/x-ndjson';
+
 /** The limits of a node by default. */
 const LIMITS = { contentCharacters: 8_000, dataBytes: 4_096 };
 
@@ -54,6 +57,7 @@ interface Operation {
 
 interface Answer {
   readonly headers?: object;
+  readonly content?: object;
 }
 
 /** A JSON.stringify replacer: an object has no other keys than those of its schema. */
@@ -127,8 +131,13 @@ export function readOpenApi(document: OpenApi): DocumentedApi {
       const key = String(status) in operation.responses ? String(status) : 'default';
       const pointer =
         operation.responses[key]?.$ref?.slice(1) ?? `${pointerOf(found)}/responses/${key}`;
-      const validate = validatorOf(`${pointer}/content/application~1json/schema`);
-      if (validate({ meta, content })) return;
+      const isLines = LINES in (operation.responses[key]?.content ?? {});
+      const type = isLines ? LINES : 'application/json';
+      const validate = validatorOf(`${pointer}/content/${type.replace('/', '~1')}/schema`);
+      const isDocumented = isLines
+        ? (content as unknown[]).every((line) => validate(line))
+        : validate({ meta, content });
+      if (isDocumented) return;
       throw new Error(
         `${method} ${template} has no such answer: ${JSON.stringify({ meta, content })}\n${ajv.errorsText(validate.errors)}`,
       );

@@ -125,6 +125,30 @@ describe('DELETE /users/:uuid/messages, with two nodes,', () => {
     client.close();
   });
 
+  it('leaves nothing of what GET has streamed before, as lines of JSON', async () => {
+    const { ana, room, target } = await roomOfThree();
+    const path = `/users/${ana.userUUID}/messages`;
+    const headers = { Authorization: `Bearer ${server.token}` };
+    const response = await fetch(west.url + path, { headers });
+    expect(response.headers.get('content-type')).toBe('application/x-ndjson');
+    const lines = (await response.text()).split('\n');
+    expect(lines.slice(1)).toEqual(['']);
+    expect(JSON.parse(lines[0] ?? '')).toMatchObject({
+      room_id: room,
+      seq: target,
+      ref: 'a',
+      content: 'sesame',
+    });
+    expect(await request(west, 'GET', path, { as: ana })).toMatchObject({
+      status: 403,
+      meta: { reason: 'FORBIDDEN' },
+    });
+
+    await erase(ana);
+
+    expect((await request(west, 'GET', path, { as: server })).content).toEqual([]);
+  });
+
   it('is for the application alone, and of a user', async () => {
     const { ana, ben, path } = await roomOfThree();
     expect(await erase(ana, ana)).toMatchObject({ status: 403, meta: { reason: 'FORBIDDEN' } });
