@@ -211,6 +211,7 @@ export const importContent = z.object({
   entries: z.int().min(0).describe('Entries of the file.'),
   added: z.int().min(0).describe('Those of them that were not stored before.'),
 });
+
 export const notifyContent = z.object({ level: z.enum(NOTIFY_LEVELS) });
 
 export const nothingContent = z.object({});
