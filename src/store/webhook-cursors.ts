@@ -1,7 +1,7 @@
 import { QueryTypes, type Sequelize } from 'sequelize';
 
 /**
- * For how long a room is a node's own: longer than the turn of a room may take (WEBHOOK_TURN of jobs/webhooks.ts, whose
+ * For how long a room is a node's own: longer than the turn of a room may take (TURN_MS of jobs/webhook-turn.ts, whose
  * last request may need its whole time, and a statement).
  */
 const LEASE_SECONDS = 40;
