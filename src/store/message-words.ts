@@ -1,5 +1,6 @@
 import { QueryTypes, type Sequelize } from 'sequelize';
 import type { Logger } from '../logger.js';
+import { lockKey } from './advisory-locks.js';
 import { isUnavailable } from './pg-errors.js';
 
 /**
@@ -16,8 +17,6 @@ const CHECK_INTERVAL_MS = 10_000;
  * of a core to it at most. That is enough for some hundred messages a second; of more, the words are stored later.
  */
 const REST_FACTOR = 19;
-/** Key of the advisory lock of storing words: an arbitrary number, the same in every process. */
-const LOCK_KEY = 7_777_003;
 
 /** The word that every message of a room has, as a tsquery or a tsvector in text. No word of a text has punctuation. */
 export function roomWord(roomId: string): string {
@@ -75,7 +74,7 @@ const STORE_NEXT = `WITH turn AS MATERIALIZED (
  */
 export async function storeWords(sequelize: Sequelize): Promise<boolean> {
   const [found] = await sequelize.query<{ rooms: number }>(STORE_NEXT, {
-    bind: [LOCK_KEY, CHUNK_ROOMS, CHUNK_ENTRIES],
+    bind: [lockKey('storeWords'), CHUNK_ROOMS, CHUNK_ENTRIES],
     type: QueryTypes.SELECT,
   });
   return found !== undefined && found.rooms > 0;

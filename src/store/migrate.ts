@@ -1,14 +1,13 @@
 import { BaseError, Sequelize } from 'sequelize';
 import { StartError } from '../errors.js';
 import type { Logger } from '../logger.js';
+import { lockKey } from './advisory-locks.js';
 import { sequelizeOptions, type Database } from './connect.js';
 import { isLockTimeout } from './pg-errors.js';
 import { loadMigrations, type Migration } from './migrations.js';
 import { reachDatabase, type ReachOptions } from './reach.js';
 import { inspectSchema, type Schema } from './schema.js';
 
-/** Key of the advisory lock of migrating: an arbitrary number, the same in every process. */
-const LOCK_KEY = 7_777_001;
 /** How long to wait for another process that migrates, and for each lock of a table: as long as for a database. */
 const LOCK_TIMEOUT_MS = 60_000;
 /**
@@ -118,12 +117,12 @@ async function lock(
   logger: Logger,
 ): Promise<void> {
   const [[row]] = (await sequelize.query(
-    `SELECT pg_try_advisory_xact_lock(${LOCK_KEY}) AS is_ours`,
+    `SELECT pg_try_advisory_xact_lock(${lockKey('migrate')}) AS is_ours`,
   )) as [{ is_ours: boolean }[], unknown];
   if (row?.is_ours === true) return;
   logger.warn(`waiting for the migration lock of ${name}`);
   try {
-    await sequelize.query(`SELECT pg_advisory_xact_lock(${LOCK_KEY})`);
+    await sequelize.query(`SELECT pg_advisory_xact_lock(${lockKey('migrate')})`);
   } catch (error) {
     if (!isLockTimeout(error)) throw error;
     throw new StartError(

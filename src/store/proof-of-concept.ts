@@ -1,5 +1,6 @@
 import { QueryTypes, Sequelize, type Transaction } from 'sequelize';
 import type { DatabaseAddress } from '../config/load.js';
+import { lockKey } from './advisory-locks.js';
 import { sequelizeOptions } from './connect.js';
 import { ruleContent } from './entry.js';
 
@@ -21,8 +22,6 @@ interface Options {
 
 /** Entries of one transaction: some 2 MB. */
 const BATCH = 5_000;
-/** Key of the advisory lock: an arbitrary number, the same in every process. */
-const LOCK_KEY = 7_777_002;
 /** Stands for a sender or an owner that the old tables lack. */
 const NOBODY = '00000000-0000-0000-0000-000000000000';
 /** Lengths of columns of `rooms`; the old ones have 255 characters. */
@@ -161,7 +160,7 @@ async function roomsLeft(sequelize: Sequelize, transaction: Transaction): Promis
     );
   }
   const [lock] = await sequelize.query<{ is_ours: boolean }>(
-    `SELECT pg_try_advisory_xact_lock(${LOCK_KEY}) AS is_ours`,
+    `SELECT pg_try_advisory_xact_lock(${lockKey('carryOver')}) AS is_ours`,
     options,
   );
   if (lock?.is_ours !== true) throw new CarryOverRefusal('another process carries over already');

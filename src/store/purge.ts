@@ -1,13 +1,12 @@
 import { QueryTypes, type Sequelize, type Transaction } from 'sequelize';
 import type { Logger } from '../logger.js';
+import { lockKey } from './advisory-locks.js';
 import { isUnavailable } from './pg-errors.js';
 
 /** Entries of one statement, as of one query of the history: short enough that others have their turn in between. */
 const CHUNK_ENTRIES = 10_000;
 /** How often a node checks for logs whose deletion was interrupted; nobody waits for it. */
 const CHECK_INTERVAL_MS = 10_000;
-/** Key of the advisory lock of purging: an arbitrary number, the same in every process. */
-const LOCK_KEY = 7_777_002;
 
 interface DeletedRoom {
   readonly roomId: number;
@@ -86,7 +85,7 @@ export function startPurging({
     return sequelize.transaction(async (transaction) => {
       const [lock] = await sequelize.query<{ is_ours: boolean }>(
         'SELECT pg_try_advisory_xact_lock($1) AS is_ours',
-        { bind: [LOCK_KEY], type: QueryTypes.SELECT, transaction },
+        { bind: [lockKey('purge')], type: QueryTypes.SELECT, transaction },
       );
       if (lock?.is_ours !== true) return false;
       // Locked rows are those of deletions under way.

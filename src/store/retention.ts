@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { QueryTypes, type Sequelize, type Transaction } from 'sequelize';
 import type { Logger } from '../logger.js';
+import { lockKey } from './advisory-locks.js';
 import { isUnavailable } from './pg-errors.js';
 
 /** Entries of one transaction, which has the lock of their room meanwhile: as many as an append stores at most. */
@@ -14,8 +15,6 @@ const ROOMS_A_QUERY = 1_000;
 const REST_FACTOR = 3;
 /** From one pass over all rooms to the next: short against a day. */
 const PASS_INTERVAL_MS = 600_000;
-/** Key of the advisory lock of the retention: an arbitrary number, the same in every process. */
-const LOCK_KEY = 7_777_004;
 
 interface DueRooms {
   /** Ids of rooms that have entries to be deleted. */
@@ -68,7 +67,7 @@ export function purgeOldest(sequelize: Sequelize, roomId: number, days: number):
     const options = { type: QueryTypes.SELECT, transaction } as const;
     const [lock] = await sequelize.query<{ is_ours: boolean }>(
       'SELECT pg_try_advisory_xact_lock($1) AS is_ours',
-      { bind: [LOCK_KEY], ...options },
+      { bind: [lockKey('retain')], ...options },
     );
     if (lock?.is_ours !== true) return false;
     // As a change of a message: the room first, then its entries.

@@ -1,4 +1,5 @@
 import { QueryTypes, type Sequelize } from 'sequelize';
+import { lockKey } from './advisory-locks.js';
 
 /**
  * For how long a room is a node's own: longer than the turn of a room may take (TURN_MS of jobs/webhook-turn.ts, whose
@@ -7,8 +8,6 @@ import { QueryTypes, type Sequelize } from 'sequelize';
 const LEASE_SECONDS = 40;
 /** Rooms that one statement compares with their cursors: some milliseconds. */
 const SWEPT_ROOMS = 5_000;
-/** Key of the advisory lock of comparing: an arbitrary number, the same in every process. */
-const LOCK_KEY = 7_777_004;
 /** Read markers of one statement. */
 const READS_PAGE = 20;
 /** Rooms of which the backlog is told at most: a scrape must not cost more, the less is posted. */
@@ -224,7 +223,10 @@ export function createWebhookCursors({ sequelize }: { sequelize: Sequelize }): W
     },
 
     async sweep(afterRoomId) {
-      const [row] = await select<{ last: number | null }>(SWEEP, [LOCK_KEY, afterRoomId]);
+      const [row] = await select<{ last: number | null }>(SWEEP, [
+        lockKey('sweepWebhooks'),
+        afterRoomId,
+      ]);
       return row?.last ?? undefined;
     },
 
