@@ -51,8 +51,9 @@ export function createRedisBroker(options: {
     maxRetriesPerRequest: null,
     commandTimeout: COMMAND_TIMEOUT_MS,
     connectTimeout: CONNECT_TIMEOUT_MS,
-    // INFO may be forbidden, and does not show whether pub/sub works.
-    enableReadyCheck: false,
+    // INFO may be forbidden, and does not show whether pub/sub works. But a Sentinel may name a server that is the master no
+    // more, which publishes to its own subscribers alone.
+    enableReadyCheck: options.sentinels !== undefined,
     // The set below is the truth about subscriptions, and is restored before onReconnect is called.
     autoResubscribe: false,
   };

@@ -25,6 +25,11 @@ export class Circuit {
     this.#isProbing = false;
   }
 
+  /** Nobody knows whether there would have been an answer. */
+  abandoned(): void {
+    this.#isProbing = false;
+  }
+
   failed(now: number): void {
     this.#failures += 1;
     this.#isProbing = false;

@@ -30,21 +30,51 @@ export function createSignedPost({
   const signers = secrets.map((secret) => new Webhook(secret));
   return async (id, json, signal) => {
     const now = new Date();
-    const timeout = AbortSignal.timeout(timeoutMs);
-    const response = await fetch(url, {
-      method: 'POST',
-      headers: {
-        'Content-Type': 'application/json',
-        'User-Agent': 'nano-messaging',
-        'Webhook-Id': id,
-        'Webhook-Timestamp': String(Math.floor(now.getTime() / 1_000)),
-        'Webhook-Signature': signers.map((signer) => signer.sign(id, now, json)).join(' '),
-      },
-      body: json,
-      redirect: 'manual',
-      signal: signal === undefined ? timeout : AbortSignal.any([signal, timeout]),
-    });
-    return { status: response.status, text: await beginningOf(response, maxAnswerBytes) };
+    const { ending, release } = endingOf(timeoutMs, signal);
+    try {
+      const response = await fetch(url, {
+        method: 'POST',
+        headers: {
+          'Content-Type': 'application/json',
+          'User-Agent': 'nano-messaging',
+          'Webhook-Id': id,
+          'Webhook-Timestamp': String(Math.floor(now.getTime() / 1_000)),
+          'Webhook-Signature': signers.map((signer) => signer.sign(id, now, json)).join(' '),
+        },
+        body: json,
+        redirect: 'manual',
+        signal: ending,
+      });
+      return { status: response.status, text: await beginningOf(response, maxAnswerBytes) };
+    } finally {
+      release();
+    }
+  };
+}
+
+/**
+ * A signal for the end of a request, by its time or by that of another signal. Not `AbortSignal.any`: a signal that
+ * outlives many requests would keep something of each.
+ */
+function endingOf(
+  timeoutMs: number,
+  signal: AbortSignal | undefined,
+): { readonly ending: AbortSignal; readonly release: () => void } {
+  const controller = new AbortController();
+  const end = (): void => {
+    controller.abort(signal?.reason);
+  };
+  const timer = setTimeout(() => {
+    controller.abort(new DOMException('no answer before the timeout', 'TimeoutError'));
+  }, timeoutMs);
+  if (signal?.aborted === true) end();
+  else signal?.addEventListener('abort', end, { once: true });
+  return {
+    ending: controller.signal,
+    release() {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', end);
+    },
   };
 }
 

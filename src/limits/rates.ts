@@ -50,7 +50,8 @@ export function createRates({
       ...addressOf(redis.url, redis.sentinels),
       retryStrategy: () => RETRY_MS,
       enableOfflineQueue: false,
-      enableReadyCheck: false,
+      // As of the broker: a replica takes no writes.
+      enableReadyCheck: redis.sentinels !== undefined,
       maxRetriesPerRequest: 0,
       commandTimeout: COMMAND_TIMEOUT_MS,
       connectTimeout: CONNECT_TIMEOUT_MS,

@@ -6,6 +6,7 @@ import { ExportResultCode } from '@opentelemetry/core';
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-http';
 import { resourceFromAttributes } from '@opentelemetry/resources';
 import {
+  AlwaysOnSampler,
   BasicTracerProvider,
   BatchSpanProcessor,
   type SpanExporter,
@@ -59,6 +60,8 @@ export function createTracing(
     timeoutMillis: EXPORT_TIMEOUT_MS,
   });
   const provider = new BasicTracerProvider({
+    // What is not sampled makes no spans. By OTEL_TRACES_SAMPLER, roots would be sampled once more than their children.
+    sampler: new AlwaysOnSampler(),
     resource: resourceFromAttributes({
       'service.name': serviceName,
       'service.instance.id': `${hostname()}:${process.pid}`,

@@ -136,7 +136,9 @@ const about = {
   emitter: uuidSchema,
   createdAt: z.iso
     .datetime({ offset: true, error: 'must be a date like 2026-01-31T23:59:59.999Z' })
-    .transform((date) => new Date(date).toISOString()),
+    .transform((date) => new Date(date).toISOString())
+    // Those that Postgres has, and that a date of four digits can name.
+    .refine((date) => /^(?!0000)\d{4}-/.test(date), 'must be of the years 1 to 9999'),
   ref: refSchema('').nullish(),
 };
 const target = messageSeqSchema('');

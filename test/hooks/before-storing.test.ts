@@ -104,6 +104,26 @@ describe('the hook before storing', () => {
     expect(asked).toHaveLength(101);
   });
 
+  it('is still asked if it is alive, but has more to do than it can', async () => {
+    let asked = 0;
+    // Each takes two thirds of its time: so the second 32 have not the time that they need.
+    const hook = hookOver(
+      (_, _json, signal) =>
+        new Promise((resolve, reject) => {
+          asked += 1;
+          setTimeout(resolve, (HOOK_TIMEOUT_MS * 2) / 3, { status: 204, text: '' });
+          signal?.addEventListener('abort', () => {
+            reject(signal.reason as Error);
+          });
+        }),
+    );
+    await Promise.all(Array.from({ length: 60 }, () => hook.ask(QUESTION)));
+    expect(asked).toBe(60);
+
+    await hook.ask(QUESTION);
+    expect(asked).toBe(61);
+  });
+
   it('has the time that HOOKS.md promises', () => {
     expect(page).toContain(`The hook has ${HOOK_TIMEOUT_MS / 1_000} seconds.`);
   });

@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events';
 import { Webhook } from 'standardwebhooks';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createSignedPost, type SignedPost } from '../../src/hooks/signed-post.js';
@@ -74,6 +75,14 @@ describe('a signed post', () => {
     await expect(post('7:2', JSON_TEXT)).rejects.toThrow('timeout');
   });
 
+  it('leaves nothing on a signal that outlives it', async () => {
+    const ending = new AbortController();
+    const post = createPost();
+    for (let n = 0; n < 3; n += 1) await post(`7:${n}`, JSON_TEXT, ending.signal);
+
+    expect(getEventListeners(ending.signal, 'abort')).toEqual([]);
+  });
+
   it('rejects if the connection is reset, refused, or ended by its signal', async () => {
     const post = createPost();
     receiver.answer = (_, response) => response.destroy();
@@ -85,7 +94,9 @@ describe('a signed post', () => {
     };
     await expect(post('7:2', JSON_TEXT, ending.signal)).rejects.toThrow('shuts down');
 
+    await expect(post('7:3', JSON_TEXT, ending.signal)).rejects.toThrow('shuts down');
+
     await receiver.close();
-    await expect(post('7:3', JSON_TEXT)).rejects.toThrow('fetch failed');
+    await expect(post('7:4', JSON_TEXT)).rejects.toThrow('fetch failed');
   });
 });

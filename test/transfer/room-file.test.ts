@@ -72,6 +72,24 @@ describe('the lines of a room', () => {
       [{ ...change, kind: 'message', seq: 30, content: 'x', createdAt: 'now' }],
       'line 2: createdAt must be a date like 2026-01-31T23:59:59.999Z',
     ],
+    [
+      'a year that Postgres lacks',
+      [{ ...change, kind: 'message', seq: 30, content: 'x', createdAt: '0000-01-01T00:00:00Z' }],
+      'line 2: createdAt must be of the years 1 to 9999',
+    ],
+    [
+      'a year of five digits in UTC',
+      [
+        {
+          ...change,
+          kind: 'message',
+          seq: 30,
+          content: 'x',
+          createdAt: '9999-12-31T23:59:59-01:00',
+        },
+      ],
+      'line 2: createdAt must be of the years 1 to 9999',
+    ],
     ['no text', [{ ...change, kind: 'message', seq: 30, content: '' }], 'line 2: content is empty'],
     [
       'half a reaction',
