@@ -2,12 +2,10 @@ import { QueryTypes, type Sequelize, type Transaction } from 'sequelize';
 import { requireNoBlock, type Caller } from '../access/permissions.js';
 import { appendLocked } from './append.js';
 import type { Entry } from './entry.js';
+import { lockPair } from './lock-pair.js';
 import { lockRoom } from './lock-room.js';
 import { plain } from './prepared.js';
 import { decideRule, memberDraft, writeRules } from './rules.js';
-
-/** Makes the keys of the advisory locks of pairs: an arbitrary number, the same in every process. */
-const LOCK_SEED = 7_777_015;
 
 /** A user whom another one blocks. */
 export interface Block {
@@ -151,17 +149,4 @@ export async function requireNoBlockBetween(
     { bind: [one, other], type: QueryTypes.SELECT, transaction },
   );
   requireNoBlock({ blocked: new Set(blocks.map(({ blocked }) => blocked)) });
-}
-
-/** Until the transaction ends, nobody else opens a room of the two, blocks or unblocks. */
-async function lockPair(
-  sequelize: Sequelize,
-  one: string,
-  other: string,
-  transaction: Transaction,
-): Promise<void> {
-  await sequelize.query('SELECT pg_advisory_xact_lock(hashtextextended($1, $2))', {
-    bind: [[one, other].toSorted().join(' '), LOCK_SEED],
-    transaction,
-  });
 }

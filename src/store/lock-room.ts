@@ -1,5 +1,6 @@
 import { QueryTypes, type Sequelize, type Transaction } from 'sequelize';
 import type { Caller, CountedAccess } from '../access/permissions.js';
+import { lockNewPairs } from './lock-pair.js';
 import type { RuleRow } from './models/rule.js';
 
 /** The end of a room's log at one moment. */
@@ -87,9 +88,13 @@ export async function lockRoom(
   targets: readonly string[],
   transaction: Transaction,
 ): Promise<LoadedRoom | undefined> {
-  await sequelize.query('SELECT 1 FROM rooms WHERE id = $1 FOR NO KEY UPDATE', {
-    bind: [roomId],
-    transaction,
-  });
+  const [locked] = await sequelize.query<{ hasUnknownPair: boolean }>(
+    `SELECT type = 'user2user' AND first_user IS NULL AS "hasUnknownPair" FROM rooms WHERE id = $1 FOR NO KEY UPDATE`,
+    { bind: [roomId], type: QueryTypes.SELECT, transaction },
+  );
+  // A block that is being made knows nothing of a rule that is being added; a direct room it finds by its users.
+  if (locked?.hasUnknownPair === true && targets.length > 0) {
+    await lockNewPairs(sequelize, roomId, targets, transaction);
+  }
   return loadRoom(sequelize, roomId, callers, targets, transaction);
 }

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createRoom, putRule, request, type Answer } from '../harness/api.js';
 import { ChatClient, type ServerFrame } from '../harness/chat-client.js';
@@ -59,6 +60,37 @@ async function entriesOf(as: Person, room: number): Promise<ServerFrame[]> {
   const { content } = await request(east, 'GET', `/rooms/${room}/entries?limit=1000`, { as });
   return content as ServerFrame[];
 }
+
+describe('a block that is being made', () => {
+  it('holds in a room into which the other is let meanwhile', async () => {
+    const [ana, ben] = [person(), person({ levelOnEntity: 999 })];
+    const [old, fresh] = [
+      await createRoom(east, ben, { type: 'user2user' }),
+      await createRoom(east, ben, { type: 'user2user' }),
+    ];
+    const rule = { userUUID: ana.userUUID, permissions: 'rw' };
+    await putRule(east, ben, old, rule);
+    const holder = new Client({ connectionString: world.databaseUrl });
+    await holder.connect();
+    await holder.query('BEGIN');
+    await holder.query('SELECT FROM rooms WHERE id = $1 FOR UPDATE', [old]);
+    const blocking = block(east, ana, ben);
+    const waiting = `SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`;
+    while ((await query(world.databaseUrl, waiting)).length === 0);
+
+    const letIn = request(west, 'PUT', `/rooms/${fresh}/members`, {
+      as: ben,
+      body: { ...rule, level: 0 },
+    });
+    while ((await query(world.databaseUrl, waiting)).length === 1);
+    await holder.query('COMMIT');
+    await holder.end();
+
+    expect((await blocking).status).toBe(201);
+    expect(await letIn).toMatchObject(FORBIDDEN);
+    expect(await post(west, ben, old, 'to the old room')).toMatchObject(FORBIDDEN);
+  });
+});
 
 describe('a blocked user', () => {
   it('writes nothing in the direct room, by REST or socket, on a node that has not heard of it', async () => {
