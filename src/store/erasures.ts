@@ -328,14 +328,17 @@ export function createErasures({
   /** @throws {ChatError} UNAVAILABLE */
   async function request(userUUID: string, emitter: string): Promise<void> {
     await sequelize.transaction(async (transaction) => {
-      await sequelize.query(
-        'DELETE FROM erasures WHERE user_uuid = $1 AND "finishedAt" IS NOT NULL',
-        { bind: [userUUID], transaction },
-      );
+      // First: from here on the row is locked, and does not finish before it is looked at.
       await sequelize.query(
         `INSERT INTO erasures (user_uuid, emitter, "requestedAt", room_id, seq, is_owed, rooms, messages, reactions)
          VALUES ($1, $2, clock_timestamp(), 0, 0, false, 0, 0, 0)
          ON CONFLICT (user_uuid) DO UPDATE SET "againAt" = excluded."requestedAt"`,
+        { bind: [userUUID, emitter], transaction },
+      );
+      await sequelize.query(
+        `UPDATE erasures SET emitter = $2, "requestedAt" = "againAt", "againAt" = NULL, "finishedAt" = NULL,
+           room_id = 0, seq = 0, is_owed = false, rooms = 0, messages = 0, reactions = 0
+         WHERE user_uuid = $1 AND "finishedAt" IS NOT NULL`,
         { bind: [userUUID, emitter], transaction },
       );
       // The row stays, without a name: an older token, seen here or on another node, does not bring it back.

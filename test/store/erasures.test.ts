@@ -345,13 +345,10 @@ describe('an erasure', { timeout: TIMEOUT_MS }, () => {
   });
   afterAll(() => holder.end());
 
-  /** Locks a row of the room; resolves when somebody waits for it, with the backend that does. */
-  async function holdMessage(room: number, seq: number): Promise<() => Promise<number>> {
+  /** Locks the rows that a statement does; resolves when somebody waits for them, with the backend that does. */
+  async function hold(sql: string, ...bind: unknown[]): Promise<() => Promise<number>> {
     await holder.query('BEGIN');
-    await holder.query('SELECT FROM messages WHERE room_id = $1 AND seq = $2 FOR UPDATE', [
-      room,
-      seq,
-    ]);
+    await holder.query(sql, bind);
     return () =>
       vi.waitFor(async () => {
         const { rows } = await holder.query<{ pid: number }>(
@@ -360,6 +357,10 @@ describe('an erasure', { timeout: TIMEOUT_MS }, () => {
         if (rows[0] === undefined) throw new Error('nobody waits');
         return rows[0].pid;
       }, TIMEOUT_MS / 4);
+  }
+
+  function holdMessage(room: number, seq: number): Promise<() => Promise<number>> {
+    return hold('SELECT FROM messages WHERE room_id = $1 AND seq = $2 FOR UPDATE', room, seq);
   }
 
   it('that is interrupted between two parts of a room shows less before its entry, and is finished by another node', async () => {
@@ -411,6 +412,34 @@ describe('an erasure', { timeout: TIMEOUT_MS }, () => {
       messages: 2,
     });
     expect(published.map((entry) => entry.roomId)).toEqual([second, first]);
+    expect(await tablesWith(host, 'sesame')).toEqual([]);
+  });
+
+  it('that is asked for again while it finishes begins anew', async () => {
+    const ana = newCaller();
+    const room = await roomWith(1, ana);
+    await erasures.close();
+    await rows(
+      `INSERT INTO erasures (user_uuid, emitter, "requestedAt", room_id, seq, is_owed, rooms, messages, reactions)
+       VALUES ($1, $1, now() - interval '1 minute', 0, 0, false, 7, 7, 7) RETURNING 1`,
+      ana.userUUID,
+    );
+    const waiting = await hold(
+      'UPDATE erasures SET "finishedAt" = clock_timestamp() WHERE user_uuid = $1',
+      ana.userUUID,
+    );
+    erasures = startNode();
+    const asked = erasures.erase(ana.userUUID, server);
+    await waiting();
+    await holder.query('COMMIT');
+
+    expect(await asked).toMatchObject({
+      finishedAt: expect.any(Date) as Date,
+      rooms: 1,
+      messages: 1,
+      reactions: 0,
+    });
+    expect(published).toMatchObject([{ roomId: room, emitter: server, kind: 'erase' }]);
     expect(await tablesWith(host, 'sesame')).toEqual([]);
   });
 
