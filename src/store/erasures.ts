@@ -36,8 +36,8 @@ export interface Erasure {
 
 export interface Erasures {
   /**
-   * Erases all that a user has written until now, in every room, and the name and the picture, which only a token that is
-   * signed later tells again. If it is asked for again while it goes on, it begins anew at its end.
+   * Erases all that a user has written until now, in every room and as the reason of a report, and the name and the
+   * picture, which only a token that is signed later tells again. If it is asked for again while it goes on, it begins anew at its end.
    * @param emitter the `userUUID` of who asks
    * @returns as far as it is after half of STORE_TIMEOUT_MS; it goes on by itself, also if the node ends
    * @throws {ChatError} UNAVAILABLE
@@ -340,6 +340,10 @@ export function createErasures({
            room_id = 0, seq = 0, is_owed = false, rooms = 0, messages = 0, reactions = 0
          WHERE user_uuid = $1 AND "finishedAt" IS NOT NULL`,
         { bind: [userUUID, emitter], transaction },
+      );
+      await sequelize.query(
+        'UPDATE reports SET reason = NULL WHERE reporter = $1 AND reason IS NOT NULL',
+        { bind: [userUUID], transaction },
       );
       // The row stays, without a name: an older token, seen here or on another node, does not bring it back.
       await sequelize.query(

@@ -112,9 +112,14 @@ describe.each(storeHosts)('an erasure over %s', { timeout: TIMEOUT_MS }, (_, ope
     await store.users.remember(
       new Map([[ana.userUUID, { name: 'Ana Sesame', picture: undefined, signedAt: new Date(0) }]]),
     );
+    const { roomId } = two;
+    for (const { userUUID: reporter } of [ana, ben]) {
+      const reason = reporter === ana.userUUID ? 'sesame 4' : 'poppy, too';
+      await store.reports.put({ roomId, seq: kept, reporter, reason });
+    }
     await removeRule(store, two.roomId, ana.userUUID);
     while (await storeWords(host.database.sequelize)) continue;
-    expect(await tablesWith(host, 'sesame')).toEqual(['message_words', 'messages']);
+    expect(await tablesWith(host, 'sesame')).toEqual(['message_words', 'messages', 'reports']);
     expect(await tablesWith(host, 'Ana Sesame')).toEqual(['user_profiles']);
 
     const erasure = await erasures.erase(ana.userUUID, server);
@@ -130,7 +135,11 @@ describe.each(storeHosts)('an erasure over %s', { timeout: TIMEOUT_MS }, (_, ope
     for (const text of ['sesame', 'Sesame', '🔑', '🗝', '🚪']) {
       expect([text, await tablesWith(host, text)]).toEqual([text, []]);
     }
-    expect(await tablesWith(host, 'poppy')).toEqual(['message_words', 'messages']);
+    expect(await tablesWith(host, 'poppy')).toEqual(['message_words', 'messages', 'reports']);
+    expect(await store.reports.page(ben.userUUID, { after: 0, limit: 2 })).toMatchObject([
+      { reporter: ana.userUUID, reason: null },
+      { reporter: ben.userUUID, reason: 'poppy, too' },
+    ]);
     expect(await namesOf(ana.userUUID)).toEqual([]);
     expect(published.map(({ roomId }) => roomId)).toEqual([one.roomId, two.roomId]);
   });
