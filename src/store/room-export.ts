@@ -39,7 +39,7 @@ export interface ExportedRoom {
   readonly count: number;
   readonly rules: readonly DatedRule[];
   readonly users: readonly RoomUser[];
-  /** The entries about messages, in order. */
+  /** The entries about messages, in order, without what refers to messages that were deleted by their age. */
   readonly pages: AsyncIterable<readonly MessageEntry[]>;
 }
 
@@ -58,9 +58,17 @@ const LOOKED_AT_ONCE = 100_000;
 /** The kinds of entries that are about messages, as a list of SQL. */
 export const KINDS_ABOUT_MESSAGES = `('message', 'edit', 'delete', 'reaction', 'erase')`;
 
-const READ_PAGE = `SELECT seq, kind, emitter, content, ref, target, data, reply_to AS "replyTo", mentions,
+/**
+ * The entries of the room $1 behind $2, up to $3, that are about messages. Changes of messages up to the horizon $4, which are
+ * gone, are about none.
+ */
+const ABOUT_MESSAGES = `FROM messages WHERE room_id = $1 AND seq > $2 AND seq <= $3 AND kind IN ${KINDS_ABOUT_MESSAGES}
+  AND (target IS NULL OR target > $4)`;
+
+const READ_PAGE = `SELECT seq, kind, emitter, content, ref, target, data, mentions,
+    CASE WHEN reply_to > $4 THEN reply_to END AS "replyTo",
     nullif(deleted_by IS NOT NULL, false) AS "isDeleted", "createdAt"
-  FROM messages WHERE room_id = $1 AND seq > $2 AND seq <= $3 AND kind IN ${KINDS_ABOUT_MESSAGES} ORDER BY seq`;
+  ${ABOUT_MESSAGES} ORDER BY seq`;
 
 /** The users of the room $1 of whom there is a name, a picture or a marker; $2 are those who have written. */
 const READ_USERS = `SELECT uuid AS "userUUID", name, picture, upto
@@ -114,9 +122,8 @@ async function readRoom(
   const emitters = new Set<string>();
   for (let after = horizon; after < head; after += LOOKED_AT_ONCE) {
     const rows = await sequelize.query<{ emitter: string; count: number }>(
-      `SELECT emitter, count(*) FROM messages
-       WHERE room_id = $1 AND seq > $2 AND seq <= $3 AND kind IN ${KINDS_ABOUT_MESSAGES} GROUP BY emitter`,
-      { ...options, bind: [roomId, after, Math.min(after + LOOKED_AT_ONCE, head)] },
+      `SELECT emitter, count(*) ${ABOUT_MESSAGES} GROUP BY emitter`,
+      { ...options, bind: [roomId, after, Math.min(after + LOOKED_AT_ONCE, head), horizon] },
     );
     for (const row of rows) {
       emitters.add(row.emitter);
@@ -130,7 +137,7 @@ async function readRoom(
 
   async function* pages(): AsyncGenerator<readonly MessageEntry[]> {
     for (let after = horizon; after < head; after += PAGE) {
-      const bind = [roomId, after, Math.min(after + PAGE, head)];
+      const bind = [roomId, after, Math.min(after + PAGE, head), horizon];
       const rows = await sequelize.query<Row>(READ_PAGE, { ...options, bind });
       yield rows.map(entryOf);
     }

@@ -5,12 +5,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { loadConfig } from '../../src/config/load.js';
+import { connectDatabase } from '../../src/store/connect.js';
+import { purgeOldest } from '../../src/store/retention.js';
 import { createRoom, putRule, request, type Answer } from '../harness/api.js';
 import { ChatClient } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import { queryOnce } from '../proof/services.js';
 import type { TestNode } from '../harness/node.js';
 import { runProgram, type Program } from '../harness/process.js';
+import { QUIET } from '../harness/store-hosts.js';
 import { person, type Person } from '../harness/tokens.js';
 
 const CLI = 'src/cli/main.js';
@@ -289,6 +293,39 @@ describe('a room that was exported and imported', () => {
     expect(await unread(copy)).toEqual(before);
     const { content: users } = await ask(ben, 'GET', `/users?ids=${dora.userUUID}`);
     expect(users).toMatchObject([{ name: 'Dora' }]);
+  });
+
+  it('leaves out what is about messages that were deleted by their age', async () => {
+    const room = await createRoom(node, ana);
+    const path = `/rooms/${room}/messages`;
+    const send = async (body: object): Promise<number> =>
+      ((await ask(ana, 'POST', path, body)).content as Message).seq;
+    const old = await send({ content: 'old' });
+    const older = await send({ content: 'old, too' });
+    await queryOnce(
+      world.databaseUrl,
+      `UPDATE messages SET "createdAt" = "createdAt" - interval '31 days' WHERE room_id = ${room}`,
+    );
+    await ask(ana, 'PATCH', `${path}/${old}`, { content: 'edited' });
+    const reaction = { emoji: '👍', on: true };
+    const v2 = await ChatClient.enterV2(node, ana, room);
+    v2.send({ type: 'reaction', room_id: room, target: old, ...reaction, ref: 'old' });
+    expect((await v2.next()).type).toBe('reaction');
+    const young = await send({ content: 'young', reply_to: old });
+    await send({ content: 'younger', reply_to: young });
+    await ask(ana, 'DELETE', `${path}/${older}`);
+    await v2.close();
+    const database = await connectDatabase(loadConfig({ DATABASE_URL: world.databaseUrl }), QUIET);
+    await purgeOldest(database.sequelize, room, 30);
+    await database.close();
+    const copy = await createRoom(node, ana);
+
+    expect(await imported(copy, await exported(room))).toEqual({
+      code: 0,
+      stdout: '',
+      stderr: 'imported: 2 entries, 0 of them before\n',
+    });
+    expect(await history(ana, copy)).toEqual(await history(ana, room));
   });
 
   it('goes on live, for sessions of both versions that have it open', async () => {
