@@ -391,7 +391,8 @@ export function createMessageActions({
         },
         async during(period) {
           const stretch = await history.stretchOf(roomId, period, reader, upTo);
-          return stretch && read(stretch);
+          // A replica may still have what is deleted.
+          return stretch && read({ ...stretch, after: Math.max(stretch.after, horizon) });
         },
       };
     },

@@ -65,18 +65,19 @@ beforeEach(async () => {
   ({ seq: target } = await say(store.log, writer, 'before', { author }));
 });
 
-describe('a history that was opened before a message was edited', () => {
-  const reads = {
-    'a page': async () => {
-      const history = await actions.messages.openHistory(reader, room, gone);
-      return async () => (await history.page({ limit: 10 })).messages;
-    },
-    'a period': async () => {
-      const history = await actions.messages.openHistory(reader, room, gone);
-      return async () => drain(await history.during(ALWAYS));
-    },
-  };
+/** Both ways to read a room: each opens its history, and then reads it. */
+const reads = {
+  'a page': async () => {
+    const history = await actions.messages.openHistory(reader, room, gone);
+    return async () => (await history.page({ limit: 10 })).messages;
+  },
+  'a period': async () => {
+    const history = await actions.messages.openHistory(reader, room, gone);
+    return async () => drain(await history.during(ALWAYS));
+  },
+};
 
+describe('a history that was opened before a message was edited', () => {
   it.each(Object.entries(reads))('shows in %s the text as it is now', async (_, open) => {
     const read = await open();
     await actions.messages.edit(author, room, { target, content: 'after' });
@@ -122,6 +123,19 @@ describe('a history that was opened before a message was edited', () => {
       expect((await read()).map(({ content }) => content)).toEqual(['before']);
     },
   );
+});
+
+describe('a history of a room whose old entries are deleted', () => {
+  it.each(Object.entries(reads))('shows in %s none that a replica still has', async (_, open) => {
+    await say(store.log, writerOver(store.log, room), 'young', { author });
+    // The rows of a replica that is behind, and the horizon of the primary.
+    await host.database.sequelize.query('UPDATE rooms SET horizon = $2 WHERE id = $1', {
+      bind: [room, target],
+    });
+    const read = await open();
+
+    expect((await read()).map(({ content }) => content)).toEqual(['young']);
+  });
 });
 
 describe('changes', () => {
