@@ -60,22 +60,26 @@ const MOVE_HORIZON = `WITH moved AS (UPDATE rooms SET horizon = $2 WHERE id = $1
 /**
  * Deletes the oldest entries of a room, those that are older than so many days: CHUNK_ENTRIES at most, one node at a time.
  * The room's horizon is then the seq up to which its log is gone.
- * @returns whether there may be more; false as well if another node is at it
+ * @returns 'more' if there may be more of them, 'busy' if another node is at it
  */
-export function purgeOldest(sequelize: Sequelize, roomId: number, days: number): Promise<boolean> {
+export function purgeOldest(
+  sequelize: Sequelize,
+  roomId: number,
+  days: number,
+): Promise<'more' | 'done' | 'busy'> {
   return sequelize.transaction(async (transaction) => {
     const options = { type: QueryTypes.SELECT, transaction } as const;
     const [lock] = await sequelize.query<{ is_ours: boolean }>(
       'SELECT pg_try_advisory_xact_lock($1) AS is_ours',
       { bind: [lockKey('retain')], ...options },
     );
-    if (lock?.is_ours !== true) return false;
+    if (lock?.is_ours !== true) return 'busy';
     // As a change of a message: the room first, then its entries.
     const [room] = await sequelize.query<{ horizon: number }>(
       'SELECT horizon FROM rooms WHERE id = $1 FOR NO KEY UPDATE',
       { bind: [roomId], ...options },
     );
-    if (room === undefined) return false;
+    if (room === undefined) return 'done';
     const before = room.horizon;
     const [found] = await sequelize.query<{ horizon: number }>(FIND_HORIZON, {
       bind: [roomId, before, days],
@@ -83,7 +87,7 @@ export function purgeOldest(sequelize: Sequelize, roomId: number, days: number):
     });
     const horizon = found?.horizon ?? before;
     if (horizon > before) await purge(sequelize, roomId, { before, horizon }, transaction);
-    return horizon === before + CHUNK_ENTRIES;
+    return horizon === before + CHUNK_ENTRIES ? 'more' : 'done';
   });
 }
 
@@ -99,7 +103,8 @@ async function purge(
 }
 
 /**
- * Deletes entries that are older than so many days, room by room, with rests. Every node does; one at a time deletes.
+ * Deletes entries that are older than so many days, room by room, with rests. Every node does; one that meets another leaves
+ * the rest of its pass to that one, as otherwise each would delete while the others rest.
  * @returns stops it; resolves when nothing of it is running
  */
 export function startRetention({
@@ -117,9 +122,11 @@ export function startRetention({
   /** @throws AbortError when it is stopped */
   async function rested<T>(work: Promise<T>): Promise<T> {
     const start = performance.now();
-    const result = await work;
-    await delay(REST_FACTOR * (performance.now() - start), undefined, { signal });
-    return result;
+    try {
+      return await work;
+    } finally {
+      await delay(REST_FACTOR * (performance.now() - start), undefined, { signal });
+    }
   }
 
   async function findDue(after: number): Promise<DueRooms> {
@@ -128,13 +135,32 @@ export function startRetention({
     return part ?? { due: [], last: null };
   }
 
+  /** @returns whether another node is at it. What fails in one room leaves that one to the next pass. */
+  async function purgeRoom(roomId: number): Promise<boolean> {
+    try {
+      for (;;) {
+        const outcome = await rested(purgeOldest(sequelize, roomId, days));
+        if (outcome !== 'more') return outcome === 'busy';
+      }
+    } catch (error) {
+      if (signal.aborted) throw error;
+      logFailure(error, { roomId });
+      return false;
+    }
+  }
+
   async function purgeAll(): Promise<void> {
     for (let part = await rested(findDue(0)); part.last !== null;) {
       for (const roomId of part.due) {
-        while (await rested(purgeOldest(sequelize, roomId, days))) continue;
+        if (await purgeRoom(roomId)) return;
       }
       part = await rested(findDue(part.last));
     }
+  }
+
+  function logFailure(error: unknown, where: { readonly roomId?: number } = {}): void {
+    const level = isUnavailable(error) ? 'debug' : 'warn';
+    logger[level]({ err: error, ...where }, 'deleting old entries failed, will retry');
   }
 
   async function run(): Promise<void> {
@@ -143,8 +169,7 @@ export function startRetention({
         await purgeAll();
       } catch (error) {
         if (signal.aborted) return;
-        const level = isUnavailable(error) ? 'debug' : 'warn';
-        logger[level]({ err: error }, 'deleting old entries failed, will retry');
+        logFailure(error);
       }
       await delay(PASS_INTERVAL_MS, undefined, { signal }).catch(() => undefined);
     }

@@ -51,7 +51,7 @@ async function age(room: number): Promise<void> {
 }
 
 async function purge(room: number): Promise<void> {
-  while (await purgeOldest(database.sequelize, room, DAYS)) continue;
+  while ((await purgeOldest(database.sequelize, room, DAYS)) === 'more') continue;
 }
 
 /** A room with old messages, and behind them, from `first` on, two young ones. */

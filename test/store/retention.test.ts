@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { Client } from 'pg';
 import { QueryTypes } from 'sequelize';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -35,7 +36,7 @@ async function age(room: number, upTo = Number.MAX_SAFE_INTEGER): Promise<void> 
 }
 
 async function purge(room: number): Promise<void> {
-  while (await purgeOldest(host.database.sequelize, room, DAYS)) continue;
+  while ((await purgeOldest(host.database.sequelize, room, DAYS)) === 'more') continue;
 }
 
 async function horizonOf(room: number): Promise<number | undefined> {
@@ -244,12 +245,53 @@ describe('old entries', { timeout: TIMEOUT_MS }, () => {
     await holder.query('BEGIN');
     await holder.query('SELECT pg_advisory_xact_lock(7777004)');
 
-    expect(await purgeOldest(host.database.sequelize, room, DAYS)).toBe(false);
+    expect(await purgeOldest(host.database.sequelize, room, DAYS)).toBe('busy');
     expect(await horizonOf(room)).toBe(0);
 
     await holder.query('COMMIT');
     await purge(room);
     expect(await horizonOf(room)).toBe(MANY + 2);
+  });
+
+  it('are left to that node for the rest of a pass', async () => {
+    const [first, second] = [await longRoom(), await longRoom()];
+    await age(first);
+    await age(second);
+    await holder.query('BEGIN');
+    await holder.query('SELECT pg_advisory_xact_lock(7777004)');
+    const { sequelize } = host.database;
+    const asked = vi.spyOn(sequelize, 'transaction');
+    const stop = startRetention({ sequelize, days: DAYS, logger: QUIET });
+
+    await vi.waitFor(() => {
+      expect(asked).toHaveBeenCalled();
+    }, TIMEOUT_MS / 4);
+    await delay(1_000);
+    expect(asked).toHaveBeenCalledOnce();
+    await holder.query('COMMIT');
+    asked.mockRestore();
+    await stop();
+
+    await purge(first);
+    await purge(second);
+  });
+
+  it('of a room that fails leave those of the rooms behind it to be deleted', async () => {
+    const [first, second] = [await longRoom(), await longRoom()];
+    await age(first);
+    await age(second);
+    await holder.query('BEGIN');
+    // For longer than a statement waits for a lock.
+    await holder.query('SELECT FROM rooms WHERE id = $1 FOR UPDATE', [first]);
+    const stop = startRetention({ sequelize: host.database.sequelize, days: DAYS, logger: QUIET });
+
+    await vi.waitFor(async () => {
+      expect(await horizonOf(second)).toBe(MANY + 2);
+    }, TIMEOUT_MS / 4);
+    expect(await horizonOf(first)).toBe(0);
+    await stop();
+    await holder.query('COMMIT');
+    await purge(first);
   });
 
   it('are there, or not, as of one moment', async () => {
