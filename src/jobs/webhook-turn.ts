@@ -33,6 +33,8 @@ type Online = Pick<ReadonlySet<string>, 'has'>;
 /** What the turn of a room needs. */
 export interface TurnContext {
   readonly cursors: Pick<WebhookCursors, 'nextSeq' | 'reads' | 'removeRead' | 'remove'>;
+  /** When webhooks began. */
+  readonly begunAt: Date;
   readonly recipients: Recipients;
   readonly log: Pick<Log, 'read'>;
   readonly post: SignedPost;
@@ -109,7 +111,7 @@ async function postEvent(
 
 /** What follows in a room: its entries, then the read markers at or below them; or that it was deleted. */
 async function* stepsOf(context: TurnContext, leased: LeasedRoom): AsyncGenerator<Step> {
-  const { log, recipients, online, cursors } = context;
+  const { log, recipients, online, cursors, begunAt } = context;
   const { roomId } = leased;
   let state = stateOf(leased);
   for (;;) {
@@ -132,7 +134,7 @@ async function* stepsOf(context: TurnContext, leased: LeasedRoom): AsyncGenerato
     const inRoom = mentioned && (await online(roomId));
     for (const [index, entry] of entries.entries()) {
       if (index > 0 && performance.now() > freshUntil) break;
-      const step = entryStep(entry, state, room, inRoom);
+      const step = entryStep(entry, state, { room, online: inRoom, begunAt });
       yield step;
       state = step.taken;
     }
@@ -163,15 +165,19 @@ function passOver(state: CursorState, upto: number): CursorState {
 function entryStep(
   entry: Entry,
   state: CursorState,
-  room: ToldRoom,
-  online: Online | undefined,
+  { room, online, begunAt }: { room: ToldRoom; online: Online | undefined; begunAt: Date },
 ): Step {
-  const { seq, kind } = entry;
+  const { seq, kind, createdAt } = entry;
   // The log may begin beyond the cursor.
   const before = passOver(state, seq - 1);
   const givenUp = passOver(before, seq);
   // A newer node may have stored a kind that this one does not know.
   if (!(kind in ENTRY_KINDS)) return { event: undefined, taken: givenUp, givenUp };
+  // Imported behind the cursor: it counts by its date, and nobody misses it.
+  if (Date.parse(createdAt) < begunAt.getTime()) {
+    const passed = { ...before, upto: seq, attempts: 0 };
+    return { event: undefined, taken: passed, givenUp: passed };
+  }
   const audience = kind === 'message' && online ? audienceOf(entry, room, online) : undefined;
   const event = entryEvent(entry, room, { audience, holeFrom: before.holeFrom ?? undefined });
   const taken = { upto: seq, attempts: 0, holeFrom: event === undefined ? before.holeFrom : null };

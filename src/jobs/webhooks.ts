@@ -50,7 +50,8 @@ export function startWebhooks({
   const turns = new Map<number, Promise<void>>();
   const circuit = new Circuit();
   const ending = new AbortController();
-  let hasBegun = false;
+  /** When webhooks began; undefined: this node does not know yet. */
+  let begunAt: Date | undefined;
   /** Whether rooms may be due that this node has not woken. */
   let mayBeDue = false;
   let leasing: Promise<void> | undefined;
@@ -59,7 +60,7 @@ export function startWebhooks({
   let sweeping = sweep(0);
   const checkTimer = setInterval(lookForDue, CHECK_INTERVAL_MS);
 
-  const context: TurnContext = {
+  const context: Omit<TurnContext, 'begunAt'> = {
     cursors,
     recipients,
     log,
@@ -86,7 +87,8 @@ export function startWebhooks({
 
   /** Begins as many turns as are free, by one statement at a time. */
   function lease(): void {
-    if (ending.signal.aborted || !hasBegun || leasing !== undefined) return;
+    const since = begunAt;
+    if (ending.signal.aborted || since === undefined || leasing !== undefined) return;
     const waitMs = circuit.waitMs(performance.now());
     if (waitMs > 0) {
       clearTimeout(pauseTimer);
@@ -103,7 +105,7 @@ export function startWebhooks({
       .lease(ids, free, [...turns.keys()])
       .then(
         (rooms) => {
-          for (const room of rooms) beginTurn(room);
+          for (const room of rooms) beginTurn(room, since);
           mayBeDue ||= rooms.length === free;
         },
         (error: unknown) => {
@@ -129,8 +131,8 @@ export function startWebhooks({
     return ids;
   }
 
-  function beginTurn(room: LeasedRoom): void {
-    const turn = takeTurn(context, room)
+  function beginTurn(room: LeasedRoom, since: Date): void {
+    const turn = takeTurn({ ...context, begunAt: since }, room)
       .then((end) => settle(room, end))
       .then((isLeft) => {
         if (isLeft) woken.add(room.roomId);
@@ -172,8 +174,7 @@ export function startWebhooks({
     let next: number | undefined;
     let restMs = SWEEP_INTERVAL_MS;
     try {
-      if (!hasBegun) await cursors.begin();
-      hasBegun = true;
+      begunAt ??= await cursors.begin();
       const start = performance.now();
       next = await cursors.sweep(afterRoomId);
       if (next !== undefined) restMs = REST_FACTOR * (performance.now() - start);

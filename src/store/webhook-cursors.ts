@@ -49,8 +49,11 @@ export interface WebhookBacklog {
 
 /** How far the events of each room were posted. A room without a cursor gets one that begins where webhooks began. */
 export interface WebhookCursors {
-  /** Notes when webhooks began, unless that is noted already: older entries are not posted. */
-  begin(): Promise<void>;
+  /**
+   * Notes when webhooks began, unless that is noted already: older entries are not posted.
+   * @returns when they did
+   */
+  begin(): Promise<Date>;
   /**
    * Leases rooms of which somebody has said that they have something, and rooms that are due.
    * @param except rooms whose turn has not ended on this node
@@ -84,6 +87,8 @@ export interface WebhookCursors {
 }
 
 const BEGIN = `INSERT INTO webhook_start (id, "begunAt") VALUES (1, now()) ON CONFLICT (id) DO NOTHING`;
+
+const BEGUN_AT = 'SELECT "begunAt" FROM webhook_start';
 
 /** Seq of the last entry of the room `r` before webhooks began: one look at the end of the log, or a few. */
 const BEGINNING = `coalesce((SELECT seq FROM messages
@@ -185,6 +190,9 @@ export function createWebhookCursors({ sequelize }: { sequelize: Sequelize }): W
   return {
     async begin() {
       await sequelize.query(BEGIN);
+      const [row] = await select<{ begunAt: Date }>(BEGUN_AT, []);
+      if (row === undefined) throw new Error('nothing says when webhooks began');
+      return row.begunAt;
     },
 
     async lease(roomIds, limit, except) {

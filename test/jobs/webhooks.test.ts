@@ -289,6 +289,26 @@ describe('webhooks', () => {
     expect(receiver.got).toHaveLength(2);
   });
 
+  it('do not tell of entries of earlier dates that are imported later, nor of a hole', async () => {
+    const node = await startPoster();
+    const room = await emptyRoom(node.store);
+    await node.say(room, 'one');
+    await untilIdle(room);
+    await node.close();
+    await fillRoom(host.url, room, 60);
+    await query(
+      host.url,
+      `UPDATE messages SET "createdAt" = "createdAt" - interval '1 year' WHERE seq > 1`,
+    );
+
+    const next = await startPoster();
+    await next.say(room, 'on');
+    await receiver.until(() => contentsOf(receiver.taken).includes('on'));
+
+    expect(contentsOf(receiver.got)).toEqual(['one', 'on']);
+    expect(receiver.taken[1]?.body.data).not.toHaveProperty('hole');
+  });
+
   it('tell of what a node stored that was killed before it told anybody', async () => {
     const node = await startPoster();
     const room = await emptyRoom(node.store);
