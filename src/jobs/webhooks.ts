@@ -55,10 +55,15 @@ export function startWebhooks({
   /** Whether rooms may be due that this node has not woken. */
   let mayBeDue = false;
   let leasing: Promise<void> | undefined;
+  /** Whether the last lease failed: there is none until the next check. */
+  let isResting = false;
   let pauseTimer: NodeJS.Timeout | undefined;
   let sweepTimer: NodeJS.Timeout | undefined;
   let sweeping = sweep(0);
-  const checkTimer = setInterval(lookForDue, CHECK_INTERVAL_MS);
+  const checkTimer = setInterval(() => {
+    isResting = false;
+    lookForDue();
+  }, CHECK_INTERVAL_MS);
 
   const context: Omit<TurnContext, 'begunAt'> = {
     cursors,
@@ -88,7 +93,8 @@ export function startWebhooks({
   /** Begins as many turns as are free, by one statement at a time. */
   function lease(): void {
     const since = begunAt;
-    if (ending.signal.aborted || since === undefined || leasing !== undefined) return;
+    if (ending.signal.aborted || since === undefined) return;
+    if (leasing !== undefined || isResting) return;
     const waitMs = circuit.waitMs(performance.now());
     if (waitMs > 0) {
       clearTimeout(pauseTimer);
@@ -110,6 +116,7 @@ export function startWebhooks({
         },
         (error: unknown) => {
           for (const id of ids) woken.add(id);
+          isResting = true;
           logFailure(error);
         },
       )

@@ -4,6 +4,7 @@ import type { Caller } from '../../src/access/permissions.js';
 import { createSignedPost } from '../../src/hooks/signed-post.js';
 import { startWebhooks, type Webhooks } from '../../src/jobs/webhooks.js';
 import { createStore, type Store } from '../../src/store/store.js';
+import type { WebhookCursors } from '../../src/store/webhook-cursors.js';
 import { fillRoom } from '../harness/backlog.js';
 import { query } from '../harness/database.js';
 import {
@@ -32,7 +33,7 @@ interface Poster extends Webhooks {
 
 let host: StoreHost;
 let receiver: Receiver;
-let posters: Poster[];
+let posters: Webhooks[];
 
 beforeEach(async () => {
   [host, receiver] = await Promise.all([openPostgres(), startReceiver()]);
@@ -73,6 +74,27 @@ async function startPoster(timeoutMs = 15_000): Promise<Poster> {
   posters.push(poster);
   await untilBegun();
   return poster;
+}
+
+/** Starts a node whose cursors are no database's, and whose rooms can't be read. */
+function startOver(cursors: Partial<WebhookCursors>): Webhooks {
+  const store = createStore({ database: host.database, limits: LIMITS, logger: QUIET });
+  const webhooks = startWebhooks({
+    cursors: {
+      ...store.webhookCursors,
+      begin: () => Promise.resolve(new Date()),
+      sweep: () => Promise.resolve(undefined),
+      lease: () => Promise.resolve([]),
+      ...cursors,
+    },
+    recipients: store.recipients,
+    log: { read: () => Promise.reject(new Error('nothing is read here')) },
+    post: () => Promise.reject(new Error('nothing is posted here')),
+    online: () => Promise.resolve(new Set()),
+    logger: QUIET,
+  });
+  posters.push(webhooks);
+  return webhooks;
 }
 
 /** Older entries are not posted. */
@@ -403,6 +425,26 @@ describe('webhooks', () => {
     await vi.waitFor(async () => {
       expect(await query(host.url, 'SELECT FROM webhook_reads')).toEqual([]);
     });
+  });
+});
+
+describe('a database that does not answer', () => {
+  it('is asked for rooms once a check, not at once again', async () => {
+    const lease = vi.fn<WebhookCursors['lease']>(async () => {
+      await delay(1);
+      throw new Error('the database does not answer');
+    });
+    const node = startOver({ lease });
+
+    node.wake(1);
+    await delay(1_500);
+    node.wake(2);
+    expect(lease).toHaveBeenCalledTimes(1);
+    await vi.waitFor(() => {
+      expect(lease).toHaveBeenCalledTimes(2);
+    }, 5_000);
+    // What was woken is asked for again.
+    expect(lease.mock.lastCall?.[0]).toEqual(expect.arrayContaining([1, 2]));
   });
 });
 
