@@ -29,7 +29,10 @@ export interface ToldRoom {
   readonly head: number;
   /** The uuid of the log. */
   readonly epoch: string;
-  /** Who may read it by a rule of their own, MAX_RECIPIENTS and one more at most, and those who were asked for. */
+  /**
+   * Who may read it by a rule of their own, and those who were asked for. The former are MAX_RECIPIENTS and two more at
+   * most: the sender may be among them, and one is left over if there are too many.
+   */
   readonly readers: readonly Reader[];
   /** The newest messages, the newest first, with their emitters; those that everybody has read may be missing. */
   readonly newest: readonly (readonly [seq: number, emitter: string])[];
@@ -53,7 +56,7 @@ const FIND = `WITH rule AS MATERIALIZED (
      WHERE room_id = $1 AND "entity_UUID" = ANY ($2::uuid[]) AND ${READS})
     UNION
     (SELECT "entity_UUID", since FROM room_permissions
-     WHERE room_id = $1 AND $2::uuid[] IS NOT NULL AND ${READS} ORDER BY "entity_UUID" LIMIT ${MAX_RECIPIENTS + 1})
+     WHERE room_id = $1 AND $2::uuid[] IS NOT NULL AND ${READS} ORDER BY "entity_UUID" LIMIT ${MAX_RECIPIENTS + 2})
   ), reader AS MATERIALIZED (
     SELECT rule.uuid, marker.upto IS NOT NULL OR EXISTS (SELECT FROM user_profiles WHERE uuid = rule.uuid) AS "isUser",
       greatest(rule.since, marker.upto) AS read, coalesce(marker.notify, 'all') AS level

@@ -331,6 +331,29 @@ describe('webhooks', () => {
     expect(receiver.taken[1]?.body.data).not.toHaveProperty('hole');
   });
 
+  it.each([
+    [200, false],
+    [201, true],
+  ])(
+    'tell of 200 readers beside the sender; of %i: truncated is %s',
+    async (others, isTruncated) => {
+      const node = await startPoster();
+      const room = await emptyRoom(node.store);
+      // The first of all rules.
+      const author = newCaller({ userUUID: '00000000-0000-4000-8000-000000000000' });
+      await allow(room, author);
+      for (let n = 0; n < others; n += 1) await allow(room, newCaller());
+
+      await say(node.store.log, new TestWriter(room), 'one', { author });
+      node.wake(room);
+      await receiver.until(() => receiver.taken.length === 1);
+
+      const data = receiver.taken[0]?.body.data;
+      expect(data?.['entities']).toHaveLength(200);
+      expect(data?.['recipients_truncated']).toBe(isTruncated);
+    },
+  );
+
   it('tell of what a node stored that was killed before it told anybody', async () => {
     const node = await startPoster();
     const room = await emptyRoom(node.store);
