@@ -90,9 +90,12 @@ const BEGIN = `INSERT INTO webhook_start (id, "begunAt") VALUES (1, now()) ON CO
 
 const BEGUN_AT = 'SELECT "begunAt" FROM webhook_start';
 
-/** Seq of the last entry of the room `r` before webhooks began: one look at the end of the log, or a few. */
-const BEGINNING = `coalesce((SELECT seq FROM messages
-    WHERE room_id = r.id AND "createdAt" < (SELECT "begunAt" FROM webhook_start) ORDER BY seq DESC LIMIT 1), 0)`;
+/**
+ * Seq of the last entry of the room `r` before webhooks began: one look at the end of the log, or a few. What was deleted by
+ * age is no hole, either.
+ */
+const BEGINNING = `greatest(r.horizon, coalesce((SELECT seq FROM messages
+    WHERE room_id = r.id AND "createdAt" < (SELECT "begunAt" FROM webhook_start) ORDER BY seq DESC LIMIT 1), 0))`;
 
 /** Makes cursors of rooms $1 that have none. */
 const CREATE = `INSERT INTO webhook_cursors (room_id, room_uuid, upto)
@@ -144,7 +147,7 @@ const REMOVE_READ =
 const SWEEP = `WITH turn AS MATERIALIZED (
     SELECT pg_try_advisory_xact_lock($1) AS is_ours
   ), page AS MATERIALIZED (
-    SELECT r.id, r.uuid, r.head FROM rooms AS r
+    SELECT r.id, r.uuid, r.head, r.horizon FROM rooms AS r
     WHERE r.id > $2 AND (SELECT is_ours FROM turn) ORDER BY r.id LIMIT ${SWEPT_ROOMS}
   ), range AS MATERIALIZED (
     SELECT CASE WHEN count(*) = ${SWEPT_ROOMS} THEN max(id) END AS last FROM page

@@ -311,6 +311,21 @@ describe('webhooks', () => {
     expect(receiver.got).toHaveLength(2);
   });
 
+  it('begin behind entries that were deleted by age before', async () => {
+    const store = createStore({ database: host.database, limits: LIMITS, logger: QUIET });
+    const [woken, swept] = [await emptyRoom(store), await emptyRoom(store)];
+    for (const room of [woken, swept]) await fillRoom(host.url, room, 3);
+    await query(host.url, 'DELETE FROM messages');
+    await query(host.url, 'UPDATE rooms SET horizon = 3');
+    await store.webhookCursors.begin();
+
+    const leased = await store.webhookCursors.lease([woken], 1, []);
+    await store.webhookCursors.sweep(0);
+
+    expect(leased).toMatchObject([{ roomId: woken, upto: 3 }]);
+    expect(await cursorOf(swept)).toMatchObject({ upto: '3', isDue: null });
+  });
+
   it('do not tell of entries of earlier dates that are imported later, nor of a hole', async () => {
     const node = await startPoster();
     const room = await emptyRoom(node.store);
