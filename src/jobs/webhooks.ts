@@ -178,20 +178,22 @@ export function startWebhooks({
   }
 
   async function sweep(afterRoomId: number): Promise<void> {
-    let next: number | undefined;
+    // Here again after a failure, or if another node is at it: the rooms far behind have their turn, too.
+    let next = afterRoomId;
     let restMs = SWEEP_INTERVAL_MS;
     try {
       begunAt ??= await cursors.begin();
       const start = performance.now();
-      next = await cursors.sweep(afterRoomId);
-      if (next !== undefined) restMs = REST_FACTOR * (performance.now() - start);
+      const swept = await cursors.sweep(afterRoomId);
+      if (swept !== undefined) next = swept.last ?? 0;
+      if (typeof swept?.last === 'number') restMs = REST_FACTOR * (performance.now() - start);
       lookForDue();
     } catch (error) {
       logFailure(error);
     }
     if (ending.signal.aborted) return;
     sweepTimer = setTimeout(() => {
-      sweeping = sweep(next ?? 0);
+      sweeping = sweep(next);
     }, restMs);
   }
 

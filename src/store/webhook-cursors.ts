@@ -39,6 +39,12 @@ export interface MovedRead {
   readonly movedAt: Date;
 }
 
+/** Rooms that were compared with their cursors. */
+export interface Swept {
+  /** The id behind which to go on; null: these were the last. */
+  readonly last: number | null;
+}
+
 /** What is left to be posted. */
 export interface WebhookBacklog {
   /** Rooms with events to be posted, BACKLOG_ROOMS at most. */
@@ -80,9 +86,9 @@ export interface WebhookCursors {
   /**
    * Makes rooms due that have something, a number of them behind an id, as whoever said so may have been killed. One node
    * at a time compares.
-   * @returns the id behind which to go on; undefined at the end
+   * @returns undefined if another node is at it
    */
-  sweep(afterRoomId: number): Promise<number | undefined>;
+  sweep(afterRoomId: number): Promise<Swept | undefined>;
   backlog(): Promise<WebhookBacklog>;
 }
 
@@ -172,7 +178,7 @@ const SWEEP = `WITH turn AS MATERIALIZED (
     UPDATE webhook_cursors SET "dueAt" = now()
     WHERE room_id = ANY (ARRAY(SELECT room_id FROM left_over)) AND "dueAt" IS NULL
   )
-  SELECT last FROM range`;
+  SELECT last FROM range WHERE (SELECT is_ours FROM turn)`;
 
 /**
  * The rooms that are due, and the oldest of their entries. A room whose events were never attempted, since the receiver
@@ -234,11 +240,8 @@ export function createWebhookCursors({ sequelize }: { sequelize: Sequelize }): W
     },
 
     async sweep(afterRoomId) {
-      const [row] = await select<{ last: number | null }>(SWEEP, [
-        lockKey('sweepWebhooks'),
-        afterRoomId,
-      ]);
-      return row?.last ?? undefined;
+      const [swept] = await select<Swept>(SWEEP, [lockKey('sweepWebhooks'), afterRoomId]);
+      return swept;
     },
 
     async backlog() {

@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Caller } from '../../src/access/permissions.js';
 import { createSignedPost } from '../../src/hooks/signed-post.js';
 import { startWebhooks, type Webhooks } from '../../src/jobs/webhooks.js';
+import { lockKey } from '../../src/store/advisory-locks.js';
 import { createStore, type Store } from '../../src/store/store.js';
 import type { WebhookCursors } from '../../src/store/webhook-cursors.js';
 import { fillRoom } from '../harness/backlog.js';
@@ -40,6 +41,7 @@ beforeEach(async () => {
   posters = [];
 });
 afterEach(async () => {
+  vi.useRealTimers();
   await Promise.all(posters.map((poster) => poster.close()));
   await receiver.close();
   await host.close();
@@ -83,7 +85,7 @@ function startOver(cursors: Partial<WebhookCursors>): Webhooks {
     cursors: {
       ...store.webhookCursors,
       begin: () => Promise.resolve(new Date()),
-      sweep: () => Promise.resolve(undefined),
+      sweep: () => Promise.resolve({ last: null }),
       lease: () => Promise.resolve([]),
       ...cursors,
     },
@@ -483,6 +485,42 @@ describe('a database that does not answer', () => {
     }, 5_000);
     // What was woken is asked for again.
     expect(lease.mock.lastCall?.[0]).toEqual(expect.arrayContaining([1, 2]));
+  });
+});
+
+describe('comparing rooms with cursors', () => {
+  it('goes on where it was after a failure, and after another node was at it', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval'] });
+    const sweep = vi
+      .fn<WebhookCursors['sweep']>()
+      .mockResolvedValueOnce({ last: 5_000 })
+      .mockRejectedValueOnce(new Error('the database does not answer'))
+      .mockResolvedValueOnce(undefined)
+      .mockResolvedValueOnce({ last: null })
+      .mockResolvedValue(undefined);
+    startOver({ sweep });
+
+    await vi.advanceTimersByTimeAsync(50_000);
+
+    expect(sweep.mock.calls.flat().slice(0, 5)).toEqual([0, 5_000, 5_000, 5_000, 0]);
+  });
+
+  it('tells whether another node is at it', async () => {
+    const { webhookCursors } = createStore({
+      database: host.database,
+      limits: LIMITS,
+      logger: QUIET,
+    });
+    const key = lockKey('sweepWebhooks');
+    const other = query(host.url, 'SELECT pg_advisory_lock($1), pg_sleep(1)', [key]);
+
+    await vi.waitFor(async () => {
+      expect(await webhookCursors.sweep(0)).toBeUndefined();
+    });
+    await other;
+    await vi.waitFor(async () => {
+      expect(await webhookCursors.sweep(0)).toEqual({ last: null });
+    });
   });
 });
 
