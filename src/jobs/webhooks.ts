@@ -112,7 +112,11 @@ export function startWebhooks({
       .then(
         (rooms) => {
           for (const room of rooms) beginTurn(room, since);
-          mayBeDue ||= rooms.length === free;
+          if (rooms.length < free) return;
+          mayBeDue = true;
+          // Rooms that were due may have had the places of some that were woken.
+          const leased = new Set(rooms.map(({ roomId }) => roomId));
+          for (const id of ids) if (!leased.has(id)) woken.add(id);
         },
         (error: unknown) => {
           for (const id of ids) woken.add(id);

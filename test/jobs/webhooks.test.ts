@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Caller } from '../../src/access/permissions.js';
@@ -520,6 +521,32 @@ describe('comparing rooms with cursors', () => {
     await other;
     await vi.waitFor(async () => {
       expect(await webhookCursors.sweep(0)).toEqual({ last: null });
+    });
+  });
+});
+
+describe('rooms that were woken', () => {
+  it('are asked for again if rooms that were due had their places', async () => {
+    const due = Array.from({ length: MAX_ROOMS }, (_, index) => ({
+      roomId: 100 + index,
+      uuid: randomUUID(),
+      upto: 0,
+      attempts: 0,
+      holeFrom: null,
+      lease: 1,
+    }));
+    const asked: number[] = [];
+    const node = startOver({
+      lease(ids) {
+        asked.push(...ids);
+        return Promise.resolve(ids.length > 0 && asked.length === ids.length ? due : []);
+      },
+    });
+
+    node.wake(1);
+    node.wake(2);
+    await vi.waitFor(() => {
+      expect(asked.toSorted((one, other) => one - other)).toEqual([1, 1, 2, 2]);
     });
   });
 });
