@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, it, type TestContext } from 'vitest';
+import { describe, expect, it, onTestFailed, onTestFinished } from 'vitest';
 import type { SoakResult } from '../soak/soak.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -11,10 +11,7 @@ const TIMEOUT_MS = 480_000;
 const LOAD = ['--clients', '40', '--rooms', '6', '--rate', '60', '--seed', '5'];
 
 /** Runs the soak to its end, as by `npm run soak`. */
-async function soak(
-  { onTestFailed, onTestFinished }: TestContext,
-  ...args: string[]
-): Promise<{ code: number; result: SoakResult }> {
+async function soak(...args: string[]): Promise<{ code: number; result: SoakResult }> {
   const folder = mkdtempSync(join(tmpdir(), 'nano-messaging-soak-test-'));
   onTestFinished(() => {
     rmSync(folder, { recursive: true });
@@ -36,12 +33,11 @@ async function soak(
   return { code, result: JSON.parse(readFileSync(json, 'utf8')) as SoakResult };
 }
 
-// For most of their time they wait for their nodes to come to rest.
-describe.concurrent('npm run soak', () => {
+describe('npm run soak', () => {
   it(
     'finds each node with what it held before, after clients, rooms and faults',
-    async (context) => {
-      const { code, result } = await soak(context, '--seconds', '20');
+    async () => {
+      const { code, result } = await soak('--seconds', '20');
       expect(result.nodes.map(({ excess }) => excess)).toEqual([{}, {}, {}]);
       for (const { before, peak, after } of result.nodes) {
         expect(before).toMatchObject({ sessions: 0, feeds: 0 });
@@ -59,8 +55,8 @@ describe.concurrent('npm run soak', () => {
 
   it(
     'reports timers and memory that connections leave behind',
-    async (context) => {
-      const { code, result } = await soak(context, '--seconds', '10', '--settle', '15', '--leak');
+    async () => {
+      const { code, result } = await soak('--seconds', '10', '--settle', '15', '--leak');
       // The first node was restarted.
       for (const { excess } of result.nodes.slice(1)) {
         expect(excess.timers).toBeGreaterThan(0);
