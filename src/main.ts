@@ -14,6 +14,7 @@ let logger: Logger | undefined;
 /** What a signal shuts down, and its exit code; undefined while the process starts. */
 let running: { readonly close: () => Promise<number>; readonly timeoutMs: number } | undefined;
 let signalled = false;
+let isEnding = false;
 /** The number of this worker (workers.ts), from 1; 0: the process is none. */
 const worker = Number(process.env['NANO_WORKER'] ?? 0);
 
@@ -21,18 +22,20 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   process.on(signal, () => {
     // A second signal means that the operator does not want to wait.
     if (signalled) process.exit(1);
-    end({ signal });
+    signalled = true;
+    // A worker may have had its order before the same signal.
+    if (!isEnding) end({ signal });
   });
 }
 
 if (worker > 0) {
   process.on('message', (order: Order) => {
-    if (order === 'shut down' && !signalled) end({});
+    if (order === 'shut down' && !isEnding) end({});
   });
 }
 
 function end(reason: { readonly signal?: NodeJS.Signals }): void {
-  signalled = true;
+  isEnding = true;
   logger?.info(reason, 'shutting down');
   // No client is served yet, and whatever the start has begun survives a kill: Postgres rolls it back.
   if (running === undefined) process.exit(0);
@@ -98,14 +101,14 @@ async function startServer(config: Config, log: Logger): Promise<void> {
   const server = await createServer(config, log);
   running = { close: () => server.close().then(() => 0), timeoutMs: shutdownMs(config) };
   void server.failed.then((error) => {
-    if (signalled) return;
+    if (isEnding) return;
     log.fatal(`exiting: ${error.message}`);
     process.exit(1);
   });
   if (worker > 0) {
     report('ready');
     await once(process, 'message');
-    if (signalled) return;
+    if (isEnding) return;
   }
   logAddress(server, await server.listen(), log);
   if (worker > 0) report('listening');
@@ -121,7 +124,7 @@ async function startWorkers(config: Config, log: Logger): Promise<void> {
   const workers = createWorkers(config.workers, log);
   running = { close: () => workers.close(), timeoutMs: shutdownMs(config) };
   const code = await workers.start();
-  if (signalled) return;
+  if (isEnding) return;
   // The worker has logged why.
   if (code !== undefined) process.exit(code);
   log.info({ workers: config.workers }, 'all workers listen');
