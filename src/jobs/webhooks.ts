@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type { SignedPost } from '../hooks/signed-post.js';
 import type { Logger } from '../logger.js';
 import type { Observer } from '../observer.js';
@@ -50,6 +51,8 @@ export function startWebhooks({
   const turns = new Map<number, Promise<void>>();
   const circuit = new Circuit();
   const ending = new AbortController();
+  // A listener for each post that is on its way: MAX_ROOMS, more than Node expects.
+  setMaxListeners(MAX_ROOMS, ending.signal);
   /** When webhooks began; undefined: this node does not know yet. */
   let begunAt: Date | undefined;
   /** Whether rooms may be due that this node has not woken. */
