@@ -206,6 +206,11 @@ export class ChatError extends Error {
   }
 }
 
+/** The error about a room that does not exist, or not any more. */
+export function noSuchRoom(): ChatError {
+  return new ChatError('NOT_FOUND', { detail: 'there is no such room' });
+}
+
 /** Returns a ChatError as it is, and wraps any other error as INTERNAL. */
 export function toChatError(error: unknown): ChatError {
   return error instanceof ChatError ? error : new ChatError('INTERNAL', { cause: error });

@@ -1,6 +1,6 @@
 import { requireServer, type Caller } from '../access/permissions.js';
 import type { Limits } from '../config/load.js';
-import { ChatError } from '../errors.js';
+import { ChatError, noSuchRoom } from '../errors.js';
 import type { Hub } from '../feeds/hub.js';
 import type { Imports } from '../store/imports.js';
 import { importLines, type Imported } from '../transfer/import-lines.js';
@@ -38,7 +38,7 @@ export function createImportActions({
       requireServer(caller);
       const target = await imports.open(roomId);
       if (target === undefined) {
-        throw new ChatError('NOT_FOUND', { detail: 'there is no such room' });
+        throw noSuchRoom();
       }
       try {
         const imported = await importLines(imports, target, parseLines(file, options));

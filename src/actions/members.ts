@@ -9,7 +9,7 @@ import {
   type CountedAccess,
   type Rule,
 } from '../access/permissions.js';
-import { ChatError } from '../errors.js';
+import { ChatError, noSuchRoom } from '../errors.js';
 import type { Hub } from '../feeds/hub.js';
 import type { Member, Members } from '../store/members.js';
 import type { Rooms } from '../store/rooms.js';
@@ -106,7 +106,7 @@ export function createMemberActions({
   return {
     async list(caller, roomId, range, gone) {
       const page = await members.page(caller, roomId, range, gone);
-      if (page === undefined) throw new ChatError('NOT_FOUND', { detail: 'there is no such room' });
+      if (page === undefined) throw noSuchRoom();
       if (!page.mayRead) throw forbidden('r');
       const online = await hub.online(roomId);
       return page.members.map((member) => ({ ...member, isOnline: online.has(member.entityUUID) }));

@@ -1,5 +1,5 @@
 import { may, permissionsOf, requirePermission, type Caller } from '../access/permissions.js';
-import { ChatError } from '../errors.js';
+import { ChatError, noSuchRoom } from '../errors.js';
 import type { Feed } from '../feeds/feed.js';
 import type { Hub } from '../feeds/hub.js';
 import type { Verdict } from '../hooks/before-storing.js';
@@ -433,8 +433,4 @@ function entriesOfAPage(entries: readonly Entry[]): number {
   for (const { content, data } of entries) characters += content.length + (data?.length ?? 0);
   const usual = Math.floor((PAGE_CHARACTERS * entries.length) / (characters + 1));
   return Math.max(MIN_PAGE_ENTRIES, Math.min(MAX_PAGE_ENTRIES, usual));
-}
-
-function noSuchRoom(): ChatError {
-  return new ChatError('NOT_FOUND', { detail: 'there is no such room' });
 }

@@ -1,5 +1,5 @@
 import { forbidden, type Caller } from '../access/permissions.js';
-import { ChatError } from '../errors.js';
+import { noSuchRoom } from '../errors.js';
 import type { Hub } from '../feeds/hub.js';
 import type { UserSession } from '../feeds/user-sessions.js';
 import type { NotifyLevel, ReadMarkers } from '../store/read-markers.js';
@@ -64,8 +64,4 @@ export function createReadMarkerActions({
       if (!mayRead) throw forbidden('r');
     },
   };
-}
-
-function noSuchRoom(): ChatError {
-  return new ChatError('NOT_FOUND', { detail: 'there is no such room' });
 }

@@ -1,5 +1,5 @@
 import type { Caller } from '../access/permissions.js';
-import { ChatError } from '../errors.js';
+import { ChatError, noSuchRoom } from '../errors.js';
 import type { Report, ReportedMessage, Reports } from '../store/reports.js';
 import type { MessageActions } from './messages.js';
 
@@ -41,7 +41,7 @@ export function createReportActions({
       // Whoever may read it may report it.
       await messages.get(caller, roomId, seq, gone);
       const put = await reports.put({ roomId, seq, reason, reporter: caller.userUUID });
-      if (put === undefined) throw new ChatError('NOT_FOUND', { detail: 'there is no such room' });
+      if (put === undefined) throw noSuchRoom();
       return { report: put.report, created: put.isNew };
     },
 

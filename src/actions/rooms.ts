@@ -11,7 +11,7 @@ import {
   type Rule,
 } from '../access/permissions.js';
 import { NIL_UUID } from '../access/token.js';
-import { ChatError } from '../errors.js';
+import { ChatError, noSuchRoom } from '../errors.js';
 import type { Hub } from '../feeds/hub.js';
 import { MAX_INTEGER } from '../protocol/values.js';
 import type { Entry, RoomSettings } from '../store/entry.js';
@@ -151,7 +151,7 @@ export function createRoomActions({
     async idOf(uuid) {
       const id = await rooms.idOf(uuid);
       if (id !== undefined) return id;
-      throw new ChatError('NOT_FOUND', { detail: 'there is no such room' });
+      throw noSuchRoom();
     },
 
     async create(caller, wanted) {
@@ -255,7 +255,7 @@ export function createRoomActions({
       const room = await roomList.one(caller, roomId, gone);
       if (room !== undefined) return room;
       if ((await rooms.accessFor(caller, roomId, gone)) !== undefined) throw forbidden('r');
-      throw new ChatError('NOT_FOUND', { detail: 'there is no such room' });
+      throw noSuchRoom();
     },
 
     list: (caller, filter, gone) => rooms.rulesOf(caller, filter, gone),

@@ -1,5 +1,5 @@
 import type { Caller } from '../access/permissions.js';
-import { ChatError } from '../errors.js';
+import { ChatError, noSuchRoom } from '../errors.js';
 import type { BeforeStoring, Question, Verdict } from '../hooks/before-storing.js';
 import type { Destinations } from '../store/destinations.js';
 import { InOrder } from './in-order.js';
@@ -50,7 +50,7 @@ export function createScreening({
     const asked = { roomId, emitter: caller.userUUID, ref: message.ref };
     const destination = await destinations.find(asked);
     if (destination === undefined) {
-      throw new ChatError('NOT_FOUND', { detail: 'there is no such room' });
+      throw noSuchRoom();
     }
     const { room, isKnown } = destination;
     return isKnown ? message : hook.ask({ type, room, message, caller });

@@ -1,6 +1,6 @@
 import { ENTRY_KINDS } from '../protocol/entry-kinds.js';
 import type { Sequelize } from 'sequelize';
-import { ChatError } from '../errors.js';
+import { ChatError, noSuchRoom } from '../errors.js';
 import { entryOf, type Entry, type EntryDraft } from './entry.js';
 import { isUniqueViolation } from './pg-errors.js';
 import type { RunStatement, Statement } from './prepared.js';
@@ -155,7 +155,7 @@ export async function appendLocked(
   return checked.map(({ draft }, index) => {
     const outcome = outcomes[index];
     if (outcome?.outcome !== 'stored') {
-      throw new ChatError('NOT_FOUND', { detail: 'there is no such room' });
+      throw noSuchRoom();
     }
     return entryOf(draft, outcome.seq, outcome.createdAt);
   });

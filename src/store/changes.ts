@@ -1,6 +1,6 @@
 import { QueryTypes, type Sequelize, type Transaction } from 'sequelize';
 import type { Caller, RoomAccess } from '../access/permissions.js';
-import { ChatError } from '../errors.js';
+import { ChatError, noSuchRoom } from '../errors.js';
 import { appendEntries } from './append.js';
 import type { Entry, EntryDraft } from './entry.js';
 import { loadRoom, lockRoom } from './lock-room.js';
@@ -422,8 +422,4 @@ function knownOf({ known }: StateRow): Map<string, KnownEntry> {
 
 function refName(emitter: string, ref: string): string {
   return `${emitter} ${ref}`;
-}
-
-function noSuchRoom(): ChatError {
-  return new ChatError('NOT_FOUND', { detail: 'there is no such room' });
 }

@@ -1,6 +1,6 @@
 import type { Caller } from '../access/permissions.js';
 import type { Limits } from '../config/load.js';
-import { ChatError } from '../errors.js';
+import { ChatError, noSuchRoom } from '../errors.js';
 import type { Logger } from '../logger.js';
 import type { CheckedDraft, Outcome } from './append.js';
 import { entryOf, type Entry, type EntryDraft } from './entry.js';
@@ -322,7 +322,7 @@ export class GroupCommit {
     } else if (outcome.outcome === 'busy') {
       this.#reject(message, new ChatError('UNAVAILABLE', { detail: 'the room is locked' }));
     } else {
-      this.#reject(message, new ChatError('NOT_FOUND', { detail: 'there is no such room' }));
+      this.#reject(message, noSuchRoom());
     }
   }
 

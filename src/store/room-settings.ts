@@ -6,7 +6,7 @@ import {
   type RoomAccess,
   type Rule,
 } from '../access/permissions.js';
-import { ChatError } from '../errors.js';
+import { ChatError, noSuchRoom } from '../errors.js';
 import { appendLocked, type CheckedDraft } from './append.js';
 import { roomContent, type Entry, type RoomSettings } from './entry.js';
 import { loadRoom, lockRoom, type LoadedRoom } from './lock-room.js';
@@ -154,7 +154,7 @@ function decide(
   { caller, change: { settings, rules, inOneEntry = false, authorize } }: AskedChange,
 ): Decided {
   if (access === undefined || room === undefined) {
-    throw new ChatError('NOT_FOUND', { detail: 'there is no such room' });
+    throw noSuchRoom();
   }
   authorize(access);
   const moment = new Date();

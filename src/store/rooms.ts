@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { QueryTypes, type Sequelize } from 'sequelize';
 import type { Caller, RoomAccess, Rule } from '../access/permissions.js';
-import { ChatError } from '../errors.js';
+import { noSuchRoom } from '../errors.js';
 import type { Logger } from '../logger.js';
 import { requireNoBlockBetween } from './blocks.js';
 import { loadRoom, lockRoom, type LoadedRoom, type LogPlace } from './lock-room.js';
@@ -339,8 +339,4 @@ function columnsOf(key: UniqueKey): Pick<RoomDraft, 'uuid' | 'firstUser' | 'seco
   if ('uuid' in key) return key;
   const [firstUser, secondUser] = key.pair;
   return { uuid: randomUUID(), firstUser, secondUser };
-}
-
-function noSuchRoom(): ChatError {
-  return new ChatError('NOT_FOUND', { detail: 'there is no such room' });
 }

@@ -5,7 +5,7 @@ import {
   type CountedAccess,
   type Rule,
 } from '../access/permissions.js';
-import { ChatError } from '../errors.js';
+import { ChatError, noSuchRoom } from '../errors.js';
 import { loadRoom, lockRoom, type LoadedRoom } from './lock-room.js';
 import { appendLocked, type CheckedDraft } from './append.js';
 import { ruleContent, rulesContent, type Entry } from './entry.js';
@@ -267,8 +267,4 @@ function isSame(one: BlockableRule, other: BlockableRule): boolean {
     one.accepted === other.accepted &&
     (one.unblocked ?? null) === (other.unblocked ?? null)
   );
-}
-
-function noSuchRoom(): ChatError {
-  return new ChatError('NOT_FOUND', { detail: 'there is no such room' });
 }
