@@ -125,7 +125,8 @@ export interface MessageActions {
    */
   post(caller: Caller, roomId: number, message: NewMessage): Promise<PostedMessage>;
   /**
-   * Replaces the text of a message: the caller's own, or as the application's server anybody's. The room's feed has delivered the change by then.
+   * Replaces the text of a message: the caller's own, or as the application's server anybody's. The room's feed has
+   * delivered the change by then.
    * @throws {ChatError} as `Changes.edit`; RATELIMITED; REJECTED
    */
   edit(caller: Caller, roomId: number, edit: Edit): Promise<MadeChange>;

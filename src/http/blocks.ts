@@ -2,8 +2,8 @@ import { z } from 'zod';
 import { uuidSchema } from '../protocol/values.js';
 import type { Block } from '../store/blocks.js';
 import { blockContent, blockListContent, nextMeta } from './answers.js';
-import { cursorOf, encodeCursor } from './cursor.js';
-import { queryOf } from './pages.js';
+import { cursorOf } from './cursor.js';
+import { pageOf } from './pages.js';
 import { route, type Route } from './route.js';
 import { numberFrom } from './validate.js';
 
@@ -32,15 +32,8 @@ const list = route({
   },
   query: range,
   async handle({ caller, query: { limit, cursor } }, { actions }) {
-    // One more than asked for, to know whether there are more.
     const found = await actions.blocks.list(caller, { behind: cursor?.[0], limit: limit + 1 });
-    const blocks = found.slice(0, limit);
-    const last = blocks.at(-1);
-    const more = found.length > limit && last !== undefined;
-    return {
-      content: blocks.map(encode),
-      next: more ? queryOf({ limit, cursor: encodeCursor([last.userUUID]) }) : undefined,
-    };
+    return pageOf(found, { limit }, encode, ({ userUUID }) => [userUUID]);
   },
 });
 

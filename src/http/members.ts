@@ -9,8 +9,8 @@ import {
 import type { PresentMember } from '../actions/members.js';
 import type { RuleRow } from '../store/models/rule.js';
 import { bulkContent, memberListContent, nextMeta, ruleContent } from './answers.js';
-import { cursorOf, encodeCursor } from './cursor.js';
-import { queryOf } from './pages.js';
+import { cursorOf } from './cursor.js';
+import { pageOf } from './pages.js';
 import { route, type Route } from './route.js';
 import { flag, roomPath, roomId, numberFrom } from './validate.js';
 
@@ -121,16 +121,9 @@ const list = route({
   params: roomPath,
   query: range,
   async handle({ caller, params, query: { limit, cursor }, gone }, { actions }) {
-    // One more than asked for, to know whether there are more.
     const part = { behind: cursor?.[0], limit: limit + 1 };
     const found = await actions.members.list(caller, params.id, part, gone);
-    const members = found.slice(0, limit);
-    const last = members.at(-1);
-    const more = found.length > limit && last !== undefined;
-    return {
-      content: members.map(encodeMember),
-      next: more ? queryOf({ limit, cursor: encodeCursor([last.entityUUID]) }) : undefined,
-    };
+    return pageOf(found, { limit }, encodeMember, ({ entityUUID }) => [entityUUID]);
   },
 });
 

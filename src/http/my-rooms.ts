@@ -2,9 +2,9 @@ import { z } from 'zod';
 import { MAX_INTEGER, textSchema } from '../protocol/values.js';
 import type { RoomPlace, RoomSummary } from '../store/room-list.js';
 import { nextMeta, roomSummaryContent, roomSummaryListContent } from './answers.js';
-import { cursorOf, encodeCursor } from './cursor.js';
+import { cursorOf } from './cursor.js';
 import { encodeMessage } from './messages.js';
-import { queryOf } from './pages.js';
+import { pageOf } from './pages.js';
 import { route, type Route } from './route.js';
 import { numberFrom, roomPath } from './validate.js';
 
@@ -43,18 +43,9 @@ const list = route({
   query: wanted,
   async handle({ caller, query, gone }, { actions }) {
     const { q, type, limit, cursor } = query;
-    // One more than asked for, to know whether there are more.
     const filter = { text: q, type, behind: cursor, limit: limit + 1 };
     const found = await actions.rooms.listOwn(caller, filter, gone);
-    const rooms = found.slice(0, limit);
-    const last = rooms.at(-1);
-    const more = found.length > limit && last !== undefined;
-    return {
-      content: rooms.map(encodeSummary),
-      next: more
-        ? queryOf({ q, type, limit, cursor: encodeCursor([last.at.getTime(), last.id]) })
-        : undefined,
-    };
+    return pageOf(found, { q, type, limit }, encodeSummary, ({ at, id }) => [at.getTime(), id]);
   },
 });
 

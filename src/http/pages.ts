@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream';
 import type { Context } from 'koa';
 import { ChatError } from '../errors.js';
+import { encodeCursor } from './cursor.js';
 
 /** Content in pages; one may be empty. */
 export type Pages = AsyncGenerator<readonly object[], void, undefined>;
@@ -20,6 +21,27 @@ export function queryOf(parameters: Readonly<Record<string, string | number | un
     if (value !== undefined) query.set(name, String(value));
   }
   return `?${query.toString()}`;
+}
+
+/**
+ * The answer with a page of a list.
+ * @param found the items of the page, and one more if there are more
+ * @param query the query of the page, without its cursor
+ * @param placeOf the place in the list behind which the next page begins
+ */
+export function pageOf<Item>(
+  found: readonly Item[],
+  query: Readonly<Record<string, string | number | undefined>> & { readonly limit: number },
+  encode: (item: Item) => object,
+  placeOf: (last: Item) => readonly (number | string)[],
+): { readonly content: readonly object[]; readonly next: string | undefined } {
+  const items = found.slice(0, query.limit);
+  const last = items.at(-1);
+  const isLast = last === undefined || found.length === items.length;
+  return {
+    content: items.map((item) => encode(item)),
+    next: isLast ? undefined : queryOf({ ...query, cursor: encodeCursor(placeOf(last)) }),
+  };
 }
 
 const HUNG_UP = new ChatError('UNAVAILABLE', { detail: 'the client hung up' });

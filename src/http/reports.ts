@@ -2,9 +2,9 @@ import { z } from 'zod';
 import { MAX_INTEGER, textSchema } from '../protocol/values.js';
 import type { Report, ReportedMessage } from '../store/reports.js';
 import { nextMeta, reportContent, reportListContent } from './answers.js';
-import { cursorOf, encodeCursor } from './cursor.js';
+import { cursorOf } from './cursor.js';
 import { encodeMessage, messagePath } from './messages.js';
-import { queryOf } from './pages.js';
+import { pageOf } from './pages.js';
 import { route, type Route } from './route.js';
 import { numberFrom } from './validate.js';
 
@@ -57,16 +57,9 @@ const list = route({
   },
   query: range,
   async handle({ caller, query: { limit, cursor } }, { actions }) {
-    // One more than asked for, to know whether there are more.
     const part = { after: cursor?.[0] ?? 0, limit: limit + 1 };
     const found = await actions.reports.list(caller, part);
-    const reports = found.slice(0, limit);
-    const last = reports.at(-1);
-    const more = found.length > limit && last !== undefined;
-    return {
-      content: reports.map(encodeListed),
-      next: more ? queryOf({ limit, cursor: encodeCursor([last.id]) }) : undefined,
-    };
+    return pageOf(found, { limit }, encodeListed, ({ id }) => [id]);
   },
 });
 
