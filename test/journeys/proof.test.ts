@@ -1,46 +1,15 @@
-import { execFile } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { describe, expect, it, onTestFailed, onTestFinished } from 'vitest';
+import { describe, expect, it } from 'vitest';
+import { runToEnd } from '../harness/run-to-end.js';
 import { FAULT_NAMES } from '../proof/faults.js';
 import type { Result } from '../proof/report.js';
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const TIMEOUT_MS = 360_000;
 /** Among the seeds up to 400, one with the fewest and shortest waves: each fault comes once within a minute. */
 const SEED = '308';
 /** Some clients are in several rooms: these have as many places as a hundred clients in one room each. */
 const LOAD = ['--clients', '66', '--rate', '100'];
 
-interface Proved {
-  readonly code: number;
-  readonly result: Result;
-}
-
-/** Runs the proof to its end, as by `npm run proof`. */
-async function prove(...args: string[]): Promise<Proved> {
-  const folder = mkdtempSync(join(tmpdir(), 'nano-messaging-proof-test-'));
-  onTestFinished(() => {
-    rmSync(folder, { recursive: true });
-  });
-  const json = join(folder, 'result.json');
-  const jiti = join(ROOT, 'node_modules/jiti/lib/jiti-cli.mjs');
-  const run = [join(ROOT, 'test/proof/main.ts'), '--json', json, ...args];
-  const { code, output } = await new Promise<{ code: number; output: string }>((resolve) => {
-    // SIGTERM rather than SIGKILL: the proof ends its own processes.
-    const options = { cwd: ROOT, timeout: TIMEOUT_MS - 10_000 };
-    const child = execFile(process.execPath, [jiti, ...run], options, (_, stdout, stderr) => {
-      resolve({ code: child.exitCode ?? -1, output: stdout + stderr });
-    });
-  });
-  onTestFailed(() => {
-    process.stderr.write(output);
-  });
-  if (!existsSync(json)) throw new Error(`the proof broke off: ${output}`);
-  return { code, result: JSON.parse(readFileSync(json, 'utf8')) as Result };
-}
+const prove = (...args: string[]) => runToEnd<Result>('test/proof/main.ts', [...args], TIMEOUT_MS);
 
 describe('npm run proof', () => {
   it(

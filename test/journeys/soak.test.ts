@@ -1,37 +1,12 @@
-import { execFile } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { describe, expect, it, onTestFailed, onTestFinished } from 'vitest';
+import { describe, expect, it } from 'vitest';
+import { runToEnd } from '../harness/run-to-end.js';
 import type { SoakResult } from '../soak/soak.js';
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const TIMEOUT_MS = 480_000;
 const LOAD = ['--clients', '40', '--rooms', '6', '--rate', '60', '--seed', '5'];
 
-/** Runs the soak to its end, as by `npm run soak`. */
-async function soak(...args: string[]): Promise<{ code: number; result: SoakResult }> {
-  const folder = mkdtempSync(join(tmpdir(), 'nano-messaging-soak-test-'));
-  onTestFinished(() => {
-    rmSync(folder, { recursive: true });
-  });
-  const json = join(folder, 'result.json');
-  const jiti = join(ROOT, 'node_modules/jiti/lib/jiti-cli.mjs');
-  const run = [join(ROOT, 'test/soak/main.ts'), '--json', json, ...LOAD, ...args];
-  const { code, output } = await new Promise<{ code: number; output: string }>((resolve) => {
-    // SIGTERM rather than SIGKILL: the soak ends its own processes.
-    const options = { cwd: ROOT, timeout: TIMEOUT_MS - 10_000 };
-    const child = execFile(process.execPath, [jiti, ...run], options, (_, stdout, stderr) => {
-      resolve({ code: child.exitCode ?? -1, output: stdout + stderr });
-    });
-  });
-  onTestFailed(() => {
-    process.stderr.write(output);
-  });
-  if (!existsSync(json)) throw new Error(`the soak broke off: ${output}`);
-  return { code, result: JSON.parse(readFileSync(json, 'utf8')) as SoakResult };
-}
+const soak = (...args: string[]) =>
+  runToEnd<SoakResult>('test/soak/main.ts', [...LOAD, ...args], TIMEOUT_MS);
 
 describe('npm run soak', () => {
   it(
