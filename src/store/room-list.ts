@@ -104,8 +104,9 @@ const MESSAGES = `room_id = room.id AND room.reads AND seq > room.head - ${ENTRI
 
 /**
  * Of the candidates, rooms by id, those that the caller may read or is invited to, as far as they fulfil a condition on
- * `room`: $4 at most, the newest first. `isServer` is the SQL of whether the caller has every right. Everything beyond the rooms of the page is looked up by a key or the log's
+ * `room`: $4 at most, the newest first. Everything beyond the rooms of the page is looked up by a key or the log's
  * end. LATERAL with LIMIT has each looked up by its key, whatever the planner thinks of how many there are.
+ * @param isServer the SQL of whether the caller has every right
  */
 function summaries(candidates: string, condition: string, isServer = 'false'): string {
   return `WITH mine AS MATERIALIZED (
