@@ -9,7 +9,10 @@ const SEED = '308';
 /** Some clients are in several rooms: these have as many places as a hundred clients in one room each. */
 const LOAD = ['--clients', '66', '--rate', '100'];
 
-const prove = (...args: string[]) => runToEnd<Result>('test/proof/main.ts', [...args], TIMEOUT_MS);
+async function prove(...args: string[]): Promise<{ code: number; result: Result }> {
+  const { code, result } = await runToEnd('test/proof/main.ts', args, TIMEOUT_MS);
+  return { code, result: result as Result };
+}
 
 describe('npm run proof', () => {
   it(

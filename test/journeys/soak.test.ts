@@ -5,8 +5,10 @@ import type { SoakResult } from '../soak/soak.js';
 const TIMEOUT_MS = 480_000;
 const LOAD = ['--clients', '40', '--rooms', '6', '--rate', '60', '--seed', '5'];
 
-const soak = (...args: string[]) =>
-  runToEnd<SoakResult>('test/soak/main.ts', [...LOAD, ...args], TIMEOUT_MS);
+async function soak(...args: string[]): Promise<{ code: number; result: SoakResult }> {
+  const { code, result } = await runToEnd('test/soak/main.ts', [...LOAD, ...args], TIMEOUT_MS);
+  return { code, result: result as SoakResult };
+}
 
 describe('npm run soak', () => {
   it(
