@@ -212,6 +212,31 @@ describe('the keyboard', () => {
     expect(await page.locator('.reaction[aria-pressed=true]').count()).toBe(1);
   });
 
+  /** Clicks, and says where the focus is before a next key can come. */
+  const focusAfter = (page: Page, button: string): Promise<string | undefined> =>
+    page.getByRole('button', { name: button, exact: true }).evaluate(async (element) => {
+      element.click();
+      // The rendering stands in a microtask.
+      await Promise.resolve();
+      await Promise.resolve();
+      return element.ownerDocument.activeElement?.closest('[role=group], dialog, section, form')
+        ?.className;
+    });
+
+  it('is where it was called before the next key comes', async () => {
+    const page = await lab.open(node, ana, { at: `/rooms/${room}`, viewport: DESKTOP });
+    const row = page.locator('.row', { hasText: 'Ready to go' });
+    await row.focus();
+    expect(await focusAfter(page, 'React')).toBe('emoji-picker');
+    await page.keyboard.press('Escape');
+    expect(await focusAfter(page, 'Reply')).toBe('composer');
+    await row.focus();
+    expect(await focusAfter(page, 'Delete')).toBe('dialog');
+    await page.keyboard.press('Escape');
+    expect(await focusAfter(page, 'Room details')).toBe('details');
+    expect(await focusAfter(page, 'Search in this room')).toBe('sidebar');
+  });
+
   it('stays among the messages when the one that it is at is deleted', async () => {
     const page = await lab.open(node, ana, { at: `/rooms/${room}`, viewport: DESKTOP });
     const input = page.getByRole('textbox', { name: 'Message' });

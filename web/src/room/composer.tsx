@@ -1,4 +1,4 @@
-import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
+import { useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { ChatError, type Room } from '../../../src/client/index.js';
 import { nameOf, useChat } from '../chat-context.js';
 import { t, tCount } from '../i18n/text.js';
@@ -38,13 +38,13 @@ export function Composer({ room, intent, onIntent, onSent }: Props) {
     element.style.height = `${Math.min(element.scrollHeight, MOST_HEIGHT_PX)}px`;
   }, [text]);
 
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (intent === undefined) return;
     setText(intent.kind === 'edit' ? intent.message.content : (old) => old);
     input.current?.focus();
   }, [intent]);
 
-  useEffect(() => {
+  useLayoutEffect(() => {
     // A keyboard that comes up by itself hides half of a phone's screen.
     if (matchMedia('(pointer: fine)').matches) input.current?.focus();
   }, []);

@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { ChatError, type Room, type RoomRow } from '../../../src/client/index.js';
 import { titleOf, useChat } from '../chat-context.js';
 import { useFocusReturn } from '../hooks.js';
@@ -28,7 +28,7 @@ export function Details({ room, row, onClose }: Props) {
   const isAdmin = room.permissions.includes('a');
   const path = `/rooms/${room.id}`;
 
-  useEffect(() => {
+  useLayoutEffect(() => {
     section.current?.focus();
   }, []);
 

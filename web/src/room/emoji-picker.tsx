@@ -1,4 +1,4 @@
-import { useEffect, useLayoutEffect, useRef } from 'preact/hooks';
+import { useLayoutEffect, useRef } from 'preact/hooks';
 import { useFocusReturn } from '../hooks.js';
 import { t } from '../i18n/text.js';
 
@@ -25,10 +25,9 @@ export function EmojiPicker({ onPick, onClose }: Props) {
   const grid = useRef<HTMLDivElement>(null);
 
   useFocusReturn();
+  // Not once it is painted: the next key may come before that.
   useLayoutEffect(() => {
     if (grid.current !== null) keepInside(grid.current);
-  }, []);
-  useEffect(() => {
     grid.current?.querySelector('button')?.focus({ preventScroll: true });
   }, []);
 

@@ -1,5 +1,5 @@
 import type { RefObject } from 'preact';
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import type { Room } from '../../../src/client/index.js';
 import { useChat } from '../chat-context.js';
 import { t } from '../i18n/text.js';
@@ -133,7 +133,7 @@ export function RoomTimeline(props: Props) {
 /** @param hadFocus whether the last message, which is gone, had the focus: then this takes it */
 function Empty({ hadFocus }: { readonly hadFocus: boolean }) {
   const box = useRef<HTMLDivElement>(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (hadFocus && document.activeElement === document.body) box.current?.focus();
   }, []);
   return (

@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useLayoutEffect, useRef, useState } from 'preact/hooks';
 import type { RoomRow } from '../../../src/client/index.js';
 import { titleOf, useChat } from '../chat-context.js';
 import { useRested } from '../hooks.js';
@@ -30,7 +30,7 @@ export function Sidebar({ roomId, scope, onScope, onSignOut }: Props) {
   const query = useRested(text.trim(), REST_MS);
   const input = useRef<HTMLInputElement>(null);
 
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (scope !== undefined) input.current?.focus();
   }, [scope]);
 

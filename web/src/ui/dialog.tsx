@@ -1,5 +1,5 @@
 import type { ComponentChildren } from 'preact';
-import { useEffect, useId, useRef } from 'preact/hooks';
+import { useId, useLayoutEffect, useRef } from 'preact/hooks';
 import { useFocusReturn } from '../hooks.js';
 import { t } from '../i18n/text.js';
 import { IconButton } from './icon.js';
@@ -15,7 +15,8 @@ export function Dialog({ title, onClose, children }: Props) {
   const dialog = useRef<HTMLDialogElement>(null);
   const id = useId();
   useFocusReturn();
-  useEffect(() => {
+  // Not once it is painted: the next key may come before that.
+  useLayoutEffect(() => {
     dialog.current?.showModal();
   }, []);
   return (
