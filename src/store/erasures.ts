@@ -1,8 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { QueryTypes, type Sequelize, type Transaction } from 'sequelize';
 import type { Logger } from '../logger.js';
+import { forgetAbout, IS_TALKED_ABOUT } from './about-messages.js';
 import { appendLocked } from './append.js';
-import { erasureContent, type Entry } from './entry.js';
+import { erasureContent, reactionOf, type Entry } from './entry.js';
+import { emojiKey } from './message-change.js';
 import { isUnavailable } from './pg-errors.js';
 import { plain } from './prepared.js';
 
@@ -12,8 +14,8 @@ import { plain } from './prepared.js';
  */
 const WINDOW_ENTRIES = 10_000;
 /**
- * Messages and reactions of one transaction, which has the lock of their room meanwhile. Others wait for such a lock for
- * 2 s at most (connect.ts).
+ * Messages and reactions of one transaction, which has the lock of their room meanwhile, beside as much of what others have
+ * said about them (about-messages.ts). Others wait for such a lock for 2 s at most (connect.ts).
  */
 const CHUNK_ENTRIES = 1_000;
 /** How often a node checks for erasures that were interrupted; nobody waits for it. */
@@ -62,11 +64,11 @@ interface Due extends Place {
   readonly isOwed: boolean;
 }
 
-interface Found extends Place {
-  readonly kind: 'message' | 'reaction';
-  /** Of a reaction. */
-  readonly target: number | null;
-}
+type Found = Place &
+  (
+    | { readonly kind: 'message' }
+    | { readonly kind: 'reaction'; readonly target: number; readonly content: string }
+  );
 
 interface Passed {
   /** Entries that were passed: fewer than WINDOW_ENTRIES at the end of the log. */
@@ -84,9 +86,16 @@ interface Chunk {
   readonly isLast: boolean;
 }
 
+interface ErasedChunk {
+  /** Undefined if it is to come, if the room is gone, or if all was deleted meanwhile. */
+  readonly entry: Entry | undefined;
+  /** Where to go on with the same chunk; undefined if nothing of it is left. */
+  readonly left: Due | undefined;
+}
+
 /**
- * Of the WINDOW_ENTRIES entries behind the place $1, $2, what the user $3 has written until $4 and is not erased: $5 at
- * most. The entries of a user have no index, which every message would pay for; the primary key has what it takes to
+ * Of the WINDOW_ENTRIES entries behind the place $1, $2, what the user $3 has written until $4 and is not erased, or is
+ * still talked about: $5 at most. The entries of a user have no index, which every message would pay for; the primary key has what it takes to
  * pass those of others without reading them.
  */
 const PASS = `WITH passed AS MATERIALIZED (
@@ -96,43 +105,45 @@ const PASS = `WITH passed AS MATERIALIZED (
   SELECT (SELECT count(*) FROM passed) AS count,
     (SELECT json_build_object('roomId', room_id, 'seq', seq) FROM passed ORDER BY room_id DESC, seq DESC LIMIT 1) AS last,
     (SELECT coalesce(json_agg(own), '[]') FROM (
-       SELECT m.room_id AS "roomId", m.seq, m.kind, m.target
+       SELECT m.room_id AS "roomId", m.seq, m.kind, m.target, CASE m.kind WHEN 'reaction' THEN m.content END AS content
        FROM passed CROSS JOIN LATERAL (
          SELECT * FROM messages WHERE room_id = passed.room_id AND seq = passed.seq LIMIT 1
        ) AS m
        WHERE passed.emitter = $3 AND passed.kind IN ('message', 'reaction') AND m."createdAt" <= $4
-         AND CASE passed.kind WHEN 'message' THEN m.deleted_by IS NULL ELSE m.content <> '' END
+         AND CASE passed.kind WHEN 'message' THEN m.deleted_by IS NULL OR ${IS_TALKED_ABOUT} ELSE m.content <> '' END
        ORDER BY m.room_id, m.seq LIMIT $5
      ) AS own) AS found`;
 
 /**
  * Erases the messages $2 of the room $1 as a deletion with the number $3 would. First of all: its locks are why the words
- * of no message are stored after `FORGET` (message-words.ts).
+ * of no message are stored after `FORGET_WORDS` (message-words.ts).
  */
 const ERASE_MESSAGES = `WITH erased AS (
     UPDATE messages SET content = '', data = NULL, mentions = NULL, text_seq = NULL, deleted_by = $3, rev = $3,
       "updatedAt" = clock_timestamp()
     WHERE room_id = $1 AND seq = ANY ($2::bigint[]) AND deleted_by IS NULL RETURNING 1
-  ), about AS (
-    UPDATE messages SET content = '' WHERE room_id = $1 AND target = ANY ($2::bigint[]) AND content <> ''
   )
   SELECT count(*) AS messages FROM erased`;
 
-/** Forgets the words and the reactions of the messages $2. */
-const FORGET = `WITH words AS (
-    DELETE FROM message_words WHERE room_id = $1 AND seq = ANY ($2::bigint[])
-  )
-  DELETE FROM reactions WHERE room_id = $1 AND target = ANY ($2::bigint[])`;
+const FORGET_WORDS = 'DELETE FROM message_words WHERE room_id = $1 AND seq = ANY ($2::bigint[])';
 
-/** Takes off the reactions $2 of a user, to the messages $4; $3 is the number of their last change from then on. */
+/**
+ * Takes off the reactions $2 of the user $3, to the messages $4 with the emojis $5; $6 is the number of the last change of
+ * these messages from then on. Each is looked up by its key: others may have a million reactions to the same message.
+ */
 const ERASE_REACTIONS = `WITH erased AS (
     UPDATE messages SET content = '' WHERE room_id = $1 AND seq = ANY ($2::bigint[]) AND content <> '' RETURNING 1
   ), gone AS (
-    DELETE FROM reactions WHERE room_id = $1 AND target = ANY ($4::bigint[]) AND seq = ANY ($2::bigint[])
-    RETURNING target, is_on
+    DELETE FROM reactions WHERE room_id = $1 AND ctid = ANY (ARRAY(
+      SELECT last.place FROM unnest($2::bigint[], $4::bigint[], $5::text[]) AS own (seq, target, key)
+      CROSS JOIN LATERAL (
+        SELECT ctid AS place, seq FROM reactions
+        WHERE room_id = $1 AND target = own.target AND emoji_key = own.key AND emitter = $3 LIMIT 1
+      ) AS last WHERE last.seq = own.seq
+    )) RETURNING target, is_on
   ), changed AS (
-    UPDATE messages SET rev = $3
-    WHERE room_id = $1 AND seq IN (SELECT target FROM gone WHERE is_on) AND deleted_by IS NULL
+    UPDATE messages SET rev = $6
+    WHERE room_id = $1 AND seq = ANY (ARRAY(SELECT target FROM gone WHERE is_on)) AND deleted_by IS NULL
   )
   SELECT count(*) AS reactions FROM erased`;
 
@@ -181,8 +192,25 @@ export function createErasures({
     if (due === undefined) return false;
     const next = await findNext(due);
     if (signal.aborted) return false;
-    let entry: Entry | undefined;
-    const isOurs = await sequelize.transaction(async (transaction) => {
+    if (!('found' in next)) {
+      return (await ifOurs(due, (transaction) => moveTo(due, next, transaction))) ?? false;
+    }
+    for (let left: Due | undefined = due; left !== undefined && !signal.aborted;) {
+      const from: Due = left;
+      const erased = await ifOurs(from, (transaction) => eraseChunk(from, next, transaction));
+      if (erased === undefined) return false;
+      if (erased.entry !== undefined) publish(erased.entry);
+      left = erased.left;
+    }
+    return true;
+  }
+
+  /** Does a part of an erasure. @returns undefined if another node is at it, or has done it */
+  function ifOurs<T>(
+    due: Due,
+    work: (transaction: Transaction) => Promise<T>,
+  ): Promise<T | undefined> {
+    return sequelize.transaction(async (transaction) => {
       const [same] = await sequelize.query(
         `SELECT FROM erasures WHERE user_uuid = $1 AND "requestedAt" = $2 AND room_id = $3 AND seq = $4
            AND is_owed = $5 AND "finishedAt" IS NULL FOR UPDATE SKIP LOCKED`,
@@ -192,13 +220,8 @@ export function createErasures({
           transaction,
         },
       );
-      if (same === undefined) return false;
-      if ('found' in next) entry = await eraseChunk(due, next, transaction);
-      else await moveTo(due, next, transaction);
-      return true;
+      return same === undefined ? undefined : work(transaction);
     });
-    if (entry !== undefined) publish(entry);
-    return isOurs;
   }
 
   /** The next of what is to be erased; or how far the log was passed, `isEnd` if that is its end. */
@@ -236,7 +259,7 @@ export function createErasures({
     { userUUID }: Due,
     { roomId, seq, isEnd }: Place & { readonly isEnd: boolean },
     transaction: Transaction,
-  ): Promise<void> {
+  ): Promise<true> {
     await sequelize.query(
       isEnd
         ? `UPDATE erasures SET "finishedAt" = CASE WHEN "againAt" IS NULL THEN clock_timestamp() END,
@@ -245,43 +268,45 @@ export function createErasures({
         : 'UPDATE erasures SET room_id = $2, seq = $3 WHERE user_uuid = $1',
       { bind: isEnd ? [userUUID] : [userUUID, roomId, seq], transaction },
     );
+    return true;
   }
 
   /**
    * Erases a chunk. The last one of a room appends the entry: so nothing is shown with or after it, and a reader in between
    * finds that something is gone before the entry says so. The chunks before have the number of the room's last entry at
-   * that time.
-   * @returns the entry; undefined if it is to come, if the room is gone, or if all was deleted meanwhile
+   * that time, and so has a chunk of which more is said than is forgotten at once.
    */
   async function eraseChunk(
-    { userUUID, emitter, isOwed }: Due,
+    due: Due,
     { roomId, found, isLast }: Chunk,
     transaction: Transaction,
-  ): Promise<Entry | undefined> {
+  ): Promise<ErasedChunk> {
+    const { userUUID, emitter } = due;
     const head = await lock(roomId, transaction);
-    const at = head === undefined ? undefined : head + (isLast ? 1 : 0);
+    const seqs = found.filter(({ kind }) => kind === 'message').map(({ seq }) => seq);
+    const isForgotten =
+      head === undefined || (await forgetAbout(sequelize, roomId, { seqs }, transaction));
+    const isEnd = isLast && isForgotten;
+    const at = head === undefined ? undefined : head + (isEnd ? 1 : 0);
     const { messages, reactions } =
-      at === undefined ? NOTHING : await eraseFound(roomId, found, at, transaction);
-    const isErased = isOwed || messages > 0 || reactions > 0;
-    const isTold = at !== undefined && isLast && isErased;
+      at === undefined
+        ? { messages: 0, reactions: 0 }
+        : await eraseFound(due, { roomId, found, at }, transaction);
+    const isErased = due.isOwed || messages > 0 || reactions > 0;
+    const isTold = at !== undefined && isEnd && isErased;
+    const place = isForgotten ? found.at(-1)?.seq : (found[0]?.seq ?? 1) - 1;
+    const behind = { roomId, seq: isEnd ? LAST_SEQ : (place ?? 0), isOwed: !isEnd && isErased };
     await sequelize.query(
       `UPDATE erasures SET room_id = $2, seq = $3, is_owed = $4,
          rooms = rooms + $5, messages = messages + $6, reactions = reactions + $7
        WHERE user_uuid = $1`,
       {
-        bind: [
-          userUUID,
-          roomId,
-          isLast ? LAST_SEQ : (found.at(-1)?.seq ?? 0),
-          !isLast && isErased,
-          isTold ? 1 : 0,
-          messages,
-          reactions,
-        ],
+        bind: [userUUID, roomId, behind.seq, behind.isOwed, isTold ? 1 : 0, messages, reactions],
         transaction,
       },
     );
-    if (!isTold) return undefined;
+    const left = isForgotten ? undefined : { ...due, ...behind };
+    if (!isTold) return { entry: undefined, left };
     const draft = {
       roomId,
       kind: 'erase' as const,
@@ -292,7 +317,7 @@ export function createErasures({
     const [entry] = await appendLocked(plain(sequelize, transaction), [{ draft, rulesHead: null }]);
     if (entry?.seq !== at)
       throw new Error('an entry under the lock of its room has another number');
-    return entry;
+    return { entry, left };
   }
 
   /** Locks a room until the transaction ends. @returns its head; undefined if there is no such room */
@@ -305,21 +330,27 @@ export function createErasures({
   }
 
   async function eraseFound(
-    roomId: number,
-    found: readonly Found[],
-    at: number,
+    { userUUID }: Due,
+    { roomId, found, at }: Pick<Chunk, 'roomId' | 'found'> & { readonly at: number },
     transaction: Transaction,
   ): Promise<{ messages: number; reactions: number }> {
-    const messages = found.filter(({ kind }) => kind === 'message').map(({ seq }) => seq);
-    const reactions = found.filter(({ kind }) => kind === 'reaction');
+    const messages = found.filter((one) => one.kind === 'message').map(({ seq }) => seq);
+    const reactions = found.filter((one) => one.kind === 'reaction');
     const options = { type: QueryTypes.SELECT, transaction } as const;
     const [erased] = await sequelize.query<{ messages: number }>(ERASE_MESSAGES, {
       bind: [roomId, messages, at],
       ...options,
     });
-    await sequelize.query(FORGET, { bind: [roomId, messages], transaction });
+    await sequelize.query(FORGET_WORDS, { bind: [roomId, messages], transaction });
     const [taken] = await sequelize.query<{ reactions: number }>(ERASE_REACTIONS, {
-      bind: [roomId, reactions.map(({ seq }) => seq), at, reactions.map(({ target }) => target)],
+      bind: [
+        roomId,
+        reactions.map(({ seq }) => seq),
+        userUUID,
+        reactions.map(({ target }) => target),
+        reactions.map((one) => emojiKey(reactionOf(one).emoji)),
+        at,
+      ],
       ...options,
     });
     return { messages: erased?.messages ?? 0, reactions: taken?.reactions ?? 0 };
@@ -383,5 +414,3 @@ export function createErasures({
     },
   };
 }
-
-const NOTHING = { messages: 0, reactions: 0 };

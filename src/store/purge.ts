@@ -108,6 +108,14 @@ export function startPurging({
   };
 }
 
+/** Deletes CHUNK_ENTRIES reactions to the entries of the room $1 beyond $2, up to $3: one of them may have a million. */
+const PURGE_REACTIONS = `WITH gone AS (
+    DELETE FROM reactions WHERE room_id = $1 AND ctid = ANY (ARRAY(
+      SELECT ctid FROM reactions WHERE room_id = $1 AND target > $2 AND target <= $3 LIMIT ${CHUNK_ENTRIES}
+    )) RETURNING 1
+  )
+  SELECT count(*) AS rows FROM gone`;
+
 /**
  * Deletes a range of seqs, which have no gaps, so that any plan of it is cheap.
  * @returns whether the log is empty now
@@ -123,10 +131,15 @@ async function purgeChunk(
     // First: its locks are why the words of no entry are stored after the next statement (message-words.ts).
     'DELETE FROM messages WHERE room_id = $1 AND seq > $2 AND seq <= $3',
     'DELETE FROM message_words WHERE room_id = $1 AND seq > $2 AND seq <= $3',
-    'DELETE FROM reactions WHERE room_id = $1 AND target > $2 AND target <= $3',
   ]) {
     await sequelize.query(statement, { bind, transaction });
   }
+  const [reactions] = await sequelize.query<{ rows: number }>(PURGE_REACTIONS, {
+    bind,
+    type: QueryTypes.SELECT,
+    transaction,
+  });
+  if ((reactions?.rows ?? 0) >= CHUNK_ENTRIES) return false;
   await sequelize.query(
     rest > 0
       ? 'UPDATE deleted_rooms SET head = $2 WHERE room_id = $1'

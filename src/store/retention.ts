@@ -1,10 +1,14 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { QueryTypes, type Sequelize, type Transaction } from 'sequelize';
 import type { Logger } from '../logger.js';
+import { forgetAbout } from './about-messages.js';
 import { lockKey } from './advisory-locks.js';
 import { isUnavailable } from './pg-errors.js';
 
-/** Entries of one transaction, which has the lock of their room meanwhile: as many as an append stores at most. */
+/**
+ * Entries of one transaction, which has the lock of their room meanwhile, beside as much of what is said about them
+ * (about-messages.ts): as many as an append stores at most.
+ */
 const CHUNK_ENTRIES = 1_000;
 /** Rooms of which one statement looks at the oldest entry: a page of the list of all rooms. */
 const ROOMS_A_QUERY = 1_000;
@@ -43,14 +47,11 @@ const FIND_HORIZON = `SELECT coalesce(min(seq) FILTER (WHERE "createdAt" >= now(
     WHERE room_id = $1 AND seq > $2 AND seq <= $2::bigint + ${CHUNK_ENTRIES} ORDER BY seq
   ) AS oldest`;
 
-/** Delete the entries of the room $1 beyond $2, up to $3, with all that is about them. */
+/** Delete the entries of the room $1 beyond $2, up to $3. */
 const PURGE = [
   // First: its locks are why the words of no message are stored after the next statement (message-words.ts).
   'DELETE FROM messages WHERE room_id = $1 AND seq > $2 AND seq <= $3',
   'DELETE FROM message_words WHERE room_id = $1 AND seq > $2 AND seq <= $3',
-  'DELETE FROM reactions WHERE room_id = $1 AND target > $2 AND target <= $3',
-  // Entries that are left say nothing of a message that is gone.
-  `UPDATE messages SET content = '' WHERE room_id = $1 AND target > $2 AND target <= $3 AND content <> ''`,
 ] as const;
 
 const MOVE_HORIZON = `WITH moved AS (UPDATE rooms SET horizon = $2 WHERE id = $1)
@@ -86,7 +87,17 @@ export function purgeOldest(
       ...options,
     });
     const horizon = found?.horizon ?? before;
-    if (horizon > before) await purge(sequelize, roomId, { before, horizon }, transaction);
+    if (horizon === before) return 'done';
+    // Entries that are left say nothing of a message that is gone.
+    const seqs = Array.from({ length: horizon - before }, (_, index) => before + 1 + index);
+    const isForgotten = await forgetAbout(
+      sequelize,
+      roomId,
+      { seqs, beyond: horizon },
+      transaction,
+    );
+    if (!isForgotten) return 'more';
+    await purge(sequelize, roomId, { before, horizon }, transaction);
     return horizon === before + CHUNK_ENTRIES ? 'more' : 'done';
   });
 }

@@ -15,6 +15,7 @@ import {
   type StoreHost,
 } from '../harness/store-hosts.js';
 import { tablesWith } from '../harness/tables-with.js';
+import { countTouched } from '../harness/touched-rows.js';
 import {
   emptyRoom,
   newCaller,
@@ -27,8 +28,10 @@ import {
 } from '../harness/writers.js';
 
 const TIMEOUT_MS = 120_000;
-/** More messages than two transactions erase. */
+/** More messages than two transactions erase, and more reactions than two forget. */
 const MANY = 2_500;
+/** Rows that a transaction may touch: 1,000 reactions and 1,000 entries about the messages, and little else. */
+const MOST_TOUCHED = 2_100;
 const server = randomUUID();
 const gone = new AbortController().signal;
 
@@ -70,6 +73,25 @@ async function roomWith(count: number, author: Caller): Promise<number> {
     { bind: [room, count, author.userUUID] },
   );
   return room;
+}
+
+/** The first message of the room gets reactions of so many others, by SQL alone. */
+async function talkAbout(room: number, count: number): Promise<void> {
+  await rows(
+    `WITH others AS MATERIALIZED (
+       SELECT head + n AS seq, gen_random_uuid() AS uuid FROM rooms, generate_series(1, $2::int) AS n WHERE id = $1
+     ), filled AS (
+       UPDATE rooms SET head = head + $2 WHERE id = $1
+     ), reacted AS (
+       INSERT INTO reactions (room_id, target, emoji_key, emitter, emoji, is_on, seq)
+       SELECT $1::int, 1, '🔑', uuid, '🔑', true, seq FROM others
+     )
+     INSERT INTO messages (room_id, seq, kind, emitter, content, target, "createdAt", "updatedAt")
+     SELECT $1::int, seq, 'reaction', uuid, '{"emoji":"🔑","on":true,"count":1}', 1, now(), now() FROM others
+     RETURNING 1`,
+    room,
+    count,
+  );
 }
 
 async function rows<Row extends object>(sql: string, ...bind: unknown[]): Promise<Row[]> {
@@ -397,6 +419,10 @@ describe('an erasure', { timeout: TIMEOUT_MS }, () => {
     await vi.waitFor(() => {
       expect(published).toMatchObject([{ roomId: room, seq: MANY + 1, kind: 'erase' }]);
     }, TIMEOUT_MS / 4);
+    await vi.waitFor(async () => {
+      const finished = 'SELECT 1 FROM erasures WHERE user_uuid = $1 AND "finishedAt" IS NOT NULL';
+      expect(await rows(finished, ana.userUUID)).toHaveLength(1);
+    }, TIMEOUT_MS / 4);
     expect(await erasures.erase(ana.userUUID, server)).toMatchObject({ messages: 0 });
     expect(await tablesWith(host, 'sesame')).toEqual([]);
   });
@@ -465,5 +491,87 @@ describe('an erasure', { timeout: TIMEOUT_MS }, () => {
     await removed;
     expect(published.filter(({ roomId }) => roomId === second)).toHaveLength(1);
     expect(await tablesWith(host, 'sesame')).toEqual([]);
+  });
+
+  it('of a message that thousands have reacted to touches a bounded number of rows in each transaction', async () => {
+    const [ana, ben] = [newCaller(), newCaller()];
+    const room = await roomWith(1, ana);
+    await talkAbout(room, MANY);
+    const other = await roomWith(1, ben);
+    await talkAbout(other, 10);
+    const touched = await countTouched(host);
+
+    expect(await erasures.erase(ana.userUUID, server)).toMatchObject({
+      finishedAt: expect.any(Date) as Date,
+      rooms: 1,
+      messages: 1,
+      reactions: 0,
+    });
+
+    expect(published).toMatchObject([{ roomId: room, seq: MANY + 2, kind: 'erase' }]);
+    const counts = await touched();
+    expect(counts.length).toBeGreaterThan(2);
+    expect(Math.max(...counts)).toBeLessThanOrEqual(MOST_TOUCHED);
+    const left = await rows<{ room: number; reactions: number; entries: number }>(
+      `SELECT id AS room, (SELECT count(*) FROM reactions WHERE room_id = id) AS reactions,
+         (SELECT count(*) FROM messages WHERE room_id = id AND kind = 'reaction' AND content <> '') AS entries
+       FROM rooms WHERE id IN ($1, $2) ORDER BY id`,
+      room,
+      other,
+    );
+    expect(left).toEqual([
+      { room, reactions: 0, entries: 0 },
+      { room: other, reactions: 10, entries: 10 },
+    ]);
+  });
+
+  it('of such a message that is interrupted is finished by another node, with one entry', async () => {
+    const ana = newCaller();
+    const room = await roomWith(1, ana);
+    await talkAbout(room, MANY);
+    const waiting = await holdMessage(room, MANY);
+    const asked = erasures.erase(ana.userUUID, server);
+    const pid = await waiting();
+    // The message itself goes first.
+    const [message, ...others] = await readAll(store.log, room);
+    expect(message).toMatchObject({ seq: 1, content: '', isWithheld: true });
+    expect(others.some(({ isWithheld }) => isWithheld === undefined)).toBe(true);
+
+    await holder.query('SELECT pg_terminate_backend($1)', [pid]);
+    expect(await asked).toMatchObject({ finishedAt: null, rooms: 0, messages: 1 });
+    expect(published).toEqual([]);
+    await holder.query('COMMIT');
+    await erasures.close();
+    erasures = startNode(await host.another());
+
+    await vi.waitFor(() => {
+      expect(published).toMatchObject([{ roomId: room, seq: MANY + 2, kind: 'erase' }]);
+    }, TIMEOUT_MS / 4);
+    expect(await rows('SELECT 1 FROM reactions WHERE room_id = $1', room)).toEqual([]);
+    expect((await readAll(store.log, room)).filter(({ content }) => content !== '')).toEqual(
+      published,
+    );
+  });
+
+  it('takes off a reaction beside those of thousands, and leaves these', async () => {
+    const [ana, ben] = [newCaller(), newCaller()];
+    const room = await roomWith(1, ben);
+    await talkAbout(room, MANY);
+    await rows(
+      `WITH own AS (UPDATE reactions SET emitter = $2 WHERE room_id = $1 AND seq = 700)
+       UPDATE messages SET emitter = $2 WHERE room_id = $1 AND seq = 700 RETURNING 1`,
+      room,
+      ana.userUUID,
+    );
+
+    expect(await erasures.erase(ana.userUUID, server)).toMatchObject({ messages: 0, reactions: 1 });
+
+    const [left] = await rows(
+      `SELECT count(*) AS reactions, count(*) FILTER (WHERE seq = 700) AS own,
+         (SELECT rev FROM messages WHERE room_id = $1 AND seq = 1) AS rev
+       FROM reactions WHERE room_id = $1`,
+      room,
+    );
+    expect(left).toEqual({ reactions: MANY - 1, own: 0, rev: MANY + 2 });
   });
 });

@@ -9,6 +9,7 @@ import {
   storeOver,
   type StoreHost,
 } from '../harness/store-hosts.js';
+import { countTouched } from '../harness/touched-rows.js';
 import { removeRoom, emptyRoom } from '../harness/writers.js';
 
 const TIMEOUT_MS = 180_000;
@@ -112,6 +113,23 @@ describe.each(storeHosts)(
 
       for (const table of TABLES) expect([table, await count(table, room)]).toEqual([table, 0]);
       expect(await count('messages', other)).toBe(100);
+    });
+
+    it('is deleted with a bounded number of reactions in each transaction', async () => {
+      const room = await longRoom(100);
+      await host.database.sequelize.query(
+        `INSERT INTO reactions (room_id, target, emoji_key, emitter, emoji, is_on, seq)
+         SELECT $1::int, 7, 'b', gen_random_uuid(), 'b', true, n FROM generate_series(1, $2::int) AS n`,
+        { bind: [room, ENTRIES] },
+      );
+      const touched = await countTouched(host);
+
+      await removeRoom(storeOver(host.database), room);
+
+      for (const table of TABLES) expect([table, await count(table, room)]).toEqual([table, 0]);
+      const counts = await touched();
+      expect(counts.length).toBeGreaterThan(1);
+      expect(Math.max(...counts)).toBeLessThanOrEqual(10_200);
     });
 
     it('is deleted to the end by the next node that starts, and no other log is touched', async () => {

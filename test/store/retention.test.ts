@@ -14,6 +14,7 @@ import {
   type StoreHost,
 } from '../harness/store-hosts.js';
 import { tablesWith } from '../harness/tables-with.js';
+import { countTouched } from '../harness/touched-rows.js';
 import { newCaller, readAll, roomOf, say, type TestWriter } from '../harness/writers.js';
 
 const TIMEOUT_MS = 120_000;
@@ -237,6 +238,38 @@ describe('old entries', { timeout: TIMEOUT_MS }, () => {
   afterAll(async () => {
     await holder.end();
     await host.close();
+  });
+
+  it('that thousands have reacted to are deleted with a bounded number of rows in each transaction', async () => {
+    const writer = await roomForBoth();
+    const { roomId: room } = writer;
+    const { seq: old } = await say(store.log, writer, 'sesame', { author: ana });
+    await age(room);
+    await host.database.sequelize.query(
+      `WITH others AS MATERIALIZED (
+         SELECT $2::bigint + n AS seq, gen_random_uuid() AS uuid FROM generate_series(1, $3::int) AS n
+       ), filled AS (
+         UPDATE rooms SET head = head + $3 WHERE id = $1
+       ), reacted AS (
+         INSERT INTO reactions (room_id, target, emoji_key, emitter, emoji, is_on, seq)
+         SELECT $1::int, $2::bigint, '🔑', uuid, '🔑', true, seq FROM others
+       )
+       INSERT INTO messages (room_id, seq, kind, emitter, content, target, "createdAt", "updatedAt")
+       SELECT $1::int, seq, 'reaction', uuid, '{"emoji":"🔑","on":true,"count":1}', $2::bigint, now(), now() FROM others`,
+      { bind: [room, old, MANY] },
+    );
+    const touched = await countTouched(host);
+
+    await purge(room);
+
+    expect(await horizonOf(room)).toBe(old);
+    for (const text of ['sesame', '🔑']) expect(await tablesWith(host, text)).toEqual([]);
+    const log = await readAll(store.log, room);
+    expect(log.filter(({ isWithheld }) => isWithheld)).toHaveLength(MANY);
+    const counts = await touched();
+    expect(counts.length).toBeGreaterThan(2);
+    // 1,000 reactions and 1,000 entries about the message, and little else.
+    expect(Math.max(...counts)).toBeLessThanOrEqual(2_100);
   });
 
   it('are left to the node that is deleting them', async () => {
