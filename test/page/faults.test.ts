@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { createRoom, putRule } from '../harness/api.js';
+import { createRoom, putRule, request } from '../harness/api.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import type { NodeProcess } from '../harness/node-process.js';
 import { startPageLab, type PageLab } from '../harness/page-lab.js';
@@ -10,6 +10,8 @@ import { person } from '../harness/tokens.js';
 const entityUUID = randomUUID();
 const ana = person({ entityUUID, levelOnEntity: 100 }, { name: 'Ana' });
 const bruno = person({ entityUUID, levelOnEntity: 100 }, { name: 'Bruno' });
+/** Of another entity: has the rights of his own rule alone. */
+const otto = person({ levelOnEntity: 100 }, { name: 'Otto' });
 
 let world: ChatWorld;
 let node: NodeProcess;
@@ -66,6 +68,22 @@ async function openBoth(): Promise<{ room: number; anas: Page; brunos: Page }> {
   return { room, anas, brunos };
 }
 
+/** Likewise, of Ana and Otto. */
+async function openWithOtto(): Promise<{ room: number; anas: Page; ottos: Page }> {
+  const room = await createRoom(node, ana);
+  await putRule(node, ana, room, { userUUID: otto.userUUID, permissions: 'rw' });
+  const body = { accepted: true };
+  await request(node, 'PUT', `/rooms/${room}/invitation`, { as: otto, body });
+  const at = `/rooms/${room}`;
+  const [anas, ottos] = await Promise.all([
+    lab.open(node, ana, { at }),
+    lab.open(node, otto, { at }),
+  ]);
+  await say(anas, 'hello');
+  await message(ottos, 'hello').waitFor();
+  return { room, anas, ottos };
+}
+
 describe('a window that goes offline', () => {
   it('shows what waits, sends it when it is back, and misses nothing', async () => {
     const { anas, brunos } = await openBoth();
@@ -81,6 +99,47 @@ describe('a window that goes offline', () => {
     await stored(anas, 'written offline');
     expect(await texts(anas)).toEqual(['hello', 'said meanwhile', 'written offline']);
     expect(await texts(brunos)).toEqual(await texts(anas));
+  });
+
+  it('shows that an edit waits, too', async () => {
+    const { anas, brunos } = await openBoth();
+    await goOffline(anas);
+    await anas.getByRole('textbox', { name: 'Message' }).press('ArrowUp');
+    await anas.getByText('Editing your message').waitFor();
+    await say(anas, 'mended');
+    await anas.getByText('1 change is waiting').waitFor();
+    await anas.context().setOffline(false);
+    await message(brunos, 'mended').waitFor();
+    expect(await texts(brunos)).toEqual(['mended']);
+  });
+
+  it('gives the texts back that are refused, also of a tab before', async () => {
+    const { room, anas, ottos } = await openWithOtto();
+    const context = ottos.context();
+    await goOffline(ottos);
+    await say(ottos, 'one');
+    await say(ottos, 'two');
+    await ottos.getByText('2 messages are waiting').waitFor();
+    await ottos.close();
+    await putRule(node, ana, room, { userUUID: otto.userUUID, permissions: 'r' });
+    await context.setOffline(false);
+    const again = await context.newPage();
+    await again.goto(`${node.url}/#/rooms/${room}`);
+    await again.getByText('You are not allowed to do that').waitFor();
+    await putRule(node, ana, room, { userUUID: otto.userUUID, permissions: 'rw' });
+    const input = again.getByRole('textbox', { name: 'Message' });
+    await expect.poll(() => input.inputValue()).toBe('one\ntwo');
+    expect(await texts(anas)).toEqual(['hello']);
+  });
+
+  it('says why a search has no answer, and answers it once it is back', async () => {
+    const { brunos } = await openBoth();
+    await goOffline(brunos);
+    await brunos.getByRole('searchbox').fill('hello');
+    await brunos.getByRole('alert').getByText('The server does not answer').waitFor();
+    expect(await brunos.getByText('Nothing found').count()).toBe(0);
+    await brunos.context().setOffline(false);
+    await brunos.locator('mark').first().waitFor();
   });
 
   it('keeps what it was to send beyond its end', async () => {
@@ -133,6 +192,21 @@ describe('a user who is banned', () => {
     await brunos.getByRole('button', { name: 'Join' }).click();
     await message(brunos, 'a secret').waitFor();
     expect(await texts(brunos)).toEqual(['hello', 'a secret']);
+  });
+});
+
+describe('a user who is put out and let in again at once', () => {
+  it('sees the room again, and what is said in it', async () => {
+    const { room, anas, ottos } = await openWithOtto();
+    await putRule(node, ana, room, { userUUID: otto.userUUID, permissions: 'b' });
+    await ottos.getByText('You are not a member of this room any more.').waitFor();
+    await putRule(node, ana, room, { userUUID: otto.userUUID, permissions: 'rw' });
+    await message(ottos, 'hello').waitFor();
+    await say(anas, 'welcome back');
+    await message(ottos, 'welcome back').waitFor();
+    await say(ottos, 'thank you');
+    await stored(ottos, 'thank you');
+    expect(await texts(ottos)).toEqual(['hello', 'welcome back', 'thank you']);
   });
 });
 

@@ -13,6 +13,9 @@ const ana = person({ entityUUID, levelOnEntity: 100 }, { name: 'Ana' });
 /** A right-to-left override, which would turn the text behind the name. */
 const bruno = person({ entityUUID, levelOnEntity: 100 }, { name: 'Bru\u202Eno' });
 
+const longName = 'Maria Fernanda Gonzalez de la Torre';
+const maria = { ...person({}, { name: longName }), name: longName };
+
 let world: ChatWorld;
 let node: TestNode;
 let lab: PageLab;
@@ -149,11 +152,52 @@ describe('a name', () => {
     });
     await request(node, 'POST', `/rooms/${room}/messages`, { as: bruno, body });
     await page.locator('.message-name', { hasText: /^Bruno$/ }).waitFor();
+    await request(node, 'GET', '/me/rooms', { as: maria });
+    await putRule(node, ana, room, { userUUID: maria.userUUID, permissions: 'rw' });
     await page.setViewportSize({ width: 360, height: 700 });
     await page.getByRole('button', { name: 'Room details' }).click();
+    const details = page.locator('.details-body');
+    await details.getByText(maria.name).waitFor();
+    expect(await details.evaluate((box) => box.scrollWidth - box.clientWidth)).toBe(0);
     await page.getByRole('button', { name: 'Remove Bruno' }).click();
     await page.getByText('Remove Bruno?').waitFor();
     expect(await page.evaluate('document.documentElement.scrollWidth <= innerWidth')).toBe(true);
+  });
+});
+
+describe('a browser that keeps nothing', () => {
+  it.each(['localStorage', 'sessionStorage'])('chats all the same without %s', async (name) => {
+    const room = await createRoom(node, ana);
+    const page = await lab.open(node, ana, { at: `/rooms/${room}` });
+    await page
+      .context()
+      .addInitScript(
+        `Object.defineProperty(window, '${name}', { get() { throw new DOMException('no', 'SecurityError'); } })`,
+      );
+    await page.reload();
+    const field = page.getByLabel('Token (JWT)');
+    if (name === 'sessionStorage') {
+      await field.fill(ana.token);
+      await page.getByRole('button', { name: 'Sign in' }).click();
+    }
+    await page.goto(`${node.url}/#/rooms/${room}`);
+    await say(page, 'not kept');
+    expect(await storedTexts(room)).toEqual(['not kept']);
+    await page.locator('.account-button').click();
+    await page.getByRole('button', { name: 'Sign out' }).click();
+    await field.waitFor();
+  });
+});
+
+describe('a link to a message that is gone', () => {
+  it('says so, and shows the last messages', async () => {
+    const { room, page } = await openRoom();
+    await say(page, 'here');
+    await page.goto(`${node.url}/#/rooms/${room}/999999`);
+    await page.getByText('That message does not exist any more').waitFor();
+    await message(page, 'here').waitFor();
+    await page.waitForURL(`${node.url}/#/rooms/${room}`);
+    expect(await message(page, 'here').count()).toBe(1);
   });
 });
 

@@ -2,6 +2,8 @@ import { createContext } from 'preact';
 import { useContext } from 'preact/hooks';
 import type { ChatClient, RoomList, RoomRow, UserRow } from '../../src/client/index.js';
 import { t } from './i18n/text.js';
+import type { Drafts } from './room/drafts.js';
+import type { Unsent } from './room/unsent.js';
 import type { Session } from './session/session.js';
 import { plainName } from './text/names.js';
 
@@ -10,6 +12,8 @@ export interface ChatContextValue {
   readonly chat: ChatClient;
   readonly rooms: RoomList;
   readonly session: Session;
+  readonly drafts: Drafts;
+  readonly unsent: Unsent;
 }
 
 export const ChatContext = createContext<ChatContextValue | undefined>(undefined);

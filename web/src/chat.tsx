@@ -1,5 +1,5 @@
-import { useEffect, useMemo, useState } from 'preact/hooks';
-import { ChatClient, localStorageOf, type RoomRow } from '../../src/client/index.js';
+import { useEffect, useState } from 'preact/hooks';
+import { ChatClient, ChatError, type RoomRow } from '../../src/client/index.js';
 import { ChatContext, useChat } from './chat-context.js';
 import { useEvents } from './hooks.js';
 import type { TextKey } from './i18n/en.js';
@@ -7,13 +7,15 @@ import { t } from './i18n/text.js';
 import { useRoute } from './route.js';
 import { Connection } from './rooms/connection.js';
 import { Sidebar } from './rooms/sidebar.js';
-import { forgetDrafts } from './room/drafts.js';
+import { Drafts } from './room/drafts.js';
 import { Invitation } from './room/invitation.js';
 import { RoomScreen } from './room/room-screen.js';
+import { sendAgain, Unsent } from './room/unsent.js';
 import { useRoomRow } from './room/use-room-row.js';
 import { API_URL, hasEnded, type Session } from './session/session.js';
 import { useBadge } from './badge.js';
 import { Icon } from './ui/icon.js';
+import { useToasts } from './ui/toasts.js';
 
 interface Props {
   readonly session: Session;
@@ -22,9 +24,14 @@ interface Props {
 
 /** The chat of somebody who has signed in. */
 export function Chat({ session, onSignedOut }: Props) {
-  const [storage] = useState(() => localStorageOf(session.userUUID));
-  const [chat] = useState(() => new ChatClient(API_URL, { token: session.token, storage }));
-  const value = useMemo(() => ({ chat, rooms: chat.rooms(), session }), [chat, session]);
+  const { fail } = useToasts();
+  const [value] = useState(() => {
+    const unsent = new Unsent(session.userUUID);
+    const chat = new ChatClient(API_URL, { token: session.token, storage: unsent });
+    const drafts = new Drafts(session.userUUID);
+    return { chat, rooms: chat.rooms(), session, drafts, unsent };
+  });
+  const { chat, drafts, unsent } = value;
 
   useEffect(() => {
     let isCurrent = true;
@@ -42,17 +49,26 @@ export function Chat({ session, onSignedOut }: Props) {
     };
   }, [chat]);
 
+  useEffect(() => {
+    sendAgain(chat, unsent, ({ room_id: roomId, content = '' }, error) => {
+      // The client has ended, which keeps what is not sent.
+      if (error instanceof ChatError && error.reason === 'CLOSED') return;
+      fail(error);
+      drafts.giveBack(roomId, content);
+    }).catch(fail);
+  }, [chat]);
+
   /** Nothing that they wrote stays in the browser. If their token has ended, it does: they come back. */
-  async function signOut(): Promise<void> {
+  function signOut(): void {
     chat.close();
-    for (const { ref } of await storage.load()) storage.delete(ref);
-    forgetDrafts(session.userUUID);
+    unsent.forget();
+    drafts.forget();
     onSignedOut();
   }
 
   return (
     <ChatContext.Provider value={value}>
-      <Screens onSignOut={() => void signOut()} />
+      <Screens onSignOut={signOut} />
     </ChatContext.Provider>
   );
 }

@@ -7,7 +7,7 @@ export interface Route {
   readonly seq?: number | undefined;
 }
 
-const ROUTE = /^#\/rooms\/([1-9]\d{0,9})(?:\/([1-9]\d{0,15}))?$/;
+const ROUTE = /^#\/rooms\/([1-9]\d{0,9})(?:\/([1-9]\d{0,14}))?$/;
 
 function readRoute(): Route {
   const [, roomId, seq] = ROUTE.exec(location.hash) ?? [];

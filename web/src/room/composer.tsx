@@ -4,7 +4,6 @@ import { nameOf, useChat } from '../chat-context.js';
 import { t, tCount } from '../i18n/text.js';
 import { Icon, IconButton } from '../ui/icon.js';
 import { useToasts } from '../ui/toasts.js';
-import { keepDraft, readDraft } from './drafts.js';
 import { mentionsIn, type Named } from '../text/mentions.js';
 import type { Intent } from './room-screen.js';
 
@@ -23,10 +22,10 @@ const COMPOSING = 229;
 
 /** Where one writes. What is not sent is kept for each room. */
 export function Composer({ room, intent, onIntent, onSent }: Props) {
-  const { chat, session } = useChat();
+  const { chat, session, drafts } = useChat();
   const { fail } = useToasts();
   const input = useRef<HTMLTextAreaElement>(null);
-  const [text, setText] = useState(() => readDraft(session.userUUID, room.id));
+  const [text, setText] = useState(() => drafts.of(room.id));
   const editing = intent?.kind === 'edit' ? intent.message : undefined;
   const tooLong = Array.from(text).length - (chat.limits?.content ?? MOST_CHARACTERS);
   const canSend = text.trim() !== '' && tooLong <= 0;
@@ -49,16 +48,24 @@ export function Composer({ room, intent, onIntent, onSent }: Props) {
     if (matchMedia('(pointer: fine)').matches) input.current?.focus();
   }, []);
 
+  useLayoutEffect(
+    () =>
+      drafts.on('returned', () => {
+        if (editing === undefined) setText(drafts.of(room.id));
+      }),
+    [drafts, room, editing],
+  );
+
   function change(value: string): void {
     setText(value);
     if (editing !== undefined) return;
-    keepDraft(session.userUUID, room.id, value);
+    drafts.keep(room.id, value);
     if (value.trim() !== '') room.setTyping();
   }
 
   function stop(): void {
     onIntent(undefined);
-    if (editing !== undefined) setText(readDraft(session.userUUID, room.id));
+    if (editing !== undefined) setText(drafts.of(room.id));
     input.current?.focus();
   }
 
@@ -91,9 +98,7 @@ export function Composer({ room, intent, onIntent, onSent }: Props) {
       // The client has ended, which keeps what is not sent.
       if (error instanceof ChatError && error.reason === 'CLOSED') return;
       fail(error);
-      if (readDraft(session.userUUID, room.id) !== '') return;
-      keepDraft(session.userUUID, room.id, content);
-      setText((now) => (now === '' ? content : now));
+      drafts.giveBack(room.id, content);
     };
   }
 

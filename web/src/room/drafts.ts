@@ -1,26 +1,39 @@
-/** Texts that are not sent yet: each room has its own, which outlives the page. */
+import { sharedStorage } from '../browser-storage.js';
 
-const keyOf = (userUUID: string, roomId: number | ''): string =>
-  `nano-messaging:draft:${userUUID}:${roomId}`;
+/** Texts of a user that are not sent yet: each room has its own, which outlives the page. */
+export class Drafts {
+  readonly #prefix: string;
+  readonly #listeners = new Set<() => void>();
 
-export function readDraft(userUUID: string, roomId: number): string {
-  return localStorage.getItem(keyOf(userUUID, roomId)) ?? '';
-}
-
-/** Nothing of a user who has signed out stays behind. */
-export function forgetDrafts(userUUID: string): void {
-  const prefix = keyOf(userUUID, '');
-  for (const key of Object.keys(localStorage)) {
-    if (key.startsWith(prefix)) localStorage.removeItem(key);
+  constructor(userUUID: string) {
+    this.#prefix = `nano-messaging:draft:${userUUID}:`;
   }
-}
 
-export function keepDraft(userUUID: string, roomId: number, text: string): void {
-  const key = keyOf(userUUID, roomId);
-  try {
-    if (text.trim() === '') localStorage.removeItem(key);
-    else localStorage.setItem(key, text);
-  } catch {
-    // The browser keeps nothing: the draft lives as long as the room is shown.
+  /** Calls a listener when a text was given back. @returns what ends that */
+  on(_name: 'returned', listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  of(roomId: number): string {
+    return sharedStorage.get(this.#prefix + roomId) ?? '';
+  }
+
+  keep(roomId: number, text: string): void {
+    if (text.trim() === '') sharedStorage.delete(this.#prefix + roomId);
+    else sharedStorage.set(this.#prefix + roomId, text);
+  }
+
+  /** Takes a text that was refused, behind what is there: nobody should have to write it again. */
+  giveBack(roomId: number, text: string): void {
+    this.keep(roomId, [this.of(roomId), text].filter(Boolean).join('\n'));
+    for (const listener of this.#listeners) listener();
+  }
+
+  /** Nothing of a user who has signed out stays behind. */
+  forget(): void {
+    for (const key of sharedStorage.keys()) {
+      if (key.startsWith(this.#prefix)) sharedStorage.delete(key);
+    }
   }
 }

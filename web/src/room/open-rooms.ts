@@ -6,6 +6,10 @@ const MOST_OPEN = 6;
 /** By client, the rooms that were looked at last. */
 const opened = new WeakMap<ChatClient, readonly Room[]>();
 
+export function isOpen(chat: ChatClient, room: Room): boolean {
+  return opened.get(chat)?.includes(room) === true;
+}
+
 /** Opens a room that one looks at; the one that was not looked at for longest is left. */
 export function openRoom(chat: ChatClient, id: number): Room {
   const room = chat.room(id);

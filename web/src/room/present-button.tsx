@@ -22,18 +22,21 @@ export function PresentButton({ messages, upto = Infinity, onClick }: Props) {
     .filter(({ seq = 0, emitter }) => seq > upto && emitter !== userUUID).length;
   // Those between are not loaded.
   const isMore = count === MOST_COUNTED || upto + 1 < (messages[0]?.seq ?? 0);
+  const shown = isMore ? `${Math.min(count, MOST_COUNTED - 1)}+` : count;
   return (
     <button
       class="present-button"
       type="button"
-      aria-label={count === 0 ? t('room.toPresent') : tCount('room.toPresentNew', count)}
+      aria-label={
+        count === 0 ? t('room.toPresent') : tCount('room.toPresentNew', count, { count: shown })
+      }
       title={t('room.toPresent')}
       onClick={onClick}
     >
       <Icon name="down" />
       {count > 0 && (
         <span class="badge" aria-hidden>
-          {isMore ? `${Math.min(count, MOST_COUNTED - 1)}+` : count}
+          {shown}
         </span>
       )}
     </button>

@@ -32,6 +32,11 @@ export interface Intent {
 export function RoomScreen({ roomId, seq, onSearch }: Props) {
   const { chat, rooms } = useChat();
   const room = useMemo(() => openRoom(chat, roomId), [chat, roomId]);
+  const isClosed = room.phase === 'closed';
+  useEffect(() => {
+    // The user was let in again.
+    if (!isClosed) openRoom(chat, roomId);
+  }, [isClosed]);
   const [intent, setIntent] = useState<Intent>();
   const [hasDetails, setHasDetails] = useState(false);
   const list = useRef<VirtualListHandle>(null);
@@ -52,7 +57,7 @@ export function RoomScreen({ roomId, seq, onSearch }: Props) {
     list.current?.scrollToEnd();
   }
 
-  if (room.phase === 'closed') {
+  if (isClosed) {
     const key = `room.closed.${room.closed ?? ''}`;
     return (
       <>
@@ -66,7 +71,6 @@ export function RoomScreen({ roomId, seq, onSearch }: Props) {
     );
   }
 
-  const waiting = room.messages.filter((message) => message.seq === undefined).length;
   return (
     <>
       <div class="room">
@@ -79,7 +83,7 @@ export function RoomScreen({ roomId, seq, onSearch }: Props) {
             setHasDetails(!hasDetails);
           }}
         />
-        <Connection waiting={waiting} />
+        <Connection />
         <RoomTimeline
           room={room}
           list={list}

@@ -44,7 +44,11 @@ export function RoomTimeline(props: Props) {
   const [active, setActive] = useState<number>();
   const [isAtEnd, setIsAtEnd] = useState(true);
 
-  const { past, isComing } = usePast(room, seq ?? start.seq, onPresent);
+  const { past, isComing } = usePast(
+    room,
+    { seq: seq ?? start.seq, isLinked: seq !== undefined },
+    onPresent,
+  );
   const messages = past?.messages ?? room.messages;
   const hasOlder = past?.hasOlder ?? room.hasOlder;
   const isPresent = past?.isAtPresent ?? true;

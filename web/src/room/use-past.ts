@@ -1,5 +1,5 @@
 import { useEffect, useState } from 'preact/hooks';
-import type { Room } from '../../../src/client/index.js';
+import { ChatError, type Room } from '../../../src/client/index.js';
 import { useEvents } from '../hooks.js';
 import { useToasts } from '../ui/toasts.js';
 import { Past } from './past.js';
@@ -15,10 +15,15 @@ const NOTHING = { on: () => () => undefined };
 
 /**
  * What is around a message that the room itself does not hold; undefined if it holds it, or if none is asked for.
- * @param seq number of the message
+ * @param seq number of the message, or of a place
+ * @param isLinked whether the address of the page names it: then it must be there
  * @param failed it can't be loaded
  */
-export function usePast(room: Room, seq: number | undefined, failed: () => void): PastView {
+export function usePast(
+  room: Room,
+  { seq, isLinked }: { readonly seq: number | undefined; readonly isLinked: boolean },
+  failed: () => void,
+): PastView {
   const { fail } = useToasts();
   const [past, setPast] = useState<Past>();
   const isHeld = (messages: Room['messages']): boolean =>
@@ -32,10 +37,15 @@ export function usePast(room: Room, seq: number | undefined, failed: () => void)
     if (!isNeeded) return;
     const next = new Past(room, seq);
     setPast(next);
-    next.load().catch((error: unknown) => {
-      fail(error);
-      failed();
-    });
+    next
+      .load()
+      .then(() => {
+        if (isLinked && !isHeld(next.messages)) throw new ChatError('NO_SUCH_MESSAGE');
+      })
+      .catch((error: unknown) => {
+        fail(error);
+        failed();
+      });
   }, [seq, isNeeded]);
 
   useEffect(() => () => past?.close(), [past]);

@@ -3,7 +3,6 @@ import { nameOf, titleOf, useChat } from '../chat-context.js';
 import { shortDate } from '../i18n/dates.js';
 import { t, tCount } from '../i18n/text.js';
 import { Avatar } from '../ui/avatar.js';
-import { readDraft } from '../room/drafts.js';
 
 interface Props {
   readonly row: RoomRow;
@@ -67,9 +66,9 @@ export function RoomItem({ row, isCurrent, onOpen }: Props) {
 }
 
 function LastMessage({ row, isCurrent }: Props) {
-  const { chat, session } = useChat();
+  const { chat, session, drafts } = useChat();
   const { last_message: last } = row;
-  const draft = isCurrent ? '' : readDraft(session.userUUID, row.id);
+  const draft = isCurrent ? '' : drafts.of(row.id);
   if (draft !== '') return <em class="draft">{t('rooms.draft', { text: draft })}</em>;
   if (!row.accepted) return <em>{t('rooms.invited')}</em>;
   if (last === null) return <em>{t('rooms.noMessages')}</em>;

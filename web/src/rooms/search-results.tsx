@@ -5,7 +5,7 @@ import { useEvents } from '../hooks.js';
 import { shortDate } from '../i18n/dates.js';
 import { t, tCount } from '../i18n/text.js';
 import { Marked } from '../text/marked.js';
-import { useToasts } from '../ui/toasts.js';
+import { sentenceOf, useToasts } from '../ui/toasts.js';
 import { RoomItem } from './room-item.js';
 
 interface Props {
@@ -27,8 +27,9 @@ const MOST_ROOMS = 5;
 export function SearchResults({ query, roomId, onOpen }: Props) {
   const { chat, rooms } = useChat();
   const { fail } = useToasts();
+  const [problem, setProblem] = useState<string>();
   const [found, setFound] = useState<Found>();
-  useEvents(chat, 'users');
+  useEvents(chat, 'users', 'state');
 
   async function roomsByName(): Promise<readonly RoomRow[]> {
     if (roomId !== undefined) return [];
@@ -50,12 +51,19 @@ export function SearchResults({ query, roomId, onOpen }: Props) {
   }
 
   useEffect(() => {
+    if (found !== undefined) return;
     load().catch((error: unknown) => {
-      fail(error);
-      setFound({ rooms: [], rows: [], cursor: undefined });
+      setProblem(sentenceOf(error));
     });
-  }, []);
+  }, [chat.state]);
 
+  if (found === undefined && problem !== undefined) {
+    return (
+      <div class="empty" role="alert">
+        <p>{problem}</p>
+      </div>
+    );
+  }
   if (found === undefined) {
     return (
       <div class="room-list" aria-busy="true">

@@ -1,3 +1,4 @@
+import { tabStorage } from '../browser-storage.js';
 import type { TextKey } from '../i18n/en.js';
 
 /** What the page reads of a token; the server checks it. */
@@ -42,16 +43,16 @@ export const API_URL = new URL('./', location.href);
 
 /** The session of this tab before it was loaded again. */
 export function restoreSession(): Session | undefined {
-  const kept = sessionStorage.getItem(STORAGE_KEY);
+  const kept = tabStorage.get(STORAGE_KEY);
   try {
-    return kept === null ? undefined : sessionOf(JSON.parse(kept) as Kept);
+    return kept === undefined ? undefined : sessionOf(JSON.parse(kept) as Kept);
   } catch {
     return undefined;
   }
 }
 
 export function forgetSession(): void {
-  sessionStorage.removeItem(STORAGE_KEY);
+  tabStorage.delete(STORAGE_KEY);
 }
 
 /** @throws {SignInError} */
@@ -90,7 +91,7 @@ export async function hasEnded(session: Session): Promise<boolean> {
 }
 
 function keep(kept: Kept, session: Session): Session {
-  sessionStorage.setItem(STORAGE_KEY, JSON.stringify(kept));
+  tabStorage.set(STORAGE_KEY, JSON.stringify(kept));
   return session;
 }
 

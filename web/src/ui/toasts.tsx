@@ -32,7 +32,8 @@ export function sentenceOf(error: unknown): string {
   const { reason, message } =
     error instanceof ChatError ? error : new ChatError('other', { detail: String(error) });
   const key = `error.${reason}`;
-  return t(hasText(key) ? key : 'error.other', { detail: message });
+  const detail = message === reason && hasText(key) ? '' : message;
+  return t(hasText(key) ? key : 'error.other', { detail });
 }
 
 let lastId = 0;
