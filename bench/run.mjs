@@ -14,6 +14,7 @@ import { durable } from './measures/durable.mjs';
 import { history } from './measures/history.mjs';
 import { manyRooms } from './measures/many-rooms.mjs';
 import { noise } from './measures/noise.mjs';
+import { pageScroll } from './measures/page-scroll.mjs';
 import { resume } from './measures/resume.mjs';
 import { roomList } from './measures/room-list.mjs';
 import { search } from './measures/search.mjs';
@@ -71,6 +72,7 @@ const MEASURES = [
   search,
   manyRooms,
   noise,
+  pageScroll,
 ];
 
 const USAGE = `npm run bench -- [options]
@@ -78,7 +80,7 @@ const USAGE = `npm run bench -- [options]
   --only NAME,...   of ${MEASURES.map(({ name }) => name).join(', ')}
   --peers NAME,...  of ws, uws, stored, socketio (or none)
   --quick           short windows, to try it out
-  --full            with history, which fills a table with 5,000,000 rows
+  --full            with history, which fills a table with 5,000,000 rows, and page-scroll, which needs Chromium
   --seconds N       the length of each window
   --json FILE       where the results go (bench/results.json)
   --chart FILE      where the chart goes (bench/chart.svg)
