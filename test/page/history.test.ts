@@ -86,6 +86,38 @@ describe(`a room of ${MESSAGES} messages`, { timeout: 180_000 }, () => {
     expect(await rows()).toBeLessThan(MOST_ROWS);
   });
 
+  it('renders only the rows that come, as it is scrolled', async () => {
+    // A row writes its date in each rendering.
+    const counts = await read<{ rendered: number; added: number }>(`(async () => {
+      const counts = { rendered: 0, added: 0 };
+      const { toISOString } = Date.prototype;
+      Date.prototype.toISOString = function () {
+        counts.rendered += 1;
+        return toISOString.call(this);
+      };
+      const list = ${LIST};
+      const scroll = async () => {
+        list.scrollTop -= 300;
+        await new Promise((then) => requestAnimationFrame(() => setTimeout(then)));
+      };
+      // Beyond the end there is a button, so all is rendered once.
+      await scroll();
+      counts.rendered = 0;
+      const count = (changes) => {
+        for (const { addedNodes } of changes) counts.added += addedNodes.length;
+      };
+      const observer = new MutationObserver(count);
+      observer.observe(list.querySelector('ol'), { childList: true });
+      for (let step = 0; step < 20; step += 1) await scroll();
+      count(observer.takeRecords());
+      Date.prototype.toISOString = toISOString;
+      return counts;
+    })()`);
+    expect(counts.added).toBeGreaterThan(MOST_ROWS / 2);
+    // All of them are rendered again only if something has happened.
+    expect(counts.rendered).toBeLessThan(2 * counts.added);
+  });
+
   it('shows a message that a link names in its context, and leads back to the present', async () => {
     const other = await lab.open(node, ana, { at: `/rooms/${room}/50000` });
     await other.locator('.message.target', { hasText: 'message ' }).waitFor();

@@ -54,6 +54,8 @@ export function VirtualList<Item>(props: Props<Item>) {
   const heights = useMemo(() => new Heights(ESTIMATE_PX), []);
   const anchor = useRef<Anchor>(startAt === undefined ? 'end' : { key: startAt, top: Number.NaN });
   const wanted = useRef<number | undefined>(undefined);
+  // As it scrolls, only rows that come are rendered: the others are the same until the parent renders.
+  const kept = useRef({ row, rows: new Map<number, VNode>() });
   const [, rerender] = useReducer((count: number) => count + 1, 0);
 
   const focused = focusedRow(body.current);
@@ -211,9 +213,13 @@ export function VirtualList<Item>(props: Props<Item>) {
     },
   }));
 
-  const rows = items
-    .slice(range.start, range.end)
-    .map((item, place) => row(item, range.start + place));
+  if (kept.current.row !== row) kept.current = { row, rows: new Map() };
+  const rows = new Map<number, VNode>();
+  for (const [place, item] of items.slice(range.start, range.end).entries()) {
+    const index = range.start + place;
+    rows.set(index, kept.current.rows.get(index) ?? row(item, index));
+  }
+  kept.current.rows = rows;
   return (
     <div
       ref={scroller}
@@ -235,7 +241,7 @@ export function VirtualList<Item>(props: Props<Item>) {
           class="timeline-body"
           style={{ transform: `translateY(${heights.offsetOf(range.start)}px)` }}
         >
-          {rows}
+          {[...rows.values()]}
         </ol>
       </div>
     </div>
