@@ -29,8 +29,12 @@ export class Users {
     const user = this.#known.get(userUUID);
     const isNamed = (user?.name ?? user?.picture) != null;
     const now = performance.now();
-    // A user of whom the server knows nothing is not asked for at each look.
-    if (!isNamed && now - (this.#askedAt.get(userUUID) ?? -Infinity) > UNKNOWN_MS) {
+    // A user of whom the server knows nothing is not asked for at each look. Before the first connection the user is ''.
+    if (
+      userUUID !== '' &&
+      !isNamed &&
+      now - (this.#askedAt.get(userUUID) ?? -Infinity) > UNKNOWN_MS
+    ) {
       this.#askedAt.set(userUUID, now);
       if (this.#wanted.size === 0) setTimeout(() => void this.#load());
       this.#wanted.add(userUUID);

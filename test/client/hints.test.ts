@@ -168,6 +168,8 @@ it('names of users are asked for when they are needed', async () => {
   const named = new Promise<void>((resolve) => {
     clients[0]?.on('users', resolve);
   });
+  // The emitter of a message that waits for the first connection.
+  expect(users?.get('')).toBeUndefined();
   expect(users?.get(ben.userUUID)).toBeUndefined();
   await named;
   expect(users?.get(ben.userUUID)).toEqual({ userUUID: ben.userUUID, name: 'Ben', picture: null });
