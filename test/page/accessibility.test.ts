@@ -235,6 +235,12 @@ describe('the keyboard', () => {
     await page.keyboard.press('Escape');
     expect(await focusAfter(page, 'Room details')).toBe('details');
     expect(await focusAfter(page, 'Search in this room')).toBe('sidebar');
+    const phone = await lab.open(node, ana, { at: `/rooms/${room}`, viewport: PHONE });
+    await phone.locator('.bubble', { hasText: 'Ready to go' }).waitFor();
+    expect(await focusAfter(phone, 'Search in this room')).toBe('sidebar');
+    // The room is one step back.
+    await phone.goBack();
+    await phone.locator('.bubble', { hasText: 'Ready to go' }).waitFor();
   });
 
   it('stays among the messages when the one that it is at is deleted', async () => {

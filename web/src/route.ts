@@ -22,15 +22,12 @@ function hashOf({ roomId, seq }: Route): string {
   return `#/rooms/${roomId}${seq === undefined ? '' : `/${seq}`}`;
 }
 
-/** Shows something else; the browser's "back" comes back, unless it is replaced. */
+/** Shows something else at once; the browser's "back" comes back, unless it is replaced. */
 export function navigate(route: Route, { replace = false } = {}): void {
   const hash = hashOf(route);
   if (hash === location.hash) return;
-  if (!replace) {
-    location.hash = hash;
-    return;
-  }
-  history.replaceState(history.state, '', hash);
+  if (replace) history.replaceState(history.state, '', hash);
+  else history.pushState(null, '', hash);
   // The browser tells nobody of this.
   dispatchEvent(new HashChangeEvent('hashchange'));
 }
