@@ -168,12 +168,24 @@ const PHONE = { width: 390, height: 844 };
 
 const THEMES = ['light', 'dark'] as const;
 
+/** The texts of buttons that stand in more than one line. */
+const BROKEN_BUTTONS = `(() => {
+  const tops = (button) => {
+    const range = document.createRange();
+    range.selectNodeContents(button);
+    return new Set([...range.getClientRects()].map(({ top }) => top));
+  };
+  return [...document.querySelectorAll('.button:not(.trial-name)')]
+    .filter((button) => tops(button).size > 1)
+    .map((button) => button.textContent);
+})()`;
+
 describe.each([
   ['a desktop', DESKTOP],
   ['a phone', PHONE],
 ] as const)('the page on %s', (_name, viewport) => {
   it(
-    'gives axe-core nothing to find on any view, light or dark',
+    'gives axe-core nothing to find on any view, light or dark, and breaks no button',
     { timeout: 180_000 },
     async () => {
       const found: Record<string, unknown> = {};
@@ -184,6 +196,8 @@ describe.each([
         await page.reload();
         await page.getByRole('link', { name: 'Launch crew' }).waitFor();
         await show(page);
+        const broken = await page.evaluate<string[]>(BROKEN_BUTTONS);
+        if (broken.length > 0) found[`${name}, buttons`] = broken;
         for (const colorScheme of THEMES) {
           await page.emulateMedia({ colorScheme });
           const findings = await findingsOf(page);
@@ -193,6 +207,15 @@ describe.each([
       expect(found).toEqual({});
     },
   );
+});
+
+describe('a room that does not exist', () => {
+  it('has the way back above what is said of it', async () => {
+    const page = await lab.open(node, ana, { at: '/rooms/2000000000', viewport: PHONE });
+    const text = await page.getByText('There is no such room').boundingBox();
+    const back = await page.getByRole('button', { name: 'Back to the rooms' }).boundingBox();
+    expect((back?.y ?? Infinity) + (back?.height ?? 0)).toBeLessThan(text?.y ?? 0);
+  });
 });
 
 describe('the keyboard', () => {
@@ -287,6 +310,36 @@ describe('the keyboard', () => {
     await input.press('ArrowUp');
     await input.press('Escape');
     expect(await input.inputValue()).toBe('');
+  });
+});
+
+describe('a message that has only data', () => {
+  it('says so when it is answered, and is not edited by the arrow up', async () => {
+    const mixed = await createRoom(node, ana, { name: 'Mixed' });
+    for (const body of [{ content: 'a text' }, { data: { card: 8 } }]) {
+      await request(node, 'POST', `/rooms/${mixed}/messages`, { as: ana, body });
+    }
+    const page = await lab.open(node, ana, { at: `/rooms/${mixed}`, viewport: DESKTOP });
+    const row = page.locator('.row', { hasText: 'card' });
+    await row.focus();
+    await row.getByRole('button', { name: 'Reply', exact: true }).click();
+    await page.locator('.intent', { hasText: 'Data of an application' }).waitFor();
+    const input = page.getByRole('textbox', { name: 'Message' });
+    await input.fill('an answer');
+    await input.press('Enter');
+    await page.locator('.quote', { hasText: 'Data of an application' }).waitFor();
+    await page.locator('.row', { hasText: 'an answer' }).locator('.check').waitFor();
+    // The answer goes, so that the data is the last one.
+    await page.locator('.row', { hasText: 'an answer' }).focus();
+    await page
+      .locator('.row', { hasText: 'an answer' })
+      .getByRole('button', { name: 'Delete' })
+      .press('Enter');
+    await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).press('Enter');
+    await page.locator('.row', { hasText: 'an answer' }).waitFor({ state: 'detached' });
+    await input.press('ArrowUp');
+    await page.getByText('Editing your message').waitFor();
+    expect(await input.inputValue()).toBe('a text');
   });
 });
 

@@ -1,6 +1,6 @@
 import { createContext } from 'preact';
 import { useContext } from 'preact/hooks';
-import type { ChatClient, RoomList, RoomRow, UserRow } from '../../src/client/index.js';
+import type { ChatClient, Message, RoomList, RoomRow, UserRow } from '../../src/client/index.js';
 import { t } from './i18n/text.js';
 import type { Drafts } from './room/drafts.js';
 import type { Unsent } from './room/unsent.js';
@@ -40,4 +40,9 @@ export function titleOf(row: RoomRow): string {
   const { with: other } = row;
   if (other === undefined || other === null) return t('rooms.nobody');
   return nameOf(other.userUUID, other);
+}
+
+/** What a message says, in a line: of one that has only data, that. */
+export function lineOf({ content }: Pick<Message, 'content'>): string {
+  return content === '' ? t('rooms.attachment') : content;
 }

@@ -1,6 +1,6 @@
 import { useEffect, useState } from 'preact/hooks';
 import type { Room } from '../../../src/client/index.js';
-import { nameOf, useChat } from '../chat-context.js';
+import { lineOf, nameOf, useChat } from '../chat-context.js';
 import { t } from '../i18n/text.js';
 
 /** Says new messages of others to a screen reader. */
@@ -9,10 +9,11 @@ export function Announcer({ room }: { readonly room: Room }) {
   const [text, setText] = useState('');
   useEffect(
     () =>
-      room.on('message', ({ emitter, content }) => {
+      room.on('message', (message) => {
+        const { emitter } = message;
         if (emitter === session.userUUID) return;
         const name = nameOf(emitter, chat.users.get(emitter));
-        setText(t('message.announce', { name, text: content }));
+        setText(t('message.announce', { name, text: lineOf(message) }));
       }),
     [room],
   );

@@ -1,6 +1,6 @@
 import { useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { ChatError, type Room } from '../../../src/client/index.js';
-import { nameOf, useChat } from '../chat-context.js';
+import { lineOf, nameOf, useChat } from '../chat-context.js';
 import { t, tCount } from '../i18n/text.js';
 import { Icon, IconButton } from '../ui/icon.js';
 import { useToasts } from '../ui/toasts.js';
@@ -108,10 +108,11 @@ export function Composer({ room, intent, onIntent, onSent }: Props) {
     return [...uuids].map((userUUID) => ({ userUUID, name: chat.users.get(userUUID)?.name }));
   }
 
-  /** With nothing written, the arrow goes to one's own last message. */
+  /** With nothing written, the arrow goes to one's own last message that has a text. */
   function editLast(): boolean {
     const last = room.messages.findLast(
-      ({ emitter, seq }) => emitter === session.userUUID && seq !== undefined,
+      ({ emitter, seq, content }) =>
+        emitter === session.userUUID && seq !== undefined && content !== '',
     );
     if (text !== '' || last === undefined) return false;
     onIntent({ kind: 'edit', message: last });
@@ -187,7 +188,7 @@ function IntentLine({ intent, onStop }: { readonly intent: Intent; readonly onSt
         <strong>
           {kind === 'edit' ? t('composer.editing') : t('composer.replying', { name })}
         </strong>
-        <span>{message.content}</span>
+        <span>{lineOf(message)}</span>
       </div>
       <IconButton icon="close" label={t('composer.cancel')} onClick={onStop} />
     </div>

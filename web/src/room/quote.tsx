@@ -1,6 +1,6 @@
 import { useEffect, useState } from 'preact/hooks';
 import { ChatError, type Message, type Room } from '../../../src/client/index.js';
-import { nameOf, useChat } from '../chat-context.js';
+import { lineOf, nameOf, useChat } from '../chat-context.js';
 import { t } from '../i18n/text.js';
 import { navigate } from '../route.js';
 import { hueOf } from '../ui/avatar.js';
@@ -31,7 +31,7 @@ export function Quote({ room, seq }: Props) {
     >
       <span class="visually-hidden">{t('message.quote')}</span>
       <strong>{name}</strong>
-      <span>{message?.content ?? '…'}</span>
+      <span>{message === undefined ? '…' : lineOf(message)}</span>
     </button>
   );
 }

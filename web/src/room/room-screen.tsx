@@ -60,14 +60,14 @@ export function RoomScreen({ roomId, seq, onSearch }: Props) {
   if (isClosed) {
     const key = `room.closed.${room.closed ?? ''}`;
     return (
-      <>
+      <div class="room">
         <Header room={room} row={row} />
         <div class="empty" role="alert">
           <Icon name="exit" />
           <h2>{t(hasText(key) ? key : 'room.closed.other')}</h2>
           <p>{t('room.closedHint')}</p>
         </div>
-      </>
+      </div>
     );
   }
 

@@ -1,5 +1,5 @@
 import type { RoomRow } from '../../../src/client/index.js';
-import { nameOf, titleOf, useChat } from '../chat-context.js';
+import { lineOf, nameOf, titleOf, useChat } from '../chat-context.js';
 import { shortDate } from '../i18n/dates.js';
 import { t, tCount } from '../i18n/text.js';
 import { Avatar } from '../ui/avatar.js';
@@ -72,7 +72,7 @@ function LastMessage({ row, isCurrent }: Props) {
   if (draft !== '') return <em class="draft">{t('rooms.draft', { text: draft })}</em>;
   if (!row.accepted) return <em>{t('rooms.invited')}</em>;
   if (last === null) return <em>{t('rooms.noMessages')}</em>;
-  const text = last.content === '' ? t('rooms.attachment') : last.content;
+  const text = lineOf(last);
   if (last.emitter === session.userUUID) return <>{t('rooms.you', { text })}</>;
   if (row.type === 'user2user') return <>{text}</>;
   const name = nameOf(last.emitter, chat.users.get(last.emitter));
