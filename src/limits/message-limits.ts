@@ -11,7 +11,7 @@ import { TokenBuckets } from './token-buckets.js';
 export interface MessageLimits {
   /** @throws {ChatError} RATELIMITED, with the time until the same would be taken; nothing is counted then */
   take(caller: Caller, roomId: number | undefined): void;
-  /** Counts a message that can't be refused; resolves when it may be stored, undefined: now. */
+  /** Takes the turn of a message that can't be refused; resolves when it is counted and may be stored, undefined: now. */
   turn(caller: Caller, roomId: number | undefined): Promise<void> | undefined;
   /** Resolves after a time, for a socket that is not read meanwhile. */
   pause(ms: number): Promise<void>;
@@ -38,8 +38,8 @@ export function createMessageLimits({
           burst: roomMessagesPerSecond,
         });
   if (users === undefined && rooms === undefined) return undefined;
-  /** By what ends it, the timer of each wait. */
-  const waits = new Map<() => void, NodeJS.Timeout>();
+  /** By what ends it, the timer of each pause. */
+  const pauses = new Map<() => void, NodeJS.Timeout>();
   let isReleased = false;
 
   function waitMs(userUUID: string, roomId: number | undefined, now: number): number {
@@ -48,48 +48,45 @@ export function createMessageLimits({
     return Math.max(forUser, forRoom);
   }
 
-  function count(userUUID: string, roomId: number | undefined, now: number): void {
-    users?.take(userUUID, now);
-    if (roomId !== undefined) rooms?.take(roomId, now);
-  }
-
-  function pause(ms: number): Promise<void> {
-    if (isReleased) return Promise.resolve();
-    return new Promise((resolve) => {
-      const timer = setTimeout(() => {
-        waits.delete(resolve);
-        resolve();
-      }, ms);
-      waits.set(resolve, timer);
-    });
-  }
-
   return {
     take({ userUUID, isServer }, roomId) {
       if (isServer) return;
       const now = performance.now();
       const ms = waitMs(userUUID, roomId, now);
       if (ms > 0) throw new ChatError('RATELIMITED', { retryAfterMs: Math.ceil(ms) });
-      count(userUUID, roomId, now);
+      users?.take(userUUID, now);
+      if (roomId !== undefined) rooms?.take(roomId, now);
     },
 
     turn({ userUUID, isServer }, roomId) {
       if (isServer) return undefined;
-      const now = performance.now();
-      const ms = waitMs(userUUID, roomId, now);
-      count(userUUID, roomId, now);
-      return ms > 0 ? pause(ms) : undefined;
+      // One after the other: whoever waits for their own bucket keeps nobody in the room waiting.
+      const forUser = users?.turn(userUUID, performance.now());
+      const forRoom = (): Promise<void> | undefined =>
+        roomId === undefined ? undefined : rooms?.turn(roomId, performance.now());
+      return forUser === undefined ? forRoom() : forUser.then(forRoom);
     },
 
-    pause,
+    pause(ms) {
+      if (isReleased) return Promise.resolve();
+      return new Promise((resolve) => {
+        const timer = setTimeout(() => {
+          pauses.delete(resolve);
+          resolve();
+        }, ms);
+        pauses.set(resolve, timer);
+      });
+    },
 
     release() {
       isReleased = true;
-      for (const [resolve, timer] of waits) {
+      users?.release();
+      rooms?.release();
+      for (const [resolve, timer] of pauses) {
         clearTimeout(timer);
         resolve();
       }
-      waits.clear();
+      pauses.clear();
     },
   };
 }

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import { randomUUID } from 'node:crypto';
+import { setTimeout } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, expect, it, vi } from 'vitest';
 import { ChatClient as LibraryClient } from '../../src/client/node.js';
 import { createRoom, putRule, request } from '../harness/api.js';
@@ -140,6 +141,35 @@ it('a room takes so many of all users, and no user without rights in it uses the
   const given = other && (await answersTo(other, [message, message, message, message, message]));
   expect(given?.at(-1)?.data).toBe('RATELIMITED');
   for (const client of [stranger, one, other]) await client?.close();
+});
+
+it('messages of version 1 that wait starve neither version 2 nor REST in their room', async () => {
+  const busy = await world.start({ MESSAGES_PER_SECOND: '0', ROOM_MESSAGES_PER_SECOND: '20' });
+  const { who, room } = await member(busy);
+  const waiting = await Promise.all(texts(8).map(() => ChatClient.enter(busy, admin, room)));
+  for (const client of waiting) for (const text of texts(100)) client.say(text);
+  const polite = await ChatClient.enterV2(busy, who);
+  for (const content of texts(5)) {
+    let words: unknown;
+    while (words !== 'SENT') {
+      const [frame] = await answersTo(polite, [{ type: 'message', room_id: room, content }]);
+      words = frame?.data;
+      await setTimeout(Number(frame?.['retry_after_ms'] ?? 0));
+    }
+  }
+  let status: number | undefined;
+  while (status !== 201) {
+    const answer = await request(busy, 'POST', `/rooms/${room}/messages`, {
+      as: who,
+      body: { content: 'over REST' },
+    });
+    ({ status } = answer);
+    await setTimeout(Number(answer.headers.get('Retry-After')) * 1_000);
+  }
+  // They are still waiting.
+  const [one] = waiting;
+  expect(one && (await one.messages(1))).toHaveLength(1);
+  for (const client of [...waiting, polite]) client.socket.terminate();
 });
 
 it('a socket that ignores RATELIMITED is paused, and closed with 4429 if it goes on', async () => {
