@@ -326,10 +326,16 @@ export function createMessageActions({
   }
 
   /** Counts a message or a change. @throws {ChatError} RATELIMITED */
-  function count(caller: Caller, roomId: number, feed = hub.active(roomId)): void {
-    if (limits === undefined) return;
+  function count(caller: Caller, roomId: number, feed: Feed | undefined): void {
     const hasRights = feed !== undefined && permissionsOf(caller, feed.access) !== '';
-    limits.take(caller, hasRights ? roomId : undefined);
+    limits?.take(caller, hasRights ? roomId : undefined);
+  }
+
+  /** Counts a change of a message, in a room that is open or not. @throws {ChatError} RATELIMITED, UNAVAILABLE */
+  async function countChange(caller: Caller, roomId: number): Promise<void> {
+    if (limits === undefined || caller.isServer) return;
+    // Its rules say whether the caller may use up what the room takes.
+    count(caller, roomId, hub.active(roomId) ?? (await hub.open(roomId)));
   }
 
   async function publish(roomId: number, changing: Promise<ChangedMessage>): Promise<MadeChange> {
@@ -353,17 +359,17 @@ export function createMessageActions({
     getOwn,
 
     async edit(caller, roomId, input) {
-      count(caller, roomId);
+      await countChange(caller, roomId);
       return publish(roomId, change(caller, roomId, input));
     },
 
     async remove(caller, roomId, input) {
-      count(caller, roomId);
+      await countChange(caller, roomId);
       return publish(roomId, changes.remove(caller, roomId, input));
     },
 
     async react(caller, roomId, input) {
-      count(caller, roomId);
+      await countChange(caller, roomId);
       return publish(roomId, changes.react(caller, roomId, input));
     },
 

@@ -151,6 +151,26 @@ it('messages of version 1 that wait starve neither version 2 nor REST in their r
   const polite = await ChatClient.enterV2(busy, who);
   for (const content of texts(5)) {
     let words: unknown;
+it('changes count in a room that is not open on their node, but those of strangers', async () => {
+  const [one, other] = await Promise.all(
+    [1, 2].map(() => world.start({ ROOM_MESSAGES_PER_SECOND: '3' })),
+  );
+  if (one === undefined || other === undefined) throw new Error('there are two nodes');
+  const { who, room } = await member(one);
+  stopClock();
+  const posted = await request(one, 'POST', `/rooms/${room}/messages`, {
+    as: who,
+    body: { content: 'a' },
+  });
+  const { seq } = posted.content as { seq: number };
+  const edit = async (as: Person): Promise<number> => {
+    const path = `/rooms/${room}/messages/${seq}`;
+    return (await request(other, 'PATCH', path, { as, body: { content: randomUUID() } })).status;
+  };
+  for (const status of [403, 403, 403, 403]) expect(await edit(person())).toBe(status);
+  for (const status of [200, 200, 200, 429]) expect(await edit(who)).toBe(status);
+});
+
     while (words !== 'SENT') {
       const [frame] = await answersTo(polite, [{ type: 'message', room_id: room, content }]);
       words = frame?.data;
