@@ -187,7 +187,7 @@ export async function createServer(
   const [url] = config.redisUrls;
   const { redisPrefix: prefix, redisSentinels: sentinels } = config;
   const rates = createRates({
-    redis: countsRates && url !== undefined ? { url, sentinels, prefix } : undefined,
+    redis: countsRates && url !== undefined ? { url, sentinels, prefix, epoch } : undefined,
     logger,
   });
   const tokens = createFailedTokens({

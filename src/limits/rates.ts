@@ -40,6 +40,8 @@ export function createRates({
         readonly url: string;
         readonly sentinels: Sentinels | undefined;
         readonly prefix: string;
+        /** Keeps installations that share a Redis apart, as in the names of channels. */
+        readonly epoch: { readonly uuid: string };
       }
     | undefined;
   readonly logger: Logger;
@@ -71,19 +73,21 @@ export function createRates({
 
   return {
     create(name, most, seconds) {
-      const options = {
-        keyPrefix: `${redis?.prefix ?? ''}:${name}`,
-        points: most,
-        duration: seconds,
-      };
+      const options = { points: most, duration: seconds };
       const own = new RateLimiterMemory(options);
       const common =
+        redis &&
         connection &&
-        new RateLimiterRedis({ ...options, storeClient: connection, rejectIfRedisNotReady: true });
+        new RateLimiterRedis({
+          ...options,
+          keyPrefix: redis.prefix,
+          storeClient: connection,
+          rejectIfRedisNotReady: true,
+        });
       return async (key) => {
         if (common !== undefined && performance.now() >= downUntil) {
           try {
-            return await count(common, key);
+            return await count(common, `${redis?.epoch.uuid}:${name}:${key}`);
           } catch (error) {
             failed(error);
           }

@@ -86,8 +86,8 @@ describe('a Redis with TLS, and a user with the documented rights', () => {
     expect(await admin.acl('LOG')).toEqual([]);
     expect(await admin.keys('*')).toEqual(
       expect.arrayContaining([
-        expect.stringMatching(/^mine:requests:/),
-        expect.stringMatching(/^mine:failed-tokens:/),
+        expect.stringMatching(/^mine:[0-9a-f-]{36}:requests:/),
+        expect.stringMatching(/^mine:[0-9a-f-]{36}:failed-tokens:/),
       ]),
     );
   });
