@@ -161,6 +161,14 @@ export interface FieldError {
   readonly message: string;
 }
 
+/** A limit of which nothing is left. */
+export interface ExceededRate {
+  /** How many are allowed at once. */
+  readonly limit: number;
+  /** Milliseconds until as many are allowed again. */
+  readonly resetMs: number;
+}
+
 export interface ErrorDetails {
   /** HTTP status, if it is another one than the table has. */
   readonly status?: number | undefined;
@@ -171,6 +179,8 @@ export interface ErrorDetails {
   readonly seq?: number;
   /** With RATELIMITED: milliseconds until the same may be tried again. */
   readonly retryAfterMs?: number;
+  /** With RATELIMITED: the limit that was exceeded. */
+  readonly rate?: ExceededRate;
   /** The underlying error: logged, never sent. */
   readonly cause?: unknown;
 }
@@ -183,6 +193,7 @@ export class ChatError extends Error {
   readonly errors: readonly FieldError[] | undefined;
   readonly seq: number | undefined;
   readonly retryAfterMs: number | undefined;
+  readonly rate: ExceededRate | undefined;
 
   constructor(code: ErrorCode, details: ErrorDetails = {}) {
     super(details.detail ?? code, { cause: details.cause });
@@ -193,6 +204,7 @@ export class ChatError extends Error {
     this.errors = details.errors;
     this.seq = details.seq;
     this.retryAfterMs = details.retryAfterMs;
+    this.rate = details.rate;
   }
 
   get word(): ErrorEntry['word'] {

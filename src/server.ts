@@ -192,9 +192,13 @@ export async function createServer(
   });
   const tokens = createFailedTokens({
     verify: signIn,
-    rate:
+    limit:
       failedTokensPerMinute > 0
-        ? rates.create('failed-tokens', failedTokensPerMinute, SECONDS_A_MINUTE)
+        ? {
+            most: failedTokensPerMinute,
+            windowMs: SECONDS_A_MINUTE * 1_000,
+            rate: rates.create('failed-tokens', failedTokensPerMinute, SECONDS_A_MINUTE),
+          }
         : undefined,
   });
   const requestRate =

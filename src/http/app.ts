@@ -20,7 +20,8 @@ import { serveDocuments } from './documents.js';
 import { noStore } from './envelope.js';
 import { createErrorHandler, type LoggedState } from './error-handler.js';
 import { ownPage } from './own-page.js';
-import { limitRequests, RATE_HEADERS } from './request-rate.js';
+import { RATE_HEADERS } from './rate-headers.js';
+import { limitRequests } from './request-rate.js';
 import { ROUTES } from './routes.js';
 import { serve, type Access, type RouteState, type Services } from './route.js';
 

@@ -13,6 +13,7 @@ import type { Logger } from '../logger.js';
 import { Pace } from '../pace.js';
 import { errorEnvelope } from './envelope.js';
 import { createPacedReading } from './reading.js';
+import { limitHeaders } from './rate-headers.js';
 import type { Uploads } from './uploads.js';
 
 /** How long a client may take for each step, in milliseconds. */
@@ -259,16 +260,12 @@ export function answerError(
       'Connection: close',
       'Content-Type: application/json; charset=utf-8',
       `Content-Length: ${Buffer.byteLength(body)}`,
-      ...retryAfter(error),
+      ...Object.entries(limitHeaders(error)).map(([name, value]) => `${name}: ${value}`),
       ...headers,
       '',
       isBare ? '' : body,
     ].join('\r\n'),
   );
-}
-
-function retryAfter({ retryAfterMs }: ChatError): string[] {
-  return retryAfterMs === undefined ? [] : [`Retry-After: ${Math.ceil(retryAfterMs / 1_000)}`];
 }
 
 /** The members of a list in a header, in lower case. */

@@ -3,6 +3,7 @@ import { ChatError, toChatError, type ErrorCode } from '../errors.js';
 import type { Logger } from '../logger.js';
 import type { Observer } from '../observer.js';
 import { errorEnvelope } from './envelope.js';
+import { limitHeaders } from './rate-headers.js';
 
 /** An answer repeats this much of a path, as much as the log does. */
 const MAX_PATH_CHARACTERS = 200;
@@ -60,9 +61,7 @@ export function createErrorHandler(logger: Logger, observer?: Observer): Middlew
     ctx.status = error.status;
     // Headers that HTTP asks for beside these statuses (RFC 9110 sections 11.6.1 and 15.5.22).
     if (error.code === 'UNAUTHORIZED') ctx.set('WWW-Authenticate', 'Bearer');
-    if (error.retryAfterMs !== undefined) {
-      ctx.set('Retry-After', String(Math.ceil(error.retryAfterMs / 1_000)));
-    }
+    ctx.set(limitHeaders(error));
     if (error.code === 'UPGRADE_REQUIRED') ctx.set('Upgrade', 'websocket');
     ctx.body = errorEnvelope(error);
   };

@@ -5,7 +5,7 @@ import { ERRORS, type ErrorCode } from '../errors.js';
 import type { TextLimits } from '../protocol/message-fields.js';
 import { LINES_TYPE } from './envelope.js';
 import { createJsonSchemas, type Json, type JsonSchemas } from './json-schemas.js';
-import { RATE_HEADERS } from './request-rate.js';
+import { RATE_HEADERS } from './rate-headers.js';
 import type { Route } from './route.js';
 import { ROUTES } from './routes.js';
 
@@ -48,11 +48,13 @@ const RETRY_AFTER: Json = {
   schema: { type: 'integer', minimum: 1 },
 };
 
-/** Of each answer to a user, unless the operator has switched the limit off. */
+/** Of each answer to a user, unless the operator has switched the limit off, and of each 429. */
 const RATE_HEADERS_DESCRIBED: Record<(typeof RATE_HEADERS)[number], Json> = {
-  'RateLimit-Limit': rateHeader('Requests that a user may send in a window of time.'),
-  'RateLimit-Remaining': rateHeader('Requests that are left of them.'),
-  'RateLimit-Reset': rateHeader('Seconds until the window ends.'),
+  'RateLimit-Limit': rateHeader(
+    'Requests that a user may send in a window of time; of a 429, the limit that was exceeded.',
+  ),
+  'RateLimit-Remaining': rateHeader('How many are left of them.'),
+  'RateLimit-Reset': rateHeader('Seconds until as many are allowed again.'),
 };
 
 const RATE_REFERENCES: Json = Object.fromEntries(

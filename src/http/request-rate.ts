@@ -2,27 +2,23 @@ import type { Middleware } from 'koa';
 import { ChatError } from '../errors.js';
 import type { Rate } from '../limits/rates.js';
 import type { AuthenticatedState } from './authenticate.js';
-
-/** The headers that tell a caller of their rate, for pages to read. */
-export const RATE_HEADERS = ['RateLimit-Limit', 'RateLimit-Remaining', 'RateLimit-Reset'] as const;
+import { rateHeaders } from './rate-headers.js';
 
 /**
  * Counts the requests of a caller, and tells them how many are left.
- * @param most requests in a window of `rate`
+ * @param most requests in a window of `count`
  */
-export function limitRequests(rate: Rate, most: number): Middleware<AuthenticatedState> {
+export function limitRequests(count: Rate, most: number): Middleware<AuthenticatedState> {
   return async (ctx, next) => {
     // The application acts for all of its users.
     if (ctx.state.caller.isServer) return next();
-    const { isExceeded, remaining, resetMs } = await rate(ctx.state.caller.userUUID);
-    const [limit, left, reset] = RATE_HEADERS;
-    ctx.set(limit, String(most));
-    ctx.set(left, String(remaining));
-    ctx.set(reset, String(Math.ceil(resetMs / 1_000)));
+    const { isExceeded, remaining, resetMs } = await count(ctx.state.caller.userUUID);
+    const rate = { limit: most, resetMs };
     if (isExceeded) {
       const detail = 'too many requests of this user';
-      throw new ChatError('RATELIMITED', { detail, retryAfterMs: Math.ceil(resetMs) });
+      throw new ChatError('RATELIMITED', { detail, retryAfterMs: Math.ceil(resetMs), rate });
     }
+    ctx.set(rateHeaders(rate, remaining));
     return next();
   };
 }

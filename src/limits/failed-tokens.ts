@@ -3,8 +3,12 @@ import { ChatError, toChatError } from '../errors.js';
 import { networkOf } from './client-address.js';
 import type { Rate } from './rates.js';
 
-/** Addresses that are not refused any more are forgotten this often, in milliseconds. */
-const SWEEP_INTERVAL_MS = 60_000;
+/** What is counted of one network. */
+interface Failures {
+  count: number;
+  /** When it is forgotten, by `performance.now()`. */
+  until: number;
+}
 
 /** The addresses from which too many tokens failed. */
 export interface FailedTokens {
@@ -17,35 +21,61 @@ export interface FailedTokens {
   verify(token: string, address: string): ReturnType<VerifyToken>;
 }
 
-/** @param rate of failed tokens by address; undefined: any number may fail */
+/** How many tokens of an address may fail. */
+export interface FailedTokensLimit {
+  readonly most: number;
+  /** The window, in milliseconds, which begins with the first of them. */
+  readonly windowMs: number;
+  /** Counts those of all nodes, in the same window. */
+  readonly rate: Rate;
+}
+
+/** @param limit undefined: any number may fail */
 export function createFailedTokens({
   verify,
-  rate,
+  limit,
 }: {
   readonly verify: VerifyToken;
-  readonly rate: Rate | undefined;
+  readonly limit: FailedTokensLimit | undefined;
 }): FailedTokens {
-  if (rate === undefined) return { check: () => undefined, verify: (token) => verify(token) };
-  /** By network, until when its tokens are refused, by `performance.now()`. */
-  const refusedUntil = new Map<string, number>();
+  if (limit === undefined) return { check: () => undefined, verify: (token) => verify(token) };
+  const { most, windowMs, rate } = limit;
+  /** By network. This node's own count, at once: many tokens may come before Redis has answered about the first. */
+  const failures = new Map<string, Failures>();
   let sweepAt = 0;
 
-  async function count(countOne: Rate, network: string): Promise<void> {
-    const { remaining, resetMs } = await countOne(network);
-    if (remaining > 0) return;
+  function failuresOf(network: string): Failures {
     const now = performance.now();
-    refusedUntil.set(network, now + resetMs);
-    if (now < sweepAt) return;
-    sweepAt = now + SWEEP_INTERVAL_MS;
-    for (const [each, until] of refusedUntil) if (until <= now) refusedUntil.delete(each);
+    if (now >= sweepAt) {
+      sweepAt = now + windowMs;
+      for (const [each, { until }] of failures) if (until <= now) failures.delete(each);
+    }
+    const known = failures.get(network);
+    if (known !== undefined && known.until > now) return known;
+    const begun: Failures = { count: 0, until: now + windowMs };
+    failures.set(network, begun);
+    return begun;
+  }
+
+  async function count(network: string): Promise<void> {
+    failuresOf(network).count += 1;
+    const { remaining, resetMs } = await rate(network);
+    if (remaining > 0) return;
+    const refused = failuresOf(network);
+    refused.count = most;
+    refused.until = performance.now() + resetMs;
   }
 
   function check(address: string): void {
-    if (refusedUntil.size === 0) return;
-    const leftMs = (refusedUntil.get(networkOf(address)) ?? 0) - performance.now();
-    if (leftMs <= 0) return;
-    const detail = 'too many tokens from this address were refused';
-    throw new ChatError('RATELIMITED', { detail, retryAfterMs: Math.ceil(leftMs) });
+    if (failures.size === 0) return;
+    const found = failures.get(networkOf(address));
+    const leftMs = (found?.until ?? 0) - performance.now();
+    if (found === undefined || found.count < most || leftMs <= 0) return;
+    throw new ChatError('RATELIMITED', {
+      detail: 'too many tokens from this address were refused',
+      retryAfterMs: Math.ceil(leftMs),
+      rate: { limit: most, resetMs: leftMs },
+    });
   }
 
   return {
@@ -53,13 +83,17 @@ export function createFailedTokens({
     verify(token, address) {
       check(address);
       const failed = (error: unknown): never => {
-        if (toChatError(error).code === 'UNAUTHORIZED') void count(rate, networkOf(address));
+        if (toChatError(error).code === 'UNAUTHORIZED') void count(networkOf(address));
         throw error;
       };
       try {
         const verified = verify(token);
-        // Only a token whose key has to be fetched takes time.
-        return verified instanceof Promise ? verified.catch(failed) : verified;
+        if (!(verified instanceof Promise)) return verified;
+        // Only a token whose key has to be fetched takes time. Others from there may have failed meanwhile.
+        return verified.then((identity) => {
+          check(address);
+          return identity;
+        }, failed);
       } catch (error) {
         return failed(error);
       }

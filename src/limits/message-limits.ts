@@ -42,18 +42,18 @@ export function createMessageLimits({
   const pauses = new Map<() => void, NodeJS.Timeout>();
   let isReleased = false;
 
-  function waitMs(userUUID: string, roomId: number | undefined, now: number): number {
-    const forUser = users?.waitMs(userUUID, now) ?? 0;
-    const forRoom = roomId === undefined ? 0 : (rooms?.waitMs(roomId, now) ?? 0);
-    return Math.max(forUser, forRoom);
-  }
-
   return {
     take({ userUUID, isServer }, roomId) {
       if (isServer) return;
       const now = performance.now();
-      const ms = waitMs(userUUID, roomId, now);
-      if (ms > 0) throw new ChatError('RATELIMITED', { retryAfterMs: Math.ceil(ms) });
+      const forUser = users?.waitMs(userUUID, now) ?? 0;
+      const forRoom = roomId === undefined ? 0 : (rooms?.waitMs(roomId, now) ?? 0);
+      if (users !== undefined && forUser > 0 && forUser >= forRoom) {
+        throw exceeded(users, userUUID, forUser, now);
+      }
+      if (rooms !== undefined && roomId !== undefined && forRoom > 0) {
+        throw exceeded(rooms, roomId, forRoom, now);
+      }
       users?.take(userUUID, now);
       if (roomId !== undefined) rooms?.take(roomId, now);
     },
@@ -89,4 +89,12 @@ export function createMessageLimits({
       pauses.clear();
     },
   };
+}
+
+/** @param ms until the same would be taken */
+function exceeded<Key>(buckets: TokenBuckets<Key>, key: Key, ms: number, now: number): ChatError {
+  return new ChatError('RATELIMITED', {
+    retryAfterMs: Math.ceil(ms),
+    rate: { limit: buckets.burst, resetMs: buckets.msToFull(key, now) },
+  });
 }

@@ -45,7 +45,11 @@ export function createSocketLimits({
       const open = ofNetworks.get(networkOf(address)) ?? 0;
       if (socketsPerAddress === 0 || open < socketsPerAddress) return;
       const detail = 'this address has too many sockets';
-      throw new ChatError('RATELIMITED', { detail, retryAfterMs: RETRY_AFTER_MS });
+      throw new ChatError('RATELIMITED', {
+        detail,
+        retryAfterMs: RETRY_AFTER_MS,
+        rate: { limit: socketsPerAddress, resetMs: RETRY_AFTER_MS },
+      });
     },
 
     open(address) {

@@ -19,6 +19,7 @@ interface Queue {
  * bucket gains it. So the queue leaves one token for the others, for which the bucket has room for one more.
  */
 export class TokenBuckets<Key> {
+  readonly burst: number;
   readonly #msAToken: number;
   readonly #msToFill: number;
   /** A key that is not here has a full bucket. */
@@ -28,6 +29,7 @@ export class TokenBuckets<Key> {
   #isReleased = false;
 
   constructor({ perSecond, burst }: { readonly perSecond: number; readonly burst: number }) {
+    this.burst = burst;
     this.#msAToken = 1_000 / perSecond;
     this.#msToFill = this.#msAToken * burst;
   }
@@ -40,6 +42,11 @@ export class TokenBuckets<Key> {
   /** Milliseconds until somebody who does not wait in the queue may take a token; 0: now. */
   waitMs(key: Key, now: number): number {
     return this.#msUntil(key, this.#queues.get(key)?.isNext === true ? 2 : 1, now);
+  }
+
+  /** Milliseconds until the bucket is full; 0: it is. */
+  msToFull(key: Key, now: number): number {
+    return Math.max(0, (this.#fullAt.get(key) ?? 0) - now);
   }
 
   /** Takes a token, which `waitMs` permits. */

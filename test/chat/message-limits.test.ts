@@ -16,7 +16,11 @@ let node: TestNode;
 
 beforeAll(async () => {
   world = await createChatWorld();
-  node = await world.start({ MESSAGES_PER_SECOND: '10', MESSAGES_BURST: '5' });
+  node = await world.start({
+    MESSAGES_PER_SECOND: '10',
+    MESSAGES_BURST: '5',
+    REQUESTS_PER_SECOND: '10',
+  });
 });
 afterEach(() => vi.useRealTimers());
 afterAll(() => world.close());
@@ -120,6 +124,10 @@ it('over REST they are 429 with Retry-After, and those over the socket count', a
   });
   expect(answer).toMatchObject({ status: 429, meta: { reason: 'RATELIMITED' } });
   expect(answer.headers.get('Retry-After')).toBe('1');
+  // Those of this limit, not of the user's requests.
+  expect(answer.headers.get('RateLimit-Limit')).toBe('5');
+  expect(answer.headers.get('RateLimit-Remaining')).toBe('0');
+  expect(answer.headers.get('RateLimit-Reset')).toBe('1');
   await client.close();
 });
 
@@ -143,14 +151,6 @@ it('a room takes so many of all users, and no user without rights in it uses the
   for (const client of [stranger, one, other]) await client?.close();
 });
 
-it('messages of version 1 that wait starve neither version 2 nor REST in their room', async () => {
-  const busy = await world.start({ MESSAGES_PER_SECOND: '0', ROOM_MESSAGES_PER_SECOND: '20' });
-  const { who, room } = await member(busy);
-  const waiting = await Promise.all(texts(8).map(() => ChatClient.enter(busy, admin, room)));
-  for (const client of waiting) for (const text of texts(100)) client.say(text);
-  const polite = await ChatClient.enterV2(busy, who);
-  for (const content of texts(5)) {
-    let words: unknown;
 it('changes count in a room that is not open on their node, but those of strangers', async () => {
   const [one, other] = await Promise.all(
     [1, 2].map(() => world.start({ ROOM_MESSAGES_PER_SECOND: '3' })),
@@ -171,6 +171,14 @@ it('changes count in a room that is not open on their node, but those of strange
   for (const status of [200, 200, 200, 429]) expect(await edit(who)).toBe(status);
 });
 
+it('messages of version 1 that wait starve neither version 2 nor REST in their room', async () => {
+  const busy = await world.start({ MESSAGES_PER_SECOND: '0', ROOM_MESSAGES_PER_SECOND: '20' });
+  const { who, room } = await member(busy);
+  const waiting = await Promise.all(texts(8).map(() => ChatClient.enter(busy, admin, room)));
+  for (const client of waiting) for (const text of texts(100)) client.say(text);
+  const polite = await ChatClient.enterV2(busy, who);
+  for (const content of texts(5)) {
+    let words: unknown;
     while (words !== 'SENT') {
       const [frame] = await answersTo(polite, [{ type: 'message', room_id: room, content }]);
       words = frame?.data;

@@ -47,6 +47,11 @@ async function refusedUpgrade(node: TestNode, address: string): Promise<number |
   ];
   response.destroy();
   expect(Number(response.headers['retry-after'])).toBeGreaterThan(0);
+  expect(response.headers).toMatchObject({
+    'ratelimit-limit': LIMITS.FAILED_TOKENS_PER_MINUTE,
+    'ratelimit-remaining': '0',
+    'ratelimit-reset': response.headers['retry-after'],
+  });
   return response.statusCode;
 }
 
@@ -132,13 +137,47 @@ describe('the failed tokens of an address', () => {
     client.send({ type: 'token', content: bad.token });
     await client.expect('START?', 'BADAUTH', 'BADAUTH');
 
-    await expect
-      .poll(async () => (await request(west, 'GET', '/rooms', { as: person(), ...at })).status)
-      .toBe(429);
+    const { status, headers } = await request(west, 'GET', '/rooms', { as: person(), ...at });
+    expect(status).toBe(429);
+    expect(headers.get('RateLimit-Limit')).toBe(LIMITS.FAILED_TOKENS_PER_MINUTE);
+    expect(headers.get('RateLimit-Remaining')).toBe('0');
+    expect(headers.get('RateLimit-Reset')).toBe(headers.get('Retry-After'));
     expect(await refusedUpgrade(west, '203.0.113.1')).toBe(429);
-    client.send({ type: 'token', content: person().token });
-    await client.expect('BADAUTH');
-    expect(await client.closed()).toMatchObject({ code: 4401 });
+    await client.close();
+    // The other node hears of it from Redis.
+    await expect
+      .poll(async () => (await request(east, 'GET', '/rooms', { as: bad, ...at })).status)
+      .toBe(429);
+  });
+
+  it('are no more than the limit, however many come at once', async () => {
+    const at = through('203.0.113.3');
+    const answers = await Promise.all(
+      Array.from({ length: 60 }, () => request(west, 'GET', '/rooms', { as: bad, ...at })),
+    );
+    expect(answers.filter(({ status }) => status === 401)).toHaveLength(4);
+    expect(answers.filter(({ status }) => status === 429)).toHaveLength(56);
+  });
+
+  it('do not have open sockets told that a good token is bad', async () => {
+    const at = through('203.0.113.4');
+    const waiting = await ChatClient.open(west.chatUrl, at);
+    const ready = await ChatClient.open(west.chatUrl, at);
+    const second = await ChatClient.openV2(west.chatUrl, at);
+    const { token: content } = person();
+    ready.send({ type: 'token', content });
+    await ready.expect('START?', 'READY');
+    await second.expect('START?');
+    for (let n = 0; n < 4; n += 1) await request(west, 'GET', '/rooms', { as: bad, ...at });
+
+    waiting.send({ type: 'token', content });
+    await waiting.expect('START?');
+    expect(await waiting.closed()).toMatchObject({ code: 1013, reason: 'OVERLOAD' });
+    ready.send({ type: 'token', content });
+    await ready.expect('UNAVAILABLE');
+    for (let n = 0; n < 4; n += 1) second.send({ type: 'token', content });
+    await second.expect('RATELIMITED', 'RATELIMITED', 'RATELIMITED', 'RATELIMITED');
+    await Promise.all([ready.close(), second.close()]);
   });
 
   it('do not count for others', async () => {

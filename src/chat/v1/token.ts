@@ -12,7 +12,10 @@ export function authenticate(session: CommandSession, content: string): Promise<
       session.status('READY');
     },
     (error) => {
-      session.refuse('BADAUTH', toChatError(error).detail);
+      const { code, detail } = toChatError(error);
+      // The token was not looked at. Version 1 has no word for that, but a close code after which a client comes back.
+      if (code === 'RATELIMITED') session.close('OVERLOAD');
+      else session.refuse('BADAUTH', detail);
     },
   );
 }
@@ -28,7 +31,9 @@ function refresh(session: CommandSession, content: string): Promise<void> | void
       session.subscriptions.recheck();
     },
     (error) => {
-      session.status('BADAUTH', { reason: toChatError(error).detail });
+      const { code, detail } = toChatError(error);
+      if (code === 'RATELIMITED') session.fail(error);
+      else session.status('BADAUTH', { reason: detail });
     },
   );
 }

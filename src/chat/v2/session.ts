@@ -1,6 +1,7 @@
 import { permissionsOf, type RoomAccess } from '../../access/permissions.js';
 import type { Identity } from '../../access/token.js';
 import { withDeadline } from '../../deadline.js';
+import { ChatError } from '../../errors.js';
 import type { Feed } from '../../feeds/feed.js';
 import type { LossReason } from '../../feeds/subscribers.js';
 import type { Decoded } from '../../protocol/v2/commands.js';
@@ -127,7 +128,9 @@ export class SessionV2 extends Session implements CommandSession {
 
   refuse(error: unknown, origin: Origin): void {
     this.fail(error, origin);
-    this.countRefusal();
+    // The token was not looked at.
+    const isLimited = error instanceof ChatError && error.code === 'RATELIMITED';
+    if (!isLimited) this.countRefusal();
   }
 
   withinDeadline<T>(cameAt: number, work: () => Promise<T>): Promise<T> {
