@@ -87,7 +87,12 @@ describe('the objects of deploy/k8s', async () => {
       NODE_ENV: 'production',
       ...(Object.fromEntries(env ?? []) as Record<string, string>),
     });
-    expect(config).toMatchObject({ production: true, redisUrls: [secrets.redis_url] });
+    expect(config).toMatchObject({
+      production: true,
+      redisUrls: [secrets.redis_url],
+      // The ingress.
+      trustedProxies: 1,
+    });
     expect(Object.keys(secrets).every((name) => text.includes(`--from-file=${name}`))).toBe(true);
 
     const { drainSeconds, shutdownTimeoutMs } = config.limits;
