@@ -34,6 +34,9 @@ const DIRECT_RULES = 2;
 /** The rules of a room that does not say how many it may have. */
 export const DEFAULT_MAX_RULES = 10;
 
+/** One that is deleted again and again is not waited for. */
+const PUT_ATTEMPTS = 5;
+
 /** A room as its creator wants it. */
 export type NewRoom = Pick<Room, 'name' | 'type' | 'levelAdmin' | 'maxEntityRules'>;
 
@@ -147,6 +150,46 @@ export function createRoomActions({
     return room;
   }
 
+  /** @throws {ChatError} as `RoomActions.put`; NOT_FOUND if the room is deleted meanwhile */
+  async function put(
+    caller: Caller,
+    uuid: string,
+    { type, entityOwner, rules: wantedRules, ...settings }: WantedRoom,
+  ): Promise<PutRoom> {
+    requireLevel(caller, CREATOR_LEVEL);
+    if (entityOwner !== undefined) requireServer(caller);
+    let rules: readonly Rule[] = [];
+    const found = await rooms.findOrCreate({ uuid }, caller.userUUID, () => {
+      const draft = {
+        levelAdmin: CREATOR_LEVEL,
+        maxEntityRules: DEFAULT_MAX_RULES,
+        ...settings,
+        type,
+        entityOwner: entityOwner ?? caller.entityUUID,
+      };
+      rules = rulesOfNew(caller, draft, wantedRules);
+      return { draft, rules };
+    });
+    if (found.created) {
+      hub.invite(
+        found.room.id,
+        rules.filter((rule) => isInvitation(rule)),
+      );
+      return found;
+    }
+    const room = await change(caller, found.room.id, {
+      settings,
+      rules: wantedRules.map((wanted) => ({
+        target: wanted.entityUUID,
+        decide: (room) => ruleToPut(caller, room, wanted),
+      })),
+      authorize(room) {
+        requireMayPutRoom(caller, room, { type, entityOwner });
+      },
+    });
+    return { room, created: false };
+  }
+
   return {
     async idOf(uuid) {
       const id = await rooms.idOf(uuid);
@@ -160,39 +203,16 @@ export function createRoomActions({
       return rooms.create(room, firstRules(caller, room), caller.userUUID);
     },
 
-    async put(caller, uuid, { type, entityOwner, rules: wantedRules, ...settings }) {
-      requireLevel(caller, CREATOR_LEVEL);
-      if (entityOwner !== undefined) requireServer(caller);
-      let rules: readonly Rule[] = [];
-      const found = await rooms.findOrCreate({ uuid }, caller.userUUID, () => {
-        const draft = {
-          levelAdmin: CREATOR_LEVEL,
-          maxEntityRules: DEFAULT_MAX_RULES,
-          ...settings,
-          type,
-          entityOwner: entityOwner ?? caller.entityUUID,
-        };
-        rules = rulesOfNew(caller, draft, wantedRules);
-        return { draft, rules };
-      });
-      if (found.created) {
-        hub.invite(
-          found.room.id,
-          rules.filter((rule) => isInvitation(rule)),
-        );
-        return found;
+    async put(caller, uuid, wanted) {
+      for (let attempt = 1; ; attempt += 1) {
+        try {
+          return await put(caller, uuid, wanted);
+        } catch (error) {
+          // The room was deleted after it was found.
+          const isGone = error instanceof ChatError && error.code === 'NOT_FOUND';
+          if (!isGone || attempt === PUT_ATTEMPTS) throw error;
+        }
       }
-      const room = await change(caller, found.room.id, {
-        settings,
-        rules: wantedRules.map((wanted) => ({
-          target: wanted.entityUUID,
-          decide: (room) => ruleToPut(caller, room, wanted),
-        })),
-        authorize(room) {
-          requireMayPutRoom(caller, room, { type, entityOwner });
-        },
-      });
-      return { room, created: false };
     },
 
     async openDirect(caller, userUUID) {

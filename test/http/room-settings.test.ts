@@ -144,6 +144,19 @@ describe('PUT /rooms/:uuid', () => {
     return request(on, 'PUT', `/rooms/${uuid}`, { as, body: room });
   }
 
+  it('makes the room anew if it is deleted at the same time', async () => {
+    const ana = person({ levelOnEntity: 200 });
+    for (let race = 0; race < 20; race += 1) {
+      const uuid = randomUUID();
+      await put(ana, uuid, {});
+      const [changed] = await Promise.all([
+        put(ana, uuid, { name: 'new' }, elsewhere),
+        request(node, 'DELETE', `/rooms/${uuid}`, { as: ana }),
+      ]);
+      expect([200, 201]).toContain(changed.status);
+    }
+  });
+
   it('makes a room, and the same again changes nothing', async () => {
     const ana = person({ levelOnEntity: 200 });
     const ben = person();
