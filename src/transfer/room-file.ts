@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { LEEWAY_S } from '../access/signature.js';
 import { profileFields } from '../access/token.js';
 import { messageFields, messageSeqSchema, type TextLimits } from '../protocol/message-fields.js';
 import {
@@ -131,6 +132,15 @@ const user = z
     user: { userUUID, name: name ?? null, picture: picture ?? null, upto: read ?? null },
   }));
 
+/** The clocks of two servers may differ by so much, as of tokens. */
+const FUTURE_MS = 1_000 * LEEWAY_S;
+
+/** Milliseconds since 1970. */
+function latestDate(): number {
+  // oxlint-disable-next-line no-restricted-properties -- another server wrote the date
+  return Date.now() + FUTURE_MS;
+}
+
 const about = {
   seq: messageSeqSchema(''),
   emitter: uuidSchema,
@@ -138,7 +148,12 @@ const about = {
     .datetime({ offset: true, error: 'must be a date like 2026-01-31T23:59:59.999Z' })
     .transform((date) => new Date(date).toISOString())
     // Those that Postgres has, and that a date of four digits can name.
-    .refine((date) => /^(?!0000)\d{4}-/.test(date), 'must be of the years 1 to 9999'),
+    .refine((date) => /^(?!0000)\d{4}-/.test(date), {
+      error: 'must be of the years 1 to 9999',
+      abort: true,
+    })
+    // An erasure takes what was written until then.
+    .refine((date) => Date.parse(date) <= latestDate(), 'must not be in the future'),
   ref: refSchema('').nullish(),
 };
 const target = messageSeqSchema('');

@@ -90,6 +90,19 @@ describe('the lines of a room', () => {
       ],
       'line 2: createdAt must be of the years 1 to 9999',
     ],
+    [
+      'a date in the future',
+      [
+        {
+          ...change,
+          kind: 'message',
+          seq: 30,
+          content: 'x',
+          createdAt: new Date(Date.now() + 60_000).toISOString(),
+        },
+      ],
+      'line 2: createdAt must not be in the future',
+    ],
     ['no text', [{ ...change, kind: 'message', seq: 30, content: '' }], 'line 2: content is empty'],
     [
       'half a reaction',
