@@ -22,9 +22,10 @@ export interface UserActions {
   signIn(token: string): Identity | Promise<Identity>;
   /**
    * Revokes all tokens that a user has, on every node: they are refused, and sockets with them are closed.
+   * @param caller the application's server
    * @throws {ChatError} UNAVAILABLE
    */
-  revoke(userUUID: string): Promise<Revocation>;
+  revoke(caller: Pick<Identity, 'issuedAt'>, userUUID: string): Promise<Revocation>;
   /**
    * Erases all that a user has written until now, and their name and picture: as `Erasures.erase`.
    * @param caller the application's server, whose user is the emitter of the entries
@@ -115,8 +116,8 @@ export function createUserActions({
       return verified instanceof Promise ? verified.then(accept) : accept(verified);
     },
 
-    async revoke(userUUID) {
-      const revocation = await revocations.revoke(userUUID);
+    async revoke(caller, userUUID) {
+      const revocation = await revocations.revoke(userUUID, caller.issuedAt);
       hub.publishRevocation(revocation);
       return revocation;
     },

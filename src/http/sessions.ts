@@ -16,8 +16,8 @@ const revoke = route({
     content: revocationContent,
   },
   body: z.strictObject({ userUUID: uuidSchema }),
-  async handle({ body }, { actions }) {
-    const { userUUID, revokedAt } = await actions.users.revoke(body.userUUID);
+  async handle({ caller, body }, { actions }) {
+    const { userUUID, revokedAt } = await actions.users.revoke(caller, body.userUUID);
     return { content: { userUUID, revokedAt: new Date(revokedAt).toISOString() } };
   },
 });

@@ -1,4 +1,5 @@
 import { QueryTypes, type Sequelize } from 'sequelize';
+import { LEEWAY_S } from '../access/signature.js';
 import type { Identity } from '../access/token.js';
 
 /**
@@ -10,7 +11,10 @@ const OVERLAP_S = 60;
 /** The end of all tokens that a user has. */
 export interface Revocation {
   readonly userUUID: string;
-  /** Tokens that were issued until then are refused: milliseconds since 1970, by the database's clock. */
+  /**
+   * Tokens that were issued until then are refused: milliseconds since 1970, by the database's clock, or the
+   * application's if that is ahead.
+   */
   readonly revokedAt: number;
 }
 
@@ -23,9 +27,11 @@ export interface Revocations {
   covers(token: Pick<Identity, 'userUUID' | 'issuedAt'>): boolean;
   /**
    * Revokes all tokens that a user has.
+   * @param signedAt when the application has signed its own token for this, in milliseconds since 1970: its clock may be
+   * ahead of the database's by LEEWAY_S, and so may the tokens that it has issued
    * @throws {ChatError} UNAVAILABLE
    */
-  revoke(userUUID: string): Promise<Revocation>;
+  revoke(userUUID: string, signedAt: number | undefined): Promise<Revocation>;
   /** Takes a revocation that another node tells of. */
   take(revocation: Revocation): void;
   /**
@@ -73,12 +79,14 @@ export async function openRevocations({
       return revokedAt !== undefined && (issuedAt === undefined || issuedAt <= revokedAt);
     },
 
-    async revoke(userUUID) {
+    async revoke(userUUID, signedAt) {
+      const date = signedAt === undefined ? null : new Date(signedAt).toISOString();
       const [row] = await sequelize.query<{ revokedAt: Date }>(
-        `INSERT INTO revoked_users (user_uuid, "revokedAt") VALUES ($1, clock_timestamp())
+        `INSERT INTO revoked_users (user_uuid, "revokedAt") VALUES ($1, greatest(clock_timestamp(),
+           CASE WHEN $2::timestamptz <= clock_timestamp() + $3 * interval '1 second' THEN $2::timestamptz END))
          ON CONFLICT (user_uuid) DO UPDATE SET "revokedAt" = greatest(revoked_users."revokedAt", excluded."revokedAt")
          RETURNING "revokedAt"`,
-        { bind: [userUUID], type: QueryTypes.SELECT },
+        { bind: [userUUID, date, LEEWAY_S], type: QueryTypes.SELECT },
       );
       if (row === undefined) throw new Error('the database returned no revocation');
       const revocation = { userUUID, revokedAt: row.revokedAt.getTime() };

@@ -87,6 +87,24 @@ describe('POST /sessions/revoke', () => {
     await socket.close();
   });
 
+  it('counts by the clock of the application that signs for it, if that is ahead by seconds', async () => {
+    const ana = person({}, { iat: secondsFromNow(2) });
+    const socket = await ChatClient.enterV2(west, ana);
+    const ahead = (seconds: number): Person =>
+      person({}, { server: true, iat: secondsFromNow(seconds) });
+    const body = { userUUID: ana.userUUID };
+    await request(east, 'POST', '/sessions/revoke', { as: ahead(3), body });
+
+    expect(await socket.closed()).toEqual({ code: 4401, reason: 'TOKEN' });
+    for (const node of [east, west]) expect(await statusOf(ana, node)).toBe(401);
+    // Signed after that, by the same clock.
+    const signedLater = again(ana, { iat: secondsFromNow(4) });
+    for (const node of [east, west]) expect(await statusOf(signedLater, node)).toBe(200);
+    // No clock is ahead by so much.
+    await request(east, 'POST', '/sessions/revoke', { as: ahead(60), body });
+    expect(await statusOf(again(ana, { iat: secondsFromNow(8) }), east)).toBe(200);
+  });
+
   it('holds on a node that starts later', async () => {
     const ana = person();
     await revoke(ana);
