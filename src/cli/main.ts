@@ -20,6 +20,7 @@ Commands:
   import       reads these lines into an empty room
   migrate      brings the tables of the database up to date
   carry-over   copies rooms and messages of the proof of concept
+  partition    splits the log into partitions, while servers run
   new-epoch    tells the servers that the database was restored in place
   size         prints what an installation of so many users needs
 
@@ -50,6 +51,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<{ default: Command }>>> = 
   import: () => import('./import.js'),
   migrate: () => import('./migrate.js'),
   'carry-over': () => import('./carry-over.js'),
+  partition: () => import('./partition.js'),
   'new-epoch': () => import('./new-epoch.js'),
   size: () => import('./size.js'),
 };

@@ -1,5 +1,13 @@
 /** What one transaction of all processes does at a time. The lock of each has the number of its place here. */
-const LOCKS = ['migrate', 'purge', 'storeWords', 'retain', 'sweepWebhooks', 'carryOver'] as const;
+const LOCKS = [
+  'migrate',
+  'purge',
+  'storeWords',
+  'retain',
+  'sweepWebhooks',
+  'carryOver',
+  'partition',
+] as const;
 
 /** An arbitrary number, of which other applications of the database know nothing; the same in every process. */
 const FIRST_KEY = 7_777_001;

@@ -17,6 +17,7 @@ const COMMANDS = [
   'import',
   'migrate',
   'carry-over',
+  'partition',
   'new-epoch',
   'size',
 ];
@@ -78,9 +79,22 @@ describe('nano-messaging', () => {
     [['--port', '1'], 'unknown option: --port\nSee: nano-messaging --help\n'],
     [['start', 'now'], 'unexpected argument: now\nSee: nano-messaging start --help\n'],
     [['migrate', 'now'], 'unexpected argument: now\nSee: nano-messaging migrate --help\n'],
+    [['partition'], 'partitions must be given\nSee: nano-messaging partition --help\n'],
+    ...['1', '65', '4.5'].map((number): [string[], string] => [
+      ['partition', '--partitions', number],
+      'partitions must be a number from 2 to 64\nSee: nano-messaging partition --help\n',
+    ]),
     [['new-epoch', '-x'], "Unknown option '-x'\nSee: nano-messaging new-epoch --help\n"],
   ])('does nothing for %j, says what is wrong, and exits with 2', async (args, stderr) => {
     expect(await run(...args)).toEqual({ code: 2, stdout: '', stderr });
+  });
+
+  it('makes no partitions in the embedded database', async () => {
+    expect(await run('partition', '--partitions', '4')).toEqual({
+      code: 1,
+      stdout: '',
+      stderr: 'the embedded database has no use for partitions: set DATABASE_URL\n',
+    });
   });
 
   it.each([[[]], [['start']]])('starts the server with %j, and ends it at SIGINT', async (args) => {

@@ -1,0 +1,516 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { QueryTypes, Sequelize, type Transaction } from 'sequelize';
+import type { DatabaseAddress } from '../config/load.js';
+import { lockKey } from './advisory-locks.js';
+import { sequelizeOptions } from './connect.js';
+import { isLockTimeout } from './pg-errors.js';
+
+/** Why the log is not partitioned. Its message is for the operator. */
+export class PartitionRefusal extends Error {
+  override readonly name = 'PartitionRefusal';
+}
+
+interface Options {
+  /** Called after each batch with the number of entries that are copied, and of all, as Postgres estimates it. */
+  readonly onProgress?: (copied: number, total: number) => void;
+  /** Called when something waits for other transactions, again and again, with the processes of Postgres that run them. */
+  readonly onWaiting?: (pids: readonly number[]) => void;
+}
+
+/**
+ * A plan for any room locks each partition, and Postgres has 64 locks a connection by default. Measured
+ * (docs/OPERATIONS.md): with 64 a batch of messages takes twice as long as with one, with 256 eight times.
+ */
+export const MAX_PARTITIONS = 64;
+/** Entries of one batch, which has the locks of their rooms: as many as an append stores at most, some 20 ms. */
+const BATCH_ENTRIES = 1_000;
+/** A batch has locked rooms already when it waits for the next one: as long as append_batch waits in that case. */
+const ROOM_LOCK_TIMEOUT_MS = 100;
+/** Between two attempts to lock rooms that a longer transaction has locked: that one ends soon, or soon enough. */
+const ROOM_LOCK_PAUSE_MS = 100;
+/** After a batch it rests for as long as the batch took, so that Postgres loses half a core to it at most. */
+const REST_FACTOR = 1;
+/**
+ * Whoever uses the table waits behind a lock of it that is waited for: nobody notices a fifth of a second, and
+ * statements that append wait ten times as long.
+ */
+const TABLE_LOCK_TIMEOUT_MS = 200;
+/** Between two attempts to lock the table, meanwhile everybody goes on. */
+const TABLE_LOCK_PAUSE_MS = 1_000;
+/** For maintenance of the table to end: Postgres ends an autovacuum by itself, after deadlock_timeout (1 s). */
+const MAINTENANCE_TIMEOUT_MS = 60_000;
+
+/** The copy, which becomes `messages`. */
+const COPY = 'messages_partitioned';
+/** One row: how far the entries are copied. */
+const COPIED = 'messages_copied';
+const MIRROR = 'mirror_messages';
+
+const LOG = `to_regclass('messages')`;
+
+interface TableRow {
+  /** Of pg_class. */
+  readonly kind: string;
+  readonly schema: string;
+  readonly owner: string;
+  /** '' is that of the database. */
+  readonly tablespace: string;
+  /** Columns that can be written, as a list. */
+  readonly columns: string;
+  /** Storage parameters, as a list; null: none. */
+  readonly parameters: string | null;
+  readonly grants: readonly string[];
+  /** Of a partitioned table: its key, and the number of its partitions. */
+  readonly key: string | null;
+  readonly partitions: number;
+  readonly estimate: number;
+}
+
+const READ_TABLE = `SELECT relkind AS kind, quote_ident(nspname) AS schema, quote_ident(pg_get_userbyid(relowner)) AS owner,
+    coalesce((SELECT spcname FROM pg_tablespace AS s WHERE s.oid = c.reltablespace), '') AS tablespace,
+    (SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute
+     WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped AND attgenerated = '') AS columns,
+    (SELECT string_agg(parameter, ', ') FROM (
+       SELECT unnest(c.reloptions) UNION ALL
+       SELECT 'toast.' || unnest(reloptions) FROM pg_class AS t WHERE t.oid = c.reltoastrelid) AS p (parameter)
+    ) AS parameters,
+    ARRAY(SELECT format('%s ON %%s TO %s', privilege_type,
+        CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END)
+        || CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END
+      FROM aclexplode(relacl)) AS grants,
+    CASE relkind WHEN 'p' THEN pg_get_partkeydef(c.oid) END AS key,
+    (SELECT count(*) FROM pg_inherits WHERE inhparent = c.oid) AS partitions,
+    greatest(reltuples, 0) AS estimate
+  FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace WHERE c.oid = ${LOG}`;
+
+/**
+ * What a new table in the place of `messages` would not have: triggers, foreign keys, views, policies, publications,
+ * functions in SQL.
+ */
+const READ_DEPENDENTS = `SELECT DISTINCT pg_describe_object(classid, objid, 0) AS name FROM pg_depend
+  WHERE refclassid = 'pg_class'::regclass AND refobjid = ${LOG} AND (
+    classid IN ('pg_rewrite'::regclass, 'pg_policy'::regclass, 'pg_publication_rel'::regclass, 'pg_proc'::regclass)
+    OR classid = 'pg_constraint'::regclass AND EXISTS (SELECT FROM pg_constraint AS c WHERE c.oid = objid AND contype = 'f')
+    OR classid = 'pg_trigger'::regclass AND EXISTS (SELECT FROM pg_trigger AS t WHERE t.oid = objid AND NOT tgisinternal))
+  ORDER BY 1`;
+
+/** All that the copy was made like, and the triggers that keep it so. */
+const SHAPE = `(SELECT concat_ws(' ', relowner, relacl,
+    (SELECT string_agg(concat_ws(' ', attname, format_type(atttypid, atttypmod), attnotnull, atthasdef), ',' ORDER BY attnum)
+     FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped),
+    (SELECT string_agg(def, ',' ORDER BY def) FROM (
+       SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = c.oid UNION ALL
+       SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = c.oid UNION ALL
+       SELECT concat(tgenabled, pg_get_triggerdef(oid)) FROM pg_trigger WHERE tgrelid = c.oid) AS defs (def)))
+  FROM pg_class AS c WHERE oid = ${LOG})`;
+
+/** The indexes of the copy, and what they are named in `messages`. */
+const PAIR_INDEXES = `WITH named AS (
+    SELECT indrelid, relname, row_number() OVER (PARTITION BY indrelid, def ORDER BY indexrelid) AS place, def
+    FROM (
+      SELECT indrelid, indexrelid, relname, indisunique || substring(pg_get_indexdef(indexrelid) FROM ' USING .*') AS def
+      FROM pg_index JOIN pg_class AS c ON c.oid = indexrelid WHERE indrelid IN (${LOG}, to_regclass('${COPY}'))
+    ) AS indexes
+  )
+  SELECT quote_ident(copy.relname) AS copy, quote_ident(old.relname) AS name
+  FROM named AS copy JOIN named AS old USING (def, place)
+  WHERE copy.indrelid = to_regclass('${COPY}') AND old.indrelid = ${LOG}`;
+
+/** The last of the next entries beyond the place $1, $2, and the rooms of all of them. */
+const FIND_BATCH = `SELECT max(room_id) AS "roomId", (array_agg(seq ORDER BY room_id DESC, seq DESC))[1] AS seq,
+    array_agg(DISTINCT room_id) AS rooms, count(*) AS entries
+  FROM (
+    SELECT room_id, seq FROM messages WHERE (room_id, seq) > ($1::integer, $2::bigint)
+    ORDER BY room_id, seq LIMIT ${BATCH_ENTRIES}
+  ) AS next HAVING count(*) > 0`;
+
+/** Whoever changes a log has locked one of these. No other log is changed: carry-over is kept out. */
+const LOCK_LOGS = [
+  'SELECT FROM rooms WHERE id = ANY ($1::integer[]) ORDER BY id FOR NO KEY UPDATE',
+  // After the rooms: of one that was deleted while it was waited for, this is there.
+  'SELECT FROM deleted_rooms WHERE room_id = ANY ($1::integer[]) ORDER BY room_id FOR UPDATE',
+] as const;
+
+/** The place up to which all is copied, and the number of entries on the way to it. */
+interface Place {
+  readonly roomId: number;
+  readonly seq: number;
+  readonly entries: number;
+}
+
+/** Before all entries. */
+const BEGINNING: Place = { roomId: -(2 ** 31), seq: 0, entries: 0 };
+
+/**
+ * Makes `messages` a table of so many partitions, by hash of the room, while nodes use it: a copy, which triggers keep the
+ * same, takes its place in the end. What is done is kept if it is ended at any moment, and the next call goes on.
+ * @returns the number of entries that were copied; undefined if `messages` has as many partitions already
+ * @throws {PartitionRefusal} before anything is changed: if the table has other partitions, or dependents that a copy would
+ *   lack, or another process partitions or carries over; later, if somebody has changed the table or the copy meanwhile
+ */
+export async function partitionMessages(
+  address: DatabaseAddress,
+  partitions: number,
+  options: Options = {},
+): Promise<number | undefined> {
+  // One connection keeps others out, the other one works.
+  const sequelize = new Sequelize({ ...sequelizeOptions(address), pool: { max: 2 } });
+  try {
+    return await sequelize.transaction(async (transaction) => {
+      await sequelize.query('SET LOCAL idle_in_transaction_session_timeout = 0', { transaction });
+      await keepOthersOut(sequelize, transaction);
+      return await new Partitioning(sequelize, partitions, options).run();
+    });
+  } finally {
+    await sequelize.close();
+  }
+}
+
+/** @throws {PartitionRefusal} */
+async function keepOthersOut(sequelize: Sequelize, transaction: Transaction): Promise<void> {
+  for (const [lock, does] of [
+    ['partition', 'partitions'],
+    ['carryOver', 'carries over'],
+  ] as const) {
+    const [row] = await sequelize.query<{ isOurs: boolean }>(
+      `SELECT pg_try_advisory_xact_lock(${lockKey(lock)}) AS "isOurs"`,
+      { type: QueryTypes.SELECT, transaction },
+    );
+    if (row?.isOurs !== true) throw new PartitionRefusal(`another process ${does} already`);
+  }
+}
+
+class Partitioning {
+  readonly #sequelize: Sequelize;
+  readonly #partitions: number;
+  readonly #onProgress: (copied: number, total: number) => void;
+  readonly #onWaiting: (pids: readonly number[]) => void;
+
+  constructor(sequelize: Sequelize, partitions: number, options: Options) {
+    this.#sequelize = sequelize;
+    this.#partitions = partitions;
+    this.#onProgress = options.onProgress ?? (() => undefined);
+    this.#onWaiting = options.onWaiting ?? (() => undefined);
+  }
+
+  async run(): Promise<number | undefined> {
+    const table = await this.#readTable();
+    if (table.kind === 'p') return this.#requireSame(table);
+    if (await this.#isBegun()) {
+      await this.#requireUnchanged();
+    } else {
+      await this.#requireAlone();
+      await this.#begin(table);
+    }
+    const copied = await this.#copyAll(table);
+    const older = await this.#transactions();
+    await this.#sequelize.query(`VACUUM (ANALYZE) ${COPY}`);
+    await this.#compare();
+    await this.#outlive(older);
+    await this.#swap(table);
+    return copied;
+  }
+
+  async #readTable(): Promise<TableRow> {
+    const [table] = await this.#select<TableRow>(READ_TABLE);
+    if (table === undefined || !['r', 'p'].includes(table.kind)) {
+      throw new PartitionRefusal('messages is no table');
+    }
+    return table;
+  }
+
+  #requireSame({ key, partitions }: TableRow): undefined {
+    if (key === 'HASH (room_id)' && partitions === this.#partitions) return undefined;
+    throw new PartitionRefusal(
+      `messages is partitioned already: by ${key}, into ${partitions} partitions`,
+    );
+  }
+
+  /** Whether a call before this one has made the copy, with as many partitions. */
+  async #isBegun(): Promise<boolean> {
+    const [copy] = await this.#select<{ isOurs: boolean; partitions: number }>(
+      `SELECT to_regclass('${COPIED}') IS NOT NULL AS "isOurs",
+         (SELECT count(*) FROM pg_inherits WHERE inhparent = to_regclass('${COPY}')) AS partitions
+       WHERE to_regclass('${COPY}') IS NOT NULL`,
+    );
+    if (copy === undefined) return false;
+    if (!copy.isOurs) {
+      throw new PartitionRefusal(`there is a table ${COPY} already, which is none of ours`);
+    }
+    if (copy.partitions === this.#partitions) return true;
+    throw new PartitionRefusal(
+      `a copy with ${copy.partitions} partitions was begun: go on with as many, or ${GIVE_UP}`,
+    );
+  }
+
+  async #requireUnchanged(transaction?: Transaction): Promise<void> {
+    const [begun] = await this.#select<{ isSame: boolean }>(
+      `SELECT shape = ${SHAPE} AS "isSame" FROM ${COPIED}`,
+      [],
+      transaction,
+    );
+    if (begun?.isSame === true) return;
+    throw new PartitionRefusal(
+      `messages has got other columns, indexes, triggers or rights since the copy was begun: ${GIVE_UP}, and run the command again`,
+    );
+  }
+
+  async #requireAlone(): Promise<void> {
+    const dependents = await this.#select<{ name: string }>(READ_DEPENDENTS);
+    if (dependents.length === 0) return;
+    throw new PartitionRefusal(
+      `a copy of messages would lack what is made for it; drop it first, and make it anew for the copy: ` +
+        dependents.map(({ name }) => name).join('; '),
+    );
+  }
+
+  /** Makes the copy, and the triggers that bring it all that is written from now on. */
+  async #begin({
+    schema,
+    owner,
+    tablespace,
+    columns,
+    parameters,
+    grants,
+  }: TableRow): Promise<void> {
+    const copy = `${schema}.${COPY}`;
+    const storage = parameters === null ? '' : ` WITH (${parameters})`;
+    const partitions = Array.from(
+      { length: this.#partitions },
+      (_, n) =>
+        `CREATE TABLE ${schema}.messages_p${n} PARTITION OF ${copy}
+           FOR VALUES WITH (MODULUS ${this.#partitions}, REMAINDER ${n})${storage};`,
+    );
+    const triggers = [
+      ['INSERT', 'NEW TABLE AS after'],
+      ['UPDATE', 'OLD TABLE AS before NEW TABLE AS after'],
+      ['DELETE', 'OLD TABLE AS before'],
+    ].map(
+      ([event, tables]) =>
+        `CREATE TRIGGER mirror_${event} AFTER ${event} ON messages REFERENCING ${tables}
+           FOR EACH STATEMENT EXECUTE FUNCTION ${schema}.${MIRROR}();`,
+    );
+    await this.#transaction(async (transaction) => {
+      const run = (sql: string) => this.#sequelize.query(sql, { transaction });
+      await run(`SET LOCAL ROLE ${owner}`);
+      await run(
+        `SELECT set_config('default_tablespace', '${tablespace.replaceAll("'", "''")}', true)`,
+      );
+      await run(`
+        CREATE TABLE ${copy} (LIKE messages INCLUDING ALL) PARTITION BY HASH (room_id);
+        ${partitions.join('\n')}
+        ${grants.map((grant) => `GRANT ${grant.replace('%s', copy)};`).join('\n')}
+        CREATE TABLE ${schema}.${COPIED} (room_id integer, seq bigint, entries bigint, shape text);
+        -- By index alone: a plan is kept for as long as its connection, and the copy grows.
+        CREATE FUNCTION ${schema}.${MIRROR}() RETURNS trigger LANGUAGE plpgsql
+          SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+        BEGIN
+          IF TG_OP <> 'INSERT' THEN
+            DELETE FROM ${copy} AS c USING before AS b WHERE c.room_id = b.room_id AND c.seq = b.seq;
+          END IF;
+          IF TG_OP <> 'DELETE' THEN
+            INSERT INTO ${copy} (${columns}) OVERRIDING SYSTEM VALUE SELECT ${columns} FROM after;
+          END IF;
+          RETURN NULL;
+        END
+        $$;`);
+      await this.#lock('messages IN SHARE ROW EXCLUSIVE MODE', transaction);
+      await run(triggers.join('\n'));
+      await run(
+        `INSERT INTO ${COPIED} VALUES (${BEGINNING.roomId}, ${BEGINNING.seq}, ${BEGINNING.entries}, ${SHAPE})`,
+      );
+    });
+  }
+
+  /** @returns the number of entries that were copied, by calls before this one, too */
+  async #copyAll({ columns, estimate }: TableRow): Promise<number> {
+    let [place = BEGINNING] = await this.#select<Place>(
+      `SELECT room_id AS "roomId", seq, entries FROM ${COPIED}`,
+    );
+    for (;;) {
+      const start = performance.now();
+      const next = await this.#copyBatch(place, columns);
+      if (next === undefined) return place.entries;
+      place = next;
+      this.#onProgress(place.entries, estimate);
+      await delay(REST_FACTOR * (performance.now() - start));
+    }
+  }
+
+  /** @returns the place behind the next batch, which is copied; undefined if there is none */
+  async #copyBatch(from: Place, columns: string): Promise<Place | undefined> {
+    const bind = [from.roomId, from.seq];
+    const [batch] = await this.#select<Place & { rooms: number[] }>(FIND_BATCH, bind);
+    if (batch === undefined) return undefined;
+    const { rooms, ...last } = batch;
+    const upTo = { ...last, entries: from.entries + last.entries };
+    for (;;) {
+      try {
+        await this.#copy({ from, upTo, rooms, columns });
+        return upTo;
+      } catch (error) {
+        if (!isLockTimeout(error)) throw error;
+        await delay(ROOM_LOCK_PAUSE_MS);
+      }
+    }
+  }
+
+  /** Copies entries of rooms as they are while nobody changes these, and notes it. */
+  async #copy({
+    from,
+    upTo,
+    rooms,
+    columns,
+  }: {
+    readonly from: Place;
+    readonly upTo: Place;
+    readonly rooms: readonly number[];
+    readonly columns: string;
+  }): Promise<void> {
+    await this.#transaction(async (transaction) => {
+      const run = (sql: string, bind?: unknown[]) =>
+        this.#sequelize.query(sql, { transaction, ...(bind && { bind }) });
+      // A batch that a crash of Postgres undoes is copied again.
+      await run(
+        `SET LOCAL lock_timeout = ${ROOM_LOCK_TIMEOUT_MS}; SET LOCAL synchronous_commit = off`,
+      );
+      for (const lock of LOCK_LOGS) await run(lock, [rooms]);
+      // What was written since the copy was begun is there already.
+      await run(
+        `INSERT INTO ${COPY} (${columns}) OVERRIDING SYSTEM VALUE SELECT ${columns} FROM messages
+         WHERE (room_id, seq) > ($1::integer, $2::bigint) AND (room_id, seq) <= ($3::integer, $4::bigint)
+           AND room_id = ANY ($5::integer[])
+         ON CONFLICT (room_id, seq) DO NOTHING`,
+        [from.roomId, from.seq, upTo.roomId, upTo.seq, rooms],
+      );
+      await run(`UPDATE ${COPIED} SET room_id = $1, seq = $2, entries = $3`, [
+        upTo.roomId,
+        upTo.seq,
+        upTo.entries,
+      ]);
+    });
+  }
+
+  /** In one statement, so that all of it is of one moment. */
+  async #compare(): Promise<void> {
+    const different = await this.#select<{ id: number }>(
+      `SELECT coalesce(o.room_id, c.room_id) AS id
+       FROM (SELECT room_id, count(*) AS entries FROM messages GROUP BY room_id) AS o
+       FULL JOIN (SELECT room_id, count(*) AS entries FROM ${COPY} GROUP BY room_id) AS c USING (room_id)
+       WHERE o.entries IS DISTINCT FROM c.entries ORDER BY 1 LIMIT 10`,
+    );
+    if (different.length === 0) return;
+    throw new PartitionRefusal(
+      `the copy has other entries than messages, in rooms ${different.map(({ id }) => id).join(', ')}: somebody has ` +
+        `written in it, or without the triggers; ${GIVE_UP}, and run the command again`,
+    );
+  }
+
+  /** The transactions that run, without those of other databases and our own. */
+  async #transactions(): Promise<string[]> {
+    const running = await this.#select<{ name: string }>(
+      `SELECT virtualtransaction AS name FROM pg_locks JOIN pg_stat_activity USING (pid)
+       WHERE locktype = 'virtualxid' AND datname = current_database() AND NOT (pid = ANY ($1::integer[]))`,
+      [await this.#ownPids()],
+    );
+    return running.map(({ name }) => name);
+  }
+
+  /** The processes that hold the advisory lock, or run this statement. */
+  async #ownPids(): Promise<number[]> {
+    const rows = await this.#select<{ pid: number }>(
+      `SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = ${lockKey('partition')}
+         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+       UNION SELECT pg_backend_pid()`,
+    );
+    return rows.map(({ pid }) => pid);
+  }
+
+  /**
+   * Waits for transactions to end. One that began before all was copied, and sees the database as of that moment (an export,
+   * pg_dump), would find holes in the copy.
+   */
+  async #outlive(transactions: readonly string[]): Promise<void> {
+    for (;;) {
+      const left = await this.#select<{ pid: number }>(
+        `SELECT pid FROM pg_locks WHERE locktype = 'virtualxid' AND virtualtransaction = ANY ($1::text[])`,
+        [transactions],
+      );
+      if (left.length === 0) return;
+      this.#onWaiting(left.map(({ pid }) => pid));
+      await delay(TABLE_LOCK_PAUSE_MS);
+    }
+  }
+
+  /** Puts the copy in the place of the table, which is dropped: texts that are deleted later would stay in it. */
+  async #swap({ schema, owner }: TableRow): Promise<void> {
+    await this.#transaction(async (transaction) => {
+      await this.#sequelize.query(
+        `SET LOCAL ROLE ${owner}; SET LOCAL lock_timeout = ${MAINTENANCE_TIMEOUT_MS};
+         LOCK TABLE messages, ${COPY} IN SHARE UPDATE EXCLUSIVE MODE`,
+        { transaction },
+      );
+      await this.#requireUnchanged(transaction);
+      const indexes = await this.#select<{ copy: string; name: string }>(
+        PAIR_INDEXES,
+        [],
+        transaction,
+      );
+      await this.#lock(`messages, ONLY ${COPY} IN ACCESS EXCLUSIVE MODE`, transaction);
+      // In one message to Postgres, as everybody waits.
+      await this.#sequelize.query(
+        `DROP TABLE messages, ${COPIED}; DROP FUNCTION ${schema}.${MIRROR}();
+         ALTER TABLE ${COPY} RENAME TO messages;
+         ${indexes.map(({ copy, name }) => `ALTER INDEX ${schema}.${copy} RENAME TO ${name};`).join('\n')}`,
+        { transaction },
+      );
+    });
+  }
+
+  /** Locks tables for the rest of a transaction, which ends soon, once those who use them leave a gap. */
+  async #lock(tables: string, transaction: Transaction): Promise<void> {
+    const run = (sql: string) => this.#sequelize.query(sql, { transaction });
+    for (;;) {
+      await run('SAVEPOINT before_lock');
+      try {
+        await run(`SET LOCAL lock_timeout = ${TABLE_LOCK_TIMEOUT_MS}; LOCK TABLE ${tables}`);
+        return;
+      } catch (error) {
+        if (!isLockTimeout(error)) throw error;
+      }
+      await run('ROLLBACK TO before_lock');
+      const holders = await this.#select<{ pid: number }>(
+        `SELECT DISTINCT pid FROM pg_locks
+         WHERE locktype = 'relation' AND relation IN (${LOG}, to_regclass('${COPY}')) AND granted AND pid <> pg_backend_pid()`,
+        [],
+        transaction,
+      );
+      this.#onWaiting(holders.map(({ pid }) => pid));
+      await delay(TABLE_LOCK_PAUSE_MS);
+    }
+  }
+
+  #transaction<T>(work: (transaction: Transaction) => Promise<T>): Promise<T> {
+    return this.#sequelize.transaction(async (transaction) => {
+      await this.#sequelize.query('SET LOCAL idle_in_transaction_session_timeout = 0', {
+        transaction,
+      });
+      return work(transaction);
+    });
+  }
+
+  #select<Row extends object>(
+    sql: string,
+    bind: readonly unknown[] = [],
+    transaction?: Transaction,
+  ): Promise<Row[]> {
+    return this.#sequelize.query<Row>(sql, {
+      type: QueryTypes.SELECT,
+      ...(bind.length > 0 && { bind: [...bind] }),
+      ...(transaction && { transaction }),
+    });
+  }
+}
+
+/** The statement that undoes what was begun: triggers first, as they write into the copy. */
+const GIVE_UP = `give it up by "DROP FUNCTION ${MIRROR} CASCADE; DROP TABLE ${COPY}, ${COPIED}"`;
