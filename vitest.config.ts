@@ -49,6 +49,7 @@ const SLOW = [
   'journeys/redis-tls',
   'journeys/going-down',
   'journeys/half-open',
+  'journeys/partition',
   'journeys/many-rooms',
   'journeys/presence',
   'cli/coefficients',
@@ -59,6 +60,11 @@ const SLOW = [
   'client/resuming',
   'cli/room-transfer',
 ].map((name) => `test/${name}.test.ts`);
+
+/** Files that run once more over a database whose log is partitioned (docs/OPERATIONS.md, Partitions). */
+const PARTITIONED = [
+  'test/store/{append-message,changes,erasures,history,log-refs,plans,retention}.test.ts',
+];
 
 class LongestFirst extends BaseSequencer {
   override sort(files: TestSpecification[]): Promise<TestSpecification[]> {
@@ -94,6 +100,10 @@ export default defineConfig({
         },
       },
       { extends: true, test: { name: 'slow', include: SLOW, globalSetup } },
+      {
+        extends: true,
+        test: { name: 'partitioned', isolate: false, include: PARTITIONED, globalSetup },
+      },
     ],
   },
 });

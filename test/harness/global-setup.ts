@@ -1,6 +1,8 @@
 import type { TestProject } from 'vitest/node';
 import { makeEmbeddedTemplates } from './data-dir.js';
-import { createDatabase } from './database.js';
+import { loadConfig } from '../../src/config/load.js';
+import { partitionMessages } from '../../src/store/partition.js';
+import { copyDatabase, createDatabase, type TestDatabase } from './database.js';
 import { migrateFresh } from './migrate-fresh.js';
 import { startPostgres } from './postgres.js';
 import { startRedis } from './redis.js';
@@ -12,7 +14,21 @@ declare module 'vitest' {
     redisUrl: string | undefined;
     /** Name of the database of which `createMigratedDatabase` makes copies. */
     migratedDatabase: string | undefined;
+    /** Whether the log of that database is partitioned: in the project `partitioned`. */
+    isPartitioned: boolean | undefined;
   }
+}
+
+/** Few, so that rooms share them, and more than one. */
+const PARTITIONS = 4;
+
+function nameOf({ url }: TestDatabase): string {
+  return new URL(url).pathname.slice(1);
+}
+
+async function partition(url: string): Promise<void> {
+  const { database } = loadConfig({ DATABASE_URL: url });
+  if (database !== undefined) await partitionMessages(database, PARTITIONS);
 }
 
 /**
@@ -32,13 +48,18 @@ export default async function setup({
     await makeEmbeddedTemplates();
     const migrated = await createDatabase(postgres.url);
     await migrateFresh({ DATABASE_URL: migrated.url });
+    const partitioned = await copyDatabase(postgres.url, nameOf(migrated));
+    await partition(partitioned.url);
     for (const project of projects) {
+      const isPartitioned = project.name === 'partitioned';
+      project.provide('isPartitioned', isPartitioned);
       project.provide('postgresUrl', postgres.url);
       project.provide('redisUrl', redis.url);
-      project.provide('migratedDatabase', new URL(migrated.url).pathname.slice(1));
+      project.provide('migratedDatabase', nameOf(isPartitioned ? partitioned : migrated));
     }
     return async () => {
       try {
+        await partitioned.drop();
         await migrated.drop();
       } finally {
         await redis.stop();

@@ -1,3 +1,4 @@
+import { inject } from 'vitest';
 import { loadConfig } from '../../src/config/load.js';
 import { createLogger } from '../../src/logger.js';
 import { connectDatabase, type Database } from '../../src/store/connect.js';
@@ -35,11 +36,14 @@ export interface StoreHost {
   close(): Promise<void>;
 }
 
-/** For `describe.each`: the name of each database that the store supports, and a function that opens one. */
+/**
+ * For `describe.each`: the name of each database that the store supports, and a function that opens one. The embedded one
+ * is not partitioned.
+ */
 export const storeHosts: readonly (readonly [name: string, open: () => Promise<StoreHost>])[] = [
-  ['Postgres', openPostgres],
-  ['the embedded PGlite', openEmbedded],
-];
+  ['Postgres', openPostgres] as const,
+  ['the embedded PGlite', openEmbedded] as const,
+].slice(0, inject('isPartitioned') === true ? 1 : undefined);
 
 export async function openPostgres(): Promise<StoreHost> {
   const fresh = await createMigratedDatabase();

@@ -1,11 +1,12 @@
 import { QueryTypes } from 'sequelize';
 import type { StoreHost } from './store-hosts.js';
 
-/** The tables that have a row with this text in any column. */
+/** The tables that have a row with this text in any column; a partition is a part of its table. */
 export async function tablesWith({ database }: StoreHost, text: string): Promise<string[]> {
   const { sequelize } = database;
   const tables = await sequelize.query<{ name: string }>(
-    `SELECT tablename AS name FROM pg_tables WHERE schemaname = 'public' ORDER BY 1`,
+    `SELECT relname AS name FROM pg_class
+     WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition ORDER BY 1`,
     { type: QueryTypes.SELECT },
   );
   const found: string[] = [];
