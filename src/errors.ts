@@ -72,7 +72,7 @@ export const ERRORS = {
   NOT_FOUND: {
     status: 404,
     word: 'NOTAUTHORIZED',
-    when: 'No such path, room or rule. For an unknown path no token is needed.',
+    when: 'No such path, room, rule or erasure. For an unknown path no token is needed.',
   },
   NO_SUCH_MESSAGE: {
     status: 404,

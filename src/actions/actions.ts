@@ -46,7 +46,7 @@ export interface ActionContext {
     | 'invite'
   >;
   readonly revocations: Pick<Revocations, 'covers' | 'revoke'>;
-  readonly erasures: Pick<Erasures, 'erase'>;
+  readonly erasures: Pick<Erasures, 'erase' | 'find'>;
   readonly verify: VerifyToken;
   /** The `levelOnEntity` that opening a direct room takes. */
   readonly directRoomLevel: number;

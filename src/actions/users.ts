@@ -33,6 +33,11 @@ export interface UserActions {
    */
   erase(caller: Pick<Identity, 'userUUID'>, userUUID: string): Promise<Erasure>;
   /**
+   * How far the erasure of a user is that was asked for last.
+   * @throws {ChatError} NOT_FOUND if none ever was; UNAVAILABLE
+   */
+  erasureOf(userUUID: string): Promise<Erasure>;
+  /**
    * All that a user has written: as `UserMessages.read`.
    * @param caller the application's server
    * @param gone aborted if the client has gone: then nothing more is read
@@ -62,7 +67,7 @@ export function createUserActions({
   userMessages: UserMessages;
   hub: Pick<Hub, 'publishRevocation'>;
   revocations: Pick<Revocations, 'covers' | 'revoke'>;
-  erasures: Pick<Erasures, 'erase'>;
+  erasures: Pick<Erasures, 'erase' | 'find'>;
   verify: VerifyToken;
   logger: Logger;
 }): UserActions {
@@ -126,6 +131,12 @@ export function createUserActions({
       userMessages.read(userUUID, { userUUID: caller.userUUID, gone }),
 
     erase: (caller, userUUID) => erasures.erase(userUUID, caller.userUUID),
+
+    async erasureOf(userUUID) {
+      const erasure = await erasures.find(userUUID);
+      if (erasure !== undefined) return erasure;
+      throw new ChatError('NOT_FOUND', { detail: 'nobody has asked to erase this user' });
+    },
 
     find: (uuids) => users.find(uuids),
   };

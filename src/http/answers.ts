@@ -228,6 +228,7 @@ export const revocationContent = z.object({
 export const erasureContent = z.object({
   userUUID: uuidShape,
   requestedAt: instantShape.describe('What was stored until then is erased.'),
+  finishedAt: instantShape.nullable().describe('`null` while it goes on.'),
   rooms: z.int().min(0).describe('Rooms in which something was erased.'),
   messages: z.int().min(0),
   reactions: z.int().min(0),

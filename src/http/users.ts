@@ -53,11 +53,25 @@ const erase = route({
   params: z.object({ uuid: uuidSchema }),
   async handle({ caller, params }, { actions }) {
     const erasure = await actions.users.erase(caller, params.uuid);
-    const { userUUID, requestedAt, finishedAt, rooms, messages, reactions } = erasure;
-    return {
-      content: { userUUID, requestedAt, rooms, messages, reactions },
-      status: finishedAt === null ? 202 : 200,
-    };
+    return { content: erasure, status: erasure.finishedAt === null ? 202 : 200 };
+  },
+});
+
+const readErasure = route({
+  method: 'GET',
+  path: '/users/:uuid/erasure',
+  access: 'server',
+  about: {
+    name: 'getErasure',
+    tag: 'Users',
+    summary: 'How far the erasure of a user is',
+    who: 'the application, by a server token',
+    content: erasureContent,
+    errors: ['NOT_FOUND'],
+  },
+  params: z.object({ uuid: uuidSchema }),
+  async handle({ params }, { actions }) {
+    return { content: await actions.users.erasureOf(params.uuid) };
   },
 });
 
@@ -78,7 +92,7 @@ const readMessages = route({
   }),
 });
 
-export const userRoutes: readonly Route[] = [find, readMessages, erase];
+export const userRoutes: readonly Route[] = [find, readMessages, erase, readErasure];
 
 /** A message as a line; what it does not have is left out. */
 function encodeUserMessage(message: UserMessage): object {

@@ -45,6 +45,11 @@ export interface Erasures {
    * @throws {ChatError} UNAVAILABLE
    */
   erase(userUUID: string, emitter: string): Promise<Erasure>;
+  /**
+   * How far the erasure of a user is that was asked for last; undefined if none ever was.
+   * @throws {ChatError} UNAVAILABLE
+   */
+  find(userUUID: string): Promise<Erasure | undefined>;
   /** Begins nothing more; resolves when nothing is running. */
   close(): Promise<void>;
 }
@@ -385,13 +390,12 @@ export function createErasures({
     });
   }
 
-  async function find(userUUID: string): Promise<Erasure> {
+  async function find(userUUID: string): Promise<Erasure | undefined> {
     const [erasure] = await sequelize.query<Erasure>(
       `SELECT user_uuid AS "userUUID", coalesce("againAt", "requestedAt") AS "requestedAt", "finishedAt", rooms, messages, reactions
        FROM erasures WHERE user_uuid = $1`,
       { bind: [userUUID], type: QueryTypes.SELECT },
     );
-    if (erasure === undefined) throw new Error('an erasure was asked for and is not stored');
     return erasure;
   }
 
@@ -404,8 +408,12 @@ export function createErasures({
       const wait = { signal: answered.signal, ref: false };
       await Promise.race([done, delay(storeTimeoutMs / 2, undefined, wait)]);
       answered.abort();
-      return find(userUUID);
+      const erasure = await find(userUUID);
+      if (erasure === undefined) throw new Error('an erasure was asked for and is not stored');
+      return erasure;
     },
+
+    find,
 
     async close() {
       stop.abort();

@@ -52,7 +52,7 @@ function steady(answer: string): unknown {
     const text = String(value);
     if (/^(?:uuid|room_uuid|epoch)$/.test(key) && /^[0-9a-f-]{36}$/.test(text)) return 'a UUID';
     if (
-      /^(?:createdAt|updatedAt|edited_at|revokedAt|requestedAt)$/.test(key) &&
+      /^(?:createdAt|updatedAt|edited_at|revokedAt|requestedAt|finishedAt)$/.test(key) &&
       /^\d{4}-\d\d-\d\dT[\d:.]{12}Z$/.test(text)
     ) {
       return 'a date';

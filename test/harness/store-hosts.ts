@@ -21,8 +21,9 @@ export const NO_REVOCATIONS: Revocations = {
 };
 
 /** Nothing is erased. */
-export const NO_ERASURES: Pick<Erasures, 'erase'> = {
+export const NO_ERASURES: Pick<Erasures, 'erase' | 'find'> = {
   erase: () => Promise.reject(new Error('nothing is erased here')),
+  find: () => Promise.resolve(undefined),
 };
 
 /** A migrated database that a contract test of the store runs over. */

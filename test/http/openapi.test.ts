@@ -246,7 +246,10 @@ describe('the answers of a node', () => {
       }
     }
     const written = `/users/${guest.userUUID}/messages`;
+    const erasure = `/users/${guest.userUUID}/erasure`;
+    await ask('GET', erasure, { as: server });
     for (const method of ['GET', 'DELETE']) await ask(method, written, { as: server });
+    await ask('GET', erasure, { as: server });
     await ask('POST', messages, { as: guest, body: { content: 'locked' } });
     const holder = new Client({ connectionString: world.databaseUrl });
     await holder.connect();
@@ -271,6 +274,7 @@ describe('the answers of a node', () => {
     for (const method of ['GET', 'DELETE']) {
       await ask(method, '/users/x/messages', { as: server });
     }
+    await ask('GET', '/users/x/erasure', { as: server });
     await ask('POST', '/rooms', { as: guest, body: { name: 'a', level_admin: 9, type: 'group' } });
     await ask('PUT', `/rooms/${randomUUID()}`, { as: guest, body: wanted });
     const admins = { userUUID: stranger.userUUID, permissions: 'rwa', level: 1_000 };

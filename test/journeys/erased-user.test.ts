@@ -1,3 +1,4 @@
+import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { WebSocket } from 'ws';
 import { ChatClient as Library } from '../../src/client/index.js';
@@ -147,6 +148,34 @@ describe('DELETE /users/:uuid/messages, with two nodes,', () => {
     await erase(ana);
 
     expect((await request(west, 'GET', path, { as: server })).content).toEqual([]);
+  });
+
+  it('tells how far it is on any node, once it was asked for', async () => {
+    const { ana, room } = await roomOfThree();
+    const path = `/users/${ana.userUUID}/erasure`;
+    const progress = (as = server): Promise<Answer> => request(west, 'GET', path, { as });
+    expect(await progress()).toMatchObject({ status: 404, meta: { reason: 'NOT_FOUND' } });
+    expect(await progress(ana)).toMatchObject({ status: 403, meta: { reason: 'FORBIDDEN' } });
+    const holder = new Client({ connectionString: world.databaseUrl });
+    await holder.connect();
+    await holder.query('BEGIN');
+    await holder.query('SELECT FROM rooms WHERE id = $1 FOR UPDATE', [room]);
+
+    const asked = await erase(ana);
+
+    const begun = { userUUID: ana.userUUID, finishedAt: null, rooms: 0, messages: 0, reactions: 0 };
+    expect(asked).toMatchObject({ status: 202, content: begun });
+    expect(await progress()).toMatchObject({ status: 200, content: asked.content });
+    await holder.query('ROLLBACK');
+    await holder.end();
+    await vi.waitFor(async () => {
+      expect((await progress()).content).toEqual({
+        ...(asked.content as object),
+        finishedAt: expect.any(String) as string,
+        rooms: 1,
+        messages: 1,
+      });
+    }, TIMEOUT_MS / 4);
   });
 
   it('is for the application alone, and of a user', async () => {
