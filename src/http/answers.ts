@@ -250,7 +250,10 @@ export const userMessageLine = z
     createdAt: instantShape,
     edited_at: instantShape.describe('When it was edited last.').optional(),
   })
-  .meta({ id: 'UserMessage', description: 'A message of a user, as a line of JSON.' });
+  .meta({
+    id: 'UserMessage',
+    description: 'A message of a user, as a line of JSON. Empty lines say nothing.',
+  });
 
 export const devNamesContent = z.object({ names: z.array(z.string()) });
 

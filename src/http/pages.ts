@@ -65,7 +65,10 @@ export async function streamPages(meta: object, pages: Pages): Promise<Readable>
   return Readable.from(encodePages(meta, first.value ?? [], pages));
 }
 
-/** Likewise the items of pages, each as a line of JSON; the first page may be empty. */
+/**
+ * Likewise the items of pages, each as a line of JSON. A later page that is empty is an empty line: a proxy takes a silent
+ * answer for dead.
+ */
 export async function streamLines(pages: Pages): Promise<Readable> {
   const first = await pages.next();
   return Readable.from(encodeLines(first.value ?? [], pages));
@@ -76,11 +79,11 @@ async function* encodeLines(
   rest: AsyncIterable<readonly object[]>,
 ): AsyncGenerator<string> {
   if (first.length > 0) yield linesOf(first);
-  for await (const page of rest) if (page.length > 0) yield linesOf(page);
+  for await (const page of rest) yield linesOf(page);
 }
 
 function linesOf(page: readonly object[]): string {
-  return page.map((item) => `${JSON.stringify(item)}\n`).join('');
+  return page.length === 0 ? '\n' : page.map((item) => `${JSON.stringify(item)}\n`).join('');
 }
 
 async function* encodePages(

@@ -189,6 +189,23 @@ describe('DELETE /users/:uuid/messages, with two nodes,', () => {
       content: { rooms: 0, messages: 0, reactions: 0 },
     });
   });
+
+  it('and GET sends empty lines where it finds nothing', async () => {
+    const { ana, ben, room } = await roomOfThree();
+    const fill = `WITH filled AS (UPDATE rooms SET head = head + 25000 WHERE id = $1 RETURNING head)
+      INSERT INTO messages (room_id, seq, kind, emitter, content, "createdAt", "updatedAt")
+      SELECT $1, head - 25000 + place, 'message', $2, 'poppy', now(), now()
+      FROM filled, generate_series(1, 25000) AS place`;
+    await query(world.databaseUrl, fill, [room, ben.userUUID]);
+    const headers = { Authorization: `Bearer ${server.token}` };
+    const ask = (who: Person, init: RequestInit = {}): Promise<Response> =>
+      fetch(`${west.url}/users/${who.userUUID}/messages`, { ...init, headers });
+    const nobody = person();
+    const silent = await (await ask(nobody)).text();
+    expect(silent).toMatch(/^\n{2,}$/);
+    const lines = (await (await ask(ana)).text()).trim().split('\n');
+    expect(lines.map((line): unknown => JSON.parse(line))).toMatchObject([{ room_id: room }]);
+  });
 });
 
 it(
