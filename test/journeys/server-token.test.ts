@@ -251,6 +251,20 @@ describe('a server token, on two nodes,', { timeout: 60_000 }, () => {
       await reader.close();
     });
 
+    it('as a reader who came after the entity of the token', async () => {
+      const agent = person({ entityUUID: ana.entityUUID, levelOnEntity: 999 }, { server: true });
+      await putRule(east, ana, room, { userUUID: cleo.userUUID, permissions: 'rw' });
+      const seen = await content(call('GET', path, undefined, cleo));
+      expect(seen['read']).toBeGreaterThan(1);
+
+      const body = { upto: 1, emitter: cleo.userUUID };
+      for (const sent of [body, { ...body, back: true }]) {
+        expect(await content(call('PUT', `${path}/read`, sent, agent))).toEqual({
+          upto: seen['read'],
+        });
+      }
+    });
+
     it.each([
       ['POST', '/messages', { content: 'a' }],
       ['PATCH', '/messages/1', { content: 'a' }],
