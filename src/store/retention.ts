@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { QueryTypes, type Sequelize, type Transaction } from 'sequelize';
 import type { Logger } from '../logger.js';
+import { ENTRY_KIND_NAMES, ENTRY_KINDS } from '../protocol/entry-kinds.js';
 import { forgetAbout } from './about-messages.js';
 import { lockKey } from './advisory-locks.js';
 import { isUnavailable } from './pg-errors.js';
@@ -27,25 +28,44 @@ interface DueRooms {
   readonly last: number | null;
 }
 
-/** Rooms by id, beyond $1, whose oldest entry is older than $2 days, among the next ROOMS_A_QUERY ones. */
+/** The oldest message of the room `id`, by the index of dates: an import may have put it behind younger entries. */
+function oldestMessage(id: string): string {
+  return `SELECT seq, "createdAt" FROM messages WHERE room_id = ${id} AND kind = 'message' ORDER BY "createdAt", seq LIMIT 1`;
+}
+
+/** Rooms by id, beyond $1, with an entry that is older than $2 days, among the next ROOMS_A_QUERY ones. */
 const FIND_DUE = `WITH part AS MATERIALIZED (
     SELECT id, horizon FROM rooms WHERE id > $1 ORDER BY id LIMIT ${ROOMS_A_QUERY}
   )
   SELECT (SELECT max(id) FROM part) AS last,
-    (SELECT coalesce(json_agg(part.id ORDER BY part.id), '[]') FROM part CROSS JOIN LATERAL (
+    (SELECT coalesce(json_agg(part.id ORDER BY part.id), '[]') FROM part
+     LEFT JOIN LATERAL (
        SELECT "createdAt" FROM messages WHERE room_id = part.id AND seq > part.horizon ORDER BY seq LIMIT 1
-     ) AS oldest WHERE "createdAt" < now() - make_interval(days => $2)) AS due`;
+     ) AS first ON true
+     LEFT JOIN LATERAL (${oldestMessage('part.id')}) AS oldest ON true
+     WHERE least(first."createdAt", oldest."createdAt") < now() - make_interval(days => $2)) AS due`;
+
+const KINDS_OF_RULES = ENTRY_KIND_NAMES.filter((kind) => ENTRY_KINDS[kind].changesRights).map(
+  (kind) => `'${kind}'`,
+);
 
 /**
- * Of the next CHUNK_ENTRIES entries of the room $1 beyond $2, the number up to which all are older than $3 days. Dates
- * follow the numbers unless a clock was set back: then an old entry waits for the younger one before it.
+ * Of the next CHUNK_ENTRIES entries of the room $1 beyond $2, the number up to which all are older than $3 days, or give
+ * rules before an older message: an import puts it behind them. These are left for a day, in which webhooks may be late
+ * and clients away. Otherwise dates follow the numbers, unless a clock was set back, or a file was not in the order of its
+ * dates: then an old entry waits for the younger one before it.
  */
-const FIND_HORIZON = `SELECT coalesce(min(seq) FILTER (WHERE "createdAt" >= now() - make_interval(days => $3)) - 1, max(seq), $2)
-    AS horizon
-  FROM (
-    SELECT seq, "createdAt" FROM messages
+const FIND_HORIZON = `WITH oldest AS MATERIALIZED (
+    SELECT seq FROM (${oldestMessage('$1')}) AS message WHERE "createdAt" < now() - make_interval(days => $3)
+  ), next AS MATERIALIZED (
+    SELECT seq, kind, "createdAt" FROM messages
     WHERE room_id = $1 AND seq > $2 AND seq <= $2::bigint + ${CHUNK_ENTRIES} ORDER BY seq
-  ) AS oldest`;
+  )
+  SELECT coalesce(min(seq) FILTER (WHERE "createdAt" >= now() - make_interval(days => $3) AND NOT (
+      kind IN (${KINDS_OF_RULES.join(', ')}) AND "createdAt" < now() - interval '1 day'
+        AND coalesce(seq < (SELECT seq FROM oldest), false)
+    )) - 1, max(seq), $2) AS horizon
+  FROM next`;
 
 /** Delete the entries of the room $1 beyond $2, up to $3. */
 const PURGE = [

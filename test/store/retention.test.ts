@@ -191,6 +191,54 @@ describe.each(storeHosts)('old entries over %s', { timeout: TIMEOUT_MS }, (_, op
     expect(position).toEqual({ upto: seq + 1 });
   });
 
+  it('that were imported behind younger rules go with these, once these are a day old', async () => {
+    const { sequelize } = host.database;
+    const rules = (await readAll(store.log, room)).map(({ seq, kind }) => [seq, kind]);
+    expect(rules).toEqual([
+      [1, 'member'],
+      [2, 'member'],
+    ]);
+    await say(store.log, writer, 'tulip', { author: ana });
+    const { seq: last } = await say(store.log, writer, 'poppy', { author: ben });
+    await age(room);
+    const rulesMade = (ago: string): Promise<unknown> =>
+      sequelize.query(
+        `UPDATE messages SET "createdAt" = now() - $2::interval WHERE room_id = $1 AND kind = 'member'`,
+        { bind: [room, ago] },
+      );
+    await rulesMade('23 hours');
+    const { seq: young } = await say(store.log, writer, 'young', { author: ana });
+    await purge(room);
+    expect(await horizonOf(room)).toBe(0);
+
+    await rulesMade('25 hours');
+    const stop = startRetention({ sequelize, days: DAYS, logger: QUIET });
+
+    await vi.waitFor(async () => {
+      expect(await horizonOf(room)).toBe(last);
+    }, TIMEOUT_MS / 2);
+    await stop();
+    expect(await readAll(store.log, room)).toMatchObject([{ seq: young, content: 'young' }]);
+    expect(await store.roomList.one(ben, room)).toMatchObject({ permissions: 'rw' });
+    expect(await say(store.log, writer, 'younger', { author: ben })).toMatchObject({
+      seq: young + 1,
+    });
+  });
+
+  it('behind a younger message wait for that one', async () => {
+    await age(room);
+    const { seq: young } = await say(store.log, writer, 'young', { author: ana });
+    const { seq: old } = await say(store.log, writer, 'old', { author: ana });
+    await host.database.sequelize.query(
+      `UPDATE messages SET "createdAt" = "createdAt" - interval '31 days' WHERE room_id = $1 AND seq = $2`,
+      { bind: [room, old] },
+    );
+
+    await purge(room);
+
+    expect(await horizonOf(room)).toBe(young - 1);
+  });
+
   it('are not exported', async () => {
     const { seq } = await say(store.log, writer, 'old', { author: ana });
     await age(room);
