@@ -37,6 +37,7 @@ export interface ActionContext {
   readonly hub: Pick<
     Hub,
     | 'active'
+    | 'announceHead'
     | 'markerMoved'
     | 'online'
     | 'open'

@@ -3,6 +3,7 @@ import type { Limits } from '../config/load.js';
 import { ChatError, noSuchRoom } from '../errors.js';
 import type { Hub } from '../feeds/hub.js';
 import type { Imports } from '../store/imports.js';
+import type { MessageEntry } from '../store/room-export.js';
 import { importLines, type Imported } from '../transfer/import-lines.js';
 import { FileError, LineError, parseLines } from '../transfer/lines.js';
 import { lineSchema, maxLineBytes } from '../transfer/room-file.js';
@@ -28,10 +29,18 @@ export function createImportActions({
   limits,
 }: {
   imports: Imports;
-  hub: Pick<Hub, 'invite' | 'publish'>;
+  hub: Pick<Hub, 'announceHead' | 'invite' | 'publish'>;
   limits: Pick<Limits, 'contentCharacters' | 'dataBytes' | 'frameBytes'>;
 }): ImportActions {
   const options = { schema: lineSchema(limits), maxBytes: maxLineBytes(limits) };
+
+  /** Feeds read imported entries from the log; without the announcement they would count as lost by the broker. */
+  async function storeEntries(roomId: number, entries: readonly MessageEntry[]): Promise<number> {
+    const added = await imports.storeEntries(roomId, entries);
+    const last = entries.at(-1);
+    if (added > 0 && last !== undefined) hub.announceHead(roomId, last.seq);
+    return added;
+  }
 
   return {
     async importRoom(caller, roomId, file) {
@@ -41,9 +50,12 @@ export function createImportActions({
         throw noSuchRoom();
       }
       try {
-        const imported = await importLines(imports, target, parseLines(file, options));
+        const imported = await importLines(
+          { ...imports, storeEntries },
+          target,
+          parseLines(file, options),
+        );
         for (const { entries, inviting } of imported.changes) {
-          // Feeds find the entries before these by themselves.
           if (entries.length > 0) void hub.publish(roomId, entries);
           hub.invite(roomId, inviting);
         }

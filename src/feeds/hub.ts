@@ -48,6 +48,8 @@ export interface Hub {
    * @returns resolves when they are delivered here, if they wait behind a gap
    */
   publish(roomId: number, entries: readonly Entry[]): Promise<void> | void;
+  /** Has the feeds of a room, here and on the peers, read on up to a number that this node has stored. */
+  announceHead(roomId: number, head: number): void;
   /** Ends the feed of a deleted room, here and on the peers. */
   publishDeletion(roomId: number): void;
   /**
@@ -282,6 +284,11 @@ export function createHub({
       onStored?.(roomId);
       peers.publishToAll(roomId, { entries });
       return taken;
+    },
+
+    announceHead(roomId, head) {
+      feeds.get(roomId)?.headAnnounced(head);
+      peers.publishToAll(roomId, { head });
     },
 
     publishDeletion(roomId) {

@@ -76,6 +76,8 @@ const peerMessageSchema = z.object({
   entries: z.array(entrySchema).optional(),
   /** Of the channel's room; `rulesHead` is that of the sender's feed. */
   hints: hintsSchema.extend({ rulesHead: numberSchema }).optional(),
+  /** The log of the channel's room has reached this number by entries that nobody publishes. */
+  head: numberSchema.optional(),
   /** The channel's room was deleted. */
   deleted: z.literal(true).optional(),
   /** Open rooms of the sender, each with the position of its feed and the version of its presence. */

@@ -80,7 +80,10 @@ export interface Peers {
   /** Publishes hints, unless no peer has the room open. */
   publishHints(roomId: number, hints: PeerHints & { readonly rulesHead: number }): void;
   /** Publishes a message that must not be late, even if no peer is known to have the room open. */
-  publishToAll(roomId: number, message: { entries: readonly Entry[] } | { deleted: true }): void;
+  publishToAll(
+    roomId: number,
+    message: { entries: readonly Entry[] } | { head: number } | { deleted: true },
+  ): void;
   /** Tells all peers what users are told whatever rooms they have joined. */
   readonly userEvents: Pick<UserEvents, 'tellInvitations' | 'tellMarker' | 'tellRevocation'>;
   /** The users who are online on peers in a room that is not open here. */
@@ -306,6 +309,7 @@ export function createPeers({
       presence.left(sender, roomId);
     }
     if (message.hints !== undefined) receiveHints(roomId, sender, message.hints);
+    if (message.head !== undefined) handlers.head(roomId, message.head);
     if (message.deleted) handlers.deleted(roomId);
   }
 

@@ -98,7 +98,7 @@ const APPLY_REACTIONS = `
 
 /**
  * Stores entries with the numbers and the dates that they have, all or none. Those that are stored already must be the
- * same. Nodes find them as they find those of a peer that published nothing, and store their words for the search.
+ * same. Nodes read them from the log once they know that it has grown, and store their words for the search.
  * @param entries whose numbers follow each other, from at most one behind the room's head
  * @returns how many of them were not stored before
  * @throws {ImportRefusal} if the room is gone or has other entries, or an entry is about no message of the room, or has

@@ -32,6 +32,7 @@ beforeAll(async () => {
     store,
     hub: {
       active: () => undefined,
+      announceHead: () => undefined,
       open: () => Promise.resolve(undefined),
       publish,
       publishDeletion: () => undefined,

@@ -34,7 +34,8 @@ describe('an import by a server token, on two nodes,', { timeout: 60_000 }, () =
 
   beforeAll(async () => {
     world = await createChatWorld();
-    [east, west] = await Promise.all([world.start(), world.start()]);
+    // What west shows, it was told of.
+    [east, west] = await Promise.all([world.start(), world.start({ POLL_INTERVAL_MS: '3600000' })]);
   });
   afterAll(() => world.close());
   beforeEach(async () => {
@@ -216,6 +217,29 @@ describe('an import by a server token, on two nodes,', { timeout: 60_000 }, () =
       for (;;) yield `${'x'.repeat(1_000)}\n`;
     }
     expect((await post(endless())).meta).toMatchObject({ errors: [{ field: 'line 1' }] });
+  });
+
+  it('is announced to the peers batch by batch, so that nothing counts as lost', async () => {
+    const [near, far] = await Promise.all([
+      ChatClient.enterV2(east, ana, room),
+      ChatClient.enterV2(west, ana, room),
+    ]);
+    const lines = linesOf(1_200);
+    const outgoing = httpRequest(`${east.url}/rooms/${room}/import`, {
+      method: 'POST',
+      agent: false,
+      headers: { authorization: `Bearer ${server.token}`, 'content-type': MEDIA_TYPE },
+    });
+    outgoing.on('error', () => undefined);
+
+    outgoing.write(lines.slice(0, 1_150).join(''));
+
+    for (const client of [near, far]) {
+      const frames = await client.take(1_000);
+      expect(new Set(frames.map(({ type }) => type))).toEqual(new Set(['message']));
+    }
+    outgoing.destroy();
+    await Promise.all([near.close(), far.close()]);
   });
 
   it('is read no faster than it is stored', async () => {
