@@ -3,12 +3,14 @@ import { QueryTypes, Sequelize, type QueryOptions, type Transaction } from 'sequ
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { appendEntries } from '../../src/store/append.js';
 import type { EntryDraft } from '../../src/store/entry.js';
+import { createErasures } from '../../src/store/erasures.js';
 import type { HistoryPage, Period } from '../../src/store/history.js';
 import { storeWords } from '../../src/store/message-words.js';
 import { plain, type RunStatement } from '../../src/store/prepared.js';
+import { purgeOldest, startRetention } from '../../src/store/retention.js';
 import type { Wanted } from '../../src/store/search.js';
 import type { Store } from '../../src/store/store.js';
-import { openPostgres, storeOver, type StoreHost } from '../harness/store-hosts.js';
+import { openPostgres, QUIET, storeOver, type StoreHost } from '../harness/store-hosts.js';
 import { emptyRoom, removeRoom, removeRule, setRule } from '../harness/writers.js';
 
 const ROOMS = 10;
@@ -17,6 +19,9 @@ const OTHER_ROOMS = 5_000;
 const MESSAGES = 4_000;
 /** Messages of one room, more than one query may pass. The period of the tests is its first tenth. */
 const LONG = 30_000;
+/** Messages of one room, each of one author, and reactions of as many others to each. */
+const TALKED_ABOUT = 2_000;
+const REACTIONS = 15;
 /** With fewer words, the planner guesses how many messages have one that begins so. */
 const WORDS = 120;
 /** Messages that one statement of a test inserts. */
@@ -98,7 +103,9 @@ describe('the plans of Postgres', () => {
   let room: number;
   let crowded: number;
   let long: number;
+  let talked: number;
   const emitter = randomUUID();
+  const talker = randomUUID();
 
   beforeAll(async () => {
     host = await openPostgres();
@@ -111,6 +118,9 @@ describe('the plans of Postgres', () => {
     await sequelize.query('UPDATE rooms SET head = $1', { bind: [MESSAGES] });
     long = await emptyRoom(store);
     await fill(long, LONG, null);
+    talked = await emptyRoom(store);
+    await fill(talked, TALKED_ABOUT, null);
+    await talkAbout(talked);
     await sequelize.query(
       `INSERT INTO rooms (uuid, name, type, level_admin, entity_owner, max_entity_rules, "createdAt", "updatedAt")
        SELECT gen_random_uuid(), 'a room', 'group', 999, gen_random_uuid(), 10, now(), now()
@@ -166,6 +176,30 @@ describe('the plans of Postgres', () => {
         { bind: [roomId, first] },
       );
     }
+  }
+
+  /** Others react to each message of a room, whose author becomes another one. */
+  async function talkAbout(roomId: number): Promise<void> {
+    const { sequelize } = host.database;
+    const bind = [roomId, TALKED_ABOUT, REACTIONS];
+    await sequelize.query('UPDATE messages SET emitter = $2 WHERE room_id = $1', {
+      bind: [roomId, talker],
+    });
+    await sequelize.query(
+      `INSERT INTO messages (room_id, seq, kind, emitter, content, target, "createdAt", "updatedAt")
+       SELECT $1::int, $2::int + n, 'reaction', gen_random_uuid(), '{"emoji":"a","on":true,"count":1}', 1 + n % $2::int,
+         timestamptz '2026-02-01', now()
+       FROM generate_series(1, $2::int * $3::int) AS n`,
+      { bind },
+    );
+    await sequelize.query(
+      `INSERT INTO reactions (room_id, target, emoji_key, emitter, emoji, is_on, seq)
+       SELECT room_id, target, 'a', emitter, 'a', true, seq FROM messages WHERE room_id = $1 AND kind = 'reaction'`,
+      { bind: [roomId] },
+    );
+    await sequelize.query('UPDATE rooms SET head = $2::int + $2::int * $3::int WHERE id = $1', {
+      bind,
+    });
   }
 
   const member = {
@@ -312,6 +346,10 @@ describe('the plans of Postgres', () => {
       (gone) => store.rooms.rulesOf(member, { limit: 50, offset: OTHER_ROOMS }, gone),
     ],
     ['rooms.visibleTo', (gone) => drain(store.rooms.visibleTo(member, gone))],
+    [
+      'userMessages.read',
+      (gone) => drain(store.userMessages.read(randomUUID(), { ...caller, ...(gone && { gone }) })),
+    ],
   ];
 
   it.each(far)('pass few rows in each query, however much there is: %s', async (_, run) => {
@@ -402,6 +440,46 @@ describe('the plans of Postgres', () => {
     const { search } = storeOver({ ...host.database, runSearch: explain });
     await search.page(member, wanted);
     return plans;
+  }
+
+  /** In this order: what one leaves, the next one takes. */
+  it.each<[string, () => Promise<unknown>]>([
+    ['retention, with nothing due', () => passOfRetention()],
+    ['retention, of what is talked about', () => purgeFirst(talked)],
+    ['erasures.erase', () => erase(talker)],
+    ['userMessages.read', () => store.userMessages.read(emitter, caller).next()],
+  ])('touch no table as a whole, whatever others have said: %s', async (_, run) => {
+    const plans = await plansOf(run);
+
+    expect(plans.length).toBeGreaterThan(0);
+    for (const plan of plans) {
+      expect(plan).not.toMatch(/Seq Scan on (messages|message_words|reactions|rooms)/);
+    }
+    expect(plans.join('\n')).toMatch(/Index.* on messages/);
+  });
+
+  async function passOfRetention(): Promise<void> {
+    // So many days ago there was nothing; its first statement is under way when it is stopped.
+    const { sequelize } = host.database;
+    await startRetention({ sequelize, days: 10_000, logger: QUIET })();
+  }
+
+  /** Until the first chunk of the room is deleted. */
+  async function purgeFirst(roomId: number): Promise<void> {
+    do await purgeOldest(host.database.sequelize, roomId, 1);
+    while ((await store.log.horizon(roomId)) === 0);
+  }
+
+  async function erase(user: string): Promise<void> {
+    const erasures = createErasures({
+      sequelize: host.database.sequelize,
+      publish: () => undefined,
+      storeTimeoutMs: 240_000,
+      logger: QUIET,
+    });
+    const { finishedAt } = await erasures.erase(user, emitter);
+    expect(finishedAt).not.toBeNull();
+    await erasures.close();
   }
 
   it('find messages whose words are not stored by their key', async () => {
