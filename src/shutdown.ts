@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Chat } from './chat/upgrade.js';
 import type { Hub } from './feeds/hub.js';
 import type { Connections } from './http/connections.js';
@@ -17,8 +18,16 @@ export interface RunningNode {
 }
 
 /**
- * Accepts no more connections, closes sockets evenly over `drainMs`, if that is not 0, then ends the parts of a node one
- * after the other. Never rejects, and resolves before `drainMs` and `timeoutMs` are up.
+ * The share of `drainMs` in which a node serves on while load balancers notice by its probe that it goes down: of the 10 s
+ * of docker-compose.scale.yml more than the 2 s that the HAProxy of deploy/ needs (two checks, one a second), and of the
+ * 30 s of deploy/k8s what its nodes need to lead nothing here any more.
+ */
+const NOTICE_SHARE = 1 / 3;
+
+/**
+ * Ends the parts of a node one after the other. If `drainMs` is not 0, it serves on for a third of that, and then closes
+ * sockets evenly over the rest; it accepts no connections from then on, or else from now on. Never rejects, and resolves
+ * before `drainMs` and `timeoutMs` are up.
  */
 export async function shutDownNode(
   { chat, log, connections, hub, stopTasks, database }: RunningNode,
@@ -26,9 +35,11 @@ export async function shutDownNode(
   logger: Logger,
 ): Promise<void> {
   const { server } = connections;
+  const noticeMs = server.listening ? drainMs * NOTICE_SHARE : 0;
+  if (noticeMs > 0) await delay(noticeMs);
   const closed = server.listening ? once(server, 'close') : Promise.resolve();
   server.close();
-  if (drainMs > 0) await chat.drain(drainMs);
+  if (drainMs > 0) await chat.drain(drainMs - noticeMs);
   // The shares are a trade-off, not a measurement: messages have the most, as they may be lost otherwise, and sockets
   // as long as their clients have to answer a close frame (2 s of 8 s). The last tenth is left for a busy machine.
   const parts: readonly ShutdownPart[] = [

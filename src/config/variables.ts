@@ -335,7 +335,7 @@ const NODE_LIMITS = z
     ),
     // 0: who presses Ctrl-C waits for nobody.
     DRAIN_SECONDS: count(0, { min: 0, max: 3_600 }).describe(
-      'Seconds over which sockets are closed after SIGTERM, before SHUTDOWN_TIMEOUT_MS begins; 0: all at once',
+      'Seconds after SIGTERM, before SHUTDOWN_TIMEOUT_MS begins: a third to serve on while load balancers notice, the rest to close sockets evenly; 0: all at once',
     ),
     // `docker stop` kills after 10 s.
     SHUTDOWN_TIMEOUT_MS: count(8_000).describe(

@@ -195,6 +195,47 @@ describe('after SIGTERM a node exits with 0 in time', { timeout: TIMEOUT_MS }, (
     expect(answers[3]).toContain('the server is going down');
   });
 
+  it('after serving on until load balancers have noticed, if there are DRAIN_SECONDS', async () => {
+    await node.end('SIGTERM');
+    node = await startNodeProcess({ DATABASE_URL: postgres.url, DRAIN_SECONDS: '12' });
+    const dial = (): Promise<HttpWire> => HttpWire.dial(node);
+    const kept = await dial();
+    const client = await ChatClient.enter(node, ana, room);
+
+    const ended = node.end('SIGTERM');
+    await node.program.seen(/shutting down/);
+
+    expect(await request(node, 'GET', '/readyz')).toMatchObject({
+      status: 503,
+      meta: { detail: 'not ready: server' },
+    });
+    const posted = await request(node, 'POST', `/rooms/${room}/messages`, {
+      as: ana,
+      body: { content: 'by a new connection' },
+    });
+    expect(posted.status).toBe(201);
+    expect(posted.headers.get('connection')).toBe('close');
+    kept.write('GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n');
+    expect(await kept.answer()).toMatchObject({ status: 200, headers: { connection: 'close' } });
+    const late = await ChatClient.enter(node, ana, room);
+    const knock = (): Promise<string> =>
+      dial().then(
+        (wire) => {
+          wire.destroy();
+          return 'accepted';
+        },
+        () => 'refused',
+      );
+    await expect.poll(knock, { timeout: 30_000 }).toBe('refused');
+    // Sockets are served until their turn.
+    late.say('by an old one');
+    expect(await client.messages(2)).toEqual(['by a new connection', 'by an old one']);
+
+    await Promise.all([client.close(), late.close()]);
+    expect(await ended).toBe(0);
+    expect(node.program.stdout()).not.toContain('shutdown of a part timed out');
+  });
+
   it('but exits with 1 at once after a second SIGTERM', async () => {
     const client = await ChatClient.enter(node, ana, room);
     postgres.stall();
