@@ -1,14 +1,14 @@
-import { may, type Caller, type RoomAccess, type Rule } from '../access/permissions.js';
-import { ChatError } from '../errors.js';
+import { may, type Caller, type RoomAccess } from '../access/permissions.js';
+import { ChatError, noSuchRoom } from '../errors.js';
 import type { DebugLog } from '../logger.js';
 import type { Observer } from '../observer.js';
-import { ENTRY_KINDS } from '../protocol/entry-kinds.js';
+import { ENTRY_KINDS, isKnownKind } from '../protocol/entry-kinds.js';
 import type { Tracer } from '../tracer.js';
 import type { Hint } from '../protocol/v2/commands.js';
 import type { Entry } from '../store/entry.js';
 import type { LiveRoom } from '../store/live-room.js';
 import type { Log, RoomState } from '../store/log.js';
-import { applyEntry, type LiveAccess } from './apply-entry.js';
+import { applyEntry, liveAccessOf, replaceAccess, type LiveAccess } from './apply-entry.js';
 import { Subscribers, type EndReason, type Subscriber, type LossReason } from './subscribers.js';
 import { frameOf } from './catch-up.js';
 import type { PeerHints } from './peer-messages.js';
@@ -185,7 +185,7 @@ export class Feed implements LiveRoom {
     for (const subscribers of this.#subscribers) subscribers.beginAt(state.head);
     this.#rulesHead = state.rulesHead;
     this.#rulesDate = state.rulesDate;
-    this.#access = { ...state.access, rules: new Map(state.access.rules) };
+    this.#access = liveAccessOf(state.access);
     this.#takeEarly();
     if (this.#early.size > 0) this.#repairGap();
     this.headFound(this.#knownHead);
@@ -303,7 +303,7 @@ export class Feed implements LiveRoom {
     for (const entry of entries) {
       const isNext = entry.seq === this.#position + 1 || !this.#repairsGaps;
       // A log that went back may have given rights otherwise: entries wait until this one is known to be the same.
-      const isOpen = this.#active && this.#unverified === undefined;
+      const isOpen = this.#active && this.#unverified === undefined && isKnownKind(entry.kind);
       if (isOpen && isNext && entry.seq > this.#position) this.#deliver(entry);
       else if (!this.#active || entry.seq > this.#position) this.#keepEarly(entry);
       else if (entry.createdAt > this.#lastCreatedAt) this.#markUnverified(this.#lastMark());
@@ -343,22 +343,21 @@ export class Feed implements LiveRoom {
     this.hints.close();
   }
 
-  #deliver(entry: Entry): void {
+  #deliver(entry: Entry, changed = applyEntry(entry, this.#access)): void {
     this.#position = entry.seq;
     this.#lastCreatedAt = entry.createdAt;
-    const changed = applyEntry(entry, this.#access);
     let concerned: readonly Subscriber[] | undefined;
     if (changed !== undefined) {
       this.#access = changed.access;
       this.#rulesHead = entry.seq;
       this.#rulesDate = entry.createdAt;
-      concerned = this.#concernedBy(changed.rules).filter((one) => !this.#dropIfRevoked(one));
+      concerned = this.#among(changed.concerns).filter((one) => !this.#dropIfRevoked(one));
       this.hints.recheck((caller) => may(caller, this.#access, 'r'), changed.rules);
     }
     const { seq, kind, textSeq } = entry;
     for (const subscribers of this.#subscribers) {
-      // During an upgrade, a newer node may have stored a kind that this one does not know.
-      if (ENTRY_KINDS[kind]?.changesMessages) subscribers.forgetPages();
+      // What this node does not know may change anything.
+      if (!isKnownKind(kind) || ENTRY_KINDS[kind].changesMessages) subscribers.forgetPages();
       if (textSeq !== undefined && subscribers.version === 1) {
         subscribers.deliverByPages(seq);
       } else {
@@ -367,6 +366,17 @@ export class Feed implements LiveRoom {
       }
     }
     if (concerned !== undefined) for (const subscriber of concerned) this.#tellAccess(subscriber);
+  }
+
+  /**
+   * Takes the next entry, of a kind that this node does not know: during an upgrade a newer node may have stored it. It may
+   * have changed any right, so they are read anew. They may be those behind a later entry: that sets them again.
+   */
+  async #deliverUnknown(entry: Entry): Promise<void> {
+    const state = await this.#log.state(this.roomId);
+    if (state === undefined) throw noSuchRoom();
+    const isSame = state.rulesHead === this.#rulesHead;
+    this.#deliver(entry, isSame ? undefined : replaceAccess(this.#access, state.access));
   }
 
   /** As `Reach`. */
@@ -386,10 +396,8 @@ export class Feed implements LiveRoom {
     void this.#onOldSeqs();
   }
 
-  /** The subscribers whose rights rules may change; without rules, those whose rights the room's settings may change. */
-  #concernedBy(rules: readonly Rule[] | undefined): Subscriber[] {
-    const { entityOwner } = this.#access;
-    const uuids = new Set(rules?.map(({ entityUUID }) => entityUUID) ?? [entityOwner]);
+  /** The subscribers who are one of these users, or of one of these entities. */
+  #among(uuids: ReadonlySet<string>): Subscriber[] {
     const concerned: Subscriber[] = [];
     // Not over `#all`, which takes several times as long: thousands may enter a room at once, each by an entry.
     for (const subscribers of this.#subscribers) {
@@ -448,7 +456,7 @@ export class Feed implements LiveRoom {
     if (this.#early.size === 0 || this.#unverified !== undefined) return;
     for (;;) {
       const next = this.#early.get(this.#position + 1);
-      if (next === undefined) break;
+      if (next === undefined || !isKnownKind(next.kind)) break;
       this.#deliver(next);
     }
     for (const seq of this.#early.keys()) if (seq <= this.#position) this.#early.delete(seq);
@@ -486,7 +494,11 @@ export class Feed implements LiveRoom {
       const isOverwritten = had?.seq === last.seq && had.createdAt !== last.createdAt;
       if (isOverwritten) return this.#markUnverified(last);
       if (had?.seq === last.seq && this.#unverified === unverified) this.markVerified();
-      for (const entry of entries) if (entry.seq === this.#position + 1) this.#deliver(entry);
+      for (const entry of entries) {
+        if (entry.seq !== this.#position + 1) continue;
+        if (isKnownKind(entry.kind)) this.#deliver(entry);
+        else await this.#deliverUnknown(entry);
+      }
       const sawGap = this.#gapSeen;
       this.#takeEarly();
       // A short page is the end of the log, unless an entry beyond it came during the read.

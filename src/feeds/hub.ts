@@ -96,6 +96,7 @@ export function createHub({
   const feedLog: Log = {
     ...log,
     read: (roomId, range) => withDeadline(limits.storeTimeoutMs, () => log.read(roomId, range)),
+    state: (roomId) => withDeadline(limits.storeTimeoutMs, () => log.state(roomId)),
     horizon: (roomId) => withDeadline(limits.storeTimeoutMs, () => log.horizon(roomId)),
   };
   const feeds = new Map<number, Feed>();

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { ENTRY_KIND_NAMES, type EntryKind } from '../protocol/entry-kinds.js';
+import { isKnownKind, type EntryKind } from '../protocol/entry-kinds.js';
 import {
   erasedUserOf,
   reactionOf,
@@ -30,7 +30,8 @@ const entrySchema = z
   .object({
     roomId: roomSchema,
     seq: z.number().int().positive(),
-    kind: z.enum(ENTRY_KIND_NAMES),
+    // A newer node may publish a kind that this one does not know: its feed reads the room's rules anew.
+    kind: z.custom<EntryKind>((kind) => typeof kind === 'string'),
     emitter: z.string(),
     content: z.string(),
     ref: z.string().nullable(),
@@ -41,7 +42,7 @@ const entrySchema = z
     mentions: z.array(z.string()).readonly().optional(),
     isWithheld: z.literal(true).optional(),
   })
-  .refine((entry) => HAS_VALID_CONTENT[entry.kind](entry));
+  .refine((entry) => !isKnownKind(entry.kind) || HAS_VALID_CONTENT[entry.kind](entry));
 
 const ruleSchema = z.object({
   entityUUID: z.string(),

@@ -1,5 +1,5 @@
 import type { SignedPost } from '../hooks/signed-post.js';
-import { ENTRY_KINDS } from '../protocol/entry-kinds.js';
+import { isKnownKind } from '../protocol/entry-kinds.js';
 import {
   entryEvent,
   readEvent,
@@ -172,7 +172,7 @@ function entryStep(
   const before = passOver(state, seq - 1);
   const givenUp = passOver(before, seq);
   // A newer node may have stored a kind that this one does not know.
-  if (!(kind in ENTRY_KINDS)) return { event: undefined, taken: givenUp, givenUp };
+  if (!isKnownKind(kind)) return { event: undefined, taken: givenUp, givenUp };
   // Imported behind the cursor: it counts by its date, and nobody misses it.
   if (Date.parse(createdAt) < begunAt.getTime()) {
     const passed = { ...before, upto: seq, attempts: 0 };

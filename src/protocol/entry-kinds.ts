@@ -73,4 +73,9 @@ export const ENTRY_KINDS = {
 
 export type EntryKind = keyof typeof ENTRY_KINDS;
 
+/** Whether this node knows a kind: during an upgrade, a newer one may store others. */
+export function isKnownKind(kind: string): boolean {
+  return Object.hasOwn(ENTRY_KINDS, kind);
+}
+
 export const ENTRY_KIND_NAMES = Object.keys(ENTRY_KINDS) as EntryKind[];

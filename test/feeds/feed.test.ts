@@ -243,6 +243,36 @@ describe('a feed', () => {
     expect(failures).toEqual([]);
   });
 
+  it.each([
+    ['through the broker', (feed: Feed, unknown: Entry) => feed.take([unknown])],
+    ['in the log', (feed: Feed, { seq }: Entry) => feed.headFound(seq)],
+  ])('reads the rules anew at an entry of an unknown kind that it finds %s', async (_, find) => {
+    const room = await createRoom();
+    const feed = await activeFeed(room);
+    const start = feed.position;
+    const [stays, goes] = [new Reader(owner), new Reader(member)];
+    feed.join(stays);
+    feed.join(goes);
+    feed.take(await appendElsewhere(room, 1));
+    const { seq, ...revocation } = await revoke(room);
+    await database.sequelize.query(
+      `UPDATE messages SET kind = 'transfer' WHERE room_id = ${room} AND seq = ${seq}`,
+    );
+
+    find(feed, { ...revocation, seq, kind: 'transfer' as Entry['kind'] });
+    await until(() => goes.losses.length > 0);
+    feed.take(await appendElsewhere(room, 1));
+    await turnEnded();
+
+    expect(goes.seen()).toEqual([start + 1]);
+    expect(goes.losses).toEqual(['REVOKED']);
+    expect(stays.seen()).toEqual([start + 1, start + 3]);
+    expect(feed.permits(member)).toBe(false);
+    const { userUUID: emitter } = owner;
+    const draft = { roomId: room, kind: 'message', emitter, content: 'on', ref: null } as const;
+    expect(await store.log.append(feed, owner, draft)).toMatchObject({ seq: start + 4 });
+  });
+
   it('delivers entries that arrive between subscription and activation', async () => {
     const room = await createRoom();
     const state = await store.log.state(room);

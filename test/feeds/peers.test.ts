@@ -383,6 +383,17 @@ describe('a node', () => {
     expect(west.entries).toHaveLength(rooms.length);
   });
 
+  it('hands on entries of kinds that it does not know, which a newer node publishes', async () => {
+    const node = startNode();
+    await node.peers.join(ROOM);
+    const entry = { ...message(2), kind: 'transfer', content: '{"to":"whom"}', weight: 7 };
+    node.link.deliver(
+      `${INSTALLATION}:room:${ROOM}`,
+      `abcdefgh.1 ${JSON.stringify({ entries: [entry] })}`,
+    );
+    expect(node.entries).toEqual([2]);
+  });
+
   it('ignores messages that are not from a node', async () => {
     const node = startNode();
     await node.peers.join(ROOM);
