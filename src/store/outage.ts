@@ -3,6 +3,7 @@ import type { Logger } from '../logger.js';
 import {
   isCancelled,
   isConflictWithRecovery,
+  isDeadlock,
   isLockTimeout,
   isUnavailable,
   mayLackDisk,
@@ -60,7 +61,7 @@ export class Outage {
    */
   failed(error: unknown): unknown {
     if (error instanceof ChatError) return error;
-    if (isLockTimeout(error)) {
+    if (isLockTimeout(error) || isDeadlock(error)) {
       return new ChatError('UNAVAILABLE', { detail: 'the room is locked', cause: error });
     }
     if (isCancelled(error) || isConflictWithRecovery(error)) {

@@ -10,6 +10,8 @@ const LOCK_NOT_AVAILABLE = '55P03';
 const CANCELLED = '57014';
 /** SQLSTATE serialization_failure: of a standby, a conflict with recovery. */
 const SERIALIZATION_FAILURE = '40001';
+/** SQLSTATE deadlock_detected. */
+const DEADLOCK = '40P01';
 /** SQLSTATE unique_violation. */
 const UNIQUE_VIOLATION = '23505';
 /** SQLSTATE foreign_key_violation. */
@@ -50,6 +52,11 @@ export function endsConnection(error: pg.DatabaseError): boolean {
 /** Whether a statement waited for a lock for longer than lock_timeout. */
 export function isLockTimeout(error: unknown): boolean {
   return sqlStateOf(error) === LOCK_NOT_AVAILABLE;
+}
+
+/** Whether a transaction was undone, as it and another one waited for each other's locks. */
+export function isDeadlock(error: unknown): boolean {
+  return sqlStateOf(error) === DEADLOCK;
 }
 
 /** Whether a statement was cancelled; its connection is still usable. */

@@ -5,7 +5,7 @@ import {
   type Options,
   type TransactionOptions,
 } from 'sequelize';
-import { connectionError } from './pg-errors.js';
+import { connectionError, isDeadlock } from './pg-errors.js';
 import type { Outage } from './outage.js';
 import type { PgClient } from './pg-client.js';
 
@@ -42,14 +42,20 @@ export class StoreSequelize extends Sequelize {
   }
 
   /**
-   * With a function as its last argument, and of the options with `isolationLevel` alone. Sequelize's own transactions
-   * print to the console if their ROLLBACK fails.
+   * With a function as its last argument, and of the options with `isolationLevel` alone. If Postgres undoes the transaction
+   * because of a deadlock, the function is called once more: a block locks the pair of users before their rooms, a change of
+   * rules the room before the pairs. Sequelize's own transactions print to the console if their ROLLBACK fails.
    */
   override transaction(...args: unknown[]): Promise<never> {
     const work = args.pop() as Work;
     const [{ isolationLevel = Transaction.ISOLATION_LEVELS.READ_COMMITTED } = {}] =
       args as TransactionOptions[];
-    return this.#answered(transact(this.#transactions, isolationLevel, work)) as Promise<never>;
+    const attempt = (): Promise<unknown> => transact(this.#transactions, isolationLevel, work);
+    const made = attempt().catch((error: unknown) => {
+      if (!isDeadlock(error)) throw error;
+      return attempt();
+    });
+    return this.#answered(made) as Promise<never>;
   }
 
   override close(): Promise<void> {

@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { Client } from 'pg';
+import type { Sequelize, Transaction } from 'sequelize';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { lockPair } from '../../src/store/lock-pair.js';
 import { createRoom, putRule, request, type Answer } from '../harness/api.js';
 import { ChatClient, type ServerFrame } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
@@ -89,6 +91,71 @@ describe('a block that is being made', () => {
     expect((await blocking).status).toBe(201);
     expect(await letIn).toMatchObject(FORBIDDEN);
     expect(await post(west, ben, old, 'to the old room')).toMatchObject(FORBIDDEN);
+  });
+});
+
+/** A user2user room of ben into which ana may be let, and a connection in a transaction. */
+async function roomAndHolder(): Promise<{
+  ana: Person;
+  ben: Person;
+  room: number;
+  holder: Client;
+}> {
+  const [ana, ben] = [person(), person({ levelOnEntity: 999 })];
+  const room = await createRoom(east, ben, { type: 'user2user' });
+  const holder = new Client({ connectionString: world.databaseUrl });
+  await holder.connect();
+  await holder.query('BEGIN');
+  return { ana, ben, room, holder };
+}
+
+/** Takes the lock of a pair over a connection of the test. */
+async function lockPairBy(holder: Client, one: Person, other: Person): Promise<void> {
+  const sequelize = {
+    query: (text: string, { bind }: { bind: unknown[] }) => holder.query(text, bind),
+  } as unknown as Sequelize;
+  await lockPair(sequelize, one.userUUID, other.userUUID, undefined as unknown as Transaction);
+}
+
+async function untilWaiting(): Promise<void> {
+  const waiting = `SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`;
+  while ((await query(world.databaseUrl, waiting)).length === 0);
+}
+
+const LOCK_ROOM = 'SELECT FROM rooms WHERE id = $1 FOR NO KEY UPDATE';
+
+describe('a block and a change of rules that wait for each other', () => {
+  it('are both made if Postgres undoes the block', async () => {
+    for (let isForced = false; !isForced;) {
+      const { ana, ben, room, holder } = await roomAndHolder();
+      await putRule(east, ben, room, { userUUID: ana.userUUID, permissions: 'rw' });
+      await holder.query(LOCK_ROOM, [room]);
+      const blocking = block(east, ana, ben);
+      await untilWaiting();
+      // Who began to wait first is undone; on a very busy machine that may be this one.
+      isForced = await lockPairBy(holder, ana, ben).then(
+        () => true,
+        () => false,
+      );
+      await holder.query('COMMIT');
+      await holder.end();
+
+      expect((await blocking).status).toBe(201);
+      expect(await post(west, ben, room, 'to whom blocks me')).toMatchObject(FORBIDDEN);
+    }
+  });
+
+  it('are both made if Postgres undoes the change of rules', async () => {
+    const { ana, ben, room, holder } = await roomAndHolder();
+    await lockPairBy(holder, ana, ben);
+    const letIn = putRule(east, ben, room, { userUUID: ana.userUUID, permissions: 'r' });
+    await untilWaiting();
+    await holder.query(LOCK_ROOM, [room]);
+    await holder.query('COMMIT');
+    await holder.end();
+
+    expect((await letIn).status).toBe(201);
+    expect(await permissionsOf(ana, room)).toBe('r');
   });
 });
 

@@ -46,12 +46,14 @@ describe('an outage of the database', () => {
     expect(error).toHaveBeenCalledTimes(2);
   });
 
-  it('does not begin with a statement that took too long', () => {
-    const cancelled = Object.assign(new pg.DatabaseError('cancelled', 0, 'error'), {
-      code: '57014',
-    });
+  it.each([
+    ['a statement that took too long', '57014'],
+    ['a lock that was not free in time', '55P03'],
+    ['a deadlock', '40P01'],
+  ])('does not begin with %s', (_, code) => {
+    const undone = Object.assign(new pg.DatabaseError('undone', 0, 'error'), { code });
 
-    expect(outage.failed(cancelled)).toMatchObject({ code: 'UNAVAILABLE', cause: cancelled });
+    expect(outage.failed(undone)).toMatchObject({ code: 'UNAVAILABLE', cause: undone });
     expect(error).not.toHaveBeenCalled();
   });
 
