@@ -374,33 +374,6 @@ describe('messages that wait for the hook', () => {
     expect(await texts()).toEqual(['fast', 'slow']);
   });
 
-  it('of one who floods keep no other user waiting for a turn', async () => {
-    decide(({ message }, response) => {
-      const ms = message.content.startsWith('flood') ? 20 : 0;
-      void delay(ms).then(() => {
-        response.writeHead(204).end();
-      });
-    });
-    const flood = await ChatClient.enter(east, ben, room);
-    const texts: string[] = [];
-    const count = 200;
-    for (let n = 0; n < count; n += 1) flood.say(`flood ${n}`, { ref: `${n}` });
-    await flood.messages(1);
-
-    const { status, content } = await post(east, ana, { content: 'among them' });
-
-    expect(status).toBe(201);
-    const { seq } = content as { seq: number };
-    while (texts.length < count) {
-      const frame = await flood.next();
-      if (frame.type === 'status' && frame.data === 'SENT') texts.push(String(frame['ref']));
-    }
-    expect(texts).toEqual(Array.from({ length: count }, (_, n) => String(n)));
-    // The rules, and the messages before it: by far not all of the flood.
-    expect(seq).toBeLessThan(count);
-    await flood.close();
-  });
-
   it('are stored, or not acknowledged, if their node goes down', async () => {
     const node = await world.start({ HOOK_URL: hook.url, WEBHOOK_SECRET });
     const from = hook.got.length;
