@@ -23,8 +23,8 @@ export interface ImportedSettings {
 
 /**
  * Changes the settings, and adds or changes rules, as entries of the log by the organisation that owns the room; before
- * that, stores the names and the read markers of users. A name that is known already stays, and so does a marker that is
- * further on.
+ * that, stores the names, the read markers and the levels of notification of users. A name or a level that is known already
+ * stays, and so does a marker that is further on.
  * @returns the changes, in their order
  */
 export async function importSettings(
@@ -80,13 +80,20 @@ async function storeUsers(
       ],
     },
   );
-  const readers = users.filter(({ upto }) => upto !== null);
+  const readers = users.filter(({ upto, notify }) => upto !== null || notify !== null);
   await sequelize.query(
-    `INSERT INTO read_markers (room_id, user_uuid, upto)
-     SELECT $1::int, uuid, upto FROM unnest($2::uuid[], $3::bigint[]) AS t (uuid, upto) ORDER BY uuid
-     ON CONFLICT (room_id, user_uuid) DO UPDATE SET upto = excluded.upto WHERE read_markers.upto < excluded.upto`,
+    `INSERT INTO read_markers (room_id, user_uuid, upto, notify)
+     SELECT $1::int, uuid, coalesce(upto, 0), notify FROM unnest($2::uuid[], $3::bigint[], $4::text[]) AS t (uuid, upto, notify)
+     ORDER BY uuid
+     ON CONFLICT (room_id, user_uuid) DO UPDATE SET upto = greatest(read_markers.upto, excluded.upto),
+       notify = coalesce(read_markers.notify, excluded.notify)`,
     {
-      bind: [roomId, readers.map(({ userUUID }) => userUUID), readers.map(({ upto }) => upto)],
+      bind: [
+        roomId,
+        readers.map(({ userUUID }) => userUUID),
+        readers.map(({ upto }) => upto),
+        readers.map(({ notify }) => notify),
+      ],
     },
   );
 }

@@ -3,6 +3,7 @@ import type { Rule } from '../access/permissions.js';
 import type { Entry } from './entry.js';
 import type { Room } from './models/room.js';
 import type { RuleRow } from './models/rule.js';
+import type { NotifyLevel } from './read-markers.js';
 import { findRoom } from './room-settings.js';
 
 /** Numbers of a page of the log: two megabytes, if each is a message of 10,000 letters. */
@@ -28,6 +29,8 @@ export interface RoomUser {
   readonly picture: string | null;
   /** Seq up to which they have read the room; null: they have no marker. */
   readonly upto: number | null;
+  /** Which messages they want to be notified of; null: they have not said. */
+  readonly notify: NotifyLevel | null;
 }
 
 /** A room at one moment. */
@@ -70,8 +73,11 @@ const READ_PAGE = `SELECT seq, kind, emitter, content, ref, target, data, mentio
     nullif(deleted_by IS NOT NULL, false) AS "isDeleted", "createdAt"
   ${ABOUT_MESSAGES} ORDER BY seq`;
 
-/** The users of the room $1 of whom there is a name, a picture or a marker; $2 are those who have written. */
-const READ_USERS = `SELECT uuid AS "userUUID", name, picture, upto
+/**
+ * The users of the room $1 of whom there is a name, a picture, a marker or a level of notification; $2 are those who have
+ * written. A marker at 0 counts as none.
+ */
+const READ_USERS = `SELECT uuid AS "userUUID", name, picture, nullif(upto, 0) AS upto, notify
   FROM (
     SELECT unnest($2::uuid[]) AS uuid
     UNION SELECT "entity_UUID" FROM room_permissions WHERE room_id = $1
@@ -79,7 +85,7 @@ const READ_USERS = `SELECT uuid AS "userUUID", name, picture, upto
   ) AS known
   LEFT JOIN user_profiles USING (uuid)
   LEFT JOIN read_markers ON room_id = $1 AND user_uuid = uuid
-  WHERE name IS NOT NULL OR picture IS NOT NULL OR upto IS NOT NULL ORDER BY uuid`;
+  WHERE num_nonnulls(name, picture, nullif(upto, 0), notify) > 0 ORDER BY uuid`;
 
 /**
  * Reads a room page by page, all of it as of one moment.

@@ -12,6 +12,7 @@ import {
 import { emojiSchema } from '../protocol/v2/decode.js';
 import { MAX_INTEGER, permissionsSchema, refSchema, uuidSchema } from '../protocol/values.js';
 import { erasedUserOf, erasureContent, reactionOf } from '../store/entry.js';
+import { NOTIFY_LEVELS } from '../store/read-markers.js';
 import type { DatedRule, ExportedRoom, MessageEntry, RoomUser } from '../store/room-export.js';
 import { printableJson } from './printable.js';
 
@@ -40,13 +41,14 @@ export function ruleLine({ entityUUID, ...rule }: DatedRule): string {
   return printableJson({ kind: 'rule', entity_UUID: entityUUID, ...rule });
 }
 
-export function userLine({ userUUID, name, picture, upto }: RoomUser): string {
+export function userLine({ userUUID, name, picture, upto, notify }: RoomUser): string {
   return printableJson({
     kind: 'user',
     userUUID,
     name: name ?? undefined,
     picture: picture ?? undefined,
     read: upto ?? undefined,
+    notify: notify ?? undefined,
   });
 }
 
@@ -126,10 +128,17 @@ const user = z
     name: profileFields.name.nullish(),
     picture: profileFields.picture.nullish(),
     read: anySeq.nullish(),
+    notify: z.enum(NOTIFY_LEVELS, `must be one of ${NOTIFY_LEVELS.join(', ')}`).nullish(),
   })
-  .transform(({ kind, userUUID, name, picture, read }) => ({
+  .transform(({ kind, userUUID, name, picture, read, notify }) => ({
     kind,
-    user: { userUUID, name: name ?? null, picture: picture ?? null, upto: read ?? null },
+    user: {
+      userUUID,
+      name: name ?? null,
+      picture: picture ?? null,
+      upto: read ?? null,
+      notify: notify ?? null,
+    },
   }));
 
 /** The clocks of two servers may differ by so much, as of tokens. */

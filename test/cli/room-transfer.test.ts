@@ -256,7 +256,7 @@ describe('a room that was exported and imported', () => {
     expect(entriesOf(await exported(copy))).toEqual(entriesOf(text));
   });
 
-  it('knows a message that is sent again, and the names and the unread messages of its users', async () => {
+  it('knows a message that is sent again, and the names, the unread messages and the levels of its users', async () => {
     const dora = person({}, { name: 'Dora' });
     const room = await createRoom(node, ana);
     await putRule(node, ana, room, { userUUID: ben.userUUID, permissions: 'rw' });
@@ -276,6 +276,17 @@ describe('a room that was exported and imported', () => {
       );
     const before = await unread(room);
     expect(before).toEqual([1, 2, 1, 2]);
+    await ask(ben, 'PUT', `/rooms/${room}/notify`, { level: 'mentions' });
+    // Who has read nothing.
+    await ask(cleo, 'PUT', `/rooms/${room}/notify`, { level: 'none' });
+    const levels = (id: number): Promise<unknown[]> =>
+      Promise.all(
+        [ana, ben, cleo, dora].map(async (as) => {
+          const { content } = await ask(as, 'GET', '/me/rooms');
+          return (content as { id: number; notify: string }[]).find((one) => one.id === id)?.notify;
+        }),
+      );
+    expect(await levels(room)).toEqual(['all', 'mentions', 'none', 'all']);
     const text = await exported(room);
     // As in another installation.
     await queryOnce(world.databaseUrl, `DELETE FROM user_profiles WHERE uuid = '${dora.userUUID}'`);
@@ -291,6 +302,7 @@ describe('a room that was exported and imported', () => {
     ).toMatchObject({ status: 409, meta: { reason: 'REF_USED' } });
     expect(await history(ana, copy)).toEqual(await history(ana, room));
     expect(await unread(copy)).toEqual(before);
+    expect(await levels(copy)).toEqual(await levels(room));
     const { content: users } = await ask(ben, 'GET', `/users?ids=${dora.userUUID}`);
     expect(users).toMatchObject([{ name: 'Dora' }]);
   });
