@@ -33,7 +33,7 @@ Prints what an installation needs: nodes, memory, Postgres, disk, Redis and band
   --connects-per-hour      how often a client that is online connects anew (default: 4)
   --days                   for which messages are kept (default: 365)
   --cpu                    the part of a core that a node uses at the busiest time (default: 0.5)
-  --sockets-per-node       at most (default: 10000)
+  --sockets-per-node       at most (default: 10000); both also while one node is lost
   --json                   prints the numbers alone, in bytes and seconds
 
 Examples:
@@ -95,9 +95,12 @@ Examples:
 
 function tableOf({ days, cpu }: Load, size: Size): string {
   const rows = [
-    ['nodes', `${count(size.nodes)}, each a process with at most ${cpu} of a core in use`],
+    [
+      'nodes',
+      `${count(size.nodes)}, each a process with at most ${cpu} of a core in use, also while one is lost`,
+    ],
     ['cores that they use', size.cores.toFixed(2)],
-    ['memory a node', bytes(size.memoryBytesPerNode)],
+    ['memory a node', `${bytes(size.memoryBytesPerNode)}, while one is lost`],
     ['sockets', count(size.sockets)],
     ['until those of a lost node are back', `${size.secondsToComeBack.toFixed(1)} s`],
     ['messages', `${rate(size.messagesPerSecond)}, ${rate(size.deliveriesPerSecond)} to sockets`],

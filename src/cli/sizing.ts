@@ -23,8 +23,10 @@ export interface Load {
 
 /** What it needs. Rates are those of the busiest minute. */
 export interface Size {
+  /** One of them may be lost: the others carry the load within its bounds. */
   readonly nodes: number;
   readonly cores: number;
+  /** While one is lost. */
   readonly memoryBytesPerNode: number;
   readonly sockets: number;
   readonly messagesPerSecond: number;
@@ -58,8 +60,8 @@ const VOCABULARY = 50_000;
 const HEARTBEATS_A_SECOND = 2.5;
 /** Headers of IPv4 and TCP with timestamps, of a packet for each frame, and of a TLS record. */
 const PACKET_BYTES = 52 + 22;
-/** One may end without an outage. */
-const MIN_NODES = 2;
+/** Nodes that may be lost, or restarted, at a time. */
+const SPARE_NODES = 1;
 
 const value = (name: keyof typeof COEFFICIENTS): number => COEFFICIENTS[name].value;
 
@@ -81,12 +83,12 @@ export function sizeOf(load: Load): Size {
       deliveriesPerSecond * value('deliveryMicros') +
       connectsPerSecond * connectMicros) /
     MICROS_A_SECOND;
-  const nodes = Math.max(
-    MIN_NODES,
+  const needed = Math.max(
+    1,
     Math.ceil(coresBusy / load.cpu),
     Math.ceil(sockets / load.socketsPerNode),
   );
-  const socketsPerNode = Math.ceil(sockets / nodes);
+  const nodes = needed + SPARE_NODES;
 
   // A room is published if another node has it open.
   const elsewhere = Math.min(nodes - 1, othersOnline * (1 - 1 / nodes));
@@ -97,7 +99,7 @@ export function sizeOf(load: Load): Size {
   return {
     nodes,
     cores: coresBusy,
-    memoryBytesPerNode: memoryOf(load, { rooms, socketsPerNode }),
+    memoryBytesPerNode: memoryOf(load, { rooms, socketsPerNode: Math.ceil(sockets / needed) }),
     sockets,
     messagesPerSecond,
     deliveriesPerSecond,
@@ -112,7 +114,7 @@ export function sizeOf(load: Load): Size {
     outBytesPerSecond:
       deliveriesPerSecond * (value('frameBytes') + load.messageBytes + PACKET_BYTES),
     inBytesPerSecond: entriesPerSecond * (value('frameBytes') + load.messageBytes + PACKET_BYTES),
-    secondsToComeBack: (socketsPerNode * connectMicros) / MICROS_A_SECOND / (nodes - 1),
+    secondsToComeBack: ((sockets / nodes) * connectMicros) / MICROS_A_SECOND / needed,
   };
 }
 
