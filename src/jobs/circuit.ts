@@ -6,8 +6,8 @@ const MAX_PAUSE_MS = 30_000;
 
 /**
  * Whether the receiver is down, as this node knows it: events of several rooms have failed, and none was taken. Then one
- * event at a time is tried, after a pause that grows. So a dead receiver costs next to nothing, and a single event that is
- * refused does not stop the others.
+ * event at a time is tried, after a pause that grows. So a dead receiver costs next to nothing, and a single event that
+ * always fails does not stop the others.
  */
 export class Circuit {
   readonly #failing = new Set<number>();
@@ -30,7 +30,7 @@ export class Circuit {
     this.#pausedUntil = -Infinity;
   }
 
-  /** An event of a room was not taken. */
+  /** An event of a room failed, which may be the receiver's fault. */
   failed(roomId: number, now: number): void {
     if (this.isClosed) {
       this.#failing.add(roomId);

@@ -106,17 +106,19 @@ export function startWebhooks({
     }
     const free = (circuit.isClosed ? MAX_ROOMS : 1) - turns.size;
     if (free <= 0) return;
+    const isUp = circuit.isClosed;
     // One place is for a room that waits for longer.
-    const ids = takeFirst(mayBeDue ? free - 1 : free);
+    const ids = isUp ? takeFirst(mayBeDue ? free - 1 : free) : takeLast();
     if (ids.length === 0 && !mayBeDue) return;
     mayBeDue = false;
-    leasing = cursors
-      .lease(ids, free, [...turns.keys()])
+    leasing = (isUp ? cursors.lease(ids, free, [...turns.keys()]) : cursors.leaseOne(ids[0]))
       .then(
         (rooms) => {
           for (const room of rooms) beginTurn(room, since);
           if (rooms.length < free) return;
           mayBeDue = true;
+          // The room that was woken was to have the one place: it is not due, or another node has it.
+          if (!isUp) return;
           // Rooms that were due may have had the places of some that were woken.
           const leased = new Set(rooms.map(({ roomId }) => roomId));
           for (const id of ids) if (!leased.has(id)) woken.add(id);
@@ -145,6 +147,13 @@ export function startWebhooks({
     return ids;
   }
 
+  /** The room that was woken last: those before it may be what fails. No room has a turn. */
+  function takeLast(): number[] {
+    const last = [...woken].slice(-1);
+    for (const id of last) woken.delete(id);
+    return last;
+  }
+
   function beginTurn(room: LeasedRoom, since: Date): void {
     const turn = takeTurn({ ...context, begunAt: since }, room)
       .then((end) => settle(room, end))
@@ -163,13 +172,19 @@ export function startWebhooks({
     if (refused === undefined) return cursors.release(room, state, undefined);
     const { step, attempt } = refused;
     const { roomId } = room;
-    const wasUp = circuit.isClosed;
-    circuit.failed(roomId, performance.now());
-    // The receiver is at fault, not the event, which is not given up for it.
-    if (!wasUp) return cursors.release(room, state, circuit.waitMs(performance.now()));
     const { status, error: err } = attempt;
     const event = { room: roomId, id: step.event?.id, status, err };
-    if (!circuit.isClosed) logger.error(event, 'webhook receiver is down');
+    if (!isOfEvent(status)) {
+      const wasUp = circuit.isClosed;
+      circuit.failed(roomId, performance.now());
+      if (!wasUp) {
+        // The receiver is at fault, not the event, which is not given up for it. Others are tried before it, though.
+        const attempts = Math.max(state.attempts, 1);
+        const waitMs = circuit.waitMs(performance.now());
+        return cursors.release(room, { ...state, attempts }, waitMs);
+      }
+      if (!circuit.isClosed) logger.error(event, 'webhook receiver is down');
+    }
     const attempts = state.attempts + 1;
     const retryMs = retryDelay(attempts, Math.random());
     if (retryMs === undefined) return giveUp(room, step, event);
@@ -222,4 +237,13 @@ export function startWebhooks({
       await Promise.all(turns.values());
     },
   };
+}
+
+/**
+ * Whether a status that is not 2xx is an answer to this event: that of a receiver which is up, and does not want it. Others
+ * say nothing of the event, as no answer does: errors of the receiver or of a proxy before it, redirects, and those of the
+ * statuses 4xx that ask for more time.
+ */
+function isOfEvent(status: number | undefined): boolean {
+  return status !== undefined && status >= 400 && status < 500 && status !== 408 && status !== 429;
 }

@@ -70,6 +70,11 @@ export interface WebhookCursors {
     except: readonly number[],
   ): Promise<LeasedRoom[]>;
   /**
+   * Leases one room, to find out whether the receiver is up: `roomId`, or one that is due. Rooms whose next event has failed
+   * before have it only if there are no others: they tell less.
+   */
+  leaseOne(roomId: number | undefined): Promise<LeasedRoom[]>;
+  /**
    * Moves the cursor of a leased room, and ends the lease, unless it has passed to another node.
    * @param retryMs when to try again; undefined: at once if something is left
    * @returns whether something is left to be done at once
@@ -109,16 +114,22 @@ const CREATE = `INSERT INTO webhook_cursors (room_id, room_uuid, upto)
   WHERE r.id = ANY ($1::integer[]) AND NOT EXISTS (SELECT FROM webhook_cursors WHERE room_id = r.id)
   ORDER BY r.id ON CONFLICT (room_id) DO NOTHING RETURNING room_id`;
 
-/** Those of the rooms $1, and of those that are due and not among $3, that nobody has: $2 at most. */
+/**
+ * Those of the rooms $1, and of those that are due and not among $3, that nobody has: $2 at most. If $4 is true, only those
+ * whose next event has not failed, and the rooms $1 first.
+ */
 const LEASE = `WITH wanted AS MATERIALIZED (
     SELECT room_id FROM unnest($1::integer[]) AS room_id
     UNION
     (SELECT room_id FROM webhook_cursors
-     WHERE "dueAt" <= now() AND room_id <> ALL ($3::integer[]) ORDER BY "dueAt" LIMIT $2)
+     WHERE "dueAt" <= now() AND room_id <> ALL ($3::integer[]) AND (attempts = 0 OR NOT $4::boolean)
+     ORDER BY "dueAt" LIMIT $2)
   ), free AS MATERIALIZED (
-    SELECT c.room_id FROM wanted CROSS JOIN LATERAL (
+    SELECT c.room_id FROM (
+      SELECT room_id FROM wanted ORDER BY $4::boolean AND room_id <> ALL ($1::integer[])
+    ) AS wanted CROSS JOIN LATERAL (
       SELECT room_id FROM webhook_cursors
-      WHERE room_id = wanted.room_id AND ("dueAt" IS NULL OR "dueAt" <= now())
+      WHERE room_id = wanted.room_id AND ("dueAt" IS NULL OR "dueAt" <= now()) AND (attempts = 0 OR NOT $4::boolean)
       LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
     ) AS c LIMIT $2
   )
@@ -196,6 +207,25 @@ export function createWebhookCursors({ sequelize }: { sequelize: Sequelize }): W
   const select = <Row extends object>(sql: string, bind: readonly unknown[]): Promise<Row[]> =>
     sequelize.query<Row>(sql, { bind: [...bind], type: QueryTypes.SELECT });
 
+  async function lease(
+    roomIds: readonly number[],
+    limit: number,
+    except: readonly number[],
+    isFresh: boolean,
+  ): Promise<LeasedRoom[]> {
+    const leased = await select<LeasedRoom>(LEASE, [roomIds, limit, except, isFresh]);
+    const found = new Set(leased.map(({ roomId }) => roomId));
+    const others = roomIds.filter((id) => !found.has(id));
+    if (others.length === 0 || leased.length === limit) return leased;
+    const created = await select<{ room_id: number }>(CREATE, [others]);
+    if (created.length === 0) return leased;
+    const ids = created.map(({ room_id }) => room_id);
+    return [
+      ...leased,
+      ...(await select<LeasedRoom>(LEASE, [ids, limit - leased.length, except, isFresh])),
+    ];
+  }
+
   return {
     async begin() {
       await sequelize.query(BEGIN);
@@ -204,18 +234,11 @@ export function createWebhookCursors({ sequelize }: { sequelize: Sequelize }): W
       return row.begunAt;
     },
 
-    async lease(roomIds, limit, except) {
-      const leased = await select<LeasedRoom>(LEASE, [roomIds, limit, except]);
-      const found = new Set(leased.map(({ roomId }) => roomId));
-      const others = roomIds.filter((id) => !found.has(id));
-      if (others.length === 0 || leased.length === limit) return leased;
-      const created = await select<{ room_id: number }>(CREATE, [others]);
-      if (created.length === 0) return leased;
-      const ids = created.map(({ room_id }) => room_id);
-      return [
-        ...leased,
-        ...(await select<LeasedRoom>(LEASE, [ids, limit - leased.length, except])),
-      ];
+    lease: (roomIds, limit, except) => lease(roomIds, limit, except, false),
+
+    async leaseOne(roomId) {
+      const fresh = await lease(roomId === undefined ? [] : [roomId], 1, [], true);
+      return fresh.length > 0 ? fresh : lease([], 1, [], false);
     },
 
     async release({ roomId, lease }, { upto, attempts, holeFrom }, retryMs) {

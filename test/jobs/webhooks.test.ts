@@ -107,6 +107,12 @@ async function untilBegun(): Promise<void> {
   });
 }
 
+async function emptyRooms({ store }: Poster, count: number): Promise<number[]> {
+  const rooms: number[] = [];
+  for (let n = 0; n < count; n += 1) rooms.push(await emptyRoom(store));
+  return rooms;
+}
+
 /** Lets time pass for a room: what is due is so by the clock of Postgres, which can't be set. */
 async function passTime(roomId: number, ms: number): Promise<void> {
   await query(
@@ -230,6 +236,50 @@ describe('webhooks', () => {
     await receiver.until(() => of(room).length === 2);
     expect(of(room)[1]?.body.data).not.toHaveProperty('hole');
   });
+
+  it.each([400, 500])(
+    'are taken while each of many rooms has one that is answered with %i',
+    async (status) => {
+      const node = await startPoster();
+      const [good, poisoned] = [await emptyRooms(node, 3), await emptyRooms(node, 40)];
+      receiver.answer = refuse(({ body }) => body.data['content'] === 'poison', status);
+
+      await Promise.all(poisoned.map((room) => node.say(room, 'poison')));
+      await receiver.until(() => receiver.got.length >= MAX_ROOMS);
+      for (let n = 1; n <= 5; n += 1) {
+        await Promise.all(good.map((room) => node.say(room, `good ${n}`)));
+        await receiver.until(() => receiver.taken.length === n * good.length);
+      }
+
+      for (const room of good) {
+        expect(contentsOf(of(room))).toEqual([1, 2, 3, 4, 5].map((n) => `good ${n}`));
+      }
+    },
+    60_000,
+  );
+
+  it('are given up each after 24 hours if the receiver is up and refuses those of many rooms', async () => {
+    const node = await startPoster();
+    const rooms = await emptyRooms(node, 10);
+    receiver.answer = refuse(({ body }) => body.data['content'] === 'poison', 400);
+
+    await Promise.all(rooms.map((room) => node.say(room, 'poison')));
+    await Promise.all(rooms.map((room) => node.say(room, 'two')));
+    // Each that has failed, and waits, has its last attempt next.
+    await vi.waitFor(async () => {
+      await query(
+        host.url,
+        `UPDATE webhook_cursors SET attempts = $1, "dueAt" = now()
+         WHERE attempts BETWEEN 1 AND $1 - 1 AND "dueAt" < now() + interval '20 seconds'`,
+        [ATTEMPTS - 1],
+      );
+      expect(receiver.taken).toHaveLength(rooms.length);
+    }, 50_000);
+
+    for (const room of rooms) {
+      expect(of(room)[0]?.body.data).toMatchObject({ hole: { from: 1, to: 1 } });
+    }
+  }, 60_000);
 
   it('tell of entries that the log does not have any more as of a hole', async () => {
     const node = await startPoster();
