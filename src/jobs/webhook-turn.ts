@@ -144,10 +144,12 @@ async function* stepsOf(context: TurnContext, leased: LeasedRoom): AsyncGenerato
     const reads = await cursors.reads(roomId, state.upto);
     if (reads.length === 0) return;
     for (const read of reads) {
-      const event = readEvent(roomId, read, room);
+      const hole = { from: state.holeFrom ?? undefined, to: state.upto };
+      const event = readEvent(roomId, read, room, hole);
       const settle = (): Promise<void> => cursors.removeRead(roomId, read);
-      state = { ...state, attempts: 0 };
-      yield { event, taken: state, givenUp: state, settle };
+      const givenUp = { ...state, attempts: 0 };
+      state = { ...givenUp, holeFrom: null };
+      yield { event, taken: state, givenUp, settle };
     }
   }
 }

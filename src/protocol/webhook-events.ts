@@ -51,7 +51,7 @@ export function entryEvent(
   if (type === null) return undefined;
   const more = {
     ...roomMembers(room),
-    ...(holeFrom !== undefined && { hole: { from: holeFrom, to: entry.seq - 1 } }),
+    ...holeMember(holeFrom, entry.seq - 1),
     ...(audience !== undefined && {
       recipients: audience.recipients,
       entities: audience.entities,
@@ -66,7 +66,10 @@ export function entryEvent(
   };
 }
 
-/** The event of a read marker that was moved. A marker may come to a place again, which is another event. */
+/**
+ * The event of a read marker that was moved. A marker may come to a place again, which is another event.
+ * @param hole the entries before it that were not told, from the first on, if there are some, and the last before it
+ */
 export function readEvent(
   roomId: number,
   {
@@ -75,8 +78,15 @@ export function readEvent(
     movedAt,
   }: { readonly userUUID: string; readonly upto: number; readonly movedAt: Date },
   room: EventRoom,
+  hole: { readonly from: number | undefined; readonly to: number },
 ): WebhookEvent {
-  const data = { room_id: roomId, emitter: userUUID, upto, ...roomMembers(room) };
+  const data = {
+    room_id: roomId,
+    emitter: userUUID,
+    upto,
+    ...roomMembers(room),
+    ...holeMember(hole.from, hole.to),
+  };
   return eventOf('message.read', `${roomId}:read:${userUUID}:${movedAt.getTime()}`, data, movedAt);
 }
 
@@ -97,4 +107,8 @@ function eventOf(
 
 function roomMembers({ uuid, name, type, epoch }: EventRoom): object {
   return { room: { uuid, name, type }, epoch };
+}
+
+function holeMember(from: number | undefined, to: number): object {
+  return from === undefined ? {} : { hole: { from, to } };
 }

@@ -519,6 +519,30 @@ describe('webhooks', () => {
   });
 });
 
+describe('the event of a read marker', () => {
+  it('tells of a hole before it, which the next event does not', async () => {
+    const node = await startPoster();
+    const reader = newCaller();
+    const room = await emptyRoom(node.store);
+    await allow(room, reader);
+    receiver.answer = refuse(({ body }) => body.data['content'] === 'poison', 400);
+    await node.say(room, 'poison');
+    await untilAttempts(room, 1);
+    await node.store.readMarkers.move(reader, room, 1, false);
+
+    await query(host.url, 'UPDATE webhook_cursors SET attempts = $1', [ATTEMPTS - 1]);
+    await passTime(room, HOUR_MS);
+    node.wake(room);
+    await receiver.until(() => receiver.taken.length === 1);
+    await node.say(room, 'next');
+    await receiver.until(() => receiver.taken.length === 2);
+
+    const [read, next] = receiver.taken.map(({ body }) => body);
+    expect(read).toMatchObject({ type: 'message.read', data: { hole: { from: 1, to: 1 } } });
+    expect(next?.data).not.toHaveProperty('hole');
+  });
+});
+
 describe('a database that does not answer', () => {
   it('is asked for rooms once a check, not at once again', async () => {
     const lease = vi.fn<WebhookCursors['lease']>(async () => {
