@@ -19,7 +19,7 @@ export const HOOK_TIMEOUT_MS = 1_500;
 const ASKED_AT_ONCE = 32;
 /** A question that has waited longer for its turn says nothing of whether the hook is alive. */
 const MOST_WAITED_MS = HOOK_TIMEOUT_MS / 10;
-/** Characters of a reason that are told to the sender. */
+/** Characters (UTF-16 code units) of a reason that are told to the sender. */
 const DETAIL_CHARACTERS = 500;
 /** The log has one line a minute about questions that failed. */
 const WARNING_INTERVAL_MS = 60_000;
@@ -79,6 +79,13 @@ interface BeforeStoringOptions {
 /** The hook has given no valid answer. */
 class HookFailure extends Error {
   override readonly name = 'HookFailure';
+  /** Whether the answer says all the same that the message is not to be stored as it is. */
+  readonly isRefusal: boolean;
+
+  constructor(message: string, { isRefusal = false } = {}) {
+    super(message);
+    this.isRefusal = isRefusal;
+  }
 }
 
 export function createBeforeStoring({
@@ -88,7 +95,7 @@ export function createBeforeStoring({
   logger,
   observer,
 }: BeforeStoringOptions): BeforeStoring {
-  const answers = answersOf(limits);
+  const texts = messageFields(limits, () => '');
   const circuit = new Circuit();
   // Senders take turns, so that the flood of one does not use up the time of others.
   const turns = new FairLimit<string>(ASKED_AT_ONCE, HOOK_TIMEOUT_MS);
@@ -130,16 +137,15 @@ export function createBeforeStoring({
 
   async function judge(question: Question): Promise<Verdict | 'accept' | ChatError> {
     const { status, text } = await answerTo(question);
-    if (status < 200 || status > 299) throw new HookFailure(`the hook answered ${status}`);
-    const answer = answers(text);
-    switch (answer.action) {
-      case 'accept':
-        return 'accept';
-      case 'reject':
-        return new ChatError('REJECTED', answer.detail == null ? {} : { detail: answer.detail });
-      case 'replace':
-        return replaced(question.message, answer, limits);
+    const isTaken = status >= 200 && status < 300;
+    const answer = isTaken && text.trim() === '' ? ACCEPT : actionOf(text);
+    // Whoever says no by the status, too, says no.
+    if (answer?.action === 'reject') return rejection(answer.detail);
+    if (!isTaken) throw new HookFailure(`the hook answered ${status}`);
+    if (answer === undefined) {
+      throw new HookFailure('the hook answered none of the answers that there are');
     }
+    return answer.action === 'accept' ? 'accept' : replaced(question.message, answer, texts);
   }
 
   return {
@@ -162,6 +168,7 @@ export function createBeforeStoring({
           if (error instanceof ChatError && error.code === 'REJECTED') throw error;
           count('failed');
           warn(error, performance.now());
+          if (error instanceof HookFailure && error.isRefusal) throw rejection(undefined);
         }
       } else {
         count('skipped');
@@ -172,37 +179,61 @@ export function createBeforeStoring({
   };
 }
 
-/** @returns reads the text of an answer; throws if it is none */
-function answersOf(limits: TextLimits) {
-  const { text } = messageFields(limits, () => '');
-  const schema = z.discriminatedUnion('action', [
-    z.object({ action: z.literal('accept') }),
-    z.object({ action: z.literal('reject'), detail: z.string().max(DETAIL_CHARACTERS).nullish() }),
-    z.object({ action: z.literal('replace'), content: text.content, data: text.data }),
-  ]);
-  const accept = { action: 'accept' } as const;
-  return (body: string): z.output<typeof schema> =>
-    body.trim() === '' ? accept : schema.parse(JSON.parse(body));
+/** An answer by what it decides. The rest of it is looked at only if it is needed. */
+const answerSchema = z.discriminatedUnion('action', [
+  z.object({ action: z.literal('accept') }),
+  z.object({ action: z.literal('reject'), detail: z.unknown().optional() }),
+  z.object({
+    action: z.literal('replace'),
+    content: z.unknown().optional(),
+    data: z.unknown().optional(),
+  }),
+]);
+
+const ACCEPT = { action: 'accept' } as const;
+
+/** @returns undefined if the text is none of the answers that there are */
+function actionOf(text: string): z.output<typeof answerSchema> | undefined {
+  try {
+    // Trimmed of a byte order mark, too.
+    return answerSchema.safeParse(JSON.parse(text.trim())).data;
+  } catch {
+    return undefined;
+  }
 }
 
-/** What is left out stays as it is, and null removes it. */
+/** @param detail whatever the application gives as a reason: a long one is cut, and what is no text is left out */
+function rejection(detail: unknown): ChatError {
+  if (typeof detail !== 'string') return new ChatError('REJECTED');
+  // Not in the middle of a surrogate pair.
+  const cut = detail.slice(0, DETAIL_CHARACTERS).replace(/[\uD800-\uDBFF]$/u, '');
+  return new ChatError('REJECTED', { detail: cut });
+}
+
+/**
+ * What is left out stays as it is, and null removes it.
+ * @throws {HookFailure} a refusal, if there is nothing that can be stored instead of what the sender has said
+ */
 function replaced(
   said: Said,
-  given: {
-    readonly content?: string | null | undefined;
-    readonly data?: string | null | undefined;
-  },
-  limits: TextLimits,
+  given: { readonly content?: unknown; readonly data?: unknown },
+  { text, editOf }: ReturnType<typeof messageFields>,
 ): Verdict {
-  const { editOf } = messageFields(limits, () => '');
+  const refuse = (problem: string): HookFailure =>
+    new HookFailure(`the hook answered a message that may not be sent: ${problem}`, {
+      isRefusal: true,
+    });
+  if (given.content === undefined && given.data === undefined) throw refuse('it has nothing new');
+  const { data: fields, error } = z.object(text).safeParse(given);
+  if (fields === undefined) throw refuse(z.prettifyError(error));
   const { content, data } = editOf(
     {
-      content: given.content === undefined ? said.content : given.content,
-      data: given.data === undefined ? said.data : given.data,
+      content: fields.content === undefined ? said.content : fields.content,
+      data: fields.data === undefined ? said.data : fields.data,
     },
     {
       addIssue({ message }) {
-        throw new HookFailure(`the hook answered a message that may not be sent: ${message}`);
+        throw refuse(message);
       },
     },
   );

@@ -233,7 +233,7 @@ describe('the hook before storing', () => {
   });
 
   it('replaces only what it names', async () => {
-    const answers = [{ content: 'b' }, { data: { b: 2 } }, { data: null }, {}];
+    const answers = [{ content: 'b' }, { data: { b: 2 } }, { data: null }];
     for (const answer of answers) {
       decide((_, response) => {
         reply(response, { action: 'replace', ...answer });
@@ -251,7 +251,6 @@ describe('the hook before storing', () => {
       ['b', { a: 1 }],
       ['a', { b: 2 }],
       ['a', undefined],
-      ['a', { a: 1 }],
     ]);
   });
 
@@ -397,9 +396,50 @@ describe('messages that wait for the hook', () => {
   });
 });
 
-describe('a hook that gives no valid answer', () => {
+describe('a hook that has decided against a message', () => {
   const long = 'a'.repeat(8_001);
 
+  it.each<[name: string, answer: unknown, status?: number]>([
+    ['an empty text', { action: 'replace', content: '', data: null }],
+    ['a long text', { action: 'replace', content: long }],
+    ['a text with U+0000', { action: 'replace', content: '\0' }],
+    ['data that is a list', { action: 'replace', data: [1] }],
+    ['valid content, and data that is a text', { action: 'replace', content: 'b', data: 'c' }],
+    ['nothing in its place', { action: 'replace', text: 'b' }],
+    ['a reason that is no text', { action: 'reject', detail: { text: 'no' } }],
+    ['fields that there are not', { action: 'reject', reason: 'no', code: 1 }],
+    ['a status that is not 2xx', { action: 'reject' }, 422],
+  ])(
+    'but has %s, leaves nothing of it stored, whatever HOOK_FAIL is',
+    async (...[, answer, status]) => {
+      decide((_, response) => {
+        response.writeHead(status ?? 200).end(`\uFEFF${JSON.stringify(answer)}`);
+      });
+
+      for (const node of [east, strict]) {
+        const { status, meta } = await post(node, ben, { content: 'hi', data: { a: 1 }, ref: 'a' });
+        expect([status, meta.reason, meta.detail]).toEqual([422, 'REJECTED', undefined]);
+      }
+      expect(await texts()).toEqual([]);
+    },
+  );
+
+  it.each([
+    ['y'.repeat(501), 'y'.repeat(500)],
+    [`${'y'.repeat(499)}🚀`, 'y'.repeat(499)],
+  ])('is heard with 500 characters of its reason', async (detail, told) => {
+    decide((_, response) => {
+      reply(response, { action: 'reject', detail });
+    });
+
+    expect(await post(east, ben, { content: 'hi' })).toMatchObject({
+      status: 422,
+      meta: { reason: 'REJECTED', detail: told },
+    });
+  });
+});
+
+describe('a hook that gives no valid answer', () => {
   it.each<[name: string, decide: Decide]>([
     ['an error', (_, response) => void response.writeHead(500).end()],
     ['a redirect', (_, response) => void response.writeHead(302, { Location: '/' }).end()],
@@ -407,14 +447,6 @@ describe('a hook that gives no valid answer', () => {
     ['another action', (_, response) => reply(response, { action: 'maybe' })],
     ['no action', (_, response) => reply(response, {})],
     ['a list', (_, response) => reply(response, [])],
-    [
-      'an empty text',
-      (_, response) => reply(response, { action: 'replace', content: '', data: null }),
-    ],
-    ['a long text', (_, response) => reply(response, { action: 'replace', content: long })],
-    ['a text with U+0000', (_, response) => reply(response, { action: 'replace', content: '\0' })],
-    ['data that is a list', (_, response) => reply(response, { action: 'replace', data: [1] })],
-    ['a long reason', (_, response) => reply(response, { action: 'reject', detail: long })],
     [
       'too many bytes',
       (_, response) => reply(response, { more: 'a'.repeat(200_000), action: 'reject' }),
