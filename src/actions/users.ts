@@ -16,7 +16,8 @@ const MAX_BATCH = 1_000;
 export interface UserActions {
   /**
    * The user of a token. If it is another token than the last one here, the name and picture that it tells are stored in
-   * the background: nobody waits for it, and if it fails, the user's next token tells it again.
+   * the background, or that there is such a user: nobody waits for it, and if it fails, the user's next token tells it
+   * again.
    * @throws {ChatError} UNAUTHORIZED
    */
   signIn(token: string): Identity | Promise<Identity>;
@@ -79,13 +80,16 @@ export function createUserActions({
   function remember(uuid: string, profile: Profile): void {
     const before = known.get(uuid);
     if (before !== undefined && isOlder(profile, before)) return;
+    // Without a name and a picture it tells nothing new of a user who is known.
+    const told = isNameless(profile) ? (before ?? profile) : profile;
     known.delete(uuid);
-    known.set(uuid, profile);
+    known.set(uuid, told);
     // Of a newer token that tells the same, another node may have heard something else in between.
-    if (before !== undefined && isSame(before, profile)) return;
+    if (before !== undefined && isSame(before, told)) return;
     const [longest] = known.keys();
     if (known.size > KNOWN_USERS && longest !== undefined) known.delete(longest);
-    waiting.set(uuid, profile);
+    if (isNameless(told) && waiting.has(uuid)) return;
+    waiting.set(uuid, told);
     void store();
   }
 
@@ -150,7 +154,12 @@ function isSame(one: Profile, other: Profile): boolean {
   );
 }
 
-/** Whether a profile comes of a token that was signed before the other's. */
-function isOlder({ signedAt }: Profile, { signedAt: other }: Profile): boolean {
-  return signedAt !== undefined && other !== undefined && signedAt < other;
+function isNameless({ name, picture }: Profile): boolean {
+  return name === undefined && picture === undefined;
+}
+
+/** Whether a profile comes of a token that was signed before the other's, which has told something. */
+function isOlder({ signedAt }: Profile, other: Profile): boolean {
+  if (signedAt === undefined || other.signedAt === undefined || isNameless(other)) return false;
+  return signedAt < other.signedAt;
 }

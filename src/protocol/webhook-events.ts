@@ -31,7 +31,7 @@ export interface Recipient {
 /** Whom a message may concern: those who may read it, but for its sender. */
 export interface Audience {
   readonly recipients: readonly Recipient[];
-  /** UUIDs that are not known to be those of users. */
+  /** UUIDs that are not known to be those of users: no token or read marker has said so. */
   readonly entities: readonly string[];
   /** Whether there are more of them. */
   readonly isTruncated: boolean;

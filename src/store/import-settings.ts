@@ -66,12 +66,13 @@ async function storeUsers(
   roomId: number,
   users: readonly RoomUser[],
 ): Promise<void> {
-  // Of the oldest date, so that any token may tell something newer.
+  // Of the oldest date, so that any token may tell something newer. So is a user of whom no token has told a name.
   await sequelize.query(
     `INSERT INTO user_profiles (uuid, name, picture, "updatedAt")
      SELECT uuid, name, picture, to_timestamp(0) FROM unnest($1::uuid[], $2::text[], $3::text[]) AS t (uuid, name, picture)
      WHERE name IS NOT NULL OR picture IS NOT NULL ORDER BY uuid
-     ON CONFLICT (uuid) DO NOTHING`,
+     ON CONFLICT (uuid) DO UPDATE SET name = excluded.name, picture = excluded.picture
+     WHERE user_profiles."updatedAt" = excluded."updatedAt" AND num_nonnulls(user_profiles.name, user_profiles.picture) = 0`,
     {
       bind: [
         users.map(({ userUUID }) => userUUID),

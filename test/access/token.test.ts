@@ -20,7 +20,7 @@ describe('a token', () => {
   it.each(['HS256', 'HS384', 'HS512'] as const)('is accepted with %s', (algorithm) => {
     const identity = verify(jwt.sign(CLAIMS, SECRET, { algorithm, noTimestamp: true }));
 
-    expect(identity).toEqual({ ...CLAIMS, isServer: false, claims: CLAIMS });
+    expect(identity).toEqual({ ...CLAIMS, isServer: false, profile: {}, claims: CLAIMS });
   });
 
   it.each([
@@ -385,9 +385,13 @@ describe('the profile of a token', () => {
     { picture: 'https://' },
     { picture: 'https://example.com/\0' },
     { picture: `https://example.com/${'x'.repeat(2048)}` },
-  ])('is none if no claim has its form, and the token is accepted: %j', (claims) => {
-    expect(profileOf(claims)).toBeUndefined();
-  });
+  ])(
+    'has neither name nor picture if no claim has its form, and the token is accepted: %j',
+    (claims) => {
+      expect(profileOf(claims)).toMatchObject({ name: undefined, picture: undefined });
+      expect(profileOf({ ...claims, server: true })).toBeUndefined();
+    },
+  );
 
   it.each([-1, 1e300, '7', null])('has no date if iat is %s', (iat) => {
     expect(profileOf({ name: 'Ana', iat })).toEqual({ name: 'Ana' });

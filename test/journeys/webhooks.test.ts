@@ -27,7 +27,7 @@ beforeAll(async () => {
   [world, receiver] = await Promise.all([createChatWorld(), startReceiver()]);
   webhooks = { WEBHOOK_URL: receiver.url, WEBHOOK_SECRET };
   node = await world.start(webhooks);
-  // Until a token has told their name, nobody knows that they are users.
+  // Until a token of theirs has come, nobody knows that they are users.
   for (const as of [ana, ben, cleo]) await request(node, 'GET', '/test/token', { as });
 });
 afterAll(async () => {
@@ -143,6 +143,28 @@ describe('webhooks', () => {
         { userUUID: cleo.userUUID, unread: 2, mentioned: true },
         { userUUID: ben.userUUID, unread: 2, mentioned: false },
       ],
+    });
+  });
+
+  it('know users whose token has no name, but not those who have never come', async () => {
+    const room = await createRoom(node, ana);
+    const [nameless, stranger] = [person(), person()];
+    for (const { userUUID } of [nameless, stranger]) {
+      await putRule(node, ana, room, { userUUID, permissions: 'rw' });
+    }
+    const reader = await ChatClient.enterV2(node, nameless, room);
+    await vi.waitFor(async () => {
+      const sql = 'SELECT FROM user_profiles WHERE uuid = $1';
+      expect(await query(world.databaseUrl, sql, [nameless.userUUID])).toHaveLength(1);
+    }, 30_000);
+
+    await call('POST', `/rooms/${room}/messages`, { content: 'hi' });
+    await receiver.until(() => messagesOf(room).length === 1);
+    await reader.close();
+
+    expect(messagesOf(room)[0]?.data).toMatchObject({
+      recipients: [{ userUUID: nameless.userUUID, online: true }],
+      entities: [ana.entityUUID, stranger.userUUID].toSorted(),
     });
   });
 

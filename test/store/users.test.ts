@@ -64,6 +64,18 @@ describe.each(storeHosts)('the users over %s', (_, openHost) => {
       profile({ name: 'new' }),
       'new',
     ],
+    [
+      'an older token after one without a name',
+      profile({ signedAt: TUESDAY }),
+      profile({ name: 'new', signedAt: MONDAY }),
+      'new',
+    ],
+    [
+      'no token without a name',
+      profile({ name: 'old', signedAt: MONDAY }),
+      profile({ signedAt: TUESDAY }),
+      'old',
+    ],
   ])('are changed by %s', async (_, first, second, name) => {
     const [ana = ''] = uuids(1);
     await store.users.remember(new Map([[ana, first]]));
