@@ -166,6 +166,24 @@ describe.each(storeHosts)('an erasure over %s', { timeout: TIMEOUT_MS }, (_, ope
     expect(published.map(({ roomId }) => roomId)).toEqual([one.roomId, two.roomId]);
   });
 
+  it('erases a text that the server set as another user with the message, whose emitter has it', async () => {
+    const [author, editor] = [newCaller(), newCaller()];
+    const room = await roomForBoth(author, editor);
+    const { roomId } = room;
+    const { seq: target } = await say(store.log, room, 'draft', { author });
+    const app = { ...editor, isServer: true };
+    await store.changes.edit(app, roomId, { target, content: 'thyme', data: undefined });
+    const withText = (): Promise<object[]> =>
+      rows(`SELECT seq, kind, emitter FROM messages WHERE content LIKE '%thyme%'`);
+    const ofAuthor = [{ seq: target, kind: 'message', emitter: author.userUUID }];
+    expect(await withText()).toEqual(ofAuthor);
+
+    await erasures.erase(editor.userUUID, server);
+    expect(await withText()).toEqual(ofAuthor);
+    await erasures.erase(author.userUUID, server);
+    expect(await tablesWith(host, 'thyme')).toEqual([]);
+  });
+
   it('is one entry a room, before which the entries of the user are withheld', async () => {
     const room = await roomForBoth();
     const { seq: target } = await say(store.log, room, 'one', { author: ana, ref: 'a' });
