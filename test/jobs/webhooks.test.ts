@@ -104,7 +104,7 @@ function startOver(cursors: Partial<WebhookCursors>): Webhooks {
 async function untilBegun(): Promise<void> {
   await vi.waitFor(async () => {
     expect(await query(host.url, 'SELECT FROM webhook_start')).toHaveLength(1);
-  });
+  }, 30_000);
 }
 
 async function emptyRooms({ store }: Poster, count: number): Promise<number[]> {
@@ -137,7 +137,7 @@ async function untilAttempts(roomId: number, attempts: number): Promise<void> {
 async function untilIdle(roomId: number): Promise<void> {
   await vi.waitFor(async () => {
     expect(await cursorOf(roomId)).toMatchObject({ isDue: null });
-  });
+  }, 30_000);
 }
 
 const idsOf = (deliveries: readonly Delivery[]): string[] => deliveries.map(({ id }) => id);
