@@ -22,7 +22,7 @@ interface Options {
  * (docs/OPERATIONS.md): with 64 a batch of messages takes twice as long as with one, with 256 eight times.
  */
 export const MAX_PARTITIONS = 64;
-/** Entries of one batch, which has the locks of their rooms: as many as an append stores at most, some 20 ms. */
+/** Entries of one batch, which has the locks of their rooms: as many as an append stores at most. */
 const BATCH_ENTRIES = 1_000;
 /** A batch has locked rooms already when it waits for the next one: as long as append_batch waits in that case. */
 const ROOM_LOCK_TIMEOUT_MS = 100;
