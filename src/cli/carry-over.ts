@@ -23,7 +23,7 @@ Example:
       }
       await requireMigrated(database, logger, { patienceMs: PATIENCE_MS });
       let progress: Progress | undefined;
-      const carried = await carryOver(database.address, {
+      const carried = await carryOver(database, logger, {
         onProgress(stored, total) {
           progress ??= createProgress(total);
           progress.at(stored);

@@ -1,8 +1,10 @@
-import { QueryTypes, Sequelize, type Transaction } from 'sequelize';
-import type { DatabaseAddress } from '../config/load.js';
+import { QueryTypes, Transaction, type Sequelize } from 'sequelize';
+import type { Logger } from '../logger.js';
 import { lockKey } from './advisory-locks.js';
-import { sequelizeOptions } from './connect.js';
+import { sequelizeOptions, type Database } from './connect.js';
 import { ruleContent } from './entry.js';
+import { Outage } from './outage.js';
+import { StoreSequelize } from './sequelize.js';
 
 /** Why nothing is carried over. Its message is for the operator. */
 export class CarryOverRefusal extends Error {
@@ -113,15 +115,17 @@ interface NewEntry {
  *   an old one, or another process carries over
  */
 export async function carryOver(
-  address: DatabaseAddress,
+  { directAddress }: Pick<Database, 'directAddress'>,
+  logger: Logger,
   { onProgress = () => undefined }: Options = {},
 ): Promise<CarriedOver> {
   // One connection reads all as of one moment, the other one stores. They wait for a large sort as long as it takes.
-  const sequelize = new Sequelize({ ...sequelizeOptions(address), pool: { max: 2 } });
+  const pool = { ...sequelizeOptions(directAddress), pool: { max: 2 } };
+  const sequelize: Sequelize = new StoreSequelize(pool, new Outage(logger));
+  const { REPEATABLE_READ: isolationLevel } = Transaction.ISOLATION_LEVELS;
   try {
-    return await sequelize.transaction(async (reading) => {
+    return await sequelize.transaction({ isolationLevel }, async (reading) => {
       const options = { transaction: reading } as const;
-      await sequelize.query('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ', options);
       await sequelize.query(
         'SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0',
         options,

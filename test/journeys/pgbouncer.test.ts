@@ -8,7 +8,9 @@ import { createRoom, putRule, request } from '../harness/api.js';
 import { ChatClient } from '../harness/chat-client.js';
 import { createDatabase, query, type TestDatabase } from '../harness/database.js';
 import { startNode, type TestNode } from '../harness/node.js';
+import { OLD_TABLES } from '../harness/old-tables.js';
 import { startPgBouncer, type PgBouncer } from '../harness/pgbouncer.js';
+import { runProgram } from '../harness/process.js';
 import { postgresUrl, redisUrl } from '../harness/services.js';
 import { QUIET } from '../harness/store-hosts.js';
 import { person } from '../harness/tokens.js';
@@ -143,10 +145,8 @@ describe('two nodes behind PgBouncer in transaction mode', () => {
       fresh.url,
       `ALTER DATABASE ${name} SET default_transaction_isolation = 'serializable'`,
     );
-    const url = new URL(pooler.url);
-    url.pathname = `/${name}`;
 
-    const started = startNode({ DATABASE_URL: url.href, DATABASE_POOLED: 'true' });
+    const started = startNode({ DATABASE_URL: pooled(fresh.url), DATABASE_POOLED: 'true' });
     await expect(started).rejects.toThrow(
       'the default_transaction_isolation of the role and of the database must be read committed',
     );
@@ -171,6 +171,60 @@ describe('two nodes behind PgBouncer in transaction mode', () => {
     await opened.close();
     await fresh.drop();
   });
+
+  it.each([
+    [
+      'through the pooler',
+      (fresh: string) => ({ DATABASE_URL: pooled(fresh), DATABASE_POOLED: 'true' }),
+    ],
+    [
+      'past it, by DATABASE_DIRECT_URL,',
+      (fresh: string) => ({
+        DATABASE_URL: pooled(fresh),
+        DATABASE_POOLED: 'true',
+        DATABASE_DIRECT_URL: fresh,
+      }),
+    ],
+  ])('run every command of the command line %s as without it', async (_, environment) => {
+    const fresh = await createDatabase(postgresUrl());
+    await query(fresh.url, OLD_TABLES);
+    await query(
+      fresh.url,
+      `INSERT INTO "Rooms" (name, level_admin, "createdAt", "updatedAt") VALUES ('full', 1, now(), now()), ('empty', 1, now(), now())`,
+    );
+    await query(
+      fresh.url,
+      `INSERT INTO "Messages" (room_id, content, "createdAt", "updatedAt") VALUES (1, 'hi', now(), now())`,
+    );
+    const env = environment(fresh.url);
+    async function run(args: string[], input?: string): Promise<string> {
+      const program = runProgram('src/cli/main.js', {
+        args,
+        env,
+        ...(input !== undefined && { stdin: 'pipe' }),
+      });
+      program.child.stdin?.end(input);
+      const code = await program.exited();
+      expect({ args, code, stderr: program.stderr() }).toMatchObject({ args, code: 0 });
+      return program.stdout();
+    }
+
+    expect(await run(['migrate'])).toMatch(/^migrated: /);
+    expect(await run(['carry-over'])).toBe('carried over: 2 rooms, 1 messages\n');
+    const room = await run(['export', '1']);
+    expect(room).toContain('"hi"');
+    await run(['import', '2'], room);
+    expect(await run(['export', '2'])).toContain('"hi"');
+    expect(await run(['new-epoch'])).toMatch(/^epoch: /);
+    await fresh.drop();
+  });
+
+  /** The database of a URL, through the pooler. */
+  function pooled(url: string): string {
+    const through = new URL(pooler.url);
+    through.pathname = new URL(url).pathname;
+    return through.href;
+  }
 
   /** What the connections of the pooler have beyond those of a new session, as its next clients would see it. */
   async function leftBehind(): Promise<string[]> {

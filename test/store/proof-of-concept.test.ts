@@ -6,27 +6,11 @@ import { ChatClient } from '../harness/chat-client.js';
 import { createDatabase, query, type TestDatabase } from '../harness/database.js';
 import { migrateFresh } from '../harness/migrate-fresh.js';
 import { startNode, type TestNode } from '../harness/node.js';
+import { OLD_TABLES } from '../harness/old-tables.js';
 import { runProgram } from '../harness/process.js';
 import { postgresUrl } from '../harness/services.js';
+import { QUIET } from '../harness/store-hosts.js';
 import { person } from '../harness/tokens.js';
-
-/** The tables as the migrations of the proof of concept leave them. */
-const OLD_TABLES = `
-  CREATE EXTENSION "uuid-ossp";
-  CREATE TABLE "SequelizeMeta" (name varchar(255) PRIMARY KEY);
-  INSERT INTO "SequelizeMeta" VALUES ('20210528234148-create-room.js');
-  CREATE TABLE "Rooms" (
-    id serial PRIMARY KEY, uuid uuid NOT NULL DEFAULT uuid_generate_v4(), name varchar(255) NOT NULL,
-    level_admin integer NOT NULL, type varchar(255), "createdAt" timestamptz NOT NULL, "updatedAt" timestamptz NOT NULL,
-    entity_owner uuid, max_entity_rules integer NOT NULL DEFAULT 10);
-  CREATE TABLE "Messages" (
-    id serial PRIMARY KEY, room_id integer NOT NULL REFERENCES "Rooms" (id) ON DELETE CASCADE, emitter uuid,
-    content varchar(255), "createdAt" timestamptz NOT NULL, "updatedAt" timestamptz NOT NULL);
-  CREATE TABLE "Room_permissions" (
-    room_id integer NOT NULL REFERENCES "Rooms" (id) ON DELETE CASCADE, "entity_UUID" uuid NOT NULL,
-    level integer NOT NULL, permissions varchar(255) NOT NULL, "createdAt" timestamptz NOT NULL,
-    "updatedAt" timestamptz NOT NULL, accepted boolean NOT NULL DEFAULT false,
-    kind varchar(255) NOT NULL DEFAULT 'false', PRIMARY KEY (room_id, "entity_UUID"));`;
 
 /** More than are stored at once. */
 const MANY = 12_000;
@@ -241,9 +225,9 @@ async function migrate(): Promise<void> {
 }
 
 function carry(onProgress?: (stored: number, total: number) => void): Promise<CarriedOver> {
-  const { database: address } = loadConfig({ DATABASE_URL: database.url });
-  if (address === undefined) throw new Error('no address');
-  return carryOver(address, { ...(onProgress && { onProgress }) });
+  const { database: directAddress } = loadConfig({ DATABASE_URL: database.url });
+  if (directAddress === undefined) throw new Error('no address');
+  return carryOver({ directAddress }, QUIET, { ...(onProgress && { onProgress }) });
 }
 
 async function start(): Promise<TestNode> {
