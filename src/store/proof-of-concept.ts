@@ -42,6 +42,10 @@ const LEFT = `"Rooms" AS old WHERE NOT EXISTS (SELECT FROM carried_rooms WHERE r
 const FIND_TAKEN = `SELECT old.id FROM ${LEFT} AND EXISTS (SELECT FROM rooms WHERE id = old.id OR uuid = old.uuid)
   ORDER BY old.id LIMIT 1`;
 
+/** The unique index of the old uuids is ours alone. */
+const FIND_TWIN = `SELECT min(old.id) AS id, max(old.id) AS twin FROM ${LEFT}
+  GROUP BY uuid HAVING count(*) > 1 ORDER BY id LIMIT 1`;
+
 const READ_ROOMS = `SELECT id, uuid, name, type, entity_owner AS "entityOwner", level_admin AS "levelAdmin",
     max_entity_rules AS "maxEntityRules", "createdAt", "updatedAt"
   FROM ${LEFT} ORDER BY id`;
@@ -112,7 +116,7 @@ interface NewEntry {
  * are: each room with its id, its entries numbered by their dates. A room appears when all of it is stored. One that was
  * carried over is not again; a run that was killed is gone on with by the next one, at its first room that is not whole.
  * @throws {CarryOverRefusal} before anything is stored: if the old tables are missing, a room has the id or the uuid of
- *   an old one, or another process carries over
+ *   an old one, two old ones have one uuid, or another process carries over
  */
 export async function carryOver(
   { directAddress }: Pick<Database, 'directAddress'>,
@@ -172,6 +176,12 @@ async function roomsLeft(sequelize: Sequelize, transaction: Transaction): Promis
   if (taken !== undefined) {
     throw new CarryOverRefusal(
       `there is another room with the id or the uuid of the old room ${taken.id}: delete it, or carry over into a new database`,
+    );
+  }
+  const [same] = await sequelize.query<{ id: number; twin: number }>(FIND_TWIN, options);
+  if (same !== undefined) {
+    throw new CarryOverRefusal(
+      `the old rooms ${same.id} and ${same.twin} have the same uuid: give one of them another (UPDATE "Rooms" SET uuid = ...)`,
     );
   }
   return sequelize.query<OldRoom>(READ_ROOMS, options);

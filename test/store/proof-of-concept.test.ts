@@ -200,7 +200,24 @@ describe('rooms of the proof of concept', () => {
     expect(await roomIds()).toEqual([41, 42, 60, 61]);
   });
 
-  it('are carried over by the command', async () => {
+  it('are refused before one is stored, if two have the same uuid', async () => {
+    const [first, second] = [await addRoom({}), await addRoom({})];
+    await query(
+      database.url,
+      'UPDATE "Rooms" SET uuid = (SELECT uuid FROM "Rooms" WHERE id = $1) WHERE id = $2',
+      [first, second],
+    );
+    await addMessage(first, ana.userUUID, 'hi', 1);
+    await migrate();
+
+    await expect(carry()).rejects.toThrow(
+      `the old rooms ${first} and ${second} have the same uuid`,
+    );
+    expect(await roomIds()).toEqual([]);
+    expect(await log(first)).toEqual([]);
+  });
+
+  it('are carried over by the command, which knows their migrations', async () => {
     await addMessage(await addRoom({}), ana.userUUID, 'hi', 1);
     await migrate();
     const program = runProgram('src/cli/main.js', {
@@ -208,9 +225,10 @@ describe('rooms of the proof of concept', () => {
       env: { DATABASE_URL: database.url },
     });
     const code = await program.exited();
-    expect({ code, stdout: program.stdout() }).toEqual({
+    expect({ code, stdout: program.stdout(), stderr: program.stderr() }).toEqual({
       code: 0,
       stdout: 'carried over: 1 rooms, 1 messages\n',
+      stderr: '',
     });
   });
 });
