@@ -76,6 +76,13 @@ const INSERT_ROOM = `WITH room AS (
   )
   INSERT INTO carried_rooms SELECT id FROM room`;
 
+/**
+ * Erasures that pass, or have passed, a log in which rooms were missing (erasures.ts). One that goes on begins anew at its
+ * end.
+ */
+const ERASE_ANEW = `UPDATE erasures
+  SET "againAt" = CASE WHEN "finishedAt" IS NULL THEN coalesce("againAt", "requestedAt") END, "finishedAt" = NULL`;
+
 interface OldRoom {
   readonly id: number;
   readonly uuid: string;
@@ -151,6 +158,7 @@ export async function carryOver(
       // If the proof of concept has gone on since the migration, new rooms would get the ids of its last ones.
       await sequelize.query(`SELECT setval(ids, max(id)) FROM rooms, pg_get_serial_sequence('rooms', 'id') AS ids
         GROUP BY ids HAVING max(id) > nextval(ids)`);
+      await sequelize.query(ERASE_ANEW);
       return { rooms: rooms.length, messages: stored };
     });
   } finally {

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { loadConfig } from '../../src/config/load.js';
 import { carryOver, type CarriedOver } from '../../src/store/proof-of-concept.js';
 import { createRoom, request } from '../harness/api.js';
@@ -10,7 +10,7 @@ import { OLD_TABLES } from '../harness/old-tables.js';
 import { runProgram } from '../harness/process.js';
 import { postgresUrl } from '../harness/services.js';
 import { QUIET } from '../harness/store-hosts.js';
-import { person } from '../harness/tokens.js';
+import { person, type Person } from '../harness/tokens.js';
 
 /** More than are stored at once. */
 const MANY = 12_000;
@@ -198,6 +198,40 @@ describe('rooms of the proof of concept', () => {
     await addRoom({ id: 61 });
     await expect(carry()).rejects.toThrow('the id or the uuid of the old room 61');
     expect(await roomIds()).toEqual([41, 42, 60, 61]);
+  });
+
+  it('have nothing of users who were erased before they came, or while they came', async () => {
+    const [first, second] = [await addRoom({}), await addRoom({})];
+    for (const room of [first, second]) {
+      for (const { userUUID } of [ana, ben, cleo]) await addMessage(room, userUUID, 'sesame', 1);
+    }
+    await migrate();
+    const node = await start();
+    async function erase(user: Person): Promise<void> {
+      const path = `/users/${user.userUUID}/messages`;
+      const { status } = await request(node, 'DELETE', path, { as: person({}, { server: true }) });
+      expect([200, 202]).toContain(status);
+    }
+    await erase(ana);
+
+    let asked: Promise<void> | undefined;
+    await carry(() => {
+      asked ??= erase(ben);
+    });
+    await asked;
+    // A node that is asked for one looks for all.
+    await erase(person());
+
+    await vi.waitFor(
+      async () => {
+        const rows = await query<{ emitter: string }>(
+          database.url,
+          `SELECT emitter FROM messages WHERE content = 'sesame'`,
+        );
+        expect(rows.map(({ emitter }) => emitter)).toEqual([cleo.userUUID, cleo.userUUID]);
+      },
+      { timeout: 30_000, interval: 200 },
+    );
   });
 
   it('are refused before one is stored, if two have the same uuid', async () => {
