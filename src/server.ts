@@ -28,6 +28,7 @@ import { createSocketLimits } from './limits/socket-limits.js';
 import { createRates } from './limits/rates.js';
 import { createMessageLimits } from './limits/message-limits.js';
 import type { Config } from './config/load.js';
+import { StartError } from './errors.js';
 import { createApp } from './http/app.js';
 import { answerError, createConnections } from './http/connections.js';
 import { readPage } from './http/page.js';
@@ -99,9 +100,7 @@ export async function createServer(
   const metrics =
     config.metrics && (await import('./metrics/metrics.js')).createMetrics(config.metrics, logger);
   const observer = metrics?.observer;
-  const tracing =
-    config.tracing &&
-    (await import('./tracing/tracing.js')).createTracing(config.tracing, epoch, logger);
+  const tracing = config.tracing && (await loadTracing())(config.tracing, epoch, logger);
   const tracer = tracing?.tracer;
   const tellsWebhooks = config.webhookUrl !== undefined;
   const store = createStore({ database, limits, logger, observer, tracer, tellsWebhooks });
@@ -296,6 +295,20 @@ export async function createServer(
       return closing;
     },
   };
+}
+
+/** @throws {StartError} if the packages, which are optional, are not there */
+async function loadTracing() {
+  try {
+    return (await import('./tracing/tracing.js')).createTracing;
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code !== 'ERR_MODULE_NOT_FOUND' || !message.includes('@opentelemetry/')) throw error;
+    throw new StartError(
+      'OTEL_EXPORTER_OTLP_ENDPOINT needs the optional packages of OpenTelemetry: install without --omit=optional, or leave it out',
+      { cause: error },
+    );
+  }
 }
 
 /** The secret of an installation whose tokens no application signs. */

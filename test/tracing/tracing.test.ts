@@ -6,7 +6,8 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createRoom, putRule, request } from '../harness/api.js';
 import { ChatClient, numberOf } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
-import type { TestNode } from '../harness/node.js';
+import { SECRET, type TestNode } from '../harness/node.js';
+import { runProgram } from '../harness/process.js';
 import { person } from '../harness/tokens.js';
 
 type Attributes = readonly { readonly key: string; readonly value: object }[];
@@ -164,6 +165,36 @@ describe('the trace of an entry', () => {
     expect(new Set(names)).toEqual(new Set(['', 'deliver deliver message store']));
   });
 });
+
+it('a start without the optional packages says what it lacks, without a stack', async () => {
+  const absent = `export async function resolve(name, context, next) {
+    if (!name.startsWith('@opentelemetry/')) return next(name, context);
+    throw Object.assign(new Error("Cannot find package '" + name + "'"), { code: 'ERR_MODULE_NOT_FOUND' });
+  }`;
+  const hook = `import { register } from 'node:module'; register(${JSON.stringify(inUrl(absent))});`;
+  const program = runProgram('src/main.js', {
+    env: {
+      PORT: '0',
+      NODE_ENV: 'production',
+      JWT_MASTER_SECRET: SECRET,
+      DATABASE_URL: world.databaseUrl,
+      OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:4318',
+      NODE_OPTIONS: `--import=${inUrl(hook)}`,
+    },
+  });
+
+  expect(await program.exited()).toBe(1);
+  const last = JSON.parse(program.stdout().trim().split('\n').at(-1) ?? '') as object;
+  expect(last).toMatchObject({
+    msg: expect.stringContaining('install without --omit=optional') as string,
+  });
+  expect(last).not.toHaveProperty('err');
+});
+
+/** A module as a URL. */
+function inUrl(source: string): string {
+  return `data:text/javascript,${encodeURIComponent(source)}`;
+}
 
 describe('a collector that does not answer', () => {
   it('disturbs nobody', async () => {
