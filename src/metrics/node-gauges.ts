@@ -1,4 +1,5 @@
 import { Counter, type Registry } from 'prom-client';
+import { withDeadline } from '../deadline.js';
 import type { Version } from '../protocol/versions.js';
 import { Gauges } from './gauges.js';
 
@@ -123,7 +124,10 @@ export function addNodeGauges(
   });
 }
 
-/** Of all nodes together. If the database does not answer, a scrape has the numbers of the last one. */
+/** For the answer of the database: Prometheus gives a scrape up after 10 s by default, and then has no number at all. */
+const BACKLOG_TIMEOUT_MS = 1_000;
+
+/** Of all nodes together. If the database does not answer in time, a scrape has the numbers of the last one. */
 function addWebhookGauges(
   gauges: Gauges,
   backlog: NonNullable<WatchedNode['webhookBacklog']>,
@@ -133,7 +137,7 @@ function addWebhookGauges(
     name: 'nano_messaging_webhook_rooms_waiting',
     help: 'Rooms with events that WEBHOOK_URL has not taken, on all nodes; 1000 means 1000 or more',
     async collect() {
-      const found = await backlog().catch(() => undefined);
+      const found = await withDeadline(BACKLOG_TIMEOUT_MS, backlog).catch(() => undefined);
       if (found === undefined) return;
       ({ oldest } = found);
       this.set(found.rooms);

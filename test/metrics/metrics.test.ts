@@ -222,6 +222,22 @@ describe('the metrics of a node', () => {
     expect(text).toContain('nano_messaging_pool_waiting{pool="rest"} 2\n');
   });
 
+  it('have the last numbers of the webhooks if the database is silent', async () => {
+    const registry = new Registry();
+    const answers = [Promise.resolve({ rooms: 3, oldest: null })];
+    addNodeGauges(registry, {
+      chat: { sessions: [], backlogBytes: 0 },
+      hub: { roomCount: 0, peerCount: 0, brokerIsUp: false },
+      unsettled: () => ({ entries: 0, bytes: 0 }),
+      poolUses: () => [],
+      epoch: { uuid: '', onChange: () => undefined },
+      webhookBacklog: () => answers.pop() ?? new Promise(() => undefined),
+    });
+    await registry.metrics();
+
+    expect(await registry.metrics()).toContain('nano_messaging_webhook_rooms_waiting 3\n');
+  });
+
   /** How much samples have grown since an earlier scrape. */
   async function increases(
     before: (sample: string) => number,
