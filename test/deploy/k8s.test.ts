@@ -12,6 +12,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import { loadConfig } from '../../src/config/load.js';
 import { ROUTES } from '../../src/http/routes.js';
+import { shareConnections } from '../../src/store/connect.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const TYPES = {
@@ -20,6 +21,9 @@ const TYPES = {
   PodDisruptionBudget: 'policy/v1',
   HorizontalPodAutoscaler: 'autoscaling/v2',
 } as const;
+
+/** Of Postgres by default: max_connections without superuser_reserved_connections. */
+const CONNECTIONS = 97;
 
 let folder: string;
 beforeAll(async () => {
@@ -95,11 +99,32 @@ describe('the objects of deploy/k8s', async () => {
     });
     expect(Object.keys(secrets).every((name) => text.includes(`--from-file=${name}`))).toBe(true);
 
+    // Behind one ingress.
+    expect(config.trustedProxies).toBe(1);
+
     const { drainSeconds, shutdownTimeoutMs } = config.limits;
     expect(drainSeconds).toBeGreaterThan(0);
     expect(pod?.terminationGracePeriodSeconds).toBeGreaterThan(
       drainSeconds + shutdownTimeoutMs / 1_000,
     );
+  });
+
+  it('have no more connections to Postgres than it takes, also in an update', () => {
+    const env = container?.env?.map(({ name, value = '' }) => [name, value]) ?? [];
+    const { databasePoolSize, limits } = loadConfig({
+      DB_POOL_SIZE: (Object.fromEntries(env) as Record<string, string>)['DB_POOL_SIZE'],
+      LOG_BATCHES_IN_FLIGHT: (Object.fromEntries(env) as Record<string, string>)[
+        'LOG_BATCHES_IN_FLIGHT'
+      ],
+    });
+    const shares = shareConnections(databasePoolSize, limits.logBatchesInFlight);
+    const ofNode = Object.values(shares).reduce((sum, share) => sum + share, 0);
+    const { maxReplicas = 0 } = autoscaler.spec ?? {};
+    const maxSurge = Number(deployment.spec?.strategy?.rollingUpdate?.maxSurge);
+    // Pods that end count as none: all of the version before may still drain.
+    const draining = maxReplicas;
+
+    expect((maxReplicas + maxSurge + draining) * ofNode).toBeLessThanOrEqual(CONNECTIONS);
   });
 
   it('probe routes of the server, at its port', () => {
