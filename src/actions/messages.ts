@@ -214,11 +214,11 @@ export function createMessageActions({
     caller: Caller,
     roomId: number,
     gone: AbortSignal,
-  ): Promise<{ snapshot: LogPlace; horizon: number }> {
+  ): Promise<{ snapshot: LogPlace } & Pick<RoomWithRules, 'horizon' | 'isBeingErased'>> {
     const room = await access(caller, roomId, gone);
     requirePermission(caller, room, 'r');
-    const { head, epoch, horizon } = room;
-    return { snapshot: { head, epoch }, horizon };
+    const { head, epoch, horizon, isBeingErased } = room;
+    return { snapshot: { head, epoch }, horizon, isBeingErased };
   }
 
   /**
@@ -374,14 +374,17 @@ export function createMessageActions({
     },
 
     async openHistory(caller, roomId, gone) {
-      const { snapshot, horizon } = await readablePlace(caller, roomId, gone);
+      const place = await readablePlace(caller, roomId, gone);
+      const { snapshot, horizon } = place;
       const upTo = snapshot.head;
       let checkedAt = upTo;
       async function checkChanges(messages: readonly HistoryMessage[]): Promise<void> {
         const isChecked = messages.every(({ rev }) => (rev ?? 0) <= checkedAt);
         if (!isChecked) checkedAt = (await readablePlace(caller, roomId, gone)).snapshot.head;
       }
-      const reader = { userUUID: caller.userUUID, seen: snapshot, gone };
+      // The number of the log's last entry does not tell whether a replica has what was erased so far.
+      const seen = place.isBeingErased ? {} : { seen: snapshot };
+      const reader = { userUUID: caller.userUUID, ...seen, gone };
       async function* read(stretch: Stretch): MessagePages {
         for await (const messages of history.read(roomId, stretch, reader)) {
           await checkChanges(messages);

@@ -17,6 +17,8 @@ export interface LogPlace {
 export interface LoadedRoom extends CountedAccess, LogPlace {
   /** Seq up to which its log is gone (retention.ts). */
   readonly horizon: number;
+  /** Whether messages were erased of which no entry says so yet (erasures.ts). */
+  readonly isBeingErased: boolean;
   ruleCount: number;
   /** By UUID, those that were asked for and exist. */
   readonly rules: Map<string, RuleRow>;
@@ -48,6 +50,7 @@ export async function loadRoom(
   const [row] = await sequelize.query<RoomQueryRow>(
     `SELECT head, horizon, (SELECT uuid FROM log_epoch) AS epoch, type, entity_owner AS "entityOwner", level_admin AS "levelAdmin",
        max_entity_rules AS "maxEntityRules", rule_count AS "ruleCount",
+       EXISTS (SELECT FROM erasures WHERE room_id = rooms.id AND is_owed AND "finishedAt" IS NULL) AS "isBeingErased",
        CASE WHEN first_user IS NOT NULL THEN json_build_array(first_user, second_user) END AS pair,
        (SELECT coalesce(json_agg(rule), '[]') FROM (
           SELECT room_id AS "roomId", "entity_UUID" AS "entityUUID", level, permissions, accepted, unblocked, since,

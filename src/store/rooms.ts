@@ -37,7 +37,9 @@ export type RuleWithRoom = Omit<RuleRow, 'since' | 'unblocked'> &
 export type NewRoom = Omit<RoomDraft, 'uuid' | 'firstUser' | 'secondUser'>;
 
 /** A room with the end of its log, and with the rules that decide a caller's permissions. */
-export type RoomWithRules = RoomAccess<RuleRow> & LogPlace & Pick<LoadedRoom, 'horizon'>;
+export type RoomWithRules = RoomAccess<RuleRow> &
+  LogPlace &
+  Pick<LoadedRoom, 'horizon' | 'isBeingErased'>;
 
 export interface Rooms {
   /**

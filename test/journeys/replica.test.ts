@@ -1,3 +1,4 @@
+import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { loadConfig } from '../../src/config/load.js';
 import { createLogger } from '../../src/logger.js';
@@ -14,6 +15,8 @@ import { storeOver } from '../harness/store-hosts.js';
 import { person } from '../harness/tokens.js';
 
 const TIMEOUT_MS = 120_000;
+/** Messages that an erasure takes two transactions for. */
+const MORE_THAN_A_CHUNK = 1_200;
 const ana = person({ levelOnEntity: 999 });
 const ben = person();
 
@@ -159,6 +162,51 @@ describe('with a replica, a history', { timeout: TIMEOUT_MS }, () => {
 
     expect((await readPage()).from).toBe('primary');
 
+    await query(replicaUrl, 'SELECT pg_wal_replay_resume()');
+    await untilReplicaIsRead();
+  });
+
+  it('has no text that an erasure has erased so far, while the replica is behind', async () => {
+    const cleo = person();
+    const large = await createRoom(node, ana);
+    await query(
+      url,
+      `WITH filled AS (UPDATE rooms SET head = head + $2 WHERE id = $1 RETURNING head)
+       INSERT INTO messages (room_id, seq, kind, emitter, content, "createdAt", "updatedAt")
+       SELECT $1, head - n, 'message', $3, 'a secret', now(), now() FROM filled, generate_series(0, $2::int - 1) AS n`,
+      [large, MORE_THAN_A_CHUNK, cleo.userUUID],
+    );
+    const secrets = (at: string) =>
+      query(at, `SELECT FROM messages WHERE room_id = $1 AND content = 'a secret'`, [large]);
+    await vi.waitFor(
+      async () => expect(await secrets(replicaUrl)).toHaveLength(MORE_THAN_A_CHUNK),
+      20_000,
+    );
+    await pauseReplica();
+    // Keeps the erasure from its end.
+    const holder = new Client({ connectionString: url });
+    await holder.connect();
+    await holder.query('BEGIN');
+    await holder.query(
+      'SELECT FROM messages WHERE room_id = $1 ORDER BY seq DESC LIMIT 1 FOR UPDATE',
+      [large],
+    );
+
+    const path = `/users/${cleo.userUUID}/messages`;
+    const erased = request(node, 'DELETE', path, { as: person({}, { server: true }) });
+    await vi.waitFor(
+      async () => expect((await secrets(url)).length).toBeLessThan(MORE_THAN_A_CHUNK),
+      20_000,
+    );
+    const { content } = await request(node, 'GET', `/rooms/${large}/messages?limit=1000`, {
+      as: ana,
+    });
+    expect(content).toHaveLength((await secrets(url)).length);
+    expect(await secrets(replicaUrl)).toHaveLength(MORE_THAN_A_CHUNK);
+
+    await holder.query('ROLLBACK');
+    await holder.end();
+    await erased;
     await query(replicaUrl, 'SELECT pg_wal_replay_resume()');
     await untilReplicaIsRead();
   });
