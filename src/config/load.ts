@@ -34,6 +34,13 @@ const KEYS = ['JWT_MASTER_SECRET', 'JWT_PUBLIC_KEY', 'JWKS_URL'] as const;
 /** Parts of a database's address that DATABASE_URL makes needless. */
 const DATABASE_PARTS = new Set(['DB_HOST', 'DB_PORT', 'DB_NAME', 'DB_USERNAME', 'DB_PASSWORD']);
 
+/** Those of the same database beside DATABASE_POOLED. */
+const URLS_WITHOUT_OPTIONS = [
+  'DATABASE_URL',
+  'DATABASE_DIRECT_URL',
+  'DATABASE_REPLICA_URL',
+] as const;
+
 type CamelCase<Name extends string> = Name extends `${infer Word}_${infer Rest}`
   ? `${Lowercase<Word>}${Capitalize<CamelCase<Rest>>}`
   : Lowercase<Name>;
@@ -107,13 +114,16 @@ function problemsOfDatabase(env: Given): string[] {
   }
   const isPooled = environmentSchema.shape.DATABASE_POOLED.safeParse(env['DATABASE_POOLED']).data;
   if (isPooled === true) {
-    const address = environmentSchema.shape.DATABASE_URL.safeParse(env['DATABASE_URL']).data;
     if (env['DATABASE_URL'] === undefined && env['DB_HOST'] === undefined) {
       problems.push('DATABASE_URL (or DB_HOST) must be given beside DATABASE_POOLED');
-    } else if (address?.options !== undefined) {
-      // A pooler refuses them or, worse, ignores them.
-      problems.push('DATABASE_URL must have no options beside DATABASE_POOLED');
     }
+    // A pooler refuses them or, worse, ignores them; past it they would hold for migrations alone.
+    const withOptions = URLS_WITHOUT_OPTIONS.filter(
+      (name) => environmentSchema.shape[name].safeParse(env[name]).data?.options !== undefined,
+    );
+    problems.push(
+      ...withOptions.map((name) => `${name} must have no options beside DATABASE_POOLED`),
+    );
   } else if (isPooled === false && env['DATABASE_DIRECT_URL'] !== undefined) {
     problems.push('DATABASE_DIRECT_URL must stand beside DATABASE_POOLED=true');
   }

@@ -144,7 +144,7 @@ const DATABASE = z
       'Connections for REST: half of them for reading, half for changes, which wait for locked rooms. Live rooms, probes and searches have 8 more (with less than 10 for REST fewer, 4 at least), and storing messages has LOG_BATCHES_IN_FLIGHT: in all 22 a node, so that four nodes fit a Postgres of 100. Each of the WORKERS is a node. Ten nodes fit with a 2 here and 3 LOG_BATCHES_IN_FLIGHT (9 a node), or behind a pooler',
     ),
     DATABASE_POOLED: flag(false).describe(
-      'true: DATABASE_URL (or DB_HOST) leads to PgBouncer, or another pooler, in transaction mode: nothing is kept on a connection between transactions. The url then has no options (ALTER ROLE ... SET search_path instead)',
+      'true: DATABASE_URL (or DB_HOST), and DATABASE_REPLICA_URL if it is given, lead to PgBouncer, or another pooler, in transaction mode (docs/OPERATIONS.md): nothing is kept on a connection between transactions. These URLs, and DATABASE_DIRECT_URL, then have no options (ALTER ROLE ... SET search_path instead)',
     ),
     DATABASE_DIRECT_URL: url(parseDatabaseUrl)
       .optional()

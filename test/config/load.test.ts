@@ -172,6 +172,16 @@ describe('a pooler', () => {
       { DATABASE_POOLED: 'true', DATABASE_URL: `${DATABASE_URL}?options=-c%20search_path%3Da` },
       'DATABASE_URL must have no options beside DATABASE_POOLED',
     ],
+    ...(['DATABASE_DIRECT_URL', 'DATABASE_REPLICA_URL'] as const).map(
+      (name): [Record<string, string>, string] => [
+        {
+          DATABASE_POOLED: 'true',
+          DATABASE_URL,
+          [name]: `${DATABASE_URL}?options=-c%20search_path%3Da`,
+        },
+        `${name} must have no options beside DATABASE_POOLED`,
+      ],
+    ),
     [
       { DATABASE_DIRECT_URL: DATABASE_URL },
       'DATABASE_DIRECT_URL must stand beside DATABASE_POOLED=true',
