@@ -37,7 +37,7 @@ export interface ActionContext {
   readonly hub: Pick<
     Hub,
     | 'active'
-    | 'announceHead'
+    | 'announceStored'
     | 'markerMoved'
     | 'online'
     | 'open'

@@ -29,7 +29,7 @@ export function createImportActions({
   limits,
 }: {
   imports: Imports;
-  hub: Pick<Hub, 'announceHead' | 'invite' | 'publish'>;
+  hub: Pick<Hub, 'announceStored' | 'invite' | 'publish'>;
   limits: Pick<Limits, 'contentCharacters' | 'dataBytes' | 'frameBytes'>;
 }): ImportActions {
   const options = { schema: lineSchema(limits), maxBytes: maxLineBytes(limits) };
@@ -37,8 +37,7 @@ export function createImportActions({
   /** Feeds read imported entries from the log; without the announcement they would count as lost by the broker. */
   async function storeEntries(roomId: number, entries: readonly MessageEntry[]): Promise<number> {
     const added = await imports.storeEntries(roomId, entries);
-    const last = entries.at(-1);
-    if (added > 0 && last !== undefined) hub.announceHead(roomId, last.seq);
+    hub.announceStored(roomId, entries.slice(entries.length - added));
     return added;
   }
 

@@ -48,8 +48,8 @@ export interface Hub {
    * @returns resolves when they are delivered here, if they wait behind a gap
    */
   publish(roomId: number, entries: readonly Entry[]): Promise<void> | void;
-  /** Has the feeds of a room, here and on the peers, read on up to a number that this node has stored. */
-  announceHead(roomId: number, head: number): void;
+  /** Has the feeds of a room, here and on the peers, read on up to the last of some entries that this node has stored. */
+  announceStored(roomId: number, entries: readonly Pick<Entry, 'seq' | 'kind'>[]): void;
   /** Ends the feed of a deleted room, here and on the peers. */
   publishDeletion(roomId: number): void;
   /**
@@ -287,7 +287,10 @@ export function createHub({
       return taken;
     },
 
-    announceHead(roomId, head) {
+    announceStored(roomId, entries) {
+      const head = entries.at(-1)?.seq;
+      if (head === undefined) return;
+      if (observer !== undefined) for (const { kind } of entries) observer.appended(kind);
       feeds.get(roomId)?.headAnnounced(head);
       peers.publishToAll(roomId, { head });
     },

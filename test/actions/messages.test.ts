@@ -32,7 +32,7 @@ beforeAll(async () => {
     store,
     hub: {
       active: () => undefined,
-      announceHead: () => undefined,
+      announceStored: () => undefined,
       open: () => Promise.resolve(undefined),
       publish,
       publishDeletion: () => undefined,

@@ -22,7 +22,7 @@ it('a request that the store never answers is UNAVAILABLE in time, and a late re
       hub: {
         publish: () => undefined,
         active: () => undefined,
-        announceHead: () => undefined,
+        announceStored: () => undefined,
         open: () => Promise.resolve(undefined),
         publishDeletion: () => undefined,
         publishRevocation: () => undefined,

@@ -132,6 +132,28 @@ describe('the metrics of a node', () => {
     await client.close();
   });
 
+  it('count what is imported over REST', async () => {
+    const target = await createRoom(east, ana);
+    const head = { kind: 'room', format: 1, name: 'old', type: 'group', level_admin: 900 };
+    const messages = [1, 2, 3].map((seq) => ({
+      kind: 'message',
+      seq,
+      emitter: ben.userUUID,
+      createdAt: '2020-01-31T10:00:00Z',
+      content: 'hi',
+    }));
+    const lines = [{ ...head, max_entity_rules: 10, entries: 3 }, ...messages];
+    const before = await scrape();
+    const { status } = await request(east, 'POST', `/rooms/${target}/import`, {
+      as: person({}, { server: true }),
+      headers: { 'Content-Type': 'application/x-ndjson' },
+      body: lines.map((line) => JSON.stringify(line)).join('\n'),
+    });
+    expect(status).toBe(200);
+
+    expect((await increases(before))('entries_appended_total{kind=message}')).toBe(3);
+  });
+
   it('count refusals by reason, over REST and sockets of both versions', async () => {
     const before = await scrape();
     await request(east, 'GET', '/rooms/999999', { as: ana });
