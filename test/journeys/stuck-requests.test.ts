@@ -9,6 +9,7 @@ import { createRoom, request } from '../harness/api.js';
 import { fillRoom } from '../harness/backlog.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import { query } from '../harness/database.js';
+import { deferred } from '../harness/deferred.js';
 import { memoryOf } from '../harness/memory.js';
 import { person, type Person } from '../harness/tokens.js';
 
@@ -112,6 +113,53 @@ describe('a client that requests a long answer', () => {
     expect(queriesOf('messages')).toBe(HISTORY_READERS + 1);
     asked.mockRestore();
     await holder.end();
+  });
+});
+
+describe('a client that requests the messages of a user', () => {
+  it('and hangs up stops the reading', async () => {
+    const node = await world.start();
+    const server = person({}, { server: true });
+    const [nobody, other] = [person(), person()];
+    const pathOf = ({ userUUID }: Person): string => `/users/${userUUID}/messages`;
+    // Some more parts of the log than one query passes.
+    await query(
+      world.databaseUrl,
+      `WITH filled AS (UPDATE rooms SET head = head + 45000 WHERE id = $1 RETURNING head)
+       INSERT INTO messages (room_id, seq, kind, emitter, content, "createdAt", "updatedAt")
+       SELECT $1, head - 45000 + place, 'reaction', gen_random_uuid(), '', now(), now()
+       FROM filled, generate_series(1, 45000) AS place`,
+      [room],
+    );
+    const [begun, held] = [deferred(), deferred()];
+    const run = Reflect.get(Sequelize.prototype, 'query') as (...given: unknown[]) => unknown;
+    const readFor = { [nobody.userUUID]: 0, [other.userUUID]: 0 };
+    const asked = vi.spyOn(Sequelize.prototype, 'query').mockImplementation(async function (
+      this: Sequelize,
+      ...given: unknown[]
+    ) {
+      const { bind = [] } = (given[1] ?? {}) as { bind?: unknown[] };
+      const user = String(bind[2]);
+      if (user in readFor) readFor[user] = (readFor[user] ?? 0) + 1;
+      if (user === nobody.userUUID && readFor[user] === 2) {
+        begun.resolve();
+        await held.promise;
+      }
+      return Reflect.apply(run, this, given) as never;
+    });
+    const aborted = vi.spyOn(AbortController.prototype, 'abort');
+    const leaving = await ask(node, server, pathOf(nobody));
+    await begun.promise;
+    leaving.destroy();
+    while (!aborted.mock.calls.some(([reason]) => reason instanceof ChatError)) {
+      await request(node, 'GET', '/healthz');
+    }
+    held.resolve();
+
+    expect((await request(node, 'GET', pathOf(other), { as: server })).content).toEqual([]);
+    expect(readFor).toEqual({ [nobody.userUUID]: 2, [other.userUUID]: 5 });
+    aborted.mockRestore();
+    asked.mockRestore();
   });
 });
 
