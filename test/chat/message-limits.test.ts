@@ -175,7 +175,7 @@ it('messages of version 1 that wait starve neither version 2 nor REST in their r
   const busy = await world.start({ MESSAGES_PER_SECOND: '0', ROOM_MESSAGES_PER_SECOND: '20' });
   const { who, room } = await member(busy);
   const waiting = await Promise.all(texts(8).map(() => ChatClient.enter(busy, admin, room)));
-  for (const client of waiting) for (const text of texts(100)) client.say(text);
+  for (const client of waiting) for (const text of texts(1_000)) client.say(text);
   const polite = await ChatClient.enterV2(busy, who);
   for (const content of texts(5)) {
     let words: unknown;
