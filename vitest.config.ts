@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { configDefaults, defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
+import { PATIENCE_MS } from './test/harness/patience.js';
 
 /** Files that need neither Postgres nor Redis nor a process of their own: the whole project takes seconds. */
 const UNIT = [
@@ -81,9 +82,12 @@ const globalSetup = ['test/harness/global-setup.ts'];
 
 export default defineConfig({
   test: {
-    // For a machine that is several times as slow as usual: a test waits for what happens, not for this.
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    // For a machine with a tenth of the usual speed, on which a test of the page takes a minute: a test waits for what
+    // happens, not for this.
+    testTimeout: 300_000,
+    hookTimeout: 300_000,
+    // That of `eventually`.
+    expect: { poll: { timeout: PATIENCE_MS } },
     // Most files wait for much of their time: for deadlines, and for processes of their own.
     maxWorkers: availableParallelism() + 1,
     sequence: { sequencer: LongestFirst },

@@ -15,6 +15,7 @@ import {
   type StoreHost,
   LIMITS,
 } from '../harness/store-hosts.js';
+import { eventually } from '../harness/eventually.js';
 import { newCaller, removeRule, roomOf, say, writerOver } from '../harness/writers.js';
 
 const ALWAYS = { from: new Date('2000-01-01'), until: new Date('2100-01-01') };
@@ -153,7 +154,7 @@ describe('changes', () => {
       .finally(() => {
         isAnswered = true;
       });
-    await vi.waitFor(() => {
+    await eventually(() => {
       expect(publish).toHaveBeenCalledOnce();
     });
     expect(isAnswered).toBe(false);

@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
+import { PATIENCE_MS } from '../harness/patience.js';
 import { redisUrl } from '../harness/services.js';
 
 const DIST = new URL('../../dist/src/', import.meta.url).href;
@@ -34,7 +35,7 @@ describe('a closed broker keeps no process alive', () => {
     const { stdout } = await promisify(execFile)(
       process.execPath,
       ['--input-type=module', '--eval', program],
-      { timeout: 15_000, killSignal: 'SIGKILL' },
+      { timeout: PATIENCE_MS, killSignal: 'SIGKILL' },
     );
 
     expect(stdout).toBe('closed\n');

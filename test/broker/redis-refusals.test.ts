@@ -2,15 +2,15 @@ import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type AddressInfo, type Server } from 'node:net';
 import { Redis } from 'ioredis';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { CreateBroker } from '../../src/broker/broker.js';
 import { createRedisBroker } from '../../src/broker/redis.js';
 import { createPeers, type Peers } from '../../src/feeds/peers.js';
 import { createLogger } from '../../src/logger.js';
+import { eventually } from '../harness/eventually.js';
 import { redisUrl } from '../harness/services.js';
 
 const PREFIX = `refusals-${randomUUID()}`;
-const PATIENCE = { timeout: 15_000, interval: 50 };
 
 interface Node {
   readonly peers: Peers;
@@ -116,11 +116,11 @@ describe('a node with a useless Redis', () => {
     // All cases run at the same time, since each is watched for a while.
     beforeAll(async () => {
       for (const [name, urlOf] of cases) started.set(name, startNode(await urlOf()));
-      await vi.waitFor(() => {
+      await eventually(() => {
         for (const { warnings } of started.values()) {
           if (warnings.length === 0) throw new Error('a node has not warned');
         }
-      }, PATIENCE);
+      });
       // Attempts and heartbeats keep failing meanwhile.
       await new Promise((resolve) => {
         setTimeout(resolve, 3_000);
@@ -141,33 +141,33 @@ describe('a node with a useless Redis', () => {
   it('reports the broker as up as soon as Redis allows the commands it needs, and needs no others', async () => {
     const url = await urlOfUser('-@all');
     const node = startNode(url);
-    await vi.waitFor(() => {
+    await eventually(() => {
       expect(node.warnings).toHaveLength(1);
-    }, PATIENCE);
+    });
     const { username } = new URL(url);
     const needed = ['+publish', '+subscribe', '+unsubscribe', '+ping', `&${PREFIX}:*`];
     await admin.acl('SETUSER', username, ...needed);
-    await vi.waitFor(() => {
+    await eventually(() => {
       expect(node.peers.isUp).toBe(true);
-    }, PATIENCE);
+    });
   });
 
   it('reports the broker as up without the right to PING', async () => {
     const node = startNode(await urlOfUser(...all, '-ping', '-info'));
-    await vi.waitFor(() => {
+    await eventually(() => {
       expect(node.peers.receivesAll).toBe(true);
-    }, PATIENCE);
+    });
   });
 
   it('reports the broker as down when the rights are taken away', async () => {
     const url = await urlOfUser(...all);
     const node = startNode(url);
-    await vi.waitFor(() => {
+    await eventually(() => {
       expect(node.peers.isUp).toBe(true);
-    }, PATIENCE);
+    });
     await admin.acl('SETUSER', new URL(url).username, '-publish');
-    await vi.waitFor(() => {
+    await eventually(() => {
       expect(node.peers.isUp).toBe(false);
-    }, PATIENCE);
+    });
   });
 });

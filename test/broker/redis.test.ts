@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Broker } from '../../src/broker/broker.js';
 import { createRedisBroker } from '../../src/broker/redis.js';
 import { BrokerEar } from '../harness/broker-ear.js';
 import { openOutlet, type Outlet } from '../harness/outlet.js';
+import { eventually } from '../harness/eventually.js';
 import { startRedis } from '../harness/redis.js';
 import { redisUrl } from '../harness/services.js';
 import { QUIET } from '../harness/store-hosts.js';
@@ -177,9 +178,9 @@ describe('the broker over Redis', () => {
   it('is down as soon as it has found that Redis hangs', async () => {
     expect(broker.problem).toBeUndefined();
     outlet.stall();
-    await vi.waitFor(() => {
+    await eventually(() => {
       expect(broker.problem).toMatchObject({ message: 'Command timed out' });
-    }, 10_000);
+    });
     // The end of a connection takes a turn of the event loop or two.
     for (let turn = 0; turn < 5; turn += 1) await new Promise(setImmediate);
 
@@ -209,9 +210,9 @@ describe('the broker over Redis', () => {
     outlet.resume();
     await hanging;
 
-    await vi.waitFor(() => {
+    await eventually(() => {
       expect(outlet.connections).toBe(0);
-    }, 10_000);
+    });
     expect(broker.isUp).toBe(false);
   });
 
@@ -230,8 +231,8 @@ describe('the broker over Redis', () => {
   }
 
   function down(): Promise<void> {
-    return vi.waitFor(() => {
+    return eventually(() => {
       expect(broker.isUp).toBe(false);
-    }, 10_000);
+    });
   }
 });

@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
+import { PATIENCE_MS } from '../harness/patience.js';
 import { redisUrl } from '../harness/services.js';
 
 const DIST = new URL('../../dist/src/', import.meta.url).href;
@@ -40,7 +41,7 @@ async function run(url: string, program: string, flags: readonly string[] = []):
       };
       ${program}`,
     ],
-    { timeout: 30_000, killSignal: 'SIGKILL' },
+    { timeout: PATIENCE_MS, killSignal: 'SIGKILL' },
   );
   return stdout;
 }

@@ -8,7 +8,7 @@ import type { TestNode } from '../harness/node.js';
 import { person, type Person } from '../harness/tokens.js';
 
 /** A user who enters a room accepts the rule that admits them. */
-describe('entering a room', { timeout: 180_000 }, () => {
+describe('entering a room', () => {
   let world: ChatWorld;
   let node: TestNode;
   const ana = person({ levelOnEntity: 999 });

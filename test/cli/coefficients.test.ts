@@ -23,7 +23,6 @@ import { newCaller, roomDraft, say, writerOver, type TestWriter } from '../harne
 import { startPostgresService, type PostgresService } from '../proof/services.js';
 
 const ROOT = new URL('../../', import.meta.url);
-const TIMEOUT_MS = 240_000;
 
 /** @param tolerance a share of the value in the table */
 function expectNear(name: keyof typeof COEFFICIENTS, measured: number, tolerance: number): void {
@@ -45,7 +44,7 @@ function nextText(): string {
   }).join(' ');
 }
 
-describe('what is stored has the size of the table:', { timeout: TIMEOUT_MS }, () => {
+describe('what is stored has the size of the table:', () => {
   const ROOMS = 500;
   const EACH = 40;
   let postgres: PostgresService;
@@ -65,7 +64,7 @@ describe('what is stored has the size of the table:', { timeout: TIMEOUT_MS }, (
     database = await connectDatabase(loadConfig({ DATABASE_URL: postgres.url }), QUIET);
     await migrate(database, QUIET);
     store = storeOver(database);
-  }, TIMEOUT_MS);
+  });
   afterAll(async () => {
     await store.log.close();
     await database.close();
@@ -270,88 +269,84 @@ it('frames and messages between nodes have the size of the table', () => {
   expectNear('publishedBytes', published, 0.02);
 });
 
-describe.runIf(process.platform === 'linux')(
-  'the memory of a node is that of the table:',
-  { timeout: TIMEOUT_MS },
-  () => {
-    const SOCKETS = 1_000;
-    const ROOMS = 8;
-    const OPEN = 1_024;
-    const entityUUID = randomUUID();
-    let world: ChatWorld;
-    let node: NodeProcess;
-    let database: Database;
-    let shared: number[];
-    let others: number[];
-    const clients: ChatClient[] = [];
+describe.runIf(process.platform === 'linux')('the memory of a node is that of the table:', () => {
+  const SOCKETS = 1_000;
+  const ROOMS = 8;
+  const OPEN = 1_024;
+  const entityUUID = randomUUID();
+  let world: ChatWorld;
+  let node: NodeProcess;
+  let database: Database;
+  let shared: number[];
+  let others: number[];
+  const clients: ChatClient[] = [];
 
-    beforeAll(async () => {
-      world = await createChatWorld();
-      database = await connectDatabase(loadConfig({ DATABASE_URL: world.databaseUrl }), QUIET);
-      const { rooms } = storeOver(database);
-      const rules = [entityUUID, ...Array.from({ length: 7 }, () => randomUUID())].map((uuid) => ({
-        entityUUID: uuid,
-        level: 0,
-        permissions: 'rw',
-        accepted: true,
-      }));
-      const ids: number[] = [];
-      for (let n = 0; n < ROOMS + OPEN; n += 1) {
-        ids.push((await rooms.create(roomDraft(), rules, randomUUID())).id);
-      }
-      shared = ids.slice(0, ROOMS);
-      others = ids.slice(ROOMS);
-      node = await world.startProcess({
-        NODE_OPTIONS: `--import ${fileURLToPath(new URL('bench/gc.mjs', ROOT))}`,
-        NODE_ENV: 'production',
+  beforeAll(async () => {
+    world = await createChatWorld();
+    database = await connectDatabase(loadConfig({ DATABASE_URL: world.databaseUrl }), QUIET);
+    const { rooms } = storeOver(database);
+    const rules = [entityUUID, ...Array.from({ length: 7 }, () => randomUUID())].map((uuid) => ({
+      entityUUID: uuid,
+      level: 0,
+      permissions: 'rw',
+      accepted: true,
+    }));
+    const ids: number[] = [];
+    for (let n = 0; n < ROOMS + OPEN; n += 1) {
+      ids.push((await rooms.create(roomDraft(), rules, randomUUID())).id);
+    }
+    shared = ids.slice(0, ROOMS);
+    others = ids.slice(ROOMS);
+    node = await world.startProcess({
+      NODE_OPTIONS: `--import ${fileURLToPath(new URL('bench/gc.mjs', ROOT))}`,
+      NODE_ENV: 'production',
+    });
+  });
+  afterAll(async () => {
+    for (const client of clients) client.socket.terminate();
+    await database.close();
+    await world.close();
+  });
+
+  async function open(count: number, rooms: readonly number[]): Promise<ChatClient[]> {
+    const opened: ChatClient[] = [];
+    while (opened.length < count) {
+      const some = Array.from({ length: Math.min(50, count - opened.length) }, async () => {
+        const client = await ChatClient.enterV2(node, person({ entityUUID }));
+        await join(client, rooms);
+        return client;
       });
-    }, TIMEOUT_MS);
-    afterAll(async () => {
-      for (const client of clients) client.socket.terminate();
-      await database.close();
-      await world.close();
-    });
-
-    async function open(count: number, rooms: readonly number[]): Promise<ChatClient[]> {
-      const opened: ChatClient[] = [];
-      while (opened.length < count) {
-        const some = Array.from({ length: Math.min(50, count - opened.length) }, async () => {
-          const client = await ChatClient.enterV2(node, person({ entityUUID }));
-          await join(client, rooms);
-          return client;
-        });
-        opened.push(...(await Promise.all(some)));
-      }
-      return opened;
+      opened.push(...(await Promise.all(some)));
     }
+    return opened;
+  }
 
-    async function join(client: ChatClient, rooms: readonly number[]): Promise<void> {
-      client.send({ type: 'join', rooms: rooms.map((room_id) => ({ room_id })) });
-      await client.expect(...rooms.map(() => 'CONNECTED'));
+  async function join(client: ChatClient, rooms: readonly number[]): Promise<void> {
+    client.send({ type: 'join', rooms: rooms.map((room_id) => ({ room_id })) });
+    await client.expect(...rooms.map(() => 'CONNECTED'));
+  }
+
+  it('of a node, a socket, a joined room and an open room', async () => {
+    const bytes = async (): Promise<number> => (await settledKib(node.pid)) * 1_024;
+    const first = await open(100, shared);
+    await Promise.all(first.map((client) => client.close()));
+    const empty = await bytes();
+    clients.push(...(await open(SOCKETS, shared.slice(0, 1))));
+    const joined = await bytes();
+    for (const client of clients) await join(client, shared.slice(1));
+    const inAll = await bytes();
+    for (let from = 0; from < OPEN; from += 128) {
+      clients.push(...(await open(1, others.slice(from, from + 128))));
     }
+    const withRooms = await bytes();
 
-    it('of a node, a socket, a joined room and an open room', async () => {
-      const bytes = async (): Promise<number> => (await settledKib(node.pid)) * 1_024;
-      const first = await open(100, shared);
-      await Promise.all(first.map((client) => client.close()));
-      const empty = await bytes();
-      clients.push(...(await open(SOCKETS, shared.slice(0, 1))));
-      const joined = await bytes();
-      for (const client of clients) await join(client, shared.slice(1));
-      const inAll = await bytes();
-      for (let from = 0; from < OPEN; from += 128) {
-        clients.push(...(await open(1, others.slice(from, from + 128))));
-      }
-      const withRooms = await bytes();
-
-      // A process takes pages that were in use before, and keeps those that it has freed: the bounds are wide.
-      expectNear('nodeBytes', empty, 0.5);
-      expectNear('socketBytes', (joined - empty) / SOCKETS, 0.6);
-      expectNear('joinedRoomBytes', (inAll - joined) / SOCKETS / (ROOMS - 1), 0.6);
-      expectNear('openRoomBytes', (withRooms - inAll) / OPEN, 0.6);
-    });
-  },
-);
+    // A process takes pages that were in use before, and keeps those that it has freed: the bounds are wide.
+    expectNear('nodeBytes', empty, 0.5);
+    expectNear('socketBytes', (joined - empty) / SOCKETS, 0.6);
+    expectNear('joinedRoomBytes', (inAll - joined) / SOCKETS / (ROOMS - 1), 0.6);
+    expectNear('openRoomBytes', (withRooms - inAll) / OPEN, 0.6);
+  });
+});
 
 it('CPU, and the memory of a socket, are those of bench/results.json', () => {
   // Two runs of the bench differ, too.

@@ -4,7 +4,7 @@ import { mkdtemp, open, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadConfig } from '../../src/config/load.js';
 import { connectDatabase } from '../../src/store/connect.js';
 import { purgeOldest } from '../../src/store/retention.js';
@@ -13,6 +13,7 @@ import { ChatClient } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import { queryOnce } from '../proof/services.js';
 import type { TestNode } from '../harness/node.js';
+import { eventually } from '../harness/eventually.js';
 import { runProgram, type Program } from '../harness/process.js';
 import { QUIET } from '../harness/store-hosts.js';
 import { person, type Person } from '../harness/tokens.js';
@@ -188,12 +189,9 @@ async function begunImport(room: number, text: string): Promise<Program> {
     env: { DATABASE_URL: world.databaseUrl },
   });
   program.child.stdin?.write(`${text.split('\n').slice(0, BEGUN_LINES).join('\n')}\n`);
-  await vi.waitFor(
-    async () => {
-      expect(await headOf(room)).toBeGreaterThan(before);
-    },
-    { timeout: 20_000 },
-  );
+  await eventually(async () => {
+    expect(await headOf(room)).toBeGreaterThan(before);
+  });
   return program;
 }
 

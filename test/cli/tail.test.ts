@@ -1,11 +1,12 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createRoom, putRule, request } from '../harness/api.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import { ChatClient } from '../harness/chat-client.js';
 import { SECRET, type TestNode } from '../harness/node.js';
+import { eventually } from '../harness/eventually.js';
 import { runProgram, type Program } from '../harness/process.js';
 import { person } from '../harness/tokens.js';
 
@@ -38,12 +39,9 @@ async function expectEnd(program: Program, signal: NodeJS.Signals = 'SIGINT'): P
 }
 
 async function seenOnStderr(program: Program, text: string): Promise<void> {
-  await vi.waitFor(
-    () => {
-      expect(program.stderr()).toContain(text);
-    },
-    { timeout: 30_000 },
-  );
+  await eventually(() => {
+    expect(program.stderr()).toContain(text);
+  });
 }
 
 describe('the command tail', () => {

@@ -1,17 +1,17 @@
 import fc from 'fast-check';
-import { afterAll, afterEach, beforeAll, expect, it, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { ChatClient, type RoomList, type RoomRow } from '../../src/client/node.js';
 import { createRoom, putRule, request } from '../harness/api.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import { query } from '../harness/database.js';
 import type { TestNode } from '../harness/node.js';
 import { openOutlet, type Outlet } from '../harness/outlet.js';
+import { eventually } from '../harness/eventually.js';
 import { person, type Person } from '../harness/tokens.js';
 import { until } from '../harness/until.js';
 
 /** Each takes two seconds, most of it for what the list asks for after a rest. */
 const RUNS = 4;
-const PATIENCE_MS = 20_000;
 
 const ana = person({ levelOnEntity: 999 });
 let world: ChatWorld;
@@ -47,9 +47,9 @@ async function loaded(list: RoomList): Promise<RoomList> {
 async function expectSame(list: RoomList, as: Person): Promise<void> {
   const { content } = await request(node, 'GET', '/me/rooms', { as });
   const due = (content as RoomRow[]).map(shownOf);
-  await vi.waitFor(() => {
+  await eventually(() => {
     expect(list.items.map(shownOf)).toEqual(due);
-  }, PATIENCE_MS);
+  });
 }
 
 function shownOf({ id, name, head, read, unread, mentions, permissions, ...row }: RoomRow) {

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { localStorageOf, type UnsentCommand } from '../../src/client/index.js';
 import { Outbox } from '../../src/client/outbox.js';
+import { eventually } from '../harness/eventually.js';
 
 const command = (ref: string): UnsentCommand => ({
   type: 'message',
@@ -115,11 +116,11 @@ it.each([
   const timeout = vi.spyOn(AbortSignal, 'timeout').mockReturnValue(waiting.signal);
   const loaded = vi.fn<() => void>();
   const outbox = new Outbox({ load, put: () => undefined, delete: () => undefined }, loaded);
-  await vi.waitFor(() => {
+  await eventually(() => {
     expect(timeout).toHaveBeenCalledTimes(1);
   });
   waiting.abort();
-  await vi.waitFor(() => {
+  await eventually(() => {
     expect(loaded).toHaveBeenCalledTimes(1);
   });
   expect(outbox.isLoaded).toBe(true);

@@ -4,18 +4,18 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Browser } from 'playwright-core';
 import { build, preview } from 'vite';
-import { afterAll, beforeAll, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createRoom, putRule, request } from '../harness/api.js';
 import { startBrowser } from '../harness/browser.js';
 import { ChatClient } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import type { NodeProcess } from '../harness/node-process.js';
+import { eventually } from '../harness/eventually.js';
 import { runProgram, type Program } from '../harness/process.js';
 import { WEBHOOK_SECRET } from '../harness/receiver.js';
 import { person, type Person } from '../harness/tokens.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const PATIENCE_MS = 30_000;
 
 const ana = person({ levelOnEntity: 100 }, { name: 'Ana' });
 /** A user who may enter Ana's rooms. */
@@ -93,9 +93,9 @@ it('bot.mjs answers each ping once, over a restart of its node, too', async () =
     const again = await ChatClient.enter(node, ana, room);
     again.say('ping');
     expect(await again.messages(2)).toEqual(['ping', 'pong']);
-    await vi.waitFor(() => {
+    await eventually(() => {
       expect(bot.stdout().match(/SENT/g)).toHaveLength(2);
-    }, PATIENCE_MS);
+    });
     await again.barrier();
   } finally {
     bot.child.kill();
@@ -143,9 +143,9 @@ it('react shows a room by a hook, through an edit and a restart of its node', as
     await page.goto(`${url}#room=${room}&token=${ana.token}`);
     const items = page.locator('li[aria-busy=false]');
     const shown = async (...texts: string[]): Promise<void> => {
-      await vi.waitFor(async () => {
+      await eventually(async () => {
         expect(await items.allTextContents()).toEqual(texts);
-      }, PATIENCE_MS);
+      });
     };
     await page.getByLabel('Message').fill('hi');
     await page.getByLabel('Message').press('Enter');

@@ -5,13 +5,13 @@ import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Browser, Page } from 'playwright-core';
-import { afterAll, beforeAll, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, expect, it } from 'vitest';
 import { startBrowser } from '../harness/browser.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
+import { eventually } from '../harness/eventually.js';
 import { findFreePort } from '../harness/server-process.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const PATIENCE_MS = 30_000;
 
 /** Stands for npm, which would fetch packages: they are those of this repository, and so is the server. */
 const NPM = `#!/bin/sh
@@ -136,9 +136,9 @@ async function say(page: Page, text: string): Promise<void> {
 
 /** Waits until a page shows these messages, all of them stored. */
 async function expectShown(page: Page, ...messages: string[]): Promise<void> {
-  await vi.waitFor(async () => {
+  await eventually(async () => {
     expect(await page.locator('li[aria-busy=false]').allTextContents()).toEqual(messages);
-  }, PATIENCE_MS);
+  });
 }
 
 it('the tutorial leads to a chat with login, which survives a restart', async () => {

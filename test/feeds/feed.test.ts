@@ -14,10 +14,10 @@ import { connectDatabase, type Database } from '../../src/store/connect.js';
 import type { Entry } from '../../src/store/entry.js';
 import { createStore, type Store } from '../../src/store/store.js';
 import { type TestDatabase } from '../harness/database.js';
+import { PATIENCE_MS } from '../harness/patience.js';
 import { createMigratedDatabase } from '../harness/services.js';
 import { entryOf, removeRule } from '../harness/writers.js';
 
-const PATIENCE_MS = 20_000;
 const logger = createLogger({ level: 'silent', production: true });
 const owner = {
   userUUID: randomUUID(),

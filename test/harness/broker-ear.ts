@@ -1,5 +1,5 @@
-import { vi } from 'vitest';
 import type { Broker, OnMessage } from '../../src/broker/broker.js';
+import { eventually } from './eventually.js';
 
 /** Collects the messages that a broker delivers. */
 export class BrokerEar {
@@ -23,8 +23,8 @@ export class BrokerEar {
 
   /** Resolves once the broker is up. */
   async up(broker: Broker): Promise<void> {
-    await vi.waitFor(() => {
+    await eventually(() => {
       if (!broker.isUp) throw new Error('the broker is not up');
-    }, 10_000);
+    });
   }
 }

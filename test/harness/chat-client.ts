@@ -3,10 +3,9 @@ import { WebSocket, type ClientOptions } from 'ws';
 import type { MessageData } from '../../src/protocol/v1/events.js';
 import { nameOfFrame, requireDocumentedFrame } from './documented-frames.js';
 import type { TestNode } from './node.js';
+import { PATIENCE_MS } from './patience.js';
 import { SUBPROTOCOL_V2 } from '../../src/protocol/versions.js';
 import type { Person } from './tokens.js';
-
-const PATIENCE_MS = 20_000;
 
 /** A frame of the server. */
 export interface ServerFrame {

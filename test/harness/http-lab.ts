@@ -10,9 +10,8 @@ import { request as askNode } from './api.js';
 import { Bystanders } from './bystanders.js';
 import { createChatWorld, type ChatWorld } from './chat-world.js';
 import type { TestNode } from './node.js';
+import { PATIENCE_MS } from './patience.js';
 import { person } from './tokens.js';
-
-const PATIENCE_MS = 20_000;
 
 export const ana = person({ levelOnEntity: 999 });
 export const ben = person();

@@ -1,7 +1,6 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
-
-const PATIENCE_MS = 30_000;
+import { PATIENCE_MS } from './patience.js';
 
 /** An answer, as it was received. */
 export interface WireAnswer {

@@ -23,7 +23,12 @@ export async function startNodeProcess(
     ...(execPath !== undefined && { execPath }),
   });
   return {
-    ...(await listening(program)),
+    ...(await listening(program).catch(async (error: unknown) => {
+      // Nobody else could end it.
+      program.child.kill('SIGKILL');
+      await program.exited();
+      throw error;
+    })),
     pid: program.child.pid ?? 0,
     program,
     end(signal) {

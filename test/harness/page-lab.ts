@@ -1,5 +1,6 @@
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import { collectProblems, startBrowser } from './browser.js';
+import { PATIENCE_MS } from './patience.js';
 import type { Person } from './tokens.js';
 
 /** A browser with the chat page in as many windows as a test wants. */
@@ -17,9 +18,6 @@ export interface PageLab {
 export interface OpenOptions extends BrowserContextOptions {
   readonly at?: string;
 }
-
-/** For what a page is to show. */
-const PATIENCE_MS = 30_000;
 
 export async function startPageLab(): Promise<PageLab> {
   const browser: Browser = await startBrowser();

@@ -2,6 +2,7 @@ import { execFile, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
+import { PATIENCE_MS } from './patience.js';
 
 /** A Unix account to run child processes as; undefined is that of this process. */
 export type Account = { uid: number; gid: number } | undefined;
@@ -48,7 +49,7 @@ export function findFolder(folders: string[], programs: string[]): string | unde
   // They are run, because a file may exist that cannot start: a shim, or one in a folder that only root may enter.
   const runs = (file: string) =>
     existsSync(file) &&
-    spawnSync(file, ['--version'], { ...account, cwd: '/', timeout: 10_000 }).status === 0;
+    spawnSync(file, ['--version'], { ...account, cwd: '/', timeout: PATIENCE_MS }).status === 0;
   return folders.find((folder) => programs.every((program) => runs(join(folder, program))));
 }
 

@@ -1,12 +1,14 @@
 import { execFile, spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { chownSync, closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { startExitGuard } from './exit-guard.js';
+import { PATIENCE_MS } from './patience.js';
 import { serverAccount } from './programs.js';
 
 /** The temporary folder of a server, removed with the server or when this process ends. */
@@ -31,7 +33,6 @@ export interface ServerOptions {
   orphanSignal: NodeJS.Signals;
 }
 
-const READY_TIMEOUT_MS = 30_000;
 const STOP_TIMEOUT_MS = 10_000;
 // With retries, since a process may still be writing there.
 const REMOVE_FOLDER = 'rm -rf "$1"; sleep 1; rm -rf "$1"';
@@ -111,7 +112,7 @@ export async function untilReady(
   ready: () => Promise<void>,
   ended: () => string | undefined = () => undefined,
 ): Promise<void> {
-  const deadline = Date.now() + READY_TIMEOUT_MS;
+  const deadline = Date.now() + PATIENCE_MS;
   for (;;) {
     try {
       return await ready();
@@ -122,12 +123,25 @@ export async function untilReady(
   }
 }
 
-/** A TCP port on 127.0.0.1 that is free at the moment. */
+/**
+ * Systems give a port from above these to a socket that names none (RFC 6335 has 49152 and up, Linux 32768 and up): no
+ * socket of another test takes one until the server listens.
+ */
+const PORTS = { first: 20_000, end: 32_000 };
+
+/** A TCP port on 127.0.0.1 that is free. */
 export async function findFreePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  const { port } = probe.address() as AddressInfo;
-  probe.close();
-  await once(probe, 'close');
-  return port;
+  for (;;) {
+    const port = randomInt(PORTS.first, PORTS.end);
+    const probe = createServer().listen(port, '127.0.0.1');
+    try {
+      await once(probe, 'listening');
+    } catch {
+      // Somebody has it.
+      continue;
+    }
+    probe.close();
+    await once(probe, 'close');
+    return port;
+  }
 }

@@ -1,8 +1,9 @@
 import { WebSocket } from 'ws';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createRoom, request } from '../harness/api.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import type { TestNode } from '../harness/node.js';
+import { eventually } from '../harness/eventually.js';
 import { person, secondsFromNow, sign } from '../harness/tokens.js';
 
 let world: ChatWorld;
@@ -137,9 +138,9 @@ describe('health', () => {
     const lonely = await world.start({ REDIS_URL: 'redis://127.0.0.1:1' });
     const down = await request(lonely, 'GET', '/readyz');
     expect(down).toMatchObject({ status: 200, content: { status: 'ok', broker: 'down' } });
-    await vi.waitFor(async () => {
+    await eventually(async () => {
       const up = await request(node, 'GET', '/readyz');
       expect(up).toMatchObject({ status: 200, content: { status: 'ok', broker: 'up' } });
-    }, 10_000);
+    });
   });
 });

@@ -8,6 +8,7 @@ import { createErrorHandler } from '../../src/http/error-handler.js';
 import { healthRoutes } from '../../src/http/health.js';
 import { createReadiness } from '../../src/http/readiness.js';
 import { serve, type RouteState, type Services } from '../../src/http/route.js';
+import { eventually } from '../harness/eventually.js';
 import { QUIET } from '../harness/store-hosts.js';
 
 interface Answer {
@@ -71,7 +72,7 @@ describe('/readyz', () => {
   it('is 503 if the database hangs', async () => {
     pingDatabase.mockReturnValue(new Promise(() => undefined));
     const answer = ask();
-    await vi.waitFor(() => {
+    await eventually(() => {
       expect(pingDatabase).toHaveBeenCalled();
     });
     vi.advanceTimersByTime(2_000);

@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createRoom, putRule, request, type Answer } from '../harness/api.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import type { TestNode } from '../harness/node.js';
+import { eventually } from '../harness/eventually.js';
 import { person, type Person } from '../harness/tokens.js';
 
 let world: ChatWorld;
@@ -29,7 +30,7 @@ describe('GET /rooms/:id/members', () => {
     const named = person({}, { name: 'Ben', picture: 'https://example.com/ben.png' });
     await putRule(node, ana, room, { userUUID: named.userUUID, permissions: 'r', level: 3 });
     await putRule(node, ana, room, { userUUID: randomUUID(), permissions: 'w' });
-    await vi.waitFor(async () => {
+    await eventually(async () => {
       expect((await list(named, room)).content).toContainEqual({
         room_id: room,
         entity_UUID: named.userUUID,

@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { request } from '../harness/api.js';
 import { ChatClient } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import type { TestNode } from '../harness/node.js';
+import { eventually } from '../harness/eventually.js';
 import { person, type Person } from '../harness/tokens.js';
 
 let world: ChatWorld;
@@ -46,7 +47,7 @@ describe('GET /users', () => {
       { userUUID: ana.userUUID, name: 'Ana', picture },
       { userUUID: ben.userUUID, name: 'Ben', picture: null },
     ];
-    await vi.waitFor(async () => {
+    await eventually(async () => {
       expect(await find(ana, ben, silent)).toEqual(
         expected.toSorted((one, other) => (one.userUUID < other.userUUID ? -1 : 1)),
       );
@@ -59,7 +60,7 @@ describe('GET /users', () => {
     const renamed = person(old, { name: 'new', iat: now - 30 });
     await call(old);
     await call(renamed);
-    await vi.waitFor(async () => {
+    await eventually(async () => {
       expect(await find(old)).toMatchObject([{ name: 'new' }]);
     });
 
@@ -69,7 +70,7 @@ describe('GET /users', () => {
     const later = [person({}, { name: 'later' }), person({}, { name: 'later' })] as const;
     await call(later[0]);
     await call(later[1], elsewhere);
-    await vi.waitFor(async () => {
+    await eventually(async () => {
       expect(await find(...later)).toHaveLength(2);
     });
     expect(await find(old)).toMatchObject([{ name: 'new' }]);
@@ -79,16 +80,16 @@ describe('GET /users', () => {
     const now = Math.floor(Date.now() / 1000);
     const ana = person({}, { name: 'Ana', iat: now - 60 });
     await call(ana);
-    await vi.waitFor(async () => {
+    await eventually(async () => {
       expect(await find(ana)).toMatchObject([{ name: 'Ana' }]);
     });
     await call(person(ana, { name: 'typing error', iat: now - 40 }), elsewhere);
-    await vi.waitFor(async () => {
+    await eventually(async () => {
       expect(await find(ana)).toMatchObject([{ name: 'typing error' }]);
     });
 
     await call(person(ana, { name: 'Ana', iat: now - 20 }));
-    await vi.waitFor(async () => {
+    await eventually(async () => {
       expect(await find(ana)).toMatchObject([{ name: 'Ana' }]);
     });
   });

@@ -8,7 +8,6 @@ import { ana, ben, eve, json, messageOf, SocketLab, token } from '../harness/soc
 import { CLOSE, FIN, frame, PING, PONG, WsWire } from '../harness/ws-wire.js';
 
 /** Long enough for a slow machine. */
-const FLOOD_TIMEOUT_MS = 240_000;
 const MOST_GROWTH_BYTES = 200 * 1024 * 1024;
 
 let lab: SocketLab;
@@ -90,83 +89,71 @@ describe('a flood', () => {
     return taken;
   }
 
-  it(
-    'of 300,000 tiny frames does not grow the heap, is answered in full, and stops no other session',
-    { timeout: FLOOD_TIMEOUT_MS },
-    async () => {
-      // 10 MB of answers are more than the buffers in between hold.
-      const count = 300_000;
-      const wire = await WsWire.open(target);
-      wire.write(token());
-      expect(await wire.words(2)).toEqual(['START?', 'READY']);
-      await talkUntil(() => true, 20);
-      const growth = watchMemory();
+  it('of 300,000 tiny frames does not grow the heap, is answered in full, and stops no other session', async () => {
+    // 10 MB of answers are more than the buffers in between hold.
+    const count = 300_000;
+    const wire = await WsWire.open(target);
+    wire.write(token());
+    expect(await wire.words(2)).toEqual(['START?', 'READY']);
+    await talkUntil(() => true, 20);
+    const growth = watchMemory();
 
-      wire.socket.removeAllListeners('data');
-      await pour(wire, frame('{}'), count);
+    wire.socket.removeAllListeners('data');
+    await pour(wire, frame('{}'), count);
 
-      // All answers are equal: their bytes repeat one pattern.
-      const answer = frame('{"type":"query","data":"COMMAND?"}', { masked: false });
-      const pattern = Buffer.concat(Array<Buffer>(4_096).fill(answer));
-      let received = 0;
-      let differs = false;
-      const all = new Promise<void>((resolve) => {
-        wire.socket.on('data', (chunk: Buffer) => {
-          for (let at = 0; at < chunk.length;) {
-            const offset = received % answer.length;
-            const length = Math.min(chunk.length - at, pattern.length - offset);
-            differs ||= chunk.compare(pattern, offset, offset + length, at, at + length) !== 0;
-            received += length;
-            at += length;
-          }
-          if (differs || received >= count * answer.length) resolve();
-        });
+    // All answers are equal: their bytes repeat one pattern.
+    const answer = frame('{"type":"query","data":"COMMAND?"}', { masked: false });
+    const pattern = Buffer.concat(Array<Buffer>(4_096).fill(answer));
+    let received = 0;
+    let differs = false;
+    const all = new Promise<void>((resolve) => {
+      wire.socket.on('data', (chunk: Buffer) => {
+        for (let at = 0; at < chunk.length;) {
+          const offset = received % answer.length;
+          const length = Math.min(chunk.length - at, pattern.length - offset);
+          differs ||= chunk.compare(pattern, offset, offset + length, at, at + length) !== 0;
+          received += length;
+          at += length;
+        }
+        if (differs || received >= count * answer.length) resolve();
       });
-      let isAll = false;
-      void all.then(() => {
-        isAll = true;
-      });
-      wire.socket.resume();
-      await talkUntil(() => isAll, 20);
-      await all;
-      expect(differs).toBe(false);
-      expect(received).toBe(count * answer.length);
-      expect(growth()).toBeLessThan(MOST_GROWTH_BYTES);
-      wire.destroy();
-    },
-  );
+    });
+    let isAll = false;
+    void all.then(() => {
+      isAll = true;
+    });
+    wire.socket.resume();
+    await talkUntil(() => isAll, 20);
+    await all;
+    expect(differs).toBe(false);
+    expect(received).toBe(count * answer.length);
+    expect(growth()).toBeLessThan(MOST_GROWTH_BYTES);
+    wire.destroy();
+  });
 
-  it(
-    'of a million frames before READY is closed at the third',
-    { timeout: FLOOD_TIMEOUT_MS },
-    async () => {
-      const growth = watchMemory();
-      const wire = await WsWire.open(target);
-      const block = Buffer.concat(Array<Buffer>(10_000).fill(frame('{}')));
-      for (let i = 0; i < 100; i += 1) wire.socket.write(block);
-      expect(await wire.words(4)).toEqual(['START?', 'TOKEN?', 'TOKEN?', 'TOKEN?']);
-      const close = await wire.next();
-      expect([close?.opcode, close?.payload.readUInt16BE(0)]).toEqual([CLOSE, 4401]);
-      expect(growth()).toBeLessThan(MOST_GROWTH_BYTES);
-      wire.destroy();
-    },
-  );
+  it('of a million frames before READY is closed at the third', async () => {
+    const growth = watchMemory();
+    const wire = await WsWire.open(target);
+    const block = Buffer.concat(Array<Buffer>(10_000).fill(frame('{}')));
+    for (let i = 0; i < 100; i += 1) wire.socket.write(block);
+    expect(await wire.words(4)).toEqual(['START?', 'TOKEN?', 'TOKEN?', 'TOKEN?']);
+    const close = await wire.next();
+    expect([close?.opcode, close?.payload.readUInt16BE(0)]).toEqual([CLOSE, 4401]);
+    expect(growth()).toBeLessThan(MOST_GROWTH_BYTES);
+    wire.destroy();
+  });
 
-  it(
-    'of four million tiny frames whose answers are not read is no longer read',
-    { timeout: FLOOD_TIMEOUT_MS },
-    async () => {
-      const wire = await WsWire.open(target);
-      wire.write(token());
-      expect(await wire.words(2)).toEqual(['START?', 'READY']);
-      const growth = watchMemory();
-      // 32 MB are more than the buffers in between hold.
-      const count = 4_000_000;
-      expect(await pour(wire, frame('{}'), count, 300)).toBeLessThan(count);
-      expect(growth()).toBeLessThan(MOST_GROWTH_BYTES);
-      wire.destroy();
-    },
-  );
+  it('of four million tiny frames whose answers are not read is no longer read', async () => {
+    const wire = await WsWire.open(target);
+    wire.write(token());
+    expect(await wire.words(2)).toEqual(['START?', 'READY']);
+    const growth = watchMemory();
+    // 32 MB are more than the buffers in between hold.
+    const count = 4_000_000;
+    expect(await pour(wire, frame('{}'), count, 300)).toBeLessThan(count);
+    expect(growth()).toBeLessThan(MOST_GROWTH_BYTES);
+    wire.destroy();
+  });
 
   it.each([
     ['pings of 125 bytes', () => frame('p'.repeat(125), { first: FIN | PING })],
@@ -176,7 +163,6 @@ describe('a flood', () => {
     ['bad tokens', () => json({ type: 'token', content: 'x'.repeat(100) })],
   ] as const)(
     'of 300,000 %s, whose answers are not read, does not grow the heap',
-    { timeout: FLOOD_TIMEOUT_MS },
     async (_what, flood) => {
       const wire = await WsWire.open(target);
       wire.write(token());
@@ -190,31 +176,27 @@ describe('a flood', () => {
 });
 
 describe('a burst of messages', () => {
-  it(
-    'of ten thousand is stored completely and in order',
-    { timeout: FLOOD_TIMEOUT_MS },
-    async () => {
-      const client = await lab.clientIn('room');
-      const witness = await ChatClient.enter(lab.node, ana, lab.room);
-      const words = Array.from({ length: 10_000 }, (_, i) => `word ${i}`);
-      for (const word of words) client.say(word);
-      expect(await client.messages(words.length)).toEqual(words);
-      const heard = await witness.take(words.length);
-      expect(heard.map((echo) => messageOf(echo).content)).toEqual(words);
-      await Promise.all([client.close(), witness.close()]);
+  it('of ten thousand is stored completely and in order', async () => {
+    const client = await lab.clientIn('room');
+    const witness = await ChatClient.enter(lab.node, ana, lab.room);
+    const words = Array.from({ length: 10_000 }, (_, i) => `word ${i}`);
+    for (const word of words) client.say(word);
+    expect(await client.messages(words.length)).toEqual(words);
+    const heard = await witness.take(words.length);
+    expect(heard.map((echo) => messageOf(echo).content)).toEqual(words);
+    await Promise.all([client.close(), witness.close()]);
 
-      const stored: string[] = [];
-      let after = messageOf(heard[0]).seq - 1;
-      while (stored.length < words.length) {
-        const path = `/rooms/${lab.room}/messages?after=${after}&limit=1000`;
-        const page = (await request(lab.node, 'GET', path, { as: eve })).content as MessageData[];
-        expect(page).not.toEqual([]);
-        stored.push(...page.map(({ content }) => content));
-        after = page.at(-1)?.seq ?? 0;
-      }
-      expect(stored).toEqual(words);
-    },
-  );
+    const stored: string[] = [];
+    let after = messageOf(heard[0]).seq - 1;
+    while (stored.length < words.length) {
+      const path = `/rooms/${lab.room}/messages?after=${after}&limit=1000`;
+      const page = (await request(lab.node, 'GET', path, { as: eve })).content as MessageData[];
+      expect(page).not.toEqual([]);
+      stored.push(...page.map(({ content }) => content));
+      after = page.at(-1)?.seq ?? 0;
+    }
+    expect(stored).toEqual(words);
+  });
 
   it('among invalid messages and other commands keeps its order', async () => {
     const client = await lab.clientIn('room');

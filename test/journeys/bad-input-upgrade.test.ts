@@ -1,10 +1,9 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { request } from '../harness/api.js';
 import { ChatClient } from '../harness/chat-client.js';
+import { PATIENCE_MS } from '../harness/patience.js';
 import { eve, json, SocketLab } from '../harness/socket-lab.js';
 import { CLOSE, frame, handshake, TEXT, WsWire } from '../harness/ws-wire.js';
-
-const PATIENCE_MS = 15_000;
 
 let lab: SocketLab;
 

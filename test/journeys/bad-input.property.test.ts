@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { ana, HttpLab } from '../harness/http-lab.js';
+import { PATIENCE_MS } from '../harness/patience.js';
 
-const PATIENCE_MS = 20_000;
 /** fast-check prints the seed of a failure, and the path to its smallest case. */
 const SEED = Number(process.env['PROPERTY_SEED'] ?? 20_260_115);
 const RUNS = Number(process.env['PROPERTY_RUNS'] ?? 200);

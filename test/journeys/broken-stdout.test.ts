@@ -2,9 +2,10 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, existsSync, openSync } from 'node:fs';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type TestDatabase } from '../harness/database.js';
 import { SECRET } from '../harness/node.js';
+import { eventually } from '../harness/eventually.js';
 import { findFreePort } from '../harness/server-process.js';
 import { createMigratedDatabase } from '../harness/services.js';
 
@@ -43,7 +44,7 @@ describe('a node that cannot write its log', () => {
 
   /** The node keeps answering, though the log line of each answer is lost. */
   async function expectAlive(url: string): Promise<void> {
-    await vi.waitFor(() => fetch(`${url}/healthz`), 20_000);
+    await eventually(() => fetch(`${url}/healthz`));
     for (let count = 0; count < 20; count += 1) {
       expect((await fetch(`${url}/rooms`)).status).toBe(401);
     }
@@ -60,7 +61,7 @@ describe('a node that cannot write its log', () => {
 
   it.each(environments)('keeps serving without a reader, in %s', async (environment) => {
     const { child, url } = await start(environment, 'pipe');
-    await vi.waitFor(() => fetch(`${url}/healthz`), 20_000);
+    await eventually(() => fetch(`${url}/healthz`));
     child.stdout?.destroy();
     await expectAlive(url);
     expect(await end(child)).toBe(0);

@@ -14,13 +14,13 @@ import {
   type RoomState,
   type StoredRoom,
 } from '../harness/room-state.js';
+import { PATIENCE_MS } from '../harness/patience.js';
 import { person, type Person } from '../harness/tokens.js';
 
 /** Each takes a second on a busy machine. */
 const RUNS = 20;
 /** There are fewer runs if these take longer. */
-const TIME_LIMIT_MS = 20_000;
-const PATIENCE_MS = 20_000;
+const TIME_LIMIT_MS = 60_000;
 const RECONNECT_MS = 20;
 
 const SERVER = person({}, { server: true });
@@ -522,28 +522,24 @@ class Story {
   }
 }
 
-it(
-  'clients of both versions end in the state of the database, whatever they do',
-  async () => {
-    await fc.assert(
-      fc.asyncProperty(
-        fc.array(step, { minLength: 20, maxLength: 80, size: 'max' }),
-        async (steps) => {
-          const story = await Story.begin();
-          try {
-            for (const one of steps) await story.take(one);
-            const stored = await story.end();
-            await judge(story, stored);
-          } finally {
-            story.close();
-          }
-        },
-      ),
-      { numRuns: RUNS, endOnFailure: true, interruptAfterTimeLimit: TIME_LIMIT_MS },
-    );
-  },
-  2 * TIME_LIMIT_MS + PATIENCE_MS,
-);
+it('clients of both versions end in the state of the database, whatever they do', async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(step, { minLength: 20, maxLength: 80, size: 'max' }),
+      async (steps) => {
+        const story = await Story.begin();
+        try {
+          for (const one of steps) await story.take(one);
+          const stored = await story.end();
+          await judge(story, stored);
+        } finally {
+          story.close();
+        }
+      },
+    ),
+    { numRuns: RUNS, endOnFailure: true, interruptAfterTimeLimit: TIME_LIMIT_MS },
+  );
+});
 
 async function judge({ roomId, v2, v1 }: Story, stored: StoredRoom): Promise<void> {
   for (const peer of v2) {

@@ -1,11 +1,12 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createRoom, request } from '../harness/api.js';
 import { ChatClient } from '../harness/chat-client.js';
 import { createDatabase, type TestDatabase } from '../harness/database.js';
 import { SECRET } from '../harness/node.js';
+import { eventually } from '../harness/eventually.js';
 import { findFreePort } from '../harness/server-process.js';
 import { postgresUrl, redisUrl } from '../harness/services.js';
 import { person } from '../harness/tokens.js';
@@ -38,7 +39,7 @@ beforeAll(async () => {
     stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
   });
   node = { url: `http://127.0.0.1:${port}`, chatUrl: `ws://127.0.0.1:${port}/chat` };
-  await vi.waitFor(() => fetch(`${node.url}/healthz`), 20_000);
+  await eventually(() => fetch(`${node.url}/healthz`));
 });
 afterAll(async () => {
   child.kill('SIGKILL');
@@ -96,10 +97,10 @@ it.each(EMITTERS)('an error of any %s does not end the node', async (name) => {
   const client = await ChatClient.enter(node, ana, room);
   const before = await census([name]);
   expect(before[name]?.failed).toBeGreaterThan(0);
-  await vi.waitFor(async () => {
+  await eventually(async () => {
     expect((await request(node, 'GET', '/readyz')).status).toBe(200);
     expect((await request(node, 'GET', '/rooms', { as: ana })).status).toBe(200);
-  }, 10_000);
+  });
   const next = await ChatClient.enter(node, ana, room);
   next.say('still there');
   expect(await next.messages(1)).toEqual(['still there']);

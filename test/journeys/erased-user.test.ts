@@ -7,9 +7,10 @@ import { ChatClient, type ServerFrame } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import { query } from '../harness/database.js';
 import type { TestNode } from '../harness/node.js';
+import { eventually } from '../harness/eventually.js';
+import { PATIENCE_MS } from '../harness/patience.js';
 import { person, type Person } from '../harness/tokens.js';
 
-const TIMEOUT_MS = 180_000;
 const server = person({}, { server: true });
 
 let world: ChatWorld;
@@ -109,14 +110,14 @@ describe('DELETE /users/:uuid/messages, with two nodes,', () => {
     opened.on('entry', (type) => entries.push(type));
     opened.on('reset', resets);
     const seqs = (): (number | undefined)[] => opened.messages.map(({ seq }) => seq);
-    await vi.waitFor(() => {
+    await eventually(() => {
       expect(seqs()).toEqual([target, answer]);
       expect(list.items).toMatchObject([{ id: room, unread: 1 }]);
     });
 
     await erase(ana);
 
-    await vi.waitFor(() => {
+    await eventually(() => {
       expect(entries).toEqual(['erase']);
       expect(seqs()).toEqual([answer]);
       expect(list.items).toMatchObject([{ id: room, unread: 0 }]);
@@ -208,86 +209,82 @@ describe('DELETE /users/:uuid/messages, with two nodes,', () => {
   });
 });
 
-it(
-  'an erasure that a killed node was making is finished by the next node, with one entry a room',
-  async () => {
-    const lone = await createChatWorld();
-    const [ana, ben] = [person({ levelOnEntity: 999 }), person()];
-    const node = await lone.startProcess();
-    const rooms = [await createRoom(node, ana), await createRoom(node, ana)];
-    const count = 60_000;
-    for (const room of rooms) {
-      await query(
-        lone.databaseUrl,
-        `WITH filled AS (UPDATE rooms SET head = head + $2 WHERE id = $1 RETURNING head)
+it('an erasure that a killed node was making is finished by the next node, with one entry a room', async () => {
+  const lone = await createChatWorld();
+  const [ana, ben] = [person({ levelOnEntity: 999 }), person()];
+  const node = await lone.startProcess();
+  const rooms = [await createRoom(node, ana), await createRoom(node, ana)];
+  const count = 60_000;
+  for (const room of rooms) {
+    await query(
+      lone.databaseUrl,
+      `WITH filled AS (UPDATE rooms SET head = head + $2 WHERE id = $1 RETURNING head)
          INSERT INTO messages (room_id, seq, kind, emitter, content, "createdAt", "updatedAt")
          SELECT $1, head - $2 + place, 'message',
            CASE place % 4 WHEN 0 THEN $4::uuid ELSE $3::uuid END, 'sesame', now(), now()
          FROM filled, generate_series(1, $2::int) AS place`,
-        [room, count, ana.userUUID, ben.userUUID],
-      );
-    }
-    const path = `/users/${ana.userUUID}/messages`;
-    // Its answer may come in time, that it goes on.
-    const asked = request(node, 'DELETE', path, { as: server }).catch(() => undefined);
-    await vi.waitFor(
-      async () => {
-        const [begun] = await query(lone.databaseUrl, 'SELECT FROM erasures WHERE messages > 5000');
-        if (begun === undefined) throw new Error('it has not begun');
-      },
-      { timeout: TIMEOUT_MS / 4, interval: 5 },
+      [room, count, ana.userUUID, ben.userUUID],
     );
-    await node.end('SIGKILL');
-    await asked;
-    const [left] = await query<{ messages: number; entries: number }>(
-      lone.databaseUrl,
-      `SELECT (SELECT count(*)::int FROM messages WHERE emitter = $1 AND content <> '') AS messages,
+  }
+  const path = `/users/${ana.userUUID}/messages`;
+  // Its answer may come in time, that it goes on.
+  const asked = request(node, 'DELETE', path, { as: server }).catch(() => undefined);
+  await vi.waitFor(
+    async () => {
+      const [begun] = await query(lone.databaseUrl, 'SELECT FROM erasures WHERE messages > 5000');
+      if (begun === undefined) throw new Error('it has not begun');
+    },
+    { timeout: PATIENCE_MS, interval: 5 },
+  );
+  await node.end('SIGKILL');
+  await asked;
+  const [left] = await query<{ messages: number; entries: number }>(
+    lone.databaseUrl,
+    `SELECT (SELECT count(*)::int FROM messages WHERE emitter = $1 AND content <> '') AS messages,
          (SELECT count(*)::int FROM messages WHERE kind = 'erase') AS entries`,
-      [ana.userUUID],
-    );
-    // It was not at its end, or this test shows nothing.
-    expect(left?.messages).toBeGreaterThan(0);
-    expect(left?.entries).toBeLessThan(2);
+    [ana.userUUID],
+  );
+  // It was not at its end, or this test shows nothing.
+  expect(left?.messages).toBeGreaterThan(0);
+  expect(left?.entries).toBeLessThan(2);
 
-    await lone.startProcess();
-    await vi.waitFor(async () => {
-      const done = await query(
-        lone.databaseUrl,
-        'SELECT 1 FROM erasures WHERE "finishedAt" IS NOT NULL AND rooms = 2 AND messages = $1',
-        [(2 * count * 3) / 4],
-      );
-      expect(done).toHaveLength(1);
-    }, TIMEOUT_MS / 2);
-    const after = await query(
+  await lone.startProcess();
+  await eventually(async () => {
+    const done = await query(
       lone.databaseUrl,
-      `SELECT room_id, emitter, count(*)::int AS messages,
+      'SELECT 1 FROM erasures WHERE "finishedAt" IS NOT NULL AND rooms = 2 AND messages = $1',
+      [(2 * count * 3) / 4],
+    );
+    expect(done).toHaveLength(1);
+  });
+  const after = await query(
+    lone.databaseUrl,
+    `SELECT room_id, emitter, count(*)::int AS messages,
          count(*) FILTER (WHERE content = '' AND deleted_by IS NOT NULL)::int AS erased,
          bool_and(content <> '') AS is_whole
        FROM messages WHERE kind = 'message' GROUP BY room_id, emitter ORDER BY room_id, messages`,
-    );
-    const others = { emitter: ben.userUUID, messages: count / 4, erased: 0, is_whole: true };
-    const own = {
-      emitter: ana.userUUID,
-      messages: (count * 3) / 4,
-      erased: (count * 3) / 4,
-      is_whole: false,
-    };
-    expect(after).toEqual(
-      rooms.flatMap((room) => [
-        { room_id: room, ...others },
-        { room_id: room, ...own },
-      ]),
-    );
-    const entries = await query(
-      lone.databaseUrl,
-      `SELECT room_id, seq = (SELECT head FROM rooms WHERE id = room_id) AS is_last
+  );
+  const others = { emitter: ben.userUUID, messages: count / 4, erased: 0, is_whole: true };
+  const own = {
+    emitter: ana.userUUID,
+    messages: (count * 3) / 4,
+    erased: (count * 3) / 4,
+    is_whole: false,
+  };
+  expect(after).toEqual(
+    rooms.flatMap((room) => [
+      { room_id: room, ...others },
+      { room_id: room, ...own },
+    ]),
+  );
+  const entries = await query(
+    lone.databaseUrl,
+    `SELECT room_id, seq = (SELECT head FROM rooms WHERE id = room_id) AS is_last
        FROM messages WHERE kind = 'erase' ORDER BY room_id`,
-    );
-    expect(entries).toEqual(rooms.map((room) => ({ room_id: room, is_last: true })));
-    await lone.close();
-  },
-  TIMEOUT_MS,
-);
+  );
+  expect(entries).toEqual(rooms.map((room) => ({ room_id: room, is_last: true })));
+  await lone.close();
+});
 
 function dataOf(frame: ServerFrame | undefined): unknown {
   return frame?.data;

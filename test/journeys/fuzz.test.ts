@@ -7,7 +7,6 @@ import { person } from '../harness/tokens.js';
 
 const SEED = Number(process.env['FUZZ_SEED'] ?? 20_260_115);
 const SECONDS = Number(process.env['FUZZ_SECONDS'] ?? 10);
-const TIMEOUT_MS = 240_000;
 
 let world: ChatWorld;
 let nodes: readonly [NodeProcess, NodeProcess];
@@ -33,49 +32,37 @@ async function fuzzed(seconds: number, sabotage?: Sabotage): Promise<FuzzResult>
 }
 
 describe('npm run fuzz', () => {
-  it(
-    'finds no answer, no frame and no line of the log that generated input should not cause',
-    async () => {
-      const { failure, totals } = await fuzzed(SECONDS);
-      expect(failure).toBeUndefined();
-      // Most operations are not only refused.
-      expect(totals.rest.served.size).toBeGreaterThan(15);
-      expect(totals.rest.statuses.size).toBeGreaterThan(8);
-      expect(totals.sockets.frames).toBeGreaterThan(500);
-    },
-    TIMEOUT_MS,
-  );
+  it('finds no answer, no frame and no line of the log that generated input should not cause', async () => {
+    const { failure, totals } = await fuzzed(SECONDS);
+    expect(failure).toBeUndefined();
+    // Most operations are not only refused.
+    expect(totals.rest.served.size).toBeGreaterThan(15);
+    expect(totals.rest.statuses.size).toBeGreaterThan(8);
+    expect(totals.sockets.frames).toBeGreaterThan(500);
+  });
 
   it.each<[Sabotage, RegExp]>([
     ['documents', /must NOT have additional properties/],
     ['frames', /came after|did not come|answers on a socket|are not answered/],
-  ])(
-    'finds broken %s, and prints the seed and a smaller input',
-    async (sabotage, what) => {
-      const { failure } = await fuzzed(SECONDS, sabotage);
-      expect(failure?.report).toMatch(what);
-      expect(failure?.report).toMatch(/Input, made smaller \d+ times:\n[[{]/);
-      expect(failure?.seed).toBeGreaterThanOrEqual(SEED);
-    },
-    TIMEOUT_MS,
-  );
+  ])('finds broken %s, and prints the seed and a smaller input', async (sabotage, what) => {
+    const { failure } = await fuzzed(SECONDS, sabotage);
+    expect(failure?.report).toMatch(what);
+    expect(failure?.report).toMatch(/Input, made smaller \d+ times:\n[[{]/);
+    expect(failure?.seed).toBeGreaterThanOrEqual(SEED);
+  });
 
-  it(
-    'finds a rejection that nobody handles, and the end of the process',
-    async () => {
-      const plant = `import { subscribe } from 'node:diagnostics_channel';
+  it('finds a rejection that nobody handles, and the end of the process', async () => {
+    const plant = `import { subscribe } from 'node:diagnostics_channel';
         let sockets = 0;
         subscribe('net.server.socket', () => {
           sockets += 1;
           if (sockets === 200) void Promise.reject(new Error('planted'));
         });`;
-      const doomed = await world.startProcess({
-        ...NODE_ENV,
-        NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(plant)}`,
-      });
-      const { failure } = await fuzz({ nodes: [doomed, nodes[1]], seconds: 60, seed: SEED });
-      expect(failure?.report).toMatch(/"uncaught exception"|the process ended with 1/);
-    },
-    TIMEOUT_MS,
-  );
+    const doomed = await world.startProcess({
+      ...NODE_ENV,
+      NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(plant)}`,
+    });
+    const { failure } = await fuzz({ nodes: [doomed, nodes[1]], seconds: 60, seed: SEED });
+    expect(failure?.report).toMatch(/"uncaught exception"|the process ended with 1/);
+  });
 });

@@ -12,7 +12,6 @@ import { RawClient } from '../harness/raw-client.js';
 import { createMigratedDatabase, redisUrl } from '../harness/services.js';
 import { person } from '../harness/tokens.js';
 
-const TIMEOUT_MS = 180_000;
 /** A process that ends later exits with 1. */
 const SHUTDOWN_TIMEOUT_MS = 4_000;
 /** The messages that one socket may have in flight; with this number of sockets, 20,000. */
@@ -21,7 +20,7 @@ const SOCKETS = 160;
 
 const ana = person({ levelOnEntity: 999 });
 
-describe('after SIGTERM a node exits with 0 in time', { timeout: TIMEOUT_MS }, () => {
+describe('after SIGTERM a node exits with 0 in time', () => {
   let database: TestDatabase;
   let postgres: Outlet;
   let redis: Outlet;

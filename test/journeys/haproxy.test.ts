@@ -15,14 +15,12 @@ import { person } from '../harness/tokens.js';
 const NODES = 3;
 /** Of each version. */
 const READERS = 15;
-const TIMEOUT_MS = 180_000;
 
 const program = await findHaproxy();
 const ana = person({ levelOnEntity: 999 });
 
 describe.skipIf(program === undefined)(
   'three nodes behind HAProxy, with the configuration of deploy/,',
-  { timeout: TIMEOUT_MS },
   () => {
     const nodes: NodeProcess[] = [];
     let database: TestDatabase;
@@ -47,7 +45,7 @@ describe.skipIf(program === undefined)(
       while (nodes.length < NODES) nodes.push(await start(await findFreePort()));
       haproxy = await startHaproxy(program ?? '', nodes);
       front = { url: haproxy.url, chatUrl: `${haproxy.url.replace('http', 'ws')}/chat` };
-    }, TIMEOUT_MS);
+    });
     afterAll(async () => {
       await haproxy.stop();
       await Promise.all(nodes.map((node) => node.end('SIGKILL')));
@@ -141,9 +139,7 @@ describe.skipIf(program === undefined)(
 
       for (const [index, port] of ports.entries()) nodes[index] = await start(port);
       await expect
-        .poll(async () => (await request(front, 'GET', '/rooms', { as: ana })).status, {
-          timeout: 20_000,
-        })
+        .poll(async () => (await request(front, 'GET', '/rooms', { as: ana })).status)
         .toBe(200);
     });
   },

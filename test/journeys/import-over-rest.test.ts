@@ -23,7 +23,7 @@ interface Answer {
   readonly content: { entries?: number; added?: number };
 }
 
-describe('an import by a server token, on two nodes,', { timeout: 60_000 }, () => {
+describe('an import by a server token, on two nodes,', () => {
   const ana = person({ levelOnEntity: 999 });
   const ben = person();
   const server = person({}, { server: true });

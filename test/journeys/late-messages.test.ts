@@ -1,9 +1,10 @@
-import { describe, expect, it, vi, type TestContext } from 'vitest';
+import { describe, expect, it, type TestContext } from 'vitest';
 import { createRoom, putRule, request } from '../harness/api.js';
 import { ChatClient } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import type { TestNode } from '../harness/node.js';
 import { openOutlet, OUTLET_FAULTS, type Outlet } from '../harness/outlet.js';
+import { eventually } from '../harness/eventually.js';
 import { startRedis } from '../harness/redis.js';
 import { redisUrl } from '../harness/services.js';
 import { person } from '../harness/tokens.js';
@@ -12,7 +13,7 @@ import { person } from '../harness/tokens.js';
 const SLOW_POLL = { POLL_INTERVAL_MS: '600000' };
 
 /** Other nodes find a message that was not published, without the slow comparison of heads. */
-describe.concurrent('a message arrives in time', { timeout: 180_000 }, () => {
+describe.concurrent('a message arrives in time', () => {
   const ana = person({ levelOnEntity: 999 });
   const ben = person();
 
@@ -42,10 +43,10 @@ describe.concurrent('a message arrives in time', { timeout: 180_000 }, () => {
     redis: readonly TestNode[],
   ): Promise<void> {
     for (const node of redis) {
-      await vi.waitFor(async () => {
+      await eventually(async () => {
         const { content } = await request(node, 'GET', '/readyz');
         expect(content).toMatchObject({ broker: 'up' });
-      }, 10_000);
+      });
     }
     // A node in doubt about peers is so until 2 s after the last change.
     await new Promise((resolve) => {

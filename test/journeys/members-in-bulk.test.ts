@@ -14,7 +14,7 @@ interface BulkRule {
   readonly accepted?: boolean;
 }
 
-describe('many rules at once, on two nodes,', { timeout: 60_000 }, () => {
+describe('many rules at once, on two nodes,', () => {
   const ana = person({ levelOnEntity: 999 });
   const ben = person();
   const cleo = person();

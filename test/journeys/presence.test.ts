@@ -1,10 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { createRoom, putRule, request } from '../harness/api.js';
 import { ChatClient, type ServerFrame } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import type { TestNode } from '../harness/node.js';
 import { openOutlet, OUTLET_FAULTS } from '../harness/outlet.js';
+import { eventually } from '../harness/eventually.js';
 import { redisUrl } from '../harness/services.js';
 import { person, type Person } from '../harness/tokens.js';
 
@@ -47,7 +48,7 @@ class Watcher {
   }
 }
 
-describe('hints of version 2, on two nodes,', { timeout: 60_000 }, () => {
+describe('hints of version 2, on two nodes,', () => {
   const ana = person({ levelOnEntity: 999 });
   const ben = person();
   const cleo = person();
@@ -88,13 +89,10 @@ describe('hints of version 2, on two nodes,', { timeout: 60_000 }, () => {
 
   /** Until a node does not hear its own heartbeats. */
   async function isDown({ url }: TestNode): Promise<void> {
-    await vi.waitFor(
-      async () => {
-        const answer = await fetch(`${url}/readyz`);
-        expect(JSON.stringify(await answer.json())).toContain('"broker":"down"');
-      },
-      { timeout: 10_000 },
-    );
+    await eventually(async () => {
+      const answer = await fetch(`${url}/readyz`);
+      expect(JSON.stringify(await answer.json())).toContain('"broker":"down"');
+    });
   }
 
   /** Shows that nothing of a type has been sent. */

@@ -2,12 +2,13 @@ import { once } from 'node:events';
 import { mkdir, mkdtemp, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createRoom, request } from '../harness/api.js';
 import { ChatClient } from '../harness/chat-client.js';
 import { createDatabase, type TestDatabase } from '../harness/database.js';
 import { SECRET } from '../harness/node.js';
 import { listening } from '../harness/node-process.js';
+import { eventually } from '../harness/eventually.js';
 import { runProgram } from '../harness/process.js';
 import { postgresUrl, redisUrl } from '../harness/services.js';
 import { person } from '../harness/tokens.js';
@@ -15,7 +16,6 @@ import { person } from '../harness/tokens.js';
 const MAIN = 'src/main.js';
 const CLI = 'src/cli/main.js';
 /** A new embedded database takes seconds. */
-const EMBEDDED_TIMEOUT_MS = 180_000;
 
 let dataDir: string;
 let database: TestDatabase;
@@ -42,30 +42,26 @@ function serverEnv(): Record<string, string> {
 }
 
 describe('the process', () => {
-  it(
-    'starts with the embedded defaults, logs that, and accepts a token of createJWT',
-    async () => {
-      const env = { PORT: '0', DATA_DIR: dataDir };
-      const program = runProgram(MAIN, { env, cwd: dataDir });
-      const node = await listening(program);
-      await program.seen(/embedded/);
-      await program.seen(/npx nano-messaging token/);
-      expect((await stat(join(dataDir, 'jwt-secret'))).mode & 0o777).toBe(0o600);
+  it('starts with the embedded defaults, logs that, and accepts a token of createJWT', async () => {
+    const env = { PORT: '0', DATA_DIR: dataDir };
+    const program = runProgram(MAIN, { env, cwd: dataDir });
+    const node = await listening(program);
+    await program.seen(/embedded/);
+    await program.seen(/npx nano-messaging token/);
+    expect((await stat(join(dataDir, 'jwt-secret'))).mode & 0o777).toBe(0o600);
 
-      const created = runProgram(CLI, { args: ['token'], env, cwd: dataDir });
-      expect(await created.exited()).toBe(0);
-      const who = { ...person(), token: created.stdout().trim() };
-      const room = await createRoom(node, who);
-      const client = await ChatClient.enter(node, who, room);
-      client.say('embedded');
-      expect(await client.messages(1)).toEqual(['embedded']);
+    const created = runProgram(CLI, { args: ['token'], env, cwd: dataDir });
+    expect(await created.exited()).toBe(0);
+    const who = { ...person(), token: created.stdout().trim() };
+    const room = await createRoom(node, who);
+    const client = await ChatClient.enter(node, who, room);
+    client.say('embedded');
+    expect(await client.messages(1)).toEqual(['embedded']);
 
-      program.child.kill('SIGTERM');
-      expect(await client.closed()).toMatchObject({ code: 1012 });
-      expect(await program.exited()).toBe(0);
-    },
-    EMBEDDED_TIMEOUT_MS,
-  );
+    program.child.kill('SIGTERM');
+    expect(await client.closed()).toMatchObject({ code: 1012 });
+    expect(await program.exited()).toBe(0);
+  });
 
   it.each([
     ['', 'localhost', '127.0.0.1'],
@@ -130,9 +126,9 @@ describe('the process', () => {
     for (const program of programs) {
       const node = await listening(program);
       // Redis may be connected after the node listens.
-      await vi.waitFor(async () => {
+      await eventually(async () => {
         expect((await request(node, 'GET', '/readyz')).status).toBe(200);
-      }, 5_000);
+      });
     }
     for (const program of programs) program.child.kill('SIGTERM');
     expect(await Promise.all(programs.map((program) => program.exited()))).toEqual([0, 0]);

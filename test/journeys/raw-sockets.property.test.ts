@@ -13,7 +13,7 @@ import { person } from '../harness/tokens.js';
 const SEED = Number(process.env['PROPERTY_SEED'] ?? 20_260_115);
 const RUNS = Number(process.env['PROPERTY_RUNS'] ?? 150);
 /** The time for each Node; a slow machine has fewer runs. */
-const TIME_LIMIT_MS = 15_000;
+const TIME_LIMIT_MS = 60_000;
 
 /** The Node of the tests, and those of the environment, in the form of PATH. */
 const NODES = [process.execPath, ...(process.env['TEST_NODES']?.split(delimiter) ?? [])];
@@ -170,7 +170,7 @@ describe.each(NODES.map((path) => [execFileSync(path, ['--version']).toString().
       await world.close();
     });
 
-    it('survives anything that clients send over raw sockets', { timeout: 180_000 }, async () => {
+    it('survives anything that clients send over raw sockets', async () => {
       await fc.assert(
         fc.asyncProperty(fc.array(clients, { minLength: 1, maxLength: 4 }), async (together) => {
           const sockets = await Promise.all(together.map((client) => play(node, client)));
@@ -197,7 +197,7 @@ describe.each(NODES.map((path) => [execFileSync(path, ['--version']).toString().
       );
     });
 
-    it('shuts down in order afterwards', { timeout: 60_000 }, async () => {
+    it('shuts down in order afterwards', async () => {
       expect(await node.end('SIGTERM')).toBe(0);
     });
   },

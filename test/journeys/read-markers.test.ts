@@ -9,7 +9,7 @@ import type { TestNode } from '../harness/node.js';
 import { redisUrl } from '../harness/services.js';
 import { person } from '../harness/tokens.js';
 
-describe('read markers of version 2, on two nodes,', { timeout: 60_000 }, () => {
+describe('read markers of version 2, on two nodes,', () => {
   const ana = person({ levelOnEntity: 999 });
   const ben = person();
   let world: ChatWorld;

@@ -1,12 +1,11 @@
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createRoom, putRule, request } from '../harness/api.js';
 import { ChatClient } from '../harness/chat-client.js';
 import { query, type TestDatabase } from '../harness/database.js';
 import { startNode, type TestNode } from '../harness/node.js';
+import { eventually } from '../harness/eventually.js';
 import { createMigratedDatabase, postgresUrl } from '../harness/services.js';
 import { person } from '../harness/tokens.js';
-
-const PATIENCE = { timeout: 20_000, interval: 100 };
 
 /** As after a failover, while connections still lead to the former primary. */
 describe('a node whose database cannot be written to', () => {
@@ -45,23 +44,23 @@ describe('a node whose database cannot be written to', () => {
     );
     // Earlier messages can be read.
     expect((await request(node, 'GET', `/rooms/${room}/messages`, { as: ana })).status).toBe(200);
-    await vi.waitFor(async () => {
+    await eventually(async () => {
       expect((await request(node, 'GET', '/readyz')).meta.detail).toBe('not ready: database');
-    }, PATIENCE);
+    });
 
     // Open connections stay read-only.
     await query(postgresUrl(), `ALTER DATABASE ${name()} RESET default_transaction_read_only`);
-    await vi.waitFor(async () => {
+    await eventually(async () => {
       client.say('afterwards', { ref: 'afterwards' });
       expect(await answerTo(client, 'afterwards')).toBe('SENT');
-    }, PATIENCE);
-    await vi.waitFor(async () => {
+    });
+    await eventually(async () => {
       expect((await request(node, 'GET', '/readyz')).status).toBe(200);
-    }, PATIENCE);
-    await vi.waitFor(async () => {
+    });
+    await eventually(async () => {
       const rule = { userUUID: person().userUUID, permissions: 'r' };
       expect((await putRule(node, ana, room, rule)).status).toBe(201);
-    }, PATIENCE);
+    });
     await client.close();
   });
 

@@ -1,12 +1,13 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createRedisBroker } from '../../src/broker/redis.js';
 import { createRoom, request } from '../harness/api.js';
 import { BrokerEar } from '../harness/broker-ear.js';
 import { ChatClient } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
+import { eventually } from '../harness/eventually.js';
 import { startOwnRedis, type OwnRedis } from '../harness/redis.js';
 import { findFreePort } from '../harness/server-process.js';
 import { QUIET } from '../harness/store-hosts.js';
@@ -66,10 +67,10 @@ describe('a Redis with TLS, and a user with the documented rights', () => {
     };
     const [east, west] = await Promise.all([world.start(env), world.start(env)]);
     for (const node of [east, west]) {
-      await vi.waitFor(async () => {
+      await eventually(async () => {
         const { content } = await request(node, 'GET', '/readyz');
         expect(content).toMatchObject({ broker: 'up' });
-      }, 20_000);
+      });
     }
     const room = await createRoom(east, ana);
     const here = await ChatClient.enter(east, ana, room);
@@ -82,7 +83,7 @@ describe('a Redis with TLS, and a user with the documented rights', () => {
 
     const allowed = rules.filter((rule) => rule.startsWith('+')).map((rule) => rule.slice(1));
     // Its room is left after some seconds.
-    await expect.poll(sentCommands, { timeout: 30_000 }).toEqual(new Set(allowed));
+    await expect.poll(sentCommands).toEqual(new Set(allowed));
     expect(await admin.acl('LOG')).toEqual([]);
     expect(await admin.keys('*')).toEqual(
       expect.arrayContaining([
@@ -97,9 +98,9 @@ describe('a Redis with TLS, and a user with the documented rights', () => {
     options.delete('sslrootcert');
     const broker = open(`rediss://localhost:${tlsPort}?${options.toString()}`);
 
-    await vi.waitFor(() => {
+    await eventually(() => {
       expect(broker.problem).toMatchObject({ code: 'DEPTH_ZERO_SELF_SIGNED_CERT' });
-    }, 20_000);
+    });
     expect(broker.isUp).toBe(false);
     await broker.close();
   });

@@ -7,6 +7,7 @@ import type { HistoryPage } from '../../src/store/history.js';
 import type { Store } from '../../src/store/store.js';
 import { createRoom, putRule, request } from '../harness/api.js';
 import { createDatabase, query } from '../harness/database.js';
+import { eventually } from '../harness/eventually.js';
 import { migrateFresh } from '../harness/migrate-fresh.js';
 import { startNode, type TestNode } from '../harness/node.js';
 import { openOutlet, type Outlet } from '../harness/outlet.js';
@@ -14,13 +15,12 @@ import { startReplicatedPostgres, type ReplicatedPostgres } from '../harness/rep
 import { storeOver } from '../harness/store-hosts.js';
 import { person } from '../harness/tokens.js';
 
-const TIMEOUT_MS = 120_000;
 /** Messages that an erasure takes two transactions for. */
 const MORE_THAN_A_CHUNK = 1_200;
 const ana = person({ levelOnEntity: 999 });
 const ben = person();
 
-describe('with a replica, a history', { timeout: TIMEOUT_MS }, () => {
+describe('with a replica, a history', () => {
   let postgres: ReplicatedPostgres;
   let outlet: Outlet;
   let url: string;
@@ -52,13 +52,13 @@ describe('with a replica, a history', { timeout: TIMEOUT_MS }, () => {
     store = storeOver(database);
     room = await createRoom(node, ana);
     await putRule(node, ana, room, { userUUID: ben.userUUID, permissions: 'rw' });
-  }, TIMEOUT_MS);
+  });
   afterAll(async () => {
     await database.close();
     await node.close();
     await outlet.close();
     await postgres.stop();
-  }, TIMEOUT_MS);
+  });
 
   async function post(content: string): Promise<number> {
     const body = { content };
@@ -99,21 +99,18 @@ describe('with a replica, a history', { timeout: TIMEOUT_MS }, () => {
   }
 
   async function untilReplicaIsRead(): Promise<void> {
-    await vi.waitFor(
-      async () => {
-        expect((await readPage()).from).toBe('replica');
-      },
-      { timeout: 30_000, interval: 100 },
-    );
+    await eventually(async () => {
+      expect((await readPage()).from).toBe('replica');
+    });
   }
 
   /** Has the replica stay as it is. */
   async function pauseReplica(): Promise<void> {
     await query(replicaUrl, 'SELECT pg_wal_replay_pause()');
-    await vi.waitFor(async () => {
+    await eventually(async () => {
       const [state] = await query(replicaUrl, 'SELECT pg_get_wal_replay_pause_state() AS of');
       expect(state).toEqual({ of: 'paused' });
-    }, 20_000);
+    });
   }
 
   it('is read there as it is on the primary', async () => {
@@ -178,10 +175,7 @@ describe('with a replica, a history', { timeout: TIMEOUT_MS }, () => {
     );
     const secrets = (at: string) =>
       query(at, `SELECT FROM messages WHERE room_id = $1 AND content = 'a secret'`, [large]);
-    await vi.waitFor(
-      async () => expect(await secrets(replicaUrl)).toHaveLength(MORE_THAN_A_CHUNK),
-      20_000,
-    );
+    await eventually(async () => expect(await secrets(replicaUrl)).toHaveLength(MORE_THAN_A_CHUNK));
     await pauseReplica();
     // Keeps the erasure from its end.
     const holder = new Client({ connectionString: url });
@@ -194,9 +188,8 @@ describe('with a replica, a history', { timeout: TIMEOUT_MS }, () => {
 
     const path = `/users/${cleo.userUUID}/messages`;
     const erased = request(node, 'DELETE', path, { as: person({}, { server: true }) });
-    await vi.waitFor(
-      async () => expect((await secrets(url)).length).toBeLessThan(MORE_THAN_A_CHUNK),
-      20_000,
+    await eventually(async () =>
+      expect((await secrets(url)).length).toBeLessThan(MORE_THAN_A_CHUNK),
     );
     const { content } = await request(node, 'GET', `/rooms/${large}/messages?limit=1000`, {
       as: ana,

@@ -1,8 +1,9 @@
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { request } from '../harness/api.js';
 import { ChatClient } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import type { TestNode } from '../harness/node.js';
+import { eventually } from '../harness/eventually.js';
 import { person, secondsFromNow, sign, type Person } from '../harness/tokens.js';
 
 let world: ChatWorld;
@@ -72,7 +73,7 @@ describe('POST /sessions/revoke', () => {
 
     for (const node of [east, west, deaf]) {
       for (const who of [ana, dateless]) {
-        await vi.waitFor(async () => {
+        await eventually(async () => {
           expect(await statusOf(who, node)).toBe(401);
         });
       }

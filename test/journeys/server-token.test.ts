@@ -7,7 +7,7 @@ import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import type { TestNode } from '../harness/node.js';
 import { person, sign, type Person } from '../harness/tokens.js';
 
-describe('a server token, on two nodes,', { timeout: 60_000 }, () => {
+describe('a server token, on two nodes,', () => {
   const ana = person({ levelOnEntity: 999 });
   const ben = person();
   const cleo = person();

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { shardOf } from '../../src/broker/sharded.js';
 import { createRoom, request } from '../harness/api.js';
 import { ChatClient } from '../harness/chat-client.js';
@@ -7,6 +7,7 @@ import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import { query } from '../harness/database.js';
 import type { TestNode } from '../harness/node.js';
 import { openOutlet, type Outlet } from '../harness/outlet.js';
+import { eventually } from '../harness/eventually.js';
 import { startRedis, type Redis } from '../harness/redis.js';
 import { redisUrl } from '../harness/services.js';
 import { person } from '../harness/tokens.js';
@@ -77,10 +78,10 @@ describe('two nodes with two Redis', () => {
 
   async function bothUp(): Promise<void> {
     for (const node of [east, west]) {
-      await vi.waitFor(async () => {
+      await eventually(async () => {
         const { content } = await request(node, 'GET', '/readyz');
         expect(content).toMatchObject({ broker: 'up' });
-      }, 20_000);
+      });
     }
   }
 });

@@ -1,9 +1,10 @@
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Client } from 'pg';
 import { createRoom, putRule, request } from '../harness/api.js';
 import { ChatClient } from '../harness/chat-client.js';
 import { type TestDatabase } from '../harness/database.js';
 import { startNodeProcess, type NodeProcess } from '../harness/node-process.js';
+import { eventually } from '../harness/eventually.js';
 import { createMigratedDatabase, postgresUrl, redisUrl } from '../harness/services.js';
 import { person } from '../harness/tokens.js';
 
@@ -12,7 +13,6 @@ const READERS = 30;
 /** Rounds; in each, all connections of the node are terminated. */
 const ROUNDS = 30;
 const ANSWERS = new Set([200, 201, 503]);
-const PATIENCE = { timeout: 20_000, interval: 100 };
 /** pino's level of it. */
 const INFO = 30;
 
@@ -75,9 +75,9 @@ describe('a node whose Postgres connections are terminated again and again', () 
     words.add('SENT');
     expect(words).toEqual(new Set(['SENT', 'UNAVAILABLE']));
     for (const talker of talkers) {
-      await vi.waitFor(async () => {
+      await eventually(async () => {
         expect(await answerTo(talker, 'at last')).toBe('SENT');
-      }, PATIENCE);
+      });
     }
     expect([...statuses].filter((status) => !ANSWERS.has(status))).toEqual([]);
     expect(node.program.child.exitCode).toBeNull();

@@ -6,7 +6,7 @@ import { query } from '../harness/database.js';
 import type { TestNode } from '../harness/node.js';
 import { person } from '../harness/tokens.js';
 
-describe('version 2 on two nodes with one Postgres and one Redis,', { timeout: 60_000 }, () => {
+describe('version 2 on two nodes with one Postgres and one Redis,', () => {
   const ana = person({ levelOnEntity: 999 });
   const ben = person();
   let world: ChatWorld;

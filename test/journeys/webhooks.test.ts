@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createRoom, putRule, request } from '../harness/api.js';
 import { ChatClient } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
@@ -11,6 +11,7 @@ import {
   type Delivery,
   type Receiver,
 } from '../harness/receiver.js';
+import { eventually } from '../harness/eventually.js';
 import { person } from '../harness/tokens.js';
 
 const ana = person({ levelOnEntity: 999 }, { name: 'Ana' });
@@ -228,7 +229,7 @@ describe('webhooks', () => {
 
     await receiver.until(() => messagesOf(room).length === 3);
     expect(messagesOf(room).map(({ data }) => data['content'])).toEqual(['one', 'two', 'three']);
-    await vi.waitFor(async () => {
+    await eventually(async () => {
       const left = await query(
         world.databaseUrl,
         'SELECT FROM webhook_cursors WHERE room_id = $1 AND "dueAt" IS NOT NULL',

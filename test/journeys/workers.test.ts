@@ -13,7 +13,6 @@ import { createMigratedDatabase, redisUrl } from '../harness/services.js';
 import { person } from '../harness/tokens.js';
 import { until } from '../harness/until.js';
 
-const TIMEOUT_MS = 120_000;
 const WORKERS = 2;
 const SHUTDOWN_TIMEOUT_MS = 4_000;
 
@@ -29,7 +28,7 @@ interface Line {
 }
 
 // A process has ended (`end`, `exited`) when its output is closed, which its workers share: none of them is left then.
-describe('with WORKERS, a process', { timeout: TIMEOUT_MS }, () => {
+describe('with WORKERS, a process', () => {
   let database: TestDatabase;
   let node: NodeProcess;
 
@@ -124,7 +123,7 @@ describe('with WORKERS, a process', { timeout: TIMEOUT_MS }, () => {
     ] as const) {
       const pid = pidOf(worker);
       process.kill(pid, 'SIGKILL');
-      await expect.poll(() => pidOf(worker), { timeout: 30_000 }).not.toBe(pid);
+      await expect.poll(() => pidOf(worker)).not.toBe(pid);
       expect(lines('worker ended').at(-1)).toMatchObject({
         worker,
         signal: 'SIGKILL',
@@ -226,7 +225,7 @@ describe('with WORKERS, a process', { timeout: TIMEOUT_MS }, () => {
   });
 });
 
-describe('with WORKERS, a start', { timeout: TIMEOUT_MS }, () => {
+describe('with WORKERS, a start', () => {
   let database: TestDatabase;
 
   beforeEach(async () => {

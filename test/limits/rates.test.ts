@@ -1,11 +1,12 @@
 import { once } from 'node:events';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { WebSocket } from 'ws';
 import { request } from '../harness/api.js';
 import { ChatClient } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import { openApi } from '../harness/documented.js';
 import type { TestNode } from '../harness/node.js';
+import { eventually } from '../harness/eventually.js';
 import { person, sign } from '../harness/tokens.js';
 
 const LIMITS = {
@@ -77,9 +78,9 @@ function documentedHeaders(path: string, status: number): string[] {
 describe('the requests of a user', () => {
   it('are counted by all nodes together, and refused beyond the limit', async () => {
     // Until a node has reached Redis, it counts by itself.
-    await vi.waitFor(async () => {
+    await eventually(async () => {
       expect(await statuses([east, west], 6)).toEqual([200, 200, 200, 200, 200, 429]);
-    }, 20_000);
+    });
   });
 
   it('are told how many are left, and when to come back', async () => {

@@ -37,7 +37,7 @@ async function put(path: string, text: string): Promise<void> {
   await writeFile(join(folder, path), text);
 }
 
-describe('npm ci and npm start in production', { timeout: 180_000 }, () => {
+describe('npm ci and npm start in production', () => {
   it('name the command to run if nothing is built, and only the start fails', async () => {
     const installed = await npm('run', 'prepare');
     expect(installed).toMatchObject({ code: 0, output: expect.stringContaining(WHAT_TO_RUN) });

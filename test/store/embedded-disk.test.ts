@@ -3,7 +3,7 @@ import { closeSync, openSync, writeSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Client } from 'pg';
 import { startPGlite } from '../../src/store/pglite-thread.js';
 import { createRoom, request } from '../harness/api.js';
@@ -11,12 +11,11 @@ import { ChatClient } from '../harness/chat-client.js';
 import { copyEmptyTemplate, createDataDir, type DataDir } from '../harness/data-dir.js';
 import { listening } from '../harness/node-process.js';
 import { SECRET } from '../harness/node.js';
+import { eventually } from '../harness/eventually.js';
 import { runProgram, type Program } from '../harness/process.js';
 import { mountSmallDisk, type SmallDisk } from '../harness/small-disk.js';
 import { person } from '../harness/tokens.js';
 
-const TIMEOUT_MS = 240_000;
-const PATIENCE = { timeout: 20_000, interval: 100 };
 /** An empty database has 39 MB, and a segment of its log 16: there is room for messages, and for no segment more. */
 const TOO_SMALL = 'size=54m';
 
@@ -50,7 +49,7 @@ async function complaint(path: string): Promise<string> {
   return failing.stdout().trim().split('\n').at(-1) ?? '';
 }
 
-describe.runIf(probe)('an embedded database whose disk', { timeout: TIMEOUT_MS }, () => {
+describe.runIf(probe)('an embedded database whose disk', () => {
   let disk: SmallDisk;
 
   beforeEach(async () => {
@@ -169,12 +168,12 @@ async function say(client: ChatClient): Promise<unknown[]> {
 }
 
 function readiness(node: { url: string }, status: number): Promise<void> {
-  return vi.waitFor(async () => {
+  return eventually(async () => {
     expect((await request(node, 'GET', '/readyz')).status).toBe(status);
-  }, PATIENCE);
+  });
 }
 
-describe('an embedded database', { timeout: TIMEOUT_MS }, () => {
+describe('an embedded database', () => {
   it('whose folder is a file, or in one, ends the start with a line', async () => {
     const file = join(dataDir.path, 'file');
     await writeFile(file, '');

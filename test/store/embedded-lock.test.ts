@@ -29,7 +29,7 @@ interface Contender {
 }
 
 /** If the owner of the lock was killed, exactly one of the processes that try takes it over. */
-describe('the lock of a data folder', { timeout: 180_000 }, () => {
+describe('the lock of a data folder', () => {
   let folder: DataDir;
   const contenders: Contender[] = [];
 

@@ -21,7 +21,7 @@ const IN_USE =
   'is in use by another process: stop that one, or give this one a DATA_DIR of its own';
 const LISTENING = /listening on http:\/\/localhost:(\d+)/;
 
-describe('the embedded Postgres', { timeout: 180_000 }, () => {
+describe('the embedded Postgres', () => {
   let folder: DataDir;
   let dataDir: string;
   const programs: Program[] = [];

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { Client } from 'pg';
 import { QueryTypes } from 'sequelize';
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { Caller } from '../../src/access/permissions.js';
 import { erasedUserOf, reactionOf, type Entry } from '../../src/store/entry.js';
 import { createErasures, type Erasures } from '../../src/store/erasures.js';
@@ -14,6 +14,7 @@ import {
   storeOver,
   type StoreHost,
 } from '../harness/store-hosts.js';
+import { eventually } from '../harness/eventually.js';
 import { tablesWith } from '../harness/tables-with.js';
 import { countTouched } from '../harness/touched-rows.js';
 import {
@@ -27,7 +28,6 @@ import {
   type TestWriter,
 } from '../harness/writers.js';
 
-const TIMEOUT_MS = 120_000;
 /** More messages than two transactions erase, and more reactions than two forget. */
 const MANY = 2_500;
 /** Rows that a transaction may touch: 1,000 reactions and 1,000 entries about the messages, and little else. */
@@ -44,7 +44,8 @@ function startNode(database = host.database): Erasures {
   return createErasures({
     sequelize: database.sequelize,
     publish: (entry) => published.push(entry),
-    storeTimeoutMs: 2 * TIMEOUT_MS,
+    // Longer than a test.
+    storeTimeoutMs: 600_000,
     logger: QUIET,
   });
 }
@@ -102,7 +103,7 @@ async function namesOf(uuid: string): Promise<(string | null)[]> {
   return (await store.users.find([uuid])).map(({ name }) => name);
 }
 
-describe.each(storeHosts)('an erasure over %s', { timeout: TIMEOUT_MS }, (_, open) => {
+describe.each(storeHosts)('an erasure over %s', (_, open) => {
   beforeAll(() => openHost(open));
   afterAll(async () => {
     await erasures.close();
@@ -382,7 +383,7 @@ describe.each(storeHosts)('an erasure over %s', { timeout: TIMEOUT_MS }, (_, ope
   });
 });
 
-describe('an erasure', { timeout: TIMEOUT_MS }, () => {
+describe('an erasure', () => {
   /** Another connection to the database. */
   let holder: Client;
 
@@ -399,13 +400,13 @@ describe('an erasure', { timeout: TIMEOUT_MS }, () => {
     await holder.query('BEGIN');
     await holder.query(sql, bind);
     return () =>
-      vi.waitFor(async () => {
+      eventually(async () => {
         const { rows } = await holder.query<{ pid: number }>(
           `SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`,
         );
         if (rows[0] === undefined) throw new Error('nobody waits');
         return rows[0].pid;
-      }, TIMEOUT_MS / 4);
+      });
   }
 
   function holdMessage(room: number, seq: number): Promise<() => Promise<number>> {
@@ -434,13 +435,13 @@ describe('an erasure', { timeout: TIMEOUT_MS }, () => {
     await erasures.close();
     erasures = startNode(await host.another());
 
-    await vi.waitFor(() => {
+    await eventually(() => {
       expect(published).toMatchObject([{ roomId: room, seq: MANY + 1, kind: 'erase' }]);
-    }, TIMEOUT_MS / 4);
-    await vi.waitFor(async () => {
+    });
+    await eventually(async () => {
       const finished = 'SELECT 1 FROM erasures WHERE user_uuid = $1 AND "finishedAt" IS NOT NULL';
       expect(await rows(finished, ana.userUUID)).toHaveLength(1);
-    }, TIMEOUT_MS / 4);
+    });
     expect(await erasures.erase(ana.userUUID, server)).toMatchObject({ messages: 0 });
     expect(await tablesWith(host, 'sesame')).toEqual([]);
   });
@@ -562,9 +563,9 @@ describe('an erasure', { timeout: TIMEOUT_MS }, () => {
     await erasures.close();
     erasures = startNode(await host.another());
 
-    await vi.waitFor(() => {
+    await eventually(() => {
       expect(published).toMatchObject([{ roomId: room, seq: MANY + 2, kind: 'erase' }]);
-    }, TIMEOUT_MS / 4);
+    });
     expect(await rows('SELECT 1 FROM reactions WHERE room_id = $1', room)).toEqual([]);
     expect((await readAll(store.log, room)).filter(({ content }) => content !== '')).toEqual(
       published,

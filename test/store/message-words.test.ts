@@ -1,6 +1,6 @@
 import { Client } from 'pg';
 import { QueryTypes } from 'sequelize';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Caller } from '../../src/access/permissions.js';
 import { startStoringWords, storeWords } from '../../src/store/message-words.js';
 import type { Store } from '../../src/store/store.js';
@@ -11,6 +11,7 @@ import {
   storeOver,
   type StoreHost,
 } from '../harness/store-hosts.js';
+import { eventually } from '../harness/eventually.js';
 import { newCaller, roomOf, say, type TestWriter } from '../harness/writers.js';
 
 /** More messages than one statement takes. */
@@ -60,9 +61,9 @@ describe.each(storeHosts)('the words of messages over %s', (_, openHost) => {
 
     const stop = startStoringWords({ sequelize: host.database.sequelize, logger: QUIET });
 
-    await vi.waitFor(async () => {
+    await eventually(async () => {
       expect(await stored()).toEqual([seq]);
-    }, 10_000);
+    });
     await stop();
   });
 
@@ -116,12 +117,12 @@ describe('the words of a message', () => {
       target,
     ]);
     const removed = store.changes.remove(author, room.roomId, { target });
-    await vi.waitFor(async () => {
+    await eventually(async () => {
       const { rows } = await holder.query(
         `SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`,
       );
       expect(rows).toHaveLength(1);
-    }, 10_000);
+    });
     await holder.query(
       `INSERT INTO message_words (room_id, seq, "createdAt", words)
        SELECT room_id, seq, "createdAt", search_words(content) FROM messages WHERE room_id = $1 AND seq = $2`,

@@ -6,14 +6,14 @@ import { createLogger, type Logger } from '../../src/logger.js';
 import { connectDatabase, type Database } from '../../src/store/connect.js';
 import { migrate } from '../../src/store/migrate.js';
 import { createDatabase, query, type TestDatabase } from '../harness/database.js';
+import { eventually } from '../harness/eventually.js';
 import { startPgBouncer, type PgBouncer } from '../harness/pgbouncer.js';
 import { postgresUrl } from '../harness/services.js';
 import { QUIET } from '../harness/store-hosts.js';
 
-const TIMEOUT_MS = 180_000;
 const LOCK = 'pg_advisory_xact_lock(7777001)';
 
-describe('the lock of the migrations', { timeout: TIMEOUT_MS }, () => {
+describe('the lock of the migrations', () => {
   let fresh: TestDatabase;
   let name: string;
   /** Another process that migrates. */
@@ -92,21 +92,21 @@ describe('the lock of the migrations', { timeout: TIMEOUT_MS }, () => {
     await holder.query('CREATE TABLE rooms (id integer)');
     const database = await open();
     const migrated = migrate(database, QUIET).catch((error: unknown) => error);
-    const waiting = await vi.waitFor(async () => {
+    const waiting = await eventually(async () => {
       const [row] = await query<{ pid: number }>(
         fresh.url,
         `SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`,
       );
       if (row === undefined) throw new Error('nobody waits');
       return row.pid;
-    }, TIMEOUT_MS / 4);
+    });
     expect(await locks()).toBe(1);
 
     await query(fresh.url, 'SELECT pg_terminate_backend($1)', [waiting]);
     expect(await migrated).toBeInstanceOf(StartError);
-    await vi.waitFor(async () => {
+    await eventually(async () => {
       expect(await locks()).toBe(0);
-    }, TIMEOUT_MS / 4);
+    });
     await holder.query('ROLLBACK');
     expect(await migrate(database, QUIET)).not.toEqual([]);
   });

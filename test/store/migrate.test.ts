@@ -44,7 +44,7 @@ const fresh: readonly (readonly [name: string, make: () => Promise<Fresh>])[] = 
   ],
 ];
 
-describe.each(fresh)('migrations of %s', { timeout: 180_000 }, (_, makeFresh) => {
+describe.each(fresh)('migrations of %s', (_, makeFresh) => {
   let names: string[];
   let database: Fresh;
 

@@ -1,10 +1,11 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Database } from '../../src/store/connect.js';
+import { PATIENCE_MS } from '../harness/patience.js';
 import { openPostgres, type StoreHost } from '../harness/store-hosts.js';
 
 const WHICH = { name: 'which', text: 'SELECT pg_backend_pid() AS pid' };
 const KEEP_MS = 10_000;
-const PATIENCE = { timeout: 30_000 };
+const PATIENCE = { timeout: PATIENCE_MS };
 
 function sleepFor(seconds: number): typeof WHICH {
   return { name: `sleep ${seconds}`, text: `SELECT pg_backend_pid() AS pid, pg_sleep(${seconds})` };

@@ -9,10 +9,10 @@ import {
   storeOver,
   type StoreHost,
 } from '../harness/store-hosts.js';
+import { eventually } from '../harness/eventually.js';
 import { countTouched } from '../harness/touched-rows.js';
 import { removeRoom, emptyRoom } from '../harness/writers.js';
 
-const TIMEOUT_MS = 180_000;
 /** Entries of more than two chunks. */
 const ENTRIES = 21_000;
 /** What a deleted room leaves nothing in. */
@@ -90,63 +90,56 @@ async function count(table: string, room: number): Promise<number> {
 }
 
 async function expectPurged(room: number): Promise<void> {
-  await vi.waitFor(
-    async () => {
-      for (const table of TABLES) expect([table, await count(table, room)]).toEqual([table, 0]);
-    },
-    { timeout: TIMEOUT_MS / 2, interval: 100 },
-  );
+  await eventually(async () => {
+    for (const table of TABLES) expect([table, await count(table, room)]).toEqual([table, 0]);
+  });
 }
 
-describe.each(storeHosts)(
-  'the log of a deleted room over %s',
-  { timeout: TIMEOUT_MS },
-  (_, open) => {
-    beforeEach(async () => {
-      host = await open();
-    });
+describe.each(storeHosts)('the log of a deleted room over %s', (_, open) => {
+  beforeEach(async () => {
+    host = await open();
+  });
 
-    it('is gone when the removal resolves, with its row in deleted_rooms', async () => {
-      const [room, other] = [await longRoom(), await longRoom(100)];
+  it('is gone when the removal resolves, with its row in deleted_rooms', async () => {
+    const [room, other] = [await longRoom(), await longRoom(100)];
 
-      await removeRoom(storeOver(host.database), room);
+    await removeRoom(storeOver(host.database), room);
 
-      for (const table of TABLES) expect([table, await count(table, room)]).toEqual([table, 0]);
-      expect(await count('messages', other)).toBe(100);
-    });
+    for (const table of TABLES) expect([table, await count(table, room)]).toEqual([table, 0]);
+    expect(await count('messages', other)).toBe(100);
+  });
 
-    it('is deleted with a bounded number of reactions in each transaction', async () => {
-      const room = await longRoom(100);
-      await host.database.sequelize.query(
-        `INSERT INTO reactions (room_id, target, emoji_key, emitter, emoji, is_on, seq)
+  it('is deleted with a bounded number of reactions in each transaction', async () => {
+    const room = await longRoom(100);
+    await host.database.sequelize.query(
+      `INSERT INTO reactions (room_id, target, emoji_key, emitter, emoji, is_on, seq)
          SELECT $1::int, 7, 'b', gen_random_uuid(), 'b', true, n FROM generate_series(1, $2::int) AS n`,
-        { bind: [room, ENTRIES] },
-      );
-      const touched = await countTouched(host);
+      { bind: [room, ENTRIES] },
+    );
+    const touched = await countTouched(host);
 
-      await removeRoom(storeOver(host.database), room);
+    await removeRoom(storeOver(host.database), room);
 
-      for (const table of TABLES) expect([table, await count(table, room)]).toEqual([table, 0]);
-      const counts = await touched();
-      expect(counts.length).toBeGreaterThan(1);
-      expect(Math.max(...counts)).toBeLessThanOrEqual(10_200);
-    });
+    for (const table of TABLES) expect([table, await count(table, room)]).toEqual([table, 0]);
+    const counts = await touched();
+    expect(counts.length).toBeGreaterThan(1);
+    expect(Math.max(...counts)).toBeLessThanOrEqual(10_200);
+  });
 
-    it('is deleted to the end by the next node that starts, and no other log is touched', async () => {
-      const [one, two, other] = [await longRoom(), await longRoom(), await longRoom(100)];
-      await leaveHalf(one);
-      await leaveHalf(two);
+  it('is deleted to the end by the next node that starts, and no other log is touched', async () => {
+    const [one, two, other] = [await longRoom(), await longRoom(), await longRoom(100)];
+    await leaveHalf(one);
+    await leaveHalf(two);
 
-      startNode();
+    startNode();
 
-      await expectPurged(one);
-      await expectPurged(two);
-      expect(await count('messages', other)).toBe(100);
-    });
-  },
-);
+    await expectPurged(one);
+    await expectPurged(two);
+    expect(await count('messages', other)).toBe(100);
+  });
+});
 
-describe('the log of a deleted room', { timeout: TIMEOUT_MS }, () => {
+describe('the log of a deleted room', () => {
   /** Another connection to the database. */
   let holder: Client;
 
@@ -160,13 +153,13 @@ describe('the log of a deleted room', { timeout: TIMEOUT_MS }, () => {
 
   /** The backend that waits for the holder. */
   function waitingBackend(): Promise<number> {
-    return vi.waitFor(async () => {
+    return eventually(async () => {
       const { rows } = await holder.query<{ pid: number }>(
         `SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`,
       );
       if (rows[0] === undefined) throw new Error('nobody waits');
       return rows[0].pid;
-    }, TIMEOUT_MS / 4);
+    });
   }
 
   it('whose deletion fails is deleted later by a running node, and the room is gone at once', async () => {
@@ -209,7 +202,7 @@ describe('the log of a deleted room', { timeout: TIMEOUT_MS }, () => {
     for (const database of [host.database, await host.another()]) {
       const look = vi.spyOn(database.sequelize, 'transaction');
       startNode(database);
-      await vi.waitFor(() => {
+      await eventually(() => {
         expect(look).toHaveBeenCalledOnce();
       });
       expect(await look.mock.results[0]?.value).toBe(false);

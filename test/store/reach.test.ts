@@ -7,6 +7,7 @@ import { createLogger, type Logger } from '../../src/logger.js';
 import { reachDatabase } from '../../src/store/reach.js';
 import { createDatabase, type TestDatabase } from '../harness/database.js';
 import { openOutlet, type Outlet } from '../harness/outlet.js';
+import { eventually } from '../harness/eventually.js';
 import { findFreePort } from '../harness/server-process.js';
 import { postgresUrl } from '../harness/services.js';
 
@@ -48,9 +49,9 @@ describe('a database', () => {
 
   /** Resolves at the log line that the node waits for the database. */
   function waiting(): Promise<void> {
-    return vi.waitFor(() => {
+    return eventually(() => {
       expect(logger.warn).toHaveBeenCalled();
-    }, PATIENCE_MS);
+    });
   }
 
   it('that does not listen yet is tried again, which is logged once', async () => {

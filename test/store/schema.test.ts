@@ -10,11 +10,11 @@ import { migrate, requireMigrated } from '../../src/store/migrate.js';
 import { loadMigrations, tablesOf, type Migration } from '../../src/store/migrations.js';
 import { inspectSchema } from '../../src/store/schema.js';
 import { createDatabase, query, type TestDatabase } from '../harness/database.js';
+import { eventually } from '../harness/eventually.js';
 import { postgresUrl } from '../harness/services.js';
 import { QUIET, storeOver } from '../harness/store-hosts.js';
 import { addRule, emptyRoom, newCaller, readAll, say, TestWriter } from '../harness/writers.js';
 
-const WAIT_MS = 10_000;
 const MIGRATIONS = fileURLToPath(new URL('../../migrations', import.meta.url));
 
 describe('a database', () => {
@@ -114,9 +114,9 @@ describe('a database', () => {
     const logger = createLogger({ level: 'silent', production: true });
     const warn = vi.spyOn(logger, 'warn');
     const started = requireMigrated(at(), logger);
-    await vi.waitFor(() => {
+    await eventually(() => {
       expect(warn).toHaveBeenCalledOnce();
-    }, WAIT_MS);
+    });
     expect(warn).toHaveBeenCalledExactlyOnceWith(
       expect.objectContaining({ reason: expect.stringContaining('read-only') as string }),
       'waiting for the database',

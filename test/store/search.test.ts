@@ -342,7 +342,7 @@ describe.each(hosts)('a search over %s', (_, openHost, statements) => {
     expect(page?.messages.map(({ seq }) => seq)).toEqual(
       Array.from({ length: 10 }, (_, n) => 1 + TOO_MANY - n),
     );
-  }, 60_000);
+  });
 
   async function storeAllWords(): Promise<void> {
     while (await storeWords(host.database.sequelize)) continue;
