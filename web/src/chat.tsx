@@ -1,4 +1,4 @@
-import { useEffect, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useState } from 'preact/hooks';
 import { ChatClient, ChatError, type RoomRow } from '../../src/client/index.js';
 import { ChatContext, useChat } from './chat-context.js';
 import { useEvents } from './hooks.js';
@@ -33,7 +33,8 @@ export function Chat({ session, onSignedOut }: Props) {
   });
   const { chat, drafts, unsent } = value;
 
-  useEffect(() => {
+  // Not once it is painted: the server may have refused the token before that.
+  useLayoutEffect(() => {
     let isCurrent = true;
     const end = chat.on('state', (state) => {
       if (state !== 'offline') return;

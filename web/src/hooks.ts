@@ -66,7 +66,8 @@ export function useFocusReturn(): void {
 export function useIsAttentive(): boolean {
   const read = (): boolean => document.visibilityState === 'visible' && document.hasFocus();
   const [isAttentive, setIsAttentive] = useState(read);
-  useEffect(() => {
+  // Not once it is painted: they may have turned away before that.
+  useLayoutEffect(() => {
     const update = (): void => {
       setIsAttentive(read());
     };

@@ -1,5 +1,5 @@
 import type { RefObject } from 'preact';
-import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
+import { useLayoutEffect, useRef, useState } from 'preact/hooks';
 import type { Room } from '../../../src/client/index.js';
 import { useChat } from '../chat-context.js';
 import { t } from '../i18n/text.js';
@@ -76,7 +76,8 @@ export function RoomTimeline(props: Props) {
   }
 
   const target = seq === undefined ? undefined : messages.find((message) => message.seq === seq);
-  useEffect(() => {
+  // Not once it is painted: the user may have scrolled elsewhere before that.
+  useLayoutEffect(() => {
     if (target !== undefined) list.current?.scrollTo(keyOf(target, userUUID));
   }, [seq, target === undefined]);
 
