@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
+import { Client } from 'pg';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Caller } from '../../src/access/permissions.js';
 import { createSignedPost } from '../../src/hooks/signed-post.js';
@@ -10,6 +11,7 @@ import { createStore, type Store } from '../../src/store/store.js';
 import type { WebhookCursors } from '../../src/store/webhook-cursors.js';
 import { fillRoom } from '../harness/backlog.js';
 import { query } from '../harness/database.js';
+import { deferred } from '../harness/deferred.js';
 import {
   startReceiver,
   WEBHOOK_SECRET,
@@ -549,19 +551,24 @@ describe('the event of a read marker', () => {
 
 describe('a database that does not answer', () => {
   it('is asked for rooms once a check, not at once again', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval'] });
+    const asked = deferred();
     const lease = vi.fn<WebhookCursors['lease']>(async () => {
-      await delay(1);
+      asked.resolve();
+      await new Promise(setImmediate);
       throw new Error('the database does not answer');
     });
     const node = startOver({ lease });
 
     node.wake(1);
-    await delay(1_500);
+    await asked.promise;
+    for (let turn = 0; turn < 3; turn += 1) await new Promise(setImmediate);
+    // The next check is 2 s after the start.
+    await vi.advanceTimersByTimeAsync(1_900);
     node.wake(2);
     expect(lease).toHaveBeenCalledTimes(1);
-    await eventually(() => {
-      expect(lease).toHaveBeenCalledTimes(2);
-    });
+    await vi.advanceTimersByTimeAsync(200);
+    expect(lease).toHaveBeenCalledTimes(2);
     // What was woken is asked for again.
     expect(lease.mock.lastCall?.[0]).toEqual(expect.arrayContaining([1, 2]));
   });
@@ -591,15 +598,14 @@ describe('comparing rooms with cursors', () => {
       logger: QUIET,
     });
     const key = lockKey('sweepWebhooks');
-    const other = query(host.url, 'SELECT pg_advisory_lock($1), pg_sleep(1)', [key]);
+    const other = new Client({ connectionString: host.url });
+    await other.connect();
+    await other.query('SELECT pg_advisory_lock($1)', [key]);
 
-    await eventually(async () => {
-      expect(await webhookCursors.sweep(0)).toBeUndefined();
-    });
-    await other;
-    await eventually(async () => {
-      expect(await webhookCursors.sweep(0)).toEqual({ last: null });
-    });
+    expect(await webhookCursors.sweep(0)).toBeUndefined();
+    await other.query('SELECT pg_advisory_unlock($1)', [key]);
+    expect(await webhookCursors.sweep(0)).toEqual({ last: null });
+    await other.end();
   });
 });
 

@@ -80,6 +80,6 @@ describe('the sign-in', () => {
       dispatchEvent(new HashChangeEvent('hashchange'));
     }).observe(document.body, { childList: true, subtree: true })`);
     await page.getByRole('button', { name: 'Sign in' }).click();
-    await input(page).waitFor();
+    expect(await input(page).inputValue()).toBe('');
   });
 });
