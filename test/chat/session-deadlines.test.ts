@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { EventEmitter } from 'node:events';
 import { PassThrough } from 'node:stream';
-import { expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import type { WebSocket } from 'ws';
 import { createMessageActions } from '../../src/actions/messages.js';
 import { Feed } from '../../src/feeds/feed.js';
@@ -61,10 +61,19 @@ class Client extends EventEmitter {
       this.#text += String((this.stream.read() as Buffer | null) ?? '');
       const words = [...this.#text.matchAll(/"data":"([^"]+)"/g)].map(([, word = '']) => word);
       if (words.length >= count) return words;
-      await new Promise((resolve) => setTimeout(resolve, 5));
+      // Time passes by the turns of the event loop, however long the machine takes for one.
+      await new Promise(setImmediate);
+      vi.advanceTimersByTime(5);
     }
   }
 }
+
+beforeEach(() => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
 
 /** A session that is READY, over a hub and a log of the test. */
 async function readyOver({
@@ -225,7 +234,9 @@ it('a client that has not read for a long time is served when it reads again', a
   const drained = deferred();
   vi.spyOn(SocketWriter.prototype, 'drained').mockImplementation(() => drained.promise);
   client.say(...['a', 'b'].map((ref) => ({ type: 'message', content: 'hi', ref })));
-  await new Promise((resolve) => setTimeout(resolve, 1.5 * STORE_TIMEOUT_MS));
+  await new Promise(setImmediate);
+  vi.advanceTimersByTime(1.5 * STORE_TIMEOUT_MS);
+  await new Promise(setImmediate);
 
   isFull.mockReturnValue(false);
   drained.resolve();

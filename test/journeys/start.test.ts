@@ -14,8 +14,9 @@ import { openOutlet, type Outlet } from '../harness/outlet.js';
 import { postgresUrl } from '../harness/services.js';
 
 const MAIN = fileURLToPath(new URL('../../dist/src/main.js', import.meta.url));
-/** The exit takes some milliseconds; the rest is for a busy machine. */
-const END_MS = 5_000;
+/** The exit takes some milliseconds; the rest is for a busy machine. A node that waited for its parts would take longer. */
+const END_MS = 30_000;
+const SHUTDOWN_TIMEOUT_MS = 3 * END_MS;
 
 /** As in a container: process 1 of a namespace, for which the kernel ignores signals without a handler. */
 const AS_PROCESS_1 = ['--fork', '--pid', '--kill-child'];
@@ -33,7 +34,13 @@ interface Starting {
 
 function start(env: Record<string, string>): Starting {
   const options = {
-    env: { PATH: process.env['PATH'], PORT: '0', JWT_MASTER_SECRET: SECRET, ...env },
+    env: {
+      PATH: process.env['PATH'],
+      PORT: '0',
+      JWT_MASTER_SECRET: SECRET,
+      SHUTDOWN_TIMEOUT_MS: String(SHUTDOWN_TIMEOUT_MS),
+      ...env,
+    },
     stdio: ['ignore', 'pipe', 'pipe'] as ['ignore', 'pipe', 'pipe'],
   };
   const child = canUnshare
