@@ -9,7 +9,7 @@ import { openOutlet, type Outlet } from '../harness/outlet.js';
 import { openPostgres, QUIET, storeOver, type StoreHost } from '../harness/store-hosts.js';
 import { emptyRoom, newCaller, roomDraft, say, TestWriter } from '../harness/writers.js';
 
-const SILENCE_MS = 1_000;
+const SILENCE_MS = 2_000;
 /** The time to wait for a connection and for its answer, and more for a busy machine. */
 const SETTLED_MS = 6 * SILENCE_MS;
 /** More calls than any pool has connections. */
