@@ -93,6 +93,7 @@ describe('a window that goes offline', () => {
     await message(anas, 'written offline').getByText('Waiting for the connection').waitFor();
     await anas.getByText('1 message is waiting').waitFor();
     await say(brunos, 'said meanwhile');
+    await stored(brunos, 'said meanwhile');
 
     await anas.context().setOffline(false);
     await message(brunos, 'written offline').waitFor();
