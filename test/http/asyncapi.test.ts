@@ -304,7 +304,7 @@ describe('the frames of a node', () => {
     await hook.close();
     // Its deadlines are checked often.
     const leaving = await world.start({ DRAIN_SECONDS: '1', PONG_TIMEOUT_MS: '1000' });
-    const soon = person({}, { exp: secondsFromNow(-2) });
+    const soon = person({}, { exp: secondsFromNow(3) });
     const drained = await ChatClient.enterV2(leaving, soon);
     for (const frame of await drained.expect('EXPIRING')) names.add(nameOfFrame(frame));
     const closed = leaving.close();

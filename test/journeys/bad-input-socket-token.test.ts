@@ -129,7 +129,7 @@ describe('a socket without a token in time', () => {
   let impatient: TestNode;
 
   beforeAll(async () => {
-    impatient = await lab.world.start({ AUTH_TIMEOUT_MS: '300' });
+    impatient = await lab.world.start({ AUTH_TIMEOUT_MS: '1000' });
   });
   afterAll(() => impatient.close());
 

@@ -163,7 +163,7 @@ describe.each(NODES.map((path) => [execFileSync(path, ['--version']).toString().
 
     beforeAll(async () => {
       world = await createChatWorld();
-      node = await world.startProcess({ LOG_LEVEL: 'info', SHUTDOWN_TIMEOUT_MS: '2000' }, path);
+      node = await world.startProcess({ LOG_LEVEL: 'info', SHUTDOWN_TIMEOUT_MS: '10000' }, path);
     });
     afterAll(async () => {
       for (const socket of left) socket.destroy();
