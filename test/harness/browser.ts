@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { chromium, type Browser, type Page } from 'playwright-core';
+import { PATIENCE_MS } from './patience.js';
 import { installDebianPackage, pathFolders } from './programs.js';
 
 const PROGRAMS = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'];
@@ -30,8 +31,9 @@ export async function startBrowser(): Promise<Browser> {
   if (executablePath === undefined) {
     throw new Error('No browser for the tests: install Chromium or Google Chrome.');
   }
-  return chromium.launch({
+  const browser = await chromium.launch({
     executablePath,
+    timeout: PATIENCE_MS,
     // Chromium has no sandbox as root. It visits only the tests' own server.
     args: [
       '--no-sandbox',
@@ -42,6 +44,10 @@ export async function startBrowser(): Promise<Browser> {
       '--disable-sync',
     ],
   });
+  browser.on('context', (context) => {
+    context.setDefaultTimeout(PATIENCE_MS);
+  });
+  return browser;
 }
 
 function findChromium(): string | undefined {

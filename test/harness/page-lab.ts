@@ -1,6 +1,5 @@
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import { collectProblems, startBrowser } from './browser.js';
-import { PATIENCE_MS } from './patience.js';
 import type { Person } from './tokens.js';
 
 /** A browser with the chat page in as many windows as a test wants. */
@@ -29,7 +28,6 @@ export async function startPageLab(): Promise<PageLab> {
       await context.addInitScript(
         `sessionStorage.setItem('nano-messaging:session', ${JSON.stringify(kept)})`,
       );
-      context.setDefaultTimeout(PATIENCE_MS);
       const page = await context.newPage();
       collectProblems(page, problems);
       await page.goto(`${node.url}/#${at}`);

@@ -1,15 +1,17 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { cp, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
-import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { eventually } from '../harness/eventually.js';
+import { PATIENCE_MS } from '../harness/patience.js';
+import { findFreePort } from '../harness/server-process.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-/** Time for a build and the start of an embedded database on a machine that is busy with other tests. */
-const PATIENCE_MS = 120_000;
+/** For six builds and the starts of embedded databases, each of which may take as long as anything that is waited for. */
+const TIMEOUT_MS = 10 * PATIENCE_MS;
 
 /** A checkout of its own: the other tests must not run its build. */
 let folder: string;
@@ -43,9 +45,9 @@ function startDev(port: number): void {
 }
 
 const seen = (text: string): Promise<void> =>
-  vi.waitFor(() => {
+  eventually(() => {
     expect(output).toContain(text);
-  }, PATIENCE_MS);
+  });
 
 async function change(path: string, from: string, to: string): Promise<void> {
   const source = await readFile(join(folder, path), 'utf8');
@@ -53,20 +55,10 @@ async function change(path: string, from: string, to: string): Promise<void> {
   await writeFile(join(folder, path), source.replace(from, to));
 }
 
-/** A port that is free now, for each restart the same. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0);
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
-
 it(
   'npm run dev restarts the node after a change of it or of the page, keeps it over an error, and leaves no process',
   async () => {
-    startDev(await freePort());
+    startDev(await findFreePort());
     // The streams close when the last process that writes to them has ended.
     const ended = once(dev, 'close');
     try {
@@ -76,9 +68,9 @@ it(
       await seen('open at');
 
       await change('web/src/i18n/en.ts', "'Welcome'", "'Good to see you'");
-      await vi.waitFor(() => {
+      await eventually(() => {
         expect(output.match(/open at/g)).toHaveLength(2);
-      }, PATIENCE_MS);
+      });
       const assets = await readdir(join(folder, 'dist/web/assets'));
       const page = assets.find((name) => /^index-.*\.js$/.test(name)) ?? '';
       expect(await readFile(join(folder, 'dist/web/assets', page), 'utf8')).toContain(
@@ -95,9 +87,9 @@ it(
       // The place in the source, not in the build.
       expect(output).toMatch(/\/src\/main\.ts:\d+/);
       await change('src/main.ts', broken, 'await start();');
-      await vi.waitFor(() => {
+      await eventually(() => {
         expect(output.match(/open at/g)).toHaveLength(4);
-      }, PATIENCE_MS);
+      });
     } finally {
       process.kill(-(dev.pid ?? 0), 'SIGINT');
     }
@@ -106,5 +98,5 @@ it(
     expect(output.match(/shutting down/g)).toHaveLength(4);
     expect(output).not.toMatch(/EADDRINUSE|in use by another process/);
   },
-  2 * PATIENCE_MS,
+  TIMEOUT_MS,
 );
