@@ -9,7 +9,8 @@ import { TcpProxy } from './tcp-proxy.js';
 
 const PROGRAM = fileURLToPath(new URL('../../dist/src/main.js', import.meta.url));
 const CLOCK = new URL('shiftable-clock.mjs', import.meta.url).href;
-const READY_TIMEOUT_MS = 30_000;
+/** Of three nodes that start at once on a slow machine. */
+const READY_TIMEOUT_MS = 120_000;
 /** A process that has not ended this long after SIGTERM is killed. */
 const END_TIMEOUT_MS = 20_000;
 const RESTART_MS = 500;
