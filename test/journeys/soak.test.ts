@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { runToEnd } from '../harness/run-to-end.js';
 import type { SoakResult } from '../soak/soak.js';
 
-const TIMEOUT_MS = 480_000;
+const TIMEOUT_MS = 900_000;
 const LOAD = ['--clients', '40', '--rooms', '6', '--rate', '60', '--seed', '5'];
 
 async function soak(...args: string[]): Promise<{ code: number; result: SoakResult }> {
