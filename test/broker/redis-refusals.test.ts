@@ -76,11 +76,14 @@ describe('a node with a useless Redis', () => {
     return url.href;
   }
 
-  /** The URL of a server other than Redis, which answers with `text`. */
+  /** The URL of a server other than Redis, which answers each command with `text`: several may come in one packet. */
   async function urlOfStranger(text: string): Promise<string> {
     const server = createServer((socket) => {
       socket.on('error', () => undefined);
-      socket.on('data', () => socket.write(text));
+      socket.on('data', (bytes: Buffer) => {
+        const commands = bytes.toString().match(/^\*\d+\r$/gm)?.length ?? 1;
+        socket.write(text.repeat(commands));
+      });
     });
     strangers.push(server);
     server.listen(0, '127.0.0.1');

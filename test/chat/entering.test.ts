@@ -15,7 +15,8 @@ describe('entering a room', () => {
 
   beforeAll(async () => {
     world = await createChatWorld();
-    node = await world.start();
+    // Hundreds at once take a slow machine longer than one may.
+    node = await world.start({ STORE_TIMEOUT_MS: '60000', AUTH_TIMEOUT_MS: '60000' });
   });
   afterAll(() => world.close());
 

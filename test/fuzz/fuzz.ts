@@ -33,6 +33,8 @@ export interface FuzzOptions {
   /** Two nodes of one installation, in production. */
   readonly nodes: readonly [NodeProcess, NodeProcess];
   readonly seconds: number;
+  /** It goes on beyond these seconds until this is so; a slow machine has little in them. */
+  readonly isEnough?: (totals: Totals) => boolean;
   readonly seed: number;
   /** A failing input is made smaller for so long; 60 by default. */
   readonly shrinkSeconds?: number;
@@ -54,6 +56,7 @@ export interface FuzzResult {
 /** Sends generated input to nodes, round after round, until the time is over or something fails. */
 export async function fuzz(options: FuzzOptions): Promise<FuzzResult> {
   const { seconds, seed, shrinkSeconds = 60, sabotage, onRound } = options;
+  const { isEnough = () => true } = options;
   const nodes = options.nodes.map((process) => new FuzzedNode(process));
   const [first] = options.nodes;
   const openApi = await documentOf<OpenApi>(first, '/openapi.json', sabotage);
@@ -90,7 +93,7 @@ export async function fuzz(options: FuzzOptions): Promise<FuzzResult> {
   );
 
   const deadline = performance.now() + seconds * 1_000;
-  for (let round = 0; performance.now() < deadline; round += 1) {
+  for (let round = 0; performance.now() < deadline || !isEnough(totals); round += 1) {
     for (const property of [requests, scripts]) {
       const parameters = {
         seed: seed + round,
@@ -101,7 +104,8 @@ export async function fuzz(options: FuzzOptions): Promise<FuzzResult> {
         property as fc.IAsyncProperty<[unknown]>,
         parameters,
       );
-      if (details.failed) {
+      // One that the time limit has ended before its first run has failed, too, but without an input.
+      if (details.counterexample !== null) {
         return { totals, failure: { seed: seed + round, report: reportOf(details) } };
       }
       onRound?.(totals);

@@ -69,7 +69,9 @@ export async function openPostgres(): Promise<StoreHost> {
 
 export async function openEmbedded(): Promise<StoreHost> {
   const folder = await createMigratedDataDir();
-  const database = await connectDatabase(loadConfig({ DATA_DIR: folder.path }), QUIET);
+  // A busy machine may give its thread no turn for the five seconds that a statement has by default.
+  const config = loadConfig({ DATA_DIR: folder.path, STORE_TIMEOUT_MS: '30000' });
+  const database = await connectDatabase(config, QUIET);
   return {
     database,
     url: 'postgres://nowhere.invalid',
