@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { Redis } from 'ioredis';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createRoom, putRule, request } from '../harness/api.js';
 import { ChatClient } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
+import { eventually } from '../harness/eventually.js';
 import type { TestNode } from '../harness/node.js';
 import { redisUrl } from '../harness/services.js';
 import { person, type Person } from '../harness/tokens.js';
@@ -67,22 +68,22 @@ describe('two installations on one Redis', () => {
     const left = async (node: TestNode, as: Person): Promise<string | null> =>
       (await request(node, 'GET', '/test/token', { as })).headers.get('RateLimit-Remaining');
     // Until a node has reached Redis, it counts by itself.
-    await vi.waitFor(async () => {
+    await eventually(async () => {
       const as = person();
       for (const node of [production, staging]) await left(node, as);
       expect(await redis.keys(`${prefix}:*:requests:${as.userUUID}`)).toHaveLength(2);
       expect(await left(staging, as)).toBe('48');
-    }, 20_000);
+    });
 
     const at = { headers: { 'X-Forwarded-For': '203.0.113.7' } };
     const bad = { ...ben, token: 'x.y.z' };
     const status = async (node: TestNode, as: Person): Promise<number> =>
       (await request(node, 'GET', '/test/token', { as, ...at })).status;
     for (const given of [401, 401, 429]) expect(await status(production, bad)).toBe(given);
-    await vi.waitFor(async () => {
+    await eventually(async () => {
       const [key = ''] = await redis.keys(`${prefix}:*:failed-tokens:203.0.113.7`);
       expect(await redis.get(key)).toBe('2');
-    }, 20_000);
+    });
     expect(await status(staging, bad)).toBe(401);
     expect(await status(staging, ben)).toBe(200);
   });
