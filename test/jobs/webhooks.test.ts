@@ -110,7 +110,7 @@ function startOver(cursors: Partial<WebhookCursors>): Webhooks {
 async function untilBegun(): Promise<void> {
   await eventually(async () => {
     expect(await query(host.url, 'SELECT FROM webhook_start')).toHaveLength(1);
-  }, 30_000);
+  });
 }
 
 async function emptyRooms({ store }: Poster, count: number): Promise<number[]> {
@@ -143,7 +143,7 @@ async function untilAttempts(roomId: number, attempts: number): Promise<void> {
 async function untilIdle(roomId: number): Promise<void> {
   await eventually(async () => {
     expect(await cursorOf(roomId)).toMatchObject({ isDue: null });
-  }, 30_000);
+  });
 }
 
 const idsOf = (deliveries: readonly Delivery[]): string[] => deliveries.map(({ id }) => id);
@@ -272,7 +272,7 @@ describe('webhooks', () => {
     await Promise.all(rooms.map((room) => node.say(room, 'poison')));
     await Promise.all(rooms.map((room) => node.say(room, 'two')));
     // Each that has failed, and waits, has its last attempt next.
-    await vi.waitFor(async () => {
+    await eventually(async () => {
       await query(
         host.url,
         `UPDATE webhook_cursors SET attempts = $1, "dueAt" = now()
@@ -280,12 +280,12 @@ describe('webhooks', () => {
         [ATTEMPTS - 1],
       );
       expect(receiver.taken).toHaveLength(rooms.length);
-    }, 50_000);
+    });
 
     for (const room of rooms) {
       expect(of(room)[0]?.body.data).toMatchObject({ hole: { from: 1, to: 1 } });
     }
-  }, 60_000);
+  });
 
   it('tell of entries that the log does not have any more as of a hole', async () => {
     const node = await startPoster();

@@ -154,10 +154,10 @@ describe('webhooks', () => {
       await putRule(node, ana, room, { userUUID, permissions: 'rw' });
     }
     const reader = await ChatClient.enterV2(node, nameless, room);
-    await vi.waitFor(async () => {
+    await eventually(async () => {
       const sql = 'SELECT FROM user_profiles WHERE uuid = $1';
       expect(await query(world.databaseUrl, sql, [nameless.userUUID])).toHaveLength(1);
-    }, 30_000);
+    });
 
     await call('POST', `/rooms/${room}/messages`, { content: 'hi' });
     await receiver.until(() => messagesOf(room).length === 1);

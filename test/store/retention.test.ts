@@ -214,9 +214,9 @@ describe.each(storeHosts)('old entries over %s', (_, open) => {
     await rulesMade('25 hours');
     const stop = startRetention({ sequelize, days: DAYS, logger: QUIET });
 
-    await vi.waitFor(async () => {
+    await eventually(async () => {
       expect(await horizonOf(room)).toBe(last);
-    }, TIMEOUT_MS / 2);
+    });
     await stop();
     expect(await readAll(store.log, room)).toMatchObject([{ seq: young, content: 'young' }]);
     expect(await store.roomList.one(ben, room)).toMatchObject({ permissions: 'rw' });
