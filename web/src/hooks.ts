@@ -66,8 +66,7 @@ export function useFocusReturn(): void {
 export function useIsAttentive(): boolean {
   const read = (): boolean => document.visibilityState === 'visible' && document.hasFocus();
   const [isAttentive, setIsAttentive] = useState(read);
-  // Not once it is painted: they may have turned away before that.
-  useLayoutEffect(() => {
+  useEffect(() => {
     const update = (): void => {
       setIsAttentive(read());
     };

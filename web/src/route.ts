@@ -1,4 +1,4 @@
-import { useLayoutEffect, useState } from 'preact/hooks';
+import { useEffect, useState } from 'preact/hooks';
 
 /** What the page shows, as its address says: `#/rooms/5`, or `#/rooms/5/120` for a message in it. */
 export interface Route {
@@ -34,8 +34,7 @@ export function navigate(route: Route, { replace = false } = {}): void {
 
 export function useRoute(): Route {
   const [route, setRoute] = useState(readRoute);
-  // Not once it is painted: a link may be followed before that.
-  useLayoutEffect(() => {
+  useEffect(() => {
     const update = (): void => {
       setRoute(readRoute());
     };
