@@ -231,8 +231,9 @@ export function createPeers({
 
   function warnIfDown(): void {
     const now = performance.now();
-    // A node that has just begun to connect is not down yet.
-    const isShort = now - downSince < MISSED_MAX * HEARTBEAT_INTERVAL_MS;
+    // A node that has just begun to connect is not down yet, and the broker may be about to say why it does not answer.
+    const missed = broker.problem === undefined ? 2 * MISSED_MAX : MISSED_MAX;
+    const isShort = now - downSince < missed * HEARTBEAT_INTERVAL_MS;
     if (isUp || isShort || now - warnedAt < WARNING_INTERVAL_MS) return;
     warnedAt = now;
     isWarned = true;

@@ -279,6 +279,18 @@ describe('a node', () => {
     expect(node.logged.length).toBeLessThanOrEqual(6);
   });
 
+  it('waits with its warning for a reason that comes late', async () => {
+    const node = startNode();
+    await settle();
+    node.link.loses = { sent: true };
+    await pass(3_200);
+    expect(node.peers.isUp).toBe(false);
+    expect(node.logged).toEqual([]);
+    node.link.problem = new Error('Command timed out');
+    await pass(HEARTBEAT_MS);
+    expect(node.logged).toEqual(['warn: broker is down, polling the database']);
+  });
+
   it('is in doubt while a peer is silent, for a minute at most', async () => {
     const [east, dead] = [startNode(), startNode()];
     await Promise.all([east.peers.join(ROOM), dead.peers.join(ROOM)]);
