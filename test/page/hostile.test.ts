@@ -183,8 +183,15 @@ describe('a browser that keeps nothing', () => {
     await page.goto(`${node.url}/#/rooms/${room}`);
     await say(page, 'not kept');
     expect(await storedTexts(room)).toEqual(['not kept']);
+    expect(await page.locator('.toast').count()).toBe(0);
+    await page.context().setOffline(true);
+    await page.getByText('You are offline').waitFor();
+    await input(page).fill('unsent');
+    await input(page).press('Enter');
+    await page.getByText('1 message is waiting').waitFor();
     await page.locator('.account-button').click();
     await page.getByRole('button', { name: 'Sign out' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Sign out' }).click();
     await field.waitFor();
   });
 });

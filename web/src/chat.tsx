@@ -1,4 +1,4 @@
-import { useEffect, useLayoutEffect, useState } from 'preact/hooks';
+import { useLayoutEffect, useState } from 'preact/hooks';
 import { ChatClient, ChatError, type RoomRow } from '../../src/client/index.js';
 import { ChatContext, useChat } from './chat-context.js';
 import { useEvents } from './hooks.js';
@@ -50,7 +50,8 @@ export function Chat({ session, onSignedOut }: Props) {
     };
   }, [chat]);
 
-  useEffect(() => {
+  // Before the client can have an answer to one of them.
+  useLayoutEffect(() => {
     sendAgain(chat, unsent, ({ room_id: roomId, content = '' }, error) => {
       // The client has ended, which keeps what is not sent.
       if (error instanceof ChatError && error.reason === 'CLOSED') return;
@@ -60,16 +61,16 @@ export function Chat({ session, onSignedOut }: Props) {
   }, [chat]);
 
   /** Nothing that they wrote stays in the browser. If their token has ended, it does: they come back. */
-  function signOut(): void {
+  async function signOut(): Promise<void> {
     chat.close();
-    unsent.forget();
+    await unsent.forget();
     drafts.forget();
     onSignedOut();
   }
 
   return (
     <ChatContext.Provider value={value}>
-      <Screens onSignOut={signOut} />
+      <Screens onSignOut={() => void signOut()} />
     </ChatContext.Provider>
   );
 }

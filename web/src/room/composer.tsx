@@ -50,8 +50,8 @@ export function Composer({ room, intent, onIntent, onSent }: Props) {
 
   useLayoutEffect(
     () =>
-      drafts.on('returned', () => {
-        if (editing === undefined) setText(drafts.of(room.id));
+      drafts.on('returned', (roomId) => {
+        if (roomId === room.id && editing === undefined) setText(drafts.of(room.id));
       }),
     [drafts, room, editing],
   );

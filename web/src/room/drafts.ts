@@ -3,14 +3,14 @@ import { sharedStorage } from '../browser-storage.js';
 /** Texts of a user that are not sent yet: each room has its own, which outlives the page. */
 export class Drafts {
   readonly #prefix: string;
-  readonly #listeners = new Set<() => void>();
+  readonly #listeners = new Set<(roomId: number) => void>();
 
   constructor(userUUID: string) {
     this.#prefix = `nano-messaging:draft:${userUUID}:`;
   }
 
-  /** Calls a listener when a text was given back. @returns what ends that */
-  on(_name: 'returned', listener: () => void): () => void {
+  /** Calls a listener with a room when a text was given back. @returns what ends that */
+  on(_name: 'returned', listener: (roomId: number) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
@@ -26,8 +26,11 @@ export class Drafts {
 
   /** Takes a text that was refused, behind what is there: nobody should have to write it again. */
   giveBack(roomId: number, text: string): void {
-    this.keep(roomId, [this.of(roomId), text].filter(Boolean).join('\n'));
-    for (const listener of this.#listeners) listener();
+    const draft = this.of(roomId);
+    // Another tab may have given it back already.
+    if (`\n${draft}`.endsWith(`\n${text}`)) return;
+    this.keep(roomId, [draft, text].filter(Boolean).join('\n'));
+    for (const listener of this.#listeners) listener(roomId);
   }
 
   /** Nothing of a user who has signed out stays behind. */

@@ -13,7 +13,7 @@ export class Past {
   readonly seq: number;
   hasOlder = true;
   hasNewer = true;
-  isLoaded = false;
+  isClosed = false;
   #messages: readonly Message[] = [];
   #loading: Promise<unknown> | undefined;
   readonly #listeners = new Set<() => void>();
@@ -38,6 +38,7 @@ export class Past {
   }
 
   close(): void {
+    this.isClosed = true;
     for (const end of this.#ends) end();
     this.#listeners.clear();
   }
@@ -88,7 +89,6 @@ export class Past {
     this.#messages = [...before.messages, ...after.messages];
     this.hasOlder = before.hasMore;
     this.hasNewer = after.hasMore;
-    this.isLoaded = true;
     this.#changed();
   }
 

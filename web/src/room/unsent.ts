@@ -30,7 +30,7 @@ export class Unsent implements UnsentStorage {
   }
 
   async load(): Promise<readonly UnsentCommand[]> {
-    const commands = await this.#kept.load();
+    const commands = await this.#loadKept();
     for (const command of commands) this.#commands.set(command.ref, command);
     this.#changed();
     return commands;
@@ -45,12 +45,25 @@ export class Unsent implements UnsentStorage {
   delete(ref: string): void {
     this.#commands.delete(ref);
     this.#changed();
-    this.#kept.delete(ref);
+    try {
+      this.#kept.delete(ref);
+    } catch {
+      // The browser allows no storage, and so keeps nothing.
+    }
   }
 
-  /** Nothing that they wrote stays in the browser. */
-  forget(): void {
-    for (const { ref } of this.commands) this.delete(ref);
+  /** Nothing that they wrote stays in the browser, in another tab either. */
+  async forget(): Promise<void> {
+    for (const { ref } of [...this.commands, ...(await this.#loadKept())]) this.delete(ref);
+  }
+
+  /** Nothing if the browser allows no storage. */
+  async #loadKept(): Promise<readonly UnsentCommand[]> {
+    try {
+      return await this.#kept.load();
+    } catch {
+      return [];
+    }
   }
 
   #changed(): void {

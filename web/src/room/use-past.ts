@@ -40,9 +40,12 @@ export function usePast(
     next
       .load()
       .then(() => {
-        if (isLinked && !isHeld(next.messages)) throw new ChatError('NO_SUCH_MESSAGE');
+        if (isLinked && !next.isClosed && !isHeld(next.messages))
+          throw new ChatError('NO_SUCH_MESSAGE');
       })
       .catch((error: unknown) => {
+        // The user is elsewhere by now.
+        if (next.isClosed) return;
         fail(error);
         failed();
       });
