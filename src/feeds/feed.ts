@@ -370,13 +370,19 @@ export class Feed implements LiveRoom {
 
   /**
    * Takes the next entry, of a kind that this node does not know: during an upgrade a newer node may have stored it. It may
-   * have changed any right, so they are read anew. They may be those behind a later entry: that sets them again.
+   * have changed any right, so they are read anew.
+   * @param state of this entry or a later one: the entries between set the rights again
    */
-  async #deliverUnknown(entry: Entry): Promise<void> {
-    const state = await this.#log.state(this.roomId);
-    if (state === undefined) throw noSuchRoom();
+  #deliverUnknown(entry: Entry, state: RoomState): void {
     const isSame = state.rulesHead === this.#rulesHead;
     this.#deliver(entry, isSame ? undefined : replaceAccess(this.#access, state.access));
+  }
+
+  /** @throws {ChatError} NOT_FOUND */
+  async #readState(): Promise<RoomState> {
+    const state = await this.#log.state(this.roomId);
+    if (state === undefined) throw noSuchRoom();
+    return state;
   }
 
   /** As `Reach`. */
@@ -494,10 +500,15 @@ export class Feed implements LiveRoom {
       const isOverwritten = had?.seq === last.seq && had.createdAt !== last.createdAt;
       if (isOverwritten) return this.#markUnverified(last);
       if (had?.seq === last.seq && this.#unverified === unverified) this.markVerified();
+      let state: RoomState | undefined;
       for (const entry of entries) {
         if (entry.seq !== this.#position + 1) continue;
-        if (isKnownKind(entry.kind)) this.#deliver(entry);
-        else await this.#deliverUnknown(entry);
+        if (isKnownKind(entry.kind)) {
+          this.#deliver(entry);
+        } else {
+          if (state === undefined || state.head < entry.seq) state = await this.#readState();
+          this.#deliverUnknown(entry, state);
+        }
       }
       const sawGap = this.#gapSeen;
       this.#takeEarly();
