@@ -35,6 +35,10 @@ Example:
       if (config.database === undefined) {
         throw new Error('the embedded database has no use for partitions: set DATABASE_URL');
       }
+      if (database.directAddress.isPooled === true) {
+        // VACUUM has to be alone in its message, and the settings of a pooled connection go with each.
+        throw new Error('it needs a connection past the pooler: set DATABASE_DIRECT_URL');
+      }
       await requireMigrated(database, logger, { patienceMs: PATIENCE_MS });
       let progress: Progress | undefined;
       let toldAt = -Infinity;

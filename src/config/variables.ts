@@ -149,7 +149,7 @@ const DATABASE = z
     DATABASE_DIRECT_URL: url(parseDatabaseUrl)
       .optional()
       .describe(
-        'Beside DATABASE_POOLED: the same database past the pooler, for migrations, which may take longer than a pooler allows; none: they go through the pooler, too',
+        'Beside DATABASE_POOLED: the same database past the pooler, for what may take longer than a pooler allows: migrations, carry-over and partition; none: they go through the pooler, too, and partition is refused',
       )
       .meta(SECRET),
     DATABASE_REPLICA_URL: url(parseDatabaseUrl)

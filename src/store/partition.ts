@@ -410,7 +410,8 @@ class Partitioning {
   async #transactions(): Promise<string[]> {
     const running = await this.#select<{ name: string }>(
       `SELECT virtualtransaction AS name FROM pg_locks JOIN pg_stat_activity USING (pid)
-       WHERE locktype = 'virtualxid' AND datname = current_database() AND NOT (pid = ANY ($1::integer[]))`,
+       -- Without autovacuum, which has no user, and may take hours.
+       WHERE locktype = 'virtualxid' AND datname = current_database() AND usesysid IS NOT NULL AND NOT (pid = ANY ($1::integer[]))`,
       [await this.#ownPids()],
     );
     return running.map(({ name }) => name);
@@ -470,8 +471,8 @@ class Partitioning {
   /** Locks tables for the rest of a transaction, which ends soon, once those who use them leave a gap. */
   async #lock(tables: string, transaction: Transaction): Promise<void> {
     const run = (sql: string) => this.#sequelize.query(sql, { transaction });
+    await run('SAVEPOINT before_lock');
     for (;;) {
-      await run('SAVEPOINT before_lock');
       try {
         await run(`SET LOCAL lock_timeout = ${TABLE_LOCK_TIMEOUT_MS}; LOCK TABLE ${tables}`);
         return;
@@ -481,7 +482,8 @@ class Partitioning {
       await run('ROLLBACK TO before_lock');
       const holders = await this.#select<{ pid: number }>(
         `SELECT DISTINCT pid FROM pg_locks
-         WHERE locktype = 'relation' AND relation IN (${LOG}, to_regclass('${COPY}')) AND granted AND pid <> pg_backend_pid()`,
+         WHERE locktype = 'relation' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+           AND relation IN (${LOG}, to_regclass('${COPY}')) AND granted AND pid <> pg_backend_pid()`,
         [],
         transaction,
       );

@@ -216,6 +216,17 @@ describe('two nodes behind PgBouncer in transaction mode', () => {
     await run(['import', '2'], room);
     expect(await run(['export', '2'])).toContain('"hi"');
     expect(await run(['new-epoch'])).toMatch(/^epoch: /);
+    if ('DATABASE_DIRECT_URL' in env) {
+      expect(await run(['partition', '--partitions', '2'])).toMatch(/^partitioned: /);
+      expect(await run(['export', '2'])).toContain('"hi"');
+    } else {
+      const refused = runProgram('src/cli/main.js', {
+        args: ['partition', '--partitions', '2'],
+        env,
+      });
+      expect(await refused.exited()).toBe(1);
+      expect(refused.stderr()).toContain('set DATABASE_DIRECT_URL');
+    }
     await fresh.drop();
   });
 
