@@ -334,8 +334,14 @@ export function createMessageActions({
   /** Counts a change of a message, in a room that is open or not. @throws {ChatError} RATELIMITED, UNAVAILABLE */
   async function countChange(caller: Caller, roomId: number): Promise<void> {
     if (limits === undefined || caller.isServer) return;
+    const feed = hub.active(roomId);
+    if (feed !== undefined) return count(caller, roomId, feed);
+    // The user's own first: who has sent too much has no rooms opened.
+    limits.take(caller, undefined);
+    const opened = await hub.open(roomId);
     // Its rules say whether the caller may use up what the room takes.
-    count(caller, roomId, hub.active(roomId) ?? (await hub.open(roomId)));
+    const hasRights = opened !== undefined && permissionsOf(caller, opened.access) !== '';
+    if (hasRights) limits.takeOfRoom(roomId);
   }
 
   async function publish(roomId: number, changing: Promise<ChangedMessage>): Promise<MadeChange> {

@@ -203,17 +203,7 @@ export function createRoomActions({
       return rooms.create(room, firstRules(caller, room), caller.userUUID);
     },
 
-    async put(caller, uuid, wanted) {
-      for (let attempt = 1; ; attempt += 1) {
-        try {
-          return await put(caller, uuid, wanted);
-        } catch (error) {
-          // The room was deleted after it was found.
-          const isGone = error instanceof ChatError && error.code === 'NOT_FOUND';
-          if (!isGone || attempt === PUT_ATTEMPTS) throw error;
-        }
-      }
-    },
+    put: (caller, uuid, wanted) => unlessDeleted(() => put(caller, uuid, wanted)),
 
     async openDirect(caller, userUUID) {
       requireLevel(caller, directRoomLevel);
@@ -229,35 +219,37 @@ export function createRoomActions({
         // Opening is consent.
         accepted: uuid === caller.userUUID,
       }));
-      const found = await rooms.findOrCreate({ pair: [first, second] }, caller.userUUID, () => ({
-        draft: {
-          name: '',
-          type: 'user2user',
-          entityOwner: caller.entityUUID,
-          // No level makes an admin of a user2user room.
-          levelAdmin: 0,
-          maxEntityRules: DIRECT_RULES,
-        },
-        rules: wanted,
-      }));
-      const { id } = found.room;
-      if (found.created) {
-        hub.invite(
-          id,
-          wanted.filter((rule) => isInvitation(rule)),
-        );
+      return unlessDeleted(async () => {
+        const found = await rooms.findOrCreate({ pair: [first, second] }, caller.userUUID, () => ({
+          draft: {
+            name: '',
+            type: 'user2user',
+            entityOwner: caller.entityUUID,
+            // No level makes an admin of a user2user room.
+            levelAdmin: 0,
+            maxEntityRules: DIRECT_RULES,
+          },
+          rules: wanted,
+        }));
+        const { id } = found.room;
+        if (found.created) {
+          hub.invite(
+            id,
+            wanted.filter((rule) => isInvitation(rule)),
+          );
+          return found;
+        }
+        for (const rule of wanted) {
+          const changed = await rules.change(id, caller, rule.entityUUID, (room) => {
+            requireNoBlock(room);
+            const before = room.rules.get(rule.entityUUID);
+            return before === undefined || rule.accepted ? rule : before;
+          });
+          if (changed.entry !== undefined) publish(id, [changed.entry]);
+          if (isInvitation(changed.rule, changed.before)) hub.invite(id, [changed.rule]);
+        }
         return found;
-      }
-      for (const rule of wanted) {
-        const changed = await rules.change(id, caller, rule.entityUUID, (room) => {
-          requireNoBlock(room);
-          const before = room.rules.get(rule.entityUUID);
-          return before === undefined || rule.accepted ? rule : before;
-        });
-        if (changed.entry !== undefined) publish(id, [changed.entry]);
-        if (isInvitation(changed.rule, changed.before)) hub.invite(id, [changed.rule]);
-      }
-      return found;
+      });
     },
 
     change: (caller, roomId, settings) =>
@@ -295,6 +287,18 @@ export function createRoomActions({
       );
     },
   };
+}
+
+/** Finds or makes a room, again if it was deleted after it was found. */
+async function unlessDeleted<Result>(findOrMake: () => Promise<Result>): Promise<Result> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await findOrMake();
+    } catch (error) {
+      const isGone = error instanceof ChatError && error.code === 'NOT_FOUND';
+      if (!isGone || attempt === PUT_ATTEMPTS) throw error;
+    }
+  }
 }
 
 /** The rules of a new room: its creator's, and in a group room that of its entity. The system needs none. */

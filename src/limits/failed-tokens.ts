@@ -90,10 +90,16 @@ export function createFailedTokens({
         const verified = verify(token);
         if (!(verified instanceof Promise)) return verified;
         // Only a token whose key has to be fetched takes time. Others from there may have failed meanwhile.
-        return verified.then((identity) => {
-          check(address);
-          return identity;
-        }, failed);
+        return verified.then(
+          (identity) => {
+            check(address);
+            return identity;
+          },
+          (error: unknown) => {
+            check(address);
+            return failed(error);
+          },
+        );
       } catch (error) {
         return failed(error);
       }

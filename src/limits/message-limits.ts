@@ -11,6 +11,8 @@ import { TokenBuckets } from './token-buckets.js';
 export interface MessageLimits {
   /** @throws {ChatError} RATELIMITED, with the time until the same would be taken; nothing is counted then */
   take(caller: Caller, roomId: number | undefined): void;
+  /** For what is counted of its user already. @throws {ChatError} RATELIMITED */
+  takeOfRoom(roomId: number): void;
   /** Takes the turn of a message that can't be refused; resolves when it is counted and may be stored, undefined: now. */
   turn(caller: Caller, roomId: number | undefined): Promise<void> | undefined;
   /** Resolves after a time, for a socket that is not read meanwhile. */
@@ -56,6 +58,14 @@ export function createMessageLimits({
       }
       users?.take(userUUID, now);
       if (roomId !== undefined) rooms?.take(roomId, now);
+    },
+
+    takeOfRoom(roomId) {
+      if (rooms === undefined) return;
+      const now = performance.now();
+      const ms = rooms.waitMs(roomId, now);
+      if (ms > 0) throw exceeded(rooms, roomId, ms, now);
+      rooms.take(roomId, now);
     },
 
     turn({ userUUID, isServer }, roomId) {

@@ -30,6 +30,8 @@ export interface CommandSession {
   fail(error: unknown, about?: Pick<StatusDetails, 'roomId' | 'ref'>): void;
   /** An answer to a client without a token: after AUTH_ATTEMPTS of them the server closes the socket. */
   refuse(word: 'TOKEN?' | 'BADAUTH', reason?: string): void;
+  /** Closes the socket because of a limit, after which the client comes back. */
+  overload(error: unknown): void;
   close(reason: CloseReason): void;
   /**
    * Work of a command that waits for the store.

@@ -52,6 +52,11 @@ export class SessionV1 extends Session implements CommandSession {
     this.countRefusal();
   }
 
+  overload(error: unknown): void {
+    this.known(error);
+    this.close('OVERLOAD');
+  }
+
   query(word: QueryWord): void {
     this.reply(word, encodeQuery(word), this.subscriptions.selected?.roomId);
   }

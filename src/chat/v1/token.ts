@@ -14,7 +14,7 @@ export function authenticate(session: CommandSession, content: string): Promise<
     (error) => {
       const { code, detail } = toChatError(error);
       // The token was not looked at. Version 1 has no word for that, but a close code after which a client comes back.
-      if (code === 'RATELIMITED') session.close('OVERLOAD');
+      if (code === 'RATELIMITED') session.overload(error);
       else session.refuse('BADAUTH', detail);
     },
   );
