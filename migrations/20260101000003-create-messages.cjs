@@ -43,6 +43,7 @@ module.exports = {
        WHERE kind = 'message'`,
     );
     // Of entries that say something about a message: what is emptied with its message is not met again.
+    // The price: an edit of a text writes all indexes of its row anew.
     await queryInterface.sequelize.query(
       `CREATE INDEX IF NOT EXISTS messages_target ON messages (room_id, target)
        WHERE target IS NOT NULL AND content <> ''`,

@@ -14,7 +14,6 @@ import { person } from '../harness/tokens.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const run = promisify(execFile);
-/** Opening the embedded database takes seconds, and each command does. */
 
 /** A folder in which the packed package is installed, as npm does it, with its dependencies alone. */
 let folder: string;

@@ -7,7 +7,6 @@ import type { NodeProcess } from '../harness/node-process.js';
 import { ana, ben, eve, json, messageOf, SocketLab, token } from '../harness/socket-lab.js';
 import { CLOSE, FIN, frame, PING, PONG, WsWire } from '../harness/ws-wire.js';
 
-/** Long enough for a slow machine. */
 const MOST_GROWTH_BYTES = 200 * 1024 * 1024;
 
 let lab: SocketLab;

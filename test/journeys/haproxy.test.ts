@@ -37,7 +37,7 @@ describe.skipIf(program === undefined)(
         REDIS_URL: redisUrl(),
         REDIS_PREFIX: new URL(database.url).pathname.slice(1),
         // A third of it is longer than two checks take.
-        DRAIN_SECONDS: '7',
+        DRAIN_SECONDS: '12',
       });
 
     beforeAll(async () => {
@@ -114,13 +114,16 @@ describe.skipIf(program === undefined)(
           statuses.push(answer.status);
         }
       })();
-      for (const [index, node] of nodes.entries()) {
-        expect(await node.end('SIGTERM')).toBe(0);
-        nodes[index] = await start(Number(new URL(node.url).port));
+      try {
+        for (const [index, node] of nodes.entries()) {
+          expect(await node.end('SIGTERM')).toBe(0);
+          nodes[index] = await start(Number(new URL(node.url).port));
+        }
+        await load.more(50);
+      } finally {
+        over.abort();
+        await posting;
       }
-      await load.more(50);
-      over.abort();
-      await posting;
 
       await load.expectWhole();
       expect(statuses.length).toBeGreaterThan(NODES);

@@ -15,7 +15,6 @@ import { person } from '../harness/tokens.js';
 
 const MAIN = 'src/main.js';
 const CLI = 'src/cli/main.js';
-/** A new embedded database takes seconds. */
 
 let dataDir: string;
 let database: TestDatabase;
