@@ -176,6 +176,7 @@ describe('two nodes behind PgBouncer in transaction mode', () => {
     [
       'through the pooler',
       (fresh: string) => ({ DATABASE_URL: pooled(fresh), DATABASE_POOLED: 'true' }),
+      { code: 1, said: 'set DATABASE_DIRECT_URL' },
     ],
     [
       'past it, by DATABASE_DIRECT_URL,',
@@ -184,51 +185,53 @@ describe('two nodes behind PgBouncer in transaction mode', () => {
         DATABASE_POOLED: 'true',
         DATABASE_DIRECT_URL: fresh,
       }),
+      { code: 0, said: 'partitioned: ' },
     ],
-  ])('run every command of the command line %s as without it', async (_, environment) => {
-    const fresh = await createDatabase(postgresUrl());
-    await query(fresh.url, OLD_TABLES);
-    await query(
-      fresh.url,
-      `INSERT INTO "Rooms" (name, level_admin, "createdAt", "updatedAt") VALUES ('full', 1, now(), now()), ('empty', 1, now(), now())`,
-    );
-    await query(
-      fresh.url,
-      `INSERT INTO "Messages" (room_id, content, "createdAt", "updatedAt") VALUES (1, 'hi', now(), now())`,
-    );
-    const env = environment(fresh.url);
-    async function run(args: string[], input?: string): Promise<string> {
-      const program = runProgram('src/cli/main.js', {
-        args,
-        env,
-        ...(input !== undefined && { stdin: 'pipe' }),
-      });
-      program.child.stdin?.end(input);
-      const code = await program.exited();
-      expect({ args, code, stderr: program.stderr() }).toMatchObject({ args, code: 0 });
-      return program.stdout();
-    }
+  ])(
+    'run every command of the command line %s as without it, but for what has to be alone',
+    async (_, environment, { code, said }) => {
+      const fresh = await createDatabase(postgresUrl());
+      await query(fresh.url, OLD_TABLES);
+      await query(
+        fresh.url,
+        `INSERT INTO "Rooms" (name, level_admin, "createdAt", "updatedAt") VALUES ('full', 1, now(), now()), ('empty', 1, now(), now())`,
+      );
+      await query(
+        fresh.url,
+        `INSERT INTO "Messages" (room_id, content, "createdAt", "updatedAt") VALUES (1, 'hi', now(), now())`,
+      );
+      const env = environment(fresh.url);
+      async function run(args: string[], input?: string): Promise<string> {
+        const program = runProgram('src/cli/main.js', {
+          args,
+          env,
+          ...(input !== undefined && { stdin: 'pipe' }),
+        });
+        program.child.stdin?.end(input);
+        const code = await program.exited();
+        expect({ args, code, stderr: program.stderr() }).toMatchObject({ args, code: 0 });
+        return program.stdout();
+      }
 
-    expect(await run(['migrate'])).toMatch(/^migrated: /);
-    expect(await run(['carry-over'])).toBe('carried over: 2 rooms, 1 messages\n');
-    const room = await run(['export', '1']);
-    expect(room).toContain('"hi"');
-    await run(['import', '2'], room);
-    expect(await run(['export', '2'])).toContain('"hi"');
-    expect(await run(['new-epoch'])).toMatch(/^epoch: /);
-    if ('DATABASE_DIRECT_URL' in env) {
-      expect(await run(['partition', '--partitions', '2'])).toMatch(/^partitioned: /);
+      expect(await run(['migrate'])).toMatch(/^migrated: /);
+      expect(await run(['carry-over'])).toBe('carried over: 2 rooms, 1 messages\n');
+      const room = await run(['export', '1']);
+      expect(room).toContain('"hi"');
+      await run(['import', '2'], room);
       expect(await run(['export', '2'])).toContain('"hi"');
-    } else {
-      const refused = runProgram('src/cli/main.js', {
+      expect(await run(['new-epoch'])).toMatch(/^epoch: /);
+      const partition = runProgram('src/cli/main.js', {
         args: ['partition', '--partitions', '2'],
         env,
       });
-      expect(await refused.exited()).toBe(1);
-      expect(refused.stderr()).toContain('set DATABASE_DIRECT_URL');
-    }
-    await fresh.drop();
-  });
+      expect([await partition.exited(), partition.stdout() + partition.stderr()]).toEqual([
+        code,
+        expect.stringContaining(said),
+      ]);
+      expect(await run(['export', '2'])).toContain('"hi"');
+      await fresh.drop();
+    },
+  );
 
   /** The database of a URL, through the pooler. */
   function pooled(url: string): string {
