@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { QueryTypes, Sequelize, type QueryOptions, type Transaction } from 'sequelize';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { MAX_PARTITIONS } from '../../src/store/partition.js';
 import { appendEntries } from '../../src/store/append.js';
 import type { EntryDraft } from '../../src/store/entry.js';
 import { createErasures } from '../../src/store/erasures.js';
@@ -26,8 +27,11 @@ const REACTIONS = 15;
 const WORDS = 120;
 /** Messages that one statement of a test inserts. */
 const FILLED_AT_ONCE = 2_000;
-/** Rows that one query may pass: of messages, and of rooms or rules (1,000 candidates, and the rows of each). */
-const MOST = { messages: 10_001, rooms: 1_500, room_permissions: 4_000 };
+/**
+ * Rows that one query may pass: of messages, with one ahead in each partition that is merged, and of rooms or rules (1,000
+ * candidates, and the rows of each).
+ */
+const MOST = { messages: 10_001 + MAX_PARTITIONS, rooms: 1_500, room_permissions: 4_000 };
 /** Rules of one room with many; the others have four and those that a test adds. */
 const RULES = 5_000;
 
