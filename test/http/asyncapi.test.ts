@@ -304,9 +304,11 @@ describe('the frames of a node', () => {
     await hook.close();
     // Its deadlines are checked often.
     const leaving = await world.start({ DRAIN_SECONDS: '1', PONG_TIMEOUT_MS: '1000' });
-    const soon = person({}, { exp: secondsFromNow(3) });
-    const drained = await ChatClient.enterV2(leaving, soon);
-    for (const frame of await drained.expect('EXPIRING')) names.add(nameOfFrame(frame));
+    const soon = person({}, { exp: secondsFromNow(8) });
+    const expiring = await ChatClient.enterV2(leaving, soon);
+    for (const frame of await expiring.expect('EXPIRING')) names.add(nameOfFrame(frame));
+    await expiring.close();
+    const drained = await ChatClient.enterV2(leaving, guest);
     const closed = leaving.close();
     for (const frame of await drained.expect('DRAIN')) names.add(nameOfFrame(frame));
     await closed;
