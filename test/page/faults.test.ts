@@ -128,6 +128,8 @@ describe('a window that goes offline', () => {
     const again = await context.newPage();
     await again.goto(`${node.url}/#/rooms/${room}`);
     await again.getByText('You are not allowed to do that').waitFor();
+    // Both: else the second one would be stored below.
+    await expect.poll(() => again.evaluate('Object.values(localStorage)')).toEqual(['one\ntwo']);
     await putRule(node, ana, room, { userUUID: otto.userUUID, permissions: 'rw' });
     const input = again.getByRole('textbox', { name: 'Message' });
     await expect.poll(() => input.inputValue()).toBe('one\ntwo');
