@@ -314,6 +314,7 @@ class Partitioning {
           RETURN NULL;
         END
         $$;`);
+      await this.#keepMaintenanceOut('messages', transaction);
       await this.#lock('messages IN SHARE ROW EXCLUSIVE MODE', transaction);
       await run(triggers.join('\n'));
       await run(
@@ -446,11 +447,8 @@ class Partitioning {
   /** Puts the copy in the place of the table, which is dropped: texts that are deleted later would stay in it. */
   async #swap({ schema, owner }: TableRow): Promise<void> {
     await this.#transaction(async (transaction) => {
-      await this.#sequelize.query(
-        `SET LOCAL ROLE ${owner}; SET LOCAL lock_timeout = ${MAINTENANCE_TIMEOUT_MS};
-         LOCK TABLE messages, ${COPY} IN SHARE UPDATE EXCLUSIVE MODE`,
-        { transaction },
-      );
+      await this.#sequelize.query(`SET LOCAL ROLE ${owner}`, { transaction });
+      await this.#keepMaintenanceOut(`messages, ${COPY}`, transaction);
       await this.#requireUnchanged(transaction);
       const indexes = await this.#select<{ copy: string; name: string }>(
         PAIR_INDEXES,
@@ -466,6 +464,17 @@ class Partitioning {
         { transaction },
       );
     });
+  }
+
+  /**
+   * For the rest of a transaction. An autovacuum gives way to who waits for a second, which the short waits of `#lock` never
+   * do; nobody else waits for this lock.
+   */
+  async #keepMaintenanceOut(tables: string, transaction: Transaction): Promise<void> {
+    await this.#sequelize.query(
+      `SET LOCAL lock_timeout = ${MAINTENANCE_TIMEOUT_MS}; LOCK TABLE ${tables} IN SHARE UPDATE EXCLUSIVE MODE`,
+      { transaction },
+    );
   }
 
   /** Locks tables for the rest of a transaction, which ends soon, once those who use them leave a gap. */

@@ -1,6 +1,7 @@
 import { Client } from 'pg';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createRoom, putRule, request } from '../harness/api.js';
+import { eventually } from '../harness/eventually.js';
 import { fillRoom } from '../harness/backlog.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import { query } from '../harness/database.js';
@@ -99,7 +100,13 @@ it('the log is partitioned while people chat, though the command is killed: noth
     await holder.query('BEGIN');
     await holder.query('SELECT FROM rooms WHERE id = $1 FOR UPDATE', [rooms[1]]);
     const killed = partition();
-    await expect.poll(copied).toBeGreaterThanOrEqual(ENTRIES);
+    const ended = killed.exited().then((code) => {
+      throw new Error(`ended with ${code}: ${killed.stderr()}`);
+    });
+    const begun = eventually(async () => {
+      expect(await copied()).toBeGreaterThanOrEqual(ENTRIES);
+    });
+    await Promise.race([ended, begun]);
     killed.child.kill('SIGKILL');
     expect(await killed.exited()).toBe('SIGKILL');
     await holder.query('COMMIT');
