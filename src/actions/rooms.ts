@@ -35,7 +35,7 @@ const DIRECT_RULES = 2;
 export const DEFAULT_MAX_RULES = 10;
 
 /** One that is deleted again and again is not waited for. */
-const PUT_ATTEMPTS = 5;
+const MOST_ATTEMPTS = 5;
 
 /** A room as its creator wants it. */
 export type NewRoom = Pick<Room, 'name' | 'type' | 'levelAdmin' | 'maxEntityRules'>;
@@ -296,7 +296,7 @@ async function unlessDeleted<Result>(findOrMake: () => Promise<Result>): Promise
       return await findOrMake();
     } catch (error) {
       const isGone = error instanceof ChatError && error.code === 'NOT_FOUND';
-      if (!isGone || attempt === PUT_ATTEMPTS) throw error;
+      if (!isGone || attempt === MOST_ATTEMPTS) throw error;
     }
   }
 }

@@ -39,7 +39,8 @@ export interface Erasure {
 export interface Erasures {
   /**
    * Erases all that a user has written until now, in every room and as the reason of a report, and the name and the
-   * picture, which only a token that is signed later tells again. If it is asked for again while it goes on, it begins anew at its end.
+   * picture, which only a token that is signed later tells again. If it is asked for again while it goes on, it begins
+   * anew at its end.
    * @param emitter the `userUUID` of who asks
    * @returns as far as it is after half of STORE_TIMEOUT_MS; it goes on by itself, also if the node ends
    * @throws {ChatError} UNAVAILABLE
@@ -100,8 +101,8 @@ interface ErasedChunk {
 
 /**
  * Of the WINDOW_ENTRIES entries behind the place $1, $2, what the user $3 has written until $4 and is not erased, or is
- * still talked about: $5 at most. The entries of a user have no index, which every message would pay for; the primary key has what it takes to
- * pass those of others without reading them.
+ * still talked about: $5 at most. The entries of a user have no index, which every message would pay for; the primary key
+ * has what it takes to pass those of others without reading them.
  */
 const PASS = `WITH passed AS MATERIALIZED (
     SELECT room_id, seq, kind, emitter FROM messages WHERE (room_id, seq) > ($1::integer, $2::bigint)
