@@ -13,7 +13,7 @@ export class PartitionRefusal extends Error {
 interface Options {
   /** Called after each batch with the number of entries that are copied, and of all, as Postgres estimates it. */
   readonly onProgress?: (copied: number, total: number) => void;
-  /** Called when something waits for other transactions, again and again, with the processes of Postgres that run them. */
+  /** Called when something waits for other transactions, again and again, with the processes of Postgres that may run them. */
   readonly onWaiting?: (pids: readonly number[]) => void;
 }
 
@@ -28,6 +28,8 @@ const BATCH_ENTRIES = 1_000;
 const ROOM_LOCK_TIMEOUT_MS = 100;
 /** Between two attempts to lock rooms that a longer transaction has locked: that one ends soon, or soon enough. */
 const ROOM_LOCK_PAUSE_MS = 100;
+/** Attempts before it is told what they wait for: one transaction takes a second or less. */
+const TELLING_ATTEMPTS = 10;
 /** After a batch it rests for as long as the batch took, so that Postgres loses half a core to it at most. */
 const REST_FACTOR = 1;
 /**
@@ -345,14 +347,17 @@ class Partitioning {
     if (batch === undefined) return undefined;
     const { rooms, ...last } = batch;
     const upTo = { ...last, entries: from.entries + last.entries };
-    for (;;) {
+    for (let attempts = 1; ; attempts += 1) {
       try {
         await this.#copy({ from, upTo, rooms, columns });
         return upTo;
       } catch (error) {
         if (!isLockTimeout(error)) throw error;
-        await delay(ROOM_LOCK_PAUSE_MS);
       }
+      if (attempts % TELLING_ATTEMPTS === 0) {
+        this.#onWaiting(await this.#users(['rooms', 'deleted_rooms']));
+      }
+      await delay(ROOM_LOCK_PAUSE_MS);
     }
   }
 
@@ -489,16 +494,24 @@ class Partitioning {
         if (!isLockTimeout(error)) throw error;
       }
       await run('ROLLBACK TO before_lock');
-      const holders = await this.#select<{ pid: number }>(
-        `SELECT DISTINCT pid FROM pg_locks
-         WHERE locktype = 'relation' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-           AND relation IN (${LOG}, to_regclass('${COPY}')) AND granted AND pid <> pg_backend_pid()`,
-        [],
-        transaction,
-      );
-      this.#onWaiting(holders.map(({ pid }) => pid));
+      this.#onWaiting(await this.#users(['messages', COPY], transaction));
       await delay(TABLE_LOCK_PAUSE_MS);
     }
+  }
+
+  /** The processes of other transactions that use a table for longer than a lock of it is waited for. */
+  async #users(tables: readonly string[], transaction?: Transaction): Promise<number[]> {
+    const rows = await this.#select<{ pid: number }>(
+      `SELECT DISTINCT pid FROM pg_locks JOIN pg_stat_activity USING (pid)
+       WHERE locktype = 'relation' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+         AND relation = ANY (SELECT to_regclass(name) FROM unnest($1::text[]) AS name)
+         AND granted AND pid <> pg_backend_pid()
+         -- Those of another role do not show when they began.
+         AND coalesce(clock_timestamp() - xact_start > interval '${ROOM_LOCK_TIMEOUT_MS} ms', true)`,
+      [tables],
+      transaction,
+    );
+    return rows.map(({ pid }) => pid);
   }
 
   #transaction<T>(work: (transaction: Transaction) => Promise<T>): Promise<T> {

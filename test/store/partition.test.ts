@@ -174,11 +174,15 @@ describe('partitions of the log', () => {
     const room = await roomWithMany();
     await operator.query('BEGIN');
     await operator.query('SELECT FROM rooms WHERE id = $1 FOR UPDATE', [room.roomId]);
+    const [holder] = (await operator.query<{ pid: number }>('SELECT pg_backend_pid() AS pid')).rows;
     let isOver = false;
-    const partitioning = partition().finally(() => {
+    const told: number[] = [];
+    const partitioning = partition(PARTITIONS, {
+      onWaiting: (pids) => told.push(...pids),
+    }).finally(() => {
       isOver = true;
     });
-    await expect.poll(() => names(tables)).toContain('messages_copied');
+    await expect.poll(() => told).toContain(holder?.pid);
     const other = await roomOf(store, [[ana, 'rw']]);
     await say(store.log, other, 'hello', { author: ana });
     await expect(partition()).rejects.toThrow('another process partitions already');
