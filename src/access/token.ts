@@ -19,8 +19,11 @@ const level = z.union(
 const MAX_NAME_CHARACTERS = 100;
 /** The longest URL that all browsers and CDNs take. */
 const MAX_PICTURE_CHARACTERS = 2_048;
-/** The last instant of a Date, in seconds. */
-const MAX_SECONDS = 8_640_000_000_000;
+/**
+ * The end of the year 9999, in seconds: Date and Postgres agree on years of four digits. Dates in milliseconds are beyond
+ * it.
+ */
+const MAX_SECONDS = 253_402_300_799;
 
 /**
  * The `userUUID` and `entityUUID` of a server token that names none, and so the emitter of what the system does: RFC 9562's

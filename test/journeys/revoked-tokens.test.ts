@@ -67,12 +67,13 @@ describe('POST /sessions/revoke', () => {
     const undated = person(ana);
     const token = sign({ ...ana, token: undefined }, undefined, { noTimestamp: true });
     const dateless = { ...undated, token };
+    const inMilliseconds = person(ana, { iat: secondsFromNow(0) * 1000 });
     expect(await statusOf(dateless, east)).toBe(200);
 
     await revoke(ana);
 
     for (const node of [east, west, deaf]) {
-      for (const who of [ana, dateless]) {
+      for (const who of [ana, dateless, inMilliseconds]) {
         await eventually(async () => {
           expect(await statusOf(who, node)).toBe(401);
         });
@@ -104,6 +105,10 @@ describe('POST /sessions/revoke', () => {
     // No clock is ahead by so much.
     await request(east, 'POST', '/sessions/revoke', { as: ahead(60), body });
     expect(await statusOf(again(ana, { iat: secondsFromNow(8) }), east)).toBe(200);
+    // Nor is one that gives milliseconds asked.
+    const inMilliseconds = ahead(secondsFromNow(0) * 999);
+    const answer = await request(east, 'POST', '/sessions/revoke', { as: inMilliseconds, body });
+    expect(answer.status).toBe(200);
   });
 
   it('holds on a node that starts later', async () => {
