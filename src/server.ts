@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { once } from 'node:events';
 import { createDevTokens } from './access/dev-users.js';
 import { readOrCreateSecret } from './access/secret.js';
-import { openKeySet } from './access/key-set.js';
+import { openKeySet, type KeySet } from './access/key-set.js';
 import { createVerifier, fetchingKeys, type VerifyToken } from './access/token.js';
 import { createActions } from './actions/actions.js';
 import { createDevUsers } from './actions/dev-users.js';
@@ -104,7 +104,8 @@ export async function createServer(
   const tracer = tracing?.tracer;
   const tellsWebhooks = config.webhookUrl !== undefined;
   const store = createStore({ database, limits, logger, observer, tracer, tellsWebhooks });
-  const verify = await createTokenVerifier(config, secret, logger);
+  const keySet = config.keySetUrl && (await openKeySet(config.keySetUrl, logger));
+  const verify = createTokenVerifier(config, secret, keySet);
   const flushQueue = createFlushQueue();
   const hub = createHub({
     log: store.log,
@@ -167,6 +168,7 @@ export async function createServer(
     : watchForLoneNodes({ database, isLone: config.redisUrls.length === 0, logger });
   async function stopTasks(): Promise<void> {
     stopWatching?.();
+    keySet?.close();
     rates.close();
     await Promise.all([
       stopPurging(),
@@ -316,12 +318,11 @@ async function ownSecret({ hasPublicKeys, dataDir }: Config): Promise<string | u
   return hasPublicKeys ? undefined : readOrCreateSecret(dataDir);
 }
 
-async function createTokenVerifier(
-  { audience, issuer, oldSecrets, publicKeys, keySetUrl, hasPublicKeys }: Config,
+function createTokenVerifier(
+  { audience, issuer, oldSecrets, publicKeys, hasPublicKeys }: Config,
   secret: string | undefined,
-  logger: Logger,
-): Promise<VerifyToken> {
-  const keySet = keySetUrl && (await openKeySet(keySetUrl, logger));
+  keySet: KeySet | undefined,
+): VerifyToken {
   const verify = createVerifier({
     secrets: [...(secret === undefined ? [] : [secret]), ...oldSecrets],
     ...(hasPublicKeys && { publicKeys: () => [...publicKeys, ...(keySet?.keys ?? [])] }),

@@ -7,28 +7,26 @@ import type { Logger } from '../logger.js';
 const LEAST_INTERVAL_MS = 60_000;
 /** The same until a set was had: nobody can sign in without it. */
 const LEAST_INTERVAL_AT_FIRST_MS = 1_000;
-/** After so long a set is fetched anew in the background, so that a key that was withdrawn does not verify for ever. */
-const MAX_AGE_MS = 600_000;
+/** A set is fetched anew so often, so that a key that was withdrawn does not verify for ever, not even one more token. */
+const FETCH_INTERVAL_MS = 600_000;
 /** Somebody waits for it. */
 const TIMEOUT_MS = 4_000;
 /** Some dozens of keys with certificates. */
 const MAX_BYTES = 262_144;
 const MAX_KEYS = 100;
 
-const setSchema = z.object({
-  keys: z.array(z.looseObject({ kty: z.string() })).max(MAX_KEYS),
-});
+const setSchema = z.object({ keys: z.array(z.unknown()).max(MAX_KEYS) });
 
-/** The members of a JSON Web Key (RFC 7517) that say what it is for. */
+/** The members of a JSON Web Key (RFC 7517) that say what it is for. Some encoders write null for one that is missing. */
 const purposeSchema = z.object({
-  kid: z.string().optional(),
-  use: z.literal('sig').optional(),
+  kid: z.string().nullish(),
+  use: z.literal('sig').nullish(),
   // oxlint-disable-next-line id-match -- a member of a JSON Web Key
   key_ops: z
     .array(z.string())
     .refine((uses) => uses.includes('verify'))
-    .optional(),
-  alg: z.string().optional(),
+    .nullish(),
+  alg: z.string().nullish(),
 });
 
 /** The keys at a URL (JWKS), as they were last fetched. */
@@ -39,9 +37,13 @@ export interface KeySet {
    * last attempt began less than a minute ago, or a second as long as there is no set.
    */
   refresh(): Promise<void> | undefined;
+  /** Fetches it no more by itself. */
+  close(): void;
 }
 
-/** Fetches the set for the first time. While its source is down, the keys stay as they were. */
+/**
+ * Fetches the set for the first time, and from then on at intervals. While its source is down, the keys stay as they were.
+ */
 export async function openKeySet(url: URL, logger: Logger): Promise<KeySet> {
   let keys: readonly PublicKey[] = [];
   let triedAt = -Infinity;
@@ -70,14 +72,17 @@ export async function openKeySet(url: URL, logger: Logger): Promise<KeySet> {
   }
 
   await start();
+  const timer = setInterval(() => void start(), FETCH_INTERVAL_MS);
   return {
     get keys() {
-      if (performance.now() - triedAt > MAX_AGE_MS) void start();
       return keys;
     },
     refresh() {
       const least = keys.length === 0 ? LEAST_INTERVAL_AT_FIRST_MS : LEAST_INTERVAL_MS;
       return fetching ?? (performance.now() - triedAt >= least ? start() : undefined);
+    },
+    close() {
+      clearInterval(timer);
     },
   };
 }
@@ -106,18 +111,22 @@ async function textOf({ body }: Response): Promise<string> {
     if (bytes > MAX_BYTES) throw new Error(`the set has more than ${MAX_BYTES} bytes`);
     chunks.push(chunk);
   }
-  return Buffer.concat(chunks).toString();
+  // Trimmed of a byte order mark.
+  return Buffer.concat(chunks).toString().trim();
 }
 
-/** The key for verifying; undefined if it is of another kind, or for something else. */
-function publicKeyOf(jwk: JsonWebKey): PublicKey | undefined {
+/**
+ * The key for verifying; undefined if it is of another kind, for something else, or malformed: RFC 7517 section 5 has one
+ * such key ignored, not the set.
+ */
+function publicKeyOf(jwk: unknown): PublicKey | undefined {
   const { data: purpose } = purposeSchema.safeParse(jwk);
   if (purpose === undefined) return undefined;
   try {
-    const key = createPublicKey({ key: jwk, format: 'jwk' });
+    const key = createPublicKey({ key: jwk as JsonWebKey, format: 'jwk' });
     const algorithm = algorithmOf(key);
     if (algorithm === undefined || (purpose.alg ?? algorithm) !== algorithm) return undefined;
-    return { id: purpose.kid, algorithm, key };
+    return { id: purpose.kid ?? undefined, algorithm, key };
   } catch {
     // A kind of key that Node does not know, or half a key.
     return undefined;

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { openKeySet, type KeySet } from '../../src/access/key-set.js';
+import { eventually } from '../harness/eventually.js';
 import { QUIET } from '../harness/store-hosts.js';
 import {
   createKeySigner,
@@ -48,15 +49,20 @@ describe('a set of keys', () => {
     expect(source.requests).toBe(2);
   });
 
-  it('forgets a key that its source has withdrawn, after ten minutes', async () => {
+  it('forgets a key that its source has withdrawn, after ten minutes, though no token comes', async () => {
+    vi.useFakeTimers({ toFake: ['performance', 'setInterval', 'clearInterval'] });
     const set = await open();
     source.answer = [next];
-    vi.advanceTimersByTime(600_001);
-    expect(idsOf(set)).toEqual(kids);
+    vi.advanceTimersByTime(600_000);
+    await eventually(() => {
+      expect(source.requests).toBe(2);
+    });
 
     await set.refresh();
 
     expect(idsOf(set)).toEqual([next.kid]);
+    set.close();
+    expect(vi.getTimerCount()).toBe(0);
   });
 
   it.each([
@@ -88,6 +94,15 @@ describe('a set of keys', () => {
     source.answer = JSON.stringify({ keys });
 
     expect(idsOf(await open())).toEqual(kids.slice(0, 1));
+  });
+
+  it('has the other keys if one is malformed, and takes null for a missing member', async () => {
+    const [one, other] = signers.map(({ jwk }) => jwk);
+    const nulls = { ...other, kid: null, use: null, key_ops: null, alg: null };
+    const keys = [null, 'key', { kid: 'a' }, one, nulls];
+    source.answer = `\ufeff${JSON.stringify({ keys })}`;
+
+    expect(idsOf(await open())).toEqual([kids[0], undefined]);
   });
 
   it('is empty until its source is up, and asks each second for a token', async () => {
