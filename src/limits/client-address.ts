@@ -7,6 +7,9 @@ import type { Logger } from '../logger.js';
 /** The address of the client that a request came from, as the log shows it; `unknown` if its connection is gone. */
 export type AddressOf = (request: IncomingMessage) => string;
 
+/** An IPv4 address as one of IPv6 (RFC 4291 section 2.5.5.2), in the one form that the URL standard has of it. */
+const MAPPED = /^\[::ffff:([0-9a-f]+):([0-9a-f]+)\]$/;
+
 const GROUPS_OF_IPV6 = 8;
 /** A network of 64 bits: the least that a provider gives to a customer (RFC 6177), who may use all its addresses. */
 const GROUPS_OF_CUSTOMER = 4;
@@ -16,7 +19,7 @@ export function createAddressOf(
   trusted: TrustedProxies | undefined,
   logger: Pick<Logger, 'warn'>,
 ): AddressOf {
-  const ownAddressOf: AddressOf = ({ socket }) => plain(socket.remoteAddress ?? '') ?? 'unknown';
+  const ownAddressOf: AddressOf = ({ socket }) => plain(socket.remoteAddress) ?? 'unknown';
   if (trusted === undefined) {
     let isTold = false;
     return (request) => {
@@ -32,7 +35,7 @@ export function createAddressOf(
       ? (_address: string, hop: number): boolean => hop < trusted
       : proxyAddr.compile([...trusted]);
   return (request) =>
-    // A proxy may name what is no address.
+    // A proxy may name what is no address, and a connection that has ended has none.
     plain(proxyAddr(request, trusts)) ?? ownAddressOf(request);
 }
 
@@ -51,10 +54,20 @@ export function networkOf(address: string): string {
 }
 
 /** An address without a port, as some proxies add one, and IPv4 as such; undefined if it is none. */
-function plain(text: string): string | undefined {
+function plain(text = ''): string | undefined {
   const address = text
     .replace(/^\[(.*)\](?::\d+)?$/, '$1')
-    .replace(/^(\d+\.\d+\.\d+\.\d+):\d+$/, '$1')
-    .replace(/^::ffff:(?=\d+\.)/i, '');
-  return isIP(address) === 0 ? undefined : address;
+    .replace(/^(\d+\.\d+\.\d+\.\d+):\d+$/, '$1');
+  if (!isIPv6(address)) return isIP(address) === 0 ? undefined : address;
+  return mappedBy(address) ?? address;
+}
+
+/** The IPv4 address that one of IPv6 stands for, however that is written; undefined if for none. */
+function mappedBy(address: string): string | undefined {
+  const url = `http://[${address}]`;
+  // The standard has no zones (`fe80::1%eth0`).
+  if (!URL.canParse(url)) return undefined;
+  const [, high, low = ''] = MAPPED.exec(new URL(url).hostname) ?? [];
+  if (high === undefined) return undefined;
+  return Buffer.from(high.padStart(4, '0') + low.padStart(4, '0'), 'hex').join('.');
 }

@@ -6,7 +6,11 @@ const warnings: unknown[] = [];
 const logger = { warn: (text: unknown) => void warnings.push(text) };
 
 /** The address of a client whose connection and header are given; `trusted` as TRUSTED_PROXIES has it. */
-function addressOf(trusted: string | undefined, remoteAddress: string, forwarded: string): string {
+function addressOf(
+  trusted: string | undefined,
+  remoteAddress: string | undefined,
+  forwarded: string | undefined,
+): string {
   const proxies = trusted === undefined ? undefined : parseTrustedProxies(trusted);
   const headers = { 'x-forwarded-for': forwarded };
   const request = { headers, socket: { remoteAddress } } as unknown;
@@ -26,6 +30,17 @@ it.each([
   ['1', '192.0.2.1', '203.0.113.7:4711', '203.0.113.7'],
   ['1', '192.0.2.1', '[2001:db8::1]:4711', '2001:db8::1'],
   ['1', '192.0.2.1', 'unknown', '192.0.2.1'],
+  ['1', '192.0.2.1', '::ffff:203.0.113.7', '203.0.113.7'],
+  ['1', '192.0.2.1', '::ffff:cb00:7107', '203.0.113.7'],
+  ['1', '192.0.2.1', '0:0:0:0:0:FFFF:cb00:7107', '203.0.113.7'],
+  ['1', '192.0.2.1', '[0:0:0:0:0:ffff:203.0.113.7]:4711', '203.0.113.7'],
+  ['1', '192.0.2.1', '::ffff:0:a', '0.0.0.10'],
+  ['1', '192.0.2.1', '::cb00:7107', '::cb00:7107'],
+  ['1', '192.0.2.1', 'fe80::1%eth0', 'fe80::1%eth0'],
+  // A connection that has ended.
+  [undefined, undefined, undefined, 'unknown'],
+  ['1', undefined, undefined, 'unknown'],
+  ['10.0.0.0/8', undefined, '203.0.113.7', 'unknown'],
 ])('with the proxies %s, a connection from %s for %s is of %s', (trusted, from, header, client) => {
   expect(addressOf(trusted, from, header)).toBe(client);
 });
