@@ -47,6 +47,8 @@ export function jsonBody(maxBytes: number): Middleware {
     if (hasBody) {
       requireJson(ctx);
       const decode = decoderOf(ctx);
+      // koa-bodyparser takes a length for one of 32 bits.
+      if (length !== undefined && length > maxBytes) throw new ChatError('TOO_LARGE');
       await readBytes(ctx, () => Promise.resolve());
       const bytes = ctx.request.body as Buffer;
       ctx.request.body = parse(await decoded(bytes, decode, maxBytes));
@@ -61,7 +63,12 @@ function requireJson(ctx: Context): void {
   if (ctx.is('json') === false) {
     throw new ChatError('UNSUPPORTED_MEDIA_TYPE', { detail: 'send application/json' });
   }
-  for (const [, charset = ''] of ctx.get('Content-Type').matchAll(CHARSET)) {
+  requireUtf8(ctx.get('Content-Type'));
+}
+
+/** @throws {ChatError} UNSUPPORTED_MEDIA_TYPE if the type of a body names another charset */
+export function requireUtf8(contentType: string): void {
+  for (const [, charset = ''] of contentType.matchAll(CHARSET)) {
     if (!CHARSETS.has(charset.toLowerCase())) {
       throw new ChatError('UNSUPPORTED_MEDIA_TYPE', { detail: 'send it in UTF-8' });
     }

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Context } from 'koa';
 import { ChatError } from '../errors.js';
+import { requireUtf8 } from './body.js';
 
 /**
  * The requests whose bodies are read as they come, for as long as they keep coming: the deadline of a whole request is not
@@ -34,10 +35,12 @@ export async function* uploadOf(
 }
 
 function requireType({ headers }: IncomingMessage, mediaType: string): void {
-  const [given = ''] = (headers['content-type'] ?? '').split(';');
+  const { 'content-type': type = '' } = headers;
+  const [given = ''] = type.split(';');
   if (given.trim().toLowerCase() !== mediaType) {
     throw new ChatError('UNSUPPORTED_MEDIA_TYPE', { detail: `send ${mediaType}` });
   }
+  requireUtf8(type);
   const coding = headers['content-encoding']?.trim().toLowerCase() || 'identity';
   if (coding !== 'identity') {
     throw new ChatError('UNSUPPORTED_MEDIA_TYPE', { detail: 'send it without an encoding' });

@@ -267,8 +267,9 @@ describe('an import by a server token, on two nodes,', () => {
     for (const as of [ana, ben]) {
       expect((await post(linesOf(1), { as })).meta.reason).toBe('FORBIDDEN');
     }
-    const wrong = await post(linesOf(1), { type: 'application/json' });
-    expect(wrong.meta.reason).toBe('UNSUPPORTED_MEDIA_TYPE');
+    for (const type of ['application/json', `${MEDIA_TYPE}; charset=ISO-8859-1`]) {
+      expect((await post(linesOf(1), { type })).meta.reason).toBe('UNSUPPORTED_MEDIA_TYPE');
+    }
     expect((await post(linesOf(1), { to: 2_147_483_647 })).meta.reason).toBe('NOT_FOUND');
     expect(await history()).toEqual([]);
   });
