@@ -202,9 +202,18 @@ export async function createServer(
           }
         : undefined,
   });
+  // A window has a second at least.
+  const mostRequests = Math.max(requestsBurst, requestsPerSecond);
   const requestRate =
     requestsPerSecond > 0
-      ? rates.create('requests', requestsBurst, Math.ceil(requestsBurst / requestsPerSecond))
+      ? {
+          most: mostRequests,
+          count: rates.create(
+            'requests',
+            mostRequests,
+            Math.ceil(mostRequests / requestsPerSecond),
+          ),
+        }
       : undefined;
   const chat = createChat({
     tokens,

@@ -313,7 +313,7 @@ const NODE_LIMITS = z
       'Requests a second of one user, on average; 0: any number',
     ),
     REQUESTS_BURST: count(100).describe(
-      'How many of these a user may send at once: they are counted in windows of REQUESTS_BURST / REQUESTS_PER_SECOND seconds',
+      'How many of these a user may send at once, REQUESTS_PER_SECOND at least: they are counted in windows of REQUESTS_BURST / REQUESTS_PER_SECOND seconds',
     ),
     // An application fetches a fresh token after the first failure.
     FAILED_TOKENS_PER_MINUTE: count(10, { min: 0 }).describe(

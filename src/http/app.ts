@@ -10,7 +10,6 @@ import { withDeadline } from '../deadline.js';
 import { ChatError } from '../errors.js';
 import type { AddressOf } from '../limits/client-address.js';
 import type { FailedTokens } from '../limits/failed-tokens.js';
-import type { Rate } from '../limits/rates.js';
 import { debugLog, type Logger } from '../logger.js';
 import type { Observer } from '../observer.js';
 import { authenticate, type AuthenticatedState } from './authenticate.js';
@@ -21,7 +20,7 @@ import { noStore } from './envelope.js';
 import { createErrorHandler, type LoggedState } from './error-handler.js';
 import { ownPage } from './own-page.js';
 import { RATE_HEADERS } from './rate-headers.js';
-import { limitRequests } from './request-rate.js';
+import { limitRequests, type RequestRate } from './request-rate.js';
 import { ROUTES } from './routes.js';
 import { serve, type Access, type RouteState, type Services } from './route.js';
 
@@ -29,11 +28,11 @@ export interface AppOptions extends Services {
   readonly tokens: Pick<FailedTokens, 'verify'>;
   readonly addressOf: AddressOf;
   /** Of the requests of a user; undefined: it is not limited. */
-  readonly requestRate: Rate | undefined;
+  readonly requestRate: RequestRate | undefined;
   readonly isClosing: () => boolean;
   readonly corsOrigins: Origins;
   readonly limits: Services['limits'] &
-    Pick<Limits, 'bodyBytes' | 'requestsBurst' | 'roomsPerSocket' | 'storeTimeoutMs'>;
+    Pick<Limits, 'bodyBytes' | 'roomsPerSocket' | 'storeTimeoutMs'>;
   /** Undefined: nobody becomes one. */
   readonly devUsers: DevUsers | undefined;
   /** Undefined: there is none. */
@@ -84,7 +83,7 @@ export function createApp(options: AppOptions): Koa {
   for (const router of [routers.token, uploads]) {
     router.use(authenticate(options.tokens));
     if (options.requestRate !== undefined) {
-      router.use(limitRequests(options.requestRate, options.limits.requestsBurst));
+      router.use(limitRequests(options.requestRate));
     }
     router.param('id', roomByUuid(options.actions.rooms));
   }

@@ -4,11 +4,15 @@ import type { Rate } from '../limits/rates.js';
 import type { AuthenticatedState } from './authenticate.js';
 import { rateHeaders } from './rate-headers.js';
 
-/**
- * Counts the requests of a caller, and tells them how many are left.
- * @param most requests in a window of `count`
- */
-export function limitRequests(count: Rate, most: number): Middleware<AuthenticatedState> {
+/** How many requests a user may send. */
+export interface RequestRate {
+  /** In a window of `count`. */
+  readonly most: number;
+  readonly count: Rate;
+}
+
+/** Counts the requests of a caller, and tells them how many are left. */
+export function limitRequests({ most, count }: RequestRate): Middleware<AuthenticatedState> {
   return async (ctx, next) => {
     // The application acts for all of its users.
     if (ctx.state.caller.isServer) return next();

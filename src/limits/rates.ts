@@ -66,9 +66,13 @@ export function createRates({
   /** Not `insuranceLimiter`, by which each request would wait for a Redis that hangs. */
   function failed(error: unknown): void {
     downUntil = performance.now() + DOWN_MS;
-    if (wasRefused || !(error instanceof Error) || error.name !== 'ReplyError') return;
-    wasRefused = true;
-    logger.warn({ err: error }, 'redis refuses to count requests: each node counts by itself');
+    if (!(error instanceof Error) || error.name !== 'ReplyError') {
+      // Its link may be half open, which TCP notices after a quarter of an hour; ioredis opens a new one.
+      if (connection?.status === 'ready') connection.stream.destroy();
+    } else if (!wasRefused) {
+      wasRefused = true;
+      logger.warn({ err: error }, 'redis refuses to count requests: each node counts by itself');
+    }
   }
 
   return {
@@ -87,12 +91,12 @@ export function createRates({
       return async (key) => {
         if (common !== undefined && performance.now() >= downUntil) {
           try {
-            return await count(common, `${redis?.epoch.uuid}:${name}:${key}`);
+            return await count(common, `${redis?.epoch.uuid}:${name}:${key}`, seconds);
           } catch (error) {
             failed(error);
           }
         }
-        return count(own, key);
+        return count(own, key, seconds);
       };
     },
 
@@ -102,15 +106,25 @@ export function createRates({
   };
 }
 
-async function count(limiter: RateLimiterMemory | RateLimiterRedis, key: string): Promise<Left> {
+async function count(
+  limiter: RateLimiterMemory | RateLimiterRedis,
+  key: string,
+  seconds: number,
+): Promise<Left> {
   try {
-    return leftOf(await limiter.consume(key), false);
+    return leftOf(await limiter.consume(key), seconds, false);
   } catch (error) {
-    if (error instanceof RateLimiterRes) return leftOf(error, true);
+    if (error instanceof RateLimiterRes) return leftOf(error, seconds, true);
     throw error;
   }
 }
 
-function leftOf({ remainingPoints, msBeforeNext }: RateLimiterRes, isExceeded: boolean): Left {
-  return { isExceeded, remaining: remainingPoints, resetMs: Math.max(1, msBeforeNext) };
+function leftOf(
+  { remainingPoints: remaining, msBeforeNext }: RateLimiterRes,
+  seconds: number,
+  isExceeded: boolean,
+): Left {
+  // The end of the window is a date, which is further away once the clock was set back.
+  const resetMs = Math.min(Math.max(1, msBeforeNext), 1_000 * seconds);
+  return { isExceeded, remaining, resetMs };
 }

@@ -1,12 +1,16 @@
 import { once } from 'node:events';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { WebSocket } from 'ws';
+import { createRates } from '../../src/limits/rates.js';
 import { request } from '../harness/api.js';
 import { ChatClient } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import { openApi } from '../harness/documented.js';
 import type { TestNode } from '../harness/node.js';
 import { eventually } from '../harness/eventually.js';
+import { openOutlet } from '../harness/outlet.js';
+import { redisUrl } from '../harness/services.js';
+import { QUIET } from '../harness/store-hosts.js';
 import { person, sign } from '../harness/tokens.js';
 
 const LIMITS = {
@@ -108,8 +112,38 @@ describe('the requests of a user', () => {
     }
   });
 
+  it('are as many in a second as REQUESTS_PER_SECOND says, though REQUESTS_BURST is less', async () => {
+    const node = await world.start({ ...LIMITS, REQUESTS_PER_SECOND: '1000' });
+    const { headers } = await request(node, 'GET', '/test/token', { as: person() });
+    const names = ['RateLimit-Limit', 'RateLimit-Remaining', 'RateLimit-Reset'];
+    expect(names.map((name) => headers.get(name))).toEqual(['1000', '999', '1']);
+  });
+
   it('are counted by the node itself while Redis does not answer', async () => {
     expect(await statuses([alone], 6)).toEqual([200, 200, 200, 200, 200, 429]);
+  });
+
+  it('are counted by all nodes together again after a link to Redis was half open', async () => {
+    const outlet = await openOutlet(redisUrl());
+    const far = await world.start({ ...LIMITS, REDIS_URL: outlet.url });
+    const countTogether = (): Promise<void> =>
+      eventually(async () => {
+        expect(await statuses([east, far], 6)).toEqual([200, 200, 200, 200, 200, 429]);
+      });
+    await countTogether();
+    outlet.swallow();
+    expect(await statuses([far], 6)).toEqual([200, 200, 200, 200, 200, 429]);
+    await countTogether();
+    await outlet.close();
+  });
+
+  it('may come again after a window at the latest, though the clock was set back', async () => {
+    vi.useFakeTimers({ toFake: ['Date'] });
+    const rate = createRates({ redis: undefined, logger: QUIET }).create('requests', 1, 10);
+    expect(await rate('ana')).toEqual({ isExceeded: false, remaining: 0, resetMs: 10_000 });
+    vi.setSystemTime(Date.now() - 3_600_000);
+    expect(await rate('ana')).toEqual({ isExceeded: true, remaining: 0, resetMs: 10_000 });
+    vi.useRealTimers();
   });
 
   it('are not limited with a server token', async () => {
