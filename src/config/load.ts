@@ -100,21 +100,24 @@ function withoutUnused(given: Given): Given {
   return Object.fromEntries(Object.entries(given).filter(([name]) => !DATABASE_PARTS.has(name)));
 }
 
+/** Whether a variable is given. If only its file is, of no use, its problem is told already. */
+function isGiven(env: Given, name: string): boolean {
+  const hasFile = SECRETS.includes(name) && env[`${name}_FILE`] !== undefined;
+  return env[name] !== undefined || hasFile;
+}
+
 function problemsOfDatabase(env: Given): string[] {
   const problems: string[] = [];
   const missing = ['DB_NAME', 'DB_USERNAME'].filter((name) => env[name] === undefined);
   if (env['DB_HOST'] !== undefined && missing.length > 0) {
     problems.push(`${missing.join(' and ')} must be given beside DB_HOST`);
   }
-  const isEmbedded = ['DATABASE_URL', 'DATABASE_URL_FILE', 'DB_HOST'].every(
-    (name) => env[name] === undefined,
-  );
-  if (env['DATABASE_REPLICA_URL'] !== undefined && isEmbedded) {
+  if (env['DATABASE_REPLICA_URL'] !== undefined && isEmbedded(env)) {
     problems.push('DATABASE_REPLICA_URL must stand beside DATABASE_URL (or DB_HOST)');
   }
   const isPooled = environmentSchema.shape.DATABASE_POOLED.safeParse(env['DATABASE_POOLED']).data;
   if (isPooled === true) {
-    if (env['DATABASE_URL'] === undefined && env['DB_HOST'] === undefined) {
+    if (isEmbedded(env)) {
       problems.push('DATABASE_URL (or DB_HOST) must be given beside DATABASE_POOLED');
     }
     // A pooler refuses them or, worse, ignores them; past it they would hold for migrations alone.
@@ -130,6 +133,10 @@ function problemsOfDatabase(env: Given): string[] {
   return problems;
 }
 
+function isEmbedded(env: Given): boolean {
+  return !isGiven(env, 'DATABASE_URL') && !isGiven(env, 'DB_HOST');
+}
+
 function problemsOfRedis(env: Given): string[] {
   const problems: string[] = [];
   if (env['REDIS_URL'] !== undefined && env['REDIS_URLS'] !== undefined) {
@@ -138,7 +145,7 @@ function problemsOfRedis(env: Given): string[] {
   if (env['REDIS_SENTINELS'] === undefined) return problems;
   if (env['REDIS_URLS'] !== undefined) {
     problems.push('REDIS_SENTINELS and REDIS_URLS must not both be given');
-  } else if (env['REDIS_URL'] === undefined && env['REDIS_URL_FILE'] === undefined) {
+  } else if (!isGiven(env, 'REDIS_URL')) {
     problems.push('REDIS_URL must name the master beside REDIS_SENTINELS: redis://mymaster');
   }
   const url = environmentSchema.shape.REDIS_URL.safeParse(env['REDIS_URL']).data;
@@ -180,8 +187,7 @@ function problemsOfProduction(env: Given): string[] {
   if (env['NODE_ENV']?.toLowerCase() !== 'production') return [];
   const problems: string[] = [];
   const secret = env['JWT_MASTER_SECRET'];
-  // The problem of a file is told already.
-  if (KEYS.every((name) => env[name] === undefined && env[`${name}_FILE`] === undefined)) {
+  if (!KEYS.some((name) => isGiven(env, name))) {
     problems.push('JWT_MASTER_SECRET (or JWT_PUBLIC_KEY, or JWKS_URL) must be given in production');
   } else if (secret === WELL_KNOWN_SECRET) {
     problems.push('JWT_MASTER_SECRET is the example that everybody knows');
@@ -196,8 +202,7 @@ function problemsOfProduction(env: Given): string[] {
       `JWT_OLD_SECRETS must have at least ${MIN_SECRET_CHARACTERS} characters each in production`,
     );
   }
-  const database = ['DATABASE_URL', 'DATABASE_URL_FILE', 'DB_HOST'];
-  if (database.every((name) => env[name] === undefined)) {
+  if (isEmbedded(env)) {
     problems.push('DATABASE_URL (or DB_HOST, DB_NAME, DB_USERNAME) must be given in production');
   }
   return problems;
@@ -220,13 +225,11 @@ function problemsOfMetrics({ PORT, METRICS_PORT, WORKERS }: Given): string[] {
 function problemsOfWorkers(env: Given): string[] {
   const workers = environmentSchema.shape.WORKERS.safeParse(env['WORKERS']).data ?? 1;
   if (workers === 1) return [];
-  // The problem of a file is told already.
-  const isMissing = (name: string) => env[name] === undefined && env[`${name}_FILE`] === undefined;
   const problems: string[] = [];
-  if (['DATABASE_URL', 'DB_HOST'].every(isMissing)) {
+  if (isEmbedded(env)) {
     problems.push('DATABASE_URL (or DB_HOST) must be given beside WORKERS above 1');
   }
-  if (['REDIS_URL', 'REDIS_URLS'].every(isMissing)) {
+  if (!isGiven(env, 'REDIS_URL') && !isGiven(env, 'REDIS_URLS')) {
     problems.push('REDIS_URL (or REDIS_URLS) must be given beside WORKERS above 1');
   }
   return problems;
@@ -236,7 +239,7 @@ function problemsOfWorkers(env: Given): string[] {
 const SIGNED_URLS = ['WEBHOOK_URL', 'HOOK_URL'] as const;
 
 function problemsOfHooks(env: Given): string[] {
-  if (env['WEBHOOK_SECRET'] !== undefined || env['WEBHOOK_SECRET_FILE'] !== undefined) return [];
+  if (isGiven(env, 'WEBHOOK_SECRET')) return [];
   return SIGNED_URLS.filter((name) => env[name] !== undefined).map(
     (name) => `WEBHOOK_SECRET must be given beside ${name}`,
   );

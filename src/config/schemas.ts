@@ -7,7 +7,7 @@ import { MAX_PORT, parseRedisUrl, parseSentinels, type Parsed } from './service-
 import { parseTrustedProxies } from './trusted-proxies.js';
 
 /** The longest delay of a timer of Node, and the largest `integer` of Postgres: limits reach both. */
-const MAX_COUNT = 2_147_483_647;
+export const MAX_COUNT = 2_147_483_647;
 
 /** A whole number in decimal digits. */
 export const count = (fallback: number, { min = 1, max = MAX_COUNT } = {}) =>
@@ -71,8 +71,8 @@ export const httpUrl = url((text) =>
     : { problem: 'must be a URL that begins with https:// or http://' },
 );
 
-/** A URL that requests are sent to by `fetch`, which refuses a name and a password in it. */
-export const hookUrl = httpUrl.refine(
+/** A URL that is asked by `fetch`, which refuses a name and a password in it. */
+export const fetchedUrl = httpUrl.refine(
   ({ username, password }) => username === '' && password === '',
   'must have no user name and no password',
 );
@@ -94,7 +94,7 @@ export const webhookSecrets = z
 
 function isWebhookSecret(text: string): boolean {
   const [, base64 = ''] =
-    /^whsec_((?:[a-z0-9+/]{4})*(?:[a-z0-9+/]{2}==|[a-z0-9+/]{3}=)?)$/i.exec(text) ?? [];
+    /^whsec_((?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?)$/.exec(text) ?? [];
   const { length } = Buffer.from(base64, 'base64');
   return length >= MIN_WEBHOOK_SECRET_BYTES && length <= MAX_WEBHOOK_SECRET_BYTES;
 }
@@ -147,4 +147,7 @@ export const timeZone = z
 
 export const folder = z
   .string()
-  .refine((path) => !/^~|\$[a-z_{]/i.test(path), 'must be a path: only shells expand ~ and $');
+  .refine(
+    (path) => !/^[~"']|\$[a-z_{]/i.test(path),
+    'must be a path: only shells expand ~ and $, and take quotes away',
+  );

@@ -2,11 +2,12 @@ import { z } from 'zod';
 import {
   count,
   databaseHost,
+  fetchedUrl,
   flag,
   folder,
-  hookUrl,
   host,
   httpUrl,
+  MAX_COUNT,
   oldSecrets,
   oneOf,
   origins,
@@ -28,6 +29,11 @@ import { DEFAULT_POSTGRES_PORT, parseDatabaseUrl, parseRedisUrl } from './servic
  * would be passed before the stream says so.
  */
 const MIN_OUTBOX_BYTES = 65_536;
+
+/** Some wait for twice as long, and no timer for longer than MAX_COUNT: it would end at once. */
+const MAX_STORE_TIMEOUT_MS = Math.floor(MAX_COUNT / 2);
+/** Its timer is that of SHUTDOWN_TIMEOUT_MS, too. */
+const MAX_DRAIN_SECONDS = 3_600;
 
 /** Marks a row that may come from a file: NAME_FILE holds its path. A public key is none, but is a file, too. */
 const SECRET = { secret: true };
@@ -106,7 +112,7 @@ const TOKENS = z.object({
       'Public key of your application as PEM, or several one after the other: RSA (2048 bits or more) for RS256, P-256 for ES256, Ed25519 for EdDSA',
     )
     .meta(SECRET),
-  JWKS_URL: httpUrl
+  JWKS_URL: fetchedUrl
     .optional()
     .describe(
       'URL of such keys as a JSON Web Key Set: fetched at start and every 10 minutes, and for a token with an unknown kid at most once a minute',
@@ -206,13 +212,13 @@ const REDIS = z
 
 const HOOKS = z
   .object({
-    WEBHOOK_URL: hookUrl
+    WEBHOOK_URL: fetchedUrl
       .optional()
       .describe(
         'URL to which each event is posted: messages, edits, deletions, members, rooms, read markers (docs/WEBHOOKS.md); none: nothing is posted',
       )
       .meta(SECRET),
-    HOOK_URL: hookUrl
+    HOOK_URL: fetchedUrl
       .optional()
       .describe(
         'URL that is asked before a message or an edit is stored: it accepts, rejects or replaces it (docs/HOOKS.md); none: nobody is asked',
@@ -282,7 +288,9 @@ export const SOCKET_LIMITS = z
       'Milliseconds for which a socket may take none of the bytes that wait for it, whether it answers pings or not',
     ),
     // Longer than a busy Postgres needs (lock_timeout is 2 s), and not longer than a person waits for an answer.
-    STORE_TIMEOUT_MS: count(5_000).describe('Milliseconds for which a command waits for the store'),
+    STORE_TIMEOUT_MS: count(5_000, { max: MAX_STORE_TIMEOUT_MS }).describe(
+      'Milliseconds for which a command waits for the store',
+    ),
     // Nobody types so fast; a bot that does can wait.
     MESSAGES_PER_SECOND: count(5, { min: 0 }).describe(
       'Messages, edits, deletions and reactions a second of one user, over REST and all sockets of a node; 0: any number',
@@ -334,11 +342,11 @@ const NODE_LIMITS = z
       'The same while this node or another one is not heard through Redis',
     ),
     // 0: who presses Ctrl-C waits for nobody.
-    DRAIN_SECONDS: count(0, { min: 0, max: 3_600 }).describe(
+    DRAIN_SECONDS: count(0, { min: 0, max: MAX_DRAIN_SECONDS }).describe(
       'Seconds after SIGTERM, before SHUTDOWN_TIMEOUT_MS begins: a third to serve on while load balancers notice, the rest to close sockets evenly; 0: all at once',
     ),
     // `docker stop` kills after 10 s.
-    SHUTDOWN_TIMEOUT_MS: count(8_000).describe(
+    SHUTDOWN_TIMEOUT_MS: count(8_000, { max: MAX_COUNT - 1_000 * MAX_DRAIN_SECONDS }).describe(
       'Milliseconds that the process may take to end after SIGTERM',
     ),
   })

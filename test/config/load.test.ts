@@ -261,11 +261,11 @@ describe('the folder of the data', () => {
     },
   );
 
-  it.each(['~', '~/chat', '~ana/chat', '$HOME/chat', '${HOME}/chat'])(
+  it.each(['~', '~/chat', '~ana/chat', '$HOME/chat', '${HOME}/chat', '"/chat"', "'./chat'"])(
     'is refused if only a shell understands it: %s',
     (path) => {
       expect(problemsOf({ DATA_DIR: path })).toEqual([
-        'DATA_DIR must be a path: only shells expand ~ and $',
+        'DATA_DIR must be a path: only shells expand ~ and $, and take quotes away',
       ]);
     },
   );
@@ -369,6 +369,8 @@ describe('the problems of a configuration', () => {
     expect(problemsOf({ WORKERS: 'auto' })).toEqual(['WORKERS must be a whole number']);
     expect(problemsOf({ WORKERS: '65' })).toEqual(['WORKERS must be from 1 to 64']);
     expect(loadConfig({ WORKERS: '1' }).workers).toBe(1);
+    // No variable has this file.
+    expect(problemsOf({ WORKERS: '2', DB_HOST_FILE: 'x' })).toEqual([database, redis]);
   });
 
   it('are what its message lists', () => {
@@ -395,6 +397,17 @@ describe('the problems of a configuration', () => {
       ]);
     },
   );
+
+  it('are reported of a time that with another one is too long for a timer', () => {
+    const longest = { STORE_TIMEOUT_MS: '1073741823', SHUTDOWN_TIMEOUT_MS: '2143883647' };
+    expect(loadConfig(longest).limits.storeTimeoutMs).toBe(1_073_741_823);
+    expect(
+      problemsOf({ STORE_TIMEOUT_MS: '1073741824', SHUTDOWN_TIMEOUT_MS: '2143883648' }),
+    ).toEqual([
+      'STORE_TIMEOUT_MS must be from 1 to 1073741823',
+      'SHUTDOWN_TIMEOUT_MS must be from 1 to 2143883647',
+    ]);
+  });
 });
 
 describe('a frame, a body and the queue of the log', () => {
@@ -447,6 +460,11 @@ describe('production', () => {
   it.each([
     ['no secret', { JWT_MASTER_SECRET: undefined }, 'JWT_MASTER_SECRET'],
     ['an empty secret', { JWT_MASTER_SECRET: '' }, 'JWT_MASTER_SECRET'],
+    [
+      'a file that no variable has',
+      { JWT_MASTER_SECRET: undefined, JWKS_URL_FILE: 'x' },
+      'JWT_MASTER_SECRET',
+    ],
     ['a short secret', { JWT_MASTER_SECRET: 'x'.repeat(31) }, 'at least 32 characters'],
     ['the well-known secret', { JWT_MASTER_SECRET: 'NOTASECRETANYMORE' }, 'everybody knows'],
     ['a short former secret', { JWT_OLD_SECRETS: `${SECRET},short` }, 'JWT_OLD_SECRETS'],
@@ -526,6 +544,7 @@ describe('the keys of tokens', () => {
         ] as const,
     ),
     [{ JWKS_URL: 'ftp://a' }, 'JWKS_URL must be a URL that begins with https:// or http://'],
+    [{ JWKS_URL: 'https://ana:hush@a' }, 'JWKS_URL must have no user name and no password'],
   ] as const)('are refused if they are of no use: %#', (given, problem) => {
     expect(problemsOf(given)).toEqual([problem]);
   });
@@ -568,6 +587,7 @@ describe('webhooks', () => {
     secretOf(23),
     secretOf(65),
     `${secretOf(32)}=`,
+    secretOf(32).replace('whsec_', 'WHSEC_'),
     `${secretOf(32)},`,
     [1, 2, 3].map(() => secretOf(32)).join(','),
   ])('are refused with the secret %j', (WEBHOOK_SECRET) => {
