@@ -46,12 +46,13 @@ BEGIN
 END
 $$`;
 
-// The words of a text. Only CJK words need their places in it: a run of them is searched for as a phrase.
+// The words of a text. Only CJK words need their places in it, as a run of them is searched for as a phrase, and those that
+// begin like 1e5: the parser takes that for a number, and the rest of the word for another one.
 const words = `
 CREATE OR REPLACE FUNCTION search_words(content text) RETURNS tsvector
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE COST 1000 AS $$
 BEGIN
-  IF octet_length(content) = char_length(content) THEN
+  IF octet_length(content) = char_length(content) AND content !~ '[0-9][eE][0-9]' THEN
     RETURN strip(to_tsvector('pg_catalog.simple', search_fold(content)));
   END IF;
   RETURN to_tsvector('pg_catalog.simple', search_pairs(search_fold(content)));
