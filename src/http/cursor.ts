@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { FIRST_INSTANT, LAST_INSTANT } from './period.js';
 
 /** A place in a list as an opaque text, which stands in the query of the next page. */
 export function encodeCursor(place: readonly (number | string)[]): string {
@@ -14,6 +15,9 @@ export function cursorOf<T>(place: z.ZodType<T>) {
     return z.NEVER;
   });
 }
+
+/** Schema of the milliseconds of an instant, since 1970 or before it, as an import may bring older messages. */
+export const instant = z.int().min(FIRST_INSTANT.getTime()).max(LAST_INSTANT.getTime());
 
 const PROBLEM = 'must be the cursor of an earlier answer';
 

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { MAX_INTEGER, textSchema } from '../protocol/values.js';
 import type { RoomPlace, RoomSummary } from '../store/room-list.js';
 import { nextMeta, roomSummaryContent, roomSummaryListContent } from './answers.js';
-import { cursorOf } from './cursor.js';
+import { cursorOf, instant } from './cursor.js';
 import { encodeMessage } from './messages.js';
 import { pageOf } from './pages.js';
 import { route, type Route } from './route.js';
@@ -12,14 +12,12 @@ import { numberFrom, roomPath } from './validate.js';
 const DEFAULT_PAGE = 50;
 const MAX_PAGE = 100;
 const MAX_TEXT_CHARACTERS = 100;
-/** The end of the year 9999: Date and Postgres agree on years of four digits. */
-const MAX_INSTANT = 253_402_300_799_999;
 
 const text = textSchema('', MAX_TEXT_CHARACTERS);
 
 const place = z
-  .tuple([z.int().min(0).max(MAX_INSTANT), z.int().min(1).max(MAX_INTEGER)])
-  .transform(([instant, id]): RoomPlace => ({ at: new Date(instant), id }));
+  .tuple([instant, z.int().min(1).max(MAX_INTEGER)])
+  .transform(([ms, id]): RoomPlace => ({ at: new Date(ms), id }));
 
 const wanted = z.object({
   q: text.optional(),

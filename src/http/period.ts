@@ -9,8 +9,8 @@ const MINUTE_MS = 60_000;
 const MAX_ZONE_CHARACTERS = 64;
 
 /** The years that Postgres and ISO 8601 both write in four digits, in UTC. */
-const FIRST_INSTANT = new Date('0001-01-01T00:00:00Z');
-const LAST_INSTANT = new Date('9999-12-31T23:59:59.999Z');
+export const FIRST_INSTANT = new Date('0001-01-01T00:00:00Z');
+export const LAST_INSTANT = new Date('9999-12-31T23:59:59.999Z');
 
 const DAY_OR_INSTANT = /^\d{4}-\d{2}-\d{2}(T[\d:.,]+(Z|[+-]([01]\d|2[0-3])(:?[0-5]\d)?)?)?$/;
 const DATE_PROBLEM = 'must be a day as YYYY-MM-DD or an ISO 8601 instant';

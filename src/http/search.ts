@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { MAX_INTEGER, ROOM_ID_OR_UUID, textSchema, uuidSchema } from '../protocol/values.js';
 import type { Place } from '../store/search.js';
 import { messageListContent, nextMeta } from './answers.js';
-import { cursorOf, encodeCursor } from './cursor.js';
+import { cursorOf, encodeCursor, instant } from './cursor.js';
 import type { Reply } from './envelope.js';
 import { encodeMessage } from './messages.js';
 import { route, type Route } from './route.js';
@@ -12,15 +12,13 @@ import { numberFrom, roomId } from './validate.js';
 const MAX_TEXT_CHARACTERS = 200;
 const DEFAULT_PAGE = 20;
 const MAX_PAGE = 100;
-/** The end of the year 9999: Date and Postgres agree on years of four digits. */
-const MAX_INSTANT = 253_402_300_799_999;
 
 const text = textSchema('', MAX_TEXT_CHARACTERS);
 
 const place = z
-  .tuple([z.int().min(0).max(MAX_INSTANT), z.int().min(1).max(MAX_INTEGER), z.int().min(1)])
-  .transform(([instant, room, seq]): Place => ({
-    createdAt: new Date(instant),
+  .tuple([instant, z.int().min(1).max(MAX_INTEGER), z.int().min(1)])
+  .transform(([ms, room, seq]): Place => ({
+    createdAt: new Date(ms),
     roomId: room,
     seq,
   }));

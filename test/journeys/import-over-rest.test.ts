@@ -141,6 +141,28 @@ describe('an import by a server token, on two nodes,', () => {
     await Promise.all([watcher.close(), guest.close()]);
   });
 
+  it('of messages from before 1970 leaves lists of rooms and the search with pages that go on', async () => {
+    const reader = person();
+    const rooms = [room, await createRoom(east, ana)];
+    const days = ['1969-07-20', '1969-07-21'];
+    for (const [index, to] of rooms.entries()) {
+      const lines = linesOf(1).map((line) =>
+        line.replaceAll(ben.userUUID, reader.userUUID).replace('2020-01-01', days[index] ?? ''),
+      );
+      expect(await post(lines, { to })).toMatchObject({ status: 200 });
+    }
+    for (const [path, idOf] of [
+      ['/me/rooms?limit=1', (item) => item['id']],
+      ['/messages?q=fueled&limit=1', (item) => item['room_id']],
+    ] satisfies [string, (item: Record<string, unknown>) => unknown][]) {
+      const first = await request(west, 'GET', path, { as: reader });
+      const next = path.replace(/\?.*/, first.meta.next ?? '');
+      const second = await request(west, 'GET', next, { as: reader });
+      const found = [first, second].flatMap(({ content }) => content as Record<string, unknown>[]);
+      expect(found.map((item) => idOf(item))).toEqual(rooms.toReversed());
+    }
+  });
+
   it('has any length', async () => {
     const messages = 2_600;
     const text = 'x'.repeat(200);
