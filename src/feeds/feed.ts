@@ -226,10 +226,7 @@ export class Feed implements LiveRoom {
 
   /** A user has read up to a seq: others are told, unless the user may not read any more. */
   readBy(userUUID: string, upto: number): void {
-    const own = this.#access.rules.get(userUUID)?.permissions ?? '';
-    // By the rule of their entity, a user may be in the room without an own one.
-    const isIn = own.includes('r') || this.hints.presence.has(userUUID);
-    if (isIn && !own.includes('b')) this.hints.read(userUUID, upto);
+    if (this.#isIn(userUUID)) this.hints.read(userUUID, upto);
   }
 
   /** Users of a peer type, who may by the rules that the peer knows: they may have lost the right since. */
@@ -352,7 +349,11 @@ export class Feed implements LiveRoom {
       this.#rulesHead = entry.seq;
       this.#rulesDate = entry.createdAt;
       concerned = this.#among(changed.concerns).filter((one) => !this.#dropIfRevoked(one));
-      this.hints.recheck((caller) => may(caller, this.#access, 'r'), changed.rules);
+      this.hints.recheck(
+        (caller) => may(caller, this.#access, 'r'),
+        (userUUID) => this.#isIn(userUUID),
+        changed.rules,
+      );
     }
     const { seq, kind, textSeq } = entry;
     for (const subscribers of this.#subscribers) {
@@ -413,6 +414,12 @@ export class Feed implements LiveRoom {
       }
     }
     return concerned;
+  }
+
+  /** Whether a user may be in the room: by an own rule, or online by that of their entity. */
+  #isIn(userUUID: string): boolean {
+    const own = this.#access.rules.get(userUUID)?.permissions ?? '';
+    return (own.includes('r') || this.hints.presence.has(userUUID)) && !own.includes('b');
   }
 
   /** Drops a subscriber if it may not read any more; returns whether it is none, or no longer one. */

@@ -136,15 +136,21 @@ export class RoomHints implements FlushableRoom {
 
   /**
    * Rights have changed by rules, or by the room's settings. Who has lost the right is not online any more, and nothing
-   * that waits is told of them: of nobody, as a rule may be that of an entity.
+   * that waits is told of them. Of typing that is nobody, as a rule may be that of an entity: who types tells it again, but
+   * a read marker that is not told now may never be.
+   * @param isIn whether a user may be in the room, as far as this node knows; asked once the presence is rechecked
    */
-  recheck(mayRead: (caller: Caller) => boolean, rules: readonly Rule[] = []): void {
+  recheck(
+    mayRead: (caller: Caller) => boolean,
+    isIn: (user: string) => boolean,
+    rules: readonly Rule[] = [],
+  ): void {
     this.presence.recheck(mayRead);
-    if (rules.some((rule) => !grants(rule, 'w'))) {
+    if (rules.some((rule) => !mayType(rule))) {
       this.#typing.clear();
       this.#typingHere.clear();
     }
-    if (rules.some((rule) => !grants(rule, 'r'))) this.#read.clear();
+    for (const user of this.#read.keys()) if (!isIn(user)) this.#read.delete(user);
     this.changed();
   }
 
@@ -366,8 +372,8 @@ function framesOf(
   return frames.length > 1 ? Buffer.concat(frames) : frames[0];
 }
 
-function grants({ permissions }: Rule, letter: string): boolean {
-  return permissions.includes(letter) && !permissions.includes('b');
+function mayType({ permissions }: Rule): boolean {
+  return permissions.includes('w') && !permissions.includes('b');
 }
 
 function at(times: ReadonlyMap<string, number>, user: string): number {

@@ -246,9 +246,10 @@ it('nothing that waits is told of who has lost the right', () => {
   pass(250);
   ana.take();
   const rule = { entityUUID: 'eve', level: 0, accepted: true };
+  const everybody = (): boolean => true;
   hints.typed('eve', false);
   hints.read('eve', 9);
-  hints.recheck(() => true, [{ ...rule, permissions: 'r' }]);
+  hints.recheck(everybody, everybody, [{ ...rule, permissions: 'r' }]);
   pass(1_000);
   expect(ana.take()).toEqual([['read', { room_id: ROOM, emitter: 'eve', upto: 9 }]]);
   for (const permissions of ['', 'rwb']) {
@@ -258,10 +259,26 @@ it('nothing that waits is told of who has lost the right', () => {
       { ...rule, entityUUID: 'ana', permissions: 'rw' },
       { ...rule, permissions },
     ];
-    hints.recheck(() => true, rules);
+    hints.recheck(everybody, (user) => user !== 'eve', rules);
     pass(1_000);
     expect(ana.take()).toEqual([]);
   }
+});
+
+it('the last marker of a user is told, though somebody else has lost the right before', () => {
+  const [ana] = [enter('ana'), enter('ben')];
+  hints.read('ben', 1);
+  pass(250);
+  ana.take();
+  hints.read('ben', 2);
+  const removed = { entityUUID: 'eve', level: 0, permissions: '', accepted: true };
+  hints.recheck(
+    () => true,
+    (user) => user !== 'eve',
+    [removed],
+  );
+  pass(1_000);
+  expect(ana.take()).toEqual([['read', { room_id: ROOM, emitter: 'ben', upto: 2 }]]);
 });
 
 it('a user who has gone is offline at once when they lose the right', () => {
@@ -271,7 +288,10 @@ it('a user who has gone is offline at once when they lose the right', () => {
   ana.take();
   hints.leave(ben, ben.identity, false);
   pass(500);
-  hints.recheck(({ userUUID }) => userUUID !== 'ben', undefined);
+  hints.recheck(
+    ({ userUUID }) => userUUID !== 'ben',
+    () => true,
+  );
   pass(250);
   expect(ana.take()).toEqual([['presence', { room_id: ROOM, count: 1, leave: ['ben'] }]]);
 });
