@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import { promisify } from 'node:util';
 import pg from 'pg';
 import type { DatabaseAddress } from '../config/load.js';
@@ -27,13 +28,47 @@ const Query = pg.Query as unknown as new (
   callback: unknown,
 ) => Query;
 
+/** Parts of a client that `@types/pg` does not have. */
+interface Internals {
+  readonly connection: { attachListeners: (stream: Socket) => void };
+}
+
 /** A client with our settings, and `more`: of its session, or, behind a pooler, of each of its transactions. */
 export function clientWithSettings(
   Base: typeof pg.Client,
   { isPooled = false }: Pick<DatabaseAddress, 'isPooled'>,
   more?: Settings,
 ): typeof pg.Client {
-  return isPooled ? withTransactionSettings(Base, more) : withSettings(Base, more);
+  const Reading = breakingOffUnreadable(Base);
+  return isPooled ? withTransactionSettings(Reading, more) : withSettings(Reading, more);
+}
+
+/**
+ * A client that breaks its connection if `pg` cannot read an answer. Its parser throws in the listener of the stream, which
+ * would end the process: if Postgres asks for GSSAPI, for example, as soon as its pg_hba.conf says so.
+ */
+function breakingOffUnreadable(Base: typeof pg.Client): typeof pg.Client {
+  return class Client extends Base {
+    constructor(config?: string | pg.ClientConfig) {
+      super(config);
+      const { connection } = this as unknown as Internals;
+      const attach = connection.attachListeners.bind(connection);
+      connection.attachListeners = (stream) => {
+        attach(stream);
+        for (const parse of stream.listeners('data') as ((bytes: Buffer) => void)[]) {
+          stream.on('data', (bytes: Buffer) => {
+            try {
+              parse(bytes);
+            } catch (error) {
+              const { message } = error as Error;
+              stream.destroy(new Error(`cannot read the database: ${message}`, { cause: error }));
+            }
+          });
+          stream.off('data', parse);
+        }
+      };
+    }
+  };
 }
 
 /**

@@ -4,7 +4,10 @@ import { createServer, type AddressInfo, type Socket } from 'node:net';
 /** Messages of a Postgres server (the Postgres documentation, 55.7 "Message Formats"). */
 export const SAYS = {
   authenticationOk: message('R', Buffer.alloc(4)),
+  authenticationGss: message('R', Buffer.from([0, 0, 0, 7])),
   readyForQuery: message('Z', Buffer.from('I')),
+  /** A RowDescription that ends before the first of its five fields. */
+  halfARowDescription: message('T', Buffer.from([0, 5])),
   terminated: message(
     'E',
     Buffer.from('SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0'),
