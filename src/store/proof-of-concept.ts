@@ -39,12 +39,44 @@ const HAS_TABLES = `SELECT to_regclass('"Rooms"') IS NOT NULL AND to_regclass('"
 /** Old rooms that were not carried over. */
 const LEFT = `"Rooms" AS old WHERE NOT EXISTS (SELECT FROM carried_rooms WHERE room_id = old.id)`;
 
-const FIND_TAKEN = `SELECT old.id FROM ${LEFT} AND EXISTS (SELECT FROM rooms WHERE id = old.id OR uuid = old.uuid)
-  ORDER BY old.id LIMIT 1`;
+/** Rules of these rooms. */
+const RULES_LEFT = `"Room_permissions" WHERE room_id IN (SELECT id FROM ${LEFT})`;
 
-/** The unique index of the old uuids is ours alone. */
-const FIND_TWIN = `SELECT min(old.id) AS id, max(old.id) AS twin FROM ${LEFT}
-  GROUP BY uuid HAVING count(*) > 1 ORDER BY id LIMIT 1`;
+/** Messages of these rooms. */
+const MESSAGES_LEFT = `"Messages" WHERE room_id IN (SELECT id FROM ${LEFT})`;
+
+/** From here on no new room gets the id of an old one: the proof of concept may have gone on since the migration. */
+const KEEP_IDS_FREE = `SELECT setval(ids, max(id)) FROM "Rooms", pg_get_serial_sequence('rooms', 'id') AS ids
+  GROUP BY ids HAVING max(id) > nextval(ids)`;
+
+/**
+ * Each finds a problem, if there is one. The unique index of the uuids is ours alone, and the other keys are missing if the
+ * old tables were restored in parts. An erasure takes what was written until then, so nothing is of the future; and a date
+ * of the wire has a year of four digits.
+ */
+const FIND_PROBLEMS = [
+  `SELECT format('there is another room with the id or the uuid of the old room %s: delete it, or carry over into a new database', id)
+     AS problem
+   FROM ${LEFT} AND EXISTS (SELECT FROM rooms WHERE id = old.id OR uuid = old.uuid) ORDER BY id LIMIT 1`,
+  `SELECT format('several old rooms have the id %s', id) AS problem FROM ${LEFT}
+   GROUP BY id HAVING count(*) > 1 ORDER BY id LIMIT 1`,
+  `SELECT format('the old rooms %s and %s have the same uuid: give one of them another (UPDATE "Rooms" SET uuid = ...)',
+     min(id), max(id)) AS problem
+   FROM ${LEFT} GROUP BY uuid HAVING count(*) > 1 ORDER BY min(id) LIMIT 1`,
+  `SELECT format('the old room %s has several rules of %s', room_id, "entity_UUID") AS problem
+   FROM ${RULES_LEFT} GROUP BY room_id, "entity_UUID" HAVING count(*) > 1 ORDER BY room_id LIMIT 1`,
+  `SELECT format('the old %s has the date %s: give it one from the year 1 on that is not in the future', what,
+     coalesce(moment::text, 'NULL')) AS problem
+   FROM (
+     SELECT 'room ' || id AS what, unnest(ARRAY["createdAt", "updatedAt"]) AS moment FROM ${LEFT}
+     UNION ALL
+     SELECT format('rule of %s in the room %s', "entity_UUID", room_id), unnest(ARRAY["createdAt", "updatedAt"])
+     FROM ${RULES_LEFT}
+     UNION ALL
+     SELECT 'message ' || id, "createdAt" FROM ${MESSAGES_LEFT}
+   ) AS dated
+   WHERE (moment BETWEEN '0001-01-01 UTC' AND now()) IS NOT TRUE LIMIT 1`,
+];
 
 const READ_ROOMS = `SELECT id, uuid, name, type, entity_owner AS "entityOwner", level_admin AS "levelAdmin",
     max_entity_rules AS "maxEntityRules", "createdAt", "updatedAt"
@@ -56,7 +88,7 @@ const READ_RULES = `SELECT "entity_UUID" AS "entityUUID", level, permissions, ac
 /** By room, in the order of their dates, which is that of their numbers where two have the same. */
 const READ_MESSAGES = `DECLARE old_messages NO SCROLL CURSOR FOR
   SELECT room_id AS "roomId", coalesce(emitter, '${NOBODY}') AS emitter, coalesce(content, '') AS content, "createdAt"
-  FROM "Messages" WHERE room_id IN (SELECT id FROM ${LEFT}) ORDER BY room_id, "createdAt", id`;
+  FROM ${MESSAGES_LEFT} ORDER BY room_id, "createdAt", id`;
 
 const INSERT_ENTRIES = `INSERT INTO messages (room_id, seq, kind, emitter, content, "createdAt", "updatedAt")
   SELECT $1::int, seq, kind, emitter, content, moment, moment
@@ -123,7 +155,7 @@ interface NewEntry {
  * are: each room with its id, its entries numbered by their dates. A room appears when all of it is stored. One that was
  * carried over is not again; a run that was killed is gone on with by the next one, at its first room that is not whole.
  * @throws {CarryOverRefusal} before anything is stored: if the old tables are missing, a room has the id or the uuid of
- *   an old one, two old ones have one uuid, or another process carries over
+ *   an old one, two old ones have one uuid, a date can't be that of an entry, or another process carries over
  */
 export async function carryOver(
   { directAddress }: Pick<Database, 'directAddress'>,
@@ -135,6 +167,8 @@ export async function carryOver(
   const sequelize: Sequelize = new StoreSequelize(pool, new Outage(logger));
   const { REPEATABLE_READ: isolationLevel } = Transaction.ISOLATION_LEVELS;
   try {
+    await requireTables(sequelize);
+    await sequelize.query(KEEP_IDS_FREE);
     return await sequelize.transaction({ isolationLevel }, async (reading) => {
       const options = { transaction: reading } as const;
       await sequelize.query(
@@ -143,7 +177,7 @@ export async function carryOver(
       );
       const rooms = await roomsLeft(sequelize, reading);
       const [counted] = await sequelize.query<{ count: number }>(
-        `SELECT count(*) FROM "Messages" WHERE room_id IN (SELECT id FROM ${LEFT})`,
+        `SELECT count(*) FROM ${MESSAGES_LEFT}`,
         { ...options, type: QueryTypes.SELECT },
       );
       const messages = new OldMessages(sequelize, reading);
@@ -155,9 +189,6 @@ export async function carryOver(
           onProgress(stored, counted?.count ?? 0);
         });
       }
-      // If the proof of concept has gone on since the migration, new rooms would get the ids of its last ones.
-      await sequelize.query(`SELECT setval(ids, max(id)) FROM rooms, pg_get_serial_sequence('rooms', 'id') AS ids
-        GROUP BY ids HAVING max(id) > nextval(ids)`);
       await sequelize.query(ERASE_ANEW);
       return { rooms: rooms.length, messages: stored };
     });
@@ -167,30 +198,27 @@ export async function carryOver(
 }
 
 /** @throws {CarryOverRefusal} */
+async function requireTables(sequelize: Sequelize): Promise<void> {
+  const [tables] = await sequelize.query<{ is_there: boolean }>(HAS_TABLES, {
+    type: QueryTypes.SELECT,
+  });
+  if (tables?.is_there === true) return;
+  throw new CarryOverRefusal(
+    'the database has no tables of the proof of concept: "Rooms", "Room_permissions" and "Messages"',
+  );
+}
+
+/** @throws {CarryOverRefusal} */
 async function roomsLeft(sequelize: Sequelize, transaction: Transaction): Promise<OldRoom[]> {
   const options = { type: QueryTypes.SELECT, transaction } as const;
-  const [tables] = await sequelize.query<{ is_there: boolean }>(HAS_TABLES, options);
-  if (tables?.is_there !== true) {
-    throw new CarryOverRefusal(
-      'the database has no tables of the proof of concept: "Rooms", "Room_permissions" and "Messages"',
-    );
-  }
   const [lock] = await sequelize.query<{ is_ours: boolean }>(
     `SELECT pg_try_advisory_xact_lock(${lockKey('carryOver')}) AS is_ours`,
     options,
   );
   if (lock?.is_ours !== true) throw new CarryOverRefusal('another process carries over already');
-  const [taken] = await sequelize.query<{ id: number }>(FIND_TAKEN, options);
-  if (taken !== undefined) {
-    throw new CarryOverRefusal(
-      `there is another room with the id or the uuid of the old room ${taken.id}: delete it, or carry over into a new database`,
-    );
-  }
-  const [same] = await sequelize.query<{ id: number; twin: number }>(FIND_TWIN, options);
-  if (same !== undefined) {
-    throw new CarryOverRefusal(
-      `the old rooms ${same.id} and ${same.twin} have the same uuid: give one of them another (UPDATE "Rooms" SET uuid = ...)`,
-    );
+  for (const statement of FIND_PROBLEMS) {
+    const [found] = await sequelize.query<{ problem: string }>(statement, options);
+    if (found !== undefined) throw new CarryOverRefusal(found.problem);
   }
   return sequelize.query<OldRoom>(READ_ROOMS, options);
 }
@@ -219,8 +247,11 @@ async function carryRoom(
     content: ruleContent(rule),
     createdAt: rule.createdAt,
   }));
-  // Of a run that was killed.
-  await sequelize.query('DELETE FROM messages WHERE room_id = $1', { bind: [room.id] });
+  // Of a run that was killed; not of a room that was created with this id at the last moment.
+  await sequelize.query(
+    'DELETE FROM messages WHERE room_id = $1 AND NOT EXISTS (SELECT FROM rooms WHERE id = $1)',
+    { bind: [room.id] },
+  );
   let head = 0;
   let rulesHead = 0;
   async function store(entries: readonly NewEntry[]): Promise<void> {

@@ -234,21 +234,100 @@ describe('rooms of the proof of concept', () => {
     );
   });
 
-  it('are refused before one is stored, if two have the same uuid', async () => {
-    const [first, second] = [await addRoom({}), await addRoom({})];
-    await query(
-      database.url,
-      'UPDATE "Rooms" SET uuid = (SELECT uuid FROM "Rooms" WHERE id = $1) WHERE id = $2',
-      [first, second],
-    );
-    await addMessage(first, ana.userUUID, 'hi', 1);
+  // Tables that were restored in parts may lack their keys.
+  const NO_KEYS = `ALTER TABLE "Messages" DROP CONSTRAINT "Messages_room_id_fkey";
+    ALTER TABLE "Room_permissions" DROP CONSTRAINT "Room_permissions_room_id_fkey",
+      DROP CONSTRAINT "Room_permissions_pkey";
+    ALTER TABLE "Rooms" DROP CONSTRAINT "Rooms_pkey";`;
+
+  it.each([
+    [
+      'two have the same uuid',
+      'UPDATE "Rooms" SET uuid = (SELECT uuid FROM "Rooms" WHERE id = 1)',
+      'the old rooms 1 and 2 have the same uuid',
+    ],
+    [
+      'two have the same id',
+      `${NO_KEYS} UPDATE "Rooms" SET id = 1`,
+      'several old rooms have the id 1',
+    ],
+    [
+      'one has a rule twice',
+      `${NO_KEYS} INSERT INTO "Room_permissions" SELECT * FROM "Room_permissions"`,
+      `the old room 1 has several rules of ${ana.userUUID}`,
+    ],
+    [
+      'a message is of the future',
+      `UPDATE "Messages" SET "createdAt" = '2999-01-01 UTC'`,
+      'the old message 1 has the date 2999-01-01',
+    ],
+    [
+      'a message is endless',
+      `UPDATE "Messages" SET "createdAt" = 'infinity'`,
+      'the old message 1 has the date infinity',
+    ],
+    [
+      'a room is from before the year 1',
+      `UPDATE "Rooms" SET "updatedAt" = '0044-03-15 UTC BC' WHERE id = 2`,
+      'the old room 2 has the date 0044-03-15',
+    ],
+    [
+      'a rule is of the future',
+      `UPDATE "Room_permissions" SET "createdAt" = '2999-01-01 UTC'`,
+      `the old rule of ${ana.userUUID} in the room 1 has the date 2999-01-01`,
+    ],
+  ])('are refused before one is stored, if %s', async (_, statement, problem) => {
+    const room = await addRoom({});
+    await addRoom({});
+    await addRule(room, ana.userUUID, 'rw', 0);
+    await addMessage(room, ana.userUUID, 'hi', 1);
+    await query(database.url, statement);
     await migrate();
 
-    await expect(carry()).rejects.toThrow(
-      `the old rooms ${first} and ${second} have the same uuid`,
-    );
+    await expect(carry()).rejects.toThrow(problem);
     expect(await roomIds()).toEqual([]);
-    expect(await log(first)).toEqual([]);
+    expect(await log(room)).toEqual([]);
+  });
+
+  it('keep dates before 1970, and leave out what has no room', async () => {
+    const room = await addRoom({});
+    const old = '1969-12-31T23:59:59.999Z';
+    await query(database.url, NO_KEYS);
+    for (const id of [room, room + 1]) {
+      await addRule(id, ana.userUUID, 'rw', 0);
+      await query(
+        database.url,
+        `INSERT INTO "Messages" (room_id, content, "createdAt", "updatedAt") VALUES ($1, 'old', $2, now())`,
+        [id, old],
+      );
+    }
+    await migrate();
+
+    expect(await carry()).toEqual({ rooms: 1, messages: 1 });
+
+    expect(await roomIds()).toEqual([room]);
+    const [row] = await query<{ createdAt: Date }>(
+      database.url,
+      `SELECT "createdAt" FROM messages WHERE kind = 'message'`,
+    );
+    expect(row?.createdAt.toISOString()).toBe(old);
+  });
+
+  it('never take the place of a room that got the id of one meanwhile', async () => {
+    const first = await addRoom({});
+    await migrate();
+    // The proof of concept goes on.
+    const second = await addRoom({});
+    for (const room of [first, second]) await addMessage(room, ana.userUUID, 'hi', 1);
+    const node = await start();
+    let created: Promise<number> | undefined;
+
+    await carry(() => {
+      created ??= createRoom(node, ana);
+    });
+
+    expect(await created).toBe(second + 1);
+    expect(await roomIds()).toEqual([first, second, second + 1]);
   });
 
   it('are carried over by the command, which knows their migrations', async () => {
