@@ -80,6 +80,12 @@ const wholeNumber = (min: number, max: number) => {
 /** A number of the log, or 0. */
 const anySeq = wholeNumber(0, Number.MAX_SAFE_INTEGER);
 
+/** Direct rooms have no name. */
+const nameOrNone = z.string('must be a string').superRefine((name, context) => {
+  const problem = name === '' ? undefined : roomName.safeParse(name).error?.issues[0]?.message;
+  if (problem !== undefined) context.addIssue(problem);
+});
+
 const room = z
   .strictObject({
     kind: z.literal('room'),
@@ -87,7 +93,7 @@ const room = z
     id: z.unknown().optional(),
     uuid: z.unknown().optional(),
     head: z.unknown().optional(),
-    name: roomName,
+    name: nameOrNone,
     type: roomType,
     data: roomData.nullish(),
     level_admin: wholeNumber(0, MAX_LEVEL_ADMIN),
@@ -188,8 +194,8 @@ export function lineSchema(limits: TextLimits) {
     .transform(({ deleted, kind, seq, emitter, createdAt, ref, ...said }, context): EntryLine => {
       const place = { kind, seq, emitter, createdAt, ref: ref ?? null };
       const replyTo = said.reply_to ?? undefined;
+      const isEmpty = !said.content && !said.data && !said.mentions?.length;
       if (deleted) {
-        const isEmpty = !said.content && !said.data && !said.mentions?.length;
         if (!isEmpty)
           context.addIssue({
             code: 'custom',
@@ -197,6 +203,10 @@ export function lineSchema(limits: TextLimits) {
             message: 'message says something',
           });
         return { kind: 'entry', entry: { ...place, content: '', replyTo, isDeleted: true } };
+      }
+      // The proof of concept has stored messages without a text, which are carried over.
+      if (isEmpty && said.content === '') {
+        return { kind: 'entry', entry: { ...place, content: '', replyTo } };
       }
       const { content, data, mentions } = fields.messageOf(said, context);
       return { kind: 'entry', entry: { ...place, content, data, replyTo, mentions } };

@@ -154,6 +154,12 @@ async function livelyRoom(): Promise<number> {
   return room;
 }
 
+/** The direct room of Ana and another user. */
+async function directRoom({ userUUID }: Person): Promise<number> {
+  const { content } = await ask(ana, 'POST', '/rooms', { type: 'user2user', userUUID });
+  return (content as { room: { id: number } }).room.id;
+}
+
 /** A file of messages of a foreign chat. */
 function foreign(contents: readonly string[], more: readonly object[] = []): string {
   const messages = contents.map((content, index) => ({
@@ -494,12 +500,25 @@ describe('an import', () => {
     expect(await headOf(room)).toBe(before);
   });
 
-  it('lets nobody else into a direct room', async () => {
-    const { content } = await ask(ana, 'POST', '/rooms', {
-      type: 'user2user',
-      userUUID: ben.userUUID,
+  it('takes the file of a direct room, which has no name, into the direct room of two users', async () => {
+    const before = await directRoom(ben);
+    await ask(ana, 'POST', `/rooms/${before}/messages`, { content: 'between us' });
+    const dora = person();
+    const room = await directRoom(dora);
+    const text = (await exported(before)).replaceAll(ben.userUUID, dora.userUUID);
+
+    expect(await imported(room, text)).toMatchObject({
+      code: 0,
+      stderr: 'imported: 1 entries, 0 of them before\n',
     });
-    const room = (content as { room: { id: number } }).room.id;
+
+    expect(await history(dora, room)).toEqual(await history(ben, before));
+    const { content } = await ask(dora, 'GET', `/rooms/${room}`);
+    expect(content).toMatchObject({ name: '', type: 'user2user' });
+  });
+
+  it('lets nobody else into a direct room', async () => {
+    const room = await directRoom(ben);
     const rule = {
       kind: 'rule',
       entity_UUID: cleo.userUUID,

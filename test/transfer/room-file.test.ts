@@ -41,6 +41,19 @@ describe('the lines of a room', () => {
     expect(await parsed(line)).toMatchObject([[1, { entry }]]);
   });
 
+  it('may have an empty text, as of the proof of concept, and no name, as of a direct room', async () => {
+    const room = { kind: 'room', format: 1, name: '', type: 'user2user', entries: 1 };
+    const limits = { level_admin: 0, max_entity_rules: 2 };
+    const lines = [
+      { ...room, ...limits },
+      { ...message, content: '' },
+    ];
+    expect(await parsed(lines.map((line) => JSON.stringify(line)).join('\n'))).toMatchObject([
+      [1, { settings: { name: '' } }],
+      [2, { entry: { content: '' } }],
+    ]);
+  });
+
   it('are refused beyond the longest, before all of it is read', async () => {
     const endless = Array.from({ length: 10 }, () => 'x'.repeat(MAX_BYTES / 2));
     await expect(parsed(...endless)).rejects.toThrow(`line 1: is longer than ${MAX_BYTES} bytes`);
@@ -103,7 +116,12 @@ describe('the lines of a room', () => {
       ],
       'line 2: createdAt must not be in the future',
     ],
-    ['no text', [{ ...change, kind: 'message', seq: 30, content: '' }], 'line 2: content is empty'],
+    ['no text', [{ ...change, kind: 'message', seq: 30 }], 'line 2: content is empty'],
+    [
+      'mentions without a text',
+      [{ ...change, kind: 'message', seq: 30, content: '', mentions: [ben.userUUID] }],
+      'line 2: content is empty',
+    ],
     [
       'half a reaction',
       [{ ...change, kind: 'reaction', seq: 30, target: 10, emoji: '👍' }],
