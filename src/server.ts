@@ -28,6 +28,7 @@ import { createSocketLimits } from './limits/socket-limits.js';
 import { createRates } from './limits/rates.js';
 import { createMessageLimits } from './limits/message-limits.js';
 import type { Config } from './config/load.js';
+import { plainUrls } from './config/plain-urls.js';
 import { StartError } from './errors.js';
 import { createApp } from './http/app.js';
 import { answerError, createConnections } from './http/connections.js';
@@ -90,6 +91,13 @@ export async function createServer(
   if (config.production && config.redisUrls.length === 0) {
     logger.warn(
       'no REDIS_URL: this must be the only process on its database, or messages between processes are late',
+    );
+  }
+  const plain = config.production ? plainUrls(config) : [];
+  if (plain.length > 0) {
+    logger.warn(
+      { variables: plain },
+      'http to a public host: whoever is on the way reads it, and can answer instead; use https',
     );
   }
   const page = config.page ? await readPage() : undefined;

@@ -115,7 +115,7 @@ const TOKENS = z.object({
   JWKS_URL: fetchedUrl
     .optional()
     .describe(
-      'URL of such keys as a JSON Web Key Set: fetched at start and every 10 minutes, and for a token with an unknown kid at most once a minute',
+      'URL of such keys as a JSON Web Key Set: fetched at start and every 10 minutes, and for a token with an unknown kid at most once a minute. https, unless the network is your own: who answers there decides who is who',
     ),
   AUDIENCE: z.string().optional().describe('aud that a token must have; none: it is not checked'),
   ISSUER: z.string().optional().describe('iss that a token must have; none: it is not checked'),

@@ -133,9 +133,14 @@ describe('the process', () => {
     expect(await Promise.all(programs.map((program) => program.exited()))).toEqual([0, 0]);
   });
 
-  it('warns in production if it has no Redis, and not elsewhere', async () => {
+  it('warns in production if it has no Redis or asks a public host over http, and not elsewhere', async () => {
     const env = { ...serverEnv(), NODE_ENV: 'production' };
-    const lone = runProgram(MAIN, { env: { ...env, REDIS_URL: '' } });
+    // Nobody sends anything that it would be asked about.
+    const hook = {
+      HOOK_URL: 'http://app.example',
+      WEBHOOK_SECRET: `whsec_${Buffer.alloc(32, 1).toString('base64')}`,
+    };
+    const lone = runProgram(MAIN, { env: { ...env, ...hook, REDIS_URL: '' } });
     await listening(lone);
     lone.child.kill('SIGTERM');
     expect(await lone.exited()).toBe(0);
@@ -145,7 +150,10 @@ describe('the process', () => {
     expect(await one.exited()).toBe(0);
 
     expect(lone.stdout().match(/"level":40,.*no REDIS_URL/g)).toHaveLength(1);
-    expect(one.stdout()).not.toContain('no REDIS_URL');
+    expect(lone.stdout().match(/"level":40,.*\["HOOK_URL"\].*http to a public host/g)).toHaveLength(
+      1,
+    );
+    expect(one.stdout()).not.toMatch(/no REDIS_URL|http to a public host/);
   });
 
   it('lists all problems of its configuration and exits with 1', async () => {
