@@ -286,6 +286,7 @@ export async function createServer(
     },
     uploads,
     logger,
+    observer,
   });
   const http = connections.server;
 

@@ -10,6 +10,7 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { ChatError, type ErrorCode } from '../errors.js';
 import type { Logger } from '../logger.js';
+import type { Observer } from '../observer.js';
 import { Pace } from '../pace.js';
 import { errorEnvelope } from './envelope.js';
 import { createPacedReading } from './reading.js';
@@ -82,9 +83,10 @@ export function createConnections(options: {
   readonly upgrade: (request: IncomingMessage, stream: Duplex, head: Buffer) => void;
   readonly uploads?: Uploads;
   readonly logger: Logger;
+  readonly observer?: Observer | undefined;
   readonly deadlines?: Deadlines;
 }): Connections {
-  const { serve, isHandshake, upgrade, uploads, logger, deadlines = DEADLINES } = options;
+  const { serve, isHandshake, upgrade, uploads, logger, observer, deadlines = DEADLINES } = options;
   const sockets = new Set<Socket>();
   const pace = new Pace(TASKS_A_TURN);
   const reading = createPacedReading(pace);
@@ -138,6 +140,11 @@ export function createConnections(options: {
     logger.debug({ err: error }, 'connection error');
   }
 
+  function refuse(stream: Duplex, error: ChatError, isBare = false): void {
+    observer?.refused('rest', error.code);
+    answerError(stream, error, { isBare });
+  }
+
   function closed(this: Socket): void {
     sockets.delete(this);
   }
@@ -171,7 +178,7 @@ export function createConnections(options: {
   server.on('connect', (_request, stream) => {
     reading.end(stream);
     whenAnswered(stream, () => {
-      answerError(stream, new ChatError('METHOD_NOT_ALLOWED', { detail: 'this is no proxy' }));
+      refuse(stream, new ChatError('METHOD_NOT_ALLOWED', { detail: 'this is no proxy' }));
     });
   });
 
@@ -200,8 +207,7 @@ export function createConnections(options: {
       // It has been answered, at least in part.
       stream.destroy();
     } else {
-      const refused = new ChatError(code, { detail: DETAILS[code] ?? code });
-      answerError(stream, refused, { isBare: isHead(error) });
+      refuse(stream, new ChatError(code, { detail: DETAILS[code] ?? code }), isHead(error));
     }
   });
 
@@ -214,7 +220,7 @@ export function createConnections(options: {
     } else if (pending === undefined || pending.headersSent) {
       socket.destroy();
     } else {
-      answerError(socket, new ChatError('UNAVAILABLE', { detail: 'the server is going down' }));
+      refuse(socket, new ChatError('UNAVAILABLE', { detail: 'the server is going down' }));
     }
   }
 

@@ -6,6 +6,7 @@ import { createRoom, putRule, request } from '../harness/api.js';
 import { ChatClient } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
 import type { TestNode } from '../harness/node.js';
+import { rawRequest } from '../harness/raw-request.js';
 import { openOutlet, type Outlet } from '../harness/outlet.js';
 import { startReceiver, WEBHOOK_SECRET, type Receiver } from '../harness/receiver.js';
 import { redisUrl } from '../harness/services.js';
@@ -158,6 +159,9 @@ describe('the metrics of a node', () => {
     const before = await scrape();
     await request(east, 'GET', '/rooms/999999', { as: ana });
     await request(east, 'GET', '/users');
+    // Neither reaches a route.
+    await rawRequest(east, '/', { headers: { 'X-Long': 'x'.repeat(17_000) } });
+    await rawRequest(east, '/', { headers: { 'Content-Length': 'x' } });
     await expect(ChatClient.open(`${east.chatUrl}/elsewhere`)).rejects.toThrow('404');
     const v1 = await ChatClient.open(east.chatUrl);
     v1.send({ type: 'message', content: 'who am I?' });
@@ -174,6 +178,8 @@ describe('the metrics of a node', () => {
 
     expect(added('refusals_total{over=rest,reason=NOT_FOUND}')).toBe(1);
     expect(added('refusals_total{over=rest,reason=UNAUTHORIZED}')).toBe(1);
+    expect(added('refusals_total{over=rest,reason=HEADERS_TOO_LARGE}')).toBe(1);
+    expect(added('refusals_total{over=rest,reason=INVALID}')).toBe(1);
     expect(added('refusals_total{over=socket,reason=UNAUTHORIZED}')).toBe(2);
     expect(added('refusals_total{over=socket,reason=NOT_FOUND}')).toBe(2);
     expect(added('refusals_total{over=socket,reason=INVALID}')).toBe(1);
