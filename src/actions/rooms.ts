@@ -143,6 +143,11 @@ export function createRoomActions({
     if (entries.length > 0) void hub.publish(roomId, entries);
   }
 
+  function publishNew(entries: readonly Entry[]): void {
+    const [first] = entries;
+    if (first !== undefined) publish(first.roomId, entries);
+  }
+
   async function change(caller: Caller, roomId: number, wanted: RoomChange): Promise<Room> {
     const { room, entries, inviting } = await rooms.change(roomId, caller, wanted);
     publish(roomId, entries);
@@ -159,7 +164,7 @@ export function createRoomActions({
     requireLevel(caller, CREATOR_LEVEL);
     if (entityOwner !== undefined) requireServer(caller);
     let rules: readonly Rule[] = [];
-    const found = await rooms.findOrCreate({ uuid }, caller.userUUID, () => {
+    function make() {
       const draft = {
         levelAdmin: CREATOR_LEVEL,
         maxEntityRules: DEFAULT_MAX_RULES,
@@ -169,7 +174,8 @@ export function createRoomActions({
       };
       rules = rulesOfNew(caller, draft, wantedRules);
       return { draft, rules };
-    });
+    }
+    const found = await rooms.findOrCreate({ uuid }, caller.userUUID, make, publishNew);
     if (found.created) {
       hub.invite(
         found.room.id,
@@ -200,7 +206,7 @@ export function createRoomActions({
     async create(caller, wanted) {
       requireLevel(caller, CREATOR_LEVEL);
       const room = { ...wanted, entityOwner: caller.entityUUID };
-      return rooms.create(room, firstRules(caller, room), caller.userUUID);
+      return rooms.create(room, firstRules(caller, room), caller.userUUID, publishNew);
     },
 
     put: (caller, uuid, wanted) => unlessDeleted(() => put(caller, uuid, wanted)),
@@ -220,17 +226,20 @@ export function createRoomActions({
         accepted: uuid === caller.userUUID,
       }));
       return unlessDeleted(async () => {
-        const found = await rooms.findOrCreate({ pair: [first, second] }, caller.userUUID, () => ({
-          draft: {
-            name: '',
-            type: 'user2user',
-            entityOwner: caller.entityUUID,
-            // No level makes an admin of a user2user room.
-            levelAdmin: 0,
-            maxEntityRules: DIRECT_RULES,
-          },
-          rules: wanted,
-        }));
+        const draft = {
+          name: '',
+          type: 'user2user',
+          entityOwner: caller.entityUUID,
+          // No level makes an admin of a user2user room.
+          levelAdmin: 0,
+          maxEntityRules: DIRECT_RULES,
+        } as const;
+        const found = await rooms.findOrCreate(
+          { pair: [first, second] },
+          caller.userUUID,
+          () => ({ draft, rules: wanted }),
+          publishNew,
+        );
         const { id } = found.room;
         if (found.created) {
           hub.invite(

@@ -304,8 +304,6 @@ export function createHub({
 
     invite(roomId, rules) {
       if (rules.length === 0) return;
-      // A new room is not published otherwise.
-      onStored?.(roomId);
       for (const rule of rules) userSessions.tellInvited(roomId, rule);
       peers.userEvents.tellInvitations(roomId, rules);
     },

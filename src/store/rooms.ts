@@ -6,7 +6,7 @@ import type { Logger } from '../logger.js';
 import { requireNoBlockBetween } from './blocks.js';
 import { loadRoom, lockRoom, type LoadedRoom, type LogPlace } from './lock-room.js';
 import { appendLocked } from './append.js';
-import { ruleContent } from './entry.js';
+import { ruleContent, type Entry } from './entry.js';
 import { MAX_INTEGER } from '../protocol/values.js';
 import type { FairLimit } from './fair-limit.js';
 import type { Room, RoomDraft, RoomModel } from './models/room.js';
@@ -36,6 +36,9 @@ export type RuleWithRoom = Omit<RuleRow, 'since' | 'unblocked'> &
 /** A room to be created. */
 export type NewRoom = Omit<RoomDraft, 'uuid' | 'firstUser' | 'secondUser'>;
 
+/** Gets the first entries of a room when it is stored. */
+type Created = (entries: readonly Entry[]) => void;
+
 /** A room with the end of its log, and with the rules that decide a caller's permissions. */
 export type RoomWithRules = RoomAccess<RuleRow> &
   LogPlace &
@@ -46,7 +49,7 @@ export interface Rooms {
    * Creates a room with its first rules, which are the first entries of its log.
    * @throws {ChatError} FORBIDDEN if it is a user2user room, and one of the users blocks the other
    */
-  create(draft: NewRoom, rules: readonly Rule[], emitter: string): Promise<Room>;
+  create(draft: NewRoom, rules: readonly Rule[], emitter: string, created?: Created): Promise<Room>;
   /**
    * Finds the room of a key, or creates it as `create` does. Of several calls at once, on any nodes, one creates it.
    * @param make called if no room is found
@@ -55,6 +58,7 @@ export interface Rooms {
     key: UniqueKey,
     emitter: string,
     make: () => { draft: NewRoom; rules: readonly Rule[] },
+    created?: Created,
   ): Promise<{ room: Room; created: boolean }>;
   /** Changes a room and some of its rules, as `createRoomChange` says. */
   change(roomId: number, caller: Caller, change: RoomChange): Promise<ChangedRoom>;
@@ -206,19 +210,20 @@ export function createRooms({
     draft: RoomDraft,
     rules: readonly Rule[],
     emitter: string,
+    created?: Created,
   ): Promise<Room | undefined> {
-    return sequelize.transaction(async (transaction) => {
+    const inserted = await sequelize.transaction(async (transaction) => {
       const [one, other] = draft.type === 'user2user' ? rules : [];
       if (one !== undefined && other !== undefined) {
         await requireNoBlockBetween(sequelize, one.entityUUID, other.entityUUID, transaction);
       }
       // If another transaction inserts the same room, this waits for its end.
-      const [inserted] = await models.room.bulkCreate([{ ...draft, ruleCount: rules.length }], {
+      const [stored] = await models.room.bulkCreate([{ ...draft, ruleCount: rules.length }], {
         ignoreDuplicates: true,
         returning: true,
         transaction,
       });
-      const row = inserted?.get();
+      const row = stored?.get();
       // Sequelize has no id for a row that was not inserted.
       if (row?.id == null) return undefined;
       const { id, createdAt, updatedAt } = row;
@@ -227,7 +232,7 @@ export function createRooms({
         rules.map((rule, index) => ({ ...rule, roomId: id, since: index + 1 })),
         { transaction },
       );
-      await appendLocked(
+      const entries = await appendLocked(
         plain(sequelize, transaction),
         rules.map((rule) => ({
           draft: { roomId: id, kind: 'member', emitter, content: ruleContent(rule), ref: null },
@@ -235,8 +240,10 @@ export function createRooms({
         })),
       );
       const { firstUser: _, secondUser: __, data = null, ...room } = draft;
-      return { ...room, data, id, createdAt, updatedAt };
+      return { room: { ...room, data, id, createdAt, updatedAt }, entries };
     });
+    if (inserted !== undefined) created?.(inserted.entries);
+    return inserted?.room;
   }
 
   async function findIds(uuids: readonly string[]): Promise<(number | undefined)[]> {
@@ -252,19 +259,19 @@ export function createRooms({
   const ids = new StatementBatches(findIds, (waiting) => Math.min(waiting.length, MAX_UUIDS));
 
   return {
-    async create(draft, rules, emitter) {
-      const room = await insert({ ...draft, uuid: randomUUID() }, rules, emitter);
+    async create(draft, rules, emitter, created) {
+      const room = await insert({ ...draft, uuid: randomUUID() }, rules, emitter, created);
       if (room === undefined) throw new Error('a new uuid was used before');
       return room;
     },
 
-    async findOrCreate(key, emitter, make) {
+    async findOrCreate(key, emitter, make, created) {
       for (;;) {
         const found = await findRoom(sequelize, key);
         if (found !== undefined) return { room: found, created: false };
         const { draft, rules } = make();
-        const created = await insert({ ...draft, ...columnsOf(key) }, rules, emitter);
-        if (created !== undefined) return { room: created, created: true };
+        const room = await insert({ ...draft, ...columnsOf(key) }, rules, emitter, created);
+        if (room !== undefined) return { room, created: true };
         // Another transaction has created it.
       }
     },

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { Registry } from 'prom-client';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -131,6 +132,20 @@ describe('the metrics of a node', () => {
     expect(added('delivery_seconds_count')).toBeGreaterThan(0);
     expect(added('delivery_seconds_sum')).toBeLessThan(60 * added('delivery_seconds_count'));
     await client.close();
+  });
+
+  it('count the rules that a room begins with', async () => {
+    const before = await scrape();
+    // Its own, and that of her entity.
+    await createRoom(east, ana);
+    for (const [method, path, body] of [
+      ['POST', '/rooms', { type: 'user2user', userUUID: ben.userUUID }],
+      ['PUT', `/rooms/${randomUUID()}`, { type: 'group', name: 'new' }],
+    ] as const) {
+      expect((await request(east, method, path, { as: ana, body })).status).toBe(201);
+    }
+
+    expect((await increases(before))('entries_appended_total{kind=member}')).toBe(6);
   });
 
   it('count what is imported over REST', async () => {
