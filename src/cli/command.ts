@@ -72,7 +72,7 @@ function parse(args: readonly string[], options: Options) {
     return { values: values as Readonly<Record<string, unknown>>, positionals };
   } catch (error) {
     // Its other sentences explain how to pass an argument that begins with a dash.
-    const [sentence = ''] = (error as Error).message.split('. ');
+    const [sentence = ''] = (error as Error).message.split(/\.\s/);
     throw new UsageError(sentence, { cause: error });
   }
 }

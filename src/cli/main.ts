@@ -63,7 +63,10 @@ const HELP_FLAGS = new Set(['--help', '-h', 'help']);
 const VERSION_FLAGS = new Set(['--version', '-v']);
 
 async function run([name = 'start', ...args]: readonly string[]): Promise<void> {
-  if (name === 'start') return start(args);
+  // The server has a log of its own, which may lose its reader.
+  if (name === 'start' && args.length === 0) return void (await import('../main.js'));
+  watchOutput();
+  if (name === 'start') return explainStart(args);
   if (HELP_FLAGS.has(name)) return void process.stdout.write(HELP);
   if (VERSION_FLAGS.has(name)) return void process.stdout.write(`${version()}\n`);
   const load = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
@@ -73,11 +76,20 @@ async function run([name = 'start', ...args]: readonly string[]): Promise<void> 
   await runCommand(name, (await load()).default, args);
 }
 
-/** Runs the server in this process. */
-async function start([option]: readonly string[]): Promise<void> {
-  if (option === undefined) return void (await import('../main.js'));
+function explainStart([option = '']: readonly string[]): void {
   if (HELP_FLAGS.has(option)) return void process.stdout.write(START_HELP);
   misused(`unexpected argument: ${option}`, 'start');
+}
+
+/** Ends if nobody reads the results on, as in `nano-messaging export 1 | head`, or they can't be written. */
+function watchOutput(): void {
+  process.stdout.on('error', ({ code, message }: NodeJS.ErrnoException) => {
+    if (code === 'EPIPE') exitBySignal('SIGPIPE');
+    process.stderr.write(`the output can't be written: ${message}\n`);
+    process.exit(EXIT_FAILED);
+  });
+  // The results are complete without it.
+  process.stderr.on('error', () => undefined);
 }
 
 async function runCommand(name: string, command: Command, args: readonly string[]): Promise<void> {
@@ -89,10 +101,6 @@ async function runCommand(name: string, command: Command, args: readonly string[
       stop.abort();
     });
   }
-  // Nobody reads on: `nano-messaging export 1 | head`.
-  process.stdout.on('error', ({ code }: NodeJS.ErrnoException) => {
-    if (code === 'EPIPE') exitBySignal('SIGPIPE');
-  });
   try {
     await command.run(args, stop.signal);
   } catch (error) {

@@ -1,6 +1,10 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, existsSync, openSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import packageFile from '../../package.json' with { type: 'json' };
 import { createDatabase, type TestDatabase } from '../harness/database.js';
@@ -21,6 +25,10 @@ const COMMANDS = [
   'new-epoch',
   'size',
 ];
+
+const MAIN = fileURLToPath(new URL('../../dist/src/cli/main.js', import.meta.url));
+/** A file to which nothing can be written, as on a full disk. */
+const FULL = '/dev/full';
 
 let folder: string;
 let database: TestDatabase;
@@ -84,9 +92,47 @@ describe('nano-messaging', () => {
       ['partition', '--partitions', number],
       'partitions must be a number from 2 to 64\nSee: nano-messaging partition --help\n',
     ]),
+    [
+      ['size', '--users', '-5'],
+      "Option '--users' argument is ambiguous\nSee: nano-messaging size --help\n",
+    ],
     [['new-epoch', '-x'], "Unknown option '-x'\nSee: nano-messaging new-epoch --help\n"],
   ])('does nothing for %j, says what is wrong, and exits with 2', async (args, stderr) => {
     expect(await run(...args)).toEqual({ code: 2, stdout: '', stderr });
+  });
+
+  it.each([[['--help']], [['start', '--help']], [['size', '--users', '10']]])(
+    'ends without a word if nobody reads what %j prints',
+    async (args) => {
+      const program = runProgram('src/cli/main.js', { args, cwd: folder });
+      program.child.stdout?.destroy();
+      expect(await program.exited()).toBe(141);
+      expect(program.stderr()).toBe('');
+    },
+  );
+
+  it('prints its results though nobody reads what it says about them', async () => {
+    const program = runProgram('src/cli/main.js', { args: ['token'], cwd: folder });
+    program.child.stderr?.destroy();
+    expect(await program.exited()).toBe(0);
+    expect(program.stdout()).toMatch(/^ey\S+\n$/);
+  });
+
+  it.runIf(existsSync(FULL))('exits with 1 if its results cannot be written', async () => {
+    const full = openSync(FULL, 'w');
+    try {
+      const child = spawn(process.execPath, [MAIN, 'size', '--users', '10'], {
+        cwd: folder,
+        stdio: ['ignore', full, 'pipe'],
+      });
+      let stderr = '';
+      child.stderr?.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+      const [code] = (await once(child, 'close')) as [number | null];
+      expect(code).toBe(1);
+      expect(stderr).toMatch(/^the output can't be written: ENOSPC[^\n]*\n$/);
+    } finally {
+      closeSync(full);
+    }
   });
 
   it('makes no partitions in the embedded database', async () => {
