@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createRoom, request } from '../harness/api.js';
 import { ChatClient, numberOf } from '../harness/chat-client.js';
 import { createChatWorld, type ChatWorld } from '../harness/chat-world.js';
-import { createDatabase } from '../harness/database.js';
+import { createDatabase, query } from '../harness/database.js';
 import { canDump, runDumpProgram } from '../harness/dump.js';
 import { startNode, type TestNode } from '../harness/node.js';
 import { runProgram } from '../harness/process.js';
@@ -50,6 +50,19 @@ describe.runIf(canDump)('a dump of a database', () => {
       epoch: (meta as unknown as { epoch: string }).epoch,
       numbers: rows.map(({ seq }) => seq).toSorted((one, other) => one - other),
     };
+  }
+
+  async function restoreInPlace(): Promise<void> {
+    const options = ['--clean', '--if-exists', '--no-owner', '--single-transaction'];
+    await runDumpProgram('pg_restore', ...options, `--dbname=${world.databaseUrl}`, file);
+  }
+
+  async function run(...args: string[]): Promise<void> {
+    const program = runProgram('src/cli/main.js', {
+      args,
+      env: { DATABASE_URL: world.databaseUrl },
+    });
+    expect(await program.exited()).toBe(0);
   }
 
   /** Comes back with a place in the log as it was; returns the answer. */
@@ -101,18 +114,30 @@ describe.runIf(canDump)('a dump of a database', () => {
     await writer.close();
     await node.close();
 
-    const options = ['--clean', '--if-exists', '--no-owner', '--single-transaction'];
-    await runDumpProgram('pg_restore', ...options, `--dbname=${world.databaseUrl}`, file);
-    const program = runProgram('src/cli/main.js', {
-      args: ['new-epoch'],
-      env: { DATABASE_URL: world.databaseUrl },
-    });
-    expect(await program.exited()).toBe(0);
+    await restoreInPlace();
+    await run('new-epoch');
 
     const again = await world.start();
     const fresh = await ChatClient.enterV2(again, ana, room);
     expect(await say(fresh, 2 * MESSAGES)).toBeGreaterThan(lost);
     await fresh.close();
     expect(await comeBack(again, lost, epoch)).toEqual({ data: 'INVALID', reason: 'AHEAD' });
+  });
+
+  it('of a partitioned log is restored in place after the table was dropped', async () => {
+    const writer = await ChatClient.enterV2(node, ana, room);
+    await say(writer, MESSAGES);
+    await run('partition', '--partitions', '2');
+    await runDumpProgram('pg_dump', '--format=custom', `--file=${file}`, world.databaseUrl);
+    const { numbers } = await history(node);
+    await say(writer, MESSAGES);
+    await writer.close();
+    await node.close();
+
+    await query(world.databaseUrl, 'DROP TABLE messages');
+    await restoreInPlace();
+    await run('new-epoch');
+
+    expect((await history(await world.start())).numbers).toEqual(numbers);
   });
 });
