@@ -153,9 +153,9 @@ export class Connection {
 
   #received(frame: Frame): void {
     const status = frame as Status;
-    const { data: word, ref } = status;
+    const { data: word, ref, retry_after_ms: waitMs } = status;
     if (frame.type === 'status' && ref === undefined) {
-      this.#notBefore = performance.now() + (status.retry_after_ms ?? 0);
+      if (waitMs) this.#notBefore = performance.now() + waitMs;
       if (word === 'READY') this.#ready(status);
       // If it was a refresh, the token before is still good.
       if (word === 'BADAUTH' && this.state !== 'online') this.#lost('UNAUTHORIZED');

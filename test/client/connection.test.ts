@@ -126,7 +126,7 @@ it('waits at least for as long as the server asks', async () => {
   const client = connect();
   await letIn(client, 1);
   say({ type: 'status', data: 'DRAIN', retry_after_ms: 5_000 });
-  say({ type: 'status', data: 'PONG', ref: 'r' });
+  say({ type: 'status', data: 'PONG' });
   sockets[0]?.close(CLOSE_CODES.RESTART.code);
   await until(() => client.state === 'offline');
   await vi.advanceTimersByTimeAsync(5_249);
