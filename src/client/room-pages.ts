@@ -54,9 +54,10 @@ export class RoomPages {
   loadDue(): void {
     if (!this.isDue) return;
     this.loadOlder().catch(() => {
+      // If it is not joined, the answer to its `join` is the occasion.
+      if (this.#room.phase !== 'joined') return;
       this.#retry.failed(() => {
-        // If it is not joined, the answer to its `join` is the occasion.
-        if (this.#room.phase === 'joined') this.loadDue();
+        this.loadDue();
       });
     });
   }

@@ -2,6 +2,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, it, vi } from 'vite
 import { WebSocket, WebSocketServer } from 'ws';
 import { ChatClient } from '../../src/client/node.js';
 import { CLOSE_CODES } from '../../src/protocol/close-codes.js';
+import { deferred } from '../harness/deferred.js';
 
 /** A server that says what a test wants it to say. */
 let server: WebSocketServer;
@@ -306,6 +307,31 @@ function stubBrowser(): EventTarget & { visibilityState: string } {
   vi.stubGlobal('addEventListener', target.addEventListener.bind(target));
   return target;
 }
+
+it('leaves no timer behind when it is closed while a page is loaded', async () => {
+  const ended = deferred();
+  const fetch = async (): Promise<never> => {
+    await ended.promise;
+    throw new Error('no answer');
+  };
+  const client = new ChatClient(url, { token: () => 'a token', fetch });
+  clients.push(client);
+  client.on('state', look);
+  const room = client.room(1);
+  room.on('change', look);
+  await letIn(client, 1);
+  await until(() => frames.some(({ type }) => type === 'join'));
+  const { ref } = frames.find(({ type }) => type === 'join') ?? {};
+  say({ type: 'status', data: 'CONNECTED', room_id: 1, ref, head: 0, from: 0, epoch: 'e' });
+  await until(() => room.phase === 'joined');
+  client.close();
+  // The sockets of both sides have timers of their own until then.
+  await until(() => sockets[0]?.readyState === WebSocket.CLOSED);
+  const begin = vi.spyOn(globalThis, 'setTimeout');
+  ended.resolve();
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(begin).not.toHaveBeenCalled();
+});
 
 it('a request whose token takes for ever is rejected with NO_TOKEN', async () => {
   const waiting = new AbortController();
