@@ -36,7 +36,7 @@ export interface ChatClientOptions {
   readonly fetch?: typeof fetch;
 }
 
-export interface ChatClientEvents extends Record<string, readonly unknown[]> {
+export interface ChatClientEvents {
   /** `reason` says why it is stopped, or, if not because of the network, offline. */
   state: [state: ConnectionState, reason: StopReason | OfflineReason | undefined];
   /** A rule was added that lets the user, or their entity, into a room. */

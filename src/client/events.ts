@@ -1,7 +1,7 @@
 type Listener<Args extends readonly unknown[]> = (...args: Args) => void;
 
 /** Typed events: `Events` has the arguments of each by its name. */
-export class Emitter<Events extends Readonly<Record<string, readonly unknown[]>>> {
+export class Emitter<Events extends Readonly<Record<keyof Events, readonly unknown[]>>> {
   readonly #listeners = new Map<keyof Events, Set<Listener<never>>>();
 
   /**

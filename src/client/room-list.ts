@@ -4,7 +4,7 @@ import { Emitter } from './events.js';
 import type { Room } from './room.js';
 import type { Answer, Entry, Limits, MessageRow, RoomRow } from './wire.js';
 
-export interface RoomListEvents extends Record<string, readonly unknown[]> {
+export interface RoomListEvents {
   change: [];
 }
 

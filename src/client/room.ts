@@ -13,7 +13,7 @@ import type { Answer, Entry, Hint, Json, MessageRow, RoomRow, Status } from './w
  */
 export type RoomPhase = 'idle' | 'joining' | 'joined' | 'closed';
 
-export interface RoomEvents extends Record<string, readonly unknown[]> {
+export interface RoomEvents {
   /** Something that can be seen has changed. */
   change: [];
   /** Somebody has sent a message; it is not told of those of pages. */

@@ -187,3 +187,13 @@ it('messages are found by their words', async () => {
   expect(rest?.rows.map(({ content }) => content)).toContain(`${word} 0`);
   expect(rest?.cursor).toBeUndefined();
 });
+
+it('there is no event of another name, as the compiler knows', () => {
+  const client = clientOf(ana, east);
+  // @ts-expect-error -- it is called `state`
+  const ends = [client.on('stat', () => undefined)];
+  // @ts-expect-error -- it is called `change`
+  ends.push(client.rooms().on('changed', () => undefined));
+  for (const end of ends) end();
+  expect(ends).toHaveLength(2);
+});
