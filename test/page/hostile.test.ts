@@ -42,6 +42,12 @@ async function storedTexts(room: number): Promise<unknown[]> {
   return (content as { content: unknown }[]).map((row) => row.content);
 }
 
+/** Stores a message, and returns its number. */
+async function post(room: number, body: object, as = ana): Promise<number> {
+  const { content } = await request(node, 'POST', `/rooms/${room}/messages`, { as, body });
+  return (content as { seq: number }).seq;
+}
+
 async function openRoom(): Promise<{ room: number; page: Page }> {
   const room = await createRoom(node, ana);
   const page = await lab.open(node, ana, { at: `/rooms/${room}` });
@@ -205,6 +211,29 @@ describe('a link to a message that is gone', () => {
     await message(page, 'here').waitFor();
     await page.waitForURL(`${node.url}/#/rooms/${room}`);
     expect(await message(page, 'here').count()).toBe(1);
+  });
+});
+
+describe('a page on a phone', () => {
+  const viewport = { width: 390, height: 844 };
+
+  it('shows that it has no connection beside the list, too', async () => {
+    const page = await lab.open(node, ana, { viewport });
+    await page.getByRole('navigation', { name: 'Rooms' }).waitFor();
+    await page.context().setOffline(true);
+    await page.getByText('You are offline').waitFor();
+    expect(await page.getByRole('searchbox').isVisible()).toBe(true);
+  });
+
+  it('shows that a room is opened, and the way back, before it knows anything', async () => {
+    const page = await lab.open(node, ana, { viewport });
+    await page.route('**/me/rooms*', () => new Promise(() => undefined));
+    await page.goto(`${node.url}/#/rooms/1`);
+    await page.reload();
+    await page.getByRole('status', { name: 'Loading messages' }).waitFor();
+    await page.getByRole('button', { name: 'Back to the rooms' }).click();
+    await page.getByRole('searchbox').waitFor();
+    expect(page.url()).toBe(`${node.url}/#/`);
   });
 });
 

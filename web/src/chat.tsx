@@ -5,10 +5,12 @@ import { useEvents } from './hooks.js';
 import type { TextKey } from './i18n/en.js';
 import { t } from './i18n/text.js';
 import { useRoute } from './route.js';
+import { BackButton } from './rooms/back-button.js';
 import { Connection } from './rooms/connection.js';
 import { Sidebar } from './rooms/sidebar.js';
 import { Drafts } from './room/drafts.js';
 import { Invitation } from './room/invitation.js';
+import { MessagesSkeleton } from './room/messages-skeleton.js';
 import { RoomScreen } from './room/room-screen.js';
 import { sendAgain, Unsent } from './room/unsent.js';
 import { useRoomRow } from './room/use-room-row.js';
@@ -86,10 +88,12 @@ function Screens({ onSignOut }: { readonly onSignOut: () => void }) {
   return (
     <main class={`screens${roomId === undefined ? '' : ' has-room'}`}>
       <h1 class="visually-hidden">{t('product')}</h1>
+      <Connection />
       <Sidebar roomId={roomId} scope={scope} onScope={setScope} onSignOut={onSignOut} />
       <div class="room-screen">
         {roomId === undefined && <NoRoom />}
         {row?.accepted === false && <Invitation key={roomId} row={row} />}
+        {roomId !== undefined && !canOpen && row?.accepted !== false && <Opening />}
         {roomId !== undefined && canOpen && (
           <RoomScreen key={roomId} roomId={roomId} seq={seq} onSearch={setScope} />
         )}
@@ -98,11 +102,22 @@ function Screens({ onSignOut }: { readonly onSignOut: () => void }) {
   );
 }
 
+/** Stands for a room of which nothing is known yet. */
+function Opening() {
+  return (
+    <div class="room">
+      <header class="room-head">
+        <BackButton />
+      </header>
+      <MessagesSkeleton />
+    </div>
+  );
+}
+
 /** On a wide screen, what stands beside the list until a room is chosen. */
 function NoRoom() {
   return (
     <div class="room">
-      <Connection />
       <div class="empty">
         <Icon name="people" />
         <h2>{t('rooms.choose')}</h2>

@@ -25,7 +25,6 @@ export const en = {
   'state.stopped': 'The connection was ended by the server.',
   'state.retry': 'Try now',
   'state.reload': 'Reload',
-  'state.online': 'Connected',
   'state.waiting_one': '{count} message is waiting.',
   'state.waiting_other': '{count} messages are waiting.',
   'state.changes_one': '{count} change is waiting.',

@@ -26,7 +26,6 @@ export const es: Readonly<Record<TextKey, string>> = {
   'state.stopped': 'El servidor terminó la conexión.',
   'state.retry': 'Probar ahora',
   'state.reload': 'Recargar',
-  'state.online': 'Conectado',
   'state.waiting_one': '{count} mensaje en espera.',
   'state.waiting_other': '{count} mensajes en espera.',
   'state.changes_one': '{count} cambio en espera.',

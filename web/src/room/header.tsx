@@ -2,6 +2,7 @@ import type { Room, RoomRow } from '../../../src/client/index.js';
 import { titleOf } from '../chat-context.js';
 import { t, tCount } from '../i18n/text.js';
 import { navigate } from '../route.js';
+import { BackButton } from '../rooms/back-button.js';
 import { Avatar } from '../ui/avatar.js';
 import { IconButton } from '../ui/icon.js';
 
@@ -26,14 +27,7 @@ export function Header({ room, row, hasDetails = false, onDetails, onSearch }: P
   }
   return (
     <header class="room-head">
-      <IconButton
-        class="back"
-        icon="back"
-        label={t('rooms.back')}
-        onClick={() => {
-          navigate({});
-        }}
-      />
+      <BackButton />
       {row !== undefined && (
         <Avatar
           id={other?.userUUID ?? row.uuid}

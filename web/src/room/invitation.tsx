@@ -2,8 +2,8 @@ import { ChatError, type RoomRow } from '../../../src/client/index.js';
 import { titleOf, useChat } from '../chat-context.js';
 import { t } from '../i18n/text.js';
 import { navigate } from '../route.js';
+import { BackButton } from '../rooms/back-button.js';
 import { Avatar } from '../ui/avatar.js';
-import { IconButton } from '../ui/icon.js';
 import { useToasts } from '../ui/toasts.js';
 
 /** A room that the user was let into, and has not entered yet: to open it is to accept. */
@@ -39,14 +39,7 @@ export function Invitation({ row }: { readonly row: RoomRow }) {
   return (
     <div class="room">
       <header class="room-head phone-only">
-        <IconButton
-          class="back"
-          icon="back"
-          label={t('rooms.back')}
-          onClick={() => {
-            navigate({});
-          }}
-        />
+        <BackButton />
       </header>
       <div class="empty">
         <Avatar id={row.with?.userUUID ?? row.uuid} name={title} isLarge />

@@ -4,7 +4,6 @@ import { titleOf, useChat } from '../chat-context.js';
 import { useEvents } from '../hooks.js';
 import { hasText, t } from '../i18n/text.js';
 import { navigate } from '../route.js';
-import { Connection } from '../rooms/connection.js';
 import type { VirtualListHandle } from '../timeline/virtual-list.js';
 import { Icon } from '../ui/icon.js';
 import { Composer } from './composer.js';
@@ -83,7 +82,6 @@ export function RoomScreen({ roomId, seq, onSearch }: Props) {
             setHasDetails(!hasDetails);
           }}
         />
-        <Connection />
         <RoomTimeline
           room={room}
           list={list}

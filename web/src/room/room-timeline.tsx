@@ -8,6 +8,7 @@ import { VirtualList, type Visible, type VirtualListHandle } from '../timeline/v
 import { useToasts } from '../ui/toasts.js';
 import { Announcer } from './announcer.js';
 import { MessageRow } from './message-row.js';
+import { MessagesSkeleton } from './messages-skeleton.js';
 import { PresentButton } from './present-button.js';
 import type { Intent } from './room-screen.js';
 import { usePast } from './use-past.js';
@@ -32,7 +33,6 @@ const FIRST_PAGE = 50;
 const MOST_PAGE = 1_000;
 /** Before what could not be loaded is asked for again. */
 const RETRY_MS = 3_000;
-const SKELETONS = [64, 38, 52, 70, 44, 58];
 
 /** The messages of a room: the last ones, or those around one of them. */
 export function RoomTimeline(props: Props) {
@@ -92,7 +92,7 @@ export function RoomTimeline(props: Props) {
     list.current?.focus(to);
   }
 
-  if (isLoading) return <Skeleton />;
+  if (isLoading) return <MessagesSkeleton />;
   if (messages.length === 0) {
     return <Empty hadFocus={active !== undefined} />;
   }
@@ -146,19 +146,6 @@ function Empty({ hadFocus }: { readonly hadFocus: boolean }) {
       <div ref={box} class="empty" tabIndex={-1}>
         <h2>{t('room.empty')}</h2>
         <p>{t('room.emptyHint')}</p>
-      </div>
-    </div>
-  );
-}
-
-/** Stands for messages that are loaded. */
-function Skeleton() {
-  return (
-    <div class="timeline-frame">
-      <div class="skeleton-messages" role="status" aria-label={t('room.loading')}>
-        {SKELETONS.map((width) => (
-          <div key={width} class="skeleton-message" style={{ width: `${width}%` }} />
-        ))}
       </div>
     </div>
   );

@@ -1,7 +1,15 @@
+import { useRef } from 'preact/hooks';
 import { useChat } from '../chat-context.js';
 import { useEvents } from '../hooks.js';
 import { t, tCount } from '../i18n/text.js';
 import type { Unsent } from '../room/unsent.js';
+
+/** What the button says: it and the line keep their places while the client tries again and again. */
+const ACTIONS = {
+  offline: 'state.retry',
+  connecting: 'state.connecting',
+  stopped: 'state.reload',
+} as const;
 
 /** A line that says what is wrong with the connection; nothing if all is well. */
 export function Connection() {
@@ -9,35 +17,27 @@ export function Connection() {
   useEvents(chat, 'state');
   useEvents(unsent, 'change');
   const { state } = chat;
+  // As the page is loaded, nothing is wrong yet: all below would jump twice.
+  const isFirst = useRef(true);
+  isFirst.current &&= state === 'connecting';
   return (
     <div class="connection" role="status">
-      {state !== 'online' && (
-        <p class={state}>
+      {state !== 'online' && !isFirst.current && (
+        <p>
           <span>
-            {t(`state.${state}`)} {waitingText(unsent.commands)}
+            {t(state === 'stopped' ? 'state.stopped' : 'state.offline')}{' '}
+            {waitingText(unsent.commands)}
           </span>
-          {state === 'offline' && (
-            <button
-              class="link-button"
-              type="button"
-              onClick={() => {
-                chat.reconnect();
-              }}
-            >
-              {t('state.retry')}
-            </button>
-          )}
-          {state === 'stopped' && (
-            <button
-              class="link-button"
-              type="button"
-              onClick={() => {
-                location.reload();
-              }}
-            >
-              {t('state.reload')}
-            </button>
-          )}
+          <button
+            class="link-button"
+            type="button"
+            onClick={() => {
+              if (state === 'stopped') location.reload();
+              else chat.reconnect();
+            }}
+          >
+            {t(ACTIONS[state])}
+          </button>
         </p>
       )}
     </div>
