@@ -276,6 +276,29 @@ describe('the keyboard', () => {
     expect(await page.locator('.row:focus').count()).toBe(1);
   });
 
+  it('stays in a question about a message, whatever happens above', async () => {
+    const asked = await createRoom(node, ana, { name: 'Asked' });
+    const post = async (content: string): Promise<number> => {
+      const path = `/rooms/${asked}/messages`;
+      const { content: row } = await request(node, 'POST', path, { as: ana, body: { content } });
+      return (row as { seq: number }).seq;
+    };
+    const above = await post('above');
+    await post('below');
+    const page = await lab.open(node, ana, { at: `/rooms/${asked}`, viewport: DESKTOP });
+    const row = page.locator('.row', { hasText: 'below' });
+    await row.focus();
+    await row.getByRole('button', { name: 'Delete' }).press('Enter');
+    const dialog = page.getByRole('dialog');
+    await dialog.waitFor();
+    await page.keyboard.press('ArrowUp');
+    await request(node, 'DELETE', `/rooms/${asked}/messages/${above}`, { as: ana });
+    await page.locator('.row', { hasText: 'above' }).waitFor({ state: 'detached' });
+    expect(await dialog.count()).toBe(1);
+    await dialog.getByRole('button', { name: 'Delete' }).press('Enter');
+    await row.waitFor({ state: 'detached' });
+  });
+
   it('stays in the room when its only message is deleted', async () => {
     const lonely = await createRoom(node, ana, { name: 'Lonely' });
     const body = { content: 'the only one' };

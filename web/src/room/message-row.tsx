@@ -23,7 +23,7 @@ interface Props {
   readonly isActive: boolean;
   /** Whether the address of the page names it. */
   readonly isTarget: boolean;
-  readonly onActive: (index: number | undefined) => void;
+  readonly onActive: (isActive: boolean) => void;
   readonly onIntent: (intent: Intent) => void;
 }
 
@@ -59,12 +59,12 @@ export function MessageRow(props: Props) {
       tabIndex={-1}
       aria-label={t('message.from', { name, time: date })}
       onFocusCapture={() => {
-        onActive(index);
+        onActive(true);
       }}
       onFocusOut={({ currentTarget, relatedTarget }) => {
         const isInside = currentTarget.contains(relatedTarget as Node | null);
         // Another window may have the focus for a while.
-        if (!isInside && document.hasFocus()) onActive(undefined);
+        if (!isInside && document.hasFocus()) onActive(false);
       }}
       onPointerEnter={(event) => {
         setIsHovered(event.pointerType === 'mouse');

@@ -3,6 +3,7 @@ import { useLayoutEffect, useRef, useState } from 'preact/hooks';
 import type { Room } from '../../../src/client/index.js';
 import { useChat } from '../chat-context.js';
 import { t } from '../i18n/text.js';
+import type { Key } from '../timeline/heights.js';
 import { keyOf, placementOf } from '../timeline/timeline-model.js';
 import { VirtualList, type Visible, type VirtualListHandle } from '../timeline/virtual-list.js';
 import { useToasts } from '../ui/toasts.js';
@@ -41,7 +42,8 @@ export function RoomTimeline(props: Props) {
   const { fail } = useToasts();
   const visible = useRef<Visible | undefined>(undefined);
   const failedAt = useRef(-Infinity);
-  const [active, setActive] = useState<number>();
+  /** Not its place: that is another one once messages above it come or go. */
+  const [active, setActive] = useState<Key>();
   const [isAtEnd, setIsAtEnd] = useState(true);
 
   const { past, isComing } = usePast(
@@ -84,11 +86,14 @@ export function RoomTimeline(props: Props) {
   /** The arrows go from message to message. */
   function onKeyDown(event: KeyboardEvent, index: number): void {
     if (event.key !== 'ArrowUp' && event.key !== 'ArrowDown') return;
+    // A question about a message is in the dialog of its row.
+    if ((event.target as HTMLElement).closest('dialog') !== null) return;
     const from = index === -1 ? (visible.current?.last ?? 0) + 1 : index;
     const to = from + (event.key === 'ArrowUp' ? -1 : 1);
-    if (messages[to] === undefined) return;
+    const next = messages[to];
+    if (next === undefined) return;
     event.preventDefault();
-    setActive(to);
+    setActive(keyOf(next, userUUID));
     list.current?.focus(to);
   }
 
@@ -108,20 +113,25 @@ export function RoomTimeline(props: Props) {
         head={<p>{hasOlder ? t('room.loading') : t('room.beginning', { room: title })}</p>}
         onVisible={onVisible}
         onKeyDown={onKeyDown}
-        row={(message, index) => (
-          <MessageRow
-            key={keyOf(message, userUUID)}
-            room={room}
-            message={message}
-            index={index}
-            count={messages.length}
-            placement={placementOf(messages, index, unreadSeq)}
-            isActive={index === active}
-            isTarget={message === target}
-            onActive={setActive}
-            onIntent={onIntent}
-          />
-        )}
+        row={(message, index) => {
+          const key = keyOf(message, userUUID);
+          return (
+            <MessageRow
+              key={key}
+              room={room}
+              message={message}
+              index={index}
+              count={messages.length}
+              placement={placementOf(messages, index, unreadSeq)}
+              isActive={key === active}
+              isTarget={message === target}
+              onActive={(isActive) => {
+                setActive(isActive ? key : undefined);
+              }}
+              onIntent={onIntent}
+            />
+          );
+        }}
       />
       {(!isAtEnd || !isPresent) && (
         <PresentButton
