@@ -214,6 +214,32 @@ describe('a link to a message that is gone', () => {
   });
 });
 
+describe('a link to a message', () => {
+  it('leads there each time that it is followed', async () => {
+    const { room, page } = await openRoom();
+    const seq = await post(room, { content: 'the plan' });
+    for (let line = 1; line <= 30; line += 1)
+      await post(room, { content: 'line\n'.repeat(4) + '.' });
+    await post(room, { content: 'agreed', reply_to: seq });
+    await message(page, 'agreed').waitFor();
+    await page.getByRole('searchbox').fill('plan');
+    const hit = page.locator('.hit');
+    const quote = message(page, 'agreed').getByRole('button', { name: 'In reply to' });
+    const plan = page.locator('.message-text', { hasText: 'the plan' });
+    for (const link of [quote, quote, hit, hit]) {
+      await page.evaluate(`(() => {
+        const list = document.querySelector('.timeline');
+        list.scrollTop = list.scrollHeight;
+      })()`);
+      await plan.waitFor({ state: 'detached' });
+      await link.click();
+      await plan.waitFor();
+    }
+    expect(page.url()).toBe(`${node.url}/#/rooms/${room}/${seq}`);
+  });
+
+});
+
 describe('a page on a phone', () => {
   const viewport = { width: 390, height: 844 };
 

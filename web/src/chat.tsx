@@ -80,7 +80,8 @@ export function Chat({ session, onSignedOut }: Props) {
 /** The list and a room: side by side, or on a phone one of them. */
 function Screens({ onSignOut }: { readonly onSignOut: () => void }) {
   const { rooms } = useChat();
-  const { roomId, seq } = useRoute();
+  const route = useRoute();
+  const { roomId } = route;
   const [scope, setScope] = useState<RoomRow>();
   useEvents(rooms, 'change');
   useBadge(rooms.items, roomId);
@@ -95,7 +96,7 @@ function Screens({ onSignOut }: { readonly onSignOut: () => void }) {
         {row?.accepted === false && <Invitation key={roomId} row={row} />}
         {roomId !== undefined && !canOpen && row?.accepted !== false && <Opening />}
         {roomId !== undefined && canOpen && (
-          <RoomScreen key={roomId} roomId={roomId} seq={seq} onSearch={setScope} />
+          <RoomScreen key={roomId} roomId={roomId} route={route} onSearch={setScope} />
         )}
       </div>
     </main>

@@ -22,25 +22,28 @@ function hashOf({ roomId, seq }: Route): string {
   return `#/rooms/${roomId}${seq === undefined ? '' : `/${seq}`}`;
 }
 
-/** Shows something else at once; the browser's "back" comes back, unless it is replaced. */
+/** Shows something at once; the browser's "back" comes back from something else, unless it is replaced. */
 export function navigate(route: Route, { replace = false } = {}): void {
   const hash = hashOf(route);
-  if (hash === location.hash) return;
-  if (replace) history.replaceState(history.state, '', hash);
-  else history.pushState(null, '', hash);
+  if (hash !== location.hash) {
+    if (replace) history.replaceState(history.state, '', hash);
+    else history.pushState(null, '', hash);
+  }
   // The browser tells nobody of this.
-  dispatchEvent(new HashChangeEvent('hashchange'));
+  dispatchEvent(new PopStateEvent('popstate'));
 }
 
+/** Another object at each visit, also of the place where the user is. */
 export function useRoute(): Route {
   const [route, setRoute] = useState(readRoute);
   useEffect(() => {
     const update = (): void => {
       setRoute(readRoute());
     };
-    addEventListener('hashchange', update);
+    // Unlike `hashchange`, it also tells of a link to where one is.
+    addEventListener('popstate', update);
     return () => {
-      removeEventListener('hashchange', update);
+      removeEventListener('popstate', update);
     };
   }, []);
   return route;

@@ -3,7 +3,7 @@ import type { Message, RoomRow } from '../../../src/client/index.js';
 import { titleOf, useChat } from '../chat-context.js';
 import { useEvents } from '../hooks.js';
 import { hasText, t } from '../i18n/text.js';
-import { navigate } from '../route.js';
+import { navigate, type Route } from '../route.js';
 import type { VirtualListHandle } from '../timeline/virtual-list.js';
 import { Icon } from '../ui/icon.js';
 import { Composer } from './composer.js';
@@ -16,8 +16,8 @@ import { useStart } from './use-start.js';
 
 interface Props {
   readonly roomId: number;
-  /** Number of the message to show; the last ones if it is undefined. */
-  readonly seq: number | undefined;
+  /** With the number of the message to show; the last ones if it has none. */
+  readonly route: Route;
   readonly onSearch: (row: RoomRow) => void;
 }
 
@@ -28,7 +28,7 @@ export interface Intent {
 }
 
 /** One room: who is in it, what they say, and where one writes. */
-export function RoomScreen({ roomId, seq, onSearch }: Props) {
+export function RoomScreen({ roomId, route, onSearch }: Props) {
   const { chat, rooms } = useChat();
   const room = useMemo(() => openRoom(chat, roomId), [chat, roomId]);
   const isClosed = room.phase === 'closed';
@@ -41,7 +41,7 @@ export function RoomScreen({ roomId, seq, onSearch }: Props) {
   const list = useRef<VirtualListHandle>(null);
   useEvents(room, 'change', 'access', 'closed');
   useEvents(chat, 'users');
-  const start = useStart(room, seq !== undefined);
+  const start = useStart(room, route.seq !== undefined);
   const row = rooms.items.find(({ id }) => id === roomId);
   const title = row === undefined ? '' : titleOf(row);
 
@@ -86,7 +86,7 @@ export function RoomScreen({ roomId, seq, onSearch }: Props) {
           room={room}
           list={list}
           title={title}
-          seq={seq}
+          route={route}
           start={start}
           onPresent={toPresent}
           onIntent={setIntent}

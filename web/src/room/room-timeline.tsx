@@ -3,6 +3,7 @@ import { useLayoutEffect, useRef, useState } from 'preact/hooks';
 import type { Room } from '../../../src/client/index.js';
 import { useChat } from '../chat-context.js';
 import { t } from '../i18n/text.js';
+import type { Route } from '../route.js';
 import type { Key } from '../timeline/heights.js';
 import { keyOf, placementOf } from '../timeline/timeline-model.js';
 import { VirtualList, type Visible, type VirtualListHandle } from '../timeline/virtual-list.js';
@@ -20,8 +21,8 @@ interface Props {
   readonly room: Room;
   readonly list: RefObject<VirtualListHandle | null>;
   readonly title: string;
-  /** Number of the message to show; the last ones if it is undefined. */
-  readonly seq: number | undefined;
+  /** With the number of the message to show; the last ones if it has none. */
+  readonly route: Route;
   readonly start: Start;
   readonly onPresent: () => void;
   readonly onIntent: (intent: Intent) => void;
@@ -37,7 +38,8 @@ const RETRY_MS = 3_000;
 
 /** The messages of a room: the last ones, or those around one of them. */
 export function RoomTimeline(props: Props) {
-  const { room, list, title, seq, start, onPresent, onIntent } = props;
+  const { room, list, title, route, start, onPresent, onIntent } = props;
+  const { seq } = route;
   const { userUUID } = useChat().session;
   const { fail } = useToasts();
   const visible = useRef<Visible | undefined>(undefined);
@@ -81,7 +83,8 @@ export function RoomTimeline(props: Props) {
   // Not once it is painted: the user may have scrolled elsewhere before that.
   useLayoutEffect(() => {
     if (target !== undefined) list.current?.scrollTo(keyOf(target, userUUID));
-  }, [seq, target === undefined]);
+    // At each visit: the same link may be followed again.
+  }, [route, target === undefined]);
 
   /** The arrows go from message to message. */
   function onKeyDown(event: KeyboardEvent, index: number): void {
