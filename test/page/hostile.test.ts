@@ -98,6 +98,17 @@ describe('the composer', () => {
     expect(await page.evaluate('document.documentElement.scrollWidth <= innerWidth')).toBe(true);
   });
 
+  it('shows nothing of what it answers once that is deleted', async () => {
+    const { room, page } = await openRoom();
+    const seq = await post(room, { content: 'a mistake' }, bruno);
+    await page.locator('.row', { hasText: 'a mistake' }).focus();
+    await page.getByRole('button', { name: 'Reply', exact: true }).click();
+    await request(node, 'DELETE', `/rooms/${room}/messages/${seq}`, { as: bruno });
+    const line = page.locator('.intent');
+    await line.getByText('Deleted message').waitFor();
+    expect(await line.textContent()).not.toContain('a mistake');
+  });
+
   it('leads to what it sent, wherever one was reading', async () => {
     const { room, page } = await openRoom();
     for (let line = 1; line <= 3; line += 1) await say(page, `${line}${'\nline'.repeat(40)}`);
@@ -238,6 +249,34 @@ describe('a link to a message', () => {
     expect(page.url()).toBe(`${node.url}/#/rooms/${room}/${seq}`);
   });
 
+  it('leaves one there when the message is deleted', async () => {
+    const { room, page } = await openRoom();
+    const seq = await post(room, { content: 'a mistake' });
+    await message(page, 'a mistake').waitFor();
+    await page.goto(`${node.url}/#/rooms/${room}/${seq}`);
+    await page.locator('.message.target').waitFor();
+    await request(node, 'DELETE', `/rooms/${room}/messages/${seq}`, { as: ana });
+    await message(page, 'a mistake').waitFor({ state: 'detached' });
+    await post(room, { content: 'said later' });
+    await message(page, 'said later').waitFor();
+    expect(await page.locator('.toast').count()).toBe(0);
+    expect(page.url()).toBe(`${node.url}/#/rooms/${room}/${seq}`);
+  });
+});
+
+describe('a quote of a message that is not among the last ones', () => {
+  it('says nothing of it any more once it is deleted', async () => {
+    const { room, page } = await openRoom();
+    const seq = await post(room, { content: 'a secret' });
+    for (let line = 1; line <= 60; line += 1) await post(room, { content: `line ${line}` });
+    await post(room, { content: 'sure?', reply_to: seq });
+    await page.reload();
+    const quote = message(page, 'sure?').locator('.quote');
+    await quote.getByText('a secret').waitFor();
+    await request(node, 'DELETE', `/rooms/${room}/messages/${seq}`, { as: ana });
+    await quote.getByText('Deleted message').or(page.locator('.quote.gone')).first().waitFor();
+    expect(await page.getByText('a secret').count()).toBe(0);
+  });
 });
 
 describe('a page on a phone', () => {

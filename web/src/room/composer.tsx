@@ -1,4 +1,4 @@
-import { useLayoutEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { ChatError, type Room } from '../../../src/client/index.js';
 import { lineOf, nameOf, useChat } from '../chat-context.js';
 import { t, tCount } from '../i18n/text.js';
@@ -141,7 +141,9 @@ export function Composer({ room, intent, onIntent, onSent }: Props) {
         submit();
       }}
     >
-      {intent !== undefined && <IntentLine intent={intent} onStop={stop} />}
+      {intent !== undefined && (
+        <IntentLine key={intent.message.seq} room={room} intent={intent} onStop={stop} />
+      )}
       <div class="composer-line">
         <textarea
           ref={input}
@@ -177,9 +179,24 @@ export function Composer({ room, intent, onIntent, onSent }: Props) {
   );
 }
 
-function IntentLine({ intent, onStop }: { readonly intent: Intent; readonly onStop: () => void }) {
+interface IntentProps {
+  readonly room: Room;
+  readonly intent: Intent;
+  readonly onStop: () => void;
+}
+
+function IntentLine({ room, intent, onStop }: IntentProps) {
   const { chat } = useChat();
   const { kind, message } = intent;
+  const [isGone, setIsGone] = useState(false);
+  useEffect(
+    () =>
+      room.on('entry', (type, { target, userUUID }) => {
+        const isDeleted = type === 'delete' && target === message.seq;
+        if (isDeleted || (type === 'erase' && userUUID === message.emitter)) setIsGone(true);
+      }),
+    [room],
+  );
   const name = nameOf(message.emitter, chat.users.get(message.emitter));
   return (
     <div class="intent">
@@ -188,7 +205,7 @@ function IntentLine({ intent, onStop }: { readonly intent: Intent; readonly onSt
         <strong>
           {kind === 'edit' ? t('composer.editing') : t('composer.replying', { name })}
         </strong>
-        <span>{lineOf(message)}</span>
+        <span>{isGone ? t('message.gone') : lineOf(message)}</span>
       </div>
       <IconButton icon="close" label={t('composer.cancel')} onClick={onStop} />
     </div>

@@ -1,5 +1,5 @@
 import { useEffect, useState } from 'preact/hooks';
-import { ChatError, type Message, type Room } from '../../../src/client/index.js';
+import type { Message, Room } from '../../../src/client/index.js';
 import { lineOf, nameOf, useChat } from '../chat-context.js';
 import { t } from '../i18n/text.js';
 import { navigate } from '../route.js';
@@ -39,17 +39,33 @@ export function Quote({ room, seq }: Props) {
 /** A message that the room does not hold. */
 function useMessage(room: Room, seq: number, isHeld: boolean): Message | 'gone' | undefined {
   const [message, setMessage] = useState<Message | 'gone'>();
+  const [changes, setChanges] = useState(0);
+  const { phase } = room;
+
+  useEffect(
+    () =>
+      room.on('entry', (type, { target }) => {
+        // Nothing of what was deleted, or erased with its user, stays.
+        if (target === seq || type === 'erase') setChanges((count) => count + 1);
+      }),
+    [room, seq],
+  );
+
+  // Again once the room is joined again: what it missed may have changed the message.
   useEffect(() => {
-    if (isHeld) return;
+    if (isHeld || phase !== 'joined') return undefined;
+    let isCurrent = true;
     room.read({ after: seq - 1, before: seq + 1 }).then(
       ({ messages }) => {
-        setMessage(messages[0] ?? 'gone');
+        if (isCurrent) setMessage(messages[0] ?? 'gone');
       },
-      (error: unknown) => {
-        // Without a connection it is asked for when it is shown again.
-        if (error instanceof ChatError && error.reason !== 'OFFLINE') setMessage('gone');
+      () => {
+        // It stays as it was until there is another occasion.
       },
     );
-  }, [seq, isHeld]);
+    return () => {
+      isCurrent = false;
+    };
+  }, [seq, isHeld, changes, phase]);
   return message;
 }

@@ -1,4 +1,4 @@
-import { useEffect, useState } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import { ChatError, type Room } from '../../../src/client/index.js';
 import { useEvents } from '../hooks.js';
 import { useToasts } from '../ui/toasts.js';
@@ -26,11 +26,30 @@ export function usePast(
 ): PastView {
   const { fail } = useToasts();
   const [past, setPast] = useState<Past>();
+  /** Where the message was found: it stays there, deleted or not. */
+  const found = useRef<{ readonly seq: number; readonly past: Past | undefined }>(undefined);
   const isHeld = (messages: Room['messages']): boolean =>
     messages.some((message) => message.seq === seq);
-  const isShown = past !== undefined && (past.seq === seq || isHeld(past.messages));
-  const isNeeded = seq !== undefined && !isShown && !isHeld(room.messages);
+  if (seq !== undefined) {
+    if (past !== undefined && (past.seq === seq || isHeld(past.messages))) {
+      found.current = { seq, past };
+    } else if (isHeld(room.messages)) {
+      found.current = { seq, past: undefined };
+    }
+  }
+  const place = found.current?.seq === seq ? found.current : undefined;
+  const isNeeded = seq !== undefined && place === undefined;
   useEvents(past ?? NOTHING, 'change');
+
+  useEffect(
+    () =>
+      room.on('reset', () => {
+        // What it has may be erased.
+        found.current = undefined;
+        setPast(undefined);
+      }),
+    [room],
+  );
 
   useEffect(() => {
     if (seq === undefined) setPast(undefined);
@@ -52,5 +71,5 @@ export function usePast(
   }, [seq, isNeeded]);
 
   useEffect(() => () => past?.close(), [past]);
-  return { past: seq !== undefined && isShown ? past : undefined, isComing: isNeeded };
+  return { past: place?.past, isComing: isNeeded };
 }
