@@ -98,6 +98,21 @@ describe('the composer', () => {
     expect(await page.evaluate('document.documentElement.scrollWidth <= innerWidth')).toBe(true);
   });
 
+  it('gives the draft back when one answers instead of editing', async () => {
+    const { room, page } = await openRoom();
+    await say(page, 'mine');
+    await post(room, { content: 'theirs' }, bruno);
+    await message(page, 'theirs').waitFor();
+    await input(page).fill('a draft');
+    await page.locator('.row', { hasText: 'mine' }).focus();
+    await page.getByRole('button', { name: 'Edit' }).click();
+    expect(await input(page).inputValue()).toBe('mine');
+    await page.locator('.row', { hasText: 'theirs' }).focus();
+    await page.getByRole('button', { name: 'Reply', exact: true }).click();
+    await page.getByText('Replying to').waitFor();
+    expect(await input(page).inputValue()).toBe('a draft');
+  });
+
   it('shows nothing of what it answers once that is deleted', async () => {
     const { room, page } = await openRoom();
     const seq = await post(room, { content: 'a mistake' }, bruno);
@@ -281,6 +296,18 @@ describe('a quote of a message that is not among the last ones', () => {
 
 describe('a page on a phone', () => {
   const viewport = { width: 390, height: 844 };
+
+  it('has the button that sends above its keyboard, however long the text is', async () => {
+    const { page } = await openRoom();
+    await say(page, 'answer this');
+    await page.setViewportSize({ width: 360, height: 330 });
+    await page.locator('.row', { hasText: 'answer this' }).focus();
+    await page.getByRole('button', { name: 'Reply', exact: true }).click();
+    await input(page).fill('a line\n'.repeat(30));
+    const button = page.getByRole('button', { name: 'Send', exact: true });
+    const { y = Infinity, height = 0 } = (await button.boundingBox()) ?? {};
+    expect(y + height).toBeLessThan(330);
+  });
 
   it('shows that it has no connection beside the list, too', async () => {
     const page = await lab.open(node, ana, { viewport });

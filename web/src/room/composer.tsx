@@ -16,7 +16,6 @@ interface Props {
 
 /** What the server takes by default, until it has said so. */
 const MOST_CHARACTERS = 8_000;
-const MOST_HEIGHT_PX = 220;
 /** The `keyCode` of a key that an input method takes. */
 const COMPOSING = 229;
 
@@ -34,13 +33,18 @@ export function Composer({ room, intent, onIntent, onSent }: Props) {
     const element = input.current;
     if (element === null) return;
     element.style.height = 'auto';
-    element.style.height = `${Math.min(element.scrollHeight, MOST_HEIGHT_PX)}px`;
+    // At most as high as its style says.
+    element.style.height = `${element.scrollHeight}px`;
   }, [text]);
 
   useLayoutEffect(() => {
-    if (intent === undefined) return;
-    setText(intent.kind === 'edit' ? intent.message.content : (old) => old);
+    if (intent === undefined) return undefined;
     input.current?.focus();
+    if (intent.kind !== 'edit') return undefined;
+    setText(intent.message.content);
+    return () => {
+      setText(drafts.of(room.id));
+    };
   }, [intent]);
 
   useLayoutEffect(() => {
@@ -65,7 +69,6 @@ export function Composer({ room, intent, onIntent, onSent }: Props) {
 
   function stop(): void {
     onIntent(undefined);
-    if (editing !== undefined) setText(drafts.of(room.id));
     input.current?.focus();
   }
 
