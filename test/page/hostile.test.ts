@@ -329,6 +329,19 @@ describe('a page on a phone', () => {
   });
 });
 
+describe('a page of plain http', () => {
+  it('copies all the same', async () => {
+    const { page } = await openRoom();
+    // As browsers have it if a page is neither of https nor of the same machine.
+    await page.evaluate(`Object.defineProperty(navigator, 'clipboard', { value: undefined })`);
+    await page.locator('.account-button').click();
+    await page.getByRole('button', { name: 'Copy my ID' }).click();
+    await page.getByText('others can invite you by this ID').waitFor();
+    await input(page).press('ControlOrMeta+v');
+    expect(await input(page).inputValue()).toBe(ana.userUUID);
+  });
+});
+
 describe('signing out', () => {
   it('asks if something is not sent, and leaves nothing of the user in the browser', async () => {
     const { room, page } = await openRoom();

@@ -4,6 +4,7 @@ import { titleOf, useChat } from '../chat-context.js';
 import { useFocusReturn } from '../hooks.js';
 import { t } from '../i18n/text.js';
 import { navigate } from '../route.js';
+import { copy } from '../text/copy.js';
 import { Confirm } from '../ui/dialog.js';
 import { IconButton } from '../ui/icon.js';
 import { useToasts } from '../ui/toasts.js';
@@ -78,7 +79,7 @@ export function Details({ room, row, onClose }: Props) {
               icon="copy"
               label={t('details.copy')}
               onClick={() => {
-                navigator.clipboard.writeText(row.uuid).then(() => {
+                copy(row.uuid).then(() => {
                   say(t('details.copied'));
                 }, fail);
               }}

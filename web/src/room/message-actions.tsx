@@ -2,6 +2,7 @@ import { useState } from 'preact/hooks';
 import type { Message, Room } from '../../../src/client/index.js';
 import { useChat } from '../chat-context.js';
 import { t } from '../i18n/text.js';
+import { copy } from '../text/copy.js';
 import { Confirm } from '../ui/dialog.js';
 import { IconButton } from '../ui/icon.js';
 import { useToasts } from '../ui/toasts.js';
@@ -58,7 +59,7 @@ export function MessageActions({ room, message, onIntent }: Props) {
         icon="copy"
         label={t('message.copy')}
         onClick={() => {
-          navigator.clipboard.writeText(message.content).then(() => {
+          copy(message.content).then(() => {
             say(t('details.copied'));
           }, fail);
         }}

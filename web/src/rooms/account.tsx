@@ -2,6 +2,7 @@ import { useRef, useState } from 'preact/hooks';
 import { nameOf, useChat } from '../chat-context.js';
 import { useEvents } from '../hooks.js';
 import { t, tCount } from '../i18n/text.js';
+import { copy } from '../text/copy.js';
 import { Avatar } from '../ui/avatar.js';
 import { Confirm } from '../ui/dialog.js';
 import { Icon } from '../ui/icon.js';
@@ -35,7 +36,7 @@ export function Account({ onSignOut }: { readonly onSignOut: () => void }) {
           type="button"
           onClick={() => {
             menu.current?.hidePopover();
-            navigator.clipboard.writeText(userUUID).then(() => {
+            copy(userUUID).then(() => {
               say(t('account.copied'));
             }, fail);
           }}
