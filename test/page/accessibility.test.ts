@@ -16,6 +16,8 @@ let node: TestNode;
 let lab: PageLab;
 let room: number;
 let invitation: number;
+/** Number of the first message of the room. */
+let first: number;
 
 beforeAll(async () => {
   world = await createChatWorld();
@@ -28,7 +30,7 @@ beforeAll(async () => {
     const { content } = await request(node, 'POST', `/rooms/${room}/messages`, { as, body });
     return (content as { seq: number }).seq;
   };
-  const first = await say(ana, { content: 'Fueled up? https://example.com' });
+  first = await say(ana, { content: 'Fueled up? https://example.com' });
   await say(bruno, { content: 'Ready to go', reply_to: first, mentions: [ana.userUUID] });
   await say(ana, { data: { card: 7 } });
   await createRoom(node, ana, { name: 'Quiet' });
@@ -329,6 +331,19 @@ describe('the keyboard', () => {
     await input.press('ArrowUp');
     await input.press('Escape');
     expect(await input.inputValue()).toBe('');
+  });
+});
+
+describe('reduced motion', () => {
+  it('shows which message a link leads to without moving anything', async () => {
+    const at = `/rooms/${room}/${first}`;
+    const page = await lab.open(node, ana, { at, viewport: DESKTOP, reducedMotion: 'reduce' });
+    const bubble = page.locator('.message.target .bubble');
+    await bubble.waitFor();
+    const shadow = await page.evaluate<string>(
+      `getComputedStyle(document.querySelector('.message.target .bubble')).boxShadow`,
+    );
+    expect(shadow).not.toBe('none');
   });
 });
 
