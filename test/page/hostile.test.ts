@@ -368,7 +368,7 @@ describe('signing out', () => {
 });
 
 describe('a token that ends while the page is open', () => {
-  it('leads to the sign-in, and keeps what was written', async () => {
+  it('leads to the sign-in, and back to where it was with what was written', async () => {
     const room = await createRoom(node, ana);
     // How long it takes to load the page says how long it must be accepted at least.
     const begin = performance.now();
@@ -381,9 +381,9 @@ describe('a token that ends while the page is open', () => {
     await page.getByText('Your token is not accepted any more').waitFor();
     await page.getByLabel('Token (JWT)').fill(ana.token);
     await page.getByRole('button', { name: 'Sign in' }).click();
-    await page.goto(`${node.url}/#/rooms/${room}`);
     await page.getByText('No messages yet').first().waitFor();
     expect(await input(page).inputValue()).toBe('half a sentence');
+    expect(page.url()).toBe(`${node.url}/#/rooms/${room}`);
   });
 });
 

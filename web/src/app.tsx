@@ -13,7 +13,8 @@ export function App() {
 
   function signOut(why?: TextKey): void {
     forgetSession();
-    navigate({});
+    // Whoever signs in again goes on where they were.
+    if (why === undefined) navigate({});
     setNotice(why);
     setSession(undefined);
   }
