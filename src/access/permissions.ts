@@ -240,13 +240,13 @@ export function invitedRule(caller: Caller, room: RoomAccess, byEntity: boolean)
 }
 
 /**
- * Whether a rule that was put invites: a new one that waits for the consent of its user or entity, or one that lifts a
- * ban. One without permissions was removed, and does not.
+ * Whether a rule that was put invites: a new one, also if the application knows of the consent of its user, or one that
+ * lifts a ban. One without permissions was removed, and does not.
  * @param before undefined if it is new
  */
-export function isInvitation({ permissions, accepted }: Rule, before?: Rule): boolean {
+export function isInvitation({ permissions }: Rule, before?: Rule): boolean {
   if (permissions === '' || permissions.includes('b')) return false;
-  return before === undefined ? !accepted : before.permissions.includes('b');
+  return before === undefined || before.permissions.includes('b');
 }
 
 /**

@@ -177,10 +177,7 @@ export function createRoomActions({
     }
     const found = await rooms.findOrCreate({ uuid }, caller.userUUID, make, publishNew);
     if (found.created) {
-      hub.invite(
-        found.room.id,
-        rules.filter((rule) => isInvitation(rule)),
-      );
+      hub.invite(found.room.id, othersInvited(rules));
       return found;
     }
     const room = await change(caller, found.room.id, {
@@ -242,10 +239,7 @@ export function createRoomActions({
         );
         const { id } = found.room;
         if (found.created) {
-          hub.invite(
-            id,
-            wanted.filter((rule) => isInvitation(rule)),
-          );
+          hub.invite(id, othersInvited(wanted));
           return found;
         }
         for (const rule of wanted) {
@@ -330,6 +324,11 @@ function firstRules(
   };
   const rules = type === 'group' && entityOwner !== userUUID ? [creator, entity] : [creator];
   return rules.filter(({ entityUUID }) => entityUUID !== NIL_UUID);
+}
+
+/** Those rules of a new room that invite others than its creator and their entity, whose rules are accepted. */
+function othersInvited(rules: readonly Rule[]): Rule[] {
+  return rules.filter((rule) => !rule.accepted && isInvitation(rule));
 }
 
 /**

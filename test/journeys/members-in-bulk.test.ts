@@ -93,6 +93,23 @@ describe('many rules at once, on two nodes,', () => {
     await Promise.all([here, there, former, guest].map((client) => client.close()));
   });
 
+  it('tell the users whom they add, also of rules that are accepted, once', async () => {
+    const guest = await ChatClient.enterV2(west, cleo);
+    const rule = { userUUID: cleo.userUUID, permissions: 'rw', accepted: true };
+
+    await put([rule]);
+    await put([{ ...rule, permissions: 'r' }]);
+    await put([{ ...rule, permissions: '' }]);
+    await put([{ ...rule, permissions: 'rw' }]);
+
+    const invited = { room_id: room, entity_UUID: cleo.userUUID, permissions: 'rw' };
+    expect(await guest.take(2)).toEqual([
+      { type: 'invited', data: invited },
+      { type: 'invited', data: invited },
+    ]);
+    await guest.close();
+  });
+
   it('let nobody see an entry after the one that removed them, and store none of theirs', async () => {
     await put([{ userUUID: cleo.userUUID, permissions: 'rw', accepted: true }]);
     const lost = [
