@@ -20,6 +20,14 @@ export interface Left {
   readonly resetMs: number;
 }
 
+/** Ends a connection, unless its answer was only not read yet, as this process was held up: timers run before reads. */
+function endIfSilent(stream: Redis['stream']): void {
+  const { bytesRead } = stream;
+  setImmediate(() => {
+    if (stream.bytesRead === bytesRead) stream.destroy();
+  });
+}
+
 /** Counts one for a key; never rejects. */
 export type Rate = (key: string) => Promise<Left>;
 
@@ -68,7 +76,7 @@ export function createRates({
     downUntil = performance.now() + DOWN_MS;
     if (!(error instanceof Error) || error.name !== 'ReplyError') {
       // Its link may be half open, which TCP notices after a quarter of an hour; ioredis opens a new one.
-      if (connection?.status === 'ready') connection.stream.destroy();
+      if (connection?.status === 'ready') endIfSilent(connection.stream);
     } else if (!wasRefused) {
       wasRefused = true;
       logger.warn({ err: error }, 'redis refuses to count requests: each node counts by itself');
