@@ -23,9 +23,20 @@ export function roomWord(roomId: string): string {
   return `('''#' || ${roomId} || '''')`;
 }
 
+/**
+ * Characters of a message whose words are found, as docs/HTTP-API.md says. A tsvector has a megabyte, and a pair of characters
+ * takes 12 bytes of it at most: one text beyond it would make each search of its room an error.
+ */
+const SEARCHED_CHARACTERS = 65_536;
+
+/** The words of a text, as a tsvector. */
+export function wordsOf(content: string): string {
+  return `search_words(left(${content}, ${SEARCHED_CHARACTERS}))`;
+}
+
 /** What is stored of a message. */
 export function storedWords(roomId: string, content: string): string {
-  return `search_words(${content}) || ${roomWord(roomId)}::tsvector`;
+  return `${wordsOf(content)} || ${roomWord(roomId)}::tsvector`;
 }
 
 /** The messages among the next entries of rooms. */

@@ -2,7 +2,7 @@ import type { Caller } from '../access/permissions.js';
 import type { FairLimit } from './fair-limit.js';
 import { messageOf, type HistoryMessage } from './history.js';
 import { messageColumns } from './message-columns.js';
-import { roomWord } from './message-words.js';
+import { roomWord, wordsOf } from './message-words.js';
 import type { RunStatement, Statement } from './prepared.js';
 import { MAY_READ } from './readable.js';
 
@@ -199,7 +199,7 @@ function amongNewest(steps: readonly number[]): string {
     ${messagesAt(
       'SELECT * FROM matching',
       `(place.has_words OR kind = 'message'
-        AND search_words(content) @@ (SELECT query::tsquery FROM asked))`,
+        AND ${wordsOf('content')} @@ (SELECT query::tsquery FROM asked))`,
     )}
   ) AS found ON true`;
 }
@@ -232,7 +232,7 @@ const BY_INDEX: Statement = {
       WHERE room_id = room.id AND seq > coalesce(p.upto, 0) AND kind = 'message' AND ${IS_BEHIND}
       ORDER BY seq LIMIT ${NOT_STORED}
     ) AS m
-    WHERE search_words(m.content) @@ $4::tsquery
+    WHERE ${wordsOf('m.content')} @@ $4::tsquery
   ), readable AS MATERIALIZED (
     ${readableRooms('room_id IN (SELECT room_id FROM place)', 'r.id IN (SELECT room_id FROM place)')}
   )

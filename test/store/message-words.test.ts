@@ -88,6 +88,21 @@ describe('the words of a message', () => {
   });
   afterEach(() => holder.end());
 
+  it('are stored of the beginning of a text that has more than fit, and found', async () => {
+    let random = 1;
+    const letters = Array.from({ length: 100_000 }, () => {
+      random = (random * 48_271) % 2_147_483_647;
+      return String.fromCodePoint(0x20000 + (random % 40_000));
+    });
+    const { seq } = await say(store.log, room, `宇${letters.join('')}`, { author });
+
+    await storeWords(host.database.sequelize);
+
+    expect(await stored()).toEqual([seq]);
+    const page = await store.search.page(author, { text: '宇', limit: 10 });
+    expect(page?.messages.map((message) => message.seq)).toEqual([seq]);
+  });
+
   it('are not stored while it is about to change, nor those after it in its room', async () => {
     const seqs: number[] = [];
     for (let n = 0; n < 3; n += 1) seqs.push((await say(store.log, room, 'hi', { author })).seq);
