@@ -14,6 +14,10 @@ describe('partsOf', () => {
     ['Is it https://example.com?!', 'https://example.com'],
     ['https://example.com/«ñ»,', 'https://example.com/«ñ»'],
     ['HTTP://EXAMPLE.COM', 'HTTP://EXAMPLE.COM'],
+    ["https://example.com/Rubik's_Cube", "https://example.com/Rubik's_Cube"],
+    ["('https://example.com/a')", 'https://example.com/a'],
+    ['“https://example.com/a”', 'https://example.com/a'],
+    ['看 https://example.com/a。', 'https://example.com/a'],
     ['"https://example.com/"onmouseover="x', 'https://example.com/'],
   ])('finds the address in %j', (text, address) => {
     expect(addressesIn(text)).toEqual([address]);

@@ -8,13 +8,16 @@ interface Part {
  * A web address in a text; what follows a sentence is cut off below. Characters that turn the direction of a text end it:
  * they could show another address than the one that is opened.
  */
-const ADDRESS = /\bhttps?:\/\/[^\s<>"'\p{Bidi_Control}]+/giu;
+const ADDRESS = /\bhttps?:\/\/[^\s<>"“”\p{Bidi_Control}]+/giu;
+
+/** Of a sentence, or of a quotation: an apostrophe within an address belongs to it. */
+const END = /[.,;:!?…'’。，、！？；：]+$/u;
 
 /** The end of a sentence, and a closing bracket that was not opened, do not belong to an address. */
 function withoutEnd(address: string): string {
-  let end = address.replace(/[.,;:!?…]+$/u, '');
+  let end = address.replace(END, '');
   while (end.endsWith(')') && end.split('(').length < end.split(')').length) {
-    end = end.slice(0, -1).replace(/[.,;:!?…]+$/u, '');
+    end = end.slice(0, -1).replace(END, '');
   }
   return end;
 }
