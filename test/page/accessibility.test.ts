@@ -278,6 +278,15 @@ describe('the keyboard', () => {
     expect(await page.locator('.row:focus').count()).toBe(1);
   });
 
+  it('comes back from a room to its place in the list, on a phone', async () => {
+    const page = await lab.open(node, ana, { viewport: PHONE });
+    await openRoom(page);
+    await page.getByRole('button', { name: 'Back to the rooms' }).press('Enter');
+    await page.getByRole('link', { name: 'Launch crew' }).waitFor();
+    const focused = await page.evaluate<string>(`document.activeElement.getAttribute('href')`);
+    expect(focused).toBe(`#/rooms/${room}`);
+  });
+
   it('stays in a question about a message, whatever happens above', async () => {
     const asked = await createRoom(node, ana, { name: 'Asked' });
     const post = async (content: string): Promise<number> => {

@@ -1,4 +1,4 @@
-import { useLayoutEffect, useState } from 'preact/hooks';
+import { useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { ChatClient, ChatError, type RoomRow } from '../../src/client/index.js';
 import { ChatContext, useChat } from './chat-context.js';
 import { useEvents } from './hooks.js';
@@ -86,6 +86,14 @@ function Screens({ onSignOut }: { readonly onSignOut: () => void }) {
   useEvents(rooms, 'change');
   useBadge(rooms.items, roomId);
   const { row, canOpen } = useRoomRow(roomId);
+  const lastId = useRef(roomId);
+  useLayoutEffect(() => {
+    // On a phone, what had the focus is gone with the room: its place in the list takes it.
+    const isLost = roomId === undefined && document.activeElement === document.body;
+    const link = `a[href="#/rooms/${lastId.current ?? ''}"]`;
+    if (isLost) document.querySelector<HTMLElement>(link)?.focus();
+    lastId.current = roomId;
+  }, [roomId]);
   return (
     <main class={`screens${roomId === undefined ? '' : ' has-room'}`}>
       <h1 class="visually-hidden">{t('product')}</h1>
