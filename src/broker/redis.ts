@@ -66,6 +66,8 @@ export function createRedisBroker(options: {
   const onReconnect = new Set<() => void>();
   const onLoss = new Set<() => void>();
   let problem: unknown;
+  /** Whether PING was answered as Redis does: ioredis ends the process if SUBSCRIBE is not. */
+  let isRedis = false;
   let restored = false;
   let restoring: NodeJS.Timeout | undefined;
 
@@ -87,10 +89,25 @@ export function createRedisBroker(options: {
     }
   });
   subscriber.on('close', () => {
+    isRedis = false;
     restored = false;
     clearTimeout(restoring);
   });
-  subscriber.on('ready', restoreSubscriptions);
+  subscriber.on('ready', () => {
+    const { stream } = subscriber;
+    requireRedis(subscriber).then(
+      () => {
+        if (subscriber.stream !== stream || subscriber.status !== 'ready') return;
+        isRedis = true;
+        restoreSubscriptions();
+      },
+      (error: unknown) => {
+        if (subscriber.stream !== stream || subscriber.status !== 'ready') return;
+        reportLoss(error);
+        stream.destroy();
+      },
+    );
+  });
 
   const pings = setInterval(() => {
     for (const connection of [publisher, subscriber]) {
@@ -175,7 +192,7 @@ export function createRedisBroker(options: {
   function change(channel: string, isWanted: boolean): Promise<void> {
     if (isWanted) channels.add(channel);
     else channels.delete(channel);
-    if (subscriber.status !== 'ready') return Promise.resolve();
+    if (!isRedis) return Promise.resolve();
     changes.set(channel, isWanted);
     sendingChanges ??= new Promise((resolve) => {
       setImmediate(() => {
@@ -252,6 +269,15 @@ export function createRedisBroker(options: {
       return Promise.resolve();
     },
   };
+}
+
+/** @throws if what answers is no Redis; one that refuses PING is one */
+async function requireRedis(connection: Redis): Promise<void> {
+  const answer: unknown = await connection.ping().catch((error: unknown) => {
+    if (isRefusal(error)) return 'PONG';
+    throw error;
+  });
+  if (answer !== 'PONG') throw new Error('what answers at this address is no Redis');
 }
 
 /** Whether an error is an answer of Redis. */

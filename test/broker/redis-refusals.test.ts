@@ -109,6 +109,7 @@ describe('a node with a useless Redis', () => {
       ['may use only other channels', () => urlOfUser('+@all', '&other:*'), /NOPERM.*channel/],
       ['has a wrong password', () => urlOfUser(...all).then(spoil), /WRONGPASS/],
       ['finds something else', () => urlOfStranger('HTTP/1.1 400 Bad Request\r\n\r\n'), /type/],
+      ['finds something that answers nil', () => urlOfStranger('$-1\r\n'), /no Redis/],
       ['is not answered', () => urlOfStranger(''), /timed out/],
       ['is one too many', () => urlOfStranger('-ERR max number of clients reached\r\n'), /max/],
       ['comes while Redis loads', () => urlOfStranger('-LOADING Redis is loading\r\n'), /LOADING/],
