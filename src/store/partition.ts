@@ -4,6 +4,14 @@ import type { DatabaseAddress } from '../config/load.js';
 import { lockKey } from './advisory-locks.js';
 import { sequelizeOptions } from './connect.js';
 import { isLockTimeout } from './pg-errors.js';
+import { runningTransactions, TableLocks, type OnWaiting } from './table-locks.js';
+import {
+  fingerprintOf,
+  pairIndexes,
+  readDependents,
+  readShape,
+  type TableShape,
+} from './table-shape.js';
 
 /** Why the log is not partitioned. Its message is for the operator. */
 export class PartitionRefusal extends Error {
@@ -13,8 +21,7 @@ export class PartitionRefusal extends Error {
 interface Options {
   /** Called after each batch with the number of entries that are copied, and of all, as Postgres estimates it. */
   readonly onProgress?: (copied: number, total: number) => void;
-  /** Called when something waits for other transactions, again and again, with the processes of Postgres that may run them. */
-  readonly onWaiting?: (pids: readonly number[]) => void;
+  readonly onWaiting?: OnWaiting;
 }
 
 /**
@@ -32,91 +39,16 @@ const ROOM_LOCK_PAUSE_MS = 100;
 const TELLING_ATTEMPTS = 10;
 /** After a batch it rests for as long as the batch took, so that Postgres loses half a core to it at most. */
 const REST_FACTOR = 1;
-/**
- * Whoever uses the table waits behind a lock of it that is waited for: nobody notices a fifth of a second, and
- * statements that append wait ten times as long.
- */
-const TABLE_LOCK_TIMEOUT_MS = 200;
-/** Between two attempts to lock the table, meanwhile everybody goes on. */
-const TABLE_LOCK_PAUSE_MS = 1_000;
-/** For maintenance of the table to end: Postgres ends an autovacuum by itself, after deadlock_timeout (1 s). */
-const MAINTENANCE_TIMEOUT_MS = 60_000;
 
+const LOG = 'messages';
 /** The copy, which becomes `messages`. */
 const COPY = 'messages_partitioned';
 /** One row: how far the entries are copied. */
 const COPIED = 'messages_copied';
 const MIRROR = 'mirror_messages';
 
-const LOG = `to_regclass('messages')`;
-
-interface TableRow {
-  /** Of pg_class. */
-  readonly kind: string;
-  readonly schema: string;
-  readonly owner: string;
-  /** '' is that of the database. */
-  readonly tablespace: string;
-  /** Columns that can be written, as a list. */
-  readonly columns: string;
-  /** Storage parameters, as a list; null: none. */
-  readonly parameters: string | null;
-  readonly grants: readonly string[];
-  /** Of a partitioned table: its key, and the number of its partitions. */
-  readonly key: string | null;
-  readonly partitions: number;
-  readonly estimate: number;
-}
-
-const READ_TABLE = `SELECT relkind AS kind, quote_ident(nspname) AS schema, quote_ident(pg_get_userbyid(relowner)) AS owner,
-    coalesce((SELECT spcname FROM pg_tablespace AS s WHERE s.oid = c.reltablespace), '') AS tablespace,
-    (SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute
-     WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped AND attgenerated = '') AS columns,
-    (SELECT string_agg(parameter, ', ') FROM (
-       SELECT unnest(c.reloptions) UNION ALL
-       SELECT 'toast.' || unnest(reloptions) FROM pg_class AS t WHERE t.oid = c.reltoastrelid) AS p (parameter)
-    ) AS parameters,
-    ARRAY(SELECT format('%s ON %%s TO %s', privilege_type,
-        CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END)
-        || CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END
-      FROM aclexplode(relacl)) AS grants,
-    CASE relkind WHEN 'p' THEN pg_get_partkeydef(c.oid) END AS key,
-    (SELECT count(*) FROM pg_inherits WHERE inhparent = c.oid) AS partitions,
-    greatest(reltuples, 0) AS estimate
-  FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace WHERE c.oid = ${LOG}`;
-
-/**
- * What a new table in the place of `messages` would not have: triggers, foreign keys, views, policies, publications,
- * functions in SQL.
- */
-const READ_DEPENDENTS = `SELECT DISTINCT pg_describe_object(classid, objid, 0) AS name FROM pg_depend
-  WHERE refclassid = 'pg_class'::regclass AND refobjid = ${LOG} AND (
-    classid IN ('pg_rewrite'::regclass, 'pg_policy'::regclass, 'pg_publication_rel'::regclass, 'pg_proc'::regclass)
-    OR classid = 'pg_constraint'::regclass AND EXISTS (SELECT FROM pg_constraint AS c WHERE c.oid = objid AND contype = 'f')
-    OR classid = 'pg_trigger'::regclass AND EXISTS (SELECT FROM pg_trigger AS t WHERE t.oid = objid AND NOT tgisinternal))
-  ORDER BY 1`;
-
 /** All that the copy was made like, and the triggers that keep it so. */
-const SHAPE = `(SELECT concat_ws(' ', relowner, relacl,
-    (SELECT string_agg(concat_ws(' ', attname, format_type(atttypid, atttypmod), attnotnull, atthasdef), ',' ORDER BY attnum)
-     FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped),
-    (SELECT string_agg(def, ',' ORDER BY def) FROM (
-       SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = c.oid UNION ALL
-       SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = c.oid UNION ALL
-       SELECT concat(tgenabled, pg_get_triggerdef(oid)) FROM pg_trigger WHERE tgrelid = c.oid) AS defs (def)))
-  FROM pg_class AS c WHERE oid = ${LOG})`;
-
-/** The indexes of the copy, and what they are named in `messages`. */
-const PAIR_INDEXES = `WITH named AS (
-    SELECT indrelid, relname, row_number() OVER (PARTITION BY indrelid, def ORDER BY indexrelid) AS place, def
-    FROM (
-      SELECT indrelid, indexrelid, relname, indisunique || substring(pg_get_indexdef(indexrelid) FROM ' USING .*') AS def
-      FROM pg_index JOIN pg_class AS c ON c.oid = indexrelid WHERE indrelid IN (${LOG}, to_regclass('${COPY}'))
-    ) AS indexes
-  )
-  SELECT quote_ident(copy.relname) AS copy, quote_ident(old.relname) AS name
-  FROM named AS copy JOIN named AS old USING (def, place)
-  WHERE copy.indrelid = to_regclass('${COPY}') AND old.indrelid = ${LOG}`;
+const SHAPE = fingerprintOf(LOG);
 
 /** The last of the next entries beyond the place $1, $2, and the rooms of all of them. */
 const FIND_BATCH = `SELECT max(room_id) AS "roomId", (array_agg(seq ORDER BY room_id DESC, seq DESC))[1] AS seq,
@@ -186,13 +118,13 @@ class Partitioning {
   readonly #sequelize: Sequelize;
   readonly #partitions: number;
   readonly #onProgress: (copied: number, total: number) => void;
-  readonly #onWaiting: (pids: readonly number[]) => void;
+  readonly #locks: TableLocks;
 
   constructor(sequelize: Sequelize, partitions: number, options: Options) {
     this.#sequelize = sequelize;
     this.#partitions = partitions;
     this.#onProgress = options.onProgress ?? (() => undefined);
-    this.#onWaiting = options.onWaiting ?? (() => undefined);
+    this.#locks = new TableLocks(sequelize, options.onWaiting ?? (() => undefined));
   }
 
   async run(): Promise<number | undefined> {
@@ -205,23 +137,25 @@ class Partitioning {
       await this.#begin(table);
     }
     const copied = await this.#copyAll(table);
-    const older = await this.#transactions();
+    // One that began before all was copied, and sees the database as of that moment (an export, pg_dump), would find holes
+    // in the copy.
+    const older = await runningTransactions(this.#sequelize, await this.#ownPids());
     await this.#sequelize.query(`VACUUM (ANALYZE) ${COPY}`);
     await this.#compare();
-    await this.#outlive(older);
+    await this.#locks.outlive(older);
     await this.#swap(table);
     return copied;
   }
 
-  async #readTable(): Promise<TableRow> {
-    const [table] = await this.#select<TableRow>(READ_TABLE);
+  async #readTable(): Promise<TableShape> {
+    const table = await readShape(this.#sequelize, LOG);
     if (table === undefined || !['r', 'p'].includes(table.kind)) {
       throw new PartitionRefusal('messages is no table');
     }
     return table;
   }
 
-  #requireSame({ key, partitions }: TableRow): undefined {
+  #requireSame({ key, partitions }: TableShape): undefined {
     if (key === 'HASH (room_id)' && partitions === this.#partitions) return undefined;
     throw new PartitionRefusal(
       `messages is partitioned already: by ${key}, into ${partitions} partitions`,
@@ -258,11 +192,11 @@ class Partitioning {
   }
 
   async #requireAlone(): Promise<void> {
-    const dependents = await this.#select<{ name: string }>(READ_DEPENDENTS);
+    const dependents = await readDependents(this.#sequelize, LOG);
     if (dependents.length === 0) return;
     throw new PartitionRefusal(
       `a copy of messages would lack what is made for it; drop it first, and make it anew for the copy: ` +
-        dependents.map(({ name }) => name).join('; '),
+        dependents.join('; '),
     );
   }
 
@@ -274,7 +208,7 @@ class Partitioning {
     columns,
     parameters,
     grants,
-  }: TableRow): Promise<void> {
+  }: TableShape): Promise<void> {
     const copy = `${schema}.${COPY}`;
     const storage = parameters === null ? '' : ` WITH (${parameters})`;
     const partitions = Array.from(
@@ -316,8 +250,8 @@ class Partitioning {
           RETURN NULL;
         END
         $$;`);
-      await this.#keepMaintenanceOut('messages', transaction);
-      await this.#lock('messages IN SHARE ROW EXCLUSIVE MODE', transaction);
+      await this.#locks.keepMaintenanceOut([LOG], transaction);
+      await this.#locks.lock([LOG], 'SHARE ROW EXCLUSIVE', transaction);
       await run(triggers.join('\n'));
       await run(
         `INSERT INTO ${COPIED} VALUES (${BEGINNING.roomId}, ${BEGINNING.seq}, ${BEGINNING.entries}, ${SHAPE})`,
@@ -326,7 +260,7 @@ class Partitioning {
   }
 
   /** @returns the number of entries that were copied, by calls before this one, too */
-  async #copyAll({ columns, estimate }: TableRow): Promise<number> {
+  async #copyAll({ columns, estimate }: TableShape): Promise<number> {
     let [place = BEGINNING] = await this.#select<Place>(
       `SELECT room_id AS "roomId", seq, entries FROM ${COPIED}`,
     );
@@ -355,7 +289,7 @@ class Partitioning {
         if (!isLockTimeout(error)) throw error;
       }
       if (attempts % TELLING_ATTEMPTS === 0) {
-        this.#onWaiting(await this.#users(['rooms', 'deleted_rooms']));
+        await this.#locks.tellUsers(['rooms', 'deleted_rooms']);
       }
       await delay(ROOM_LOCK_PAUSE_MS);
     }
@@ -412,55 +346,23 @@ class Partitioning {
     );
   }
 
-  /** The transactions that run, without those of other databases and our own. */
-  async #transactions(): Promise<string[]> {
-    const running = await this.#select<{ name: string }>(
-      `SELECT virtualtransaction AS name FROM pg_locks JOIN pg_stat_activity USING (pid)
-       -- Without autovacuum, which has no user, and may take hours.
-       WHERE locktype = 'virtualxid' AND datname = current_database() AND usesysid IS NOT NULL AND NOT (pid = ANY ($1::integer[]))`,
-      [await this.#ownPids()],
-    );
-    return running.map(({ name }) => name);
-  }
-
-  /** The processes that hold the advisory lock, or run this statement. */
+  /** The processes that hold the advisory lock. */
   async #ownPids(): Promise<number[]> {
     const rows = await this.#select<{ pid: number }>(
       `SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = ${lockKey('partition')}
-         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-       UNION SELECT pg_backend_pid()`,
+         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`,
     );
     return rows.map(({ pid }) => pid);
   }
 
-  /**
-   * Waits for transactions to end. One that began before all was copied, and sees the database as of that moment (an export,
-   * pg_dump), would find holes in the copy.
-   */
-  async #outlive(transactions: readonly string[]): Promise<void> {
-    for (;;) {
-      const left = await this.#select<{ pid: number }>(
-        `SELECT pid FROM pg_locks WHERE locktype = 'virtualxid' AND virtualtransaction = ANY ($1::text[])`,
-        [transactions],
-      );
-      if (left.length === 0) return;
-      this.#onWaiting(left.map(({ pid }) => pid));
-      await delay(TABLE_LOCK_PAUSE_MS);
-    }
-  }
-
   /** Puts the copy in the place of the table, which is dropped: texts that are deleted later would stay in it. */
-  async #swap({ schema, owner }: TableRow): Promise<void> {
+  async #swap({ schema, owner }: TableShape): Promise<void> {
     await this.#transaction(async (transaction) => {
       await this.#sequelize.query(`SET LOCAL ROLE ${owner}`, { transaction });
-      await this.#keepMaintenanceOut(`messages, ${COPY}`, transaction);
+      await this.#locks.keepMaintenanceOut([LOG, COPY], transaction);
       await this.#requireUnchanged(transaction);
-      const indexes = await this.#select<{ copy: string; name: string }>(
-        PAIR_INDEXES,
-        [],
-        transaction,
-      );
-      await this.#lock(`messages, ONLY ${COPY} IN ACCESS EXCLUSIVE MODE`, transaction);
+      const indexes = await pairIndexes(this.#sequelize, { table: LOG, copy: COPY }, transaction);
+      await this.#locks.lock([LOG, COPY], 'ACCESS EXCLUSIVE', transaction);
       // In one message to Postgres, as everybody waits.
       await this.#sequelize.query(
         `DROP TABLE messages, ${COPIED}; DROP FUNCTION ${schema}.${MIRROR}();
@@ -469,49 +371,6 @@ class Partitioning {
         { transaction },
       );
     });
-  }
-
-  /**
-   * For the rest of a transaction. An autovacuum gives way to who waits for a second, which the short waits of `#lock` never
-   * do; nobody else waits for this lock.
-   */
-  async #keepMaintenanceOut(tables: string, transaction: Transaction): Promise<void> {
-    await this.#sequelize.query(
-      `SET LOCAL lock_timeout = ${MAINTENANCE_TIMEOUT_MS}; LOCK TABLE ${tables} IN SHARE UPDATE EXCLUSIVE MODE`,
-      { transaction },
-    );
-  }
-
-  /** Locks tables for the rest of a transaction, which ends soon, once those who use them leave a gap. */
-  async #lock(tables: string, transaction: Transaction): Promise<void> {
-    const run = (sql: string) => this.#sequelize.query(sql, { transaction });
-    await run('SAVEPOINT before_lock');
-    for (;;) {
-      try {
-        await run(`SET LOCAL lock_timeout = ${TABLE_LOCK_TIMEOUT_MS}; LOCK TABLE ${tables}`);
-        return;
-      } catch (error) {
-        if (!isLockTimeout(error)) throw error;
-      }
-      await run('ROLLBACK TO before_lock');
-      this.#onWaiting(await this.#users(['messages', COPY], transaction));
-      await delay(TABLE_LOCK_PAUSE_MS);
-    }
-  }
-
-  /** The processes of other transactions that use a table for longer than a lock of it is waited for. */
-  async #users(tables: readonly string[], transaction?: Transaction): Promise<number[]> {
-    const rows = await this.#select<{ pid: number }>(
-      `SELECT DISTINCT pid FROM pg_locks JOIN pg_stat_activity USING (pid)
-       WHERE locktype = 'relation' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-         AND relation = ANY (SELECT to_regclass(name) FROM unnest($1::text[]) AS name)
-         AND granted AND pid <> pg_backend_pid()
-         -- Those of another role do not show when they began.
-         AND coalesce(clock_timestamp() - xact_start > interval '${ROOM_LOCK_TIMEOUT_MS} ms', true)`,
-      [tables],
-      transaction,
-    );
-    return rows.map(({ pid }) => pid);
   }
 
   #transaction<T>(work: (transaction: Transaction) => Promise<T>): Promise<T> {
