@@ -60,6 +60,8 @@ export const REST_HINTS: Hints = {
   id: fc.constantFrom('{room}', '{room}', '{room}', '{room uuid}', '{own room}', '{new uuid}'),
   room: fc.constantFrom('{room}', '{room uuid}', '{own room}'),
   uuid: uuids,
+  // Of the application's server alone.
+  emitter: fc.oneof({ weight: 3, arbitrary: fc.constant(null) }, { weight: 1, arbitrary: users }),
   seq: seqs,
   before: seqs,
   thread: seqs,

@@ -1,8 +1,15 @@
 import fc from 'fast-check';
-import type { DocumentedApi, JsonSchema, ServedOperation } from '../harness/documented.js';
+import { ROUTES } from '../../src/http/routes.js';
+import {
+  LINES,
+  type DocumentedApi,
+  type JsonSchema,
+  type ServedOperation,
+} from '../harness/documented.js';
 import { REST_HINTS } from './hints.js';
+import { roomFiles } from './room-files.js';
 import { brokenValue, validValue } from './schema-values.js';
-import { ROLES } from './stage.js';
+import { ROLES, type Role } from './stage.js';
 import { anyText, anyValue, damaged, deepJson } from './values.js';
 
 /** A request before the words of a stage stand in it. */
@@ -26,19 +33,25 @@ const urlTexts = fc.oneof(
   fc.constantFrom('%', '%zz', '%00', '%E0%A4%A', '%2F', '..', '1%0a', '[]', '1;2'),
 );
 
-const authorizations = fc.oneof(
-  { weight: 20, arbitrary: fc.constant('Bearer {token of owner}') },
-  { weight: 6, arbitrary: fc.constant('Bearer {token of member}') },
-  { weight: 6, arbitrary: fc.constantFrom(...ROLES.map((role) => `Bearer {token of ${role}}`)) },
-  {
-    weight: 2,
-    arbitrary: fc.oneof(
-      fc.constantFrom('', 'Bearer', 'Basic eHg6eHg=', 'Bearer {token of owner}x'),
-      fc.constantFrom('Bearer {old token}', 'Bearer {forged token}', 'Bearer {odd token}'),
-      fc.string({ maxLength: 30 }).map((text) => `Bearer ${text}`),
-    ),
-  },
+/** Operations of the application's server alone. */
+const OF_SERVER = new Set(
+  ROUTES.filter(({ access }) => access === 'server').map(({ about }) => about.name),
 );
+
+const authorizationsOf = (first: Role): fc.Arbitrary<string> =>
+  fc.oneof(
+    { weight: 20, arbitrary: fc.constant(`Bearer {token of ${first}}`) },
+    { weight: 6, arbitrary: fc.constant('Bearer {token of member}') },
+    { weight: 6, arbitrary: fc.constantFrom(...ROLES.map((role) => `Bearer {token of ${role}}`)) },
+    {
+      weight: 2,
+      arbitrary: fc.oneof(
+        fc.constantFrom('', 'Bearer', 'Basic eHg6eHg=', 'Bearer {token of owner}x'),
+        fc.constantFrom('Bearer {old token}', 'Bearer {forged token}', 'Bearer {odd token}'),
+        fc.string({ maxLength: 30 }).map((text) => `Bearer ${text}`),
+      ),
+    },
+  );
 
 /** Headers that mean something to HTTP, and some that mean nothing. */
 const moreHeaders: fc.Arbitrary<Readonly<Record<string, string>>> = fc.oneof(
@@ -66,13 +79,14 @@ const moreHeaders: fc.Arbitrary<Readonly<Record<string, string>>> = fc.oneof(
   },
 );
 
-const contentTypes = fc.oneof(
-  { weight: 16, arbitrary: fc.constant('application/json') },
-  {
-    weight: 1,
-    arbitrary: fc.constantFrom('text/plain', '', 'application/json; charset=x', 'multipart/x'),
-  },
-);
+const contentTypesOf = (own: string): fc.Arbitrary<string> =>
+  fc.oneof(
+    { weight: 16, arbitrary: fc.constant(own) },
+    {
+      weight: 1,
+      arbitrary: fc.constantFrom('text/plain', '', 'application/json; charset=x', 'multipart/x'),
+    },
+  );
 
 const encodings = fc.oneof(
   { weight: 20, arbitrary: fc.constant('identity') },
@@ -98,6 +112,7 @@ function requestOf({
   operation,
 }: ServedOperation): fc.Arbitrary<GeneratedRequest> {
   const { parameters = [], requestBody } = operation;
+  const isUpload = requestBody?.content[LINES] !== undefined;
   const inPath = parameters.filter((parameter) => parameter.in === 'path');
   const inQuery = parameters.filter((parameter) => parameter.in === 'query');
   return fc
@@ -110,6 +125,8 @@ function requestOf({
       places: fc.tuple(
         ...inPath.map(({ name, schema }) =>
           fc.oneof(
+            // The one without messages.
+            { weight: isUpload ? 24 : 0, arbitrary: fc.constant('{own room}') },
             { weight: 12, arbitrary: textOf(schema, name).map(encoded) },
             { weight: 1, arbitrary: urlTexts },
           ),
@@ -123,11 +140,11 @@ function requestOf({
           { weight: 1, arbitrary: fc.tuple(urlTexts, urlTexts) },
         ),
       ),
-      authorization: authorizations,
+      authorization: authorizationsOf(OF_SERVER.has(operation.operationId) ? 'server' : 'owner'),
       more: moreHeaders,
-      type: contentTypes,
+      type: contentTypesOf(isUpload ? LINES : 'application/json'),
       encoding: encodings,
-      body: bodyOf(requestBody?.content['application/json']?.schema),
+      body: isUpload ? roomFiles : bodyOf(requestBody?.content['application/json']?.schema),
     })
     .map(({ node, method, places, slash, query, authorization, more, type, encoding, body }) => ({
       node,

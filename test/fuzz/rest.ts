@@ -1,6 +1,11 @@
 import { STATUS_CODES } from 'node:http';
 import { ERRORS, type ErrorCode } from '../../src/errors.js';
-import { pointerOf, type DocumentedApi, type ServedOperation } from '../harness/documented.js';
+import {
+  LINES,
+  pointerOf,
+  type DocumentedApi,
+  type ServedOperation,
+} from '../harness/documented.js';
 import { rawRequest, type RawAnswer } from '../harness/raw-request.js';
 import { REST_ANSWER_WITHIN_MS } from '../proof/verdict.js';
 import type { GeneratedRequest } from './requests.js';
@@ -122,6 +127,14 @@ function envelopeOf(
     if (status >= 500 && status !== 503) throw new Error('a fault of the server');
     return undefined;
   }
+  if (type === LINES && status < 300) {
+    const lines = body
+      .toString()
+      .split('\n')
+      .filter((line) => line !== '');
+    const content = lines.map((line): unknown => JSON.parse(line));
+    return { meta: { code: status, message: STATUS_CODES[status] ?? '' }, content };
+  }
   if (!type.startsWith('application/json')) throw new Error(`its type is "${type}"`);
   const { meta, content } = JSON.parse(body.toString()) as Envelope;
   if (meta.code !== status) throw new Error('meta.code is not the status');
@@ -176,7 +189,7 @@ function requireAllowed(
       }
     }
   }
-  // An upload is lines, which these requests never are.
+  // What the lines of an upload may be is not in the document.
   if (requestBody?.content['application/json'] === undefined) return;
   const isAllowed = api.validatorOf(
     `${pointerOf(served)}/requestBody/content/application~1json/schema`,

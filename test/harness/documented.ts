@@ -3,7 +3,7 @@ import formats from 'ajv-formats';
 import { createOpenApi } from '../../src/http/openapi.js';
 
 /** The media type of lines of JSON. */
-const LINES = 'application/x-ndjson';
+export const LINES = 'application/x-ndjson';
 
 /** The limits of a node by default. */
 const LIMITS = { contentCharacters: 8_000, dataBytes: 4_096 };
@@ -50,6 +50,7 @@ interface Operation {
   readonly requestBody?: {
     readonly content: {
       readonly 'application/json'?: { readonly example: unknown; readonly schema: JsonSchema };
+      readonly [LINES]?: object;
     };
   };
   readonly responses: Readonly<Record<string, Answer & { readonly $ref?: string }>>;
