@@ -264,6 +264,20 @@ describe('the keyboard', () => {
     await phone.locator('.bubble', { hasText: 'Ready to go' }).waitFor();
   });
 
+  it('begins with the screen that came by signing in or out', async () => {
+    const page = await lab.open(node, ana, { viewport: DESKTOP });
+    await page.locator('.account-button').press('Enter');
+    await page.getByRole('button', { name: 'Sign out' }).press('Enter');
+    await page.locator('main.sign-in:focus').waitFor();
+    await page.keyboard.press('Tab');
+    await page.keyboard.insertText(ana.token);
+    await page.keyboard.press('Tab');
+    await page.keyboard.press('Enter');
+    await page.locator('main.screens:focus').waitFor();
+    await page.keyboard.press('Tab');
+    expect(await page.locator('.account-button:focus').count()).toBe(1);
+  });
+
   it('stays among the messages when the one that it is at is deleted', async () => {
     const page = await lab.open(node, ana, { at: `/rooms/${room}`, viewport: DESKTOP });
     const input = page.getByRole('textbox', { name: 'Message' });

@@ -1,4 +1,4 @@
-import { useState } from 'preact/hooks';
+import { useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { Chat } from './chat.js';
 import type { TextKey } from './i18n/en.js';
 import { navigate } from './route.js';
@@ -10,6 +10,15 @@ import { ToastProvider } from './ui/toasts.js';
 export function App() {
   const [session, setSession] = useState<Session | undefined>(restoreSession);
   const [notice, setNotice] = useState<TextKey>();
+
+  const isLoaded = useRef(false);
+  useLayoutEffect(() => {
+    // What had the focus is gone: a keyboard and a screen reader go on where the screen begins.
+    if (isLoaded.current && document.activeElement === document.body) {
+      document.querySelector('main')?.focus();
+    }
+    isLoaded.current = true;
+  }, [session]);
 
   function signOut(why?: TextKey): void {
     forgetSession();

@@ -95,7 +95,7 @@ function Screens({ onSignOut }: { readonly onSignOut: () => void }) {
     lastId.current = roomId;
   }, [roomId]);
   return (
-    <main class={`screens${roomId === undefined ? '' : ' has-room'}`}>
+    <main tabIndex={-1} class={`screens${roomId === undefined ? '' : ' has-room'}`}>
       <h1 class="visually-hidden">{t('product')}</h1>
       <Connection />
       <Sidebar roomId={roomId} scope={scope} onScope={setScope} onSignOut={onSignOut} />

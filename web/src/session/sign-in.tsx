@@ -36,7 +36,7 @@ export function SignIn({ notice, onSignedIn }: Props) {
   }
 
   return (
-    <main class="sign-in">
+    <main tabIndex={-1} class="sign-in">
       <div class="sign-in-card">
         <Logo />
         <h1>{t('signIn.title')}</h1>
