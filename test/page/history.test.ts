@@ -128,6 +128,26 @@ describe(`a room of ${MESSAGES} messages`, () => {
   });
 });
 
+describe('what a link names', () => {
+  it('is shown as it is now, when it is followed again', async () => {
+    const link = `/rooms/${room}/60000`;
+    const other = await lab.open(node, ana, { at: link });
+    const target = other.locator('.message.target .message-text');
+    const [, number] = /message (\d+)/.exec((await target.textContent()) ?? '') ?? [];
+    const next = other.locator('.message-text', { hasText: `message ${Number(number) + 1}` });
+    await next.waitFor();
+    await other.getByRole('button', { name: 'Jump to present' }).click();
+    await other.locator('.message-text', { hasText: `message ${MESSAGES}` }).waitFor();
+    const path = `/rooms/${room}/messages/60001`;
+    expect((await request(node, 'DELETE', path, { as: ana })).status).toBe(200);
+
+    await other.evaluate(`location.hash = '#${link}'`);
+
+    await target.waitFor();
+    expect(await next.count()).toBe(0);
+  });
+});
+
 describe('a list that loads what is above', () => {
   it('leaves what is read in its place', async () => {
     const quiet = await createRoom(node, ana);

@@ -30,7 +30,9 @@ export function usePast(
   const found = useRef<{ readonly seq: number; readonly past: Past | undefined }>(undefined);
   const isHeld = (messages: Room['messages']): boolean =>
     messages.some((message) => message.seq === seq);
-  if (seq !== undefined) {
+  // What it was found in is closed then.
+  if (seq === undefined) found.current = undefined;
+  else {
     if (past !== undefined && (past.seq === seq || isHeld(past.messages))) {
       found.current = { seq, past };
     } else if (isHeld(room.messages)) {
