@@ -167,7 +167,7 @@ export class Connection {
   #ready(ready: Status): void {
     this.#refreshWithin(ready.expires_in_ms);
     if (this.state === 'online') return;
-    this.#attempts = 0;
+    this.#attempts = this.#notBefore = 0;
     this.#pingLater();
     this.state = 'online';
     this.#options.onReady(ready);

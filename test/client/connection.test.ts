@@ -46,8 +46,9 @@ beforeEach(() => {
 afterEach(() => {
   for (const client of clients.splice(0)) client.close();
   for (const socket of server.clients) socket.terminate();
-  vi.useRealTimers();
+  // Before the timers: it may be one of the false ones that was spied on.
   vi.restoreAllMocks();
+  vi.useRealTimers();
   vi.unstubAllGlobals();
 });
 
@@ -133,6 +134,21 @@ it('waits at least for as long as the server asks', async () => {
   await vi.advanceTimersByTimeAsync(5_249);
   expect(client.state).toBe('offline');
   await vi.advanceTimersByTimeAsync(1);
+  expect(client.state).toBe('connecting');
+});
+
+it('waits no more for what one server asked once another one has let it in', async () => {
+  const platform = stubBrowser();
+  const client = connect();
+  await letIn(client, 1);
+  say({ type: 'status', data: 'DRAIN', retry_after_ms: 3_600_000 });
+  sockets[0]?.close(CLOSE_CODES.RESTART.code);
+  await until(() => client.state === 'offline');
+  platform.dispatchEvent(new Event('online'));
+  await letIn(client, 2);
+  cut();
+  await until(() => client.state === 'offline');
+  await vi.advanceTimersByTimeAsync(250);
   expect(client.state).toBe('connecting');
 });
 
