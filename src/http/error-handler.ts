@@ -55,7 +55,8 @@ export function createErrorHandler(logger: Logger, observer?: Observer): Middlew
         );
       }
     }
-    observer?.refused('rest', error.code);
+    // Not if the client has left, or its connection was refused further out, which failed the reading of the body.
+    if (!ctx.res.destroyed) observer?.refused('rest', error.code);
     // Otherwise Node would parse the rest of the body as the connection's next request.
     if (error.code === 'TOO_LARGE') ctx.req.unpipe().resume();
     ctx.status = error.status;

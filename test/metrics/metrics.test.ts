@@ -1,5 +1,7 @@
 import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { Registry } from 'prom-client';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { addNodeGauges } from '../../src/metrics/node-gauges.js';
@@ -177,6 +179,14 @@ describe('the metrics of a node', () => {
     // Neither reaches a route.
     await rawRequest(east, '/', { headers: { 'X-Long': 'x'.repeat(17_000) } });
     await rawRequest(east, '/', { headers: { 'Content-Length': 'x' } });
+    // Its body is broken.
+    const socket = connect(Number(new URL(east.url).port));
+    socket.write(
+      `POST /rooms HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${ana.token}\r\n` +
+        'Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nno length\r\n',
+    );
+    socket.resume();
+    await once(socket, 'close');
     await expect(ChatClient.open(`${east.chatUrl}/elsewhere`)).rejects.toThrow('404');
     const v1 = await ChatClient.open(east.chatUrl);
     v1.send({ type: 'message', content: 'who am I?' });
@@ -194,7 +204,7 @@ describe('the metrics of a node', () => {
     expect(added('refusals_total{over=rest,reason=NOT_FOUND}')).toBe(1);
     expect(added('refusals_total{over=rest,reason=UNAUTHORIZED}')).toBe(1);
     expect(added('refusals_total{over=rest,reason=HEADERS_TOO_LARGE}')).toBe(1);
-    expect(added('refusals_total{over=rest,reason=INVALID}')).toBe(1);
+    expect(added('refusals_total{over=rest,reason=INVALID}')).toBe(2);
     expect(added('refusals_total{over=socket,reason=UNAUTHORIZED}')).toBe(2);
     expect(added('refusals_total{over=socket,reason=NOT_FOUND}')).toBe(2);
     expect(added('refusals_total{over=socket,reason=INVALID}')).toBe(1);
