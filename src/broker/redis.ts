@@ -104,7 +104,8 @@ export function createRedisBroker(options: {
       (error: unknown) => {
         if (subscriber.stream !== stream || subscriber.status !== 'ready') return;
         reportLoss(error);
-        stream.destroy();
+        // A new connection would be answered as well.
+        restoring = setTimeout(() => stream.destroy(), RETRY_MAX_MS);
       },
     );
   });
