@@ -38,6 +38,7 @@ export interface ActionContext {
     Hub,
     | 'active'
     | 'announceStored'
+    | 'created'
     | 'markerMoved'
     | 'online'
     | 'open'

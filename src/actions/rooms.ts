@@ -135,7 +135,7 @@ export function createRoomActions({
   rooms: Rooms;
   roomList: RoomList;
   rules: Rules;
-  hub: Pick<Hub, 'invite' | 'publish' | 'publishDeletion'>;
+  hub: Pick<Hub, 'created' | 'invite' | 'publish' | 'publishDeletion'>;
   /** The `levelOnEntity` that opening a direct room takes. */
   directRoomLevel: number;
 }): RoomActions {
@@ -143,9 +143,9 @@ export function createRoomActions({
     if (entries.length > 0) void hub.publish(roomId, entries);
   }
 
-  function publishNew(entries: readonly Entry[]): void {
+  function created(entries: readonly Entry[]): void {
     const [first] = entries;
-    if (first !== undefined) publish(first.roomId, entries);
+    if (first !== undefined) hub.created(first.roomId, entries);
   }
 
   async function change(caller: Caller, roomId: number, wanted: RoomChange): Promise<Room> {
@@ -175,7 +175,7 @@ export function createRoomActions({
       rules = rulesOfNew(caller, draft, wantedRules);
       return { draft, rules };
     }
-    const found = await rooms.findOrCreate({ uuid }, caller.userUUID, make, publishNew);
+    const found = await rooms.findOrCreate({ uuid }, caller.userUUID, make, created);
     if (found.created) {
       hub.invite(found.room.id, othersInvited(rules));
       return found;
@@ -203,7 +203,7 @@ export function createRoomActions({
     async create(caller, wanted) {
       requireLevel(caller, CREATOR_LEVEL);
       const room = { ...wanted, entityOwner: caller.entityUUID };
-      return rooms.create(room, firstRules(caller, room), caller.userUUID, publishNew);
+      return rooms.create(room, firstRules(caller, room), caller.userUUID, created);
     },
 
     put: (caller, uuid, wanted) => unlessDeleted(() => put(caller, uuid, wanted)),
@@ -235,7 +235,7 @@ export function createRoomActions({
           { pair: [first, second] },
           caller.userUUID,
           () => ({ draft, rules: wanted }),
-          publishNew,
+          created,
         );
         const { id } = found.room;
         if (found.created) {

@@ -48,6 +48,8 @@ export interface Hub {
    * @returns resolves when they are delivered here, if they wait behind a gap
    */
   publish(roomId: number, entries: readonly Entry[]): Promise<void> | void;
+  /** Tells of the first entries of a room, which nobody has open. */
+  created(roomId: number, entries: readonly Entry[]): void;
   /** Has the feeds of a room, here and on the peers, read on up to the last of some entries that this node has stored. */
   announceStored(roomId: number, entries: readonly Pick<Entry, 'seq' | 'kind'>[]): void;
   /** Ends the feed of a deleted room, here and on the peers. */
@@ -234,6 +236,11 @@ export function createHub({
     if (!isBack) feeds.get(roomId)?.readBy(userUUID, upto);
   }
 
+  function countStored(roomId: number, entries: readonly Entry[]): void {
+    if (observer !== undefined) for (const { kind } of entries) observer.appended(kind);
+    if (tracer !== undefined) tracePublished(tracer, roomId, entries);
+  }
+
   /** The active feeds. Closes those without sessions for LINGER_MS. */
   function activeFeeds(): Feed[] {
     const before = performance.now() - LINGER_MS;
@@ -278,9 +285,13 @@ export function createHub({
       return attempt;
     },
 
+    created(roomId, entries) {
+      countStored(roomId, entries);
+      onStored?.(roomId);
+    },
+
     publish(roomId, entries) {
-      if (observer !== undefined) for (const { kind } of entries) observer.appended(kind);
-      if (tracer !== undefined) tracePublished(tracer, roomId, entries);
+      countStored(roomId, entries);
       const taken = feeds.get(roomId)?.takeOwn(entries);
       onStored?.(roomId);
       peers.publishToAll(roomId, { entries });

@@ -34,6 +34,7 @@ beforeAll(async () => {
     hub: {
       active: () => undefined,
       announceStored: () => undefined,
+      created: () => undefined,
       open: () => Promise.resolve(undefined),
       publish,
       publishDeletion: () => undefined,

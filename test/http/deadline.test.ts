@@ -23,6 +23,7 @@ it('a request that the store never answers is UNAVAILABLE in time, and a late re
         publish: () => undefined,
         active: () => undefined,
         announceStored: () => undefined,
+        created: () => undefined,
         open: () => Promise.resolve(undefined),
         publishDeletion: () => undefined,
         publishRevocation: () => undefined,
