@@ -35,6 +35,8 @@ export function createSignedPost({
       const response = await fetch(url, {
         method: 'POST',
         headers: {
+          // Node 20 takes a damaged brotli for an empty body, which a hook accepts by.
+          'Accept-Encoding': 'identity',
           'Content-Type': 'application/json',
           'User-Agent': 'nano-messaging',
           'Webhook-Id': id,

@@ -32,6 +32,7 @@ describe('a signed post', () => {
     expect(delivery?.id).toBe('7:1');
     expect(delivery?.body).toEqual(JSON.parse(JSON_TEXT));
     expect(delivery?.headers).toMatchObject({
+      'accept-encoding': 'identity',
       'content-type': 'application/json',
       'webhook-timestamp': expect.stringMatching(/^\d{10}$/) as string,
     });
