@@ -79,8 +79,8 @@ const BEGINNING: Place = { roomId: -(2 ** 31), seq: 0, entries: 0 };
  * Makes `messages` a table of so many partitions, by hash of the room, while nodes use it: a copy, which triggers keep the
  * same, takes its place in the end. What is done is kept if it is ended at any moment, and the next call goes on.
  * @returns the number of entries that were copied; undefined if `messages` has as many partitions already
- * @throws {PartitionRefusal} before anything is changed: if the table has other partitions, or dependents that a copy would
- *   lack, or another process partitions or carries over; later, if somebody has changed the table or the copy meanwhile
+ * @throws {PartitionRefusal} before anything is changed: if the table belongs to another role, has other partitions, or
+ *   dependents that a copy would lack, or another process partitions or carries over; later, if somebody has changed the table or the copy meanwhile
  */
 export async function partitionMessages(
   address: DatabaseAddress,
@@ -151,6 +151,11 @@ class Partitioning {
     const table = await readShape(this.#sequelize, LOG);
     if (table === undefined || !['r', 'p'].includes(table.kind)) {
       throw new PartitionRefusal('messages is no table');
+    }
+    if (!table.isOurs) {
+      throw new PartitionRefusal(
+        `messages belongs to ${table.owner}: run the command as that role, or as one that may act as it`,
+      );
     }
     return table;
   }

@@ -6,6 +6,8 @@ export interface TableShape {
   readonly kind: string;
   readonly schema: string;
   readonly owner: string;
+  /** Whether the role of this connection is its owner, or may act as it. */
+  readonly isOurs: boolean;
   /** '' is that of the database. */
   readonly tablespace: string;
   /** Columns that can be written, as a list. */
@@ -22,6 +24,7 @@ export interface TableShape {
 }
 
 const READ_SHAPE = `SELECT relkind AS kind, quote_ident(nspname) AS schema, quote_ident(pg_get_userbyid(relowner)) AS owner,
+    pg_has_role(relowner, 'MEMBER') AS "isOurs",
     coalesce((SELECT spcname FROM pg_tablespace AS s WHERE s.oid = c.reltablespace), '') AS tablespace,
     (SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute
      WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped AND attgenerated = '') AS columns,

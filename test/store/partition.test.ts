@@ -276,6 +276,17 @@ describe('partitions of the log', () => {
     expect(await partition()).toBe(MANY + 1);
   });
 
+  it('are refused to a role that the table does not belong to', async () => {
+    const role = `${new URL(host.url).pathname.slice(1)}_guest`;
+    await operator.query(`CREATE ROLE ${role} LOGIN PASSWORD 'pw'`);
+    try {
+      const address = { ...host.database.directAddress, username: role, password: 'pw' };
+      await expect(partitionMessages(address, PARTITIONS)).rejects.toThrow('messages belongs to');
+    } finally {
+      await operator.query(`DROP ROLE ${role}`);
+    }
+  });
+
   it('are refused if there is another table with the name of the copy', async () => {
     await operator.query('CREATE TABLE messages_partitioned (id int)');
 
