@@ -1,6 +1,11 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { requireDocumented } from './documented.js';
 import type { TestNode } from './node.js';
 import type { Person } from './tokens.js';
+
+/** Of `requestPatiently`. */
+const ATTEMPTS = 20;
+const PAUSE_MS = 250;
 
 export interface Answer {
   readonly status: number;
@@ -46,6 +51,15 @@ export async function request(
   return { status, headers: response.headers, meta, content };
 }
 
+/** As `request`, some times more while Postgres is too busy to answer in time: for what is not the subject of a test. */
+export async function requestPatiently(...args: Parameters<typeof request>): Promise<Answer> {
+  for (let left = ATTEMPTS; ; left -= 1) {
+    const answer = await request(...args);
+    if (answer.status !== 503 || left === 1) return answer;
+    await delay(PAUSE_MS);
+  }
+}
+
 async function envelopeOf(response: Response): Promise<Pick<Answer, 'meta' | 'content'>> {
   const text = await response.text();
   if (response.headers.get('content-type') !== 'application/x-ndjson') {
@@ -63,13 +77,9 @@ export async function createRoom(
   room: Readonly<Record<string, unknown>> = {},
 ): Promise<number> {
   const body = { name: 'a room', level_admin: 999, type: 'group', ...room };
-  for (;;) {
-    const answer = await request(node, 'POST', '/rooms', { as: owner, body });
-    // The machine is too busy to answer in time.
-    if (answer.status === 503) continue;
-    if (answer.status !== 200) throw new Error(`no room: ${JSON.stringify(answer.meta)}`);
-    return (answer.content as { room: { id: number } }).room.id;
-  }
+  const answer = await requestPatiently(node, 'POST', '/rooms', { as: owner, body });
+  if (answer.status !== 200) throw new Error(`no room: ${JSON.stringify(answer.meta)}`);
+  return (answer.content as { room: { id: number } }).room.id;
 }
 
 /** Sets a rule of a room, as `admin`. */
