@@ -7,7 +7,9 @@ import type { Logger } from '../logger.js';
 /** The address of the client that a request came from, as the log shows it; `unknown` if its connection is gone. */
 export type AddressOf = (request: IncomingMessage) => string;
 
-/** An IPv4 address as one of IPv6 (RFC 4291 section 2.5.5.2), in the one form that the URL standard has of it. */
+/** An IPv4 address as one of IPv6 (RFC 4291 section 2.5.5.2), as Node has that of a socket. */
+const DOTTED = /^::ffff:(?=\d+\.)/i;
+/** The same in the one form that the URL standard has of it. */
 const MAPPED = /^\[::ffff:([0-9a-f]+):([0-9a-f]+)\]$/;
 
 const GROUPS_OF_IPV6 = 8;
@@ -57,7 +59,8 @@ export function networkOf(address: string): string {
 function plain(text = ''): string | undefined {
   const address = text
     .replace(/^\[(.*)\](?::\d+)?$/, '$1')
-    .replace(/^(\d+\.\d+\.\d+\.\d+):\d+$/, '$1');
+    .replace(/^(\d+\.\d+\.\d+\.\d+):\d+$/, '$1')
+    .replace(DOTTED, '');
   if (!isIPv6(address)) return isIP(address) === 0 ? undefined : address;
   return mappedBy(address) ?? address;
 }
