@@ -355,7 +355,8 @@ export class Feed implements LiveRoom {
         changed.rules,
       );
     }
-    const { seq, kind, textSeq } = entry;
+    const { seq, kind, textSeq, emitter } = entry;
+    if (kind === 'message') this.hints.sent(emitter);
     for (const subscribers of this.#subscribers) {
       // What this node does not know may change anything.
       if (!isKnownKind(kind) || ENTRY_KINDS[kind].changesMessages) subscribers.forgetPages();

@@ -164,6 +164,12 @@ export class RoomHints implements FlushableRoom {
     this.changed();
   }
 
+  /** A user has sent what they typed: nobody is told behind it that they type. */
+  sent(user: string): void {
+    this.#typing.delete(user);
+    this.#typingHere.delete(user);
+  }
+
   /** A user has read up to a seq. */
   read(user: string, upto: number): void {
     if (this.presence.count > MAX_LISTED || this.#listeners.size === 0) return;

@@ -191,6 +191,17 @@ it('who types is told once a second, and not to themselves', () => {
   expect(ben.take()).toEqual([]);
 });
 
+it('nobody is told that somebody types behind what they have sent', () => {
+  const ana = enter('ana');
+  enter('ben');
+  pass(250);
+  ana.take();
+  hints.typed('ben', true);
+  hints.sent('ben');
+  pass(2_000);
+  expect(ana.take()).toEqual([]);
+});
+
 it('a marker of another user is told once a second, and the last one always', () => {
   const [ana, ben] = [enter('ana'), enter('ben')];
   pass(250);

@@ -193,6 +193,22 @@ describe('hints of version 2, on two nodes,', () => {
     await removed.close();
   });
 
+  it('do not tell that somebody types behind what they have sent', async () => {
+    const here = await enter(east, ana);
+    const there = await enter(west, ben, ['typing', 'read']);
+    // What comes soon after a hint waits for the next turn.
+    here.send({ type: 'read', room_id: room, upto: 1 });
+    await nextOf(there, 'read');
+    here.send({ type: 'typing', room_id: room });
+    here.send({ type: 'message', room_id: room, content: 'hi', ref: 'm' });
+    const { seq } = (await nextOf(there, 'message')).data as { seq: number };
+    here.send({ type: 'read', room_id: room, upto: seq });
+    const behind: unknown[] = [];
+    while (!behind.includes('read')) behind.push((await there.next()).type);
+    expect(behind).not.toContain('typing');
+    await Promise.all([here.close(), there.close()]);
+  });
+
   it('tell who types and who reads to those who asked for it, but not to oneself', async () => {
     const here = await enter(east, ana, ['typing', 'read']);
     const there = await enter(west, ben, ['typing', 'read']);
