@@ -30,14 +30,13 @@ export function usePast(
   const found = useRef<{ readonly seq: number; readonly past: Past | undefined }>(undefined);
   const isHeld = (messages: Room['messages']): boolean =>
     messages.some((message) => message.seq === seq);
-  // What it was found in is closed then.
-  if (seq === undefined) found.current = undefined;
-  else {
-    if (past !== undefined && (past.seq === seq || isHeld(past.messages))) {
-      found.current = { seq, past };
-    } else if (isHeld(room.messages)) {
-      found.current = { seq, past: undefined };
-    }
+  if (seq === undefined) {
+    // What it was found in is closed then.
+    found.current = undefined;
+  } else if (past !== undefined && (past.seq === seq || isHeld(past.messages))) {
+    found.current = { seq, past };
+  } else if (isHeld(room.messages)) {
+    found.current = { seq, past: undefined };
   }
   const place = found.current?.seq === seq ? found.current : undefined;
   const isNeeded = seq !== undefined && place === undefined;
